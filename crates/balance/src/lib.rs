@@ -1,0 +1,1 @@
+//! Upstream groups: which endpoint gets the next request.

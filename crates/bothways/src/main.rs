@@ -1,0 +1,3 @@
+//! The binary: command line, start-up, signals, reload, admin.
+
+fn main() {}

@@ -1,0 +1,655 @@
+//! The typed model: what a configuration says, with every default filled in.
+//!
+//! A [`Config`] is made by the decoder from one or more files, is complete (inheritance from the
+//! top level to site to route is already applied) and has been checked for everything that can be
+//! told without touching the network. Nothing here is looked up by name any more: a route names
+//! its upstream by [`UpstreamId`].
+//! Not here: text, spans of tokens, diagnostics (`decode`, `diagnostic`), matching (`rules`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// A place in a configuration file: what provenance is made of. Lines and columns count from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct Place {
+    /// Which of [`Config::files`].
+    pub file: u16,
+    /// The line, from 1; 0 for a value that no line says (a default).
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+}
+
+/// A whole configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The names of the files read, the main one first; [`Place::file`] counts in it.
+    pub files: Vec<Arc<str>>,
+    /// Settings of the process.
+    pub process: Process,
+    /// Every address that is listened on, each once.
+    pub listeners: Vec<Listener>,
+    /// What is served in reverse.
+    pub sites: Vec<Site>,
+    /// Named upstreams and those written inline.
+    pub upstreams: Vec<Upstream>,
+    /// Forward-proxy listeners.
+    pub forwards: Vec<Forward>,
+    /// What must hold, run by `check`.
+    pub expects: Vec<Expect>,
+}
+
+/// Counts in [`Config::listeners`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u32);
+/// Counts in [`Config::sites`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub u32);
+/// Counts in [`Site::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u32);
+/// Counts in [`Config::upstreams`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub u32);
+/// Counts in [`Config::forwards`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ForwardId(pub u32);
+
+/// Settings of the process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Threads that carry traffic; `None`: one per CPU that the process may run on.
+    pub cores: Option<u16>,
+    /// Where the admin interface listens.
+    pub admin: Option<AdminAddress>,
+    /// Where the access log goes.
+    pub access_log: LogTarget,
+    /// How a line of the access log looks.
+    pub access_format: AccessFormat,
+    /// Where the error log goes.
+    pub error_log: LogTarget,
+    /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    pub error_level: Box<str>,
+    /// How long open exchanges may take to finish after SIGTERM.
+    pub drain: Duration,
+    /// Client connections at most, in the whole process; `None`: from the limit of open files.
+    pub connections_max: Option<u32>,
+    /// How names are looked up.
+    pub resolver: ResolverSettings,
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self {
+            cores: None,
+            admin: None,
+            access_log: LogTarget::Stdout,
+            access_format: AccessFormat::Json,
+            error_log: LogTarget::Stderr,
+            error_level: "info".into(),
+            drain: Duration::from_secs(30),
+            connections_max: None,
+            resolver: ResolverSettings::default(),
+        }
+    }
+}
+
+/// Where the admin interface listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to, re-opened on SIGUSR1.
+    File(PathBuf),
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// One JSON object a line.
+    Json,
+    /// Apache's combined format.
+    Combined,
+}
+
+/// How names are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolverSettings {
+    /// Name servers; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How often a name server is asked before giving up.
+    pub tries: u32,
+    /// Whether `/etc/hosts` is honoured.
+    pub hosts: bool,
+    /// Shortest time an answer is kept.
+    pub ttl_min: Duration,
+    /// Longest time an answer is kept.
+    pub ttl_max: Duration,
+}
+
+impl Default for ResolverSettings {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(2),
+            tries: 2,
+            hosts: true,
+            ttl_min: Duration::from_secs(1),
+            ttl_max: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// An address that is listened on, with what is the same for all that listens there.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its address. `:8080` has become `[::]:8080`, which takes IPv4 too.
+    pub address: SocketAddr,
+    /// As written, for people.
+    pub written: Arc<str>,
+    /// The first line that names it.
+    pub place: Place,
+    /// Whether clients send a PROXY protocol header first.
+    pub proxy_protocol: ProxyProtocol,
+    /// Peers whose forwarding fields (and PROXY headers) are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Times that hold before a site is known.
+    pub timeouts: Timeouts,
+    /// Limits that hold before a site is known.
+    pub limits: Limits,
+    /// What is served there.
+    pub serves: Serves,
+}
+
+/// What a listener serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// These sites, in reverse.
+    Sites(Vec<SiteId>),
+    /// Clients on their way out.
+    Forward(ForwardId),
+}
+
+/// Whether clients send a PROXY protocol header first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not; one that comes is a malformed request.
+    Off,
+    /// They must; a connection without one is closed.
+    Required,
+}
+
+/// How long things may take. Zero switches a time off, where that is possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a request head to arrive whole.
+    pub head: Duration,
+    /// For an idle client connection to send its next request.
+    pub client_idle: Duration,
+    /// For a connection to an endpoint, all its addresses together.
+    pub connect: Duration,
+    /// From the request sent to the first byte of the response.
+    pub first_byte: Duration,
+    /// Without a byte in either direction while a message is under way.
+    pub stream_idle: Duration,
+    /// Without a byte in either direction of a tunnel.
+    pub tunnel_idle: Duration,
+    /// For an idle upstream connection to be reused; learned downwards from what the peer does.
+    pub upstream_idle: Duration,
+    /// Bytes per second that a client must at least send or take, after `slow_grace`.
+    pub slow_rate: u64,
+    /// How long a slow client is let be.
+    pub slow_grace: Duration,
+    /// For a whole exchange; zero: no limit.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            client_idle: Duration::from_secs(60),
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(60),
+            stream_idle: Duration::from_secs(300),
+            tunnel_idle: Duration::from_secs(300),
+            upstream_idle: Duration::from_secs(4),
+            slow_rate: 500,
+            slow_grace: Duration::from_secs(20),
+            request: Duration::ZERO,
+        }
+    }
+}
+
+/// How much of something is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a message head (at most 60 KiB); 431 beyond.
+    pub head_bytes: u32,
+    /// Fields of a message head (at most 1000); 431 beyond.
+    pub head_fields: u16,
+    /// Bytes of a request target; 414 beyond.
+    pub target_bytes: u32,
+    /// Bytes of a request body; 413 beyond; `None`: no limit.
+    pub body_bytes: Option<u64>,
+    /// Connections at once from one client address; more are closed at once.
+    pub connections_per_client: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 32 * 1024,
+            head_fields: 100,
+            target_bytes: 8 * 1024,
+            body_bytes: None,
+            connections_per_client: 1024,
+        }
+    }
+}
+
+/// A set of host names served in reverse.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The line of the `site` node.
+    pub place: Place,
+    /// Its names; never empty.
+    pub names: Vec<SiteName>,
+    /// Where it listens.
+    pub listeners: Vec<ListenerId>,
+    /// Its routes, the site's own action last as `/*`, otherwise in the file's order.
+    pub routes: Vec<Route>,
+    /// What holds where no route matches (field edits, limits of the 404 answer).
+    pub base: RouteSettings,
+}
+
+/// A name of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteName {
+    /// This host, in lower case.
+    Exact(Box<str>),
+    /// Every host below this suffix (`*.example.com` keeps `example.com`), at any depth.
+    Wildcard(Box<str>),
+    /// Every host that no other site of the listener has.
+    Default,
+}
+
+/// A part of a site.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The line of the `route` node, or of the action for a site's own.
+    pub place: Place,
+    /// Which paths.
+    pub pattern: Pattern,
+    /// Which methods, in upper case; empty: all.
+    pub methods: Vec<Box<str>>,
+    /// What is done.
+    pub action: Action,
+    /// The line of the action.
+    pub action_place: Place,
+    /// How.
+    pub settings: RouteSettings,
+}
+
+/// Which paths a route takes, split at `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// As written, such as `/api/{id}/*`.
+    pub written: Box<str>,
+    /// The segments between slashes; `/` has none, `/a/` has `a` and an empty literal.
+    pub segments: Vec<Segment>,
+    /// Whether it ends in `/*`: then `/api/*` takes `/api`, `/api/` and all below.
+    pub prefix: bool,
+}
+
+/// One segment of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// This text, compared with the canonical path.
+    Literal(Box<str>),
+    /// Any one non-empty segment, kept under this name.
+    Capture(Box<str>),
+}
+
+/// What is done with a request.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// It goes to an upstream.
+    To(UpstreamId),
+    /// The client is sent elsewhere.
+    Redirect {
+        /// Where to.
+        to: Template,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+    /// A fixed answer.
+    Respond {
+        /// Its status, 200 to 599.
+        status: u16,
+        /// Its body.
+        body: Arc<[u8]>,
+        /// Its Content-Type.
+        content_type: Box<str>,
+    },
+    /// Files of a directory.
+    Files(FileServing),
+}
+
+/// How files are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileServing {
+    /// The directory.
+    pub root: PathBuf,
+    /// What is served for a directory; empty: nothing.
+    pub index: Vec<Box<str>>,
+    /// Whether a directory without index is listed.
+    pub listing: bool,
+    /// What is served where there is no such file (for single-page applications), below the root.
+    pub fallback: Option<Box<str>>,
+}
+
+/// Text with `{name}` parts, parsed once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Template {
+    /// As written.
+    pub written: Box<str>,
+    /// Its parts.
+    pub parts: Vec<TemplatePart>,
+}
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// Text as it is.
+    Literal(Box<str>),
+    /// A capture of the route's pattern, or `rest`.
+    Capture(Box<str>),
+    /// Something of the request.
+    Variable(Variable),
+}
+
+/// Something of the request that a template may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// `{client}`: the client's address.
+    Client,
+    /// `{host}`: the canonical host, without port.
+    Host,
+    /// `{scheme}`: http or https.
+    Scheme,
+    /// `{method}`.
+    Method,
+    /// `{path}`: the canonical path.
+    Path,
+    /// `{query}`: the query without its question mark, empty if there is none.
+    Query,
+}
+
+/// How a route treats what passes.
+#[derive(Debug, Clone, Default)]
+pub struct RouteSettings {
+    /// The path sent upstream.
+    pub rewrite: Rewrite,
+    /// Edits of request fields, in order.
+    pub request_fields: Vec<FieldEdit>,
+    /// Edits of response fields, in order.
+    pub response_fields: Vec<FieldEdit>,
+    /// The Host sent upstream.
+    pub host: HostPolicy,
+    /// Times.
+    pub timeouts: Timeouts,
+    /// Limits.
+    pub limits: Limits,
+    /// Bodies for answers that we make ourselves, by status.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether encoded separators (`%2F`, `%5C`, `%00` and double encodings) pass.
+    pub encoded_separators: bool,
+}
+
+/// The path sent upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rewrite {
+    /// The canonical one.
+    #[default]
+    Keep,
+    /// Without this leading part (which starts with `/` and does not end with it), if it is there.
+    StripPrefix(Box<str>),
+    /// This one.
+    To(Template),
+}
+
+/// One edit of fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldEdit {
+    /// The line of it.
+    pub place: Place,
+    /// What is done.
+    pub verb: EditVerb,
+    /// The field's name, as written; compared without case.
+    pub name: Box<str>,
+    /// The value; empty for `remove`.
+    pub value: Template,
+}
+
+/// What an edit does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EditVerb {
+    /// Replaces every field of the name by one.
+    Set,
+    /// Adds one more.
+    Add,
+    /// Removes every one.
+    Remove,
+}
+
+/// The Host sent upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HostPolicy {
+    /// The client's, canonical.
+    #[default]
+    Preserve,
+    /// The endpoint's name and port, as written.
+    Endpoint,
+    /// This text.
+    Literal(Box<str>),
+}
+
+/// A body for answers that we make ourselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// For this status.
+    pub status: u16,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Its Content-Type, by the file's ending.
+    pub content_type: Box<str>,
+    /// What it held when the configuration was read.
+    pub body: Arc<[u8]>,
+}
+
+/// A group of endpoints.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its name; for one written inline the endpoints as written, joined by commas.
+    pub name: Arc<str>,
+    /// Whether it was written inline, in a `to`.
+    pub inline: bool,
+    /// The line of it.
+    pub place: Place,
+    /// Its endpoints; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// The row of the table of algorithms, by name.
+    pub balance: Box<str>,
+    /// Idle connections kept at most, per endpoint and core.
+    pub pool_max: u32,
+    /// Times set for the upstream; they win over the route's.
+    pub timeouts: UpstreamTimeouts,
+}
+
+/// Times that an upstream sets itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTimeouts {
+    /// See [`Timeouts::connect`].
+    pub connect: Option<Duration>,
+    /// See [`Timeouts::first_byte`].
+    pub first_byte: Option<Duration>,
+    /// See [`Timeouts::stream_idle`].
+    pub stream_idle: Option<Duration>,
+    /// See [`Timeouts::upstream_idle`].
+    pub upstream_idle: Option<Duration>,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The line of it.
+    pub place: Place,
+    /// As written, for people, logs and metrics.
+    pub written: Arc<str>,
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// Its share of the requests, 1 to 1000.
+    pub weight: u16,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    /// An address.
+    Ip(SocketAddr),
+    /// A name, looked up again by its TTL.
+    Name {
+        /// In lower case.
+        host: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// A forward-proxy listener.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// The line of it.
+    pub place: Place,
+    /// Where it listens.
+    pub listener: ListenerId,
+    /// As written, for people; `explain --forward` and `expect forward=` name it so.
+    pub written: Arc<str>,
+    /// Rules; the first that matches decides.
+    pub rules: Vec<ForwardRule>,
+    /// Ports that may be dialled unless a rule that matches names others; empty: any.
+    pub ports: Vec<PortRange>,
+    /// Set: nothing that names the client leaves.
+    pub anonymous: Option<Anonymous>,
+    /// Name in Via.
+    pub via: Box<str>,
+    /// Field edits, times and limits.
+    pub settings: RouteSettings,
+}
+
+/// A rule of a forward listener. Every part that is there must match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardRule {
+    /// The line of it.
+    pub place: Place,
+    /// As written, for people.
+    pub written: Box<str>,
+    /// Whether it allows.
+    pub allow: bool,
+    /// Destinations, any of them; empty: all.
+    pub to: Vec<Destination>,
+    /// Client networks, any of them; empty: all.
+    pub from: Vec<IpNet>,
+    /// Ports, any of them; empty: all that the listener's `ports` has.
+    pub ports: Vec<PortRange>,
+    /// Methods, in upper case; empty: all.
+    pub methods: Vec<Box<str>>,
+}
+
+/// A destination that a rule names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Every one.
+    Any,
+    /// This host, in lower case, as the client names it.
+    Host(Box<str>),
+    /// This host and all below (`*.example.com` keeps `example.com`).
+    Suffix(Box<str>),
+    /// An address in here, given as such or found by looking the name up.
+    Net(IpNet),
+}
+
+/// Ports from first to last, both in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// First.
+    pub first: u16,
+    /// Last, at least `first`.
+    pub last: u16,
+}
+
+/// What `anonymous` removes beside the fields that we never send then.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Anonymous {
+    /// Names of request fields.
+    pub remove: Vec<Box<str>>,
+}
+
+/// What must hold for a request, decided offline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expect {
+    /// The line of it.
+    pub place: Place,
+    /// The method.
+    pub method: Box<str>,
+    /// `http://host[:port]/path?query`, or `host:port` for CONNECT.
+    pub target: Box<str>,
+    /// The client; `127.0.0.1` if not said.
+    pub from: IpAddr,
+    /// The forward listener it is sent to, as written; `None`: in reverse.
+    pub forward: Option<Box<str>>,
+    /// The status of an answer that we make ourselves.
+    pub status: Option<u16>,
+    /// Whether it is refused.
+    pub denied: Option<bool>,
+    /// Location of a redirect.
+    pub location: Option<Box<str>>,
+    /// Name of the upstream, or of one of its endpoints.
+    pub upstream: Option<Box<str>>,
+    /// First name of the site.
+    pub site: Option<Box<str>>,
+    /// Path and query sent upstream.
+    pub path: Option<Box<str>>,
+}
+
+impl Config {
+    /// Where `place` is, as `file:line`.
+    pub fn locate(&self, place: Place) -> String {
+        match self.files.get(usize::from(place.file)) {
+            Some(file) if place.line > 0 => format!("{file}:{}", place.line),
+            _ => "default".to_owned(),
+        }
+    }
+}

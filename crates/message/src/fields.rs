@@ -1,0 +1,470 @@
+//! The fields of a message, in their order and case, without an allocation per field.
+//!
+//! All names and values lie in one buffer, and entries are ranges in it. Names that matter to a
+//! proxy are recognised once, when a field is added ([`Known`]), so that later questions compare a
+//! small number. A set of the known names that are there answers [`Fields::has`] at once.
+//! Invariant: names are tokens and values hold no CR, LF or NUL; those who add fields see to it.
+
+use std::fmt;
+use std::ops::Range;
+
+/// One field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Which one, if it is known.
+    pub known: Known,
+    /// The name, in the case it came in.
+    pub name: &'a [u8],
+    /// The value, without white space around it.
+    pub value: &'a [u8],
+}
+
+/// The fields of a message.
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Bit `n` is set if a field with [`Known`] number `n` may be there.
+    seen: u64,
+}
+
+/// Where a field lies in the buffer.
+#[derive(Clone, Copy)]
+struct Entry {
+    name: u32,
+    value: u32,
+    value_length: u32,
+    name_length: u16,
+    known: Known,
+    /// Only for this connection: a hop-by-hop field, or one that `Connection` names.
+    hop_by_hop: bool,
+}
+
+macro_rules! known {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// A field name that a proxy has to know.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Known {
+            /// None of the others.
+            Other,
+            $(#[doc = concat!("`", $text, "`")] $(#[$doc])* $variant,)*
+        }
+
+        impl Known {
+            /// Every known name but [`Known::Other`], as it is usually written.
+            pub const ALL: &[(Known, &str)] = &[$((Known::$variant, $text),)*];
+
+            /// The usual spelling; empty for [`Known::Other`].
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    Self::Other => "",
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+known! {
+    Host = "Host",
+    Connection = "Connection",
+    ContentLength = "Content-Length",
+    TransferEncoding = "Transfer-Encoding",
+    Te = "TE",
+    Trailer = "Trailer",
+    Upgrade = "Upgrade",
+    KeepAlive = "Keep-Alive",
+    ProxyConnection = "Proxy-Connection",
+    ProxyAuthorization = "Proxy-Authorization",
+    ProxyAuthenticate = "Proxy-Authenticate",
+    ProxyAuthenticationInfo = "Proxy-Authentication-Info",
+    Http2Settings = "HTTP2-Settings",
+    Expect = "Expect",
+    Via = "Via",
+    Forwarded = "Forwarded",
+    XForwardedFor = "X-Forwarded-For",
+    XForwardedProto = "X-Forwarded-Proto",
+    XForwardedHost = "X-Forwarded-Host",
+    XForwardedPort = "X-Forwarded-Port",
+    XRealIp = "X-Real-IP",
+    /// CGI programs take it for `HTTP_PROXY` (CVE-2016-5385); never passed on.
+    Proxy = "Proxy",
+    Accept = "Accept",
+    AcceptEncoding = "Accept-Encoding",
+    Authorization = "Authorization",
+    Cookie = "Cookie",
+    SetCookie = "Set-Cookie",
+    ContentType = "Content-Type",
+    ContentEncoding = "Content-Encoding",
+    ContentRange = "Content-Range",
+    AcceptRanges = "Accept-Ranges",
+    Range = "Range",
+    IfRange = "If-Range",
+    IfMatch = "If-Match",
+    IfNoneMatch = "If-None-Match",
+    IfModifiedSince = "If-Modified-Since",
+    IfUnmodifiedSince = "If-Unmodified-Since",
+    UserAgent = "User-Agent",
+    Referer = "Referer",
+    From = "From",
+    Origin = "Origin",
+    Location = "Location",
+    Server = "Server",
+    Date = "Date",
+    ETag = "ETag",
+    LastModified = "Last-Modified",
+    CacheControl = "Cache-Control",
+    Age = "Age",
+    Vary = "Vary",
+    MaxForwards = "Max-Forwards",
+    RetryAfter = "Retry-After",
+    ProxyStatus = "Proxy-Status",
+    EarlyData = "Early-Data",
+    SecWebSocketKey = "Sec-WebSocket-Key",
+    SecWebSocketVersion = "Sec-WebSocket-Version",
+    SecWebSocketAccept = "Sec-WebSocket-Accept",
+}
+
+const _: () = assert!(Known::ALL.len() < 64, "the set of known names is one u64");
+
+impl Known {
+    /// Recognises a name in any case.
+    pub fn of(name: &[u8]) -> Self {
+        // Few known names share a length and a first letter, so that one comparison, seldom two or
+        // three, decides.
+        let Some(candidates) = BY_LENGTH.get(name.len()) else { return Self::Other };
+        let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Self::Other };
+        for &(letter, known) in candidates.iter().take_while(|(letter, _)| *letter != 0) {
+            if letter == first && name.eq_ignore_ascii_case(known.as_str().as_bytes()) {
+                return known;
+            }
+        }
+        Self::Other
+    }
+
+    /// True for fields that belong to one connection (RFC 9110, section 7.6.1), whether or not
+    /// `Connection` names them.
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::TransferEncoding
+                | Self::Te
+                | Self::Trailer
+                | Self::Upgrade
+                | Self::Http2Settings
+                | Self::ProxyAuthorization
+                | Self::ProxyAuthenticate
+                | Self::ProxyAuthenticationInfo
+        )
+    }
+
+    /// True for fields that `Connection` may name without effect: removing one of them would let a
+    /// client hide from the upstream what we, or a proxy before us, say about it.
+    pub fn resists_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Host
+                | Self::ContentLength
+                | Self::ContentType
+                | Self::ContentEncoding
+                | Self::Authorization
+                | Self::Cookie
+                | Self::Via
+                | Self::Forwarded
+                | Self::XForwardedFor
+                | Self::XForwardedProto
+                | Self::XForwardedHost
+                | Self::XForwardedPort
+                | Self::XRealIp
+                | Self::CacheControl
+                | Self::Range
+                | Self::EarlyData
+                | Self::Origin
+        )
+    }
+
+    const fn bit(self) -> u64 {
+        1 << (self as u8)
+    }
+}
+
+/// Known names of one length at most.
+const SAME_LENGTH_MAX: usize = 10;
+/// One more than the longest known name has.
+const LENGTHS: usize = 26;
+
+/// Known names by length, each with its first letter in lower case; ends with letter 0.
+static BY_LENGTH: [[(u8, Known); SAME_LENGTH_MAX]; LENGTHS] = {
+    let mut table = [[(0, Known::Other); SAME_LENGTH_MAX]; LENGTHS];
+    let mut index = 0;
+    while index < Known::ALL.len() {
+        let (known, text) = Known::ALL[index];
+        let mut place = 0;
+        while table[text.len()][place].0 != 0 {
+            place += 1;
+        }
+        table[text.len()][place] = (text.as_bytes()[0].to_ascii_lowercase(), known);
+        index += 1;
+    }
+    table
+};
+
+impl Fields {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Removes all, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.seen = 0;
+    }
+
+    /// Gives memory back that is beyond what a usual message needs, so that one large head does
+    /// not stay with a connection for ever.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to(4096);
+        self.entries.shrink_to(64);
+    }
+
+    /// Takes a copy of a whole head, in which [`Fields::push_range`] then names fields. Must be
+    /// called on an empty value.
+    pub fn load(&mut self, head: &[u8]) {
+        debug_assert!(self.entries.is_empty() && self.bytes.is_empty());
+        self.bytes.extend_from_slice(head);
+    }
+
+    /// Adds a field that lies in the loaded head. Ranges outside of it add an empty field.
+    pub fn push_range(&mut self, known: Known, name: Range<usize>, value: Range<usize>) {
+        self.seen |= known.bit();
+        self.entries.push(Entry {
+            name: name.start as u32,
+            value: value.start as u32,
+            value_length: value.len() as u32,
+            name_length: name.len() as u16,
+            known,
+            hop_by_hop: known.is_hop_by_hop(),
+        });
+    }
+
+    /// Adds a field at the end.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name_start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        let value_start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        let end = self.bytes.len();
+        self.push_range(Known::of(name), name_start..value_start, value_start..end);
+    }
+
+    /// Adds a known field at the end, in its usual spelling.
+    pub fn push_known(&mut self, known: Known, value: &[u8]) {
+        self.push(known.as_str().as_bytes(), value);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Field<'_>> + ExactSizeIterator {
+        self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// The fields that may travel on: all but hop-by-hop ones and those that `Connection` names.
+    pub fn end_to_end(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().filter(|entry| !entry.hop_by_hop).map(|entry| self.field(entry))
+    }
+
+    fn field(&self, entry: &Entry) -> Field<'_> {
+        let slice = |start: u32, length: usize| {
+            self.bytes.get(start as usize..start as usize + length).unwrap_or_default()
+        };
+        Field {
+            known: entry.known,
+            name: slice(entry.name, usize::from(entry.name_length)),
+            value: slice(entry.value, entry.value_length as usize),
+        }
+    }
+
+    /// True if a field of this name is there.
+    pub fn has(&self, known: Known) -> bool {
+        self.seen & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
+    }
+
+    /// The value of the first field of this name.
+    pub fn get(&self, known: Known) -> Option<&[u8]> {
+        self.get_all(known).next()
+    }
+
+    /// The values of all fields of this name, in order.
+    pub fn get_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let entries = if self.seen & known.bit() == 0 { &[] } else { self.entries.as_slice() };
+        let named = entries.iter().filter(move |entry| entry.known == known);
+        named.map(|entry| self.field(entry).value)
+    }
+
+    /// The value of the first field of this name, in any case.
+    pub fn find(&self, name: &[u8]) -> Option<&[u8]> {
+        self.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// The members of a list field (RFC 9110, section 5.6.1) over all its lines, without white
+    /// space around them; empty ones left out. Quoted commas are not understood, so this is for
+    /// lists of tokens such as `Connection` and `TE`.
+    pub fn list(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        self.get_all(known)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| !member.is_empty())
+    }
+
+    /// Removes every field of this name.
+    pub fn remove(&mut self, known: Known) {
+        if self.seen & known.bit() != 0 && known != Known::Other {
+            self.entries.retain(|entry| entry.known != known);
+            self.seen &= !known.bit();
+        }
+    }
+
+    /// Removes every field of this name, in any case.
+    pub fn remove_named(&mut self, name: &[u8]) {
+        match Known::of(name) {
+            Known::Other => self.retain(|field| !field.name.eq_ignore_ascii_case(name)),
+            known => self.remove(known),
+        }
+    }
+
+    /// Keeps the fields that `keep` answers with true.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let bytes = &self.bytes;
+        self.entries.retain(|entry| {
+            let slice = |start: u32, length: usize| {
+                bytes.get(start as usize..start as usize + length).unwrap_or_default()
+            };
+            keep(Field {
+                known: entry.known,
+                name: slice(entry.name, usize::from(entry.name_length)),
+                value: slice(entry.value, entry.value_length as usize),
+            })
+        });
+    }
+
+    /// Replaces every field of this name by one, at the end.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove_named(name);
+        self.push(name, value);
+    }
+
+    /// Marks what `Connection` names as hop-by-hop (RFC 9110, section 7.6.1), but for those that
+    /// resist ([`Known::resists_connection`]). To be called once all fields are there.
+    pub fn mark_connection_options(&mut self) {
+        if self.seen & Known::Connection.bit() == 0 {
+            return;
+        }
+        for index in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(index).copied() else { break };
+            if entry.known != Known::Connection {
+                continue;
+            }
+            let start = entry.value as usize;
+            let options = start..start + entry.value_length as usize;
+            let Some(value) = self.bytes.get(options) else { continue };
+            for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                // `close`, `keep-alive` and `upgrade`, which are nearly all that comes, name no
+                // field that is not hop-by-hop anyway.
+                let known = Known::of(option);
+                if known.resists_connection()
+                    || known.is_hop_by_hop()
+                    || option.eq_ignore_ascii_case(b"close")
+                {
+                    continue;
+                }
+                for named in &mut self.entries {
+                    let start = named.name as usize;
+                    let name = self.bytes.get(start..start + usize::from(named.name_length));
+                    if name.is_some_and(|name| name.eq_ignore_ascii_case(option)) {
+                        named.hop_by_hop = true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        out.debug_map().entries(self.iter().map(|f| (text(f.name), text(f.value)))).finish()
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        write!(out, "{}: {}", text(self.name), text(self.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_recognised_in_any_case() {
+        for (known, text) in Known::ALL {
+            assert_eq!(Known::of(text.as_bytes()), *known);
+            assert_eq!(Known::of(text.to_lowercase().as_bytes()), *known);
+            assert_eq!(Known::of(text.to_uppercase().as_bytes()), *known);
+            assert_eq!(Known::of(format!("{text}x").as_bytes()), Known::Other);
+        }
+        assert_eq!(Known::of(b""), Known::Other);
+        assert_eq!(Known::of(&[b'a'; 100]), Known::Other);
+    }
+
+    #[test]
+    fn fields_keep_order_and_case() {
+        let mut fields = Fields::new();
+        fields.load(b"GET / HTTP/1.1\r\nhOsT: a\r\n\r\n");
+        fields.push_range(Known::Host, 16..20, 22..23);
+        fields.push(b"X-a", b"1");
+        fields.push(b"x-A", b"2");
+        assert_eq!(format!("{fields:?}"), r#"{"hOsT": "a", "X-a": "1", "x-A": "2"}"#);
+        assert_eq!(fields.get(Known::Host), Some(&b"a"[..]));
+        fields.set(b"X-A", b"3");
+        assert_eq!(format!("{fields:?}"), r#"{"hOsT": "a", "X-A": "3"}"#);
+        fields.remove_named(b"host");
+        assert!(!fields.has(Known::Host));
+    }
+
+    #[test]
+    fn connection_options() {
+        // RFC 9110, section 7.6.1
+        #[track_caller]
+        fn check(connection: &str, expected: &[&str]) {
+            let mut fields = Fields::new();
+            fields.push(b"Connection", connection.as_bytes());
+            for name in ["X-Hop", "X-Forwarded-For", "Cookie", "Keep-Alive", "TE"] {
+                fields.push(name.as_bytes(), b"v");
+            }
+            fields.mark_connection_options();
+            let left: Vec<_> = fields.end_to_end().map(|f| str::from_utf8(f.name)).collect();
+            assert_eq!(left, expected.iter().map(|&name| Ok(name)).collect::<Vec<_>>());
+        }
+        check("keep-alive", &["X-Hop", "X-Forwarded-For", "Cookie"]);
+        check("close, x-hop", &["X-Forwarded-For", "Cookie"]);
+        check("x-forwarded-for, cookie, ,", &["X-Hop", "X-Forwarded-For", "Cookie"]);
+    }
+}

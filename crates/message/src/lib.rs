@@ -1,0 +1,19 @@
+//! What travels through Bothways: method, canonical target, fields, body length, status.
+//!
+//! A [`Request`] is filled once, at the edge, by the code that knows the client's protocol, and is
+//! strict and canonical from then on: the same value routes, is authorised and goes upstream. The
+//! values are made to be reused: [`Request::clear`] keeps their memory, so that a connection in
+//! steady state allocates nothing.
+//! Not here: bytes on the wire (`wire`), what is done with a message (`rules`, `proxy`).
+
+mod fields;
+mod method;
+mod request;
+mod response;
+mod target;
+
+pub use fields::{Field, Fields, Known};
+pub use method::{Method, MethodError};
+pub use request::{BodyLength, Request, Version};
+pub use response::{Response, reason_phrase};
+pub use target::{Form, Scheme, Target, TargetError};

@@ -1,0 +1,1 @@
+//! Sockets of Bothways: listeners, dialling with the address guard, buffers, timers.

@@ -1,0 +1,1 @@
+//! Who may do what: matchers and routes compiled to a decision with provenance.

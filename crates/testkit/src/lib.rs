@@ -1,0 +1,1 @@
+//! Scripted peers, fixtures and corpora for the tests of Bothways.

@@ -1,0 +1,1 @@
+//! Protocols of Bothways as state machines without I/O.
