@@ -37,6 +37,12 @@ pub fn request(input: &[u8]) -> Option<Request<'_>> {
     })
 }
 
+/// The path of a target, which may name scheme and host as it does for a forward proxy.
+pub fn path(target: &[u8]) -> &[u8] {
+    let Some(rest) = target.strip_prefix(b"http://") else { return target };
+    memchr::memchr(b'/', rest).and_then(|slash| rest.get(slash..)).unwrap_or(b"/")
+}
+
 /// The length of the head at the start of `input`, its empty line included.
 pub fn head_bytes(input: &[u8]) -> Option<usize> {
     memmem::find(input, HEAD_END).map(|end| end + HEAD_END.len())
@@ -101,6 +107,13 @@ mod tests {
             let found = request(text.as_bytes()).expect(text);
             assert_eq!((found.body_bytes, found.close), (body_bytes, close), "{text}");
         }
+    }
+
+    #[test]
+    fn a_path_is_found_in_both_forms_of_target() {
+        assert_eq!(path(b"/small"), b"/small");
+        assert_eq!(path(b"http://127.0.0.1:80/small"), b"/small");
+        assert_eq!(path(b"http://127.0.0.1:80"), b"/");
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! Bodies are thrown away inside the kernel (`MSG_TRUNC`), so that reading costs far less than
 //! any proxy's forwarding. With `--tunnel` each connection first says `CONNECT` for `--origin`.
 //! The bytes of bodies are counted from the end of the warm-up to the end of the time. Prints
-//! `start`, then after `--seconds` `end BYTES RESPONSES NANOSECONDS`, so that whoever started it
-//! can read the proxy's CPU time at the same two moments. Any error ends the program with 1.
+//! `start`, then after `--seconds` `end BYTES RESPONSES NANOSECONDS P99_MICROSECONDS`, so that
+//! whoever started it can read the proxy's CPU time at the same two moments. Any error ends the
+//! program with 1.
 
 use bench_peers::{argument, http, invalid, raise_open_files, required};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,7 +28,8 @@ const DISCARD_BYTES: usize = 1024 * 1024;
 #[derive(Default)]
 struct Counters {
     bytes: Cell<u64>,
-    responses: Cell<u64>,
+    /// How long each response took, in microseconds; since the end of the warm-up only.
+    took: RefCell<Vec<u32>>,
 }
 
 struct Plan {
@@ -73,12 +75,15 @@ fn why(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Error 
 
 async fn measure(counters: &Counters, warm: f64, seconds: f64) -> Result<()> {
     tokio::time::sleep(Duration::from_secs_f64(warm)).await;
-    let (start, bytes, responses) =
-        (Instant::now(), counters.bytes.get(), counters.responses.get());
+    let (start, bytes) = (Instant::now(), counters.bytes.get());
+    counters.took.borrow_mut().clear();
     say("start".to_owned())?;
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-    let (bytes, responses) = (counters.bytes.get() - bytes, counters.responses.get() - responses);
-    say(format!("end {bytes} {responses} {}", start.elapsed().as_nanos()))
+    let bytes = counters.bytes.get() - bytes;
+    let mut took = counters.took.take();
+    took.sort_unstable();
+    let p99 = took.get(took.len() * 99 / 100).copied().unwrap_or(0);
+    say(format!("end {bytes} {} {} {p99}", took.len(), start.elapsed().as_nanos()))
 }
 
 fn say(line: String) -> Result<()> {
@@ -99,6 +104,7 @@ async fn load(plan: Rc<Plan>, counters: Rc<Counters>) -> Result<()> {
     let request = format!("GET {} HTTP/1.1\r\nHost: {origin}\r\nAccept: */*\r\n\r\n", plan.path);
     let mut buffer = vec![0; DISCARD_BYTES];
     loop {
+        let asked = Instant::now();
         stream.write_all(request.as_bytes()).await?;
         let (head, surplus) = read_head(&mut stream).await?;
         let length = http::content_length(&head)
@@ -106,7 +112,8 @@ async fn load(plan: Rc<Plan>, counters: Rc<Counters>) -> Result<()> {
         counters.bytes.set(counters.bytes.get() + surplus);
         let left = length.checked_sub(surplus).ok_or_else(|| invalid("too long".to_owned()))?;
         discard(&stream, &mut buffer, left, &counters).await?;
-        counters.responses.set(counters.responses.get() + 1);
+        let took = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
+        counters.took.borrow_mut().push(took);
     }
 }
 

@@ -225,7 +225,7 @@ impl Origin {
 
     fn respond(&mut self, connection: &mut Connection, target: &[u8]) {
         self.requests += 1;
-        let bytes = match target {
+        let bytes = match http::path(target) {
             b"/small" | b"/sink" => self.responses.small,
             b"/64k" => self.responses.body_64k,
             b"/1m" => self.responses.body_1m,

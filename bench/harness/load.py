@@ -1,0 +1,158 @@
+"""The load generators, and what they say; and the check that a proxy answers rightly at all."""
+
+import http.client
+import math
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+from . import tools
+from .peers import pinned
+
+WRK_ERRORS = ("connect", "read", "write", "status", "timeout")
+BODY = b"0123456789abcdef"
+
+
+class LoadError(Exception):
+    """A wrong answer, or a load generator that failed."""
+
+
+@dataclass
+class Told:
+    """What a load generator said about one run."""
+
+    p99_ms: float | None = None
+    bytes: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    errors: dict = field(default_factory=dict)
+
+
+def parse_wrk(output):
+    """The line that our script prints at the end of a run."""
+    line = next((line for line in output.splitlines() if line.startswith("BENCH ")), None)
+    if line is None:
+        raise LoadError(f"wrk said nothing of its result:\n{output}")
+    told = {name: int(value) for name, value in (word.split("=") for word in line.split()[1:])}
+    return Told(
+        p99_ms=told["p99"] / 1000,
+        bytes=told["bytes"],
+        requests=told["requests"],
+        seconds=told["microseconds"] / 1e6,
+        errors={name: told[name] for name in WRK_ERRORS if told[name]},
+    )
+
+
+def parse_end(line):
+    """`end BYTES RESPONSES NANOSECONDS P99_MICROSECONDS` of bench-load."""
+    words = line.split()
+    if len(words) != 5 or words[0] != "end":
+        raise LoadError(f"bench-load said `{line.strip()}`")
+    size, responses, nanoseconds, p99 = (int(word) for word in words[1:])
+    return Told(
+        p99_ms=p99 / 1000 if responses else None,
+        bytes=size, requests=responses, seconds=nanoseconds / 1e9,
+    )
+
+
+class Wrk:
+    """A run of wrk that outlasts the time which is measured by a little."""
+
+    def __init__(self, programs, core, port, connections, seconds, target, fields=()):
+        # wrk takes whole seconds; what is more than needed goes to the end.
+        self.process = subprocess.Popen(
+            [programs["wrk"], "-t1", f"-c{connections}", f"-d{math.ceil(seconds + 0.2)}s", "--timeout",
+             "10s", "-s", str(tools.BENCH / "harness/wrk.lua"), f"http://127.0.0.1:{port}/", "--",
+             target, *fields],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core),
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def finish(self):
+        output, _ = self.process.communicate(timeout=120)
+        if self.process.returncode != 0:
+            raise LoadError(f"wrk failed:\n{output}")
+        return parse_wrk(output)
+
+
+class BenchLoad:
+    """A run of bench-load, which tells when the measured time starts and ends."""
+
+    def __init__(self, programs, core, arguments):
+        self.process = subprocess.Popen(
+            [programs["bench-load"], *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pinned(core),
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def wait_start(self):
+        if self.process.stdout.readline().strip() != "start":
+            raise LoadError(f"bench-load failed: {self.process.communicate()[1].strip()}")
+
+    def wait_end(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise LoadError(f"bench-load failed: {self.process.communicate()[1].strip()}")
+        return parse_end(line)
+
+    def finish(self):
+        self.process.communicate(timeout=20)
+
+
+class Idle:
+    """Many connections that have served one request each; held until `close`."""
+
+    def __init__(self, programs, core, port, connections):
+        self.process = subprocess.Popen(
+            [programs["bench-idle"], "--to", f"127.0.0.1:{port}", "--connections", str(connections)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=pinned(core),
+        )
+        line = self.process.stdout.readline()
+        if line.split() != ["ready", str(connections)]:
+            raise LoadError(f"bench-idle failed: {line}{self.process.communicate()[1].strip()}")
+
+    def close(self):
+        self.process.communicate(timeout=60)
+
+
+class Counter:
+    """Asks the origin, on one connection, how many requests it has answered."""
+
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read(self):
+        self.connection.request("GET", "/-/requests")
+        return int(self.connection.getresponse().read())
+
+
+def verify(port, target, body_bytes, fields):
+    """Two requests must be answered with 200 and exactly the origin's body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for _ in range(2):
+        connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+        for name, value in fields:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise LoadError(f"{target} was answered {answer.status} {answer.reason}")
+        if len(body) != body_bytes or body != BODY * (body_bytes // len(BODY)):
+            raise LoadError(f"{target} came with {len(body)} bytes of body, not its {body_bytes}")
+    connection.close()
+
+
+def settle(seconds=0.3):
+    """Lets the connections of the last run be closed before the next begins."""
+    time.sleep(seconds)
