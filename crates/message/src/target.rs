@@ -1,13 +1,49 @@
-//! The canonical target of a request (placeholder until the parser is in).
+//! The canonical target of a request: scheme, authority, path and query, decided once.
+//!
+//! [`Target::parse`] reads what a client sent as request target and `Host`, refuses what two
+//! readers could understand differently, and keeps one spelling of the rest: host in lower case,
+//! default port dropped, path with percent-encoding normalised and dot segments removed. From then
+//! on this value routes, is authorised and goes upstream; nobody reads the raw bytes again.
+//! Not here: how a target is written in another protocol's head.
+//! Invariant: all text is ASCII without space and control bytes, and parsing what
+//! [`Target::authority`] and [`Target::path_and_query`] give yields the same value again.
+
+mod authority;
+mod path;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use crate::Method;
+use authority::Authority;
 
 /// Scheme of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Scheme {
     /// `http`
     #[default]
     Http,
     /// `https`
     Https,
+}
+
+impl Scheme {
+    /// In lower case, without the colon.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that need not be written (RFC 9110, sections 4.2.1 and 4.2.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 /// The form a target came in (RFC 9112, section 3.2).
@@ -25,14 +61,278 @@ pub enum Form {
 }
 
 /// Why a target is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetError {}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Neither the target nor `Host` names a host.
+    #[error("the request names no host")]
+    MissingHost,
+    /// The host is empty, no DNS name and no address, or an address in an unusual notation.
+    #[error("the request's host is not a valid name or address")]
+    InvalidHost,
+    /// The port is not a number from 1 to 65535.
+    #[error("the request's port is not a number from 1 to 65535")]
+    InvalidPort,
+    /// The target names one host or port, `Host` another.
+    #[error("the request's target and its Host field disagree")]
+    HostMismatch,
+    /// There is a user name or password in the target or in `Host`.
+    #[error("the request's target holds user information")]
+    Userinfo,
+    /// There is a `#` in the target.
+    #[error("the request's target holds a fragment")]
+    Fragment,
+    /// A byte that no target may hold: space, control, non-ASCII.
+    #[error("the request's target holds a byte that must be percent-encoded")]
+    InvalidByte,
+    /// A `%` without two hexadecimal digits after it.
+    #[error("the request's target holds a malformed percent-encoding")]
+    InvalidEncoding,
+    /// A URI, but not of a scheme that we serve.
+    #[error("the request's target is neither of scheme http nor of https")]
+    UnknownScheme,
+    /// None of the forms that the method may have: `*` without OPTIONS, CONNECT without
+    /// `host:port`, neither a path nor a URI.
+    #[error("the request's target has a form that its method does not allow")]
+    InvalidForm,
+}
+
+impl TargetError {
+    /// The status it is answered with.
+    pub fn status(self) -> u16 {
+        400
+    }
+}
 
 /// A canonical target.
-#[derive(Debug, Clone, Default)]
-pub struct Target {}
+#[derive(Clone, Default)]
+pub struct Target {
+    form: Form,
+    scheme: Scheme,
+    authority: String,
+    /// Where the host lies in `authority`.
+    host: Range<usize>,
+    ip: Option<IpAddr>,
+    port: u16,
+    explicit_port: Option<u16>,
+    path_and_query: String,
+    path_length: usize,
+    encoded_separators: bool,
+    /// Where paths that are not canonical already are worked on.
+    scratch: Vec<u8>,
+}
 
 impl Target {
     /// Forgets everything, keeps the memory.
-    pub fn clear(&mut self) {}
+    pub fn clear(&mut self) {
+        self.form = Form::Origin;
+        self.scheme = Scheme::Http;
+        self.authority.clear();
+        self.host = 0..0;
+        self.ip = None;
+        self.port = 0;
+        self.explicit_port = None;
+        self.path_and_query.clear();
+        self.path_length = 0;
+        self.encoded_separators = false;
+    }
+
+    /// Gives memory back that is beyond what a usual target needs.
+    pub fn shrink(&mut self) {
+        self.authority.shrink_to(256);
+        self.path_and_query.shrink_to(1024);
+        self.scratch.shrink_to(1024);
+    }
+
+    /// Decides the target from the request line's target and the value of `Host`.
+    ///
+    /// `host` may be missing only where the target itself names a host; that a message of
+    /// HTTP/1.1 has exactly one `Host` is for the caller to see to. `default_scheme` is that of
+    /// the connection. After an error the value must be cleared before it is read.
+    pub fn parse(
+        &mut self,
+        method: &Method,
+        raw: &[u8],
+        host: Option<&[u8]>,
+        default_scheme: Scheme,
+    ) -> Result<(), TargetError> {
+        self.clear();
+        self.scheme = default_scheme;
+        match (method, raw) {
+            // RFC 9112, section 3.2.3: CONNECT takes the authority-form, and nothing else does.
+            (Method::Connect, _) => self.parse_authority_form(raw, host),
+            (_, [b'/', ..]) => {
+                self.set_authority(Authority::parse(host.ok_or(TargetError::MissingHost)?)?);
+                self.set_path(raw)
+            }
+            // RFC 9112, section 3.2.4: the asterisk-form is for OPTIONS only.
+            (Method::Options, b"*") => {
+                self.form = Form::Asterisk;
+                self.set_authority(Authority::parse(host.ok_or(TargetError::MissingHost)?)?);
+                self.set_asterisk();
+                Ok(())
+            }
+            _ => self.parse_absolute_form(method, raw, host),
+        }
+    }
+
+    fn parse_authority_form(
+        &mut self,
+        raw: &[u8],
+        host: Option<&[u8]>,
+    ) -> Result<(), TargetError> {
+        self.form = Form::Authority;
+        if raw.iter().any(|byte| matches!(byte, b'/' | b'?' | b'*')) {
+            return Err(TargetError::InvalidForm);
+        }
+        let authority = Authority::parse(raw)?;
+        // RFC 9112, section 3.2.3: without a port, CONNECT must be refused.
+        let port = authority.port.ok_or(TargetError::InvalidPort)?;
+        if let Some(host) = host {
+            // RFC 9112, section 3.2: `Host` is identical to the authority. Clients that leave the
+            // port out there are common; whoever names another one is refused.
+            let host = Authority::parse(host)?;
+            if host.host != authority.host || host.port.is_some_and(|other| other != port) {
+                return Err(TargetError::HostMismatch);
+            }
+        }
+        self.set_authority(authority);
+        Ok(())
+    }
+
+    fn parse_absolute_form(
+        &mut self,
+        method: &Method,
+        raw: &[u8],
+        host: Option<&[u8]>,
+    ) -> Result<(), TargetError> {
+        self.form = Form::Absolute;
+        let (scheme, rest) = split_scheme(raw)?;
+        self.scheme = scheme;
+        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
+        let authority = Authority::parse(authority)?;
+        if let Some(host) = host {
+            // RFC 9112, section 3.2.2 has a proxy ignore `Host` here. We are stricter: what is
+            // behind us may look at the one that we did not.
+            let host = Authority::parse(host)?;
+            let port = |authority: &Authority<'_>| authority.port.unwrap_or(scheme.default_port());
+            if host.host != authority.host || port(&host) != port(&authority) {
+                return Err(TargetError::HostMismatch);
+            }
+        }
+        self.set_authority(authority);
+        if path.is_empty() && *method == Method::Options {
+            // RFC 9112, section 3.2.4: OPTIONS of a URI without path is about the server itself.
+            self.set_asterisk();
+            return Ok(());
+        }
+        self.set_path(path)
+    }
+
+    fn set_asterisk(&mut self) {
+        self.path_and_query.push('*');
+        self.path_length = 1;
+    }
+
+    /// The form it came in.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The scheme; with CONNECT that of the connection, which says nothing about the tunnel.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The host: a name in lower case without trailing dot, or the canonical text of an address
+    /// (IPv6 without brackets).
+    pub fn host(&self) -> &str {
+        self.authority.get(self.host.clone()).unwrap_or_default()
+    }
+
+    /// The address, if the host is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    /// The port, be it named or the scheme's.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port, if it was named.
+    pub fn explicit_port(&self) -> Option<u16> {
+        self.explicit_port
+    }
+
+    /// Host and port as in `Host`: without the port if it is the scheme's, save with CONNECT,
+    /// which always has one. IPv6 in brackets.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The path, which begins with `/`; `*` if the server itself is meant (OPTIONS), empty with
+    /// CONNECT.
+    pub fn path(&self) -> &str {
+        self.path_and_query.get(..self.path_length).unwrap_or_default()
+    }
+
+    /// The query, without its `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.path_and_query.get(self.path_length + 1..)
+    }
+
+    /// Path and query as in an origin-form target.
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+
+    /// True if a server behind us may see other segments in the path than we do: it holds a
+    /// slash, backslash or NUL in percent-encoding, be it once or several times over (`%2F`,
+    /// `%252f`), a raw backslash came, or a segment is a dot segment after more decoding or
+    /// without its parameters (`%252e%252e`, `..;a`). The site decides; by default it refuses.
+    pub fn has_encoded_separators(&self) -> bool {
+        self.encoded_separators
+    }
+}
+
+/// Parts a URI at `://`.
+fn split_scheme(raw: &[u8]) -> Result<(Scheme, &[u8]), TargetError> {
+    let after = |scheme: &str| {
+        let (head, rest) = raw.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+    };
+    if let Some(rest) = after("http://") {
+        return Ok((Scheme::Http, rest));
+    }
+    if let Some(rest) = after("https://") {
+        return Ok((Scheme::Https, rest));
+    }
+    // RFC 3986, section 3.1: a letter, then letters, digits, `+`, `-` and `.`.
+    let colon = raw.iter().position(|&byte| byte == b':').ok_or(TargetError::InvalidForm)?;
+    let (scheme, rest) = raw.split_at(colon);
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let ours = [b"http".as_slice(), b"https"].iter().any(|s| scheme.eq_ignore_ascii_case(s));
+    if is_scheme && !ours && rest.starts_with(b"://") {
+        return Err(TargetError::UnknownScheme);
+    }
+    Err(TargetError::InvalidForm)
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?} {self}", self.form)
+    }
+}
+
+/// The URI; with CONNECT the authority alone.
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.form == Form::Authority {
+            return out.write_str(&self.authority);
+        }
+        let path = if self.path_and_query == "*" { "" } else { self.path_and_query.as_str() };
+        write!(out, "{}://{}{path}", self.scheme.as_str(), self.authority)
+    }
 }
