@@ -1,1 +1,191 @@
-//! Who may do what: matchers and routes compiled to a decision with provenance.
+//! Who may do what: sites, routes and forward rules, compiled to decisions with provenance.
+//!
+//! A [`Rules`] is made from a [`Config`] once per snapshot and holds indexes into it: hosts and
+//! routes to answer in reverse ([`Rules::site`], [`Rules::route`]), lists of rules to judge who
+//! goes where ([`Rules::judge`]). A decision allocates nothing and names the line that made it.
+//! [`explain`] runs the same code with a [`Trace`] that keeps every step.
+//!
+//! Reverse: the most specific route wins, whatever the order in the file. Segments are compared
+//! from the left; a literal beats a capture, a capture beats the end of a prefix (`/*`), so that a
+//! longer prefix beats a shorter one. Where two routes have the same pattern, one that names the
+//! method beats one for all. A route whose pattern is the most specific but whose method differs
+//! does not hide less specific ones.
+//!
+//! Forward: rules are tried in order, and the first one that matches decides. What is judged is
+//! always one address: a name is looked up once, every address it has is judged on its own, and
+//! only those that are allowed are dialled. See [`Rules::judge`] for the whole of it.
+//!
+//! Not here: parsing (`config`, `message`), looking names up, telling special addresses from
+//! global ones, dialling (`net`).
+
+mod forward;
+mod net_index;
+mod routes;
+mod sites;
+mod template;
+mod trace;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId};
+use message::Method;
+
+pub use forward::{Address, DenyReason, Passage, Verdict};
+pub use template::{Captures, Facts, expand, location, upstream_path};
+pub use trace::{Step, StepOutcome, Steps, Trace};
+
+use forward::ForwardIndex;
+use routes::RouteTree;
+use sites::HostIndex;
+
+/// A configuration, compiled for decisions.
+pub struct Rules {
+    config: Arc<Config>,
+    /// By [`ListenerId`].
+    hosts: Vec<HostIndex>,
+    /// By [`SiteId`].
+    routes: Vec<RouteTree>,
+    /// By [`ForwardId`].
+    forwards: Vec<ForwardIndex>,
+}
+
+/// Where a request in reverse goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// To this route.
+    Route {
+        /// Of this site.
+        site: SiteId,
+        /// Counts in its routes.
+        route: RouteId,
+    },
+    /// Nowhere: no route has the path (404).
+    NoRoute {
+        /// The site of its host.
+        site: SiteId,
+    },
+    /// Nowhere: routes have the path, but none the method (405); [`Rules::allowed_methods`] tells
+    /// which ones there are.
+    MethodNotAllowed {
+        /// The site of its host.
+        site: SiteId,
+    },
+    /// Nowhere: the listener serves no such host and has no default site (421).
+    NoSite,
+}
+
+impl Rules {
+    /// Compiles a configuration.
+    pub fn compile(config: Arc<Config>) -> Self {
+        let hosts = config.listeners.iter().map(|listener| HostIndex::of(&config, listener));
+        let hosts = hosts.collect();
+        let routes = config.sites.iter().map(|site| RouteTree::of(&site.routes)).collect();
+        let forwards = config.forwards.iter().map(ForwardIndex::of).collect();
+        Self { config, hosts, routes, forwards }
+    }
+
+    /// What was compiled.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The site that serves a canonical host on a listener: the one that names it, else the one
+    /// with the longest wildcard that has it, else the default site.
+    pub fn site(&self, listener: ListenerId, host: &str) -> Option<SiteId> {
+        self.hosts.get(listener.0 as usize)?.find(host)
+    }
+
+    /// The route that takes a request, by canonical host and path.
+    pub fn route<T: Trace>(
+        &self,
+        listener: ListenerId,
+        method: &Method,
+        host: &str,
+        path: &str,
+        trace: &mut T,
+    ) -> Routed {
+        let Some(site) = self.site(listener, host) else { return Routed::NoSite };
+        if T::ON {
+            sites::explain(&self.config, listener, host, site, trace);
+        }
+        self.route_in(site, method, path, trace)
+    }
+
+    /// The route of a site that takes a request.
+    pub fn route_in<T: Trace>(
+        &self,
+        site: SiteId,
+        method: &Method,
+        path: &str,
+        trace: &mut T,
+    ) -> Routed {
+        let parts = self.routes.get(site.0 as usize).zip(self.config.sites.get(site.0 as usize));
+        let Some((tree, Site { routes, .. })) = parts else { return Routed::NoSite };
+        let found = tree.find(routes, method, path);
+        if T::ON {
+            routes::explain(routes, &found, method, path, trace);
+        }
+        match found {
+            routes::Found::Route(route) => Routed::Route { site, route },
+            routes::Found::OtherMethods => Routed::MethodNotAllowed { site },
+            routes::Found::Nothing => Routed::NoRoute { site },
+        }
+    }
+
+    /// Writes the methods that the routes of a path take, as in an `Allow` field (RFC 9110,
+    /// section 10.2.1).
+    pub fn allowed_methods(&self, site: SiteId, path: &str, out: &mut String) {
+        let parts = self.routes.get(site.0 as usize).zip(self.config.sites.get(site.0 as usize));
+        if let Some((tree, site)) = parts {
+            tree.allowed_methods(&site.routes, path, out);
+        }
+    }
+
+    /// A route that [`Rules::route`] answered with.
+    pub fn settings_of(&self, site: SiteId, route: RouteId) -> Option<&Route> {
+        self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
+    }
+
+    /// Judges who may go where, by the rules of a forward listener.
+    ///
+    /// With `address`, it judges going to this address, and the verdict is final: `Allow` or
+    /// `Deny`. Without one, for a name that has not been looked up, the answer is `Deny` if no
+    /// address could change that, and `NeedsAddresses` otherwise: then the name is looked up, every
+    /// address is judged by another call, and only allowed ones are dialled. A name that has an
+    /// inner and an outer address is thus never a way in.
+    ///
+    /// A rule matches if each of its properties does: one of the destinations in `to` (a host or a
+    /// suffix by the name that the client gave, a network by the address), one of the client
+    /// networks in `from`, one of the ports, one of the methods. An `allow` without ports means the
+    /// listener's `ports`; a `deny` without ports means every port. An `allow` matches a special
+    /// address (one that is not global) only if it names it, by the exact host or by a network with
+    /// the address in it; `0.0.0.0/0` and `::/0` name nothing. If no rule matches, the answer is
+    /// `Deny`, unless the client is on loopback and no `allow` speaks of clients on loopback (by a
+    /// `from` with them in it, or by having no `from`): then global addresses are allowed.
+    pub fn judge<T: Trace>(
+        &self,
+        forward: ForwardId,
+        passage: &Passage<'_>,
+        address: Option<Address>,
+        trace: &mut T,
+    ) -> Verdict {
+        let parts = self.forwards.get(forward.0 as usize);
+        match parts.zip(self.config.forwards.get(forward.0 as usize)) {
+            Some((index, forward)) => index.judge(forward, passage, address, trace),
+            None => Verdict::no_such_listener(),
+        }
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Rules").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// An address as it is judged: IPv4 in IPv6 (`::ffff:10.0.0.1`) is IPv4.
+fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}

@@ -1,0 +1,487 @@
+//! Who may go where, by the rules of a forward listener; the first that matches decides.
+//!
+//! [`ForwardIndex`] finds the few rules whose destination can match, by host, suffix and network,
+//! so that a list of many thousand hosts costs as much as a short one. Whether a rule matches is
+//! said by [`Query::difference`] alone; the index only leaves out rules that cannot.
+//! What the rules mean is said at [`crate::Rules::judge`].
+
+use std::fmt;
+use std::net::IpAddr;
+
+use config::{Destination, Forward, ForwardRule, Place, PortRange};
+use foldhash::{HashMap, HashMapExt};
+use ipnet::IpNet;
+use message::{Method, Target};
+
+use crate::canonical;
+use crate::net_index::{NetIndex, canonical_net};
+use crate::routes::takes_method;
+use crate::sites::{suffixes, without_root_dot};
+use crate::trace::{Step, StepOutcome, Trace};
+
+/// Lists of rules with no more destinations than this are gone through one by one.
+const DESTINATIONS_COMPARED_MAX: usize = 8;
+
+/// Who wants to go where.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// What it asks for.
+    pub method: &'a Method,
+    /// The canonical host that it names.
+    pub host: &'a str,
+    /// The port that it names.
+    pub port: u16,
+}
+
+impl<'a> Passage<'a> {
+    /// What a client asks for with a target.
+    pub fn of(client: IpAddr, method: &'a Method, target: &'a Target) -> Self {
+        Self { client, method, host: target.host(), port: target.port() }
+    }
+}
+
+/// An address that might be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// False for special ones: private, loopback, link-local and so on.
+    pub is_global: bool,
+}
+
+/// What a forward listener says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The address may be dialled.
+    Allow {
+        /// Counts in the listener's rules; `None`: what holds where no rule matches.
+        rule: Option<usize>,
+        /// The line that decided.
+        place: Place,
+    },
+    /// It may not.
+    Deny {
+        /// Counts in the listener's rules; `None`: what holds where no rule matches.
+        rule: Option<usize>,
+        /// The line that decided.
+        place: Place,
+        /// Why, for an answer that helps.
+        reason: DenyReason,
+    },
+    /// It depends on the addresses that the host has: look it up, judge each.
+    NeedsAddresses,
+}
+
+/// Why somebody may not go somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DenyReason {
+    /// A `deny` says so.
+    Rule,
+    /// No `allow` says otherwise.
+    NoRule,
+    /// It would be allowed on another port.
+    Port,
+    /// It would be allowed if the address were not a special one.
+    SpecialAddress,
+}
+
+impl DenyReason {
+    /// A word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::NoRule => "no-rule",
+            Self::Port => "port",
+            Self::SpecialAddress => "special-address",
+        }
+    }
+}
+
+impl fmt::Display for DenyReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Rule => "a rule denies it",
+            Self::NoRule => "no rule allows it",
+            Self::Port => "the port is not among those allowed",
+            Self::SpecialAddress => "the address is a special one, which no rule allows by name",
+        })
+    }
+}
+
+impl Verdict {
+    pub(crate) fn no_such_listener() -> Self {
+        Self::Deny { rule: None, place: Place::default(), reason: DenyReason::NoRule }
+    }
+}
+
+/// Where a passage goes, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whereto {
+    /// To this canonical address.
+    Address(Address),
+    /// To a global address that no rule names.
+    Elsewhere,
+    /// Not known yet.
+    Unknown,
+}
+
+/// A passage, made ready for comparing.
+#[derive(Clone, Copy)]
+struct Query<'a> {
+    passage: Passage<'a>,
+    whereto: Whereto,
+    ports: &'a [PortRange],
+    /// Set to learn whether only the port is in the way.
+    any_port: bool,
+}
+
+/// Why a rule does not match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Difference {
+    Destination,
+    /// It has networks, and the address is not known yet.
+    Open,
+    Client,
+    Port,
+    Method,
+    SpecialAddress,
+}
+
+impl Query<'_> {
+    /// Why a rule does not match; `None`: it does.
+    fn difference(&self, rule: &ForwardRule) -> Option<Difference> {
+        let named = rule.to.iter().any(|to| self.names(to));
+        if named || rule.to.is_empty() || rule.to.iter().any(|to| self.covers(to)) {
+            return self.other_difference(rule, named);
+        }
+        let open = self.whereto == Whereto::Unknown
+            && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
+            && self.other_difference(rule, true).is_none();
+        Some(if open { Difference::Open } else { Difference::Destination })
+    }
+
+    /// Why a rule whose destination matches does not match as a whole. `named` tells that it names
+    /// the destination, so that even a special address is meant.
+    fn other_difference(&self, rule: &ForwardRule, named: bool) -> Option<Difference> {
+        let from = &rule.from;
+        if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.passage.client)) {
+            return Some(Difference::Client);
+        }
+        let ports = match &*rule.ports {
+            [] if rule.allow => self.ports,
+            own => own,
+        };
+        if !(ports.is_empty() || self.any_port || has_port(ports, self.passage.port)) {
+            return Some(Difference::Port);
+        }
+        if !takes_method(&rule.methods, self.passage.method) {
+            return Some(Difference::Method);
+        }
+        if rule.allow && !named && self.is_special() {
+            return Some(Difference::SpecialAddress);
+        }
+        None
+    }
+
+    fn is_special(&self) -> bool {
+        matches!(self.whereto, Whereto::Address(Address { is_global: false, .. }))
+    }
+
+    /// True if a destination names this one so narrowly that even a special address is meant.
+    fn names(&self, to: &Destination) -> bool {
+        match (to, self.whereto) {
+            (Destination::Host(host), _) => **host == *self.passage.host,
+            (Destination::Net(net), Whereto::Address(to)) => {
+                net.prefix_len() > 0 && net_has(*net, to.ip)
+            }
+            _ => false,
+        }
+    }
+
+    /// True if a destination has this one among many.
+    fn covers(&self, to: &Destination) -> bool {
+        match (to, self.whereto) {
+            (Destination::Any, _) => true,
+            (Destination::Suffix(suffix), _) => {
+                suffixes(self.passage.host).any(|part| *part == **suffix)
+            }
+            (Destination::Net(net), Whereto::Address(to)) => net_has(*net, to.ip),
+            _ => false,
+        }
+    }
+}
+
+fn net_has(net: IpNet, ip: IpAddr) -> bool {
+    canonical_net(net).contains(&ip)
+}
+
+fn has_port(ports: &[PortRange], port: u16) -> bool {
+    ports.iter().any(|range| (range.first..=range.last).contains(&port))
+}
+
+/// The rules of one listener, by what they are about; each list is in rising order.
+pub(crate) struct ForwardIndex {
+    hosts: HashMap<Box<str>, Vec<u32>>,
+    suffixes: HashMap<Box<str>, Vec<u32>>,
+    nets: NetIndex,
+    /// Rules for every destination.
+    any: Vec<u32>,
+    /// Rules of a list so short that the destination is compared too.
+    all: Vec<u32>,
+    /// Rules that allow some network, which a name might turn out to be in.
+    allowed_nets: Vec<u32>,
+    /// True if no `allow` speaks of clients on loopback, so that they may go where no `deny` is.
+    loopback_is_free: bool,
+}
+
+impl ForwardIndex {
+    pub(crate) fn of(forward: &Forward) -> Self {
+        let mut index = Self {
+            hosts: HashMap::new(),
+            suffixes: HashMap::new(),
+            nets: NetIndex::new(),
+            any: Vec::new(),
+            all: Vec::new(),
+            allowed_nets: Vec::new(),
+            loopback_is_free: !forward.rules.iter().any(allows_loopback_clients),
+        };
+        let destinations: usize = forward.rules.iter().map(|rule| rule.to.len().max(1)).sum();
+        for (number, rule) in (0u32..).zip(&forward.rules) {
+            if rule.allow && rule.to.iter().any(|to| matches!(to, Destination::Net(_))) {
+                index.allowed_nets.push(number);
+            }
+            if destinations <= DESTINATIONS_COMPARED_MAX {
+                index.all.push(number);
+            } else {
+                index.insert(number, rule);
+            }
+        }
+        index
+    }
+
+    fn insert(&mut self, number: u32, rule: &ForwardRule) {
+        if rule.to.is_empty() {
+            self.any.push(number);
+        }
+        for to in &rule.to {
+            let list = match to {
+                Destination::Any => &mut self.any,
+                Destination::Host(host) => self.hosts.entry(host.clone()).or_default(),
+                Destination::Suffix(suffix) => self.suffixes.entry(suffix.clone()).or_default(),
+                Destination::Net(net) => {
+                    self.nets.insert(canonical_net(*net), number);
+                    continue;
+                }
+            };
+            if list.last() != Some(&number) {
+                list.push(number);
+            }
+        }
+    }
+
+    pub(crate) fn judge<T: Trace>(
+        &self,
+        forward: &Forward,
+        passage: &Passage<'_>,
+        address: Option<Address>,
+        trace: &mut T,
+    ) -> Verdict {
+        let whereto = match address {
+            Some(Address { ip, is_global }) => {
+                Whereto::Address(Address { ip: canonical(ip), is_global })
+            }
+            None => Whereto::Unknown,
+        };
+        self.judge_whereto(forward, passage, whereto, trace)
+    }
+
+    pub(crate) fn judge_whereto<T: Trace>(
+        &self,
+        forward: &Forward,
+        passage: &Passage<'_>,
+        whereto: Whereto,
+        trace: &mut T,
+    ) -> Verdict {
+        let client = canonical(passage.client);
+        let host = without_root_dot(passage.host);
+        let passage = Passage { client, host, ..*passage };
+        let query = Query { passage, whereto, ports: &forward.ports, any_port: false };
+        let found = self.first(&forward.rules, &query);
+        if T::ON {
+            explain(&forward.rules, &query, found, trace);
+        }
+        let verdict = self.verdict(forward, &query, found);
+        if T::ON && (found.is_none() || verdict == Verdict::NeedsAddresses) {
+            trace.step(last_step(forward, verdict));
+        }
+        verdict
+    }
+
+    fn verdict(&self, forward: &Forward, query: &Query<'_>, found: Option<usize>) -> Verdict {
+        if query.whereto == Whereto::Unknown && self.may_be_allowed(&forward.rules, query, found) {
+            return Verdict::NeedsAddresses;
+        }
+        if let Some((rule, decides)) = found.and_then(|n| Some((n, forward.rules.get(n)?))) {
+            let (rule, place) = (Some(rule), decides.place);
+            return match decides.allow {
+                true => Verdict::Allow { rule, place },
+                false => Verdict::Deny { rule, place, reason: DenyReason::Rule },
+            };
+        }
+        let place = forward.place;
+        if self.allows_by_default(query) {
+            return Verdict::Allow { rule: None, place };
+        }
+        Verdict::Deny { rule: None, place, reason: self.reason(&forward.rules, query) }
+    }
+
+    /// True if an address could be allowed of a host whose addresses are not known. `found` is the
+    /// first rule that matches by name.
+    fn may_be_allowed(
+        &self,
+        rules: &[ForwardRule],
+        query: &Query<'_>,
+        found: Option<usize>,
+    ) -> bool {
+        let by_name = match found {
+            Some(number) => rules.get(number).is_some_and(|rule| rule.allow),
+            None => self.allows_by_default(query),
+        };
+        let before = found.unwrap_or(usize::MAX);
+        let mut nets = self.allowed_nets.iter().take_while(|&&number| (number as usize) < before);
+        by_name
+            || nets.any(|&number| {
+                let rule = rules.get(number as usize);
+                rule.is_some_and(|rule| query.other_difference(rule, true).is_none())
+            })
+    }
+
+    /// What holds where no rule matches.
+    fn allows_by_default(&self, query: &Query<'_>) -> bool {
+        self.loopback_is_free
+            && query.passage.client.is_loopback()
+            && !query.is_special()
+            && (query.any_port
+                || query.ports.is_empty()
+                || has_port(query.ports, query.passage.port))
+    }
+
+    /// Why nothing allows a passage that no rule denies: what would have to be different.
+    fn reason(&self, rules: &[ForwardRule], query: &Query<'_>) -> DenyReason {
+        let allowed = |query: &Query<'_>| match self.first(rules, query) {
+            Some(number) => rules.get(number).is_some_and(|rule| rule.allow),
+            None => self.allows_by_default(query),
+        };
+        if query.is_special() && allowed(&Query { whereto: Whereto::Elsewhere, ..*query }) {
+            DenyReason::SpecialAddress
+        } else if allowed(&Query { any_port: true, ..*query }) {
+            DenyReason::Port
+        } else {
+            DenyReason::NoRule
+        }
+    }
+
+    /// The first rule that matches.
+    fn first(&self, rules: &[ForwardRule], query: &Query<'_>) -> Option<usize> {
+        let mut first = u32::MAX;
+        let mut search = |list: &[u32], difference: &dyn Fn(&ForwardRule) -> Option<Difference>| {
+            let before = list.iter().take_while(|&&number| number < first);
+            let mut rules = before.filter_map(|&n| Some((n, rules.get(n as usize)?)));
+            if let Some((number, _)) = rules.find(|(_, rule)| difference(rule).is_none()) {
+                first = number;
+            }
+        };
+        let named = |rule: &ForwardRule| query.other_difference(rule, true);
+        let covered = |rule: &ForwardRule| query.other_difference(rule, false);
+        search(&self.all, &|rule| query.difference(rule));
+        if let Some(list) = self.hosts.get(query.passage.host) {
+            search(list, &named);
+        }
+        if !self.suffixes.is_empty() {
+            for suffix in suffixes(query.passage.host) {
+                if let Some(list) = self.suffixes.get(suffix) {
+                    search(list, &covered);
+                }
+            }
+        }
+        if let Whereto::Address(Address { ip, .. }) = query.whereto {
+            self.nets.each(ip, |length, list| {
+                if length > 0 { search(list, &named) } else { search(list, &covered) }
+            });
+        }
+        search(&self.any, &covered);
+        (first != u32::MAX).then_some(first as usize)
+    }
+}
+
+/// True if a rule allows something to clients on loopback in particular or to everybody.
+fn allows_loopback_clients(rule: &ForwardRule) -> bool {
+    let loopback = |net: &IpNet| match canonical_net(*net) {
+        IpNet::V4(net) => net.contains(&std::net::Ipv4Addr::LOCALHOST) || net.addr().is_loopback(),
+        IpNet::V6(net) => net.contains(&std::net::Ipv6Addr::LOCALHOST),
+    };
+    rule.allow && (rule.from.is_empty() || rule.from.iter().any(loopback))
+}
+
+/// Notes what came of each rule up to the one that matches.
+fn explain<T: Trace>(
+    rules: &[ForwardRule],
+    query: &Query<'_>,
+    found: Option<usize>,
+    trace: &mut T,
+) {
+    let tried = found.map_or(rules.len(), |found| found + 1);
+    for rule in rules.iter().take(tried) {
+        let outcome = match query.difference(rule) {
+            None => StepOutcome::Decided,
+            Some(Difference::Open) => {
+                StepOutcome::Open(format!("it depends on the addresses of {}", query.passage.host))
+            }
+            Some(difference) => StepOutcome::Differs(tell(difference, rule, query)),
+        };
+        trace.step(Step { place: rule.place, text: rule.written.to_string(), outcome });
+    }
+}
+
+/// The step for what no rule said.
+fn last_step(forward: &Forward, verdict: Verdict) -> Step {
+    let (text, outcome) = match verdict {
+        Verdict::Allow { .. } => (
+            "no rule matches; the client is on loopback, so it may".to_owned(),
+            StepOutcome::Decided,
+        ),
+        Verdict::Deny { reason, .. } => {
+            (format!("no rule matches; {reason}"), StepOutcome::Decided)
+        }
+        Verdict::NeedsAddresses => (
+            "not refused by name".to_owned(),
+            StepOutcome::Open("each address is judged once the host is looked up".to_owned()),
+        ),
+    };
+    Step { place: forward.place, text, outcome }
+}
+
+/// Says for people why a rule does not match.
+fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String {
+    let Passage { client, method, host, port } = query.passage;
+    match (difference, query.whereto) {
+        (Difference::Destination | Difference::Open, Whereto::Address(Address { ip, .. }))
+            if rule.to.iter().any(|to| matches!(to, Destination::Net(_))) =>
+        {
+            format!("the destination is {host} at {ip}")
+        }
+        (Difference::Destination | Difference::Open, _) => format!("the destination is {host}"),
+        (Difference::Client, _) => format!("the client is {client}"),
+        (Difference::Port, _) if rule.ports.is_empty() => {
+            format!("the port is {port}, which is not among the listener's `ports`")
+        }
+        (Difference::Port, _) => format!("the port is {port}"),
+        (Difference::Method, _) => format!("the method is {method}"),
+        (Difference::SpecialAddress, Whereto::Address(Address { ip, .. })) => {
+            format!("{ip} is a special address, which the rule does not name")
+        }
+        (Difference::SpecialAddress, _) => "the address is a special one".to_owned(),
+    }
+}

@@ -1,0 +1,272 @@
+//! Which route of a site takes a path and a method.
+//!
+//! The patterns of a site make a tree with one level per segment. It is walked from the left,
+//! literals before captures before the end of a prefix, so that what is met first is the most
+//! specific. A node is visited once per request at most, since a node's depth fixes which segment
+//! of the path it is compared with.
+
+use std::ops::ControlFlow;
+
+use config::{Pattern, Route, RouteId, Segment};
+use foldhash::HashMap;
+use message::Method;
+
+use crate::trace::{Step, StepOutcome, Trace};
+
+/// Literals of one node that are compared one after the other; more are hashed.
+const LITERALS_COMPARED_MAX: usize = 8;
+
+/// The patterns of one site.
+pub(crate) struct RouteTree {
+    /// The first one is the root.
+    nodes: Vec<Node>,
+}
+
+#[derive(Default)]
+struct Node {
+    literals: Literals,
+    capture: Option<usize>,
+    /// Routes whose pattern ends here.
+    exact: Vec<RouteId>,
+    /// Routes whose pattern ends here with `/*`.
+    prefix: Vec<RouteId>,
+}
+
+enum Literals {
+    Few(Vec<(Box<str>, usize)>),
+    Many(HashMap<Box<str>, usize>),
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Literals {
+    fn get(&self, segment: &str) -> Option<usize> {
+        match self {
+            Self::Few(all) => all.iter().find(|(text, _)| **text == *segment).map(|found| found.1),
+            Self::Many(all) => all.get(segment).copied(),
+        }
+    }
+
+    fn insert(&mut self, segment: &str, node: usize) {
+        match self {
+            Self::Few(all) if all.len() < LITERALS_COMPARED_MAX => all.push((segment.into(), node)),
+            Self::Few(all) => {
+                let mut many: HashMap<_, _> = all.drain(..).collect();
+                many.insert(segment.into(), node);
+                *self = Self::Many(many);
+            }
+            Self::Many(all) => {
+                all.insert(segment.into(), node);
+            }
+        }
+    }
+}
+
+/// What became of a look-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Route(RouteId),
+    /// The path is there, but not with this method.
+    OtherMethods,
+    Nothing,
+}
+
+impl RouteTree {
+    pub(crate) fn of(routes: &[Route]) -> Self {
+        let mut tree = Self { nodes: vec![Node::default()] };
+        for (index, route) in routes.iter().enumerate() {
+            tree.insert(RouteId(index as u32), &route.pattern);
+        }
+        for node in &mut tree.nodes {
+            for ends in [&mut node.exact, &mut node.prefix] {
+                // Fewer methods are more specific; all of them (none named) are least so.
+                ends.sort_by_key(|id| match routes.get(id.0 as usize).map(|r| r.methods.len()) {
+                    Some(0) | None => usize::MAX,
+                    Some(named) => named,
+                });
+            }
+        }
+        tree
+    }
+
+    fn insert(&mut self, id: RouteId, pattern: &Pattern) {
+        let mut at = 0;
+        for segment in &pattern.segments {
+            let fresh = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else { return };
+            let next = match segment {
+                Segment::Literal(text) => node.literals.get(text),
+                Segment::Capture(_) => node.capture,
+            };
+            at = next.unwrap_or(fresh);
+            if next.is_none() {
+                match segment {
+                    Segment::Literal(text) => node.literals.insert(text, fresh),
+                    Segment::Capture(_) => node.capture = Some(fresh),
+                }
+                self.nodes.push(Node::default());
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(at) {
+            if pattern.prefix { node.prefix.push(id) } else { node.exact.push(id) }
+        }
+    }
+
+    pub(crate) fn find(&self, routes: &[Route], method: &Method, path: &str) -> Found {
+        let mut seen = false;
+        let found = self.walk(path, &mut 0, &mut |ends| {
+            seen = true;
+            let taken = ends.iter().find(|id| {
+                routes.get(id.0 as usize).is_some_and(|route| takes_method(&route.methods, method))
+            });
+            taken.map_or(ControlFlow::Continue(()), |&id| ControlFlow::Break(id))
+        });
+        match found {
+            ControlFlow::Break(id) => Found::Route(id),
+            ControlFlow::Continue(()) if seen => Found::OtherMethods,
+            ControlFlow::Continue(()) => Found::Nothing,
+        }
+    }
+
+    pub(crate) fn allowed_methods(&self, routes: &[Route], path: &str, out: &mut String) {
+        let start = out.len();
+        let _: ControlFlow<()> = self.walk(path, &mut 0, &mut |ends| {
+            let routes = ends.iter().filter_map(|id| routes.get(id.0 as usize));
+            for method in routes.flat_map(|route| &route.methods) {
+                let list = out.get(start..).unwrap_or_default();
+                if !list.split(", ").any(|there| there == &**method) {
+                    if !list.is_empty() {
+                        out.push_str(", ");
+                    }
+                    out.push_str(method);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Calls `see` with the routes of each pattern that has the path, the most specific first,
+    /// until it breaks. `reached` becomes the number of leading segments that some pattern has.
+    fn walk<B>(
+        &self,
+        path: &str,
+        reached: &mut usize,
+        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        match path.strip_prefix('/') {
+            Some("") => self.walk_from(0, 0, None, reached, see),
+            Some(segments) => self.walk_from(0, 0, Some(segments), reached, see),
+            // `*` of OPTIONS is below nothing but `/*`.
+            None => match self.nodes.first() {
+                Some(root) if !root.prefix.is_empty() => see(&root.prefix),
+                _ => ControlFlow::Continue(()),
+            },
+        }
+    }
+
+    fn walk_from<B>(
+        &self,
+        at: usize,
+        depth: usize,
+        segments: Option<&str>,
+        reached: &mut usize,
+        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some(node) = self.nodes.get(at) else { return ControlFlow::Continue(()) };
+        *reached = depth.max(*reached);
+        if let Some(segments) = segments {
+            let (segment, rest) = match segments.split_once('/') {
+                Some((segment, rest)) => (segment, Some(rest)),
+                None => (segments, None),
+            };
+            let capture = node.capture.filter(|_| !segment.is_empty());
+            for next in node.literals.get(segment).into_iter().chain(capture) {
+                self.walk_from(next, depth + 1, rest, reached, see)?;
+            }
+        } else if !node.exact.is_empty() {
+            see(&node.exact)?;
+        }
+        if node.prefix.is_empty() { ControlFlow::Continue(()) } else { see(&node.prefix) }
+    }
+}
+
+/// True if a list of methods has this one; an empty list has all.
+pub(crate) fn takes_method(methods: &[Box<str>], method: &Method) -> bool {
+    methods.is_empty() || methods.iter().any(|taken| **taken == *method.as_str())
+}
+
+/// Notes for each route what came of it.
+pub(crate) fn explain<T: Trace>(
+    routes: &[Route],
+    found: &Found,
+    method: &Method,
+    path: &str,
+    trace: &mut T,
+) {
+    for (index, route) in routes.iter().enumerate() {
+        let outcome = match found {
+            Found::Route(id) if id.0 as usize == index => StepOutcome::Decided,
+            found => explain_other(routes, route, found, method, path),
+        };
+        trace.step(Step { place: route.place, text: written(route), outcome });
+    }
+}
+
+/// Why a route did not win: asks a tree of this route alone.
+fn explain_other(
+    routes: &[Route],
+    route: &Route,
+    found: &Found,
+    method: &Method,
+    path: &str,
+) -> StepOutcome {
+    let alone = std::slice::from_ref(route);
+    let tree = RouteTree::of(alone);
+    match tree.find(alone, method, path) {
+        Found::Route(_) => {
+            let winner = match found {
+                Found::Route(id) => routes.get(id.0 as usize).map(written),
+                Found::OtherMethods | Found::Nothing => None,
+            };
+            StepOutcome::LessSpecific(winner.unwrap_or_default())
+        }
+        Found::OtherMethods => StepOutcome::Differs(format!(
+            "the method is {method}, not {}",
+            route.methods.join(", ")
+        )),
+        Found::Nothing => {
+            let mut reached = 0;
+            let _ = tree.walk(path, &mut reached, &mut |_| ControlFlow::<()>::Continue(()));
+            StepOutcome::Differs(path_difference(&route.pattern, path, reached))
+        }
+    }
+}
+
+/// Says how a path differs from a pattern that has its first `reached` segments.
+fn path_difference(pattern: &Pattern, path: &str, reached: usize) -> String {
+    let segments = path.strip_prefix('/').filter(|rest| !rest.is_empty());
+    let segment = segments.and_then(|segments| segments.split('/').nth(reached));
+    match (pattern.segments.get(reached), segment) {
+        (None, Some(_)) => format!("the path goes on after segment {reached}"),
+        (Some(Segment::Literal(text)), Some(segment)) => {
+            format!("segment {} of the path is `{segment}`, not `{text}`", reached + 1)
+        }
+        (Some(Segment::Capture(name)), Some(_)) => {
+            format!("segment {} of the path, for {{{name}}}, is empty", reached + 1)
+        }
+        (_, None) => format!("the path ends after segment {reached}"),
+    }
+}
+
+/// A route as one writes it.
+pub(crate) fn written(route: &Route) -> String {
+    if route.methods.is_empty() {
+        format!("route \"{}\"", route.pattern.written)
+    } else {
+        format!("route \"{}\" method=\"{}\"", route.pattern.written, route.methods.join(","))
+    }
+}

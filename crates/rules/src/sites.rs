@@ -1,0 +1,98 @@
+//! Which site serves a host on a listener.
+
+use config::{Config, Listener, ListenerId, Serves, Site, SiteId, SiteName};
+use foldhash::{HashMap, HashMapExt};
+
+use crate::trace::{Step, StepOutcome, Trace};
+
+/// The hosts of one listener.
+pub(crate) struct HostIndex {
+    exact: HashMap<Box<str>, SiteId>,
+    /// By suffix, without `*.`.
+    wildcards: HashMap<Box<str>, SiteId>,
+    default: Option<SiteId>,
+}
+
+impl HostIndex {
+    pub(crate) fn of(config: &Config, listener: &Listener) -> Self {
+        let mut index = Self { exact: HashMap::new(), wildcards: HashMap::new(), default: None };
+        let Serves::Sites(sites) = &listener.serves else { return index };
+        for (id, site) in sites.iter().filter_map(|&id| Some((id, site_of(config, id)?))) {
+            for name in &site.names {
+                // Of two sites with the same name the first one has it; there is a warning.
+                match name {
+                    SiteName::Exact(host) => {
+                        index.exact.entry(host.clone()).or_insert(id);
+                    }
+                    SiteName::Wildcard(suffix) => {
+                        index.wildcards.entry(suffix.clone()).or_insert(id);
+                    }
+                    SiteName::Default => {
+                        index.default.get_or_insert(id);
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    pub(crate) fn find(&self, host: &str) -> Option<SiteId> {
+        let host = without_root_dot(host);
+        if let Some(&site) = self.exact.get(host) {
+            return Some(site);
+        }
+        if !self.wildcards.is_empty() {
+            let found = suffixes(host).skip(1).find_map(|suffix| self.wildcards.get(suffix));
+            if let Some(&site) = found {
+                return Some(site);
+            }
+        }
+        self.default
+    }
+}
+
+/// A host without the dot of the root: `example.com.` is `example.com`.
+pub(crate) fn without_root_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// A host and what is left of it after each dot: `a.b.c`, `b.c`, `c`.
+pub(crate) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+    let mut next = Some(host);
+    std::iter::from_fn(move || {
+        let this = next?;
+        next = this.split_once('.').map(|(_, rest)| rest);
+        Some(this)
+    })
+}
+
+fn site_of(config: &Config, id: SiteId) -> Option<&Site> {
+    config.sites.get(id.0 as usize)
+}
+
+/// Notes which site has the host, and by which of its names.
+pub(crate) fn explain<T: Trace>(
+    config: &Config,
+    listener: ListenerId,
+    host: &str,
+    found: SiteId,
+    trace: &mut T,
+) {
+    let Some(site) = site_of(config, found) else { return };
+    let names: Vec<String> = site.names.iter().map(written).collect();
+    let on = config.listeners.get(listener.0 as usize).map_or("", |listener| &listener.written);
+    trace.step(Step {
+        place: site.place,
+        text: format!("site {} serves {host} on {on}", names.join(" ")),
+        outcome: StepOutcome::Decided,
+    });
+}
+
+/// A name of a site as one writes it.
+pub(crate) fn written(name: &SiteName) -> String {
+    match name {
+        SiteName::Exact(host) => format!("\"{host}\""),
+        SiteName::Wildcard(suffix) => format!("\"*.{suffix}\""),
+        SiteName::Default => "\"*\"".to_owned(),
+    }
+}
