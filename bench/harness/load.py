@@ -136,10 +136,15 @@ class Counter:
         return int(self.connection.getresponse().read())
 
 
-def verify(port, target, body_bytes, fields):
-    """Two requests must be answered with 200 and exactly the origin's body."""
+def verify(port, target, body_bytes, fields, closes=False):
+    """Two requests must be answered with 200 and exactly the origin's body.
+
+    On one connection, unless it is known that the proxy `closes` it.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     for _ in range(2):
+        if closes:
+            connection.close()
         connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
         for name, value in fields:
             connection.putheader(name, value)

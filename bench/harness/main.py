@@ -151,7 +151,7 @@ def measure_workload(bench, workload, given, results):
     for row in rows:
         try:
             running[row] = bench.peers.proxy(row, workload.forward)
-            bench.verify(workload, running[row])
+            bench.verify(workload, row, running[row])
         except (ToolError, load.LoadError, OSError) as error:
             running.pop(row, None)
             results.fail(workload.name, row.name, error)

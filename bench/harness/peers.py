@@ -32,6 +32,8 @@ class Proxy:
     reverse: bool = False
     forward: bool = False
     logs: bool = False
+    # It ends a connection with each response, without `Connection: close`; wrk would call it an error.
+    closes: bool = False
 
 
 PROXIES = [
@@ -42,7 +44,8 @@ PROXIES = [
     Proxy("envoy", "envoy", "envoy.yaml",
           ("-c", "{conf}", "--concurrency", "1", "--disable-hot-restart", "-l", "error"), reverse=True),
     Proxy("squid", "squid", "squid.conf", ("-N", "-f", "{conf}"), forward=True),
-    Proxy("tinyproxy", "tinyproxy", "tinyproxy.conf", ("-d", "-c", "{conf}"), forward=True),
+    Proxy("tinyproxy", "tinyproxy", "tinyproxy.conf", ("-d", "-c", "{conf}"), forward=True,
+          closes=True),
     Proxy("bothways", "bothways", "bothways.kdl", ("run", "--config", "{conf}"),
           reverse=True, forward=True),
     Proxy("bothways-logs", "bothways", "bothways.kdl", ("run", "--config", "{conf}"),

@@ -49,7 +49,7 @@ WORKLOADS = [
              close=True, goals={"nginx": 0.9, "relay": None}),
     Workload("forward-get", "forward proxy, GET of 128 B, 64 connections", "http", 64, forward=True,
              goals={"squid": 0.3, "relay": None}),
-    Workload("tunnel-bulk", "forward proxy, CONNECT, bytes through 8 tunnels", "bulk", 8, "/bulk", 0,
+    Workload("tunnel-bulk", "forward proxy, CONNECT, 1 MiB at a time through 8 tunnels", "bulk", 8, "/1m", MIB,
              forward=True, goals={"squid": 0.5, "relay": None}),
     Workload("idle-memory", "memory of an idle connection that has served one request", "idle", 10000,
              goals={"nginx": None}, limit=1.5 * 1024),
@@ -93,16 +93,16 @@ class Bench:
         fields = [("Host", f"127.0.0.1:{self.peers.origin.port}")]
         return fields + [("Connection", "close")] if workload.close else fields
 
-    def verify(self, workload, peer):
+    def verify(self, workload, row, peer):
         """The proxy answers this workload rightly before any of it is timed."""
         if workload.kind == "bulk":
             return  # bench-load itself checks each CONNECT and each head
         fields = [pair for pair in self.fields(workload) if pair[0] != "Connection"]
-        load.verify(peer.port, self.target(workload), workload.body_bytes, fields)
+        load.verify(peer.port, self.target(workload), workload.body_bytes, fields, row.closes)
 
     def round(self, workload, row, peer):
         """One round of `workload` through a proxy that runs."""
-        if workload.kind == "http":
+        if workload.kind == "http" and not row.closes:
             return self.http(workload, peer)
         return self.counted(workload, row, peer)
 
@@ -128,12 +128,14 @@ class Bench:
     def counted(self, workload, row, peer):
         arguments = [
             "--to", f"127.0.0.1:{peer.port}", "--origin", f"127.0.0.1:{self.peers.origin.port}",
-            "--path", workload.path, "--connections", workload.connections,
+            "--path", self.target(workload) if workload.kind == "http" else workload.path, "--connections", workload.connections,
             "--warm", WARM_SECONDS, "--seconds", self.seconds,
         ]
         # A relay's tunnel is there as soon as the connection is.
         if workload.kind == "bulk" and row.name != "relay":
             arguments.append("--tunnel")
+        if row.closes and workload.kind != "bulk":
+            arguments.append("--reconnect")
         run = load.BenchLoad(self.peers.programs, self.peers.load_core, arguments)
         run.wait_start()
         window = Window(self.peers, peer, run.pid)

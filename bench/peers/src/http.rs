@@ -66,17 +66,18 @@ pub fn status(head: &[u8]) -> Option<u16> {
 }
 
 /// A response head as a common server writes it, with the fields that a proxy has to carry.
-pub fn response_head(content_bytes: u64) -> Vec<u8> {
+pub fn response_head(content_bytes: u64, close: bool) -> Vec<u8> {
+    let connection = if close { "Connection: close\r\n" } else { "" };
     format!(
         "HTTP/1.1 200 OK\r\nServer: bench-origin\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n\
-         Content-Type: text/plain\r\nContent-Length: {content_bytes}\r\n\r\n"
+         Content-Type: text/plain\r\nContent-Length: {content_bytes}\r\n{connection}\r\n"
     )
     .into_bytes()
 }
 
 /// A whole response with `content_bytes` of readable text as its body.
-pub fn response(content_bytes: usize) -> Vec<u8> {
-    let mut message = response_head(content_bytes as u64);
+pub fn response(content_bytes: usize, close: bool) -> Vec<u8> {
+    let mut message = response_head(content_bytes as u64, close);
     message.extend(b"0123456789abcdef".iter().cycle().take(content_bytes));
     message
 }
@@ -118,10 +119,11 @@ mod tests {
 
     #[test]
     fn a_response_says_its_length() {
-        let message = response(128);
+        let message = response(128, true);
         let head = head_bytes(&message).expect("a head");
         assert_eq!(message.len() - head, 128);
         assert_eq!(content_length(&message[..head]), Some(128));
         assert_eq!(status(&message), Some(200));
+        assert!(memmem::find(&message, b"\r\nConnection: close\r\n").is_some());
     }
 }

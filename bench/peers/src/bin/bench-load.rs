@@ -2,14 +2,14 @@
 //!
 //! Every connection asks for `--path` again and again, each as soon as the last answer is read.
 //! Bodies are thrown away inside the kernel (`MSG_TRUNC`), so that reading costs far less than
-//! any proxy's forwarding. With `--tunnel` each connection first says `CONNECT` for `--origin`.
+//! any proxy's forwarding. With `--tunnel` each connection first says `CONNECT` for `--origin`;
+//! with `--reconnect` each request has a connection of its own.
 //! The bytes of bodies are counted from the end of the warm-up to the end of the time. Prints
 //! `start`, then after `--seconds` `end BYTES RESPONSES NANOSECONDS P99_MICROSECONDS`, so that
 //! whoever started it can read the proxy's CPU time at the same two moments. Any error ends the
 //! program with 1.
 
 use bench_peers::{argument, http, invalid, raise_open_files, required};
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind, Result, Write};
@@ -38,6 +38,8 @@ struct Plan {
     origin: SocketAddr,
     path: String,
     tunnel: bool,
+    /// A new connection for every request.
+    reconnect: bool,
 }
 
 fn main() -> Result<()> {
@@ -47,7 +49,8 @@ fn main() -> Result<()> {
         to: argument("--to")?.unwrap_or(origin),
         origin,
         path: required("--path")?,
-        tunnel: std::env::args().any(|given| given == "--tunnel"),
+        tunnel: flag("--tunnel"),
+        reconnect: flag("--reconnect"),
     });
     let connections: usize = argument("--connections")?.unwrap_or(8);
     let seconds: f64 = required("--seconds")?;
@@ -63,6 +66,10 @@ fn main() -> Result<()> {
             done = measure(&counters, warm, seconds) => done,
         }
     })
+}
+
+fn flag(name: &str) -> bool {
+    std::env::args().any(|given| given == name)
 }
 
 fn why(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Error {
@@ -93,18 +100,16 @@ fn say(line: String) -> Result<()> {
 }
 
 async fn load(plan: Rc<Plan>, counters: Rc<Counters>) -> Result<()> {
-    let mut stream = TcpStream::connect(plan.to).await?;
-    stream.set_nodelay(true)?;
-    let origin = plan.origin;
-    if plan.tunnel {
-        let connect = format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\n\r\n");
-        stream.write_all(connect.as_bytes()).await?;
-        read_head(&mut stream).await?;
-    }
-    let request = format!("GET {} HTTP/1.1\r\nHost: {origin}\r\nAccept: */*\r\n\r\n", plan.path);
+    let host = plan.origin;
+    let request = format!("GET {} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n", plan.path);
     let mut buffer = vec![0; DISCARD_BYTES];
+    let mut connected = None;
     loop {
         let asked = Instant::now();
+        let mut stream = match connected.take() {
+            Some(stream) => stream,
+            None => connect(&plan).await?,
+        };
         stream.write_all(request.as_bytes()).await?;
         let (head, surplus) = read_head(&mut stream).await?;
         let length = http::content_length(&head)
@@ -114,7 +119,20 @@ async fn load(plan: Rc<Plan>, counters: Rc<Counters>) -> Result<()> {
         discard(&stream, &mut buffer, left, &counters).await?;
         let took = u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX);
         counters.took.borrow_mut().push(took);
+        connected = (!plan.reconnect).then_some(stream);
     }
+}
+
+async fn connect(plan: &Plan) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(plan.to).await?;
+    stream.set_nodelay(true)?;
+    if plan.tunnel {
+        let host = plan.origin;
+        let connect = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(connect.as_bytes()).await?;
+        read_head(&mut stream).await?;
+    }
+    Ok(stream)
 }
 
 /// The head, and how many bytes of the body came with it.
@@ -153,7 +171,7 @@ async fn discard(
                 counters.bytes.set(counters.bytes.get() + read as u64);
                 yield_now().await;
             }
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) => {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 stream.readable().await?;
             }
             Err(error) => return Err(error),

@@ -2,8 +2,7 @@
 //!
 //! It must be much cheaper than any proxy in front of it, so that the proxy is what one measures:
 //! one `epoll_wait` for many connections, then one read and one write for a request.
-//! Targets: `/small` (128 B), `/64k`, `/1m`, `/bulk` (bytes without end), `/sink` (reads a body),
-//! `/-/requests` (how many requests were answered so far, itself not counted).
+//! Targets: `/small` (128 B), `/64k`, `/1m`, `/sink` (reads a body), `/-/requests` (how many requests were answered so far, itself not counted).
 
 use bench_peers::{http, raise_open_files, required};
 use rustix::buffer::spare_capacity;
@@ -22,8 +21,6 @@ use std::net::SocketAddr;
 const BACKLOG: i32 = 4096;
 const EVENTS_MAX: usize = 512;
 const READ_BYTES: usize = 64 * 1024;
-/// What one connection may send before the others get their turn.
-const TURN_BYTES: usize = 1024 * 1024;
 /// A request head longer than this ends its connection.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// No connection has this number.
@@ -47,24 +44,32 @@ fn main() -> Result<()> {
     }
 }
 
-/// The prebuilt messages.
+/// The prebuilt messages. Those that end a connection say so.
 struct Responses {
-    small: &'static [u8],
-    body_64k: &'static [u8],
-    body_1m: &'static [u8],
-    bulk_head: &'static [u8],
-    bulk: &'static [u8],
+    small: Response,
+    body_64k: Response,
+    body_1m: Response,
     not_found: &'static [u8],
+}
+
+struct Response {
+    keep: &'static [u8],
+    close: &'static [u8],
+}
+
+impl Response {
+    fn build(content_bytes: usize) -> Self {
+        let [keep, close] = [false, true].map(|close| http::response(content_bytes, close).leak());
+        Self { keep, close }
+    }
 }
 
 impl Responses {
     fn build() -> Self {
         Self {
-            small: http::response(128).leak(),
-            body_64k: http::response(64 * 1024).leak(),
-            body_1m: http::response(1024 * 1024).leak(),
-            bulk_head: http::response_head(1 << 50).leak(),
-            bulk: vec![b'b'; 256 * 1024].leak(),
+            small: Response::build(128),
+            body_64k: Response::build(64 * 1024),
+            body_1m: Response::build(1024 * 1024),
             not_found: b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
         }
     }
@@ -92,9 +97,9 @@ struct Connection {
     close: bool,
 }
 
-enum Output {
-    Bytes { bytes: Cow<'static, [u8]>, sent: usize },
-    Endless,
+struct Output {
+    bytes: Cow<'static, [u8]>,
+    sent: usize,
 }
 
 impl Origin {
@@ -185,7 +190,7 @@ impl Origin {
                 return Ok(false);
             }
         }
-        let drained = connection.flush(self.responses.bulk)?;
+        let drained = connection.flush()?;
         if drained == connection.blocked {
             connection.blocked = !drained;
             let wanted = if drained { EventFlags::IN } else { EventFlags::OUT };
@@ -225,26 +230,23 @@ impl Origin {
 
     fn respond(&mut self, connection: &mut Connection, target: &[u8]) {
         self.requests += 1;
-        let bytes = match http::path(target) {
-            b"/small" | b"/sink" => self.responses.small,
-            b"/64k" => self.responses.body_64k,
-            b"/1m" => self.responses.body_1m,
-            b"/bulk" => {
-                connection.put(Cow::Borrowed(self.responses.bulk_head));
-                return connection.output.push_back(Output::Endless);
-            }
+        let response = match http::path(target) {
+            b"/small" | b"/sink" => &self.responses.small,
+            b"/64k" => &self.responses.body_64k,
+            b"/1m" => &self.responses.body_1m,
             b"/-/requests" => {
                 self.requests -= 1;
                 return connection.put(Cow::Owned(self.count()));
             }
-            _ => self.responses.not_found,
+            _ => return connection.put(Cow::Borrowed(self.responses.not_found)),
         };
+        let bytes = if connection.close { response.close } else { response.keep };
         connection.put(Cow::Borrowed(bytes));
     }
 
     fn count(&self) -> Vec<u8> {
         let digits = self.requests.to_string();
-        let mut message = http::response_head(digits.len() as u64);
+        let mut message = http::response_head(digits.len() as u64, false);
         message.extend_from_slice(digits.as_bytes());
         message
     }
@@ -252,30 +254,18 @@ impl Origin {
 
 impl Connection {
     fn put(&mut self, bytes: Cow<'static, [u8]>) {
-        self.output.push_back(Output::Bytes { bytes, sent: 0 });
+        self.output.push_back(Output { bytes, sent: 0 });
     }
 
     /// Sends what the socket takes. True when nothing is left.
-    fn flush(&mut self, bulk: &[u8]) -> rustix::io::Result<bool> {
-        let mut turn_left = TURN_BYTES;
-        while let Some(next) = self.output.front_mut() {
-            let part = match next {
-                Output::Bytes { bytes, sent } => bytes.get(*sent..).unwrap_or_default(),
-                Output::Endless => bulk,
-            };
-            let sent_now = match send(&self.socket, part, SendFlags::NOSIGNAL) {
-                Ok(sent_now) => sent_now,
+    fn flush(&mut self) -> rustix::io::Result<bool> {
+        while let Some(Output { bytes, sent }) = self.output.front_mut() {
+            let part = bytes.get(*sent..).unwrap_or_default();
+            match send(&self.socket, part, SendFlags::NOSIGNAL) {
+                Ok(all) if all == part.len() => drop(self.output.pop_front()),
+                Ok(some) => *sent += some,
                 Err(Errno::AGAIN) => return Ok(false),
                 Err(error) => return Err(error),
-            };
-            let partial = sent_now < part.len();
-            match next {
-                Output::Bytes { sent, .. } if partial => *sent += sent_now,
-                Output::Bytes { .. } => drop(self.output.pop_front()),
-                Output::Endless => turn_left = turn_left.saturating_sub(sent_now),
-            }
-            if partial || turn_left == 0 {
-                return Ok(false);
             }
         }
         Ok(true)
