@@ -233,10 +233,10 @@ impl Fields {
         self.entries.shrink_to(64);
     }
 
-    /// Takes a copy of a whole head, in which [`Fields::push_range`] then names fields. Must be
-    /// called on an empty value.
+    /// Takes a copy of a whole head, in which [`Fields::push_range`] names fields, before or
+    /// after. Must be called before any other field is added.
     pub fn load(&mut self, head: &[u8]) {
-        debug_assert!(self.entries.is_empty() && self.bytes.is_empty());
+        debug_assert!(self.bytes.is_empty());
         self.bytes.extend_from_slice(head);
     }
 

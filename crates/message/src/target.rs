@@ -175,11 +175,7 @@ impl Target {
         }
     }
 
-    fn parse_authority_form(
-        &mut self,
-        raw: &[u8],
-        host: Option<&[u8]>,
-    ) -> Result<(), TargetError> {
+    fn parse_authority_form(&mut self, raw: &[u8], host: Option<&[u8]>) -> Result<(), TargetError> {
         self.form = Form::Authority;
         if raw.iter().any(|byte| matches!(byte, b'/' | b'?' | b'*')) {
             return Err(TargetError::InvalidForm);
