@@ -1,1 +1,28 @@
-//! Sockets of Bothways: listeners, dialling with the address guard, buffers, timers.
+//! Sockets of Bothways: streams, listeners, dialling with the address guard, buffers, timers, names.
+//!
+//! The only crate that names socket types. Above it there is a [`Stream`] to read from and write to, a
+//! [`Listener`] to accept from, [`dial`] to open connections, [`relay`] to move bytes without looking at
+//! them, [`Buffers`] and a [`Wheel`] of deadlines that cost nothing per request, and a [`Resolver`].
+//! Not here: protocols, and every decision on who may go where ([`AddressKind`] only says what an address is).
+//! Everything that carries a connection belongs to one thread, and its runtime is a tokio `LocalRuntime`.
+
+mod address;
+mod buffers;
+mod dial;
+mod listen;
+mod memory;
+mod relay;
+mod resolve;
+mod stream;
+mod system;
+mod wheel;
+
+pub use address::AddressKind;
+pub use buffers::{BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
+pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
+pub use listen::{Bound, Listener, RawListener};
+pub use relay::{RelayError, Side, relay};
+pub use resolve::{Answer, ResolveError, Resolver, ResolverSettings, Watched, WatchedState};
+pub use stream::{Peer, Stream};
+pub use system::{pin_to_core, raise_open_files_limit, usable_cores};
+pub use wheel::{Alarm, TICK_DEFAULT, Wheel};

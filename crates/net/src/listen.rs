@@ -1,0 +1,208 @@
+//! Listening sockets: bound once, one for each core.
+//!
+//! With `SO_REUSEPORT` the kernel spreads connections over the cores' own sockets. A socket handed over by a
+//! service manager cannot be multiplied so: its one queue is shared by all cores.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use crate::address::plain;
+use crate::stream::Stream;
+
+/// Connections that wait to be accepted, per socket; the kernel caps it at `somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How long to wait before accepting again when no file can be opened.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How often to report that at most.
+const EXHAUSTED_REPORT: Duration = Duration::from_secs(10);
+
+/// An address that is listened on, with a socket for each core. It can be sent to the thread that splits it.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    sockets: Vec<StdListener>,
+}
+
+/// The listening socket of one core, on its way there.
+#[derive(Debug)]
+pub struct RawListener {
+    address: SocketAddr,
+    socket: StdListener,
+}
+
+impl Bound {
+    /// Listens on `address` with one socket for each of `cores` (at least one). `[::]` takes IPv4 as well. Port 0
+    /// stands for a free port, the same on all sockets.
+    pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Self> {
+        let first = listen_on(address)?;
+        let address = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..cores {
+            sockets.push(listen_on(address)?);
+        }
+        Ok(Self { address, sockets })
+    }
+
+    /// Takes over a TCP socket that listens already; every core gets a handle of the same one.
+    pub fn adopt(socket: OwnedFd, cores: usize) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        if !socket.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        let first = StdListener::from(socket);
+        let address = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..cores {
+            let again = sockets.first().map(StdListener::try_clone).transpose()?;
+            sockets.extend(again);
+        }
+        Ok(Self { address, sockets })
+    }
+
+    /// The address, with the port that was chosen.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The sockets, one for each core.
+    pub fn split(self) -> Vec<RawListener> {
+        let address = self.address;
+        self.sockets.into_iter().map(|socket| RawListener { address, socket }).collect()
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One core's listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    reported: Cell<Option<Instant>>,
+}
+
+impl Listener {
+    /// Registers the socket with the runtime that this is called in.
+    pub fn register(raw: RawListener) -> io::Result<Self> {
+        let socket = TcpListener::from_std(raw.socket)?;
+        Ok(Self { socket, address: raw.address, reported: Cell::new(None) })
+    }
+
+    /// The address that it listens on.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection and its peer (as IPv4 where it is). When no file can be opened it reports that, waits a
+    /// little and tries again; connections that ended in the queue are passed over. Any other error is the
+    /// socket's own.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        loop {
+            match self.socket.accept().await {
+                Ok((socket, peer)) => {
+                    let peer = plain(peer);
+                    return Ok((Stream::from_tcp(socket, peer), peer));
+                }
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Connection => {}
+                    Trouble::Exhausted => {
+                        self.report(&error);
+                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    }
+                    Trouble::Listener => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn report(&self, error: &io::Error) {
+        let now = Instant::now();
+        if self.reported.get().is_some_and(|last| now.duration_since(last) < EXHAUSTED_REPORT) {
+            return;
+        }
+        self.reported.set(Some(now));
+        warn!(listen = %self.address, %error, "cannot accept connections; trying again");
+    }
+
+    /// Stops listening, and answers the connections that were waiting to be accepted.
+    pub fn drain(self) -> Vec<(Stream, SocketAddr)> {
+        let mut waiting = Vec::new();
+        let Ok(socket) = self.socket.into_std() else { return waiting };
+        loop {
+            match socket.accept() {
+                Ok((accepted, peer)) => {
+                    let peer = plain(peer);
+                    let registered = accepted
+                        .set_nonblocking(true)
+                        .and_then(|()| tokio::net::TcpStream::from_std(accepted));
+                    waiting.extend(
+                        registered.ok().map(|socket| (Stream::from_tcp(socket, peer), peer)),
+                    );
+                }
+                Err(error) => match Trouble::of(&error) {
+                    Trouble::Connection => {}
+                    Trouble::Exhausted | Trouble::Listener => return waiting,
+                },
+            }
+        }
+    }
+}
+
+/// What an error of `accept` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The connection that would have been accepted; the next one may be well.
+    Connection,
+    /// The process or the machine has no more files or memory.
+    Exhausted,
+    /// The socket itself.
+    Listener,
+}
+
+impl Trouble {
+    /// accept(2): errors of the network that are pending on the new socket are passed on by `accept`, and are
+    /// to be treated like `EAGAIN`.
+    fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        let Some(errno) = Errno::from_io_error(error) else { return Self::Listener };
+        match errno {
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Self::Exhausted,
+            Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::INTR
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::TIMEDOUT => Self::Connection,
+            _ => Self::Listener,
+        }
+    }
+}

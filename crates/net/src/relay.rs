@@ -1,0 +1,273 @@
+//! Bytes from one stream to another, without a look at them.
+//!
+//! Between two plain sockets the kernel moves them, through a pipe that is taken from this thread's pool
+//! when there is something to read and given back as soon as it is empty again, so that a waiting tunnel holds
+//! none. Otherwise, or when no pipe can be had, they pass through a pooled buffer.
+//! Invariant: a pipe in the pool is empty. One that still holds bytes when the relay ends is closed.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use thiserror::Error;
+use tokio::io::Interest;
+
+use crate::buffers::{Buffers, Size};
+use crate::stream::Stream;
+
+/// What a pipe is asked to hold. The kernel may give less.
+const PIPE_BYTES: usize = 256 * 1024;
+/// Empty pipes kept per thread.
+const PIPES_FREE_MAX: usize = 32;
+/// Pipes in use per thread; relays beyond that use buffers. Pages for pipes are limited per user, too.
+const PIPES_USED_MAX: usize = 256;
+/// What one relay moves before it lets others run.
+const TURN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Which stream of a relay an error came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The stream that is read.
+    Reading,
+    /// The stream that is written.
+    Writing,
+}
+
+/// A relay that ended before its limit or the end of the stream.
+#[derive(Debug, Error)]
+#[error("{} failed after {moved} bytes were passed on", match side {
+    Side::Reading => "reading",
+    Side::Writing => "writing",
+})]
+pub struct RelayError {
+    /// Whose fault it was.
+    pub side: Side,
+    /// What went wrong.
+    pub source: io::Error,
+    /// How many bytes were written before.
+    pub moved: u64,
+}
+
+/// Copies `from` to `to`, up to `limit` bytes or else to the end of the stream, and answers how many bytes that
+/// were: fewer than `limit` if `from` ended first. `progress` is told of each piece once it is written. Nothing
+/// beyond the limit is read. The ends are not touched: shutting down is the caller's.
+///
+/// If it is dropped in between, bytes that were read and not yet written are lost.
+pub async fn relay(
+    from: &Stream,
+    to: &Stream,
+    limit: Option<u64>,
+    mut progress: impl FnMut(u64),
+) -> Result<u64, RelayError> {
+    let mut course = Course { from, to, left: limit.unwrap_or(u64::MAX), moved: 0, turn: 0 };
+    let outcome = match (from.descriptor(), to.descriptor()) {
+        (Some(source), Some(sink)) => course.run_spliced(source, sink, &mut progress).await,
+        _ => course.run_buffered(&mut progress).await,
+    };
+    match outcome {
+        Ok(()) => Ok(course.moved),
+        Err((side, source)) => Err(RelayError { side, source, moved: course.moved }),
+    }
+}
+
+type Failure = (Side, io::Error);
+
+/// How a read towards a pipe ended.
+enum Drawn {
+    Bytes,
+    End,
+    /// Nothing to read for now.
+    Nothing,
+    /// These streams cannot be spliced.
+    Unfit,
+}
+
+struct Course<'s> {
+    from: &'s Stream,
+    to: &'s Stream,
+    left: u64,
+    moved: u64,
+    /// Bytes moved since others could run.
+    turn: u64,
+}
+
+impl Course<'_> {
+    async fn run_spliced(
+        &mut self,
+        source: BorrowedFd<'_>,
+        sink: BorrowedFd<'_>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), Failure> {
+        while self.left > 0 {
+            poll_fn(|cx| self.from.poll_readable(cx)).await.map_err(reading)?;
+            let Some(mut pipe) = Pipe::take() else { return self.run_buffered(progress).await };
+            loop {
+                match self.draw(source, &mut pipe).map_err(reading)? {
+                    Drawn::Nothing => break,
+                    Drawn::End => return Ok(()),
+                    Drawn::Unfit => return self.run_buffered(progress).await,
+                    Drawn::Bytes => self.empty(&mut pipe, sink, progress).await?,
+                }
+                if self.left == 0 {
+                    return Ok(());
+                }
+                self.let_others_run().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what there is to read into the pipe, which is empty: so `EAGAIN` can only mean the socket.
+    fn draw(&self, source: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<Drawn> {
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIPE_BYTES);
+        let drawn = self.from.try_io(Interest::READABLE, || {
+            Ok(splice(source, None, &pipe.ends.entry, None, want, SPLICE_FLAGS)?)
+        });
+        match drawn {
+            Ok(0) => Ok(Drawn::End),
+            Ok(count) => {
+                pipe.held = count;
+                Ok(Drawn::Bytes)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Drawn::Nothing),
+                io::ErrorKind::InvalidInput => Ok(Drawn::Unfit),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Writes all that the pipe holds.
+    async fn empty(
+        &mut self,
+        pipe: &mut Pipe,
+        sink: BorrowedFd<'_>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), Failure> {
+        while pipe.held > 0 {
+            poll_fn(|cx| self.to.poll_writable(cx)).await.map_err(writing)?;
+            let sent = self.to.try_io(Interest::WRITABLE, || {
+                Ok(splice(&pipe.ends.exit, None, sink, None, pipe.held, SPLICE_FLAGS)?)
+            });
+            match sent {
+                Ok(0) => return Err(writing(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    pipe.held -= count.min(pipe.held);
+                    self.count(count, progress);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                    _ => return Err(writing(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_buffered(&mut self, progress: &mut impl FnMut(u64)) -> Result<(), Failure> {
+        let mut buffer = Buffers::of_thread().buffer(Size::Large);
+        while self.left > 0 {
+            let want = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let filled = poll_fn(|cx| buffer.poll_fill_at_most(cx, self.from, want)).await;
+            let count = filled.map_err(reading)?;
+            if count == 0 {
+                return Ok(());
+            }
+            while !buffer.is_empty() {
+                let count = poll_fn(|cx| buffer.poll_drain(cx, self.to)).await.map_err(writing)?;
+                if count == 0 {
+                    return Err(writing(io::ErrorKind::WriteZero.into()));
+                }
+                self.count(count, progress);
+            }
+            self.let_others_run().await;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, count: usize, progress: &mut impl FnMut(u64)) {
+        let count = count as u64;
+        self.moved += count;
+        self.turn += count;
+        self.left = self.left.saturating_sub(count);
+        progress(count);
+    }
+
+    async fn let_others_run(&mut self) {
+        if self.turn >= TURN_BYTES_MAX {
+            self.turn = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn reading(source: io::Error) -> Failure {
+    (Side::Reading, source)
+}
+
+fn writing(source: io::Error) -> Failure {
+    (Side::Writing, source)
+}
+
+const SPLICE_FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// A pipe's two ends.
+struct PipeEnds {
+    entry: OwnedFd,
+    exit: OwnedFd,
+}
+
+impl PipeEnds {
+    fn open() -> io::Result<Rc<Self>> {
+        let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Refused once the user's pages for pipes are used up: the pipe is then a small one.
+        let _ = fcntl_setpipe_size(&entry, PIPE_BYTES);
+        Ok(Rc::new(Self { entry, exit }))
+    }
+}
+
+#[derive(Default)]
+struct Pipes {
+    free: Vec<Rc<PipeEnds>>,
+    used: usize,
+}
+
+thread_local!(static PIPES: RefCell<Pipes> = RefCell::default());
+
+/// A pipe taken from the pool, and how many bytes it holds.
+struct Pipe {
+    ends: Rc<PipeEnds>,
+    held: usize,
+}
+
+impl Pipe {
+    /// An empty pipe; none if too many are in use, or no file can be opened.
+    fn take() -> Option<Self> {
+        let taken = PIPES.try_with(|pipes| {
+            let mut pipes = pipes.borrow_mut();
+            if pipes.used >= PIPES_USED_MAX {
+                return None;
+            }
+            let ends = pipes.free.pop().or_else(|| PipeEnds::open().ok())?;
+            pipes.used += 1;
+            Some(Self { ends, held: 0 })
+        });
+        taken.ok().flatten()
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // Without a pool (the thread ends) the pipe is just closed.
+        let _ = PIPES.try_with(|pipes| {
+            let mut pipes = pipes.borrow_mut();
+            pipes.used = pipes.used.saturating_sub(1);
+            if self.held == 0 && pipes.free.len() < PIPES_FREE_MAX {
+                pipes.free.push(Rc::clone(&self.ends));
+            }
+        });
+    }
+}

@@ -1,0 +1,351 @@
+//! Coarse deadlines, without a timer of the runtime for each.
+//!
+//! One wheel per core, turned by one task. Setting an [`Alarm`] stores a number; only if the alarm is not queued,
+//! or too late, it is also linked into the slot of its tick. When a slot's turn comes, the alarms in it whose
+//! deadline has moved on are put into a later slot, the others wake their task.
+//! Invariant: a queued alarm is never in a slot later than its deadline's. An alarm never fires early; it
+//! is late by two ticks at most, and by as long as the core was held up meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often the wheel turns, unless said otherwise.
+pub const TICK_DEFAULT: Duration = Duration::from_millis(100);
+/// Slots of the wheel: deadlines farther away than this many ticks are looked at on the way.
+const SLOTS: usize = 1024;
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+/// The end of a list of alarms.
+const NOBODY: u32 = u32::MAX;
+
+/// Where an alarm is queued: the tick of its slot, and its neighbours in that slot's list.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    tick: u64,
+    before: u32,
+    behind: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The tick from which on the alarm has fired.
+    deadline: u64,
+    /// How many turns the wheel had made when the deadline was set.
+    set_at_turn: u64,
+    place: Option<Place>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Table {
+    entries: Vec<Entry>,
+    /// The entries without an alarm.
+    free: Vec<u32>,
+    /// The first entry queued in each slot.
+    slots: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tick_length: Duration,
+    tick_millis: u64,
+    origin: Instant,
+    /// The coarse time.
+    now: Cell<Instant>,
+    /// When the wheel last turned by the machine's clock, which a test cannot stop.
+    turned_at: Cell<std::time::Instant>,
+    /// The last tick that was handled.
+    tick: Cell<u64>,
+    turns: Cell<u64>,
+    table: RefCell<Table>,
+}
+
+/// A core's wheel of deadlines; cloning makes another handle of the same wheel.
+#[derive(Clone, Debug)]
+pub struct Wheel {
+    inner: Rc<Inner>,
+}
+
+impl Wheel {
+    /// A wheel that turns every [`TICK_DEFAULT`], by a task of the runtime that this is called in, until the
+    /// last handle is gone.
+    pub fn start() -> Self {
+        Self::start_with(TICK_DEFAULT)
+    }
+
+    /// A wheel that turns every `tick`, in whole milliseconds and at least one.
+    pub fn start_with(tick: Duration) -> Self {
+        let wheel = Self::new(tick);
+        tokio::task::spawn_local(turn(Rc::downgrade(&wheel.inner)));
+        wheel
+    }
+
+    /// A wheel that somebody else turns, with [`tick`](Self::tick).
+    pub fn new(tick: Duration) -> Self {
+        let tick_millis = millis_up(tick).max(1);
+        let now = Instant::now();
+        let table = Table { entries: Vec::new(), free: Vec::new(), slots: vec![NOBODY; SLOTS] };
+        let inner = Inner {
+            tick_length: Duration::from_millis(tick_millis),
+            tick_millis,
+            origin: now,
+            now: Cell::new(now),
+            turned_at: Cell::new(std::time::Instant::now()),
+            tick: Cell::new(0),
+            turns: Cell::new(0),
+            table: RefCell::new(table),
+        };
+        Self { inner: Rc::new(inner) }
+    }
+
+    /// The time of the last turn: up to a tick old, but free.
+    pub fn now(&self) -> Instant {
+        self.inner.now.get()
+    }
+
+    /// The length of a tick.
+    pub fn tick_length(&self) -> Duration {
+        self.inner.tick_length
+    }
+
+    /// Turns the wheel to `now` and wakes whoever waits for an alarm that has fired.
+    pub fn tick(&self, now: Instant) {
+        self.inner.turn_to(now);
+    }
+
+    /// A new alarm, not set.
+    pub fn alarm(&self) -> Alarm {
+        let entry = Entry { deadline: NEVER, set_at_turn: 0, place: None, waker: None };
+        let mut table = self.inner.table.borrow_mut();
+        let index = match table.free.pop() {
+            Some(index) => {
+                if let Some(place) = table.entries.get_mut(index as usize) {
+                    *place = entry;
+                }
+                index
+            }
+            None => {
+                table.entries.push(entry);
+                (table.entries.len() - 1) as u32
+            }
+        };
+        Alarm { wheel: Rc::clone(&self.inner), index }
+    }
+}
+
+/// Turns the wheel as long as anybody has a handle of it.
+async fn turn(wheel: Weak<Inner>) {
+    let Some(length) = wheel.upgrade().map(|wheel| wheel.tick_length) else { return };
+    let mut interval = tokio::time::interval(length);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        interval.tick().await;
+        let Some(wheel) = wheel.upgrade() else { return };
+        wheel.turn_to(Instant::now());
+    }
+}
+
+/// Whole milliseconds, rounded up.
+fn millis_up(duration: Duration) -> u64 {
+    let nanos = duration.subsec_nanos();
+    duration.as_secs().saturating_mul(1000).saturating_add(u64::from(nanos.div_ceil(1_000_000)))
+}
+
+impl Inner {
+    /// The first tick at which `after` has passed, whenever in the current tick it began.
+    fn tick_after(&self, after: Duration) -> u64 {
+        let ticks = millis_up(after).div_ceil(self.tick_millis);
+        self.tick.get().saturating_add(1).saturating_add(ticks).min(NEVER - 1)
+    }
+
+    fn tick_at(&self, at: Instant) -> u64 {
+        millis_up(at.saturating_duration_since(self.origin)).div_ceil(self.tick_millis)
+    }
+
+    fn turn_to(&self, now: Instant) {
+        let real_now = std::time::Instant::now();
+        let real = real_now.saturating_duration_since(self.turned_at.replace(real_now));
+        let told = now.saturating_duration_since(self.now.get());
+        let millis = now.saturating_duration_since(self.origin).as_millis() as u64;
+        let (last, target) = (self.tick.get(), millis / self.tick_millis);
+        self.now.set(now.max(self.now.get()));
+        if target <= last {
+            return;
+        }
+        self.tick.set(target);
+        let turns = self.turns.get();
+        self.turns.set(turns + 1);
+        let mut table = self.table.borrow_mut();
+        // Held up for more than a tick: whatever was set since then took the time for older than it was, so it
+        // gets the difference. (In a test's simulated time the two clocks do not agree, and nothing was held up.)
+        let held_up = target - last - 1;
+        if held_up > 0 && told.abs_diff(real) < self.tick_length {
+            for entry in &mut table.entries {
+                if entry.set_at_turn == turns && entry.deadline != NEVER {
+                    entry.deadline = entry.deadline.saturating_add(held_up).min(NEVER - 1);
+                }
+            }
+        }
+        // Waking only marks tasks as runnable, so it may happen with the table borrowed.
+        let due = (target - last).min(SLOTS as u64);
+        for tick in (target - due + 1)..=target {
+            table.handle_slot(tick, target);
+        }
+    }
+}
+
+fn slot_of(tick: u64) -> usize {
+    (tick % SLOTS as u64) as usize
+}
+
+impl Table {
+    fn entry(&mut self, index: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(index as usize)
+    }
+
+    /// Looks at every alarm in the slot of `tick`, which has come, as has everything up to `now`.
+    fn handle_slot(&mut self, tick: u64, now: u64) {
+        let Some(slot) = self.slots.get_mut(slot_of(tick)) else { return };
+        let mut next = std::mem::replace(slot, NOBODY);
+        while let Some(entry) = self.entry(next) {
+            let (index, place) = (next, entry.place.take());
+            next = place.map_or(NOBODY, |place| place.behind);
+            if entry.deadline <= now {
+                if let Some(waker) = entry.waker.take() {
+                    waker.wake();
+                }
+            } else if entry.deadline != NEVER {
+                let deadline = entry.deadline;
+                self.link(index, deadline, now);
+            }
+        }
+    }
+
+    /// Queues an entry that is not queued, for its deadline or as far ahead as the wheel reaches.
+    fn link(&mut self, index: u32, deadline: u64, now: u64) {
+        let tick = deadline.clamp(now + 1, now + SLOTS as u64 - 1);
+        let Some(slot) = self.slots.get_mut(slot_of(tick)) else { return };
+        let behind = std::mem::replace(slot, index);
+        if let Some(entry) = self.entry(index) {
+            entry.place = Some(Place { tick, before: NOBODY, behind });
+        }
+        if let Some(place) = self.entry(behind).and_then(|entry| entry.place.as_mut()) {
+            place.before = index;
+        }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Some(place) = self.entry(index).and_then(|entry| entry.place.take()) else { return };
+        if let Some(behind) = self.entry(place.behind).and_then(|entry| entry.place.as_mut()) {
+            behind.before = place.before;
+        }
+        match self.entry(place.before).and_then(|entry| entry.place.as_mut()) {
+            Some(before) => before.behind = place.behind,
+            None => {
+                if let Some(slot) = self.slots.get_mut(slot_of(place.tick)) {
+                    *slot = place.behind;
+                }
+            }
+        }
+    }
+}
+
+/// One deadline, which may be set again and again. Dropping it takes it off the wheel.
+#[derive(Debug)]
+pub struct Alarm {
+    wheel: Rc<Inner>,
+    index: u32,
+}
+
+impl Alarm {
+    /// Lets it fire when `after` has passed from now, whatever was set before.
+    pub fn set(&self, after: Duration) {
+        self.set_tick(self.wheel.tick_after(after));
+    }
+
+    /// Lets it fire at `at`, whatever was set before.
+    pub fn set_at(&self, at: Instant) {
+        self.set_tick(self.wheel.tick_at(at));
+    }
+
+    fn set_tick(&self, deadline: u64) {
+        let mut table = self.wheel.table.borrow_mut();
+        let Some(entry) = table.entry(self.index) else { return };
+        entry.deadline = deadline;
+        entry.set_at_turn = self.wheel.turns.get();
+        match entry.place {
+            Some(place) if place.tick <= deadline => return,
+            Some(_) => table.unlink(self.index),
+            None => {}
+        }
+        table.link(self.index, deadline, self.wheel.tick.get());
+    }
+
+    /// Takes the deadline away: it does not fire until it is set again.
+    pub fn clear(&self) {
+        if let Some(entry) = self.wheel.table.borrow_mut().entry(self.index) {
+            entry.deadline = NEVER;
+        }
+    }
+
+    /// True if the deadline has passed.
+    pub fn has_fired(&self) -> bool {
+        self.deadline() <= self.wheel.tick.get()
+    }
+
+    /// True if there is a deadline, passed or not.
+    pub fn is_set(&self) -> bool {
+        self.deadline() != NEVER
+    }
+
+    /// How long until it fires; nothing if it is not set.
+    pub fn remaining(&self) -> Option<Duration> {
+        let ticks = match self.deadline() {
+            NEVER => return None,
+            deadline => deadline.saturating_sub(self.wheel.tick.get()),
+        };
+        Some(Duration::from_millis(ticks.saturating_mul(self.wheel.tick_millis)))
+    }
+
+    /// Ready once the deadline has passed (and as long as it stays so); else the task is woken when it has.
+    pub fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut table = self.wheel.table.borrow_mut();
+        let Some(entry) = table.entry(self.index) else { return Poll::Pending };
+        if entry.deadline <= self.wheel.tick.get() {
+            return Poll::Ready(());
+        }
+        match &mut entry.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => entry.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Waits until it has fired.
+    pub async fn fired(&self) {
+        std::future::poll_fn(|cx| self.poll_fired(cx)).await;
+    }
+
+    fn deadline(&self) -> u64 {
+        self.wheel.table.borrow_mut().entry(self.index).map_or(NEVER, |entry| entry.deadline)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut table = self.wheel.table.borrow_mut();
+        table.unlink(self.index);
+        let waker = table.entry(self.index).and_then(|entry| {
+            entry.deadline = NEVER;
+            entry.waker.take()
+        });
+        table.free.push(self.index);
+        drop(table);
+        // Dropping a waker may drop its task, and with it other alarms: so only once the table is free.
+        drop(waker);
+    }
+}
