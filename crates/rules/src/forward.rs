@@ -238,27 +238,53 @@ pub(crate) struct ForwardIndex {
 
 impl ForwardIndex {
     pub(crate) fn of(forward: &Forward) -> Self {
-        let mut index = Self {
+        let destinations: usize = forward.rules.iter().map(|rule| rule.to.len().max(1)).sum();
+        if destinations > DESTINATIONS_COMPARED_MAX {
+            return Self::of_all(forward);
+        }
+        let all = (0u32..).zip(&forward.rules).map(|(number, _)| number).collect();
+        Self { all, ..Self::without_rules(forward) }
+    }
+
+    /// An index of every rule, be there ever so few.
+    pub(crate) fn of_all(forward: &Forward) -> Self {
+        let mut index = Self::without_rules(forward);
+        for (number, rule) in (0u32..).zip(&forward.rules) {
+            index.insert(number, rule);
+        }
+        index
+    }
+
+    fn without_rules(forward: &Forward) -> Self {
+        let allows_net = |rule: &ForwardRule| {
+            rule.allow && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
+        };
+        let rules = (0u32..).zip(&forward.rules);
+        Self {
             hosts: HashMap::new(),
             suffixes: HashMap::new(),
             nets: NetIndex::new(),
             any: Vec::new(),
             all: Vec::new(),
-            allowed_nets: Vec::new(),
+            allowed_nets: rules.filter(|(_, r)| allows_net(r)).map(|(number, _)| number).collect(),
             loopback_is_free: !forward.rules.iter().any(allows_loopback_clients),
-        };
-        let destinations: usize = forward.rules.iter().map(|rule| rule.to.len().max(1)).sum();
-        for (number, rule) in (0u32..).zip(&forward.rules) {
-            if rule.allow && rule.to.iter().any(|to| matches!(to, Destination::Net(_))) {
-                index.allowed_nets.push(number);
+        }
+    }
+
+    /// Calls `see` with lists of rules, one of which has whatever rule is about all of this.
+    pub(crate) fn about(&self, to: &Destination, mut see: impl FnMut(&[u32])) {
+        match to {
+            Destination::Any => {}
+            Destination::Host(host) | Destination::Suffix(host) => {
+                self.hosts.get(host).into_iter().for_each(|list| see(list));
+                let wider = suffixes(host).filter_map(|suffix| self.suffixes.get(suffix));
+                wider.for_each(|list| see(list));
             }
-            if destinations <= DESTINATIONS_COMPARED_MAX {
-                index.all.push(number);
-            } else {
-                index.insert(number, rule);
+            Destination::Net(net) => {
+                self.nets.each(canonical_net(*net).network(), |_, list| see(list));
             }
         }
-        index
+        see(&self.any);
     }
 
     fn insert(&mut self, number: u32, rule: &ForwardRule) {

@@ -18,12 +18,14 @@
 //! Not here: parsing (`config`, `message`), looking names up, telling special addresses from
 //! global ones, dialling (`net`).
 
+mod explain;
 mod forward;
 mod net_index;
 mod routes;
 mod sites;
 mod template;
 mod trace;
+mod warnings;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -32,9 +34,14 @@ use std::sync::Arc;
 use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId};
 use message::Method;
 
+pub use explain::{
+    Explanation, Failure, Outcome, Query, Through, check_expectations, explain, forward_named,
+    listener_for,
+};
 pub use forward::{Address, DenyReason, Passage, Verdict};
-pub use template::{Captures, Facts, expand, location, upstream_path};
+pub use template::{Captures, Facts, expand, location, upstream_host, upstream_path};
 pub use trace::{Step, StepOutcome, Steps, Trace};
+pub use warnings::Warning;
 
 use forward::ForwardIndex;
 use routes::RouteTree;
@@ -144,8 +151,14 @@ impl Rules {
     }
 
     /// A route that [`Rules::route`] answered with.
-    pub fn settings_of(&self, site: SiteId, route: RouteId) -> Option<&Route> {
+    pub fn route_of(&self, site: SiteId, route: RouteId) -> Option<&Route> {
         self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
+    }
+
+    /// What in the configuration deserves a second look: rules that are never reached, sites and
+    /// routes that collide, a proxy open to all.
+    pub fn warnings(&self) -> Vec<Warning> {
+        warnings::warnings(&self.config)
     }
 
     /// Judges who may go where, by the rules of a forward listener.

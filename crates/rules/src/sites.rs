@@ -88,11 +88,16 @@ pub(crate) fn explain<T: Trace>(
     });
 }
 
-/// A name of a site as one writes it.
+/// A name of a site as one writes it, in quotes.
 pub(crate) fn written(name: &SiteName) -> String {
+    format!("\"{}\"", written_bare(name))
+}
+
+/// A name of a site as one writes it.
+pub(crate) fn written_bare(name: &SiteName) -> String {
     match name {
-        SiteName::Exact(host) => format!("\"{host}\""),
-        SiteName::Wildcard(suffix) => format!("\"*.{suffix}\""),
-        SiteName::Default => "\"*\"".to_owned(),
+        SiteName::Exact(host) => host.to_string(),
+        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
+        SiteName::Default => "*".to_owned(),
     }
 }

@@ -9,7 +9,10 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use config::{Pattern, Rewrite, Route, Segment, Template, TemplatePart, Variable};
+use config::{
+    Endpoint, EndpointAddress, HostPolicy, Pattern, Rewrite, Route, Segment, Template,
+    TemplatePart, Variable,
+};
 use message::{Method, Scheme, Target};
 
 use crate::canonical;
@@ -325,6 +328,22 @@ fn push_query(facts: &Facts<'_>, delimiter: u8, out: &mut Vec<u8>) {
     if let Some(query) = facts.query {
         out.push(delimiter);
         out.extend_from_slice(query.as_bytes());
+    }
+}
+
+/// The Host sent to an endpoint.
+pub fn upstream_host<'a>(
+    policy: &'a HostPolicy,
+    target: &'a Target,
+    endpoint: &'a Endpoint,
+) -> &'a str {
+    match (policy, &endpoint.address) {
+        (HostPolicy::Preserve, _) => target.authority(),
+        (HostPolicy::Literal(host), _) => host,
+        (HostPolicy::Endpoint, EndpointAddress::Unix(_)) => "localhost",
+        (HostPolicy::Endpoint, _) => {
+            endpoint.written.strip_prefix("http://").unwrap_or(&endpoint.written)
+        }
     }
 }
 

@@ -1,0 +1,450 @@
+//! What would be done with a request, and why; nothing is sent or looked up.
+//!
+//! [`explain`] makes the decisions of the data plane with a trace that keeps every step.
+//! [`check_expectations`] does so for each `expect` of a configuration.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use config::{Action, Config, Expect, ForwardId, ListenerId, Place, RouteId, Serves, Site, SiteId};
+use message::{Method, Scheme, Target};
+
+use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
+use crate::sites::written_bare;
+use crate::template::{Facts, location, upstream_host, upstream_path};
+use crate::trace::{Step, Steps};
+use crate::{Routed, Rules, canonical};
+
+/// A request to be explained.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// Its target.
+    pub target: &'a Target,
+    /// The client.
+    pub from: IpAddr,
+    /// Where it comes in.
+    pub through: Through,
+    /// The addresses of the target's host, if it is a name that was looked up. Without any, the
+    /// name is taken to have a global address that no rule names.
+    pub addresses: &'a [IpAddr],
+    /// Tells global addresses from special ones.
+    pub is_global: &'a dyn Fn(IpAddr) -> bool,
+}
+
+/// Where a request comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Through {
+    /// A listener with sites.
+    Listener(ListenerId),
+    /// A forward listener.
+    Forward(ForwardId),
+}
+
+/// What would be done with a request, and why.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// What was tried, in order.
+    pub steps: Vec<Step>,
+    /// What would be done.
+    pub outcome: Outcome,
+    /// The line that decided.
+    pub decided_by: Place,
+    /// The site of the host, in reverse.
+    pub site: Option<SiteId>,
+    /// The route that takes the request, in reverse.
+    pub route: Option<RouteId>,
+}
+
+/// What would be done with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes to an upstream.
+    Proxied {
+        /// The name of the upstream.
+        upstream: Arc<str>,
+        /// Its endpoints, as written.
+        endpoints: Vec<Arc<str>>,
+        /// The Host sent, to the first endpoint.
+        host: String,
+        /// Path and query sent.
+        path: String,
+    },
+    /// The client is sent elsewhere.
+    Redirect {
+        /// With this status.
+        status: u16,
+        /// To this place.
+        location: String,
+    },
+    /// A fixed answer.
+    Respond {
+        /// Its status.
+        status: u16,
+    },
+    /// A file, if there is one.
+    Files {
+        /// The directory.
+        root: PathBuf,
+        /// The path below it, as sent by the client and rewritten.
+        path: String,
+    },
+    /// It goes out as plain HTTP.
+    Forwarded {
+        /// Host and port.
+        authority: String,
+        /// Path and query sent.
+        path: String,
+    },
+    /// A tunnel.
+    Tunnel {
+        /// To this host.
+        host: String,
+        /// And port.
+        port: u16,
+    },
+    /// A forward listener refuses it (403).
+    Denied {
+        /// Why.
+        reason: DenyReason,
+    },
+    /// It is refused whatever the rules say: a form or an encoding that has no place here.
+    Refused {
+        /// With this status.
+        status: u16,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// The site has no route for the path (404).
+    NotFound,
+    /// The site has routes for the path, but none for the method (405).
+    MethodNotAllowed {
+        /// The methods there are, as in `Allow`.
+        allow: String,
+    },
+    /// The listener does not serve the host (421).
+    NoSite,
+}
+
+impl Outcome {
+    /// The status, if the answer is ours.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Redirect { status, .. }
+            | Self::Respond { status }
+            | Self::Refused { status, .. } => Some(*status),
+            Self::Denied { .. } => Some(403),
+            Self::NotFound => Some(404),
+            Self::MethodNotAllowed { .. } => Some(405),
+            Self::NoSite => Some(421),
+            Self::Proxied { .. }
+            | Self::Files { .. }
+            | Self::Forwarded { .. }
+            | Self::Tunnel { .. } => None,
+        }
+    }
+
+    /// In a few words, for people.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Proxied { upstream, endpoints, host, path } => {
+                let at = match &**endpoints {
+                    [one] if *one == *upstream => String::new(),
+                    all => format!(" ({})", all.join(", ")),
+                };
+                format!("sent to upstream {upstream}{at} as {path} with Host {host}")
+            }
+            Self::Redirect { status, location } => format!("redirected to {location} ({status})"),
+            Self::Respond { status } => format!("answered with {status}"),
+            Self::Files { root, path } => format!("file {path} below {}", root.display()),
+            Self::Forwarded { authority, path } => format!("sent to {authority} as {path}"),
+            Self::Tunnel { host, port } => format!("a tunnel to {host} port {port}"),
+            Self::Denied { reason } => format!("denied (403): {reason}"),
+            Self::Refused { status, reason } => format!("refused ({status}): {reason}"),
+            Self::NotFound => "not found (404): no route of the site has the path".to_owned(),
+            Self::MethodNotAllowed { allow } => {
+                format!("method not allowed (405): the path takes {allow}")
+            }
+            Self::NoSite => "misdirected (421): the listener serves no such host".to_owned(),
+        }
+    }
+}
+
+/// Explains what would be done with a request.
+pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
+    match query.through {
+        Through::Listener(listener) => explain_reverse(rules, query, listener),
+        Through::Forward(forward) => explain_forward(rules, query, forward),
+    }
+}
+
+fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Explanation {
+    let Query { method, target, .. } = *query;
+    let mut trace = Steps::default();
+    let routed = match method {
+        Method::Connect => None,
+        method => Some(rules.route(listener, method, target.host(), target.path(), &mut trace)),
+    };
+    let at_listener = rules.config.listeners.get(listener.0 as usize).map(|found| found.place);
+    let place_of = |site: SiteId| rules.config.sites.get(site.0 as usize).map(|site| site.place);
+    let (outcome, place, site, route) = match routed {
+        None => {
+            let reason = "CONNECT is for forward listeners";
+            (Outcome::Refused { status: 405, reason }, at_listener, None, None)
+        }
+        Some(Routed::NoSite) => (Outcome::NoSite, at_listener, None, None),
+        Some(Routed::NoRoute { site }) => (Outcome::NotFound, place_of(site), Some(site), None),
+        Some(Routed::MethodNotAllowed { site }) => {
+            let mut allow = String::new();
+            rules.allowed_methods(site, target.path(), &mut allow);
+            (Outcome::MethodNotAllowed { allow }, place_of(site), Some(site), None)
+        }
+        Some(Routed::Route { site, route }) => {
+            let taken = rules.route_of(site, route);
+            let outcome = taken.map_or(Outcome::NotFound, |taken| act(rules, query, taken));
+            (outcome, taken.map(|taken| taken.place), Some(site), Some(route))
+        }
+    };
+    Explanation { steps: trace.0, outcome, decided_by: place.unwrap_or_default(), site, route }
+}
+
+/// What a route does.
+fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
+    let Query { method, target, from, .. } = *query;
+    if target.has_encoded_separators() && !route.settings.encoded_separators {
+        return Outcome::Refused {
+            status: 400,
+            reason: "the path holds an encoded separator (`encoded-separators pass` lets it pass)",
+        };
+    }
+    let facts = Facts::of(from, method, target, Some(route));
+    let path = || text(|out| upstream_path(&route.settings.rewrite, &facts, out));
+    match &route.action {
+        Action::To(upstream) => {
+            let Some(upstream) = rules.config.upstreams.get(upstream.0 as usize) else {
+                return Outcome::NotFound; // the decoder resolves every name
+            };
+            let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.written.clone());
+            let first = upstream.endpoints.first();
+            let host = first.map(|first| upstream_host(&route.settings.host, target, first));
+            Outcome::Proxied {
+                upstream: upstream.name.clone(),
+                endpoints: endpoints.collect(),
+                host: host.unwrap_or_default().to_owned(),
+                path: path(),
+            }
+        }
+        Action::Redirect { to, status } => {
+            Outcome::Redirect { status: *status, location: text(|out| location(to, &facts, out)) }
+        }
+        Action::Respond { status, .. } => Outcome::Respond { status: *status },
+        Action::Files(files) => Outcome::Files { root: files.root.clone(), path: path() },
+    }
+}
+
+fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanation {
+    let Query { method, target, from, .. } = *query;
+    let parts = rules.forwards.get(id.0 as usize).zip(rules.config.forwards.get(id.0 as usize));
+    let passage = Passage::of(from, method, target);
+    let judge = |whereto: Whereto| {
+        let mut trace = Steps::default();
+        let verdict = parts.map_or(Verdict::no_such_listener(), |(index, forward)| {
+            index.judge_whereto(forward, &passage, whereto, &mut trace)
+        });
+        (verdict, trace)
+    };
+    let allows = |judged: &(Verdict, Steps)| matches!(judged.0, Verdict::Allow { .. });
+    let address = |ip: &IpAddr| {
+        let ip = canonical(*ip);
+        Whereto::Address(Address { ip, is_global: (query.is_global)(ip) })
+    };
+    // RFC 6761, section 6.3: these names are always on loopback.
+    let is_local = target.host() == "localhost" || target.host().ends_with(".localhost");
+    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    let literal = target.ip();
+    let addresses = match (&literal, query.addresses) {
+        (Some(ip), _) => std::slice::from_ref(ip),
+        (None, []) if is_local => &local,
+        (None, looked_up) => looked_up,
+    };
+    let mut judged = addresses.iter().map(|ip| judge(address(ip)));
+    let mut best = judged.next().unwrap_or_else(|| judge(Whereto::Elsewhere));
+    if !allows(&best)
+        && let Some(better) = judged.find(allows)
+    {
+        best = better;
+    }
+    let (verdict, Steps(steps)) = best;
+    let (outcome, decided_by) = match verdict {
+        Verdict::Allow { place, .. } => (go(target, method), place),
+        Verdict::Deny { place, reason, .. } => (Outcome::Denied { reason }, place),
+        Verdict::NeedsAddresses => {
+            (Outcome::Denied { reason: DenyReason::NoRule }, Place::default())
+        }
+    };
+    Explanation { steps, outcome, decided_by, site: None, route: None }
+}
+
+fn go(target: &Target, method: &Method) -> Outcome {
+    match method {
+        Method::Connect => Outcome::Tunnel { host: target.host().to_owned(), port: target.port() },
+        _ => Outcome::Forwarded {
+            authority: target.authority().to_owned(),
+            path: target.path_and_query().to_owned(),
+        },
+    }
+}
+
+/// An expectation that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The line of the expectation.
+    pub place: Place,
+    /// What was expected, what is the case, and which line decided.
+    pub message: String,
+    /// The line that decided; of no file if the expectation itself is at fault.
+    pub decided_by: Place,
+}
+
+/// Tries every `expect` of a configuration. `is_global` tells global addresses from special ones.
+pub fn check_expectations(rules: &Rules, is_global: &dyn Fn(IpAddr) -> bool) -> Vec<Failure> {
+    let failures = rules.config.expects.iter().map(|expect| check(rules, expect, is_global));
+    failures.filter_map(Result::err).collect()
+}
+
+fn check(
+    rules: &Rules,
+    expect: &Expect,
+    is_global: &dyn Fn(IpAddr) -> bool,
+) -> Result<(), Failure> {
+    let fail = |decided_by: Place, message: String| {
+        let by = match decided_by {
+            Place { line: 0, .. } => String::new(),
+            place => format!(", decided by {}", rules.config.locate(place)),
+        };
+        Failure { place: expect.place, message: message + &by, decided_by }
+    };
+    let nowhere = Place::default();
+    let method = Method::parse(expect.method.as_bytes())
+        .map_err(|_| fail(nowhere, format!("`{}` is not a method", expect.method)))?;
+    let mut target = Target::default();
+    target
+        .parse(&method, expect.target.as_bytes(), None, Scheme::Http)
+        .map_err(|error| fail(nowhere, format!("`{}`: {error}", expect.target)))?;
+    let through = match &expect.forward {
+        Some(written) => forward_named(&rules.config, written).map(Through::Forward),
+        None => listener_for(rules, &target).map(Through::Listener),
+    };
+    let through = through.ok_or_else(|| {
+        let message = match &expect.forward {
+            Some(written) => format!("there is no `forward \"{written}\"`"),
+            None => format!("no listener serves sites on port {}", target.port()),
+        };
+        fail(nowhere, message)
+    })?;
+    let query = Query {
+        method: &method,
+        target: &target,
+        from: expect.from,
+        through,
+        addresses: &[],
+        is_global,
+    };
+    let explanation = explain(rules, &query);
+    match difference(&rules.config, expect, &explanation) {
+        Some((expected, got)) => {
+            Err(fail(explanation.decided_by, format!("expected {expected}, got {got}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The first thing in which an expectation and what is the case differ.
+fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(String, String)> {
+    let outcome = &got.outcome;
+    let described = || outcome.describe();
+    let is_denied = matches!(outcome, Outcome::Denied { .. } | Outcome::Refused { .. });
+    if expect.denied.is_some_and(|denied| denied != is_denied) {
+        let expected = if is_denied { "it not to be denied" } else { "it to be denied" };
+        return Some((expected.to_owned(), described()));
+    }
+    if let Some(status) = expect.status.filter(|&status| outcome.status() != Some(status)) {
+        return Some((format!("status {status}"), described()));
+    }
+    if let Some(expected) = &expect.location
+        && !matches!(outcome, Outcome::Redirect { location, .. } if *location == **expected)
+    {
+        return Some((format!("a redirect to {expected}"), described()));
+    }
+    if let Some(expected) = &expect.upstream {
+        let plain = |written: &str| written.strip_prefix("http://").unwrap_or(written).to_owned();
+        let is_same = matches!(outcome, Outcome::Proxied { upstream, endpoints, .. }
+            if **upstream == **expected
+                || endpoints.iter().any(|endpoint| plain(endpoint) == plain(expected)));
+        if !is_same {
+            return Some((format!("upstream {expected}"), described()));
+        }
+    }
+    if let Some(expected) = &expect.site {
+        let site = got.site.and_then(|site| config.sites.get(site.0 as usize));
+        let name = site.and_then(|site: &Site| site.names.first()).map(written_bare);
+        if name.as_deref() != Some(expected) {
+            let got = name.map_or("none".to_owned(), |name| format!("site {name}"));
+            return Some((format!("site {expected}"), got));
+        }
+    }
+    if let Some(expected) = &expect.path {
+        let path = match outcome {
+            Outcome::Proxied { path, .. }
+            | Outcome::Forwarded { path, .. }
+            | Outcome::Files { path, .. } => Some(path.as_str()),
+            _ => None,
+        };
+        if path != Some(expected) {
+            return Some((format!("path {expected} to be sent"), described()));
+        }
+    }
+    None
+}
+
+/// The forward listener with this address, as written or however else one writes it.
+pub fn forward_named(config: &Config, written: &str) -> Option<ForwardId> {
+    let forwards = || (0u32..).zip(&config.forwards);
+    let same_text = forwards().find(|(_, forward)| *forward.written == *written);
+    let same_address = || {
+        let address = written.parse().ok()?;
+        forwards().find(|(_, forward)| {
+            let listener = config.listeners.get(forward.listener.0 as usize);
+            listener.is_some_and(|listener| listener.address == address)
+        })
+    };
+    same_text.or_else(same_address).map(|(id, _)| ForwardId(id))
+}
+
+/// The listener that a URL in reverse is most likely sent to: the first one on its port that
+/// serves its host, else the first one on its port, else the first one that serves its host.
+pub fn listener_for(rules: &Rules, target: &Target) -> Option<ListenerId> {
+    let reverse = (0u32..)
+        .zip(&rules.config.listeners)
+        .filter(|(_, listener)| matches!(listener.serves, Serves::Sites(_)))
+        .map(|(id, listener)| (ListenerId(id), listener.address.port() == target.port()));
+    let rank = |&(id, same_port): &(ListenerId, bool)| {
+        let serves = rules.site(id, target.host()).is_some();
+        match (same_port, serves) {
+            (true, true) => Some(0),
+            (true, false) => Some(1),
+            (false, true) => Some(2),
+            (false, false) => None,
+        }
+    };
+    let ranked = reverse.filter_map(|candidate| Some((rank(&candidate)?, candidate.0)));
+    ranked.min_by_key(|&(rank, _)| rank).map(|(_, id)| id)
+}

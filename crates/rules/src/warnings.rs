@@ -1,0 +1,215 @@
+//! Lines of a configuration that have no effect, or more of it than they seem to.
+
+use config::{
+    Config, Destination, Forward, ForwardRule, Listener, Place, PortRange, Route, Segment, Serves,
+    Site, SiteName,
+};
+use foldhash::{HashMap, HashMapExt};
+use ipnet::IpNet;
+
+use crate::forward::ForwardIndex;
+use crate::net_index::canonical_net;
+use crate::routes::written;
+use crate::sites::{suffixes, written as written_name};
+
+/// A line that deserves a second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The line.
+    pub place: Place,
+    /// What is odd about it.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+    /// The line that it collides with.
+    pub other: Option<Place>,
+}
+
+/// All warnings of a configuration, in the order of the file's lines.
+pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
+    let mut found = Vec::new();
+    config.listeners.iter().for_each(|listener| same_names(config, listener, &mut found));
+    config.sites.iter().for_each(|site| same_routes(site, &mut found));
+    for forward in &config.forwards {
+        unreachable_rules(forward, &mut found);
+        let listener = config.listeners.get(forward.listener.0 as usize);
+        if listener.is_some_and(|listener| !listener.address.ip().is_loopback()) {
+            open_to_all(forward, &mut found);
+        }
+    }
+    found.sort_by_key(|warning| warning.place);
+    found.dedup();
+    found
+}
+
+/// Two sites of one listener with the same name.
+fn same_names(config: &Config, listener: &Listener, found: &mut Vec<Warning>) {
+    let Serves::Sites(sites) = &listener.serves else { return };
+    let mut first: HashMap<String, &Site> = HashMap::new();
+    for site in sites.iter().filter_map(|id| config.sites.get(id.0 as usize)) {
+        for name in &site.names {
+            let other = *first.entry(written_name(name)).or_insert(site);
+            if !std::ptr::eq(other, site) {
+                let what = match name {
+                    SiteName::Default => "every other host".to_owned(),
+                    name => written_name(name),
+                };
+                found.push(Warning {
+                    place: site.place,
+                    message: format!("another site has {what} on {} already", listener.written),
+                    hint: "remove the name from one of them; the first site has it".to_owned(),
+                    other: Some(other.place),
+                });
+            }
+        }
+    }
+}
+
+/// Two routes of one site with the same pattern and a method in common.
+fn same_routes(site: &Site, found: &mut Vec<Warning>) {
+    let mut same: HashMap<(Vec<Option<&str>>, bool), Vec<&Route>> = HashMap::new();
+    for route in &site.routes {
+        let segments = route.pattern.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Some(&**text),
+            Segment::Capture(_) => None,
+        });
+        same.entry((segments.collect(), route.pattern.prefix)).or_default().push(route);
+    }
+    for routes in same.values() {
+        for (index, route) in routes.iter().enumerate() {
+            let mut earlier = routes.iter().take(index);
+            if let Some(other) = earlier.find(|other| collide(other, route)) {
+                found.push(Warning {
+                    place: route.place,
+                    message: format!("{} takes the same requests as another one", written(route)),
+                    hint: "remove one of them, or give them different methods".to_owned(),
+                    other: Some(other.place),
+                });
+            }
+        }
+    }
+}
+
+/// True if two routes with the same pattern want the same requests with the same right.
+fn collide(a: &Route, b: &Route) -> bool {
+    match (&*a.methods, &*b.methods) {
+        ([], []) => true,
+        (a, b) => a.iter().any(|method| b.contains(method)),
+    }
+}
+
+/// Rules that are never reached, because an earlier one takes all that they would.
+fn unreachable_rules(forward: &Forward, found: &mut Vec<Warning>) {
+    let index = ForwardIndex::of_all(forward);
+    for (number, rule) in forward.rules.iter().enumerate() {
+        let about = rule.to.first().unwrap_or(&Destination::Any);
+        let mut first: Option<usize> = None;
+        index.about(about, |list| {
+            let earlier = list.iter().map(|&other| other as usize).take_while(|&n| n < number);
+            let mut covering = earlier.filter(|&other| {
+                forward.rules.get(other).is_some_and(|other| covers(forward, other, rule))
+            });
+            if let Some(covering) = covering.next() {
+                first = Some(first.map_or(covering, |first| first.min(covering)));
+            }
+        });
+        if let Some(other) = first.and_then(|first| forward.rules.get(first)) {
+            found.push(Warning {
+                place: rule.place,
+                message: format!("`{}` is never reached", rule.written),
+                hint: format!("move it before `{}`, which takes all of it", other.written),
+                other: Some(other.place),
+            });
+        }
+    }
+}
+
+/// True if one rule matches whatever a later one would match, as far as it matters.
+fn covers(forward: &Forward, earlier: &ForwardRule, later: &ForwardRule) -> bool {
+    let within = |net: &IpNet| {
+        let net = canonical_net(*net);
+        earlier.from.iter().any(|wider| canonical_net(*wider).contains(&net))
+    };
+    let from = earlier.from.is_empty() || (!later.from.is_empty() && later.from.iter().all(within));
+    let methods = earlier.methods.is_empty()
+        || (!later.methods.is_empty() && later.methods.iter().all(|m| earlier.methods.contains(m)));
+    let (wider, narrower) = (ports(forward, earlier), ports(forward, later));
+    let in_wider = |port: &PortRange| {
+        wider.iter().any(|range| range.first <= port.first && port.last <= range.last)
+    };
+    let ports = wider.is_empty() || (!narrower.is_empty() && narrower.iter().all(in_wider));
+    let all = [Destination::Any];
+    let to = |rule: &ForwardRule| if rule.to.is_empty() { all.to_vec() } else { rule.to.clone() };
+    from && methods && ports && {
+        let wider = to(earlier);
+        to(later).iter().all(|to| {
+            wider.iter().any(|wider| covers_destination(earlier.allow, wider, later.allow, to))
+        })
+    }
+}
+
+/// The ports that a rule is about; empty: all.
+fn ports<'a>(forward: &'a Forward, rule: &'a ForwardRule) -> &'a [PortRange] {
+    if rule.ports.is_empty() && rule.allow { &forward.ports } else { &rule.ports }
+}
+
+fn covers_destination(
+    allow: bool,
+    wider: &Destination,
+    later_allow: bool,
+    narrower: &Destination,
+) -> bool {
+    // An `allow` leaves special addresses that it does not name to later rules.
+    let leaves_none = match narrower {
+        Destination::Any | Destination::Suffix(_) => true,
+        Destination::Host(_) => !(allow && later_allow),
+        Destination::Net(net) => !allow || (!later_allow && !is_special(canonical_net(*net))),
+    };
+    match (wider, narrower) {
+        (Destination::Any, _) => leaves_none,
+        (Destination::Suffix(wider), Destination::Suffix(host) | Destination::Host(host)) => {
+            leaves_none && suffixes(host).any(|part| *part == **wider)
+        }
+        (Destination::Host(wider), Destination::Host(host)) => wider == host,
+        (Destination::Net(wider), Destination::Net(net)) => {
+            let wider = canonical_net(*wider);
+            wider.contains(&canonical_net(*net)) && (leaves_none || wider.prefix_len() > 0)
+        }
+        _ => false,
+    }
+}
+
+/// True for networks with special addresses in them, as far as the standard library knows.
+fn is_special(net: IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => {
+            let ip = net.network();
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified()
+        }
+        IpNet::V6(net) => {
+            let ip = net.network();
+            ip.is_unique_local()
+                || ip.is_loopback()
+                || ip.is_unicast_link_local()
+                || ip.is_unspecified()
+        }
+    }
+}
+
+/// A rule by which anybody may go anywhere.
+fn open_to_all(forward: &Forward, found: &mut Vec<Warning>) {
+    let anybody = |rule: &ForwardRule| {
+        rule.from.is_empty() || rule.from.iter().any(|net| net.prefix_len() == 0)
+    };
+    let anywhere = |rule: &ForwardRule| {
+        rule.to.is_empty() || rule.to.iter().any(|to| matches!(to, Destination::Any))
+    };
+    for rule in forward.rules.iter().filter(|r| r.allow && anybody(r) && anywhere(r)) {
+        found.push(Warning {
+            place: rule.place,
+            message: "anybody who reaches the listener may go anywhere by this rule".to_owned(),
+            hint: "name your clients' networks: from=\"10.0.0.0/8\"".to_owned(),
+            other: None,
+        });
+    }
+}
