@@ -1,1 +1,3 @@
 //! The data plane of Bothways.
+
+pub mod observe;

@@ -1,0 +1,255 @@
+//! What a core counts.
+//!
+//! Each core has a [`CoreMetrics`]: plain counters that it alone writes. The [`Registry`] knows
+//! the counters of all cores and sums them up when it is scraped. A counter is found by a slot,
+//! which the [`Names`] of a snapshot know, so that counting is an index and an addition. Slots
+//! are given out once per name and stay over reloads: a connection or a pooled upstream
+//! connection may keep its slot for life.
+//! Not here: the text format (`exposition`), which families there are (`families`).
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::counter::{Counter, Table};
+use super::error_kind::ErrorKind;
+use super::histogram::Histogram;
+use super::names::Names;
+use super::record::Record;
+use super::registry::{Caps, Registry};
+
+/// Where exchanges of a site or forward listener are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ScopeSlot(pub(crate) u32);
+
+/// Where connections of a listener are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenerSlot(pub(crate) u32);
+
+/// Where connections to an endpoint are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EndpointSlot(pub(crate) u32);
+
+/// Why a client's connection was closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The process has as many connections as it may.
+    ProcessLimit,
+    /// The client has as many connections as one may.
+    ClientLimit,
+    /// The PROXY protocol header was missing or malformed.
+    ProxyProtocol,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 3] = [Self::ProcessLimit, Self::ClientLimit, Self::ProxyProtocol];
+
+    /// As in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ProcessLimit => "process_limit",
+            Self::ClientLimit => "client_limit",
+            Self::ProxyProtocol => "proxy_protocol",
+        }
+    }
+}
+
+/// Classes of status: 1xx to 5xx, and none.
+pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn code_class(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => usize::from(class),
+        _ => 0,
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ScopeCells {
+    pub(crate) requests: [Counter; CODE_CLASSES.len()],
+    pub(crate) duration: Histogram,
+    pub(crate) first_byte: Histogram,
+    pub(crate) request_body_bytes: Counter,
+    pub(crate) response_body_bytes: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) tunnels: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ListenerCells {
+    pub(crate) accepted: Counter,
+    pub(crate) closed: Counter,
+    pub(crate) refused: [Counter; Refusal::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct EndpointCells {
+    pub(crate) requests: [Counter; CODE_CLASSES.len()],
+    pub(crate) opened: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) reused: Counter,
+    pub(crate) closed: Counter,
+    pub(crate) pooled: Counter,
+    pub(crate) unpooled: Counter,
+}
+
+/// Everything that one core counts.
+#[derive(Debug)]
+pub(crate) struct CoreCells {
+    pub(crate) scopes: Table<ScopeCells>,
+    pub(crate) listeners: Table<ListenerCells>,
+    pub(crate) endpoints: Table<EndpointCells>,
+    pub(crate) errors: [Counter; ErrorKind::COUNT],
+    pub(crate) tunnels_opened: Counter,
+    pub(crate) tunnels_closed: Counter,
+}
+
+impl CoreCells {
+    pub(crate) fn new(caps: Caps) -> Self {
+        // One more than the cap each: slot 0 takes what is beyond it.
+        Self {
+            scopes: Table::new(caps.scopes as usize + 1),
+            listeners: Table::new(caps.listeners as usize + 1),
+            endpoints: Table::new(caps.endpoints as usize + 1),
+            errors: [const { Counter::new() }; ErrorKind::COUNT],
+            tunnels_opened: Counter::new(),
+            tunnels_closed: Counter::new(),
+        }
+    }
+}
+
+/// What a core counts. One handle per core; it may move to the core's thread, but not be shared.
+#[derive(Debug)]
+pub struct CoreMetrics {
+    cells: Arc<CoreCells>,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl CoreMetrics {
+    /// The counters of one more core.
+    pub fn new(registry: &Registry) -> Self {
+        Self { cells: registry.add_core(), not_sync: PhantomData }
+    }
+
+    /// Counts an exchange that is over. `names` are those of the snapshot that decided.
+    pub fn exchange_done(&self, record: &Record, names: &Names) {
+        let class = code_class(record.status);
+        if let Some(cells) = self.cells.scopes.get(names.scope_slot(record.scope).0) {
+            if let Some(requests) = cells.requests.get(class) {
+                requests.add(1);
+            }
+            // A tunnel lasts as long as its user likes; that would say nothing about requests.
+            if record.tunnel {
+                cells.tunnels.add(1);
+            } else {
+                cells.duration.observe(record.total);
+            }
+            if let Some(first_byte) = record.first_byte {
+                cells.first_byte.observe(first_byte);
+            }
+            cells.request_body_bytes.add(record.request_body_bytes);
+            cells.response_body_bytes.add(record.response_body_bytes);
+            cells.received_bytes.add(record.received_bytes);
+            cells.sent_bytes.add(record.sent_bytes);
+            if record.retries > 0 {
+                cells.retries.add(u64::from(record.retries));
+            }
+        }
+        if let Some((upstream, endpoint)) = record.endpoint
+            && let Some(cells) = self.endpoint(names.endpoint_slot(upstream, endpoint))
+            && let Some(requests) = cells.requests.get(class)
+        {
+            requests.add(1);
+        }
+        if let Some(error) = record.error
+            && let Some(errors) = self.cells.errors.get(error.index())
+        {
+            errors.add(1);
+        }
+    }
+
+    /// Counts a client's connection that was accepted. The connection keeps the slot and gives
+    /// it back with [`Self::connection_closed`], whatever is reloaded meanwhile.
+    pub fn connection_opened(&self, listener: ListenerSlot) {
+        if let Some(cells) = self.cells.listeners.get(listener.0) {
+            cells.accepted.add(1);
+        }
+    }
+
+    /// Counts the end of a connection that [`Self::connection_opened`] counted.
+    pub fn connection_closed(&self, listener: ListenerSlot) {
+        if let Some(cells) = self.cells.listeners.get(listener.0) {
+            cells.closed.add(1);
+        }
+    }
+
+    /// Counts a connection that was closed at once (and was not counted as opened).
+    pub fn connection_refused(&self, listener: ListenerSlot, why: Refusal) {
+        if let Some(cells) = self.cells.listeners.get(listener.0)
+            && let Some(refused) = cells.refused.get(why as usize)
+        {
+            refused.add(1);
+        }
+    }
+
+    /// Counts a new connection to an endpoint. It keeps the slot for
+    /// [`Self::upstream_closed`].
+    pub fn upstream_opened(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.opened.add(1);
+        }
+    }
+
+    /// Counts a connection to an endpoint that could not be opened.
+    pub fn upstream_failed(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.failed.add(1);
+        }
+    }
+
+    /// Counts the end of a connection that [`Self::upstream_opened`] counted.
+    pub fn upstream_closed(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.closed.add(1);
+        }
+    }
+
+    /// Counts an exchange that got a connection from the pool. The connection must have left the
+    /// pool by [`Self::upstream_unpooled`] too.
+    pub fn upstream_reused(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.reused.add(1);
+        }
+    }
+
+    /// Counts a connection that went into the pool.
+    pub fn upstream_pooled(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.pooled.add(1);
+        }
+    }
+
+    /// Counts a connection that left the pool, for whatever reason.
+    pub fn upstream_unpooled(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.unpooled.add(1);
+        }
+    }
+
+    /// Counts a tunnel that begins.
+    pub fn tunnel_opened(&self) {
+        self.cells.tunnels_opened.add(1);
+    }
+
+    /// Counts a tunnel that ends.
+    pub fn tunnel_closed(&self) {
+        self.cells.tunnels_closed.add(1);
+    }
+
+    fn endpoint(&self, slot: EndpointSlot) -> Option<&EndpointCells> {
+        self.cells.endpoints.get(slot.0)
+    }
+}

@@ -1,0 +1,42 @@
+//! What one sees: the record of an exchange, the access log, the metrics, the error log's gate.
+//!
+//! The data plane fills a [`Record`] per exchange and, when it is over, gives it to the core's
+//! [`AccessLog`] and [`CoreMetrics`]. Both look names up in the [`Names`] of the snapshot that the
+//! exchange ran under. The access log's lines go to the one [`AccessWriter`] thread, the counters
+//! to the one [`Registry`], which the control thread reads.
+//! Invariant: nothing here makes a core wait, and nothing here allocates per exchange in steady
+//! state. What has no room is dropped and counted.
+
+mod access_log;
+mod clock;
+mod counter;
+mod error_kind;
+mod escape;
+mod exposition;
+mod families;
+mod format;
+mod histogram;
+mod metrics;
+mod names;
+mod process;
+mod rate_limit;
+mod record;
+mod registry;
+mod sink;
+mod text;
+mod writer;
+
+pub use access_log::AccessLog;
+pub use error_kind::{Blame, ErrorKind};
+pub use exposition::Exposition;
+pub use metrics::{CoreMetrics, EndpointSlot, ListenerSlot, Refusal, ScopeSlot};
+pub use names::Names;
+pub use rate_limit::{RateLimited, suppressed_total};
+pub use record::{Direction, Record, Scope};
+pub use registry::{Caps, LogCounters, LookupResult, Registry};
+pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};
+pub use writer::AccessWriter;
+
+/// For [`log_limited!`](crate::log_limited), which may be used where `tracing` is not.
+#[doc(hidden)]
+pub use tracing;

@@ -1,0 +1,198 @@
+//! What is kept of an exchange.
+//!
+//! A worker has one [`Record`] per exchange under way, clears it and fills it again: in steady
+//! state that allocates nothing. The data plane fills it in; [`AccessLog`](super::AccessLog) and
+//! [`CoreMetrics`](super::CoreMetrics) read it when the exchange is over.
+//! Not here: names. A record has indices into the configuration that decided; the names come from
+//! the [`Names`](super::Names) of the same snapshot.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use config::{ForwardId, Place, RouteId, SiteId};
+use message::{Method, Version};
+
+use super::error_kind::ErrorKind;
+use super::text::{TARGET_BYTES_MAX, Text};
+
+/// Which way an exchange goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// The configuration names the destination.
+    #[default]
+    Reverse,
+    /// The client names it.
+    Forward,
+}
+
+impl Direction {
+    /// As in the log and in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reverse => "reverse",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// What an exchange belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Scope {
+    /// Nothing yet: the request was refused before a site was known.
+    #[default]
+    None,
+    /// A site, and the route if one matched.
+    Site(SiteId, Option<RouteId>),
+    /// A forward listener.
+    Forward(ForwardId),
+}
+
+/// What is kept of an exchange. Everything has a meaning when left alone: nothing known.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When the exchange began: its first byte for the first of a connection, otherwise when the
+    /// connection was ready for it. The log makes the time of day from it.
+    pub started: Instant,
+    /// The client: its address at the connection, or what a trusted proxy says.
+    pub client: SocketAddr,
+    /// The trusted proxy that the connection came from, if `client` is what it says.
+    pub via: Option<IpAddr>,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Where it came in: counts in `Config::listeners`.
+    pub listener: u32,
+    /// What it belongs to.
+    pub scope: Scope,
+    /// The line that decided: the route's, the rule's; line 0 if no line did.
+    pub decided: Place,
+    /// The method.
+    pub method: Method,
+    /// `http://host/path?query`, or `host:port` for CONNECT; of a refused request what can be
+    /// told of it. The log leaves out what userinfo it has.
+    pub target: Text,
+    /// The version of the request.
+    pub version: Version,
+    /// The status sent, or that would have been sent; 0 if there is none.
+    pub status: u16,
+    /// Bytes of the request's body read from the client; in a tunnel what it sent.
+    pub request_body_bytes: u64,
+    /// Bytes of the response's body written to the client; in a tunnel what it was sent.
+    pub response_body_bytes: u64,
+    /// Bytes of the whole request read from the client, head and framing too.
+    pub received_bytes: u64,
+    /// Bytes of the whole response written to the client, head and framing too.
+    pub sent_bytes: u64,
+    /// From the begin until the request's head was there and decided on.
+    pub queue: Option<Duration>,
+    /// From the begin of dialling (look-up too) until there was a connection; `None` if one was
+    /// reused or none was needed.
+    pub connect: Option<Duration>,
+    /// From the request sent until the first byte of the response.
+    pub first_byte: Option<Duration>,
+    /// From the begin to the end.
+    pub total: Duration,
+    /// The endpoint: the upstream in `Config::upstreams` and the endpoint therein.
+    pub endpoint: Option<(u32, u32)>,
+    /// The address that was dialled, the last if there were several.
+    pub dialled: Option<SocketAddr>,
+    /// How often it was tried again.
+    pub retries: u8,
+    /// Whether the upstream's connection had been used before.
+    pub reused: bool,
+    /// Whether it became a tunnel.
+    pub tunnel: bool,
+    /// What went wrong.
+    pub error: Option<ErrorKind>,
+    /// The same for people. Never a secret: no field values, no userinfo.
+    pub detail: Text,
+    /// The request's Referer.
+    pub referer: Text,
+    /// The request's User-Agent.
+    pub user_agent: Text,
+}
+
+impl Record {
+    /// A record of an exchange that begins now.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            started: now,
+            client: SocketAddr::from(([0, 0, 0, 0], 0)),
+            via: None,
+            direction: Direction::Reverse,
+            listener: 0,
+            scope: Scope::None,
+            decided: Place::default(),
+            method: Method::Get,
+            target: Text::new(TARGET_BYTES_MAX),
+            version: Version::Http11,
+            status: 0,
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            queue: None,
+            connect: None,
+            first_byte: None,
+            total: Duration::ZERO,
+            endpoint: None,
+            dialled: None,
+            retries: 0,
+            reused: false,
+            tunnel: false,
+            error: None,
+            detail: Text::default(),
+            referer: Text::default(),
+            user_agent: Text::default(),
+        }
+    }
+
+    /// Forgets everything of the last exchange, keeps the memory.
+    pub fn clear(&mut self, now: Instant) {
+        let Self { target, detail, referer, user_agent, .. } = self;
+        let (mut target, mut detail) = (std::mem::take(target), std::mem::take(detail));
+        let (mut referer, mut user_agent) = (std::mem::take(referer), std::mem::take(user_agent));
+        target.clear();
+        detail.clear();
+        referer.clear();
+        user_agent.clear();
+        *self = Self { target, detail, referer, user_agent, ..Self::new(now) };
+    }
+
+    /// Notes what went wrong, with words for people; the status too, if there is none yet.
+    pub fn fail(&mut self, kind: ErrorKind, detail: impl std::fmt::Display) {
+        self.error = Some(kind);
+        self.detail.clear();
+        // Writing into a `Text` cannot fail.
+        let _ = std::fmt::Write::write_fmt(&mut self.detail, format_args!("{detail}"));
+        if self.status == 0 {
+            self.status = kind.status();
+        }
+    }
+
+    /// Notes the end.
+    pub fn finish(&mut self, now: Instant) {
+        self.total = now.saturating_duration_since(self.started);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clear_keeps_the_memory_and_nothing_else() {
+        let now = Instant::now();
+        let mut record = Record::new(now);
+        record.target.set("x".repeat(TARGET_BYTES_MAX + 1));
+        record.user_agent.set("agent");
+        record.fail(ErrorKind::ConnectionRefused, "no");
+        record.retries = 3;
+        assert_eq!(record.status, 502);
+        let memory = record.target.as_bytes().as_ptr();
+        record.clear(now);
+        assert_eq!(format!("{record:?}"), format!("{:?}", Record::new(now)));
+        record.target.set("x".repeat(TARGET_BYTES_MAX + 1));
+        assert_eq!(record.target.as_bytes().as_ptr(), memory);
+        assert_eq!(record.target.as_bytes().len(), TARGET_BYTES_MAX);
+    }
+}

@@ -1,0 +1,141 @@
+//! Where lines go in the end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use config::LogTarget;
+
+/// Who may read the access log: its owner may write too, its group may read.
+const FILE_MODE: u32 = 0o640;
+/// How long a target that takes nothing for now (a full pipe that does not block) is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+const NAP: Duration = Duration::from_millis(2);
+/// How often a trouble that lasts is told.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where lines go in the end.
+pub(crate) struct Sink {
+    /// `None`: nowhere.
+    out: Option<Box<dyn Write + Send>>,
+    /// For people.
+    name: String,
+    /// Whether the last thing written was a part of a line.
+    torn: bool,
+    trouble: Option<Trouble>,
+}
+
+/// A target that cannot be written to.
+struct Trouble {
+    warned_at: Instant,
+    lines_lost: u64,
+}
+
+impl Sink {
+    /// Opens a target.
+    pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
+        // Standard streams by descriptors of our own: without the buffer of `std`, whose locks
+        // others hold.
+        let (out, name): (Option<Box<dyn Write + Send>>, _) = match target {
+            LogTarget::Off => (None, "off".to_owned()),
+            LogTarget::Stdout => {
+                let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                (Some(Box::new(out)), "stdout".to_owned())
+            }
+            LogTarget::Stderr => {
+                let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+                (Some(Box::new(out)), "stderr".to_owned())
+            }
+            LogTarget::File(path) => {
+                let mut options = OpenOptions::new();
+                let out = options.append(true).create(true).mode(FILE_MODE).open(path)?;
+                (Some(Box::new(out)), path.display().to_string())
+            }
+        };
+        Ok(Self::new(out, name))
+    }
+
+    fn new(out: Option<Box<dyn Write + Send>>, name: String) -> Self {
+        Self { out, name, torn: false, trouble: None }
+    }
+
+    /// Writes whole lines; tells how many of them were written.
+    pub(crate) fn write_lines(&mut self, bytes: &[u8], lines: u64) -> u64 {
+        let Some(out) = &mut self.out else { return 0 };
+        if self.torn {
+            // Ends the torn line, so that it does not swallow the next one as well.
+            if let Err((_, error)) = write_all(out, b"\n") {
+                self.failed(&error, lines);
+                return 0;
+            }
+            self.torn = false;
+        }
+        match write_all(out, bytes) {
+            Ok(()) => {
+                self.recovered();
+                lines
+            }
+            Err((length, error)) => {
+                let written = bytes.get(..length).unwrap_or_default();
+                let lines_written = memchr::memchr_iter(b'\n', written).count() as u64;
+                self.torn = written.last().is_some_and(|last| *last != b'\n');
+                self.failed(&error, lines - lines_written.min(lines));
+                lines_written.min(lines)
+            }
+        }
+    }
+
+    /// True if lines go nowhere on purpose.
+    pub(crate) fn is_off(&self) -> bool {
+        self.out.is_none()
+    }
+
+    fn failed(&mut self, error: &io::Error, lines: u64) {
+        let now = Instant::now();
+        let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            // The first time is told at once.
+            warned_at: now.checked_sub(WARNING_INTERVAL).unwrap_or(now),
+            lines_lost: 0,
+        });
+        trouble.lines_lost += lines;
+        if now.duration_since(trouble.warned_at) >= WARNING_INTERVAL {
+            trouble.warned_at = now;
+            let (target, lines_lost) = (&self.name, trouble.lines_lost);
+            tracing::warn!(target, %error, lines_lost, "cannot write the access log");
+        }
+    }
+
+    fn recovered(&mut self) {
+        if let Some(Trouble { lines_lost, .. }) = self.trouble.take() {
+            tracing::warn!(target = self.name, lines_lost, "the access log is written again");
+        }
+    }
+}
+
+/// Writes all, or tells how much was written and what went wrong then.
+fn write_all(out: &mut Box<dyn Write + Send>, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut written = 0;
+    let mut waiting_since = None;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => return Err((written, ErrorKind::WriteZero.into())),
+            Ok(length) => {
+                written += length;
+                waiting_since = None;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let since = *waiting_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= PATIENCE {
+                    return Err((written, error));
+                }
+                thread::sleep(NAP);
+            }
+            Err(error) => return Err((written, error)),
+        }
+    }
+    Ok(())
+}
