@@ -13,6 +13,7 @@ mod diagnostic;
 pub mod model;
 mod nearest;
 mod source;
+mod syntax;
 
 use std::path::Path;
 
