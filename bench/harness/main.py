@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from . import load, measure, plot, report, tools
-from .peers import PROXIES, Peers, raise_open_files
+from .peers import PROXIES, Peers, connections_max, raise_open_files
 from .tools import ToolError, say
 from .workloads import WORKLOADS, Bench
 
@@ -101,8 +101,8 @@ def run(given):
     # We run beside origin and load, never beside the proxy.
     os.sched_setaffinity(0, {given.load_core})
     open_files = raise_open_files()
-    # Two descriptors for each connection through the relay.
-    idle = min(given.idle, (open_files - 500) // 2)
+    # Those of the warm-up may not be gone when these come.
+    idle = min(given.idle, connections_max(open_files) - 200)
     settings = {"rounds": given.rounds, "seconds": given.seconds, "idle-connections": idle}
     results = report.Results(settings, versions)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:

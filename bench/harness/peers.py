@@ -40,7 +40,7 @@ PROXIES = [
     Proxy("relay", "bench-relay", None, ("--listen", "127.0.0.1:{port}", "--to", "127.0.0.1:{origin}"),
           reverse=True, forward=True),
     Proxy("nginx", "nginx", "nginx.conf", ("-p", "{dir}", "-c", "{conf}"), reverse=True),
-    Proxy("haproxy", "haproxy", "haproxy.cfg", ("-db", "-q", "-f", "{conf}"), reverse=True),
+    Proxy("haproxy", "haproxy", "haproxy.cfg", ("-db", "-f", "{conf}"), reverse=True),
     Proxy("envoy", "envoy", "envoy.yaml",
           ("-c", "{conf}", "--concurrency", "1", "--disable-hot-restart", "-l", "error"), reverse=True),
     Proxy("squid", "squid", "squid.conf", ("-N", "-f", "{conf}"), forward=True),
@@ -63,6 +63,11 @@ def raise_open_files():
         except (ValueError, OSError):
             continue
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def connections_max(open_files):
+    """Two descriptors for each connection through a proxy, and some for itself."""
+    return (open_files - 1000) // 2
 
 
 def fill(template, values):
@@ -102,10 +107,11 @@ class Peer:
 
     def __init__(self, name, command, port, core, log):
         self.name, self.port, self.log = name, port, Path(log)
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=open(log, "ab"), stderr=subprocess.STDOUT,
-            preexec_fn=pinned(core),
-        )
+        with open(log, "ab") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                preexec_fn=pinned(core),
+            )
         try:
             self.wait_ready()
         except BaseException:
@@ -174,7 +180,7 @@ class Peers:
             "ORIGIN": self.origin.port,
             "DIR": self.directory,
             "NOFILE": self.open_files,
-            "CONNECTIONS": (self.open_files - 200) // 2,
+            "CONNECTIONS": connections_max(self.open_files),
             "ACCESS": f'"{self.directory}/{name}.access" format=json' if row.logs else "off",
         }
         conf = None

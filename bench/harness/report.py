@@ -44,10 +44,9 @@ class Results:
 
 def machine():
     """What the figures hold for."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-        platform.machine(),
-    )
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
     return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(),
             "load-average": list(os.getloadavg())}
 

@@ -1,0 +1,37 @@
+"""What the load generators say is read rightly, or refused."""
+
+import unittest
+
+from harness import load
+
+
+class ParseTest(unittest.TestCase):
+    LINE = ("BENCH requests=1000 microseconds=2000000 bytes=291000 p50=900 p99=1500"
+            " connect=0 read=2 write=0 status=1 timeout=0\n")
+
+    def test_wrk_line_among_other_output(self):
+        told = load.parse_wrk("Running 2s test\n  1 threads\n" + self.LINE)
+        self.assertEqual((told.requests, told.bytes, told.seconds), (1000, 291000, 2.0))
+        self.assertEqual(told.p99_ms, 1.5)
+        self.assertEqual(told.errors, {"read": 2, "status": 1})
+
+    def test_wrk_without_its_line(self):
+        with self.assertRaises(load.LoadError):
+            load.parse_wrk("unable to connect to 127.0.0.1:80 Connection refused\n")
+
+    def test_end_of_bench_load(self):
+        told = load.parse_end("end 1048576 16 2000000000 1250\n")
+        self.assertEqual((told.bytes, told.requests, told.seconds), (1048576, 16, 2.0))
+        self.assertEqual(told.p99_ms, 1.25)
+
+    def test_no_response_means_no_latency(self):
+        self.assertIsNone(load.parse_end("end 0 0 2000000000 0").p99_ms)
+
+    def test_anything_else_is_refused(self):
+        for line in ("", "start", "end 1 2"):
+            with self.subTest(line=line), self.assertRaises(load.LoadError):
+                load.parse_end(line)
+
+
+if __name__ == "__main__":
+    unittest.main()
