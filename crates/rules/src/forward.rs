@@ -396,11 +396,17 @@ impl ForwardIndex {
 
     /// Why nothing allows a passage that no rule denies: what would have to be different.
     fn reason(&self, rules: &[ForwardRule], query: &Query<'_>) -> DenyReason {
-        let allowed = |query: &Query<'_>| match self.first(rules, query) {
-            Some(number) => rules.get(number).is_some_and(|rule| rule.allow),
-            None => self.allows_by_default(query),
+        let allowed = |query: &Query<'_>| match (self.first(rules, query), query.whereto) {
+            (found, Whereto::Unknown) => self.may_be_allowed(rules, query, found),
+            (Some(number), _) => rules.get(number).is_some_and(|rule| rule.allow),
+            (None, _) => self.allows_by_default(query),
         };
-        if query.is_special() && allowed(&Query { whereto: Whereto::Elsewhere, ..*query }) {
+        if let Whereto::Address(Address { ip, is_global: false }) = query.whereto
+            && allowed(&Query {
+                whereto: Whereto::Address(Address { ip, is_global: true }),
+                ..*query
+            })
+        {
             DenyReason::SpecialAddress
         } else if allowed(&Query { any_port: true, ..*query }) {
             DenyReason::Port

@@ -19,11 +19,15 @@
 //! global ones, dialling (`net`).
 
 mod explain;
+#[cfg(test)]
+mod fixtures;
 mod forward;
 mod net_index;
 mod routes;
 mod sites;
 mod template;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod warnings;
 

@@ -1,0 +1,170 @@
+//! Configurations written briefly, for tests and benchmarks.
+#![allow(dead_code)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use config::*;
+
+/// `/a/{b}/*`
+pub(crate) fn pattern(text: &str) -> Pattern {
+    let (body, prefix) = match text.strip_suffix("/*") {
+        Some(body) => (body, true),
+        None => (text, false),
+    };
+    let body = body.strip_prefix('/').unwrap_or(body);
+    let segment = |text: &str| match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
+        Some(name) => Segment::Capture(name.into()),
+        None => Segment::Literal(text.into()),
+    };
+    let empty = body.is_empty() && (prefix || text == "/");
+    let segments = if empty { Vec::new() } else { body.split('/').map(segment).collect() };
+    Pattern { written: text.into(), segments, prefix }
+}
+
+/// `GET,HEAD /a/*`, or only a pattern.
+pub(crate) fn route(line: u32, text: &str) -> Route {
+    let (methods, path) = text.rsplit_once(' ').unwrap_or(("", text));
+    let methods = methods.split(',').filter(|m| !m.is_empty()).map(Into::into).collect();
+    Route {
+        place: at(line),
+        pattern: pattern(path),
+        methods,
+        action: Action::Respond { status: 200, body: Arc::new([]), content_type: "".into() },
+        action_place: at(line),
+        settings: RouteSettings::default(),
+    }
+}
+
+pub(crate) fn at(line: u32) -> Place {
+    Place { file: 0, line, column: 1 }
+}
+
+pub(crate) fn site(line: u32, names: &[&str], routes: &[&str]) -> Site {
+    let name = |name: &&str| match (*name, name.strip_prefix("*.")) {
+        ("*", _) => SiteName::Default,
+        (_, Some(suffix)) => SiteName::Wildcard(suffix.into()),
+        (host, None) => SiteName::Exact(host.into()),
+    };
+    Site {
+        place: at(line),
+        names: names.iter().map(name).collect(),
+        listeners: vec![ListenerId(0)],
+        routes: (line + 1..).zip(routes).map(|(line, text)| route(line, text)).collect(),
+        base: RouteSettings::default(),
+    }
+}
+
+pub(crate) fn listener(address: &str, serves: Serves) -> Listener {
+    Listener {
+        address: address.parse().unwrap(),
+        written: address.into(),
+        place: at(1),
+        proxy_protocol: ProxyProtocol::Off,
+        trusted_proxies: Vec::new(),
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
+        serves,
+    }
+}
+
+/// Sites on one listener, `[::]:80`.
+pub(crate) fn reverse(sites: Vec<Site>) -> Config {
+    let ids = (0..sites.len() as u32).map(SiteId).collect();
+    Config {
+        files: vec!["test.kdl".into()],
+        listeners: vec![listener("[::]:80", Serves::Sites(ids))],
+        sites,
+        ..Config::default()
+    }
+}
+
+/// `deny to="a,*.b,10.0.0.0/8" from=… port="80,8000-9000" method=…` without the quotes.
+pub(crate) fn rule(line: u32, text: &str) -> ForwardRule {
+    let mut words = text.split(' ');
+    let mut rule = ForwardRule {
+        place: at(line),
+        written: text.into(),
+        allow: words.next() == Some("allow"),
+        to: Vec::new(),
+        from: Vec::new(),
+        ports: Vec::new(),
+        methods: Vec::new(),
+    };
+    for (name, values) in words.map(|word| word.split_once('=').unwrap()) {
+        for value in values.split(',') {
+            match name {
+                "to" => rule.to.push(destination(value)),
+                "from" => rule.from.push(net(value).unwrap()),
+                "port" => rule.ports.push(ports(value)),
+                "method" => rule.methods.push(value.into()),
+                other => panic!("{other}"),
+            }
+        }
+    }
+    rule
+}
+
+pub(crate) fn destination(text: &str) -> Destination {
+    match (text, text.strip_prefix("*."), net(text)) {
+        ("*", ..) => Destination::Any,
+        (_, Some(suffix), _) => Destination::Suffix(suffix.into()),
+        (.., Some(net)) => Destination::Net(net),
+        (host, ..) => Destination::Host(host.into()),
+    }
+}
+
+fn net(text: &str) -> Option<ipnet::IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(Into::into))
+}
+
+pub(crate) fn ports(text: &str) -> PortRange {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    PortRange { first: first.parse().unwrap(), last: last.parse().unwrap() }
+}
+
+/// One forward listener, `[::]:3128`, whose block is on line 10 and its rules below.
+pub(crate) fn forward(rules: &[impl AsRef<str>]) -> Config {
+    let rules = (11..).zip(rules).map(|(line, text)| rule(line, text.as_ref())).collect();
+    Config {
+        files: vec!["test.kdl".into()],
+        listeners: vec![listener("[::]:3128", Serves::Forward(ForwardId(0)))],
+        forwards: vec![Forward {
+            place: at(10),
+            listener: ListenerId(0),
+            written: ":3128".into(),
+            rules,
+            ports: vec![ports("80"), ports("443")],
+            anonymous: None,
+            via: "bothways".into(),
+            settings: RouteSettings::default(),
+        }],
+        ..Config::default()
+    }
+}
+
+/// `/new/{rest}?by={client}`
+pub(crate) fn template(text: &str) -> Template {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((literal, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').unwrap();
+        if !literal.is_empty() {
+            parts.push(TemplatePart::Literal(literal.into()));
+        }
+        parts.push(match name {
+            "client" => TemplatePart::Variable(Variable::Client),
+            "host" => TemplatePart::Variable(Variable::Host),
+            "scheme" => TemplatePart::Variable(Variable::Scheme),
+            "method" => TemplatePart::Variable(Variable::Method),
+            "path" => TemplatePart::Variable(Variable::Path),
+            "query" => TemplatePart::Variable(Variable::Query),
+            name => TemplatePart::Capture(name.into()),
+        });
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(TemplatePart::Literal(rest.into()));
+    }
+    Template { written: text.into(), parts }
+}

@@ -1,0 +1,233 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use config::{
+    Action, Config, Endpoint, EndpointAddress, Expect, FileServing, ForwardId, Listener,
+    ListenerId, Rewrite, Serves, Upstream, UpstreamId, UpstreamTimeouts,
+};
+use message::{Method, Scheme, Target};
+
+use crate::fixtures::{at, forward, listener, reverse, site, template};
+use crate::{Explanation, Query, Rules, Through, check_expectations, explain, listener_for};
+
+fn is_global(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if !ip.is_private() && !ip.is_loopback())
+}
+
+/// A shop in reverse on port 80, and a forward listener on 3128.
+fn both_ways() -> Config {
+    let routes = ["/api/*", "/old/*", "GET /hello", "/static/*", "/*"];
+    let mut config = reverse(vec![site(1, &["shop.example", "*.shop.example"], &routes)]);
+    let endpoint = |text: &str| Endpoint {
+        place: at(9),
+        written: text.into(),
+        address: EndpointAddress::Ip(text.trim_start_matches("http://").parse().unwrap()),
+        weight: 1,
+    };
+    let upstream = |name: &str, endpoints: &[&str]| Upstream {
+        name: name.into(),
+        inline: false,
+        place: at(9),
+        endpoints: endpoints.iter().map(|text| endpoint(text)).collect(),
+        balance: "round-robin".into(),
+        pool_max: 1,
+        timeouts: UpstreamTimeouts::default(),
+    };
+    config.upstreams = vec![
+        upstream("shop", &["10.0.0.1:8080", "http://10.0.0.2:8080"]),
+        upstream("10.0.0.3:9000", &["10.0.0.3:9000"]),
+    ];
+    let routes = &mut config.sites[0].routes;
+    routes[0].action = Action::To(UpstreamId(1));
+    routes[0].settings.rewrite = Rewrite::StripPrefix("/api".into());
+    routes[1].action = Action::Redirect { to: template("/new/{rest}"), status: 308 };
+    routes[3].action = Action::Files(FileServing {
+        root: "/srv/www".into(),
+        index: vec![],
+        listing: false,
+        fallback: None,
+    });
+    routes[4].action = Action::To(UpstreamId(0));
+    let mut out = forward(&["deny to=*.facebook.com", "allow from=10.0.0.0/8"]);
+    out.forwards[0].listener = ListenerId(1);
+    config.listeners.push(Listener { ..listener("[::]:3128", Serves::Forward(ForwardId(0))) });
+    config.forwards = out.forwards;
+    config
+}
+
+fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanation {
+    let method = Method::parse(method.as_bytes()).unwrap();
+    let mut parsed = Target::default();
+    parsed.parse(&method, target.as_bytes(), None, Scheme::Http).unwrap();
+    let through = match from {
+        "" => Through::Listener(listener_for(rules, &parsed).unwrap()),
+        _ => Through::Forward(ForwardId(0)),
+    };
+    let from = from.parse().unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let is_global = &is_global;
+    explain(
+        rules,
+        &Query { method: &method, target: &parsed, from, through, addresses: &[], is_global },
+    )
+}
+
+#[test]
+fn outcomes() {
+    let rules = Rules::compile(Arc::new(both_ways()));
+    let check = |request: &str, from: &str, line: u32, expected: &str| {
+        let (method, target) = request.split_once(' ').unwrap();
+        let explanation = explained(&rules, method, target, from);
+        assert_eq!(explanation.outcome.describe(), expected);
+        assert_eq!(explanation.decided_by.line, line);
+    };
+    check(
+        "GET http://shop.example/api/x?y",
+        "",
+        2,
+        "sent to upstream 10.0.0.3:9000 as /x?y with Host shop.example",
+    );
+    check(
+        "GET http://a.shop.example:80/",
+        "",
+        6,
+        "sent to upstream shop (10.0.0.1:8080, http://10.0.0.2:8080) as / with Host a.shop.example",
+    );
+    check("GET http://shop.example/old/a", "", 3, "redirected to /new/a (308)");
+    check("GET http://shop.example/hello", "", 4, "answered with 200");
+    check("GET http://shop.example/static/a.css", "", 5, "file /static/a.css below /srv/www");
+    check("GET http://b.example/", "", 1, "misdirected (421): the listener serves no such host");
+    check("CONNECT shop.example:80", "", 1, "refused (405): CONNECT is for forward listeners");
+    check(
+        "GET http://shop.example/a%2Fb",
+        "",
+        6,
+        "refused (400): the path holds an encoded separator (`encoded-separators pass` lets it pass)",
+    );
+    check("CONNECT www.facebook.com:443", "10.0.0.5", 11, "denied (403): a rule denies it");
+    check("CONNECT www.example.com:443", "10.0.0.5", 12, "a tunnel to www.example.com port 443");
+    check("GET http://www.example.com/a?b", "10.0.0.5", 12, "sent to www.example.com as /a?b");
+    check("CONNECT www.example.com:443", "11.0.0.5", 10, "denied (403): no rule allows it");
+    check(
+        "CONNECT www.example.com:22",
+        "10.0.0.5",
+        10,
+        "denied (403): the port is not among those allowed",
+    );
+    let special = "denied (403): the address is a special one, which no rule allows by name";
+    check("GET http://10.0.0.1/", "10.0.0.5", 10, special);
+    check("GET http://localhost/", "10.0.0.5", 10, special);
+}
+
+#[test]
+fn the_best_address_decides() {
+    let rules = Rules::compile(Arc::new(both_ways()));
+    let mut target = Target::default();
+    target.parse(&Method::Get, b"http://b.example/", None, Scheme::Http).unwrap();
+    let outcome = |addresses: &[&str]| {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let query = Query {
+            method: &Method::Get,
+            target: &target,
+            from: IpAddr::from([10, 0, 0, 1]),
+            through: Through::Forward(ForwardId(0)),
+            addresses: &addresses,
+            is_global: &is_global,
+        };
+        explain(&rules, &query).outcome.status()
+    };
+    assert_eq!(outcome(&["10.0.0.9"]), Some(403));
+    assert_eq!(outcome(&["10.0.0.9", "9.9.9.9"]), None);
+}
+
+#[test]
+fn expectations() {
+    let blank = Expect {
+        place: at(50),
+        method: "GET".into(),
+        target: "http://shop.example/".into(),
+        from: IpAddr::from([127, 0, 0, 1]),
+        forward: None,
+        status: None,
+        denied: None,
+        location: None,
+        upstream: None,
+        site: None,
+        path: None,
+    };
+    let check = |expect: Expect, expected: Option<&str>| {
+        let config = Config { expects: vec![expect], ..both_ways() };
+        let failures = check_expectations(&Rules::compile(Arc::new(config)), &is_global);
+        assert_eq!(failures.first().map(|failure| failure.message.as_str()), expected);
+    };
+    let old = Expect { target: "http://shop.example/old/a".into(), ..blank.clone() };
+    check(Expect { status: Some(308), location: Some("/new/a".into()), ..old.clone() }, None);
+    check(
+        Expect { status: Some(301), ..old.clone() },
+        Some("expected status 301, got redirected to /new/a (308), decided by test.kdl:3"),
+    );
+    check(
+        Expect { location: Some("/x".into()), ..old.clone() },
+        Some("expected a redirect to /x, got redirected to /new/a (308), decided by test.kdl:3"),
+    );
+    let api = Expect { target: "http://shop.example/api/x?y".into(), ..blank.clone() };
+    check(
+        Expect { upstream: Some("10.0.0.3:9000".into()), path: Some("/x?y".into()), ..api.clone() },
+        None,
+    );
+    check(Expect { upstream: Some("10.0.0.2:8080".into()), ..blank.clone() }, None);
+    check(
+        Expect {
+            upstream: Some("shop".into()),
+            site: Some("shop.example".into()),
+            ..blank.clone()
+        },
+        None,
+    );
+    check(
+        Expect { upstream: Some("shop".into()), ..old.clone() },
+        Some("expected upstream shop, got redirected to /new/a (308), decided by test.kdl:3"),
+    );
+    check(
+        Expect { site: Some("other".into()), ..blank.clone() },
+        Some("expected site other, got site shop.example, decided by test.kdl:6"),
+    );
+    check(
+        Expect { path: Some("/".into()), ..old.clone() },
+        Some("expected path / to be sent, got redirected to /new/a (308), decided by test.kdl:3"),
+    );
+    let out = Expect {
+        method: "CONNECT".into(),
+        target: "www.facebook.com:443".into(),
+        forward: Some(":3128".into()),
+        from: IpAddr::from([10, 0, 0, 5]),
+        ..blank.clone()
+    };
+    check(Expect { denied: Some(true), status: Some(403), ..out.clone() }, None);
+    check(Expect { denied: Some(true), forward: Some("[::]:3128".into()), ..out.clone() }, None);
+    check(
+        Expect { denied: Some(false), ..out.clone() },
+        Some(
+            "expected it not to be denied, got denied (403): a rule denies it, decided by test.kdl:11",
+        ),
+    );
+    check(
+        Expect { denied: Some(true), target: "a.example:443".into(), ..out.clone() },
+        Some(
+            "expected it to be denied, got a tunnel to a.example port 443, decided by test.kdl:12",
+        ),
+    );
+    check(
+        Expect { forward: Some(":3129".into()), ..out.clone() },
+        Some("there is no `forward \":3129\"`"),
+    );
+    check(
+        Expect { target: "http://shop.example:81/".into(), status: Some(404), ..blank.clone() },
+        Some(
+            "expected status 404, got sent to upstream shop (10.0.0.1:8080, http://10.0.0.2:8080) as / with Host shop.example:81, decided by test.kdl:6",
+        ),
+    );
+    check(
+        Expect { target: "shop.example".into(), ..blank },
+        Some("`shop.example`: the request's target has a form that its method does not allow"),
+    );
+}

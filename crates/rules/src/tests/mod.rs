@@ -1,0 +1,5 @@
+mod explain;
+mod forward;
+mod reverse;
+mod template;
+mod warnings;
