@@ -1,3 +1,53 @@
 //! The binary: command line, start-up, signals, reload, admin.
+//!
+//! `main` only dispatches. What a command says is in [`cli`], what it does in the module of its
+//! name; everything that serves traffic is in the `proxy` crate.
 
-fn main() {}
+mod check;
+mod cli;
+mod completions;
+mod demo;
+mod exit;
+mod explain;
+mod fmt;
+mod load;
+mod plane;
+mod reload;
+mod run;
+mod shortcut;
+mod show;
+mod terminal;
+mod version;
+
+use std::process::ExitCode;
+
+use cli::Command;
+use exit::Failure;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    exit::code(dispatch(cli.command))
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(options) => run::from_file(&options),
+        Command::Reverse(options) => shortcut::reverse(&options),
+        Command::Forward(options) => shortcut::forward(&options),
+        Command::Check(options) => check::check(&options),
+        Command::Fmt(options) => fmt::fmt(&options),
+        Command::Show(options) => show::show(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Reload(options) => reload::reload(&options),
+        Command::Demo(options) => demo::demo(&options),
+        Command::Completions(options) => completions::completions(&options),
+        Command::Version(options) => version::version(&options),
+    }
+}

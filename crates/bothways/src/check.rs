@@ -1,0 +1,108 @@
+//! `bothways check`: mistakes, warnings, and whether what must hold does.
+//!
+//! Diagnostics go to standard error, the summary to standard output. Nothing is looked up, opened
+//! or sent: a file is judged the same on every machine.
+
+use std::sync::Arc;
+
+use config::{Config, Diagnostic, Loaded, Related, Severity};
+use net::AddressKind;
+use rules::Rules;
+
+use crate::cli::Check;
+use crate::exit::{CONFIGURATION, Failure};
+use crate::load::Source;
+use crate::terminal::{self, Paint, count};
+
+/// Checks a file.
+pub(crate) fn check(options: &Check) -> Result<(), Failure> {
+    let source = Source::find(options.file.as_deref().or(options.config.as_deref()))?;
+    let loaded = source.load()?;
+    let warnings = warnings(&loaded);
+    let failures = failed_expectations(&loaded);
+    for diagnostic in warnings.iter().chain(&failures) {
+        terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
+        terminal::to_stderr("\n");
+    }
+    let is_good = failures.is_empty() && (warnings.is_empty() || !options.strict);
+    let paint = Paint::new(terminal::stdout_is_coloured());
+    let verdict = if is_good { paint.green("good") } else { paint.red("not good") };
+    let name = source.name();
+    let found = found(warnings.len(), failures.len(), loaded.config.expects.len());
+    terminal::to_stdout(&format!("{name}: {verdict}, {}\n{found}", contents(&loaded.config)))?;
+    if is_good { Ok(()) } else { Err(Failure::said(CONFIGURATION)) }
+}
+
+/// Warnings of the decoder and of the rules, in the order of their places.
+pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
+    let rules = Rules::compile(Arc::new(loaded.config.clone()));
+    let of_rules = rules.warnings().into_iter().map(|warning| {
+        let diagnostic =
+            loaded.sources.diagnostic(Severity::Warning, warning.place, warning.message);
+        let diagnostic = diagnostic.hinted(warning.hint);
+        match warning.other {
+            Some(place) => diagnostic.with_related(Related {
+                file: loaded.sources.name(place.file),
+                place,
+                message: format!("`{}` is here", loaded.sources.line(place).trim()),
+            }),
+            None => diagnostic,
+        }
+    });
+    let mut all: Vec<_> = loaded.warnings.iter().cloned().chain(of_rules).collect();
+    all.sort_by_key(|warning| warning.place);
+    all
+}
+
+/// Expectations of the file that do not hold.
+fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
+    let rules = Rules::compile(Arc::new(loaded.config.clone()));
+    let failures = rules::check_expectations(&rules, &|ip| AddressKind::of(ip).is_global());
+    let diagnostics = failures.into_iter().map(|failure| {
+        let diagnostic = loaded.sources.diagnostic(Severity::Error, failure.place, failure.message);
+        let decided_by = failure.decided_by;
+        if decided_by.line == 0 {
+            return diagnostic;
+        }
+        diagnostic.with_related(Related {
+            file: loaded.sources.name(decided_by.file),
+            place: decided_by,
+            message: format!("`{}` decided", loaded.sources.line(decided_by).trim()),
+        })
+    });
+    diagnostics.collect()
+}
+
+/// `2 sites with 5 routes, 1 upstream, 1 forward listener`
+fn contents(config: &Config) -> String {
+    let routes = config.sites.iter().map(|site| site.routes.len() as u64).sum();
+    let named = config.upstreams.iter().filter(|upstream| !upstream.inline).count() as u64;
+    let mut parts = Vec::new();
+    if !config.sites.is_empty() {
+        let sites = count(config.sites.len() as u64, "site");
+        parts.push(format!("{sites} with {}", count(routes, "route")));
+    }
+    if named > 0 {
+        parts.push(count(named, "upstream"));
+    }
+    if !config.forwards.is_empty() {
+        parts.push(count(config.forwards.len() as u64, "forward listener"));
+    }
+    if parts.is_empty() {
+        parts.push("it serves nothing".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// A line each for warnings and expectations, where there are any.
+fn found(warnings: usize, failures: usize, expectations: usize) -> String {
+    let mut text = String::new();
+    if warnings > 0 {
+        text.push_str(&format!("  {}\n", count(warnings as u64, "warning")));
+    }
+    if expectations > 0 {
+        let held = expectations.saturating_sub(failures);
+        text.push_str(&format!("  {held} of {} hold\n", count(expectations as u64, "expectation")));
+    }
+    text
+}

@@ -1,0 +1,310 @@
+//! `bothways explain`: what would happen to a request, and which line decides.
+//!
+//! The decision is made by the code that decides for real (`rules`), with a trace that keeps every
+//! step. Nothing is sent and no name is looked up. Not here: the decision.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use config::{Config, EditVerb, FieldEdit, Place, RouteSettings};
+use message::{Method, Scheme, Target};
+use net::AddressKind;
+use rules::{Explanation, Facts, Outcome, Query, Rules, StepOutcome, Through};
+use serde_json::{Value, json};
+
+use crate::cli::Explain;
+use crate::exit::Failure;
+use crate::load::Source;
+use crate::terminal::{self, Paint};
+
+/// Explains a request.
+pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
+    let asked = Asked::read(options)?;
+    let loaded = Source::find(options.config.as_deref())?.load()?;
+    let rules = Rules::compile(Arc::new(loaded.config));
+    let through = through(&rules, options, &asked)?;
+    let explanation = rules::explain(
+        &rules,
+        &Query {
+            method: &asked.method,
+            target: &asked.target,
+            from: options.from,
+            through,
+            addresses: &options.address,
+            is_global: &|ip| AddressKind::of(ip).is_global(),
+        },
+    );
+    let told =
+        Told { config: rules.config(), asked: &asked, from: options.from, through, explanation };
+    let text = if options.json {
+        format!("{}\n", told.json())
+    } else {
+        told.text(Paint::new(terminal::stdout_is_coloured()))
+    };
+    Ok(terminal::to_stdout(&text)?)
+}
+
+/// What is asked about.
+struct Asked {
+    method: Method,
+    target: Target,
+}
+
+impl Asked {
+    fn read(options: &Explain) -> Result<Self, Failure> {
+        // Browsers keep what is after `#` to themselves.
+        let written = options.url.split('#').next().unwrap_or_default();
+        let names_port = |text: &str| {
+            let port = text.rsplit_once(':').map(|(_, port)| port);
+            port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let is_authority =
+            !written.contains("://") && !written.contains('/') && names_port(written);
+        let method = match &options.method {
+            Some(method) => method.to_ascii_uppercase(),
+            None if is_authority => "CONNECT".to_owned(),
+            None => "GET".to_owned(),
+        };
+        let method = Method::parse(method.as_bytes())
+            .map_err(|_| Failure::usage(format!("`{method}` is not a method")))?;
+        let is_tunnel = method == Method::Connect;
+        let url = match written {
+            url if is_tunnel || url.contains("://") => url.to_owned(),
+            bare => format!("http://{bare}"),
+        };
+        let mut target = Target::default();
+        target.parse(&method, url.as_bytes(), None, Scheme::Http).map_err(|error| {
+            let failure = Failure::usage(format!("`{url}`: {error}"));
+            if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
+        })?;
+        Ok(Self { method, target })
+    }
+}
+
+fn through(rules: &Rules, options: &Explain, asked: &Asked) -> Result<Through, Failure> {
+    let config = rules.config();
+    if let Some(written) = &options.forward {
+        return rules::forward_named(config, written).map(Through::Forward).ok_or_else(|| {
+            let known: Vec<_> =
+                config.forwards.iter().map(|forward| format!("`{}`", forward.written)).collect();
+            let failure = Failure::usage(format!("there is no `forward \"{written}\"`"));
+            match known.is_empty() {
+                true => failure,
+                false => failure.hint(format!("there is {}", known.join(", "))),
+            }
+        });
+    }
+    if asked.method == Method::Connect
+        && let [only] = config.forwards.as_slice()
+    {
+        // There is no other way a CONNECT could go.
+        return Ok(rules::forward_named(config, &only.written)
+            .map_or(Through::Listener(only.listener), Through::Forward));
+    }
+    rules::listener_for(rules, &asked.target).map(Through::Listener).ok_or_else(|| {
+        let failure = Failure::usage(format!(
+            "no listener serves `{}` on port {}",
+            asked.target.host(),
+            asked.target.port()
+        ));
+        let forward = config.forwards.first().map(|forward| &forward.written);
+        match forward {
+            Some(written) => failure.hint(format!("to ask a forward proxy: --forward {written}")),
+            None => failure,
+        }
+    })
+}
+
+struct Told<'a> {
+    config: &'a Config,
+    asked: &'a Asked,
+    from: IpAddr,
+    through: Through,
+    explanation: Explanation,
+}
+
+impl Told<'_> {
+    fn request(&self) -> String {
+        let Asked { method, target } = self.asked;
+        match method {
+            Method::Connect => format!("CONNECT {}:{}", target.host(), target.port()),
+            _ => format!(
+                "{} {}://{}{}",
+                method.as_str(),
+                target.scheme().as_str(),
+                target.authority(),
+                target.path_and_query()
+            ),
+        }
+    }
+
+    fn listener(&self) -> String {
+        match self.through {
+            Through::Listener(id) => {
+                let listener = self.config.listeners.get(id.0 as usize);
+                listener.map_or_else(String::new, |listener| listener.written.to_string())
+            }
+            Through::Forward(id) => {
+                let forward = self.config.forwards.get(id.0 as usize);
+                forward.map_or_else(String::new, |forward| format!("forward {}", forward.written))
+            }
+        }
+    }
+
+    fn text(&self, paint: Paint) -> String {
+        let mut text = format!(
+            "{}\n  from {}, to {}\n\n",
+            paint.bold(&self.request()),
+            self.from,
+            self.listener()
+        );
+        let steps = &self.explanation.steps;
+        let places: Vec<_> = steps.iter().map(|step| self.config.locate(step.place)).collect();
+        let place_width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
+        let text_width =
+            steps.iter().map(|step| step.text.chars().count().min(48)).max().unwrap_or(0);
+        for (step, place) in steps.iter().zip(&places) {
+            let _ = writeln!(
+                text,
+                "  {}  {:text_width$}  {}",
+                paint.dim(&format!("{place:place_width$}")),
+                step.text,
+                outcome_words(&step.outcome, paint)
+            );
+        }
+        if !steps.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "=> {}", paint.bold(&self.explanation.outcome.describe()));
+        if self.explanation.decided_by.line > 0 {
+            let _ =
+                writeln!(text, "   decided by {}", self.config.locate(self.explanation.decided_by));
+        }
+        self.upstream_text(&mut text);
+        text
+    }
+
+    /// What would be sent, as a request head, with the lines that change it.
+    fn upstream_text(&self, text: &mut String) {
+        let (host, path) = match &self.explanation.outcome {
+            Outcome::Proxied { host, path, .. } => (host, path),
+            Outcome::Forwarded { authority, path } => (authority, path),
+            _ => return,
+        };
+        let _ = write!(
+            text,
+            "\nsent upstream:\n  {} {path} HTTP/1.1\n  Host: {host}\n",
+            self.asked.method.as_str()
+        );
+        for (edit, value) in self.edits() {
+            let at = self.config.locate(edit.place);
+            let _ = match edit.verb {
+                EditVerb::Remove => writeln!(text, "  (without {})  {at}", edit.name),
+                EditVerb::Set => writeln!(text, "  {}: {value}  {at}", edit.name),
+                EditVerb::Add => writeln!(text, "  {}: {value} (added)  {at}", edit.name),
+            };
+        }
+    }
+
+    fn settings(&self) -> Option<&RouteSettings> {
+        match self.through {
+            Through::Forward(id) => self.config.forwards.get(id.0 as usize).map(|at| &at.settings),
+            Through::Listener(_) => {
+                let site = self.config.sites.get(self.explanation.site?.0 as usize)?;
+                site.routes.get(self.explanation.route?.0 as usize).map(|route| &route.settings)
+            }
+        }
+    }
+
+    /// Edits of the request's fields, with the values that they would have.
+    fn edits(&self) -> Vec<(&FieldEdit, String)> {
+        let Asked { method, target } = self.asked;
+        let route = self.explanation.site.zip(self.explanation.route).and_then(|(site, route)| {
+            self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
+        });
+        let facts = Facts::of(self.from, method, target, route);
+        let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
+        let filled_in = edits.iter().map(|edit| {
+            let mut value = Vec::new();
+            rules::expand(&edit.value, &facts, &mut value);
+            (edit, String::from_utf8_lossy(&value).into_owned())
+        });
+        filled_in.collect()
+    }
+
+    fn json(&self) -> Value {
+        let place = |place: Place| match place.line {
+            0 => Value::Null,
+            _ => json!(self.config.locate(place)),
+        };
+        let steps = self.explanation.steps.iter().map(|step| {
+            let (outcome, why) = match &step.outcome {
+                StepOutcome::Decided => ("decided", None),
+                StepOutcome::LessSpecific(other) => ("less-specific", Some(other)),
+                StepOutcome::Differs(why) => ("differs", Some(why)),
+                StepOutcome::Open(what) => ("open", Some(what)),
+            };
+            json!({ "place": place(step.place), "text": step.text, "outcome": outcome, "why": why })
+        });
+        let steps: Vec<_> = steps.collect();
+        let edits = self.edits().into_iter().map(|(edit, value)| {
+            let verb = match edit.verb {
+                EditVerb::Set => "set",
+                EditVerb::Add => "add",
+                EditVerb::Remove => "remove",
+            };
+            json!({ "verb": verb, "name": edit.name, "value": value, "place": place(edit.place) })
+        });
+        let edits: Vec<_> = edits.collect();
+        json!({
+            "request": self.request(),
+            "from": self.from.to_string(),
+            "listener": self.listener(),
+            "steps": steps,
+            "decided_by": place(self.explanation.decided_by),
+            "outcome": outcome_json(&self.explanation.outcome),
+            "request_fields": edits,
+        })
+    }
+}
+
+fn outcome_words(outcome: &StepOutcome, paint: Paint) -> String {
+    match outcome {
+        StepOutcome::Decided => paint.green("decided"),
+        StepOutcome::LessSpecific(other) => {
+            paint.dim(&format!("would do, but {other} is more specific"))
+        }
+        StepOutcome::Differs(why) => paint.dim(&format!("no: {why}")),
+        StepOutcome::Open(what) => paint.yellow(&format!("open: {what}")),
+    }
+}
+
+fn outcome_json(outcome: &Outcome) -> Value {
+    let mut object = match outcome {
+        Outcome::Proxied { upstream, endpoints, host, path } => {
+            let endpoints: Vec<&str> = endpoints.iter().map(|endpoint| &**endpoint).collect();
+            json!({ "kind": "proxied", "upstream": &**upstream, "endpoints": endpoints, "host": host, "path": path })
+        }
+        Outcome::Redirect { location, .. } => json!({ "kind": "redirect", "location": location }),
+        Outcome::Respond { .. } => json!({ "kind": "respond" }),
+        Outcome::Files { root, path } => {
+            json!({ "kind": "files", "root": root.display().to_string(), "path": path })
+        }
+        Outcome::Forwarded { authority, path } => {
+            json!({ "kind": "forwarded", "authority": authority, "path": path })
+        }
+        Outcome::Tunnel { host, port } => json!({ "kind": "tunnel", "host": host, "port": port }),
+        Outcome::Denied { reason } => json!({ "kind": "denied", "reason": reason.as_str() }),
+        Outcome::Refused { reason, .. } => json!({ "kind": "refused", "reason": reason }),
+        Outcome::NotFound => json!({ "kind": "not-found" }),
+        Outcome::MethodNotAllowed { allow } => {
+            json!({ "kind": "method-not-allowed", "allow": allow })
+        }
+        Outcome::NoSite => json!({ "kind": "no-site" }),
+    };
+    if let (Some(status), Some(object)) = (outcome.status(), object.as_object_mut()) {
+        object.insert("status".to_owned(), status.into());
+    }
+    object
+}

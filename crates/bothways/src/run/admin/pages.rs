@@ -1,0 +1,232 @@
+//! What the admin interface answers.
+
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::oneshot;
+
+use super::super::control::Control;
+use super::super::report::Report;
+use super::guard;
+use super::socket::Over;
+
+/// For a reload to be done.
+const RELOAD_TIME: Duration = Duration::from_secs(60);
+
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+/// The Prometheus text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// An answer, always whole.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+struct Page {
+    path: &'static str,
+    method: Method,
+    summary: &'static str,
+}
+
+/// Every page; `/` lists them.
+static PAGES: [Page; 6] = [
+    Page { path: "/", method: Method::GET, summary: "this page" },
+    Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
+    Page {
+        path: "/readyz",
+        method: Method::GET,
+        summary: "200 while traffic is served, 503 while starting or draining",
+    },
+    Page { path: "/metrics", method: Method::GET, summary: "metrics for Prometheus" },
+    Page {
+        path: "/config",
+        method: Method::GET,
+        summary: "every effective value and where it comes from; JSON by Accept",
+    },
+    Page {
+        path: "/reload",
+        method: Method::POST,
+        summary: "POST reads the configuration anew; JSON by Accept",
+    },
+];
+
+/// Answers a request.
+pub(super) async fn answer(
+    control: &Rc<Control>,
+    over: Over,
+    request: &Request<Incoming>,
+) -> Answer {
+    if let Err(refusal) = guard::check(request.uri(), request.headers(), over) {
+        return plain(StatusCode::FORBIDDEN, format!("{}\n", refusal.words()));
+    }
+    let path = request.uri().path();
+    let Some(page) = PAGES.iter().find(|page| page.path == path) else {
+        return plain(StatusCode::NOT_FOUND, "there is no such page; / lists them\n".to_owned());
+    };
+    let is_head = request.method() == Method::HEAD && page.method == Method::GET;
+    if request.method() != page.method && !is_head {
+        let answer = plain(StatusCode::METHOD_NOT_ALLOWED, format!("{} only\n", page.method));
+        return with(answer, header::ALLOW, page.method.as_str());
+    }
+    let wants_json = wants_json(request.headers());
+    match path {
+        "/" => reply(StatusCode::OK, HTML, index()),
+        "/healthz" => plain(StatusCode::OK, "alive\n".to_owned()),
+        "/readyz" => ready(control),
+        "/metrics" => reply(StatusCode::OK, METRICS, metrics(control)),
+        "/config" => effective(control, wants_json),
+        _ => reload(control, wants_json).await,
+    }
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let fields = answer.headers_mut();
+    let fixed = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+    ];
+    for (name, value) in fixed {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn plain(status: StatusCode, body: String) -> Answer {
+    reply(status, TEXT, body)
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+/// Whether JSON is asked for. Quality values are not weighed: only programs ask for it at all.
+fn wants_json(fields: &HeaderMap) -> bool {
+    let accepts = fields.get_all(header::ACCEPT);
+    accepts.iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains(JSON)))
+}
+
+fn index() -> String {
+    let mut rows = String::new();
+    for page in &PAGES {
+        let Page { path, method, summary } = page;
+        let name = if *method == Method::GET {
+            format!("<a href=\"{path}\">{path}</a>")
+        } else {
+            format!("{method} {path}")
+        };
+        rows.push_str(&format!("<tr><td>{name}</td><td>{summary}</td></tr>\n"));
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>bothways</title>\n\
+         <style>body{{font:16px/1.6 system-ui,sans-serif;margin:3em auto;max-width:44em;padding:0 1em}}\
+         td{{padding:.2em 1.5em .2em 0}}</style>\n\
+         <h1>bothways {}</h1>\n<table>\n{rows}</table>\n</html>\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn ready(control: &Control) -> Answer {
+    if control.draining.get() {
+        plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+    } else if !control.server.is_ready() {
+        plain(StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned())
+    } else {
+        plain(StatusCode::OK, "ready\n".to_owned())
+    }
+}
+
+/// Metrics of the data plane, and those of the process itself.
+fn metrics(control: &Control) -> String {
+    let last = control.last_reload.get();
+    let done_at = last.done_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let own = [
+        (
+            "bothways_build_info",
+            "gauge",
+            "The version that runs.",
+            format!("{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
+        ),
+        (
+            "bothways_config_last_reload_successful",
+            "gauge",
+            "Whether the last reload (or the start) went well.",
+            format!(" {}", u8::from(last.is_done)),
+        ),
+        (
+            "bothways_config_last_reload_success_timestamp_seconds",
+            "gauge",
+            "When the configuration that serves was read.",
+            format!(" {done_at}"),
+        ),
+        (
+            "bothways_config_reloads_refused_total",
+            "counter",
+            "Reloads that left the old configuration serving.",
+            format!(" {}", last.refused),
+        ),
+    ];
+    let mut text = control.server.metrics();
+    for (name, kind, help, value) in own {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{value}\n"));
+    }
+    text
+}
+
+fn effective(control: &Control, wants_json: bool) -> Answer {
+    let effective = control.effective.borrow();
+    if wants_json {
+        reply(StatusCode::OK, JSON, format!("{}\n", crate::show::json(&effective)))
+    } else {
+        plain(StatusCode::OK, effective.render(false))
+    }
+}
+
+async fn reload(control: &Control, wants_json: bool) -> Answer {
+    let (reply_to, report) = oneshot::channel();
+    if control.reloads.try_send(reply_to).is_err() {
+        let words = if control.draining.get() {
+            "not reloaded: the process is stopping\n"
+        } else {
+            "not reloaded: too many reloads are waiting; try again\n"
+        };
+        let answer = plain(StatusCode::SERVICE_UNAVAILABLE, words.to_owned());
+        return with(answer, header::RETRY_AFTER, "1");
+    }
+    match tokio::time::timeout(RELOAD_TIME, report).await {
+        Ok(Ok(report)) => tell(&report, wants_json),
+        // The process has begun to stop meanwhile.
+        Ok(Err(_)) => {
+            let words = "not reloaded: the process is stopping\n";
+            plain(StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
+        }
+        Err(_) => plain(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the reload takes long and goes on; its outcome is in the log\n".to_owned(),
+        ),
+    }
+}
+
+fn tell(report: &Report, wants_json: bool) -> Answer {
+    let status = match report {
+        Report::Done { .. } => StatusCode::OK,
+        Report::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Report::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    if wants_json {
+        reply(status, JSON, format!("{}\n", report.json()))
+    } else {
+        plain(status, report.text())
+    }
+}

@@ -1,0 +1,247 @@
+//! Where the admin interface listens.
+//!
+//! A unix socket is made under another name, given its mode, and then renamed into place: it never
+//! stands there with other permissions, and a stale one of a process that died is replaced. One
+//! that somebody still serves is not. It is removed at the end if it is still ours.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use config::AdminAddress;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Owner and group may connect.
+const UNIX_MODE: u32 = 0o660;
+
+/// What a connection came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// TCP, which a web page in a browser on this machine reaches too.
+    Tcp,
+    /// A unix socket, which only those reach whom the file system lets.
+    Unix,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    /// With its name, which lives as long.
+    Unix {
+        listener: UnixListener,
+        _name: Named,
+    },
+}
+
+/// The name of a unix socket in the file system; removed when dropped.
+#[derive(Debug)]
+pub(super) struct Named {
+    path: PathBuf,
+    /// Device and inode, by which we know it as ours.
+    identity: (u64, u64),
+}
+
+impl Socket {
+    /// Listens on an address.
+    pub(super) fn bind(address: &AdminAddress) -> io::Result<Self> {
+        match address {
+            AdminAddress::Tcp(address) if !address.ip().to_canonical().is_loopback() => {
+                Err(io::Error::other("it is not a loopback address, and others could reach it"))
+            }
+            AdminAddress::Tcp(address) => {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?))
+            }
+            AdminAddress::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Connection> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, _)| Connection::Tcp(stream))
+            }
+            Self::Unix { listener, .. } => {
+                listener.accept().await.map(|(stream, _)| Connection::Unix(stream))
+            }
+        }
+    }
+}
+
+fn bind_unix(path: &Path) -> io::Result<Socket> {
+    refuse_to_replace(path)?;
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    // Left over by a process of the same number that died in between.
+    let _ = fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary)?;
+    let placed = fs::set_permissions(&temporary, Permissions::from_mode(UNIX_MODE))
+        .and_then(|()| fs::symlink_metadata(&temporary))
+        .and_then(|metadata| fs::rename(&temporary, path).map(|()| metadata));
+    match placed {
+        Ok(metadata) => {
+            let identity = (metadata.dev(), metadata.ino());
+            let name = Named { path: path.to_owned(), identity };
+            Ok(Socket::Unix { listener, _name: name })
+        }
+        Err(error) => {
+            let _ = fs::remove_file(&temporary);
+            Err(error)
+        }
+    }
+}
+
+/// Only a socket that nobody serves any more may be replaced.
+fn refuse_to_replace(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::other("there is a file of that name that is not a socket"));
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A connection of either kind.
+#[derive(Debug)]
+pub(super) enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Connection {
+    /// What it came over.
+    pub(super) fn over(&self) -> Over {
+        match self {
+            Self::Tcp(_) => Over::Tcp,
+            Self::Unix(_) => Over::Unix,
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_scratch(name: &str, story: impl AsyncFnOnce(PathBuf)) {
+        let directory =
+            std::env::temp_dir().join(format!("bothways-admin-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(story(directory.join("admin.sock")));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn unix_socket_comes_and_goes() {
+        in_scratch("comes", async |path| {
+            let address = AdminAddress::Unix(path.clone());
+            let socket = Socket::bind(&address).unwrap();
+            assert_eq!(mode(&path), UNIX_MODE);
+            assert!(Socket::bind(&address).is_err(), "somebody serves it");
+            drop(socket);
+            assert!(!path.exists());
+        });
+    }
+
+    #[test]
+    fn stale_one_is_replaced_and_a_successor_is_left() {
+        in_scratch("stale", async |path| {
+            let address = AdminAddress::Unix(path.clone());
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let socket = Socket::bind(&address).unwrap();
+            assert!(StdUnixStream::connect(&path).is_ok());
+            fs::remove_file(&path).unwrap();
+            let successor = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            drop(socket);
+            assert!(path.exists());
+            drop(successor);
+        });
+    }
+
+    #[test]
+    fn other_files_are_never_replaced() {
+        in_scratch("other", async |path| {
+            fs::write(&path, "precious").unwrap();
+            assert!(Socket::bind(&AdminAddress::Unix(path.clone())).is_err());
+            assert_eq!(fs::read(&path).unwrap(), b"precious");
+        });
+    }
+
+    #[test]
+    fn only_loopback() {
+        in_scratch("loopback", async |_| {
+            assert!(Socket::bind(&AdminAddress::Tcp(([0, 0, 0, 0], 0).into())).is_err());
+            assert!(Socket::bind(&AdminAddress::Tcp(([127, 0, 0, 1], 0).into())).is_ok());
+        });
+    }
+}

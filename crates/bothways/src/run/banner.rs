@@ -1,0 +1,147 @@
+//! What is said once traffic is served: what listens where, and what to know.
+//!
+//! One event for each listener and one when all is ready, so that a log tells it; in front of a
+//! person at a terminal a short table instead.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+
+use config::{Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName};
+
+use crate::plane::Server;
+use crate::terminal::{self, Paint, count};
+
+/// Says that traffic is served.
+pub(super) fn ready(config: &Config, server: &Server, source: &str) {
+    let rows: Vec<Row> = rows(config, server);
+    let for_a_person = std::io::stderr().is_terminal();
+    if for_a_person {
+        let paint = Paint::new(terminal::stderr_is_coloured());
+        terminal::to_stderr(&table(&rows, config, source, paint));
+    }
+    if for_a_person && config.process.error_log == LogTarget::Stderr {
+        return;
+    }
+    for Row { written, address, kind, serves } in &rows {
+        tracing::info!(written, %address, kind, serves, "listening");
+    }
+    let admin = config.process.admin.as_ref().map(super::admin::written);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = source,
+        cores = cores(config),
+        admin,
+        "ready"
+    );
+}
+
+struct Row {
+    written: String,
+    address: SocketAddr,
+    kind: &'static str,
+    serves: String,
+}
+
+fn rows(config: &Config, server: &Server) -> Vec<Row> {
+    let rows = server.listening().into_iter().map(|(written, address)| {
+        let listener = config.listeners.iter().find(|listener| *listener.written == *written);
+        let (kind, serves) = match listener.map(|listener| &listener.serves) {
+            Some(Serves::Sites(ids)) => {
+                let sites = ids.iter().filter_map(|id| config.sites.get(id.0 as usize));
+                let sites: Vec<_> = sites.map(|site| site_words(config, site)).collect();
+                ("reverse", sites.join("; "))
+            }
+            Some(Serves::Forward(id)) => {
+                let forward = config.forwards.get(id.0 as usize);
+                ("forward", forward.map(forward_words).unwrap_or_default())
+            }
+            None => ("", String::new()),
+        };
+        Row { written, address, kind, serves }
+    });
+    rows.collect()
+}
+
+/// `shop.example.com -> shop, 3 more routes`
+fn site_words(config: &Config, site: &Site) -> String {
+    let names: Vec<_> = site.names.iter().map(name_words).collect();
+    let mut words = names.join(", ");
+    let others = match site.routes.split_last() {
+        Some((last, others)) if &*last.pattern.written == "/*" => {
+            let _ = write!(words, " -> {}", action_words(config, &last.action));
+            others.len()
+        }
+        _ => site.routes.len(),
+    };
+    if others > 0 {
+        let _ = write!(words, ", {}", count(others as u64, "route"));
+    }
+    words
+}
+
+fn name_words(name: &SiteName) -> String {
+    match name {
+        SiteName::Exact(host) => host.to_string(),
+        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
+        SiteName::Default => "every host".to_owned(),
+    }
+}
+
+fn action_words(config: &Config, action: &Action) -> String {
+    match action {
+        Action::To(id) => {
+            let upstream = config.upstreams.get(id.0 as usize);
+            upstream.map(|upstream| upstream.name.to_string()).unwrap_or_default()
+        }
+        Action::Redirect { to, .. } => format!("redirect {}", to.written),
+        Action::Respond { status, .. } => format!("respond {status}"),
+        Action::Files(files) => format!("files {}", files.root.display()),
+    }
+}
+
+fn forward_words(forward: &Forward) -> String {
+    let mut words = match forward.rules.iter().any(|rule| rule.allow) {
+        true => count(forward.rules.len() as u64, "rule"),
+        // Said because everybody who starts a forward proxy for others runs into it.
+        false => "for clients on this machine only (an `allow` lets others)".to_owned(),
+    };
+    if forward.anonymous.is_some() {
+        words.push_str(", anonymous");
+    }
+    words
+}
+
+fn cores(config: &Config) -> usize {
+    let usable = || std::thread::available_parallelism().map_or(1, usize::from);
+    config.process.cores.map_or_else(usable, usize::from)
+}
+
+fn table(rows: &[Row], config: &Config, source: &str, paint: Paint) -> String {
+    let mut text = format!(
+        "{} {}\n",
+        paint.bold(concat!("bothways ", env!("CARGO_PKG_VERSION"))),
+        paint.dim(&format!(
+            "{source}, {}, pid {}",
+            count(cores(config) as u64, "core"),
+            std::process::id()
+        ))
+    );
+    let admin = config.process.admin.as_ref().map(|address| match address {
+        AdminAddress::Tcp(address) => format!("http://{address}/"),
+        AdminAddress::Unix(_) => super::admin::written(address),
+    });
+    let width = rows.iter().map(|row| row.written.chars().count()).max().unwrap_or(0).max(5);
+    for Row { written, kind, serves, .. } in rows {
+        let written = format!("{written:width$}");
+        let _ = writeln!(text, "  {}  {kind:7}  {serves}", paint.green(&written));
+    }
+    if let Some(admin) = admin {
+        let _ = writeln!(text, "  {}  {admin}", paint.green(&format!("{:width$}", "admin")));
+    }
+    if rows.is_empty() {
+        text.push_str("  nothing is served: add a `site` or a `forward`, then reload\n");
+    }
+    let _ = writeln!(text, "{}", paint.dim("Ctrl-C ends it, SIGHUP reloads the configuration"));
+    text
+}

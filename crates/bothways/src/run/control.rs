@@ -1,0 +1,224 @@
+//! The control thread: what is asked of the process, one thing after the other.
+//!
+//! Signals, changed files and the admin interface ask; [`Control::run`] does it, in one loop, so
+//! that no two reloads overlap. It ends when the process is to stop and everything open has been
+//! let finish, or the time for that is over.
+//! Not here: what a reload does to the data plane (`proxy`).
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::{Effective, Loaded};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::exit::Failure;
+use crate::load::{self, Source};
+use crate::plane::Server;
+
+use super::admin::Admin;
+use super::logging::Logging;
+use super::report::Report;
+use super::signals::{Asked, Signals};
+use super::watch::{self, Watch};
+use super::{banner, drain, service};
+
+/// Reloads that may wait for their turn; more are told to come later.
+const RELOADS_WAITING_MAX: usize = 4;
+
+/// Asks for a reload; the report goes back.
+pub(super) type ReloadRequest = oneshot::Sender<Report>;
+
+/// What the control thread knows; shared with the admin interface, which runs on the same thread.
+pub(super) struct Control {
+    pub(super) server: Server,
+    pub(super) effective: RefCell<Effective>,
+    pub(super) draining: Cell<bool>,
+    pub(super) last_reload: Cell<LastReload>,
+    pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    source: Source,
+    logging: Logging,
+    cores: Option<u16>,
+}
+
+/// How the last reload went; for metrics.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastReload {
+    /// Whether it went well; so did the start.
+    pub(super) is_done: bool,
+    /// When the configuration that serves was read.
+    pub(super) done_at: SystemTime,
+    /// Reloads that were refused.
+    pub(super) refused: u64,
+}
+
+/// What has been started before.
+pub(super) struct Start {
+    /// The data plane.
+    pub(super) server: Server,
+    /// Where the configuration comes from.
+    pub(super) source: Source,
+    /// What it says.
+    pub(super) loaded: Loaded,
+    /// The error log.
+    pub(super) logging: Logging,
+}
+
+/// Serves until it is to stop and everything open has finished.
+/// The files are watched if `since` says when they have been read.
+pub(super) async fn run(
+    start: Start,
+    mut signals: Signals,
+    since: Option<SystemTime>,
+) -> Result<(), Failure> {
+    let Start { server, source, loaded, logging } = start;
+    let (reloads, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    let mut watch = since.map(|since| start_watch(&loaded, since)).transpose()?;
+    let cores = loaded.config.process.cores;
+    let control = Rc::new(Control {
+        server,
+        effective: RefCell::new(loaded.effective),
+        draining: Cell::new(false),
+        last_reload: Cell::new(LastReload {
+            is_done: true,
+            done_at: SystemTime::now(),
+            refused: 0,
+        }),
+        reloads,
+        source,
+        logging,
+        cores,
+    });
+    let mut admin = Admin::default();
+    admin.start(&control, loaded.config.process.admin.as_ref()).map_err(Failure::other)?;
+    banner::ready(&loaded.config, &control.server, &control.source.name());
+    service::ready(&status(&control.server));
+    let reason = loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => {
+                    control.reload(&mut admin, watch.as_mut()).await;
+                }
+                Asked::ReopenLogs => control.reopen_logs(),
+                Asked::Stop(name) => break name,
+            },
+            Some(reply) = requests.recv() => {
+                let report = control.reload(&mut admin, watch.as_mut()).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(report);
+            }
+            () = changed(&mut watch) => {
+                control.reload(&mut admin, watch.as_mut()).await;
+            }
+        }
+    };
+    control.draining.set(true);
+    // Whoever still waits for a reload is told that there will be none.
+    drop(requests);
+    drain::drain(&control.server, reason, &mut signals).await;
+    Ok(())
+}
+
+fn start_watch(loaded: &Loaded, since: SystemTime) -> Result<Watch, Failure> {
+    Watch::start(watch::files_of(&loaded.config), since)
+        .map_err(|error| Failure::other(format!("cannot watch the configuration: {error}")))
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What systemd shows.
+fn status(server: &Server) -> String {
+    let listening: Vec<_> = server.listening().into_iter().map(|(written, _)| written).collect();
+    format!("serving on {}", listening.join(", "))
+}
+
+impl Control {
+    /// Reads the configuration anew and has it serve, or reports why not.
+    async fn reload(&self, admin: &mut Admin, watch: Option<&mut Watch>) -> Report {
+        service::reloading();
+        let since = SystemTime::now();
+        let (report, followed) = match self.source.read() {
+            Ok(loaded) => {
+                let files = watch::files_of(&loaded.config);
+                let report = self.take(loaded, admin).await;
+                (report, watch.map(|watch| watch.follow(files, since)))
+            }
+            Err(failure) => {
+                let names = failure.sources.names();
+                let files = names.iter().map(|name| PathBuf::from(&**name)).collect();
+                let summary = load::summary(&failure, &self.source.name());
+                let report = Report::Refused { summary, diagnostics: failure.render(false) };
+                (report, watch.map(|watch| watch.follow_also(files, since)))
+            }
+        };
+        if let Some(Err(error)) = followed {
+            tracing::warn!(%error, "cannot watch all files of the configuration");
+        }
+        self.note(&report);
+        report.log();
+        service::ready(&status(&self.server));
+        report
+    }
+
+    /// Has a configuration serve that holds.
+    async fn take(&self, loaded: Loaded, admin: &mut Admin) -> Report {
+        let warnings: Vec<_> =
+            crate::check::warnings(&loaded).iter().map(|warning| warning.render(false)).collect();
+        let config = Arc::new(loaded.config);
+        let (server, for_server) = (self.server.clone(), config.clone());
+        // Opening sockets and waiting for all threads may take a moment: not on this thread, so
+        // that the admin interface goes on.
+        let outcome = tokio::task::spawn_blocking(move || server.reload(for_server)).await;
+        let change = match outcome {
+            Ok(Ok(change)) => change,
+            Ok(Err(error)) => return Report::Failed { error: error.to_string() },
+            Err(error) => {
+                return Report::Failed { error: format!("the reload broke off: {error}") };
+            }
+        };
+        *self.effective.borrow_mut() = loaded.effective;
+        if let Err(error) = self.logging.reconfigure(&config.process) {
+            tracing::error!(%error, "the error log stays as it was");
+        }
+        // The traffic is served by the new configuration already; an admin address that cannot be
+        // had leaves the old one in place and is worth an error, not more.
+        if let Err(error) = admin.change(config.process.admin.as_ref()) {
+            tracing::error!(error, "the admin interface stays where it was");
+        }
+        if config.process.cores != self.cores {
+            tracing::warn!("`process cores` takes effect at the next start");
+        }
+        Report::Done {
+            generation: change.generation,
+            opened: change.listeners_opened,
+            closed: change.listeners_closed,
+            warnings: warnings.join("\n"),
+        }
+    }
+
+    fn note(&self, report: &Report) {
+        let mut last = self.last_reload.get();
+        last.is_done = report.is_done();
+        if last.is_done {
+            last.done_at = SystemTime::now();
+        } else {
+            last.refused += 1;
+        }
+        self.last_reload.set(last);
+    }
+
+    fn reopen_logs(&self) {
+        self.server.reopen_logs();
+        match self.logging.reopen() {
+            Ok(()) => tracing::info!("log files re-opened"),
+            Err(error) => tracing::error!(%error, "the old log file stays open"),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The error log: `tracing` events as lines.
+//!
+//! Where the log goes and what is logged can change at each reload, and the file is re-opened when
+//! it has been rotated. On a terminal a line is short and coloured; elsewhere it follows the access
+//! log: JSON beside JSON, else logfmt (`time=… level=… msg=… key=value`).
+//! Not here: the access log, which the data plane writes.
+
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use config::{AccessFormat, LogTarget};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Registry, reload};
+
+use crate::terminal::Paint;
+
+/// A handle on the error log of the process.
+#[derive(Debug, Clone)]
+pub(crate) struct Logging {
+    sink: Sink,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// The error log cannot be opened.
+#[derive(Debug)]
+pub(crate) struct LogError {
+    path: String,
+    error: io::Error,
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "cannot open the error log {}: {}", self.path, self.error)
+    }
+}
+
+impl Logging {
+    /// Sets up the log of the process; to be called once.
+    pub(crate) fn start(process: &config::Process) -> Result<Self, LogError> {
+        let sink = Sink::default();
+        sink.turn_to(&process.error_log, process.access_format)?;
+        let (filter, handle) = reload::Layer::new(filter(&process.error_level));
+        let lines = tracing_subscriber::fmt::layer()
+            .event_format(Lines::new(sink.clone()))
+            .with_writer(sink.clone());
+        // Fails only if a log has been set up already, as in tests; that one stays.
+        let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+        Ok(Self { sink, filter: handle })
+    }
+
+    /// Follows a new configuration.
+    pub(crate) fn reconfigure(&self, process: &config::Process) -> Result<(), LogError> {
+        self.sink.turn_to(&process.error_log, process.access_format)?;
+        // Fails only if the log is gone, and then there is nobody to tell.
+        let _ = self.filter.reload(filter(&process.error_level));
+        Ok(())
+    }
+
+    /// Opens the file again, after it has been rotated.
+    pub(crate) fn reopen(&self) -> Result<(), LogError> {
+        self.sink.reopen()
+    }
+}
+
+/// `RUST_LOG` wins, for the one who looks for something; else the configured level.
+fn filter(level: &str) -> EnvFilter {
+    let environment = std::env::var("RUST_LOG").ok().filter(|value| !value.is_empty());
+    let directives = environment.as_deref().unwrap_or(level);
+    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Where lines go. Shared by all threads; a lock is taken only for lines that are logged at all,
+/// which clients can cause only so often.
+#[derive(Debug, Clone, Default)]
+struct Sink(Arc<Mutex<Open>>);
+
+#[derive(Debug, Default)]
+struct Open {
+    target: Target,
+    style: Style,
+}
+
+#[derive(Debug, Default)]
+enum Target {
+    Off,
+    Stdout,
+    #[default]
+    Stderr,
+    File {
+        path: PathBuf,
+        file: File,
+    },
+}
+
+impl Sink {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn_to(&self, target: &LogTarget, beside: AccessFormat) -> Result<(), LogError> {
+        let (target, terminal) = match target {
+            LogTarget::Off => (Target::Off, false),
+            LogTarget::Stdout => (Target::Stdout, io::stdout().is_terminal()),
+            LogTarget::Stderr => (Target::Stderr, io::stderr().is_terminal()),
+            LogTarget::File(path) => {
+                (Target::File { path: path.clone(), file: open(path)? }, false)
+            }
+        };
+        let style = match beside {
+            _ if terminal => Style::Pretty,
+            AccessFormat::Json => Style::Json,
+            AccessFormat::Combined => Style::Logfmt,
+        };
+        *self.lock() = Open { target, style };
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), LogError> {
+        if let Target::File { path, file } = &mut self.lock().target {
+            *file = open(path)?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<File, LogError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(|error| LogError { path: path.display().to_string(), error })
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Sink;
+
+    fn make_writer(&'a self) -> Sink {
+        self.clone()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.lock().target {
+            Target::Off => Ok(bytes.len()),
+            Target::Stdout => io::stdout().write(bytes),
+            Target::Stderr => io::stderr().write(bytes),
+            Target::File { file, .. } => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Style {
+    #[default]
+    Pretty,
+    Logfmt,
+    Json,
+}
+
+/// How an event becomes a line.
+#[derive(Debug)]
+struct Lines {
+    sink: Sink,
+}
+
+impl Lines {
+    fn new(sink: Sink) -> Self {
+        Self { sink }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let level = *event.metadata().level();
+        let style = self.sink.lock().style;
+        let line = match style {
+            Style::Pretty => {
+                pretty(Paint::new(crate::terminal::stderr_is_coloured()), &time, level, &fields)
+            }
+            Style::Logfmt => logfmt(&time, level, event.metadata().target(), &fields),
+            Style::Json => json(&time, level, event.metadata().target(), &fields),
+        };
+        writer.write_str(&line)
+    }
+}
+
+/// What an event says.
+#[derive(Debug, Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Fields {
+    fn take(&mut self, field: &Field, value: String) {
+        if field.name() == "message" {
+            self.message = value;
+        } else {
+            self.others.push((field.name(), value));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field, format!("{value:?}"));
+    }
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// `13:40:00 info  listening  address=127.0.0.1:8080`
+fn pretty(paint: Paint, time: &str, level: Level, fields: &Fields) -> String {
+    let clock = time.get(11..19).unwrap_or(time);
+    let word = format!("{:<5}", word(level));
+    let level = match level {
+        Level::ERROR => paint.red(&word),
+        Level::WARN => paint.yellow(&word),
+        Level::INFO => paint.green(&word),
+        _ => paint.dim(&word),
+    };
+    let mut line = format!("{} {level} {}", paint.dim(clock), printable(&fields.message));
+    for (name, value) in &fields.others {
+        // Diagnostics of a reload keep their lines: they are made to be read.
+        if value.contains('\n') {
+            let _ = write!(line, "\n{}", printable(value.trim_end()));
+        } else {
+            let _ = write!(line, "  {}{}", paint.dim(&format!("{name}=")), printable(value));
+        }
+    }
+    line.push('\n');
+    line
+}
+
+fn logfmt(time: &str, level: Level, target: &str, fields: &Fields) -> String {
+    let mut line = format!("time={time} level={} msg=", word(level));
+    push_quoted(&mut line, &fields.message);
+    for (name, value) in &fields.others {
+        let _ = write!(line, " {name}=");
+        push_quoted(&mut line, value);
+    }
+    let _ = writeln!(line, " target={target} pid={}", std::process::id());
+    line
+}
+
+fn json(time: &str, level: Level, target: &str, fields: &Fields) -> String {
+    let mut object = serde_json::Map::new();
+    let head = [("time", time), ("level", word(level)), ("msg", &fields.message)];
+    let others = fields.others.iter().map(|(name, value)| (*name, value.as_str()));
+    for (name, value) in head.into_iter().chain(others).chain([("target", target)]) {
+        object.insert(name.to_owned(), value.into());
+    }
+    object.insert("pid".to_owned(), std::process::id().into());
+    format!("{}\n", serde_json::Value::Object(object))
+}
+
+/// A value of logfmt: bare where that is unambiguous, else quoted, always on one line.
+fn push_quoted(line: &mut String, value: &str) {
+    let bare = |char: char| char.is_ascii_graphic() && !matches!(char, '"' | '=' | '\\');
+    if !value.is_empty() && value.chars().all(bare) {
+        line.push_str(value);
+    } else {
+        let _ = write!(line, "\"{}\"", value.escape_debug());
+    }
+}
+
+/// Without characters that a terminal would obey.
+fn printable(text: &str) -> String {
+    let obeyed = |char: char| char.is_control() && char != '\n' && char != '\t';
+    text.chars().map(|char| if obeyed(char) { '\u{fffd}' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(message: &str, others: &[(&'static str, &str)]) -> Fields {
+        let others = others.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Fields { message: message.to_owned(), others }
+    }
+
+    #[test]
+    fn logfmt_is_one_line_whatever_is_in_it() {
+        let line =
+            logfmt("T", Level::WARN, "proxy", &fields("a b", &[("x", "1"), ("y", "q\"\n=")]));
+        let pid = std::process::id();
+        assert_eq!(
+            line,
+            format!("time=T level=warn msg=\"a b\" x=1 y=\"q\\\"\\n=\" target=proxy pid={pid}\n")
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let line = json("T", Level::ERROR, "proxy", &fields("a\nb", &[("x", "\"")]));
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["msg"], "a\nb");
+        assert_eq!(value["x"], "\"");
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn pretty_keeps_terminals_safe() {
+        let time = "2026-11-23T13:40:00.000000Z";
+        let line = pretty(Paint::new(false), time, Level::INFO, &fields("a\x1b[2J", &[("k", "v")]));
+        assert_eq!(line, "13:40:00 info  a\u{fffd}[2J  k=v\n");
+    }
+}

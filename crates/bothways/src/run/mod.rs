@@ -1,0 +1,119 @@
+//! Running: from a configuration to a process that serves, and back down again.
+//!
+//! `start` reads the configuration, takes inherited sockets and starts the data plane, whose
+//! threads carry the traffic. The main thread then is the control thread: one runtime that owns
+//! signals ([`control`]), the admin interface ([`admin`]), the watch over files ([`watch`]) and
+//! the word to systemd ([`service`]).
+//! Not here: anything that a client sends.
+
+mod activation;
+mod admin;
+mod banner;
+mod control;
+pub(crate) mod drain;
+mod logging;
+mod pid_file;
+mod report;
+mod service;
+pub(crate) mod signals;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::Loaded;
+use tokio::runtime::{Builder, LocalRuntime};
+
+use crate::exit::Failure;
+use crate::load::Source;
+use crate::plane::Server;
+use crate::{cli, terminal};
+
+use control::Start;
+use logging::Logging;
+use pid_file::PidFile;
+use signals::Signals;
+
+/// Serves what a file says.
+pub(crate) fn from_file(options: &cli::Run) -> Result<(), Failure> {
+    let source = Source::find(options.config.as_deref())?;
+    serve(Plan { source, watch: options.watch, pid_file: options.pid_file.clone() })
+}
+
+/// Serves what a source says.
+pub(crate) fn from_source(source: Source) -> Result<(), Failure> {
+    serve(Plan { source, watch: false, pid_file: None })
+}
+
+struct Plan {
+    source: Source,
+    watch: bool,
+    pid_file: Option<PathBuf>,
+}
+
+fn serve(plan: Plan) -> Result<(), Failure> {
+    // Before any thread is there: it reads and clears the environment.
+    let inherited = activation::take();
+    let since = SystemTime::now();
+    let loaded = plan.source.load()?;
+    say_warnings(&loaded);
+    let logging = Logging::start(&loaded.config.process).map_err(Failure::other)?;
+    let runtime = control_runtime()?;
+    // Before the data plane starts, so that a signal from now on finds somebody.
+    let signals = runtime.block_on(async { Signals::catch() })?;
+    let config = Arc::new(loaded.config.clone());
+    let server = Server::start(config, inherited).map_err(|error| start_failure(&error))?;
+    let outcome = run(&runtime, plan, &server, loaded, logging, signals, since);
+    // Threads of the data plane are joined outside of the runtime: that may block.
+    server.stop();
+    outcome
+}
+
+fn run(
+    runtime: &LocalRuntime,
+    plan: Plan,
+    server: &Server,
+    loaded: Loaded,
+    logging: Logging,
+    signals: Signals,
+    since: SystemTime,
+) -> Result<(), Failure> {
+    let _pid_file = plan.pid_file.map(PidFile::write).transpose()?;
+    let since = plan.watch.then_some(since);
+    let start = Start { server: server.clone(), source: plan.source, loaded, logging };
+    runtime.block_on(control::run(start, signals, since))
+}
+
+/// The runtime of the control thread. Everything on it is small and short.
+pub(crate) fn control_runtime() -> Result<LocalRuntime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build_local(Default::default())
+        .map_err(|error| Failure::other(format!("cannot start the control thread: {error}")))
+}
+
+/// What is said when the data plane cannot start.
+pub(crate) fn start_failure(error: &crate::plane::StartError) -> Failure {
+    let text = error.to_string();
+    let failure = Failure::other(&text);
+    let text = text.to_lowercase();
+    if text.contains("permission denied") {
+        failure.hint(
+            "ports below 1024 need root, the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= \
+             in systemd), or socket activation",
+        )
+    } else if text.contains("in use") {
+        failure.hint("another process listens there; `ss -ltnp` says which one")
+    } else {
+        failure
+    }
+}
+
+fn say_warnings(loaded: &Loaded) {
+    for warning in crate::check::warnings(loaded) {
+        terminal::to_stderr(&warning.render(terminal::stderr_is_coloured()));
+        terminal::to_stderr("\n");
+    }
+}

@@ -1,0 +1,259 @@
+//! `--watch`: notices that the configuration's files have changed.
+//!
+//! Directories are watched, not files, since editors replace files by renaming and Kubernetes
+//! replaces a symbolic link beside them (`..data`). An event only says "look": what has been seen
+//! of the files is compared, so that other files in those directories cause nothing. A change is
+//! reported once it has been quiet for [`QUIET`].
+//! Not here: reading the files again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use config::Config;
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// No event for so long: whoever writes has finished.
+const QUIET: Duration = Duration::from_millis(150);
+/// Somebody who never stops writing is not waited for longer.
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// File times lag behind the clock by up to a tick of the kernel.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
+
+/// Watches over the files of a configuration.
+#[derive(Debug)]
+pub(super) struct Watch {
+    watcher: RecommendedWatcher,
+    events: mpsc::Receiver<()>,
+    files: Vec<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+    seen: Vec<Seen>,
+    /// There was an event since the files have been compared.
+    pending: bool,
+}
+
+/// What tells one state of a file from another: the file behind links, its length and time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    path: PathBuf,
+    state: Option<(u64, u64, u64, i64, i64)>,
+}
+
+impl Watch {
+    /// Starts to watch over files that have been read after `since`.
+    pub(super) fn start(files: Vec<PathBuf>, since: SystemTime) -> notify::Result<Self> {
+        // One waiting event is as good as many.
+        let (sender, events) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let is_look = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_)));
+            if !is_look {
+                let _ = sender.try_send(());
+            }
+        })?;
+        let directories = BTreeSet::new();
+        let mut watch = Self {
+            watcher,
+            events,
+            files: Vec::new(),
+            directories,
+            seen: Vec::new(),
+            pending: false,
+        };
+        watch.follow(files, since)?;
+        Ok(watch)
+    }
+
+    /// Watches over these files from now on, which have been read after `since`.
+    pub(super) fn follow(&mut self, files: Vec<PathBuf>, since: SystemTime) -> notify::Result<()> {
+        let wanted = directories_of(&files);
+        for gone in self.directories.difference(&wanted) {
+            // A directory that has been removed is no longer watched anyway.
+            let _ = self.watcher.unwatch(gone);
+        }
+        for new in wanted.difference(&self.directories) {
+            self.watcher.watch(new, RecursiveMode::NonRecursive)?;
+        }
+        self.directories = wanted;
+        self.files = files;
+        self.seen = self.look();
+        let since = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
+        let is_newer = |file: &PathBuf| modified(file).is_some_and(|time| time >= since);
+        if self.files.iter().any(is_newer) {
+            // Perhaps changed between reading and watching: look again.
+            self.pending = true;
+            self.seen.clear();
+        }
+        Ok(())
+    }
+
+    /// Watches over these files too: those of a configuration that is wrong, where the mistake will
+    /// be corrected in any file, old or new.
+    pub(super) fn follow_also(
+        &mut self,
+        files: Vec<PathBuf>,
+        since: SystemTime,
+    ) -> notify::Result<()> {
+        let all: BTreeSet<PathBuf> = self.files.drain(..).chain(files).collect();
+        self.follow(all.into_iter().collect(), since)
+    }
+
+    /// Returns once something has changed. May be dropped and called again without losing a change.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            if !self.pending {
+                if self.events.recv().await.is_none() {
+                    return std::future::pending().await;
+                }
+                self.pending = true;
+            }
+            self.wait_for_quiet().await;
+            self.pending = false;
+            let now = self.look();
+            if now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+
+    async fn wait_for_quiet(&mut self) {
+        let started = Instant::now();
+        while started.elapsed() < QUIET_WAIT_MAX {
+            if tokio::time::timeout(QUIET, self.events.recv()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The files, and every other `.kdl` file beside them: an `include` with `*` may take it.
+    fn look(&self) -> Vec<Seen> {
+        let mut paths: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
+        for directory in &self.directories {
+            let Ok(entries) = fs::read_dir(directory) else { continue };
+            let paths_there = entries.flatten().map(|entry| entry.path());
+            paths.extend(paths_there.filter(|path| path.extension().is_some_and(|is| is == "kdl")));
+        }
+        paths.into_iter().map(Seen::of).collect()
+    }
+}
+
+impl Seen {
+    fn of(path: PathBuf) -> Self {
+        let metadata = fs::metadata(&path).ok();
+        let state = metadata.map(|of| (of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec()));
+        Self { path, state }
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}
+
+/// The directory of each file, as written and behind links.
+fn directories_of(files: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let real = files.iter().filter_map(|file| file.canonicalize().ok());
+    let all = files.iter().cloned().chain(real);
+    all.filter_map(|file| {
+        let parent = file.parent()?;
+        Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
+    })
+    .filter(|directory| directory.is_dir())
+    .collect()
+}
+
+/// The files that a configuration was read from: itself, what it includes, its error pages.
+pub(super) fn files_of(config: &Config) -> Vec<PathBuf> {
+    let routes =
+        config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
+    let forwards = config.forwards.iter().map(|forward| &forward.settings);
+    let pages = routes.chain(forwards).flat_map(|settings| &settings.error_pages);
+    let written = config.files.iter().map(|file| PathBuf::from(&**file));
+    let files: BTreeSet<PathBuf> = written.chain(pages.map(|page| page.file.clone())).collect();
+    files.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of its own, removed at the end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("bothways-watch-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const LATER: Duration = Duration::from_secs(3600);
+
+    async fn is_noticed(watch: &mut Watch) -> bool {
+        tokio::time::timeout(Duration::from_secs(10), watch.changed()).await.is_ok()
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn editors_and_kubernetes() {
+        let scratch = Scratch::new("editors");
+        let file = scratch.path("bothways.kdl");
+        fs::create_dir(scratch.path("one")).unwrap();
+        fs::create_dir(scratch.path("two")).unwrap();
+        fs::write(scratch.path("one/bothways.kdl"), "a").unwrap();
+        fs::write(scratch.path("two/bothways.kdl"), "ab").unwrap();
+        std::os::unix::fs::symlink("one", scratch.path("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/bothways.kdl", &file).unwrap();
+        runtime().block_on(async {
+            let since = SystemTime::now() + LATER;
+            let mut watch = Watch::start(vec![file.clone()], since).unwrap();
+            // As Kubernetes does: another directory, the link to it replaced by a rename.
+            std::os::unix::fs::symlink("two", scratch.path("..data_tmp")).unwrap();
+            fs::rename(scratch.path("..data_tmp"), scratch.path("..data")).unwrap();
+            assert!(is_noticed(&mut watch).await, "link replaced");
+            watch.follow(vec![file.clone()], since).unwrap();
+            // As an editor does that writes in place.
+            fs::write(&file, "abc").unwrap();
+            assert!(is_noticed(&mut watch).await, "written in place");
+            // As an editor does that renames.
+            fs::write(scratch.path("two/.new"), "abcd").unwrap();
+            fs::rename(scratch.path("two/.new"), scratch.path("two/bothways.kdl")).unwrap();
+            assert!(is_noticed(&mut watch).await, "renamed over");
+            // A file that an include may take.
+            fs::write(scratch.path("more.kdl"), "x").unwrap();
+            assert!(is_noticed(&mut watch).await, "new file beside");
+        });
+    }
+
+    #[test]
+    fn other_files_and_reading_cause_nothing() {
+        let scratch = Scratch::new("others");
+        let file = scratch.path("bothways.kdl");
+        fs::write(&file, "a").unwrap();
+        runtime().block_on(async {
+            let mut watch = Watch::start(vec![file.clone()], SystemTime::now() + LATER).unwrap();
+            fs::write(scratch.path("access.log"), "line").unwrap();
+            fs::read(&file).unwrap();
+            let soon = QUIET * 3;
+            assert!(tokio::time::timeout(soon, watch.changed()).await.is_err());
+        });
+    }
+}

@@ -1,0 +1,230 @@
+//! `bothways reverse` and `bothways forward`: one line instead of a file.
+//!
+//! Both write configuration text from what the command line says, and that text goes the same way
+//! as a file: decoded, checked, served. `--print-config` shows it. Not here: any meaning of its own.
+
+use std::fmt::Write;
+
+use crate::cli::{Forward, LogChoice, Reverse, Rule, Shortcut};
+use crate::exit::Failure;
+use crate::load::Source;
+use crate::{run, terminal};
+
+/// What diagnostics call the text.
+const NAME: &str = "<command line>";
+
+/// Serves one site in reverse.
+pub(crate) fn reverse(options: &Reverse) -> Result<(), Failure> {
+    serve(&options.common, reverse_text(options))
+}
+
+/// Serves clients on their way out.
+pub(crate) fn forward(options: &Forward) -> Result<(), Failure> {
+    serve(&options.common, forward_text(options)?)
+}
+
+fn serve(common: &Shortcut, text: String) -> Result<(), Failure> {
+    if common.print_config {
+        // What is printed is meant to be kept in a file, so it must be worth keeping.
+        return match Source::text(NAME, text.as_str()).load() {
+            Ok(_) => Ok(terminal::to_stdout(&text)?),
+            Err(failure) => Err(failure),
+        };
+    }
+    run::from_source(Source::text(NAME, text))
+}
+
+fn reverse_text(options: &Reverse) -> String {
+    let mut text = process(&options.common);
+    text.push_str("site");
+    let everything = ["*".to_owned()];
+    let names = if options.site.is_empty() { &everything[..] } else { &options.site };
+    words(&mut text, names.iter().map(String::as_str));
+    text.push_str(" {\n");
+    for address in &options.listen {
+        let _ = writeln!(text, "    listen {}", quoted(address));
+    }
+    text.push_str("    to");
+    words(&mut text, options.to.iter().flat_map(|to| to.split(',')));
+    text.push_str("\n}\n");
+    text
+}
+
+fn forward_text(options: &Forward) -> Result<String, Failure> {
+    let mut body = String::new();
+    for rule in &options.rules {
+        rule_line(&mut body, rule)?;
+    }
+    if let Some(ports) = &options.ports {
+        body.push_str("    ports");
+        words(&mut body, ports.split([',', ' ']).filter(|port| !port.is_empty()));
+        body.push('\n');
+    }
+    if options.anonymous {
+        body.push_str("    anonymous\n");
+    }
+    let mut text = process(&options.common);
+    for (index, address) in options.listen.iter().enumerate() {
+        let blank = if index > 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{blank}forward {} {{\n{body}}}", quoted(address));
+    }
+    Ok(text)
+}
+
+fn process(common: &Shortcut) -> String {
+    let mut text = String::from("process {\n");
+    if let Some(admin) = &common.admin {
+        let _ = writeln!(text, "    admin {}", quoted(admin));
+    }
+    text.push_str(match common.log {
+        LogChoice::Off => "    log access=off\n",
+        LogChoice::Combined => "    log access=\"stdout\" format=combined\n",
+        LogChoice::Json => "    log access=\"stdout\" format=json\n",
+    });
+    text.push_str("}\n\n");
+    text
+}
+
+/// A rule's line: `*.example.com`, or properties as in the file.
+fn rule_line(text: &mut String, rule: &Rule) -> Result<(), Failure> {
+    let option = if rule.allow { "--allow" } else { "--deny" };
+    let mut properties: Vec<(&str, &str)> = Vec::new();
+    for word in rule.text.split_whitespace() {
+        let (name, value) = word.split_once('=').unwrap_or(("to", word));
+        if rule.allow && name == "to" && !word.contains('=') && is_net(value) {
+            return Err(Failure::usage(format!("`{option} {value}` can be read in two ways"))
+                .hint(format!(
+                    "say `from={value}` for the clients that are allowed, or `to={value}` for \
+                     where they may go"
+                )));
+        }
+        if !matches!(name, "to" | "from" | "port" | "method") {
+            return Err(Failure::usage(format!(
+                "unknown property `{name}` in `{option} {}`",
+                rule.text
+            ))
+            .hint("a rule has the properties to, from, port and method"));
+        }
+        if properties.iter().any(|(known, _)| *known == name) {
+            return Err(Failure::usage(format!(
+                "`{name}` stands twice in `{option} {}`",
+                rule.text
+            ))
+            .hint(format!("separate alternatives by commas: {name}=a,b")));
+        }
+        properties.push((name, value));
+    }
+    if properties.is_empty() {
+        return Err(Failure::usage(format!("`{option}` needs a rule"))
+            .hint("to=\"*\" means every destination"));
+    }
+    text.push_str(if rule.allow { "    allow" } else { "    deny" });
+    for (name, value) in properties {
+        let _ = write!(text, " {name}={}", quoted(value));
+    }
+    text.push('\n');
+    Ok(())
+}
+
+/// Whether it is a network, or one address of it.
+fn is_net(text: &str) -> bool {
+    text.split('/').next().is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok())
+}
+
+fn words<'a>(text: &mut String, words: impl Iterator<Item = &'a str>) {
+    for word in words {
+        let _ = write!(text, " {}", quoted(word));
+    }
+}
+
+/// A KDL string; the same value is read back whatever is in it.
+fn quoted(value: &str) -> String {
+    let mut text = String::with_capacity(value.len() + 2);
+    text.push('"');
+    for char in value.chars() {
+        match char {
+            '"' | '\\' => text.extend(['\\', char]),
+            char if char.is_control()
+                || !(' '..='~').contains(&char) && !char.is_alphanumeric() =>
+            {
+                let _ = write!(text, "\\u{{{:x}}}", u32::from(char));
+            }
+            char => text.push(char),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common() -> Shortcut {
+        Shortcut { log: LogChoice::Off, admin: None, print_config: false }
+    }
+
+    fn forward_of(rules: &[(bool, &str)]) -> Result<String, Failure> {
+        let rules =
+            rules.iter().map(|&(allow, text)| Rule { allow, text: text.to_owned() }).collect();
+        forward_text(&Forward {
+            listen: vec![":3128".to_owned()],
+            allow: Vec::new(),
+            deny: Vec::new(),
+            anonymous: true,
+            ports: Some("80,8000-8999".to_owned()),
+            common: common(),
+            rules,
+        })
+    }
+
+    #[test]
+    fn reverse_writes_a_site() {
+        let text = reverse_text(&Reverse {
+            listen: vec![":8080".to_owned()],
+            to: vec!["localhost:3000".to_owned(), "a:1,b:2".to_owned()],
+            site: Vec::new(),
+            common: Shortcut { admin: Some("127.0.0.1:9900".to_owned()), ..common() },
+        });
+        assert_eq!(
+            text,
+            "process {\n    admin \"127.0.0.1:9900\"\n    log access=off\n}\n\n\
+             site \"*\" {\n    listen \":8080\"\n    to \"localhost:3000\" \"a:1\" \"b:2\"\n}\n"
+        );
+        assert!(Source::text(NAME, text).load().is_ok());
+    }
+
+    #[test]
+    fn forward_writes_rules_in_order() {
+        let text =
+            forward_of(&[(false, "*.example.com"), (true, "from=10.0.0.0/8 port=443")]).unwrap();
+        assert_eq!(
+            text,
+            "process {\n    log access=off\n}\n\nforward \":3128\" {\n    deny to=\"*.example.com\"\n    \
+             allow from=\"10.0.0.0/8\" port=\"443\"\n    ports \"80\" \"8000-8999\"\n    anonymous\n}\n"
+        );
+        assert!(Source::text(NAME, text).load().is_ok());
+    }
+
+    #[test]
+    fn rules_refused() {
+        for (allow, rule) in [
+            (true, "10.0.0.0/8"),
+            (true, "::1"),
+            (false, "who=me"),
+            (false, "to=a to=b"),
+            (false, "a b"),
+            (true, " "),
+        ] {
+            assert!(forward_of(&[(allow, rule)]).is_err(), "{rule}");
+        }
+        assert!(forward_of(&[(false, "10.0.0.0/8")]).is_ok());
+    }
+
+    #[test]
+    fn quotes_cannot_be_escaped_from() {
+        assert_eq!(quoted(r#"a"b\c"#), r#""a\"b\\c""#);
+        assert_eq!(quoted("a\nb\u{202e}"), r#""a\u{a}b\u{202e}""#);
+        assert_eq!(quoted("ä.example"), "\"ä.example\"");
+    }
+}
