@@ -194,7 +194,8 @@ impl Inside {
                 // address stands (RFC 6052, section 2.2): at the end, or around the eight bits left free.
                 let spread = u128::to_be_bytes(ip.to_bits());
                 let around = Ipv4Addr::new(spread[6], spread[7], spread[9], spread[10]);
-                Self { addresses: [at(6), Some(around)], outside: Some(Reserved) }
+                let end = at(6).filter(|address| !address.is_unspecified());
+                one(end.or(Some(around)), Reserved)
             }
             [0x2002, ..] => one(at(1), Global), // RFC 3056: 6to4
             [0x2001, 0, ..] => {
@@ -217,5 +218,180 @@ pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
             None => address,
         },
         SocketAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: AddressKind) {
+        let ip: IpAddr = text.parse().unwrap();
+        assert_eq!(AddressKind::of(ip), expected, "{text}");
+    }
+
+    /// The first and the last address of each block of the IANA IPv4 Special-Purpose Address Registry, and those
+    /// just outside.
+    #[test]
+    fn ipv4_registry() {
+        for (first, last, kind) in [
+            ("0.0.0.0", "0.255.255.255", Unspecified),
+            ("10.0.0.0", "10.255.255.255", Private),
+            ("100.64.0.0", "100.127.255.255", Cgnat),
+            ("127.0.0.0", "127.255.255.255", Loopback),
+            ("169.254.0.0", "169.254.255.255", LinkLocal),
+            ("172.16.0.0", "172.31.255.255", Private),
+            ("192.0.0.0", "192.0.0.255", Reserved),
+            ("192.0.2.0", "192.0.2.255", Documentation),
+            ("192.88.99.0", "192.88.99.255", Reserved),
+            ("192.168.0.0", "192.168.255.255", Private),
+            ("198.18.0.0", "198.19.255.255", Benchmarking),
+            ("198.51.100.0", "198.51.100.255", Documentation),
+            ("203.0.113.0", "203.0.113.255", Documentation),
+            ("224.0.0.0", "239.255.255.255", Multicast),
+            ("240.0.0.0", "255.255.255.254", Reserved),
+            ("255.255.255.255", "255.255.255.255", Broadcast),
+        ] {
+            check(first, kind);
+            check(last, kind);
+        }
+        for outside in [
+            "1.0.0.0",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "191.255.255.255",
+            "192.0.1.0",
+            "192.0.3.0",
+            "192.88.98.255",
+            "192.88.100.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "198.51.99.255",
+            "198.51.101.0",
+            "203.0.112.255",
+            "203.0.114.0",
+            "223.255.255.255",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1", // AS112 and AMT: in the registry, but global
+        ] {
+            check(outside, Global);
+        }
+    }
+
+    /// The same of the IPv6 registry.
+    #[test]
+    fn ipv6_registry() {
+        for (text, kind) in [
+            ("::", Unspecified),
+            ("::1", Loopback),
+            ("::2", Unspecified), // compatible with 0.0.0.2
+            ("100::", Reserved),
+            ("100::ffff:ffff:ffff:ffff", Reserved),
+            ("100:0:0:1::", Reserved),
+            ("2001:1::1", Reserved),
+            ("2001:2::", Benchmarking),
+            ("2001:2:0:ffff:ffff:ffff:ffff:ffff", Benchmarking),
+            ("2001:2:1::", Reserved),
+            ("2001:3::1", Global),
+            ("2001:4:112::1", Global),
+            ("2001:4:113::1", Reserved),
+            ("2001:10::1", Reserved),
+            ("2001:20::1", Reserved),
+            ("2001:1ff:ffff::", Reserved),
+            ("2001:200::1", Global),
+            ("2001:db7:ffff::1", Global),
+            ("2001:db8::", Documentation),
+            ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", Documentation),
+            ("2001:db9::", Global),
+            ("2606:4700:4700::1111", Global),
+            ("2620:4f:8000::1", Global),
+            ("3fff::", Documentation),
+            ("3fff:fff:ffff::", Documentation),
+            ("3fff:1000::", Global),
+            ("4000::1", Reserved),
+            ("5f00::1", Reserved),
+            ("1fff::1", Reserved),
+            ("fbff::1", Reserved),
+            ("fc00::", UniqueLocal),
+            ("fdff:ffff::1", UniqueLocal),
+            ("fe00::1", Reserved),
+            ("fe80::1", LinkLocal),
+            ("febf::1", LinkLocal),
+            ("fec0::1", UniqueLocal),
+            ("ff02::1", Multicast),
+            ("ff0e::1", Multicast),
+        ] {
+            check(text, kind);
+        }
+    }
+
+    #[test]
+    fn ipv4_inside_ipv6() {
+        for (text, kind) in [
+            ("::ffff:127.0.0.1", Loopback),
+            ("::ffff:10.1.2.3", Private),
+            ("::ffff:169.254.169.254", Metadata),
+            ("::ffff:8.8.8.8", Global),
+            ("::127.0.0.1", Loopback),
+            ("::8.8.8.8", Reserved),
+            ("::ffff:0:10.0.0.1", Private),
+            ("::ffff:0:8.8.8.8", Reserved),
+            ("64:ff9b::10.0.0.1", Private),
+            ("64:ff9b::169.254.169.254", Metadata),
+            ("64:ff9b::8.8.8.8", Global),
+            ("64:ff9b::1:808:808", Reserved), // not the well-known prefix, which is 96 bits long
+            ("64:ff9b:1::10.0.0.1", Private),
+            ("64:ff9b:1:7f00:0:100::", Loopback), // 127.0.0.1 behind a prefix of 48 bits
+            ("64:ff9b:1:808:8:800:808:808", Reserved),
+            ("2002:7f00:1::1", Loopback),
+            ("2002:a01:203::1", Private),
+            ("2002:a9fe:a9fe::1", Metadata),
+            ("2002:808:808::1", Global),
+            ("2001:0:a00:1:0:0:f7f7:f7f7", Private), // Teredo: the server is 10.0.0.1
+            ("2001:0:808:808:0:0:80ff:fffe", Loopback), // the client is 127.0.0.1
+            ("2001:0:808:808:0:0:f7f7:f7f7", Global),
+            ("2606:4700::5efe:192.168.1.1", Private), // ISATAP
+            ("2606:4700::200:5efe:127.0.0.1", Loopback),
+            ("2606:4700::200:5efe:8.8.8.8", Global),
+            ("fe80::5efe:8.8.8.8", LinkLocal),
+        ] {
+            check(text, kind);
+        }
+    }
+
+    #[test]
+    fn metadata_services() {
+        for text in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+        ] {
+            check(text, Metadata);
+        }
+        check("168.63.129.17", Global);
+        assert!(Global.is_global());
+        assert!(!Metadata.is_global());
+    }
+
+    #[test]
+    fn mapped_peers_become_plain() {
+        assert_eq!(plain("[::ffff:10.0.0.1]:80".parse().unwrap()), "10.0.0.1:80".parse().unwrap());
+        assert_eq!(plain("[::1]:80".parse().unwrap()), "[::1]:80".parse().unwrap());
     }
 }

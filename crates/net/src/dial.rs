@@ -85,7 +85,7 @@ impl Connect for TcpConnector {
     }
 }
 
-/// Connects to one of `addresses` within `limit`: IPv6 and IPv4 in turn, a new attempt every 250 ms or as soon as
+/// Connects to one of `addresses` within `limit`: the families in turn, a new attempt every 250 ms or as soon as
 /// one fails; the first to succeed wins and the others are dropped. `judge` is asked about each address right
 /// before the attempt. Answers the connection and the address that it goes to.
 pub async fn dial(
@@ -117,13 +117,15 @@ pub async fn dial_with<C: Connect>(
     }
 }
 
-/// RFC 8305, section 4: the families in turn, IPv6 first; within a family the order stays.
+/// RFC 8305, section 4: the families in turn, beginning with that of the first address; within a family the order
+/// stays.
 fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let mut v6 = addresses.iter().copied().filter(SocketAddr::is_ipv6);
-    let mut v4 = addresses.iter().copied().filter(SocketAddr::is_ipv4);
+    let v6_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let mut preferred = addresses.iter().copied().filter(|address| address.is_ipv6() == v6_first);
+    let mut others = addresses.iter().copied().filter(|address| address.is_ipv6() != v6_first);
     let mut ordered = Vec::with_capacity(addresses.len().min(ATTEMPTS_MAX));
     loop {
-        let pair = [v6.next(), v4.next()];
+        let pair = [preferred.next(), others.next()];
         if pair == [None, None] || ordered.len() >= ATTEMPTS_MAX {
             ordered.truncate(ATTEMPTS_MAX);
             return ordered;
@@ -233,4 +235,144 @@ fn poll_attempts<T, F: Future<Output = io::Result<T>>>(
         }
     }
     timer.poll(cx).map(|()| Event::Time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// What happens to each address, after how many milliseconds; an address that is not listed never answers.
+    struct Script {
+        outcomes: Vec<(&'static str, u64, Result<(), io::ErrorKind>)>,
+        begun_at: Instant,
+        attempts: RefCell<Vec<(String, u64)>>,
+    }
+
+    impl Connect for Script {
+        type Connection = ();
+
+        async fn connect(&self, address: SocketAddr) -> io::Result<()> {
+            let millis = self.begun_at.elapsed().as_millis() as u64;
+            self.attempts.borrow_mut().push((address.to_string(), millis));
+            let found = self.outcomes.iter().find(|(known, ..)| *known == address.to_string());
+            let Some((_, after, outcome)) = found else { return std::future::pending().await };
+            tokio::time::sleep(Duration::from_millis(*after)).await;
+            outcome.map_err(io::Error::from)
+        }
+    }
+
+    struct Told {
+        outcome: Result<String, DialError>,
+        attempts: Vec<(String, u64)>,
+        millis: u64,
+    }
+
+    fn play(
+        addresses: &[&str],
+        outcomes: &[(&'static str, u64, Result<(), io::ErrorKind>)],
+    ) -> Told {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let (begun_at, attempts) = (Instant::now(), RefCell::default());
+            let script = Script { outcomes: outcomes.to_vec(), begun_at, attempts };
+            let addresses: Vec<SocketAddr> =
+                addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let judge = |address: SocketAddr| match AddressKind::of(address.ip()) {
+                AddressKind::Private => Err(Refused::Kind(AddressKind::Private)),
+                _ => Ok(()),
+            };
+            let outcome = dial_with(&script, &addresses, judge, Duration::from_secs(3)).await;
+            let outcome = outcome.map(|((), address)| address.to_string());
+            Told {
+                outcome,
+                attempts: script.attempts.take(),
+                millis: begun_at.elapsed().as_millis() as u64,
+            }
+        })
+    }
+
+    fn at(address: &str, millis: u64) -> (String, u64) {
+        (address.to_owned(), millis)
+    }
+
+    const REFUSED: Result<(), io::ErrorKind> = Err(io::ErrorKind::ConnectionRefused);
+
+    #[test]
+    fn families_take_turns_250_ms_apart() {
+        let addresses = ["[2600::1]:1", "[2600::2]:1", "1.0.0.1:1", "1.0.0.2:1"];
+        let told = play(&addresses, &[("1.0.0.2:1", 10, Ok(()))]);
+        assert_eq!(told.outcome.unwrap(), "1.0.0.2:1");
+        let expected = [
+            at("[2600::1]:1", 0),
+            at("1.0.0.1:1", 250),
+            at("[2600::2]:1", 500),
+            at("1.0.0.2:1", 750),
+        ];
+        assert_eq!(told.attempts, expected);
+        assert_eq!(told.millis, 760);
+    }
+
+    #[test]
+    fn a_slow_first_attempt_may_still_win() {
+        let told = play(&["1.0.0.1:1", "[2600::1]:1"], &[("1.0.0.1:1", 300, Ok(()))]);
+        assert_eq!(told.outcome.unwrap(), "1.0.0.1:1");
+        assert_eq!(told.attempts, [at("1.0.0.1:1", 0), at("[2600::1]:1", 250)]);
+    }
+
+    #[test]
+    fn a_failure_begins_the_next_at_once() {
+        let told = play(
+            &["[2600::1]:1", "1.0.0.1:1"],
+            &[("[2600::1]:1", 5, REFUSED), ("1.0.0.1:1", 5, Ok(()))],
+        );
+        assert_eq!(told.outcome.unwrap(), "1.0.0.1:1");
+        assert_eq!(told.attempts, [at("[2600::1]:1", 0), at("1.0.0.1:1", 5)]);
+    }
+
+    #[test]
+    fn each_address_is_judged_right_before() {
+        let told = play(
+            &["10.0.0.1:1", "[2600::1]:1", "10.0.0.2:1", "1.0.0.1:1"],
+            &[("1.0.0.1:1", 5, Ok(()))],
+        );
+        assert_eq!(told.outcome.unwrap(), "1.0.0.1:1");
+        assert_eq!(told.attempts, [at("[2600::1]:1", 0), at("1.0.0.1:1", 250)]);
+    }
+
+    #[test]
+    fn failures_say_which() {
+        let told = play(&[], &[]);
+        assert!(matches!(told.outcome, Err(DialError::NoAddress)));
+        for addresses in [&["10.0.0.1:1"][..], &["10.0.0.1:1", "10.0.0.2:1"]] {
+            let told = play(addresses, &[]);
+            let Err(DialError::AllRefused { address, reason }) = told.outcome else {
+                panic!("{:?}", told.outcome)
+            };
+            assert_eq!(
+                (address.to_string().as_str(), reason),
+                ("10.0.0.1:1", Refused::Kind(AddressKind::Private))
+            );
+            assert!(told.attempts.is_empty());
+        }
+        for addresses in
+            [&["1.0.0.1:1"][..], &["10.0.0.1:1", "1.0.0.1:1"], &["1.0.0.1:1", "1.0.0.2:1"]]
+        {
+            let told = play(addresses, &[("1.0.0.1:1", 0, REFUSED), ("1.0.0.2:1", 0, REFUSED)]);
+            assert!(matches!(told.outcome, Err(DialError::Failed { .. })), "{:?}", told.outcome);
+            let told = play(addresses, &[("1.0.0.2:1", 100, REFUSED)]);
+            let Err(DialError::Timeout { address, .. }) = told.outcome else {
+                panic!("{:?}", told.outcome)
+            };
+            assert_eq!((address.to_string().as_str(), told.millis), ("1.0.0.1:1", 3000));
+        }
+    }
+
+    #[test]
+    fn attempts_are_bounded() {
+        let many: Vec<String> = (1..=40).map(|number| format!("1.0.0.{number}:1")).collect();
+        let addresses: Vec<SocketAddr> = many.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(interleave(&addresses).len(), ATTEMPTS_MAX);
+    }
 }

@@ -288,6 +288,18 @@ impl Stream {
         }
     }
 
+    /// Does what [`Stream::abort`] does once this is dropped, for a stream that is shared.
+    pub fn reset_when_closed(&self) {
+        match &self.kind {
+            Kind::Tcp(socket, _) => {
+                // As above: if it fails, there is nothing better to do.
+                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            }
+            Kind::Unix(_) => {}
+            Kind::Memory(memory) => memory.abort(),
+        }
+    }
+
     /// Who is at the other end. No system call.
     pub fn peer(&self) -> Peer {
         match &self.kind {

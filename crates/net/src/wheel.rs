@@ -62,6 +62,8 @@ struct Inner {
     tick: Cell<u64>,
     turns: Cell<u64>,
     table: RefCell<Table>,
+    /// Who is to be woken, kept for its memory.
+    woken: RefCell<Vec<Waker>>,
 }
 
 /// A core's wheel of deadlines; cloning makes another handle of the same wheel.
@@ -98,6 +100,7 @@ impl Wheel {
             tick: Cell::new(0),
             turns: Cell::new(0),
             table: RefCell::new(table),
+            woken: RefCell::default(),
         };
         Self { inner: Rc::new(inner) }
     }
@@ -115,6 +118,12 @@ impl Wheel {
     /// Turns the wheel to `now` and wakes whoever waits for an alarm that has fired.
     pub fn tick(&self, now: Instant) {
         self.inner.turn_to(now);
+    }
+
+    /// Wakes whoever waits for any alarm, fired or not, to look at what else has changed.
+    pub fn wake_all(&self) {
+        let table = self.inner.table.borrow();
+        table.entries.iter().filter_map(|entry| entry.waker.as_ref()).for_each(Waker::wake_by_ref);
     }
 
     /// A new alarm, not set.
@@ -190,11 +199,15 @@ impl Inner {
                 }
             }
         }
-        // Waking only marks tasks as runnable, so it may happen with the table borrowed.
+        let mut woken = self.woken.take();
         let due = (target - last).min(SLOTS as u64);
         for tick in (target - due + 1)..=target {
-            table.handle_slot(tick, target);
+            table.handle_slot(tick, target, &mut woken);
         }
+        // Whoever is woken may use alarms at once.
+        drop(table);
+        woken.drain(..).for_each(Waker::wake);
+        self.woken.replace(woken);
     }
 }
 
@@ -208,16 +221,14 @@ impl Table {
     }
 
     /// Looks at every alarm in the slot of `tick`, which has come, as has everything up to `now`.
-    fn handle_slot(&mut self, tick: u64, now: u64) {
+    fn handle_slot(&mut self, tick: u64, now: u64, woken: &mut Vec<Waker>) {
         let Some(slot) = self.slots.get_mut(slot_of(tick)) else { return };
         let mut next = std::mem::replace(slot, NOBODY);
         while let Some(entry) = self.entry(next) {
             let (index, place) = (next, entry.place.take());
             next = place.map_or(NOBODY, |place| place.behind);
             if entry.deadline <= now {
-                if let Some(waker) = entry.waker.take() {
-                    waker.wake();
-                }
+                woken.extend(entry.waker.take());
             } else if entry.deadline != NEVER {
                 let deadline = entry.deadline;
                 self.link(index, deadline, now);
@@ -318,9 +329,11 @@ impl Alarm {
         if entry.deadline <= self.wheel.tick.get() {
             return Poll::Ready(());
         }
-        match &mut entry.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => entry.waker = Some(cx.waker().clone()),
+        if entry.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            let before = entry.waker.replace(cx.waker().clone());
+            drop(table);
+            // Dropping a waker may drop its task, and with it other alarms: so only once the table is free.
+            drop(before);
         }
         Poll::Pending
     }
@@ -345,7 +358,190 @@ impl Drop for Alarm {
         });
         table.free.push(self.index);
         drop(table);
-        // Dropping a waker may drop its task, and with it other alarms: so only once the table is free.
         drop(waker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    const TICK: Duration = Duration::from_millis(100);
+
+    fn run<F: Future>(story: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(Default::default());
+        runtime.unwrap().block_on(story)
+    }
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Count(std::sync::atomic::AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[track_caller]
+    fn check_fired(after: Duration, waited: Duration) {
+        assert!(waited >= after, "set to {after:?}, fired early after {waited:?}");
+        assert!(waited <= after + 2 * TICK, "set to {after:?}, fired late after {waited:?}");
+    }
+
+    #[test]
+    fn fires_after_any_time_from_any_moment() {
+        run(async {
+            let wheel = Wheel::start();
+            let alarm = wheel.alarm();
+            for millis in [
+                0, 1, 50, 99, 100, 101, 250, 1000, 4999, 102_399, 102_400, 102_500, 300_000,
+                3_600_000,
+            ] {
+                for into_the_tick in [0, 1, 37, 99] {
+                    tokio::time::sleep(Duration::from_millis(into_the_tick)).await;
+                    let (begun_at, after) = (Instant::now(), Duration::from_millis(millis));
+                    alarm.set(after);
+                    alarm.fired().await;
+                    check_fired(after, begun_at.elapsed());
+                    alarm.set_at(begun_at + begun_at.elapsed() + after);
+                    let begun_at = Instant::now();
+                    alarm.fired().await;
+                    check_fired(after, begun_at.elapsed());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn thousands_at_once() {
+        run(async {
+            let wheel = Wheel::start();
+            let mut tasks = Vec::new();
+            for number in 0..5000_u64 {
+                let alarm = wheel.alarm();
+                tasks.push(tokio::task::spawn_local(async move {
+                    // Anything, spread evenly; each sets its alarm anew a few times before it waits to the end.
+                    let after = Duration::from_millis(number * 7919 % 200_000);
+                    for step in [3, 2, 5] {
+                        alarm.set(after / step);
+                        tokio::time::sleep(after / (2 * step)).await;
+                    }
+                    let begun_at = Instant::now();
+                    alarm.set(after);
+                    alarm.fired().await;
+                    check_fired(after, begun_at.elapsed());
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert!(
+                wheel.inner.table.borrow().slots.iter().all(|slot| *slot == NOBODY),
+                "all is unlinked"
+            );
+        });
+    }
+
+    #[test]
+    fn set_again_while_queued() {
+        run(async {
+            let wheel = Wheel::new(TICK);
+            let begun_at = wheel.now();
+            let at = |ticks: u32| begun_at + TICK * ticks;
+            let alarm = wheel.alarm();
+            alarm.set_at(at(5));
+            alarm.set_at(at(8)); // later: stays where it is queued
+            wheel.tick(at(7));
+            assert!(!alarm.has_fired());
+            alarm.set_at(at(1000));
+            alarm.set_at(at(9)); // earlier: has to move
+            wheel.tick(at(8));
+            assert!(!alarm.has_fired());
+            assert_eq!(alarm.remaining(), Some(TICK));
+            wheel.tick(at(9));
+            assert!(alarm.has_fired());
+            assert_eq!(alarm.remaining(), Some(Duration::ZERO));
+            alarm.clear();
+            assert!(!alarm.has_fired() && !alarm.is_set());
+            alarm.set_at(at(9 + 3 * SLOTS as u32)); // beyond the wheel's reach
+            wheel.tick(at(8 + 3 * SLOTS as u32));
+            assert!(!alarm.has_fired());
+            wheel.tick(at(9 + 3 * SLOTS as u32));
+            assert!(alarm.has_fired());
+        });
+    }
+
+    #[test]
+    fn wakes_once_and_only_who_waits() {
+        run(async {
+            let wheel = Wheel::new(TICK);
+            let count = std::sync::Arc::new(Count::default());
+            let woken = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+            let waker = Waker::from(std::sync::Arc::clone(&count));
+            let mut cx = Context::from_waker(&waker);
+            let begun_at = wheel.now();
+            let alarms: Vec<_> = (0..10).map(|_| wheel.alarm()).collect();
+            for alarm in &alarms {
+                alarm.set_at(begun_at + TICK * 3);
+                assert!(alarm.poll_fired(&mut cx).is_pending());
+                assert!(alarm.poll_fired(&mut cx).is_pending());
+            }
+            let mut alarms = alarms;
+            for place in [9, 5, 0] {
+                drop(alarms.remove(place)); // the first of its slot's list, one from the middle, the last
+            }
+            wheel.tick(begun_at + TICK * 2);
+            assert_eq!(woken(), 0);
+            wheel.tick(begun_at + TICK * 3);
+            assert_eq!(woken(), 7);
+            wheel.tick(begun_at + TICK * 4);
+            assert_eq!(woken(), 7);
+            let entries = wheel.inner.table.borrow().entries.len();
+            drop(alarms);
+            let again: Vec<_> = (0..10).map(|_| wheel.alarm()).collect();
+            assert_eq!(wheel.inner.table.borrow().entries.len(), entries, "entries are used again");
+            assert!(
+                again.iter().all(|alarm| !alarm.is_set() && alarm.poll_fired(&mut cx).is_pending())
+            );
+        });
+    }
+
+    /// With the real clock: a core that was held up sets an alarm before the wheel could turn.
+    #[test]
+    fn held_up_core_does_not_fire_early() {
+        let tick = Duration::from_millis(5);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default())
+            .unwrap();
+        runtime.block_on(async {
+            let wheel = Wheel::start_with(tick);
+            tokio::time::sleep(3 * tick).await;
+            std::thread::sleep(10 * tick);
+            let (begun_at, alarm) = (std::time::Instant::now(), wheel.alarm());
+            alarm.set(2 * tick);
+            alarm.fired().await;
+            assert!(begun_at.elapsed() >= 2 * tick, "fired after {:?}", begun_at.elapsed());
+        });
+    }
+
+    #[test]
+    fn turning_ends_with_the_last_handle() {
+        run(async {
+            let wheel = Wheel::start();
+            let alarm = wheel.alarm();
+            let inner = Rc::downgrade(&wheel.inner);
+            drop(wheel);
+            alarm.set(TICK);
+            alarm.fired().await;
+            drop(alarm);
+            tokio::time::sleep(3 * TICK).await;
+            assert!(inner.upgrade().is_none());
+        });
     }
 }

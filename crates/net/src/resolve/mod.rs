@@ -1,30 +1,58 @@
 //! Names: looked up once for all cores, kept as long as their records say.
+//!
+//! Any thread may ask; the work is done by the runtime in which the [`Resolver`] was started. One look-up per name
+//! is under way at a time, however many wait for it. What was found is kept within bounds of time and number, what
+//! was not found briefly. A failed look-up is an error, never an old answer; only a [`Watched`] name, which the
+//! configuration named, keeps its last addresses.
+//! Not here: which address may be connected to. That is judged when it is dialled.
 
+mod hosts;
+mod query;
 mod watched;
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use query::{Engine, Scope};
 pub use watched::{Watched, WatchedState};
+
+/// Names kept at most.
+const NAMES_MAX: usize = 4096;
+/// Look-ups under way at most.
+const LOOKUPS_MAX: usize = 512;
+/// No answer is kept for less, or a watched name would be asked for without end.
+const TTL_LEAST: Duration = Duration::from_millis(100);
+/// How long an answer is good for that will not change.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// How names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolverSettings {
     /// The servers to ask; none: those of the system's configuration.
     pub servers: Vec<SocketAddr>,
-    /// How long one question to one server may take.
+    /// How long one question may take, each time it is asked.
     pub timeout: Duration,
     /// How many times a question is asked before the look-up fails.
     pub tries: u32,
     /// Whether the hosts file comes before the servers.
     pub hosts: bool,
+    /// The hosts file.
+    pub hosts_file: PathBuf,
+    /// The system's configuration of name servers.
+    pub system_file: PathBuf,
     /// An answer is kept at least so long, whatever its records say.
     pub ttl_min: Duration,
-    /// An answer is kept at most so long.
+    /// An answer is kept at most so long; no less than `ttl_min`.
     pub ttl_max: Duration,
 }
 
@@ -35,6 +63,8 @@ impl Default for ResolverSettings {
             timeout: Duration::from_secs(2),
             tries: 2,
             hosts: true,
+            hosts_file: PathBuf::from("/etc/hosts"),
+            system_file: PathBuf::from("/etc/resolv.conf"),
             ttl_min: Duration::from_secs(1),
             ttl_max: Duration::from_secs(3600),
         }
@@ -42,9 +72,9 @@ impl Default for ResolverSettings {
 }
 
 /// What a name stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its addresses; never none.
+    /// Its addresses, the preferred family first; never none.
     pub addresses: Arc<[IpAddr]>,
     /// When it should be asked for again.
     pub valid_until: Instant,
@@ -68,58 +98,289 @@ pub enum ResolveError {
     /// More look-ups are under way than allowed.
     #[error("too many look-ups are under way")]
     Overloaded,
-    /// The resolver has been stopped.
+    /// The resolver's runtime has ended.
     #[error("the resolver has stopped")]
     Stopped,
+}
+
+type Outcome = Result<Answer, ResolveError>;
+
+/// What is known of a name.
+#[derive(Debug)]
+enum Entry {
+    Known {
+        outcome: Outcome,
+        until: Instant,
+    },
+    /// Being looked up; the outcome will come here.
+    Pending(watch::Receiver<Option<Outcome>>),
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// What was asked for as it stands, and what was searched for.
+    exact: HashMap<Box<str>, Entry>,
+    searched: HashMap<Box<str>, Entry>,
+    pending: usize,
+    /// Grows when what was known is forgotten, so that a look-up begun before does not bring it back.
+    generation: u64,
+    watched: HashMap<Box<str>, Weak<Watched>>,
+}
+
+impl Table {
+    fn names(&mut self, scope: Scope) -> &mut HashMap<Box<str>, Entry> {
+        match scope {
+            Scope::Exact => &mut self.exact,
+            Scope::Searched => &mut self.searched,
+        }
+    }
+
+    /// Makes room for one more name: what has expired goes first, then whatever comes.
+    fn make_room(&mut self, scope: Scope, now: Instant) {
+        let names = self.names(scope);
+        if names.len() < NAMES_MAX {
+            return;
+        }
+        names.retain(|_, entry| !matches!(entry, Entry::Known { until, .. } if *until <= now));
+        let mut surplus = (names.len() + NAMES_MAX / 16).saturating_sub(NAMES_MAX);
+        names.retain(|_, entry| {
+            let goes = surplus > 0 && matches!(entry, Entry::Known { .. });
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    runtime: Handle,
+    engine: Mutex<Arc<Engine>>,
+    table: Mutex<Table>,
 }
 
 /// Looks up names for all threads. Cloning makes another handle of the same resolver.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    runtime: tokio::runtime::Handle,
+    shared: Arc<Shared>,
 }
 
 impl Resolver {
-    /// Starts a resolver whose work is done by the runtime that this is called in. It never fails on DNS: without
-    /// servers every look-up fails.
-    pub fn start(_settings: ResolverSettings) -> Self {
-        Self { runtime: tokio::runtime::Handle::current() }
+    /// Starts a resolver whose work is done by the runtime that this is called in; that there is none is the only
+    /// error. Without any name server that answers it starts as well, and look-ups fail.
+    pub fn start(settings: ResolverSettings) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let engine = Mutex::new(Arc::new(Engine::new(bounded(settings))));
+        Ok(Self { shared: Arc::new(Shared { runtime, engine, table: Mutex::default() }) })
     }
 
-    /// The addresses of `host`, from memory or by asking. An address stands for itself.
+    /// The addresses of `host`, from memory or by asking; an address stands for itself. A name with a dot is taken as
+    /// it stands, one without is searched for in the system's domains.
     pub async fn lookup(&self, host: &str) -> Result<Answer, ResolveError> {
-        let host = host.to_owned();
-        let found = self.runtime.spawn_blocking(move || {
-            std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), 0))
-                .map(|found| found.map(|address| address.ip()).collect::<Arc<[IpAddr]>>())
-        });
-        let addresses = match found.await {
-            Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
-            Ok(_) => return Err(ResolveError::NotFound),
-            Err(_) => return Err(ResolveError::Stopped),
+        self.lookup_in(host, Scope::Exact).await
+    }
+
+    async fn lookup_in(&self, host: &str, scope: Scope) -> Outcome {
+        let name = match Asked::of(host, scope)? {
+            Asked::Certain(addresses) => return Ok(certain(addresses)),
+            Asked::Name(name, scope) => (name, scope),
         };
-        Ok(Answer { addresses, valid_until: Instant::now() + Duration::from_secs(30) })
+        let mut outcome = match self.shared.known_or_begun(&name.0, name.1)? {
+            Ok(outcome) => return outcome,
+            Err(pending) => pending,
+        };
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Err(ResolveError::Stopped)),
+            Err(_) => Err(ResolveError::Stopped),
+        }
     }
 
-    /// The addresses of `host` if they are known and still valid.
-    pub fn cached(&self, _host: &str) -> Option<Answer> {
-        None
+    /// The addresses of `host` as [`lookup`](Self::lookup) would answer them, if that needs no asking.
+    pub fn cached(&self, host: &str) -> Option<Answer> {
+        match Asked::of(host, Scope::Exact).ok()? {
+            Asked::Certain(addresses) => Some(certain(addresses)),
+            Asked::Name(name, scope) => match self.shared.table().names(scope).get(name.as_ref()) {
+                Some(Entry::Known { outcome: Ok(answer), until }) if *until > Instant::now() => {
+                    Some(answer.clone())
+                }
+                _ => None,
+            },
+        }
     }
 
-    /// The addresses of `host`, kept up to date as long as somebody holds them.
+    /// The addresses of `host`, kept up to date as long as somebody holds them: the same for all who watch the name.
+    /// It is looked up as the system would, with its search list.
     pub fn watch(&self, host: &str) -> Arc<Watched> {
-        let watched = Arc::new(Watched::new(host));
-        let (resolver, weak) = (self.clone(), Arc::downgrade(&watched));
-        self.runtime.spawn(async move {
-            while let Some(watched) = weak.upgrade() {
-                watched.store(resolver.lookup(watched.host()).await);
-                drop(watched);
-                tokio::time::sleep(Duration::from_secs(10)).await;
-            }
-        });
+        let mut table = self.shared.table();
+        if let Some(watched) = table.watched.get(host).and_then(Weak::upgrade) {
+            return watched;
+        }
+        table.watched.retain(|_, watched| watched.strong_count() > 0);
+        let watched = Watched::start(self, host);
+        table.watched.insert(host.into(), Arc::downgrade(&watched));
         watched
     }
 
-    /// Uses other settings from now on. What is known and still valid stays.
-    pub fn reconfigure(&self, _settings: ResolverSettings) {}
+    /// Uses other settings from now on. If they differ, what is known is forgotten; watched names keep their addresses
+    /// until they are looked up again, which happens when it would have.
+    pub fn reconfigure(&self, settings: ResolverSettings) {
+        let settings = bounded(settings);
+        let mut engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if engine.settings == settings {
+            return;
+        }
+        *engine = Arc::new(Engine::new(settings));
+        drop(engine);
+        let mut table = self.shared.table();
+        table.generation += 1;
+        table.exact.retain(|_, entry| matches!(entry, Entry::Pending(_)));
+        table.searched.retain(|_, entry| matches!(entry, Entry::Pending(_)));
+    }
 }
+
+fn bounded(settings: ResolverSettings) -> ResolverSettings {
+    let ttl_min = settings.ttl_min.max(TTL_LEAST);
+    let ttl_max = settings.ttl_max.max(ttl_min);
+    ResolverSettings { ttl_min, ttl_max, tries: settings.tries.max(1), ..settings }
+}
+
+fn certain(addresses: Arc<[IpAddr]>) -> Answer {
+    Answer { addresses, valid_until: Instant::now() + FOREVER }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of `name`, or else where the outcome of its look-up, which may begin now, will come.
+    fn known_or_begun(
+        self: &Arc<Self>,
+        name: &str,
+        scope: Scope,
+    ) -> Result<Result<Outcome, watch::Receiver<Option<Outcome>>>, ResolveError> {
+        let now = Instant::now();
+        let mut table = self.table();
+        match table.names(scope).get(name) {
+            Some(Entry::Known { outcome, until }) if *until > now => {
+                return Ok(Ok(outcome.clone()));
+            }
+            Some(Entry::Pending(pending)) => return Ok(Err(pending.clone())),
+            Some(Entry::Known { .. }) | None => {}
+        }
+        if table.pending >= LOOKUPS_MAX {
+            return Err(ResolveError::Overloaded);
+        }
+        table.make_room(scope, now);
+        table.pending += 1;
+        let (sender, receiver) = watch::channel(None);
+        table.names(scope).insert(name.into(), Entry::Pending(receiver.clone()));
+        let engine = Arc::clone(&self.engine.lock().unwrap_or_else(PoisonError::into_inner));
+        let flight = Flight {
+            shared: Arc::clone(self),
+            name: name.into(),
+            scope,
+            generation: table.generation,
+            sender,
+        };
+        drop(table);
+        self.runtime.spawn(async move {
+            let judged = engine.answer(&flight.name, flight.scope).await;
+            let now = Instant::now();
+            let until = now + judged.ttl;
+            flight.land(judged.into_answer(now), until);
+        });
+        Ok(Err(receiver))
+    }
+}
+
+/// A look-up under way. However it ends, the name does not stay pending.
+struct Flight {
+    shared: Arc<Shared>,
+    name: Box<str>,
+    scope: Scope,
+    generation: u64,
+    sender: watch::Sender<Option<Outcome>>,
+}
+
+impl Flight {
+    fn land(self, outcome: Outcome, until: Instant) {
+        let mut table = self.shared.table();
+        if table.generation == self.generation {
+            let entry = Entry::Known { outcome: outcome.clone(), until };
+            table.names(self.scope).insert(self.name.clone(), entry);
+        }
+        drop(table);
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut table = self.shared.table();
+        table.pending = table.pending.saturating_sub(1);
+        let names = table.names(self.scope);
+        if matches!(names.get(&self.name), Some(Entry::Pending(_))) {
+            names.remove(&self.name);
+        }
+    }
+}
+
+/// What a host stands for before anybody is asked.
+enum Asked<'h> {
+    Certain(Arc<[IpAddr]>),
+    /// A name in lower case, without a dot at the end.
+    Name(Cow<'h, str>, Scope),
+}
+
+impl<'h> Asked<'h> {
+    fn of(host: &'h str, scope: Scope) -> Result<Self, ResolveError> {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self::Certain(Arc::new([ip])));
+        }
+        let (name, full) = match host.strip_suffix('.') {
+            Some(name) => (name, true),
+            None => (host, false),
+        };
+        if !is_host_name(name) {
+            return Err(ResolveError::InvalidName);
+        }
+        let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
+        // RFC 6761, section 6.3: these are always this machine, and no server is to be asked.
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Ok(Self::Certain(Arc::new([
+                Ipv4Addr::LOCALHOST.into(),
+                Ipv6Addr::LOCALHOST.into(),
+            ])));
+        }
+        let scope = match (full, name.contains('.')) {
+            (true, _) => Scope::Exact,
+            (false, true) => scope,
+            (false, false) => Scope::Searched,
+        };
+        Ok(Self::Name(name, scope))
+    }
+}
+
+/// RFC 1123, section 2.1, and `_`, which real names have. A last label of digits only is refused: such a "name" is
+/// meant as an address in one of its odd spellings, which others may read differently from us.
+fn is_host_name(name: &str) -> bool {
+    let label_is_good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    name.len() <= 253
+        && name.split('.').all(label_is_good)
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
+        && !hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests;

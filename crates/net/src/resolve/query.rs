@@ -1,0 +1,320 @@
+//! Asking name servers, by hickory: both families at once, and the search list.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use tokio::time::Instant;
+
+use super::hosts::{FILE_CHECK_EVERY, Hosts, Stamp, stamp_of};
+use super::{Answer, ResolveError, ResolverSettings};
+
+/// RFC 8305, section 3: what the second family's answer is waited for at least, once the first is there.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+/// How long an answer is kept at most that one family is missing from because its question failed.
+const PARTIAL_TTL_MAX: Duration = Duration::from_secs(10);
+/// How long it is remembered that a name does not exist: what its zone says, within these bounds.
+const NEGATIVE_TTL_DEFAULT: Duration = Duration::from_secs(5);
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
+/// RFC 9520, section 3.2: that a question failed is remembered for a second at least.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
+/// How long what the hosts file says is kept before it is looked at again.
+const HOSTS_TTL: Duration = Duration::from_secs(5);
+/// Addresses kept of one name.
+const ADDRESSES_MAX: usize = 32;
+
+/// Which names are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The name as it stands.
+    Exact,
+    /// The name within the domains of the system's search list, too.
+    Searched,
+}
+
+/// An outcome, and how long it is good for.
+pub(super) struct Judged {
+    pub(super) outcome: Result<Arc<[IpAddr]>, ResolveError>,
+    pub(super) ttl: Duration,
+}
+
+impl Judged {
+    fn error(error: ResolveError, ttl: Duration) -> Self {
+        Self { outcome: Err(error), ttl }
+    }
+
+    pub(super) fn into_answer(self, now: Instant) -> Result<Answer, ResolveError> {
+        self.outcome.map(|addresses| Answer { addresses, valid_until: now + self.ttl })
+    }
+}
+
+/// The servers to ask, as far as they are known.
+struct Servers {
+    resolver: Result<TokioResolver, ResolveError>,
+    search: Vec<Name>,
+    ndots: usize,
+}
+
+/// What answers questions under one set of settings.
+pub(super) struct Engine {
+    pub(super) settings: ResolverSettings,
+    hosts: Mutex<Hosts>,
+    /// Built again when the system's configuration has changed.
+    servers: Mutex<(Stamp, Instant, Arc<Servers>)>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(super) fn new(settings: ResolverSettings) -> Self {
+        let stamp = stamp_of(&settings.system_file);
+        let servers = Arc::new(Servers::new(&settings));
+        let servers = Mutex::new((stamp, Instant::now(), servers));
+        Self { settings, hosts: Mutex::default(), servers }
+    }
+
+    /// Looks `name` (in lower case, without a dot at the end) up.
+    pub(super) async fn answer(&self, name: &str, scope: Scope) -> Judged {
+        if let Some(addresses) = self.find_in_hosts(name) {
+            return Judged { outcome: Ok(addresses), ttl: HOSTS_TTL };
+        }
+        let servers = self.servers();
+        let resolver = match &servers.resolver {
+            Ok(resolver) => resolver,
+            Err(error) => return Judged::error(error.clone(), FAILURE_TTL),
+        };
+        let mut failure = None;
+        let mut negative_ttl = NEGATIVE_TTL_MAX;
+        for candidate in servers.candidates(name, scope) {
+            match ask(resolver, candidate).await {
+                Found::Addresses(addresses, ttl) => {
+                    let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
+                    return Judged { outcome: Ok(addresses.into()), ttl };
+                }
+                Found::Nothing { ttl, .. } => negative_ttl = negative_ttl.min(ttl),
+                Found::Failure(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) => Judged::error(error, FAILURE_TTL),
+            None => Judged::error(ResolveError::NotFound, negative_ttl.max(FAILURE_TTL)),
+        }
+    }
+
+    fn find_in_hosts(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        if !self.settings.hosts {
+            return None;
+        }
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.find(&self.settings.hosts_file, name, Instant::now()).map(Arc::from)
+    }
+
+    fn servers(&self) -> Arc<Servers> {
+        let mut current = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stamp, checked_at, servers) = &mut *current;
+        if self.settings.servers.is_empty() && checked_at.elapsed() >= FILE_CHECK_EVERY {
+            *checked_at = Instant::now();
+            let now = stamp_of(&self.settings.system_file);
+            if now != *stamp {
+                *stamp = now;
+                *servers = Arc::new(Servers::new(&self.settings));
+            }
+        }
+        Arc::clone(servers)
+    }
+}
+
+impl Servers {
+    fn new(settings: &ResolverSettings) -> Self {
+        let (config, mut options) = match settings.servers.as_slice() {
+            [] => system_configuration(&settings.system_file),
+            servers => {
+                let servers = servers.iter().copied().map(server).collect();
+                (ResolverConfig::from_parts(None, Vec::new(), servers), ResolverOpts::default())
+            }
+        };
+        options.timeout = settings.timeout;
+        // What hickory counts are the tries after the first.
+        options.attempts = settings.tries.saturating_sub(1) as usize;
+        // Both have a place in this crate, where they are bounded and can be tested.
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        let (search, ndots) = (config.search().to_vec(), options.ndots);
+        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            .with_options(options)
+            .build()
+            .map_err(|error| ResolveError::Failed(error.to_string().into()));
+        Self { resolver, search, ndots }
+    }
+
+    /// The full names to ask for, in turn. resolv.conf(5): a name with fewer dots than `ndots` is searched for first.
+    fn candidates(&self, name: &str, scope: Scope) -> Vec<Name> {
+        let Ok(mut exact) = Name::from_ascii(name) else { return Vec::new() };
+        let relative = exact.clone();
+        exact.set_fqdn(true);
+        if scope == Scope::Exact {
+            return vec![exact];
+        }
+        let searched = self.search.iter().filter_map(|domain| {
+            let mut full = relative.clone().append_domain(domain).ok()?;
+            full.set_fqdn(true);
+            Some(full)
+        });
+        let dots = name.bytes().filter(|byte| *byte == b'.').count();
+        let mut candidates: Vec<_> = searched.collect();
+        candidates.insert(if dots >= self.ndots { 0 } else { candidates.len() }, exact);
+        candidates
+    }
+}
+
+/// What the system says; without it the server on this machine, as resolv.conf(5) has it.
+fn system_configuration(path: &Path) -> (ResolverConfig, ResolverOpts) {
+    let read = std::fs::read(path).map_err(NetError::from);
+    match read.and_then(hickory_resolver::system_conf::parse_resolv_conf) {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "no usable name servers; asking the one on this machine");
+            let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+            (ResolverConfig::from_parts(None, Vec::new(), vec![local]), ResolverOpts::default())
+        }
+    }
+}
+
+fn server(address: SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
+}
+
+/// What was found under one full name.
+enum Found {
+    Addresses(Vec<IpAddr>, Duration),
+    /// No such record, or no such name at all.
+    Nothing {
+        ttl: Duration,
+        name_exists: bool,
+    },
+    Failure(ResolveError),
+}
+
+/// Asks for both families at once. When one has answered with addresses, the other is waited for as long again, and
+/// no longer: a server that does not answer questions for IPv6 must not hold everything up.
+async fn ask(resolver: &TokioResolver, name: Name) -> Found {
+    let begun_at = Instant::now();
+    let mut v4 = pin!(ask_for(resolver, name.clone(), RecordType::A));
+    let mut v6 = pin!(ask_for(resolver, name, RecordType::AAAA));
+    let (v4, v6) = tokio::select! {
+        first = &mut v4 => {
+            let second = within(&first, begun_at, v6).await;
+            (first, second)
+        }
+        first = &mut v6 => {
+            let second = within(&first, begun_at, v4).await;
+            (second, first)
+        }
+    };
+    join(v4, v6)
+}
+
+/// The second answer, for which the time is limited if the first can be used.
+async fn within(first: &Found, begun_at: Instant, second: impl Future<Output = Found>) -> Found {
+    match first {
+        Found::Addresses(..) => {
+            let patience = begun_at.elapsed().max(RESOLUTION_DELAY);
+            let late = Found::Failure(ResolveError::Timeout);
+            tokio::time::timeout(patience, second).await.unwrap_or(late)
+        }
+        // Then no record of another type exists either.
+        Found::Nothing { ttl, name_exists: false } => {
+            Found::Nothing { ttl: *ttl, name_exists: false }
+        }
+        Found::Nothing { .. } | Found::Failure(_) => second.await,
+    }
+}
+
+/// The two families' answers in one.
+fn join(v4: Found, v6: Found) -> Found {
+    use Found::{Addresses, Failure, Nothing};
+    match (v4, v6) {
+        (Addresses(v4, ttl4), Addresses(v6, ttl6)) => {
+            let reachable = v6.first().is_some_and(|ip| has_route_to(*ip));
+            let (mut addresses, others) = if reachable { (v6, v4) } else { (v4, v6) };
+            addresses.extend(others);
+            Addresses(addresses, ttl4.min(ttl6))
+        }
+        (Addresses(addresses, ttl), Nothing { .. })
+        | (Nothing { .. }, Addresses(addresses, ttl)) => Addresses(addresses, ttl),
+        (Addresses(addresses, ttl), Failure(_)) | (Failure(_), Addresses(addresses, ttl)) => {
+            Addresses(addresses, ttl.min(PARTIAL_TTL_MAX))
+        }
+        (
+            Nothing { ttl: ttl4, name_exists: there4 },
+            Nothing { ttl: ttl6, name_exists: there6 },
+        ) => Nothing { ttl: ttl4.min(ttl6), name_exists: there4 && there6 },
+        (Nothing { ttl, name_exists: false }, Failure(_))
+        | (Failure(_), Nothing { ttl, name_exists: false }) => Nothing { ttl, name_exists: false },
+        (Failure(error), _) | (_, Failure(error)) => Failure(error),
+    }
+}
+
+async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType) -> Found {
+    match resolver.lookup(name, family).await {
+        Ok(lookup) => {
+            let mut addresses = Vec::new();
+            // The aliases on the way count, too.
+            let mut ttl = u32::MAX;
+            for record in lookup.answers() {
+                ttl = ttl.min(record.ttl);
+                let ip = match &record.data {
+                    RData::A(ip) if family == RecordType::A => IpAddr::V4(ip.0),
+                    RData::AAAA(ip) if family == RecordType::AAAA => IpAddr::V6(ip.0),
+                    _ => continue,
+                };
+                if !addresses.contains(&ip) && addresses.len() < ADDRESSES_MAX {
+                    addresses.push(ip);
+                }
+            }
+            if addresses.is_empty() {
+                return Found::Nothing { ttl: NEGATIVE_TTL_DEFAULT, name_exists: true };
+            }
+            Found::Addresses(addresses, Duration::from_secs(ttl.into()))
+        }
+        Err(error) => not_found(&error),
+    }
+}
+
+fn not_found(error: &NetError) -> Found {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(nothing)) => {
+            let told = nothing.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
+            let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
+            Found::Nothing { ttl, name_exists: !error.is_nx_domain() }
+        }
+        NetError::Timeout => Found::Failure(ResolveError::Timeout),
+        NetError::Io(source) if source.kind() == io::ErrorKind::TimedOut => {
+            Found::Failure(ResolveError::Timeout)
+        }
+        other => Found::Failure(ResolveError::Failed(other.to_string().into())),
+    }
+}
+
+/// RFC 6724, section 6, rule 1: addresses that cannot be reached come last. The kernel knows: to "connect" a
+/// datagram socket looks for a route and sends nothing.
+fn has_route_to(ip: IpAddr) -> bool {
+    let any = if ip.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+    UdpSocket::bind(any).and_then(|socket| socket.connect((ip, 9))).is_ok()
+}
