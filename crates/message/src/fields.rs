@@ -131,13 +131,15 @@ const _: () = assert!(Known::ALL.len() < 64, "the set of known names is one u64"
 impl Known {
     /// Recognises a name in any case.
     pub fn of(name: &[u8]) -> Self {
-        // Few known names share a length and a first letter, so that one comparison, seldom two or
-        // three, decides.
+        // Few known names share length, first and last letter, so that one comparison decides.
+        let [first, .., last] = name else { return Self::Other };
+        let letters = [first.to_ascii_lowercase(), last.to_ascii_lowercase()];
         let Some(candidates) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Self::Other };
-        for &(letter, known) in candidates.iter().take_while(|(letter, _)| *letter != 0) {
-            if letter == first && name.eq_ignore_ascii_case(known.as_str().as_bytes()) {
-                return known;
+        for candidate in candidates.iter().take_while(|row| row.known != Self::Other) {
+            // Most senders use the usual spelling, and equality is the cheaper question.
+            let text = candidate.text.as_bytes();
+            if candidate.letters == letters && (name == text || name.eq_ignore_ascii_case(text)) {
+                return candidate.known;
             }
         }
         Self::Other
@@ -197,17 +199,30 @@ const SAME_LENGTH_MAX: usize = 10;
 /// One more than the longest known name has.
 const LENGTHS: usize = 26;
 
-/// Known names by length, each with its first letter in lower case; ends with letter 0.
-static BY_LENGTH: [[(u8, Known); SAME_LENGTH_MAX]; LENGTHS] = {
-    let mut table = [[(0, Known::Other); SAME_LENGTH_MAX]; LENGTHS];
+/// A known name.
+#[derive(Clone, Copy)]
+struct Row {
+    /// Its first and last letter, in lower case.
+    letters: [u8; 2],
+    known: Known,
+    text: &'static str,
+}
+
+/// Known names by length; each row ends with [`Known::Other`].
+static BY_LENGTH: [[Row; SAME_LENGTH_MAX]; LENGTHS] = {
+    let none = Row { letters: [0; 2], known: Known::Other, text: "" };
+    let mut table = [[none; SAME_LENGTH_MAX]; LENGTHS];
     let mut index = 0;
     while index < Known::ALL.len() {
         let (known, text) = Known::ALL[index];
+        let bytes = text.as_bytes();
         let mut place = 0;
-        while table[text.len()][place].0 != 0 {
+        while !matches!(table[bytes.len()][place].known, Known::Other) {
             place += 1;
         }
-        table[text.len()][place] = (text.as_bytes()[0].to_ascii_lowercase(), known);
+        let last = bytes[bytes.len() - 1].to_ascii_lowercase();
+        let letters = [bytes[0].to_ascii_lowercase(), last];
+        table[bytes.len()][place] = Row { letters, known, text };
         index += 1;
     }
     table
@@ -241,6 +256,7 @@ impl Fields {
     }
 
     /// Adds a field that lies in the loaded head. Ranges outside of it add an empty field.
+    #[inline]
     pub fn push_range(&mut self, known: Known, name: Range<usize>, value: Range<usize>) {
         self.seen |= known.bit();
         self.entries.push(Entry {

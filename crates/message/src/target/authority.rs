@@ -18,17 +18,21 @@ pub(super) struct Authority<'a> {
 
 /// A host; equal if it means the same.
 pub(super) enum Host<'a> {
-    /// A DNS name in the case it came in, without trailing dot.
-    Name(&'a str),
-    V4(Ipv4Addr),
+    /// A DNS name in the case it came in, without trailing dot; or an IPv4 address, whose text is
+    /// canonical.
+    Name {
+        text: &'a str,
+        ip: Option<Ipv4Addr>,
+    },
     V6(Ipv6Addr),
 }
 
 impl PartialEq for Host<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Name(one), Self::Name(other)) => one.eq_ignore_ascii_case(other),
-            (Self::V4(one), Self::V4(other)) => one == other,
+            (Self::Name { text: one, .. }, Self::Name { text: other, .. }) => {
+                one.eq_ignore_ascii_case(other)
+            }
             (Self::V6(one), Self::V6(other)) => one == other,
             _ => false,
         }
@@ -77,11 +81,12 @@ impl<'a> Host<'a> {
         }
         let last = name.get(name.len() - label..).unwrap_or_default();
         if !is_number(last) {
-            return Ok(Self::Name(name));
+            return Ok(Self::Name { text: name, ip: None });
         }
         // Browsers and the C library read `127.1`, `0x7f.0.0.1`, `017700000001` as addresses, DNS
         // does not. What looks like an address is one in the usual notation, or refused.
-        name.parse().map(Self::V4).map_err(|_| TargetError::InvalidHost)
+        let ip = name.parse().map_err(|_| TargetError::InvalidHost)?;
+        Ok(Self::Name { text: name, ip: Some(ip) })
     }
 }
 
@@ -131,19 +136,15 @@ impl Target {
         let text = &mut self.authority;
         text.clear();
         self.host = match authority.host {
-            Host::Name(name) => {
+            Host::Name { text: name, ip } => {
+                self.ip = ip.map(IpAddr::V4);
                 text.push_str(name);
                 text.make_ascii_lowercase();
                 0..text.len()
             }
-            Host::V4(ip) => {
-                self.ip = Some(IpAddr::V4(ip));
-                let _ = write!(text, "{ip}"); // writing to a String cannot fail
-                0..text.len()
-            }
             Host::V6(ip) => {
                 self.ip = Some(IpAddr::V6(ip));
-                let _ = write!(text, "[{ip}]");
+                let _ = write!(text, "[{ip}]"); // writing to a String cannot fail
                 1..text.len() - 1
             }
         };

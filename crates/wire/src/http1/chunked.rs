@@ -3,7 +3,7 @@
 use message::{Fields, Known};
 use thiserror::Error;
 
-use super::head::{HeadError, Line, Lines, slice};
+use super::head::{HeadError, Line, Lines};
 use super::trailer::allowed_trailer;
 
 /// Digits of a chunk's size, leading zeros included: more do not fit.
@@ -179,12 +179,11 @@ impl ChunkedDecoder {
     fn end_trailer_line(&self, trailers: &mut Fields) -> Result<(), ChunkError> {
         let line = Lines::new(&self.line, 0).next().map_err(ChunkError::Trailer)?;
         // The line is whole and not empty, so it is a field or an error.
-        let Some(Line::Field { name, value }) = line else {
+        let Some(Line::Field(field)) = line else {
             return Err(ChunkError::Trailer(HeadError::FieldName));
         };
-        let name = slice(&self.line, name);
-        if allowed_trailer(Known::of(name), name) {
-            trailers.push(name, slice(&self.line, value));
+        if allowed_trailer(Known::of(field.name), field.name) {
+            trailers.push(field.name, field.value);
         }
         Ok(())
     }

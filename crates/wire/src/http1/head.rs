@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use message::{Fields, Known};
 use thiserror::Error;
 
 /// What a head may cost.
@@ -75,103 +74,147 @@ pub(super) fn partial(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError
     if input.len() > limits.bytes { Err(HeadError::TooLong) } else { Ok(()) }
 }
 
-/// The next thing in a head.
-pub(super) enum Line {
-    Field {
-        name: Range<usize>,
-        value: Range<usize>,
-    },
+/// A line of a head.
+pub(super) enum Line<'a> {
+    Field(FieldLine<'a>),
     /// The empty line; the head ends at this place.
     End(usize),
 }
 
+/// A field, and where it lies in the input.
+pub(super) struct FieldLine<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) name_at: usize,
+    /// Without white space around it.
+    pub(super) value: &'a [u8],
+    pub(super) value_at: usize,
+    /// There is a `_` in the name.
+    pub(super) has_underscore: bool,
+}
+
+impl FieldLine<'_> {
+    /// Where the name lies.
+    pub(super) fn name_range(&self) -> Range<usize> {
+        self.name_at..self.name_at + self.name.len()
+    }
+
+    /// Where the value lies.
+    pub(super) fn value_range(&self) -> Range<usize> {
+        self.value_at..self.value_at + self.value.len()
+    }
+}
+
 /// Reads field lines one by one.
 pub(super) struct Lines<'a> {
-    input: &'a [u8],
+    rest: &'a [u8],
+    /// Where the rest begins in the input.
     at: usize,
 }
 
 impl<'a> Lines<'a> {
     /// Begins at the first byte after the start line.
     pub(super) fn new(input: &'a [u8], at: usize) -> Self {
-        Self { input, at }
+        Self { rest: input.get(at..).unwrap_or_default(), at }
     }
 
     /// The next line; `None` if it is not whole yet.
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<Line>, HeadError> {
-        let line = self.input.get(self.at..).unwrap_or_default();
-        let Some(length) = line.iter().position(|&byte| !TOKEN[usize::from(byte)]) else {
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Result<Option<Line<'a>>, HeadError> {
+        let mut length = 0;
+        let mut classes = 0;
+        for &byte in self.rest {
+            let class = TOKEN[usize::from(byte)];
+            if class == 0 {
+                break;
+            }
+            classes |= class;
+            length += 1;
+        }
+        let Some((name, after)) = self.rest.split_at_checked(length) else { return Ok(None) };
+        let [b':', raw @ ..] = after else { return no_field(name, after, self.at) };
+        if name.is_empty() {
+            return Err(HeadError::FieldName);
+        }
+        let Some((raw, after)) = find_control(raw).and_then(|end| raw.split_at_checked(end)) else {
             return Ok(None);
         };
-        match line.get(length..).unwrap_or_default() {
-            [b':', ..] if length > 0 => self.value(self.at..self.at + length),
-            [b'\r', b'\n', ..] if length == 0 => Ok(Some(Line::End(self.at + 2))),
-            [b'\r'] => Ok(None),
-            [b'\r', b'\n', ..] => Err(HeadError::FieldName),
-            [b'\r', ..] => Err(HeadError::BareCr),
-            [b'\n', ..] => Err(HeadError::BareLf),
-            // RFC 9112, section 5.2: a server may refuse folded lines, and a proxy may not pass
-            // them on. Section 2.2: nor white space between start line and first field.
-            [b' ' | b'\t', ..] if length == 0 => Err(HeadError::Fold),
-            // RFC 9112, section 5.1: to be refused with 400.
-            [b' ' | b'\t', ..] => Err(HeadError::SpaceBeforeColon),
-            _ => Err(HeadError::FieldName),
-        }
-    }
-
-    fn value(&mut self, name: Range<usize>) -> Result<Option<Line>, HeadError> {
-        let after_colon = name.end + 1;
-        let raw = self.input.get(after_colon..).unwrap_or_default();
-        let Some(length) = find_control(raw) else { return Ok(None) };
-        match raw.get(length..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => {}
-            [b'\r'] => return Ok(None),
-            // RFC 9112, section 2.2: a bare CR is invalid; bare LF may be taken as line end, and
-            // we do not, because not everybody does.
-            [b'\r', ..] => return Err(HeadError::BareCr),
-            [b'\n', ..] => return Err(HeadError::BareLf),
-            // RFC 9110, section 5.5: NUL is dangerous, the other control bytes are invalid.
-            _ => return Err(HeadError::FieldValue),
-        }
-        let raw = raw.get(..length).unwrap_or_default();
-        let is_text = |byte: &u8| !matches!(byte, b' ' | b'\t');
-        let begin = raw.iter().position(is_text).unwrap_or(length);
-        let end = raw.iter().rposition(is_text).map_or(length, |last| last + 1);
-        self.at = after_colon + length + 2;
-        Ok(Some(Line::Field { name, value: after_colon + begin..after_colon + end }))
+        let [b'\r', b'\n', rest @ ..] = after else { return no_end(after) };
+        let name_at = self.at;
+        let (value, skipped) = trim(raw);
+        let value_at = name_at + length + 1 + skipped;
+        self.at = name_at + length + 1 + raw.len() + 2;
+        self.rest = rest;
+        let has_underscore = classes & IS_UNDERSCORE != 0;
+        Ok(Some(Line::Field(FieldLine { name, name_at, value, value_at, has_underscore })))
     }
 }
 
-/// Adds the field to the message's, unless it is one of a request whose name holds `_`: CGI and
-/// its heirs see the same name in it as in the one with a hyphen.
-pub(super) fn keep(
-    fields: &mut Fields,
-    known: Known,
-    input: &[u8],
-    name: Range<usize>,
-    value: Range<usize>,
-) {
-    if known == Known::Other && input.get(name.clone()).is_some_and(|name| name.contains(&b'_')) {
-        return;
+/// What a line is that has no colon after a token.
+fn no_field<'a>(name: &[u8], after: &[u8], at: usize) -> Result<Option<Line<'a>>, HeadError> {
+    match after {
+        [b'\r', b'\n', ..] if name.is_empty() => Ok(Some(Line::End(at + 2))),
+        [] | [b'\r'] => Ok(None),
+        [b'\r', b'\n', ..] => Err(HeadError::FieldName),
+        [b'\r', ..] => Err(HeadError::BareCr),
+        [b'\n', ..] => Err(HeadError::BareLf),
+        // RFC 9112, section 5.2: a server may refuse folded lines, and a proxy may not pass them
+        // on. Section 2.2: nor white space between start line and first field.
+        [b' ' | b'\t', ..] if name.is_empty() => Err(HeadError::Fold),
+        // RFC 9112, section 5.1: to be refused with 400.
+        [b' ' | b'\t', ..] => Err(HeadError::SpaceBeforeColon),
+        _ => Err(HeadError::FieldName),
     }
-    fields.push_range(known, name, value);
 }
+
+/// What a value is that ends with something else than CR LF.
+fn no_end<'a>(after: &[u8]) -> Result<Option<Line<'a>>, HeadError> {
+    match after {
+        [b'\r'] => Ok(None),
+        // RFC 9112, section 2.2: a bare CR is invalid; bare LF may be taken as line end, and we do
+        // not, because not everybody does.
+        [b'\r', ..] => Err(HeadError::BareCr),
+        [b'\n', ..] => Err(HeadError::BareLf),
+        // RFC 9110, section 5.5: NUL is dangerous, the other control bytes are invalid.
+        _ => Err(HeadError::FieldValue),
+    }
+}
+
+/// Takes white space off both ends; also tells how much off the beginning.
+#[inline]
+fn trim(raw: &[u8]) -> (&[u8], usize) {
+    let mut value = raw;
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    let skipped = raw.len() - value.len();
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    (value, skipped)
+}
+
+/// [`TOKEN`] for a byte that may be in a token.
+pub(super) const IS_TOKEN: u8 = 1;
+/// [`TOKEN`] for `_`, beside [`IS_TOKEN`].
+const IS_UNDERSCORE: u8 = 2;
 
 /// The bytes of a token (RFC 9110, section 5.6.2).
-pub(super) static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+pub(super) static TOKEN: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = IS_TOKEN;
+        }
         byte += 1;
     }
-    let others = b"!#$%&'*+-.^_`|~";
+    let others = b"!#$%&'*+-.^`|~";
     let mut index = 0;
     while index < others.len() {
-        table[others[index] as usize] = true;
+        table[others[index] as usize] = IS_TOKEN;
         index += 1;
     }
+    table[b'_' as usize] = IS_TOKEN | IS_UNDERSCORE;
     table
 };
 
@@ -179,28 +222,37 @@ pub(super) static TOKEN: [bool; 256] = {
 #[inline]
 pub(super) fn find_control(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    let (words, _) = bytes.as_chunks::<8>();
+    let (words, rest) = bytes.as_chunks::<8>();
     let mut at = 0;
     for word in words {
-        let word = u64::from_le_bytes(*word);
         // Sets the high bit of every byte below 0x20 and of every 0x7f. Borrows can set it in
-        // bytes above such a one too, never below.
-        let low = word.wrapping_sub(ONES * 0x20) & !word;
-        let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !(word ^ (ONES * 0x7f));
-        if (low | delete) & (ONES * 0x80) != 0 {
-            let word = bytes.get(at..at + 8).unwrap_or_default();
-            if let Some(place) = word.iter().position(|&byte| is_control(byte)) {
-                return Some(at + place);
-            }
+        // bytes above such a one too, never below, so that the lowest is right.
+        let word = u64::from_le_bytes(*word);
+        let delete = word ^ (ONES * 0x7f);
+        let found = (word.wrapping_sub(ONES * 0x20) | delete.wrapping_sub(ONES)) & !word;
+        let found = found & (ONES * 0x80);
+        if found != 0 {
+            let place = at + (found.trailing_zeros() / 8) as usize;
+            return if bytes.get(place) == Some(&b'\t') {
+                find_control_slowly(bytes, place)
+            } else {
+                Some(place)
+            };
         }
         at += 8;
     }
+    rest.iter().position(|&byte| is_control(byte)).map(|place| at + place)
+}
+
+/// As [`find_control`], from `at` on. Tabs are rare enough to go on byte by byte.
+#[cold]
+fn find_control_slowly(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().position(|&byte| is_control(byte)).map(|place| at + place)
 }
 
 fn is_control(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
+    ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)
 }
 
 /// The bytes of the input that are this range.

@@ -4,9 +4,7 @@ use message::{BodyLength, Known, Method, MethodError, Request, Scheme, TargetErr
 use thiserror::Error;
 
 use super::framing::{Framing, FramingError};
-use super::head::{
-    HeadError, HeadLimits, Line, Lines, TOKEN, is_surely_partial, keep, partial, slice,
-};
+use super::head::{HeadError, HeadLimits, Line, Lines, TOKEN, is_surely_partial, partial, slice};
 
 /// Why a request is refused. The connection cannot be used for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -76,13 +74,11 @@ pub fn parse_request(
     request: &mut Request,
 ) -> Result<Option<usize>, RequestError> {
     request.clear();
-    if !is_surely_partial(input)
-        && let Some(length) = read(input, limits, scheme, request)?
-    {
-        return Ok(Some(length));
+    let length = read(input, limits, scheme, request)?;
+    if length.is_none() {
+        partial(input, limits)?;
     }
-    partial(input, limits)?;
-    Ok(None)
+    Ok(length)
 }
 
 fn read(
@@ -92,6 +88,9 @@ fn read(
     request: &mut Request,
 ) -> Result<Option<usize>, RequestError> {
     let Some(line) = RequestLine::read(input, limits)? else { return Ok(None) };
+    if is_surely_partial(input) {
+        return Ok(None);
+    }
     request.method = line.method;
     request.version = line.version;
     let mut framing = Framing::default();
@@ -99,24 +98,30 @@ fn read(
     let mut count = 0;
     let mut lines = Lines::new(input, line.end);
     let length = loop {
-        let (name, value) = match lines.next()? {
+        let field = match lines.next()? {
             None => return Ok(None),
             Some(Line::End(length)) => break length,
-            Some(Line::Field { name, value }) => (name, value),
+            Some(Line::Field(field)) => field,
         };
         count += 1;
         if count > limits.fields {
             return Err(HeadError::TooManyFields.into());
         }
-        let known = Known::of(slice(input, name.clone()));
-        let bytes = slice(input, value.clone());
+        let known = Known::of(field.name);
         match known {
-            Known::Other => {}
+            Known::ContentLength | Known::TransferEncoding | Known::Connection => {
+                framing.see(known, field.value)?;
+            }
             // RFC 9112, section 3.2: more than one is refused, whatever they say.
-            Known::Host if host.replace(bytes).is_some() => return Err(RequestError::RepeatedHost),
-            _ => framing.see(known, bytes)?,
+            Known::Host if host.replace(field.value).is_some() => {
+                return Err(RequestError::RepeatedHost);
+            }
+            // CGI and its heirs see the same name in one with `_` as in the one with a hyphen. No
+            // name that we know has any.
+            Known::Other if field.has_underscore => continue,
+            _ => {}
         }
-        keep(&mut request.fields, known, input, name, value);
+        request.fields.push_range(known, field.name_range(), field.value_range());
     };
     if length > limits.bytes {
         return Err(HeadError::TooLong.into());
@@ -221,7 +226,7 @@ fn read_method(line: &[u8]) -> Result<Option<(Method, &[u8])>, RequestError> {
     if let Some(rest) = line.strip_prefix(b"GET ") {
         return Ok(Some((Method::Get, rest)));
     }
-    let length = line.iter().position(|&byte| !TOKEN[usize::from(byte)]);
+    let length = line.iter().position(|&byte| TOKEN[usize::from(byte)] == 0);
     let name = slice(line, 0..length.unwrap_or(line.len()));
     let method = match Method::parse(name) {
         Ok(method) => method,

@@ -44,13 +44,11 @@ pub fn parse_response(
     response: &mut Response,
 ) -> Result<Option<usize>, ResponseError> {
     response.clear();
-    if !is_surely_partial(input)
-        && let Some(length) = read(input, limits, request_method, response)?
-    {
-        return Ok(Some(length));
+    let length = read(input, limits, request_method, response)?;
+    if length.is_none() {
+        partial(input, limits)?;
     }
-    partial(input, limits)?;
-    Ok(None)
+    Ok(length)
 }
 
 fn read(
@@ -60,24 +58,27 @@ fn read(
     response: &mut Response,
 ) -> Result<Option<usize>, ResponseError> {
     let Some((version, status, end)) = read_status_line(input)? else { return Ok(None) };
+    if is_surely_partial(input) {
+        return Ok(None);
+    }
     response.version = version;
     response.status = status;
     let mut framing = Framing::default();
     let mut count = 0;
     let mut lines = Lines::new(input, end);
     let length = loop {
-        let (name, value) = match lines.next()? {
+        let field = match lines.next()? {
             None => return Ok(None),
             Some(Line::End(length)) => break length,
-            Some(Line::Field { name, value }) => (name, value),
+            Some(Line::Field(field)) => field,
         };
         count += 1;
         if count > limits.fields {
             return Err(HeadError::TooManyFields.into());
         }
-        let known = Known::of(slice(input, name.clone()));
-        framing.see(known, slice(input, value.clone()))?;
-        response.fields.push_range(known, name, value);
+        let known = Known::of(field.name);
+        framing.see(known, field.value)?;
+        response.fields.push_range(known, field.name_range(), field.value_range());
     };
     if length > limits.bytes {
         return Err(HeadError::TooLong.into());
