@@ -2,6 +2,7 @@
 
 import http.client
 import math
+import re
 import socket
 import subprocess
 import time
@@ -77,6 +78,42 @@ class Wrk:
         if self.process.returncode != 0:
             raise LoadError(f"wrk failed:\n{output}")
         return parse_wrk(output)
+
+
+def parse_h2load(output):
+    """The summary that h2load prints; it tells no percentiles."""
+    counts = re.search(
+        r"requests: \d+ total, .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output
+    )
+    traffic = re.search(r"traffic: \S+ \((\d+)\) total", output)
+    if counts is None or traffic is None:
+        raise LoadError(f"h2load said nothing of its result:\n{output}")
+    requests, *errors = map(int, counts.groups())
+    named = zip(("failed", "errored", "timeout"), errors)
+    return Told(
+        bytes=int(traffic[1]), requests=requests, errors={name: count for name, count in named if count}
+    )
+
+
+class H2load:
+    """A run of h2load, in HTTP/1.1: a second opinion on wrk's small requests."""
+
+    def __init__(self, programs, core, port, connections, seconds, target):
+        self.process = subprocess.Popen(
+            [programs["h2load"], "--h1", "-t1", f"-c{connections}", "-D", f"{math.ceil(seconds + 0.2)}s",
+             "--warm-up-time=0", f"http://127.0.0.1:{port}{target}"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core),
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def finish(self):
+        output, _ = self.process.communicate(timeout=120)
+        if self.process.returncode != 0:
+            raise LoadError(f"h2load failed:\n{output}")
+        return parse_h2load(output)
 
 
 class BenchLoad:

@@ -33,6 +33,7 @@ def arguments(words=None):
     add("--seconds", type=positive(float), help="measured time of a round (default 3)")
     add("--idle", type=positive(int), help="idle connections (default 10000)")
     add("--quick", action="store_true", help="one short round, to see that everything works")
+    add("--h2load", action="store_true", help="h2load instead of wrk for small requests (no p99)")
     add("--bothways", metavar="PATH", help="measure this binary instead of building one")
     add("--json", metavar="OUT", type=Path, help="write all figures, each round included")
     add("--svg", metavar="OUT", type=Path, help="write the plot")
@@ -111,7 +112,7 @@ def run(given):
         for workload in given.workloads:
             say(f"{workload.name}: {workload.title}")
             with Peers(programs, directory, open_files, given.proxy_core, given.load_core) as peers:
-                bench = Bench(peers, given.seconds, idle)
+                bench = Bench(peers, given.seconds, idle, given.h2load)
                 measure_workload(bench, workload, given, results)
             print(report.table(results, workload), flush=True)
     document = report.as_json(results, given.workloads)
@@ -125,7 +126,8 @@ def run(given):
 def prepare(given):
     """Installs and builds what the chosen proxies need; where each program is."""
     needed = {row.program for row in given.rows}
-    commands = [name for name in tools.PACKAGES if name in needed or name == "wrk"]
+    needed |= {"wrk"} | ({"h2load"} if given.h2load else set())
+    commands = [name for name in tools.PACKAGES if name in needed]
     tools.install(commands)
     programs = {name: tools.find(name) for name in commands}
     if "envoy" in needed:

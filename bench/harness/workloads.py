@@ -81,8 +81,9 @@ class Round:
 class Bench:
     """All that a round needs to know beside its workload and its proxy."""
 
-    def __init__(self, peers, seconds, idle_connections):
+    def __init__(self, peers, seconds, idle_connections, h2load=False):
         self.peers, self.seconds, self.idle_connections = peers, seconds, idle_connections
+        self.h2load = h2load
         self.counter = load.Counter(peers.origin.port)
 
     def target(self, workload):
@@ -107,11 +108,13 @@ class Bench:
         return self.counted(workload, row, peer)
 
     def http(self, workload, peer):
-        fields = [f"{name}: {value}" for name, value in self.fields(workload)]
-        run = load.Wrk(
-            self.peers.programs, self.peers.load_core, peer.port, workload.connections,
-            WARM_SECONDS + self.seconds, self.target(workload), fields,
-        )
+        common = (self.peers.programs, self.peers.load_core, peer.port, workload.connections,
+                  WARM_SECONDS + self.seconds, self.target(workload))
+        # h2load speaks neither to forward proxies nor once per connection.
+        if self.h2load and not workload.forward and not workload.close:
+            run = load.H2load(*common)
+        else:
+            run = load.Wrk(*common, [f"{name}: {value}" for name, value in self.fields(workload)])
         time.sleep(WARM_SECONDS)
         window = Window(self.peers, peer, run.pid)
         before = self.counter.read()

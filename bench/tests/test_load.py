@@ -19,6 +19,17 @@ class ParseTest(unittest.TestCase):
         with self.assertRaises(load.LoadError):
             load.parse_wrk("unable to connect to 127.0.0.1:80 Connection refused\n")
 
+    def test_h2load_summary(self):
+        told = load.parse_h2load(
+            "finished in 1.00s, 93618.00 req/s, 22.59MB/s\n"
+            "requests: 93618 total, 93682 started, 93618 done, 93610 succeeded, 8 failed, 0 errored, 0 timeout\n"
+            "status codes: 93610 2xx, 0 3xx, 0 4xx, 8 5xx\n"
+            "traffic: 22.59MB (23685354) total, 8.04MB (8431380) headers (space savings 0.00%)\n"
+        )
+        self.assertEqual((told.requests, told.bytes, told.errors), (93610, 23685354, {"failed": 8}))
+        with self.assertRaises(load.LoadError):
+            load.parse_h2load("starting benchmark...")
+
     def test_end_of_bench_load(self):
         told = load.parse_end("end 1048576 16 2000000000 1250\n")
         self.assertEqual((told.bytes, told.requests, told.seconds), (1048576, 16, 2.0))
