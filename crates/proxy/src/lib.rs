@@ -1,3 +1,28 @@
-//! The data plane of Bothways.
+//! The data plane of Bothways: from a client's bytes to an upstream and back.
+//!
+//! A connection (`connection`) is a small task; once bytes arrive it borrows a worker (`worker`)
+//! that carries the exchange (`exchange`): decide, then answer (`answer`) or forward over a
+//! connection of the destination (`destination`, `upstream`). Forward clients name the
+//! destination themselves and are judged first (`forward`). Bodies move by one loop (`body`);
+//! HTTP/1 on a socket is in `http1`; after CONNECT or an upgrade there is a `tunnel`. Every
+//! exchange leaves one record ([`observe`]). All of it happens on one core ([`Server`] has many),
+//! under one immutable `snapshot` of the configuration.
 
+mod answer;
+mod body;
+mod connection;
+mod core;
+mod destination;
+mod edits;
+mod exchange;
+mod forward;
+mod http1;
+mod identity;
 pub mod observe;
+mod server;
+mod snapshot;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use server::{Change, Inherited, Open, Server, StartError};

@@ -8,7 +8,8 @@
 //! | key | value |
 //! |---|---|
 //! | `time` | when the exchange began, RFC 3339, UTC, milliseconds |
-//! | `client`, `port` | the client's address: at the connection, or what a trusted proxy says |
+//! | `client` | the client's address: at the connection, or what a trusted proxy says |
+//! | `port` | the client's port, if it is known |
 //! | `via` | the trusted proxy, if `client` is what it says |
 //! | `direction` | `reverse` or `forward` |
 //! | `listener` | the listening address, as configured |
@@ -119,8 +120,10 @@ pub(crate) fn json(
     out.extend_from_slice(&[b'0' + (millis / 100) as u8, tens, units]);
     out.extend_from_slice(b"Z\",\"client\":\"");
     push_ip(out, record.client.ip());
-    out.extend_from_slice(b"\",\"port\":");
-    push_number(out, u64::from(record.client.port()));
+    out.push(b'"');
+    if record.client.port() > 0 {
+        push_count(out, b",\"port\":", u64::from(record.client.port()));
+    }
     if let Some(via) = record.via {
         out.extend_from_slice(b",\"via\":\"");
         push_ip(out, via);

@@ -26,6 +26,9 @@ mod sink;
 mod text;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use access_log::AccessLog;
 pub use error_kind::{Blame, ErrorKind};
 pub use exposition::Exposition;

@@ -30,7 +30,7 @@ pub(crate) struct Sink {
 
 /// A target that cannot be written to.
 struct Trouble {
-    warned_at: Instant,
+    warned_at: Option<Instant>,
     lines_lost: u64,
 }
 
@@ -95,22 +95,21 @@ impl Sink {
 
     fn failed(&mut self, error: &io::Error, lines: u64) {
         let now = Instant::now();
-        let trouble = self.trouble.get_or_insert_with(|| Trouble {
-            // The first time is told at once.
-            warned_at: now.checked_sub(WARNING_INTERVAL).unwrap_or(now),
-            lines_lost: 0,
-        });
+        let trouble =
+            self.trouble.get_or_insert(Trouble { warned_at: None, lines_lost: 0 });
         trouble.lines_lost += lines;
-        if now.duration_since(trouble.warned_at) >= WARNING_INTERVAL {
-            trouble.warned_at = now;
-            let (target, lines_lost) = (&self.name, trouble.lines_lost);
-            tracing::warn!(target, %error, lines_lost, "cannot write the access log");
+        let is_due =
+            trouble.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
+        if is_due {
+            trouble.warned_at = Some(now);
+            let (log, lines_lost) = (&self.name, trouble.lines_lost);
+            tracing::warn!(log, %error, lines_lost, "cannot write the access log; lines are lost");
         }
     }
 
     fn recovered(&mut self) {
         if let Some(Trouble { lines_lost, .. }) = self.trouble.take() {
-            tracing::warn!(target = self.name, lines_lost, "the access log is written again");
+            tracing::warn!(log = self.name, lines_lost, "the access log is written again");
         }
     }
 }

@@ -1,0 +1,248 @@
+//! Answers that we make ourselves: errors, redirects, fixed texts, files.
+//!
+//! An error says what went wrong in words, as HTML or JSON by what the client accepts, and names
+//! the kind in `Proxy-Status` (RFC 9209). It never shows more of the inside than the client may
+//! know: addresses of endpoints stay in the log.
+
+use std::io::Write;
+
+use config::{Action, Route, RouteSettings, SiteId, Template};
+use message::{BodyLength, Known, reason_phrase};
+use rules::Facts;
+
+use crate::body::{Sink, Source};
+use crate::edits;
+use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
+use crate::observe::{Blame, ErrorKind};
+use crate::worker::Work;
+
+/// Sends what stands in `work.response` and `work.body`, and settles the rest of the request.
+async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: &mut D) -> Ending {
+    let keep = settle_body(down) && !context.core.draining.get();
+    let Work { request, response, record, body, .. } = work;
+    record.status = response.status;
+    let (_, reply) = down.split();
+    if reply.has_begun() {
+        return Ending::Broken;
+    }
+    reply.head(request, response, keep, None);
+    let sent = match reply.data(body).await {
+        Ok(()) => reply.finish(&message::Fields::new()).await,
+        Err(error) => Err(error),
+    };
+    match sent {
+        Ok(()) if keep => Ending::Kept,
+        Ok(()) => Ending::Closed,
+        Err(_) => gone(record),
+    }
+}
+
+/// Takes off what is left of the request's body if it is here; false if more is to come, so that
+/// the connection cannot be used again.
+fn settle_body<D: Downstream>(down: &mut D) -> bool {
+    if down.buffered_body().is_some() {
+        down.skip_buffered_body();
+    }
+    down.split().0.is_done()
+}
+
+/// Answers with an error.
+pub(crate) async fn trouble<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    settings: Option<&RouteSettings>,
+    trouble: Trouble,
+) -> Ending {
+    let Work { request, response, record, body, .. } = &mut *work;
+    record.fail(trouble.kind, &trouble.detail);
+    let status = record.status;
+    response.clear();
+    response.status = status;
+    let told = told(&trouble);
+    let page = settings.and_then(|s| s.error_pages.iter().find(|page| page.status == status));
+    body.clear();
+    let content_type = if let Some(page) = page {
+        body.extend_from_slice(&page.body);
+        &*page.content_type
+    } else if wants_json(request) {
+        write_json(body, status, trouble.kind, told);
+        "application/json"
+    } else {
+        write_html(body, status, told);
+        "text/html; charset=utf-8"
+    };
+    response.body = BodyLength::Exact(body.len() as u64);
+    let fields = &mut response.fields;
+    fields.push_known(Known::ContentType, content_type.as_bytes());
+    fields.push_known(Known::CacheControl, b"no-store");
+    let mut line = Vec::with_capacity(96);
+    write_proxy_status(&mut line, &trouble, told);
+    fields.push_known(Known::ProxyStatus, &line);
+    if status == 503 {
+        fields.push_known(Known::RetryAfter, b"1");
+    }
+    send_made(context, work, down).await
+}
+
+/// What the client is told: all about its own request, little about what is behind us.
+fn told(trouble: &Trouble) -> &str {
+    match trouble.kind.blame() {
+        Blame::Client | Blame::Policy => &trouble.detail,
+        Blame::Us => "the proxy cannot serve this request",
+        Blame::Upstream => match trouble.kind {
+            ErrorKind::DnsError | ErrorKind::DnsTimeout => "the server's name could not be found",
+            ErrorKind::HttpResponseTimeout => "the server did not answer in time",
+            ErrorKind::ConnectionTimeout => "the server could not be reached in time",
+            ErrorKind::ConnectionRefused
+            | ErrorKind::DestinationUnavailable
+            | ErrorKind::DestinationIpUnroutable => "the server cannot be reached",
+            _ => "the server's answer was not usable",
+        },
+    }
+}
+
+/// RFC 9209, section 2: who speaks, and what kind of error it is.
+fn write_proxy_status(out: &mut Vec<u8>, trouble: &Trouble, told: &str) {
+    out.extend_from_slice(b"bothways; error=");
+    out.extend_from_slice(trouble.kind.proxy_status_token().as_bytes());
+    out.extend_from_slice(b"; details=\"");
+    // RFC 8941, section 3.3.3: printable ASCII, with backslash and quote escaped.
+    for byte in told.bytes().filter(|byte| (b' '..=b'~').contains(byte)) {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
+}
+
+/// True if JSON is preferred: it is named in Accept, and HTML is not.
+fn wants_json(request: &message::Request) -> bool {
+    let names = |part: &str| {
+        request.fields.get_all(Known::Accept).any(|value| {
+            value.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+        })
+    };
+    names("json") && !names("text/html")
+}
+
+// Writing to a Vec does not fail, so that the results below say nothing.
+
+fn write_json(out: &mut Vec<u8>, status: u16, kind: ErrorKind, told: &str) {
+    let _ = write!(out, "{{\"status\":{status},\"title\":\"{}\",", reason_phrase(status));
+    let _ = write!(out, "\"error\":\"{}\",\"detail\":\"", kind.proxy_status_token());
+    for character in told.chars() {
+        match character {
+            '"' | '\\' => {
+                let _ = write!(out, "\\{character}");
+            }
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => {
+                let _ = write!(out, "{c}");
+            }
+        }
+    }
+    out.extend_from_slice(b"\"}\n");
+}
+
+fn write_html(out: &mut Vec<u8>, status: u16, told: &str) {
+    let phrase = reason_phrase(status);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{status} {phrase}</title>\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:15vh auto;padding:0 1em}}\
+         h1{{font-size:1.4em}}</style>\n<h1>{status} {phrase}</h1>\n<p>"
+    );
+    for character in told.chars() {
+        let _ = match character {
+            '<' => write!(out, "&lt;"),
+            '>' => write!(out, "&gt;"),
+            '&' => write!(out, "&amp;"),
+            c => write!(out, "{c}"),
+        };
+    }
+    out.extend_from_slice(b".</p>\n");
+}
+
+/// Answers a request for which its site has no route: 404, or 405 with what is allowed.
+pub(crate) async fn no_route<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    settings: &RouteSettings,
+    other_methods: Option<SiteId>,
+) -> Ending {
+    let Some(site) = other_methods else {
+        let detail = "no route of this site has the path";
+        let not_found = Trouble::new(ErrorKind::DestinationNotFound, detail);
+        return trouble(context, work, down, Some(settings), not_found).await;
+    };
+    let Work { request, response, record, body, .. } = &mut *work;
+    let mut allowed = String::new();
+    context.view.shared.rules.allowed_methods(site, request.target.path(), &mut allowed);
+    record.fail(ErrorKind::DestinationNotFound, "no route of this site has the method");
+    record.status = 405;
+    response.clear();
+    response.status = 405;
+    body.clear();
+    write_html(body, 405, "the method is not allowed here");
+    response.body = BodyLength::Exact(body.len() as u64);
+    response.fields.push(b"Allow", allowed.as_bytes());
+    response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
+    send_made(context, work, down).await
+}
+
+/// Answers with what the route's own action says: a redirect or a fixed text.
+pub(crate) async fn local<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    route: &Route,
+) -> Ending {
+    let Work { request, response, record, body, path, .. } = &mut *work;
+    response.clear();
+    body.clear();
+    match &route.action {
+        Action::Redirect { to, status } => {
+            redirect(request, record.client.ip(), route, to, path);
+            response.status = *status;
+            response.fields.push_known(Known::Location, path);
+            write_html(body, *status, "what you look for is elsewhere");
+            response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
+        }
+        Action::Respond { status, body: text, content_type } => {
+            response.status = *status;
+            body.extend_from_slice(text);
+            if !body.is_empty() {
+                response.fields.push_known(Known::ContentType, content_type.as_bytes());
+            }
+        }
+        Action::To(_) | Action::Files(_) => {}
+    }
+    // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5: these have no content.
+    let bodiless = matches!(response.status, 204 | 304);
+    if bodiless || response.status == 205 {
+        body.clear();
+    }
+    let length = BodyLength::Exact(body.len() as u64);
+    response.body = if bodiless { BodyLength::None } else { length };
+    let plan = Plan::local(route);
+    edits::response(request, response, &plan, record.client.ip());
+    send_made(context, work, down).await
+}
+
+fn redirect(
+    request: &message::Request,
+    client: std::net::IpAddr,
+    route: &Route,
+    to: &Template,
+    out: &mut Vec<u8>,
+) {
+    let facts = Facts::of(client, &request.method, &request.target, Some(route));
+    out.clear();
+    rules::location(to, &facts, out);
+}

@@ -1,0 +1,204 @@
+//! Bodies on their way: where they come from, where they go, and the one loop that moves them.
+//!
+//! A [`Source`] yields a body piece by piece, a [`Sink`] takes it; [`pump`] joins them. Both keep
+//! the patience that their peer deserves. HTTP/1 has one of each (`http1`), used towards clients
+//! and upstreams alike; another protocol brings its own and the loop stays the same.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use config::Timeouts;
+use message::Fields;
+use net::{Alarm, Wheel};
+use tokio::time::Instant;
+use wire::http1::ChunkError;
+
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("the connection ended in the middle of the message")]
+    Truncated,
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    #[error("malformed chunked body: {0}")]
+    Malformed(ChunkError),
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    #[error("no byte came for too long")]
+    Idle,
+    #[error("the body came slower than allowed")]
+    TooSlow,
+}
+
+/// Why bytes could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("the connection broke: {0}")]
+    Broken(io::Error),
+    #[error("no byte was taken for too long")]
+    Idle,
+    #[error("the bytes were taken slower than allowed")]
+    TooSlow,
+}
+
+/// Which end of a [`pump`] failed.
+#[derive(Debug)]
+pub(crate) enum PumpError {
+    Reading(ReadError),
+    Writing(WriteError),
+}
+
+/// Where a body comes from.
+pub(crate) trait Source {
+    /// Waits until there is data; false once the body has ended.
+    async fn ready(&mut self) -> Result<bool, ReadError>;
+    /// The data that is there.
+    fn data(&self) -> &[u8];
+    /// Gives up the first `count` bytes of [`Source::data`].
+    fn consume(&mut self, count: usize);
+    /// True if the next [`Source::ready`] will probably have to wait.
+    fn is_drained(&self) -> bool;
+    /// True once the body has ended.
+    fn is_done(&self) -> bool;
+    /// The trailer fields, once the body has ended.
+    fn trailers(&self) -> &Fields;
+    /// Bytes of the body that have come so far.
+    fn received(&self) -> u64;
+    /// Ready once the peer has gone. May read ahead, within the room that there is.
+    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// Where a body goes.
+pub(crate) trait Sink {
+    /// Takes data; may keep some of it until [`Sink::flush`].
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError>;
+    /// Sends what is kept.
+    async fn flush(&mut self) -> Result<(), WriteError>;
+    /// Ends the body, and sends all.
+    async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError>;
+}
+
+/// Moves a body from its source to its sink, at the pace of the slower one. What one read brought
+/// leaves before the next read is waited for, so that events are never held back.
+pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Result<(), PumpError> {
+    while source.ready().await.map_err(PumpError::Reading)? {
+        let count = source.data().len();
+        sink.data(source.data()).await.map_err(PumpError::Writing)?;
+        source.consume(count);
+        if source.is_drained() && !source.is_done() {
+            sink.flush().await.map_err(PumpError::Writing)?;
+        }
+    }
+    sink.finish(source.trailers()).await.map_err(PumpError::Writing)
+}
+
+/// How long a peer is waited for: never `idle` without a byte, and in all no longer than a grace
+/// time and what its bytes take at the lowest rate allowed. Only time spent waiting for this peer
+/// counts, so that nobody pays for the slowness of the other side.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience {
+    idle: Duration,
+    /// Bytes a second, and the grace; 0: any rate will do.
+    rate: u64,
+    grace: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+/// What a peer has overdone.
+pub(crate) enum Impatience {
+    Idle,
+    TooSlow,
+}
+
+impl Patience {
+    /// For a client, who must keep up a rate.
+    pub(crate) fn for_client(timeouts: &Timeouts) -> Self {
+        Self {
+            idle: unless_zero(timeouts.stream_idle),
+            rate: timeouts.slow_rate,
+            grace: timeouts.slow_grace,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// For an upstream, who may think as long as `idle`.
+    pub(crate) fn for_upstream(idle: Duration) -> Self {
+        Self {
+            idle: unless_zero(idle),
+            rate: 0,
+            grace: Duration::ZERO,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// Counts bytes in the peer's favour.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// How long the peer may be waited for now.
+    fn allowance(&self) -> Duration {
+        if self.rate == 0 {
+            return self.idle;
+        }
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
+        self.idle.min((self.grace.saturating_add(earned)).saturating_sub(self.waited))
+    }
+
+    /// Polls until ready, for as long as the peer may take. The alarm is not touched unless there
+    /// is something to wait for.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        wheel: &Wheel,
+        alarm: &Alarm,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Impatience> {
+        let mut since: Option<Instant> = None;
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(value) = poll(cx) {
+                if let Some(since) = since {
+                    alarm.clear();
+                    self.waited += wheel.now().saturating_duration_since(since);
+                }
+                return Poll::Ready(Ok(value));
+            }
+            if since.is_none() {
+                since = Some(wheel.now());
+                alarm.set(self.allowance());
+            }
+            if alarm.poll_fired(cx).is_ready() {
+                let idle = self.allowance() >= self.idle;
+                return Poll::Ready(Err(if idle { Impatience::Idle } else { Impatience::TooSlow }));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A time of zero stands for none at all: a century.
+pub(crate) fn unless_zero(time: Duration) -> Duration {
+    if time.is_zero() { Duration::from_secs(3_155_760_000) } else { time }
+}
+
+impl From<Impatience> for ReadError {
+    fn from(impatience: Impatience) -> Self {
+        match impatience {
+            Impatience::Idle => Self::Idle,
+            Impatience::TooSlow => Self::TooSlow,
+        }
+    }
+}
+
+impl From<Impatience> for WriteError {
+    fn from(impatience: Impatience) -> Self {
+        match impatience {
+            Impatience::Idle => Self::Idle,
+            Impatience::TooSlow => Self::TooSlow,
+        }
+    }
+}

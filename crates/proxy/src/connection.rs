@@ -1,0 +1,394 @@
+//! A client's HTTP/1 connection, from its first byte to its last.
+//!
+//! [`run`] is the small task that an idle connection costs. [`serve`] runs on a borrowed worker:
+//! it reads heads and has each exchange carried out, until nothing more has arrived.
+//! Not here: what happens within an exchange (`exchange`).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use config::{ListenerId, ProxyProtocol, Timeouts};
+use message::{Request, Response, Scheme, Version};
+use net::{Size, Stream};
+use wire::http1::{HeadLimits, RequestError};
+use wire::proxy_protocol::Header;
+
+use crate::body::{Patience, Sink, Source, WriteError, unless_zero};
+use crate::core::{Client, Core};
+use crate::exchange::{self, Downstream, Ending, Reply};
+use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
+use crate::observe::{ErrorKind, Refusal};
+use crate::snapshot::View;
+use crate::tunnel::{self, Tunnel};
+use crate::worker::{Bench, Work};
+
+/// How long a closing connection is read, so that the last answer is not lost by a reset
+/// (RFC 9112, section 9.6), and how much of it.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Requests that one connection may send ahead without a pause before others get their turn.
+const PIPELINED_MAX: u32 = 32;
+
+/// What becomes of a connection after what has arrived was served.
+pub(crate) enum Next {
+    /// It waits for the next request.
+    Idle,
+    /// It is closed; with `linger` after reading on for a while.
+    Close { linger: bool },
+    /// It is broken off, so that the client sees an incomplete message.
+    Abort,
+    /// It has become a tunnel.
+    Tunnel(Box<Tunnel>),
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
+    loop {
+        if !wait_for_bytes(&core, &client).await {
+            return;
+        }
+        let mut worker = core.worker();
+        let next = worker.serve(&client).await;
+        core.give_back(worker);
+        match next {
+            Next::Idle => {}
+            Next::Close { linger: false } => return,
+            Next::Close { linger: true } => return Box::pin(linger(&core, &client)).await,
+            Next::Abort => return client.stream.reset_when_closed(),
+            Next::Tunnel(tunnel) => return Box::pin(tunnel::run(&core, &client, tunnel)).await,
+        }
+    }
+}
+
+/// True once there is something to read, false if the connection is to be closed.
+async fn wait_for_bytes(core: &Core, client: &Client) -> bool {
+    let mut waiting = false;
+    let readable = poll_fn(|cx| {
+        if client.stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(true); // an error too: reading will tell
+        }
+        if core.draining.get() || client.listening.closed.get() {
+            return Poll::Ready(false);
+        }
+        if !waiting {
+            waiting = true;
+            client.alarm.set(unless_zero(idle_time(core, client)));
+        }
+        client.alarm.poll_fired(cx).map(|()| false)
+    });
+    let readable = readable.await;
+    client.alarm.clear();
+    readable
+}
+
+fn idle_time(core: &Core, client: &Client) -> Duration {
+    let listener = client.listening.id.get();
+    core.with_view(|view| {
+        let listener = listener.and_then(|id| view.config().listeners.get(id.0 as usize));
+        listener.map_or(Duration::from_secs(60), |listener| listener.timeouts.client_idle)
+    })
+}
+
+/// Tells a client for whom there is no room why it is closed, as far as that goes without waiting.
+pub(crate) async fn turn_away(stream: Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+        Content-Length: 34\r\nRetry-After: 1\r\nConnection: close\r\n\
+        Proxy-Status: bothways; error=http_request_denied\r\n\r\nthe proxy has too many connections";
+    let written = stream.write(ANSWER).await;
+    if written.is_ok() && stream.shutdown_write().is_ok() {
+        let _ = tokio::time::timeout(LINGER, stream.read(&mut [0; 1024])).await;
+    }
+}
+
+/// Shuts the sending direction and reads on, so that what was sent arrives.
+async fn linger(core: &Core, client: &Client) {
+    if client.stream.shutdown_write().is_err() {
+        return;
+    }
+    client.alarm.set(LINGER);
+    let mut buffer = core.buffers.buffer(Size::Small);
+    let mut read = 0;
+    while read < LINGER_BYTES_MAX {
+        let more = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
+            Poll::Ready(filled) => Poll::Ready(filled.unwrap_or(0)),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| 0),
+        });
+        match more.await {
+            0 => return,
+            count => read += count,
+        }
+        buffer.clear();
+    }
+}
+
+/// A client that speaks HTTP/1.
+struct Http1<'a> {
+    body: Incoming<'a>,
+    reply: Http1Reply<'a>,
+}
+
+struct Http1Reply<'a> {
+    out: Outgoing<'a>,
+    begun: bool,
+    keep_alive: bool,
+}
+
+impl<'a> Downstream for Http1<'a> {
+    type Body = Incoming<'a>;
+    type Reply = Http1Reply<'a>;
+
+    fn split(&mut self) -> (&mut Incoming<'a>, &mut Http1Reply<'a>) {
+        (&mut self.body, &mut self.reply)
+    }
+
+    fn begin_body(&mut self, request: &Request, limit: Option<u64>) {
+        self.body.begin_body(request.body, limit);
+    }
+
+    fn be_patient(&mut self, timeouts: &Timeouts) {
+        self.body.patience = Patience::for_client(timeouts);
+        self.reply.out.patience = Patience::for_client(timeouts);
+    }
+
+    fn buffered_body(&self) -> Option<&[u8]> {
+        self.body.buffered_body()
+    }
+
+    fn skip_buffered_body(&mut self) {
+        self.body.skip_buffered_body();
+    }
+}
+
+impl Reply for Http1Reply<'_> {
+    async fn interim(&mut self, request: &Request, response: &Response) -> Result<(), WriteError> {
+        if request.version == Version::Http10 {
+            return Ok(()); // RFC 9110, section 15.2: no 1xx to a client of HTTP/1.0
+        }
+        head_of(request, response, true, None).write_interim(self.out.out);
+        self.out.flush().await
+    }
+
+    fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>) {
+        let keep_alive = keep && request.keep_alive;
+        let head = head_of(request, response, keep_alive, via);
+        (self.out.framing, self.keep_alive) = head.write(self.out.out);
+        self.begun = true;
+    }
+
+    fn switch(&mut self, request: &Request, response: &Response) {
+        head_of(request, response, true, None).write_switch(self.out.out);
+        self.out.framing = Framing::Plain;
+        self.begun = true;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    fn sent(&self) -> (u64, u64) {
+        (self.out.sent, self.out.raw)
+    }
+}
+
+fn head_of<'a>(
+    request: &'a Request,
+    response: &'a Response,
+    keep_alive: bool,
+    via: Option<&'a str>,
+) -> ClientHead<'a> {
+    ClientHead {
+        response,
+        method: &request.method,
+        version: request.version,
+        keep_alive,
+        trailers: request.takes_trailers,
+        via,
+    }
+}
+
+impl Sink for Http1Reply<'_> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.out.data(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.out.flush().await
+    }
+
+    async fn finish(&mut self, trailers: &message::Fields) -> Result<(), WriteError> {
+        self.out.finish(trailers).await
+    }
+}
+
+/// Serves what has arrived, until nothing more has.
+pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Bench) -> Next {
+    let Bench { work, to_client, alarm } = bench;
+    let view = core.view();
+    let Some(listener_id) = client.listening.id.get() else { return Next::Close { linger: false } };
+    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
+        return Next::Close { linger: false };
+    };
+    let patience = Patience::for_client(&listener.timeouts);
+    let buffer = core.buffers.buffer(Size::Small);
+    let incoming = Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience.clone());
+    let out = Outgoing::new(&client.stream, to_client, &core.wheel, &client.alarm, patience);
+    let reply = Http1Reply { out, begun: false, keep_alive: false };
+    let mut down = Http1 { body: incoming, reply };
+
+    if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
+        alarm.set(unless_zero(listener.timeouts.head));
+        if !introduce(client, &mut down.body).await {
+            core.metrics.connection_refused(client.listening.slot, Refusal::ProxyProtocol);
+            return Next::Close { linger: false };
+        }
+        client.introduced.set(true);
+        if down.body.is_drained() {
+            return Next::Idle;
+        }
+    }
+    serve_requests(core, client, view, listener_id, work, &mut down).await
+}
+
+async fn serve_requests(
+    core: &Rc<Core>,
+    client: &Rc<Client>,
+    mut view: Rc<View>,
+    mut listener_id: ListenerId,
+    work: &mut Work,
+    down: &mut Http1<'_>,
+) -> Next {
+    for served in 1u32.. {
+        let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else { break };
+        if served % PIPELINED_MAX == 0 {
+            tokio::task::yield_now().await;
+        }
+        let started = Instant::now();
+        work.record.clear(started);
+        down.reply.begun = false;
+        down.reply.out.sent = 0;
+        down.reply.out.raw = 0;
+        let before = down.body.raw;
+        down.body.set_alarm(unless_zero(listener.timeouts.head));
+        let limits = HeadLimits {
+            bytes: listener.limits.head_bytes as usize,
+            fields: usize::from(listener.limits.head_fields),
+            target: listener.limits.target_bytes as usize,
+        };
+        let head = read_head(&mut down.body, &limits, &mut work.request).await;
+        let ending = match head {
+            Head::Complete => {
+                let context = exchange::Context { core, client, view: &view, listener_id };
+                exchange::run(&context, work, down).await
+            }
+            Head::Gone => return Next::Close { linger: false },
+            Head::Refused(kind, error) => {
+                let context = exchange::Context { core, client, view: &view, listener_id };
+                exchange::refuse_head(&context, work, down, kind, error).await
+            }
+        };
+        let record = &mut work.record;
+        record.received_bytes = down.body.raw - before;
+        if let Ending::Tunnel(tunnel) = ending {
+            return Next::Tunnel(exchange::into_tunnel(tunnel, work, &mut down.body.buffer, view));
+        }
+        (record.response_body_bytes, record.sent_bytes) = down.reply.sent();
+        exchange::finish(core, &view, record);
+        match ending {
+            Ending::Kept if down.reply.keep_alive && !core.draining.get() => {}
+            Ending::Kept | Ending::Closed => {
+                let unread = !down.body.is_done() || !down.body.is_drained();
+                return Next::Close { linger: unread };
+            }
+            Ending::Broken | Ending::Tunnel(_) => return Next::Abort,
+        }
+        if down.body.is_drained() {
+            return Next::Idle;
+        }
+        view = core.view();
+        let Some(id) = client.listening.id.get() else { break };
+        listener_id = id;
+    }
+    Next::Close { linger: true } // the listener has gone
+}
+
+enum Head {
+    Complete,
+    /// The client left before a request began, or in the middle of its head.
+    Gone,
+    Refused(ErrorKind, RefusedHead),
+}
+
+/// Why a head was refused.
+pub(crate) enum RefusedHead {
+    Malformed(RequestError),
+    TooLate,
+    TooLarge,
+}
+
+impl std::fmt::Display for RefusedHead {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(error) => error.fmt(out),
+            Self::TooLate => out.write_str("the request did not arrive in time"),
+            Self::TooLarge => out.write_str("the request's head is larger than allowed"),
+        }
+    }
+}
+
+async fn read_head(body: &mut Incoming<'_>, limits: &HeadLimits, request: &mut Request) -> Head {
+    loop {
+        if !body.is_drained() {
+            request.clear();
+            match wire::http1::parse_request(body.buffer.filled(), limits, Scheme::Http, request) {
+                Ok(Some(length)) => {
+                    body.buffer.consume(length);
+                    return Head::Complete;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let kind = match error.status() {
+                        414 => ErrorKind::RequestTargetTooLong,
+                        431 => ErrorKind::RequestHeadTooLarge,
+                        501 | 505 | 417 => ErrorKind::NotImplemented,
+                        _ => ErrorKind::HttpRequestError,
+                    };
+                    return Head::Refused(kind, RefusedHead::Malformed(error));
+                }
+            }
+        }
+        match poll_fn(|cx: &mut Context<'_>| body.poll_more(cx)).await {
+            HeadEnd::More => {}
+            HeadEnd::Closed | HeadEnd::Broken(_) => return Head::Gone,
+            HeadEnd::Expired if body.is_drained() => return Head::Gone,
+            HeadEnd::Expired => {
+                return Head::Refused(ErrorKind::ClientTimeout, RefusedHead::TooLate);
+            }
+            HeadEnd::Full => {
+                return Head::Refused(ErrorKind::RequestHeadTooLarge, RefusedHead::TooLarge);
+            }
+        }
+    }
+}
+
+/// Reads the PROXY protocol header that must come first. False: there is none that can be believed.
+async fn introduce(client: &Client, body: &mut Incoming<'_>) -> bool {
+    loop {
+        match wire::proxy_protocol::parse(body.buffer.filled()) {
+            Ok(Some((length, header))) => {
+                body.buffer.consume(length);
+                if let Header::Client { source, .. } = header {
+                    client.address.set(source);
+                }
+                return true;
+            }
+            Ok(None) => {}
+            Err(_) => return false,
+        }
+        match poll_fn(|cx: &mut Context<'_>| body.poll_more(cx)).await {
+            HeadEnd::More => {}
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What belongs to one core: its view of the configuration, its wheel, buffers, workers and pools.
+//!
+//! A core owns its connections. Nothing in here is shared with another core but what
+//! [`Shared`] holds, and that is not touched on the way of a request.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use config::ListenerId;
+use foldhash::HashMap;
+use net::{Alarm, Buffers, Resolver, Stream, Wheel};
+
+use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
+use crate::snapshot::{Pools, Snapshot, View};
+use crate::upstream::Pool;
+use crate::worker::Worker;
+
+/// Workers kept for reuse per core.
+const WORKERS_FREE_MAX: usize = 1024;
+/// Destinations of forward clients whose idle connections are kept, per core.
+const FORWARD_POOLS_MAX: usize = 1024;
+
+/// What all cores share, beside the snapshot: counters that are touched once a connection.
+pub(crate) struct Shared {
+    pub(crate) connections: AtomicU64,
+    pub(crate) tunnels: AtomicU64,
+    pub(crate) connections_max: AtomicU64,
+    clients: [Mutex<HashMap<IpAddr, u32>>; 16],
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::new(0),
+            tunnels: AtomicU64::new(0),
+            connections_max: AtomicU64::new(u64::MAX),
+            clients: Default::default(),
+        }
+    }
+}
+
+impl Shared {
+    fn shard(&self, client: IpAddr) -> Option<&Mutex<HashMap<IpAddr, u32>>> {
+        let last = match client {
+            IpAddr::V4(v4) => v4.octets()[3],
+            IpAddr::V6(v6) => v6.octets()[7],
+        };
+        self.clients.get(usize::from(last) % self.clients.len())
+    }
+
+    /// Counts a connection of a client; false, and not counted, if it has as many as it may.
+    pub(crate) fn client_opened(&self, client: IpAddr, max: u32) -> bool {
+        let Some(shard) = self.shard(client) else { return true };
+        let mut clients = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let count = clients.entry(client).or_insert(0);
+        if *count >= max {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Counts its end.
+    pub(crate) fn client_closed(&self, client: IpAddr) {
+        let Some(shard) = self.shard(client) else { return };
+        let mut clients = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                clients.remove(&client);
+                if clients.capacity() > 4 * clients.len() + 1024 {
+                    clients.shrink_to_fit();
+                }
+            }
+        }
+    }
+}
+
+/// One core.
+pub(crate) struct Core {
+    pub(crate) index: usize,
+    view: RefCell<Rc<View>>,
+    pools: RefCell<Pools>,
+    /// Idle connections to destinations that clients named, by address.
+    forward_pools: RefCell<HashMap<(SocketAddr, Box<str>), Rc<Pool>>>,
+    pub(crate) wheel: Wheel,
+    pub(crate) buffers: Buffers,
+    pub(crate) metrics: CoreMetrics,
+    pub(crate) access: RefCell<AccessLog>,
+    pub(crate) resolver: Resolver,
+    pub(crate) shared: Arc<Shared>,
+    /// Exchanges under way; written by this core alone.
+    exchanges: Arc<AtomicU64>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) draining: Cell<bool>,
+    workers: RefCell<Vec<Worker>>,
+    pub(crate) listening: RefCell<Vec<Rc<Listening>>>,
+}
+
+impl Core {
+    #[allow(clippy::too_many_arguments)] // the parts of a core, each made elsewhere
+    pub(crate) fn new(
+        index: usize,
+        snapshot: Arc<Snapshot>,
+        metrics: CoreMetrics,
+        access: AccessLog,
+        resolver: Resolver,
+        shared: Arc<Shared>,
+        exchanges: Arc<AtomicU64>,
+        registry: Arc<Registry>,
+    ) -> Rc<Self> {
+        let mut pools = Pools::default();
+        let view = Rc::new(View::new(snapshot, index, &mut pools));
+        Rc::new(Self {
+            index,
+            view: RefCell::new(view),
+            pools: RefCell::new(pools),
+            forward_pools: RefCell::default(),
+            wheel: Wheel::start(),
+            buffers: Buffers::of_thread(),
+            metrics,
+            access: RefCell::new(access),
+            resolver,
+            shared,
+            exchanges,
+            registry,
+            draining: Cell::new(false),
+            workers: RefCell::default(),
+            listening: RefCell::default(),
+        })
+    }
+
+    /// The configuration as it is now. An exchange keeps the one it began with.
+    pub(crate) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Looks at the configuration without keeping it.
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.view.borrow())
+    }
+
+    /// Counts an exchange that begins. Only this core writes the number, so no locked instruction
+    /// is needed.
+    pub(crate) fn enter_exchange(&self) {
+        self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Counts its end.
+    pub(crate) fn leave_exchange(&self) {
+        let count = self.exchanges.load(Ordering::Relaxed).saturating_sub(1);
+        self.exchanges.store(count, Ordering::Relaxed);
+    }
+
+    /// Goes over to a new snapshot, between two exchanges.
+    pub(crate) fn install(&self, snapshot: Arc<Snapshot>) {
+        let view = Rc::new(View::new(snapshot, self.index, &mut self.pools.borrow_mut()));
+        for listening in self.listening.borrow().iter() {
+            listening.id.set(view.listener(listening.address));
+        }
+        *self.view.borrow_mut() = view;
+    }
+
+    /// A worker to carry an exchange, the one used last first.
+    pub(crate) fn worker(self: &Rc<Self>) -> Worker {
+        let free = self.workers.borrow_mut().pop();
+        free.unwrap_or_else(|| Worker::new(self))
+    }
+
+    /// Takes a worker back that is done.
+    pub(crate) fn give_back(&self, worker: Worker) {
+        let mut workers = self.workers.borrow_mut();
+        if workers.len() < WORKERS_FREE_MAX {
+            workers.push(worker);
+        }
+    }
+
+    /// The pool of connections to an address, for one host: connections are not shared between
+    /// names, lest a server that looks at the first request only mixes them up.
+    pub(crate) fn forward_pool(&self, address: SocketAddr, host: &str, idle: Duration) -> Rc<Pool> {
+        let mut pools = self.forward_pools.borrow_mut();
+        if pools.len() >= FORWARD_POOLS_MAX {
+            pools.retain(|_, pool| pool.len() > 0);
+            if pools.len() >= FORWARD_POOLS_MAX {
+                pools.clear();
+            }
+        }
+        let pool = pools.entry((address, host.into())).or_insert_with(|| Rc::new(Pool::new()));
+        pool.configure(32, idle);
+        Rc::clone(pool)
+    }
+
+    /// The work of about every second: closing what has idled too long.
+    pub(crate) fn sweep(&self) {
+        let now = self.wheel.now();
+        self.pools.borrow().values().for_each(|pool| pool.sweep(now));
+        let mut forward_pools = self.forward_pools.borrow_mut();
+        forward_pools.retain(|_, pool| {
+            pool.sweep(now);
+            pool.len() > 0
+        });
+    }
+
+    /// Idle connections to upstreams are closed.
+    pub(crate) fn close_pools(&self) {
+        self.pools.borrow().values().for_each(|pool| pool.clear());
+        self.forward_pools.borrow_mut().clear();
+    }
+}
+
+/// An address that this core listens on, over all snapshots.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    /// What it is in the present snapshot; `None` once it is not in it any more.
+    pub(crate) id: Cell<Option<ListenerId>>,
+    pub(crate) slot: ListenerSlot,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) close: tokio::sync::Notify,
+}
+
+impl Listening {
+    pub(crate) fn new(address: SocketAddr, id: Option<ListenerId>, slot: ListenerSlot) -> Self {
+        let (id, closed) = (Cell::new(id), Cell::new(false));
+        Self { address, id, slot, closed, close: tokio::sync::Notify::new() }
+    }
+}
+
+/// A connection from a client.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) alarm: Alarm,
+    pub(crate) listening: Rc<Listening>,
+    /// The peer, or whom a PROXY protocol header names.
+    pub(crate) address: Cell<SocketAddr>,
+    /// Whether the PROXY protocol header, if one is due, has been read.
+    pub(crate) introduced: Cell<bool>,
+    /// The address that is counted, which the header does not change.
+    counted: IpAddr,
+    core: Rc<Core>,
+}
+
+impl Client {
+    /// Takes a connection in, or refuses it.
+    pub(crate) fn admit(
+        core: &Rc<Core>,
+        listening: &Rc<Listening>,
+        stream: Stream,
+        peer: SocketAddr,
+    ) -> Result<Rc<Self>, (Stream, Refusal)> {
+        let shared = &core.shared;
+        let max = shared.connections_max.load(Ordering::Relaxed);
+        let per_client = listening.id.get().and_then(|id| {
+            let view = core.view.borrow();
+            view.config().listeners.get(id.0 as usize).map(|l| l.limits.connections_per_client)
+        });
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= max {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err((stream, Refusal::ProcessLimit));
+        }
+        let counted = peer.ip().to_canonical();
+        if !shared.client_opened(counted, per_client.unwrap_or(u32::MAX)) {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err((stream, Refusal::ClientLimit));
+        }
+        core.metrics.connection_opened(listening.slot);
+        Ok(Rc::new(Self {
+            stream,
+            alarm: core.wheel.alarm(),
+            listening: Rc::clone(listening),
+            address: Cell::new(SocketAddr::new(counted, peer.port())),
+            introduced: Cell::new(false),
+            counted,
+            core: Rc::clone(core),
+        }))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let shared = &self.core.shared;
+        shared.connections.fetch_sub(1, Ordering::Relaxed);
+        shared.client_closed(self.counted);
+        self.core.metrics.connection_closed(self.listening.slot);
+        if std::thread::panicking() {
+            self.core.registry.panicked();
+        }
+    }
+}

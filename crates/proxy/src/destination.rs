@@ -1,0 +1,355 @@
+//! Where a request goes, and how a connection to there is come by.
+//!
+//! The destination is a group of endpoints that the configuration names (reverse), or a host that
+//! the client names (forward). Both offer connections in the same way: an idle one if there is one,
+//! else a new one; a group goes on to its other endpoints when one cannot be reached.
+//! Invariant: an address that a client named is judged right before every use.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use config::{EndpointAddress, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId};
+use message::Request;
+use net::{DialError, Refused, Stream};
+
+use crate::body::{Source, unless_zero};
+use crate::core::Core;
+use crate::exchange::{Context, Downstream, Trouble};
+use crate::observe::{ErrorKind, Record};
+use crate::snapshot::Group;
+use crate::upstream::{Connection, Pool};
+
+/// The times that hold for an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) connect: Duration,
+    pub(crate) first_byte: Duration,
+    pub(crate) stream_idle: Duration,
+}
+
+/// A connection to send a request over.
+pub(crate) struct Taken {
+    pub(crate) connection: Connection,
+    pub(crate) timeouts: Times,
+}
+
+/// Why there is none.
+pub(crate) enum NoConnection {
+    /// The client left while we waited.
+    ClientGone,
+    Trouble(Trouble),
+}
+
+/// Where a request goes.
+pub(crate) enum Destination<'a> {
+    Group(GroupDestination<'a>),
+    Named(NamedDestination<'a>),
+}
+
+/// A group of endpoints.
+pub(crate) struct GroupDestination<'a> {
+    id: UpstreamId,
+    upstream: &'a Upstream,
+    group: &'a Group,
+    /// The endpoint taken last.
+    chosen: Option<usize>,
+    /// Endpoints that could not be reached.
+    failed: Vec<usize>,
+}
+
+/// A host that the client named.
+pub(crate) struct NamedDestination<'a> {
+    pub(crate) forward: &'a Forward,
+    pub(crate) host: &'a str,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) judge: &'a dyn Fn(SocketAddr) -> Result<(), Refused>,
+    pub(crate) pool: Option<Rc<Pool>>,
+}
+
+impl<'a> Destination<'a> {
+    /// A group of the configuration.
+    pub(crate) fn group(context: &Context<'a>, id: UpstreamId) -> Option<Self> {
+        let upstream = context.view.config().upstreams.get(id.0 as usize)?;
+        let group = context.view.group(id)?;
+        let failed = Vec::new();
+        Some(Self::Group(GroupDestination { id, upstream, group, chosen: None, failed }))
+    }
+
+    /// A connection: an idle one unless it must be `fresh`.
+    pub(crate) async fn connection<D: Downstream>(
+        &mut self,
+        context: &Context<'_>,
+        record: &mut Record,
+        down: &mut D,
+        settings: &Timeouts,
+        fresh: bool,
+    ) -> Result<Taken, NoConnection> {
+        match self {
+            Self::Group(group) => group.connection(context, record, down, settings, fresh).await,
+            Self::Named(named) => named.connection(context, record, down, settings, fresh).await,
+        }
+    }
+
+    /// Writes the Host to send.
+    pub(crate) fn write_host(&self, request: &Request, settings: &RouteSettings, out: &mut String) {
+        out.clear();
+        out.push_str(match (&settings.host, self) {
+            (HostPolicy::Literal(host), _) => host,
+            (HostPolicy::Endpoint, Self::Group(group)) => group.endpoint_name(),
+            (HostPolicy::Preserve | HostPolicy::Endpoint, _) => request.target.authority(),
+        });
+    }
+
+    fn pool(&self) -> Option<&Pool> {
+        match self {
+            Self::Group(group) => group.pool(),
+            Self::Named(named) => named.pool.as_deref(),
+        }
+    }
+
+    /// Keeps a connection whose response is complete.
+    pub(crate) fn put_back(&self, core: &Core, connection: Connection) {
+        if let Some(pool) = self.pool() {
+            pool.put(connection, core.wheel.now());
+        }
+    }
+
+    /// The endpoint says how long it keeps idle connections.
+    pub(crate) fn announced(&self, timeout: Duration) {
+        if let Some(pool) = self.pool() {
+            pool.announced(timeout);
+        }
+    }
+
+    /// A used connection turned out to be closed: those that have idled longer are closed too.
+    pub(crate) fn closed_early(&self) {
+        if let Some(pool) = self.pool() {
+            pool.clear();
+        }
+    }
+
+    /// Logs what was wrong with the destination.
+    pub(crate) fn complain(&self, trouble: &Trouble) {
+        let endpoint = match self {
+            Self::Group(group) => group.endpoint_name(),
+            Self::Named(named) => named.host,
+        };
+        crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
+    }
+}
+
+impl GroupDestination<'_> {
+    fn endpoint_name(&self) -> &str {
+        let endpoint = self.chosen.and_then(|index| self.upstream.endpoints.get(index));
+        endpoint.map_or(&*self.upstream.name, |endpoint| &*endpoint.written)
+    }
+
+    fn pool(&self) -> Option<&Pool> {
+        self.group.pools.get(self.chosen?).map(Rc::as_ref)
+    }
+
+    fn times(&self, settings: &Timeouts) -> Times {
+        let own = &self.upstream.timeouts;
+        Times {
+            connect: own.connect.unwrap_or(settings.connect),
+            first_byte: own.first_byte.unwrap_or(settings.first_byte),
+            stream_idle: own.stream_idle.unwrap_or(settings.stream_idle),
+        }
+    }
+
+    async fn connection<D: Downstream>(
+        &mut self,
+        context: &Context<'_>,
+        record: &mut Record,
+        down: &mut D,
+        settings: &Timeouts,
+        fresh: bool,
+    ) -> Result<Taken, NoConnection> {
+        let core = context.core;
+        let timeouts = self.times(settings);
+        let mut last: Option<Trouble> = None;
+        // A request that is sent again goes to the endpoint it was meant for.
+        let mut again = if fresh { self.chosen } else { None };
+        loop {
+            let Some(index) = again.take().or_else(|| self.pick()) else {
+                let none = || {
+                    let detail = "no endpoint can be reached";
+                    Trouble::new(ErrorKind::DestinationUnavailable, detail)
+                };
+                return Err(NoConnection::Trouble(last.unwrap_or_else(none)));
+            };
+            self.chosen = Some(index);
+            record.endpoint = Some((self.id.0, index as u32));
+            let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
+            if !fresh && let Some(connection) = self.pool().and_then(|p| p.take(core.wheel.now())) {
+                core.metrics.upstream_reused(slot);
+                record.dialled = connection.address;
+                return Ok(Taken { connection, timeouts });
+            }
+            let begun = Instant::now();
+            let dialled = or_gone(down, self.dial(context, index, timeouts.connect)).await;
+            let Some(dialled) = dialled else { return Err(NoConnection::ClientGone) };
+            record.connect = Some(begun.elapsed());
+            match dialled {
+                Ok(connection) => {
+                    core.metrics.upstream_opened(slot);
+                    record.dialled = connection.address;
+                    return Ok(Taken { connection, timeouts });
+                }
+                Err(trouble) => {
+                    core.metrics.upstream_failed(slot);
+                    self.failed.push(index);
+                    Self::complain_of(self.endpoint_name(), &trouble);
+                    record.retries = record.retries.saturating_add(u8::from(last.is_some()));
+                    last = Some(trouble);
+                }
+            }
+        }
+    }
+
+    fn complain_of(endpoint: &str, trouble: &Trouble) {
+        crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
+    }
+
+    fn pick(&self) -> Option<usize> {
+        let failed = &self.failed;
+        self.group.algorithm.borrow_mut().pick(&mut |index| !failed.contains(&index))
+    }
+
+    async fn dial(
+        &self,
+        context: &Context<'_>,
+        index: usize,
+        limit: Duration,
+    ) -> Result<Connection, Trouble> {
+        let Some(endpoint) = self.upstream.endpoints.get(index) else {
+            return Err(Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint"));
+        };
+        let limit = unless_zero(limit);
+        if let EndpointAddress::Unix(path) = &endpoint.address {
+            let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
+            return match connected {
+                Ok(Ok(stream)) => Ok(Connection { stream, address: None, reused: false }),
+                Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
+                Err(_) => Err(connect_late(&endpoint.written, limit)),
+            };
+        }
+        let shared = &context.view.shared;
+        if let EndpointAddress::Ip(address) = endpoint.address {
+            return dial(&[address], &|_| Ok(()), limit, &endpoint.written).await;
+        }
+        let addresses = shared.addresses(self.id, index);
+        if addresses.is_empty() {
+            let detail = format!("{} has no address: its name was not found", endpoint.written);
+            return Err(Trouble::new(ErrorKind::DnsError, detail));
+        }
+        dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
+    }
+}
+
+impl NamedDestination<'_> {
+    async fn connection<D: Downstream>(
+        &mut self,
+        context: &Context<'_>,
+        record: &mut Record,
+        down: &mut D,
+        settings: &Timeouts,
+        fresh: bool,
+    ) -> Result<Taken, NoConnection> {
+        let timeouts = Times {
+            connect: settings.connect,
+            first_byte: settings.first_byte,
+            stream_idle: settings.stream_idle,
+        };
+        let core = context.core;
+        if !fresh {
+            for &address in &self.addresses {
+                let pool = core.forward_pool(address, self.host, settings.upstream_idle);
+                if let Some(connection) = pool.take(core.wheel.now())
+                    && (self.judge)(address).is_ok()
+                {
+                    record.dialled = connection.address;
+                    self.pool = Some(pool);
+                    return Ok(Taken { connection, timeouts });
+                }
+            }
+        }
+        let connection = self.dial(record, down, timeouts.connect).await?;
+        self.pool = connection
+            .address
+            .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
+        Ok(Taken { connection, timeouts })
+    }
+
+    /// A new connection.
+    pub(crate) async fn dial<D: Downstream>(
+        &self,
+        record: &mut Record,
+        down: &mut D,
+        limit: Duration,
+    ) -> Result<Connection, NoConnection> {
+        let begun = Instant::now();
+        let dialling = dial(&self.addresses, self.judge, unless_zero(limit), self.host);
+        let dialled = or_gone(down, dialling).await.ok_or(NoConnection::ClientGone)?;
+        record.connect = Some(begun.elapsed());
+        let connection = dialled.map_err(NoConnection::Trouble)?;
+        record.dialled = connection.address;
+        Ok(connection)
+    }
+}
+
+async fn dial(
+    addresses: &[SocketAddr],
+    judge: &dyn Fn(SocketAddr) -> Result<(), Refused>,
+    limit: Duration,
+    name: &str,
+) -> Result<Connection, Trouble> {
+    match net::dial(addresses, judge, limit).await {
+        Ok((stream, address)) => Ok(Connection { stream, address: Some(address), reused: false }),
+        Err(DialError::Timeout { .. }) => Err(connect_late(name, limit)),
+        Err(DialError::Failed { source, .. }) => Err(connect_failed(name, &source)),
+        Err(error @ DialError::AllRefused { .. }) => {
+            Err(Trouble::new(ErrorKind::DestinationIpProhibited, error.to_string()))
+        }
+        Err(error @ DialError::NoAddress) => {
+            Err(Trouble::new(ErrorKind::DnsError, error.to_string()))
+        }
+    }
+}
+
+fn connect_late(name: &str, limit: Duration) -> Trouble {
+    let detail = format!("no connection to {name} within {limit:?}");
+    Trouble::new(ErrorKind::ConnectionTimeout, detail)
+}
+
+fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
+    use std::io::ErrorKind as Io;
+    let kind = match error.kind() {
+        Io::ConnectionRefused | Io::NotFound | Io::PermissionDenied => ErrorKind::ConnectionRefused,
+        Io::HostUnreachable | Io::NetworkUnreachable => ErrorKind::DestinationIpUnroutable,
+        Io::TimedOut => ErrorKind::ConnectionTimeout,
+        _ => ErrorKind::ConnectionTerminated,
+    };
+    Trouble::new(kind, Cow::Owned(format!("cannot connect to {name}: {error}")))
+}
+
+/// Awaits, unless the client leaves before.
+pub(crate) async fn or_gone<D: Downstream, T>(
+    down: &mut D,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let (body, _) = down.split();
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        body.poll_vanished(cx).map(|()| None)
+    })
+    .await
+}

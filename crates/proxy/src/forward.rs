@@ -1,0 +1,276 @@
+//! Requests of forward clients: they name the destination, the rules say whether they may go there.
+//!
+//! A name is looked up once. Each of its addresses is judged, only those that are allowed are
+//! dialled, and each is judged again right before. A look-up that fails is a refusal.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use config::{Forward, ForwardId, Place};
+use message::{Form, Method, Request, Scheme};
+use net::{AddressKind, Refused, ResolveError};
+use rules::{Address, DenyReason, Passage, Verdict};
+
+use crate::answer;
+use crate::body::Sink;
+use crate::destination::{Destination, NamedDestination, NoConnection, or_gone};
+use crate::exchange::{
+    Context, Downstream, Ending, Plan, Reply, Switched, Trouble, forward_to, gone,
+};
+use crate::identity::Identity;
+use crate::observe::{Direction, ErrorKind, Scope};
+use crate::worker::Work;
+
+/// Serves a request of a forward client.
+pub(crate) async fn run<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    id: ForwardId,
+) -> Ending {
+    let config = context.view.config();
+    let Some(forward) = config.forwards.get(id.0 as usize) else { return Ending::Closed };
+    let settings = &forward.settings;
+    work.record.direction = Direction::Forward;
+    work.record.scope = Scope::Forward(id);
+    work.record.decided = forward.place;
+    down.be_patient(&settings.timeouts);
+    down.begin_body(&work.request, settings.limits.body_bytes);
+    if let Err(trouble) = in_form(&work.request, forward) {
+        return answer::trouble(context, work, down, Some(settings), trouble).await;
+    }
+    // The name and what is asked for must outlive changes of the request.
+    let method = work.request.method;
+    let host = work.request.target.host().to_owned();
+    let gate = Gate {
+        context,
+        id,
+        passage: Passage {
+            client: work.record.client.ip(),
+            method: &method,
+            host: &host,
+            port: work.request.target.port(),
+        },
+        decided: Cell::new(forward.place),
+    };
+    let addresses = match gate.addresses(&work.request, down).await {
+        Ok(addresses) => addresses,
+        Err(NoConnection::ClientGone) => return gone(&mut work.record),
+        Err(NoConnection::Trouble(trouble)) => {
+            work.record.decided = gate.decided.get();
+            return answer::trouble(context, work, down, Some(settings), trouble).await;
+        }
+    };
+    work.record.decided = gate.decided.get();
+    let judge = |address| gate.judge(address);
+    let named = NamedDestination { forward, host: &host, addresses, judge: &judge, pool: None };
+    if method == Method::Connect {
+        return connect(context, work, down, &named).await;
+    }
+    work.path.clear();
+    work.path.extend_from_slice(work.request.target.path_and_query().as_bytes());
+    let address = std::mem::take(&mut work.address);
+    let identity = Identity::forward(forward, &address);
+    let via = if forward.anonymous.is_some() { None } else { Some(&*forward.via) };
+    let remove = forward.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.remove);
+    let plan = Plan { settings, identity, via, route: None, remove };
+    let mut destination = Destination::Named(named);
+    let ending = forward_to(context, work, down, &mut destination, &plan).await;
+    work.address = address;
+    ending
+}
+
+/// A forward client must say where it wants to go, in a way that we can.
+fn in_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
+    let detail = match request.target.form() {
+        Form::Authority => return Ok(()),
+        Form::Absolute if request.target.scheme() == Scheme::Https => {
+            "this proxy takes https:// as a tunnel only: the client must use CONNECT"
+        }
+        Form::Absolute if has_our_via(request, forward) => {
+            let detail = "the request came through this proxy before";
+            return Err(Trouble::new(ErrorKind::ProxyLoopDetected, detail));
+        }
+        Form::Absolute => return Ok(()),
+        Form::Origin | Form::Asterisk => {
+            "this is a forward proxy: it takes requests for whole URIs (http://host/path) and CONNECT"
+        }
+    };
+    Err(Trouble::new(ErrorKind::HttpRequestError, detail))
+}
+
+/// RFC 9110, section 7.6.3: Via tells loops. A chain of two proxies with one name is no loop yet.
+fn has_our_via(request: &Request, forward: &Forward) -> bool {
+    const HOPS_MAX: usize = 5;
+    let ours =
+        |member: &&[u8]| member.rsplit(|&b| b == b' ').next() == Some(forward.via.as_bytes());
+    request.fields.list(message::Known::Via).filter(ours).count() >= HOPS_MAX
+}
+
+/// The rules of a listener, for one request.
+struct Gate<'a> {
+    context: &'a Context<'a>,
+    id: ForwardId,
+    passage: Passage<'a>,
+    decided: Cell<Place>,
+}
+
+impl Gate<'_> {
+    /// The addresses that may be dialled, in the order of the look-up.
+    async fn addresses<D: Downstream>(
+        &self,
+        request: &Request,
+        down: &mut D,
+    ) -> Result<Vec<SocketAddr>, NoConnection> {
+        let port = self.passage.port;
+        if let Some(ip) = request.target.ip() {
+            let address = SocketAddr::new(ip, port);
+            return match self.verdict(address) {
+                Ok(()) => Ok(vec![address]),
+                Err(trouble) => Err(NoConnection::Trouble(trouble)),
+            };
+        }
+        let rules = &self.context.view.shared.rules;
+        if let Verdict::Deny { place, reason, .. } =
+            rules.judge(self.id, &self.passage, None, &mut ())
+        {
+            return Err(NoConnection::Trouble(self.denied(place, reason)));
+        }
+        let resolver = &self.context.core.resolver;
+        let answer = match resolver.cached(self.passage.host) {
+            Some(answer) => Ok(answer),
+            None => {
+                let looked_up = or_gone(down, resolver.lookup(self.passage.host)).await;
+                looked_up.ok_or(NoConnection::ClientGone)?
+            }
+        };
+        let answer = answer.map_err(|error| NoConnection::Trouble(self.not_found(&error)))?;
+        let mut allowed = Vec::with_capacity(answer.addresses.len());
+        let mut refused = None;
+        for &ip in answer.addresses.iter() {
+            let address = SocketAddr::new(ip, port);
+            match self.verdict(address) {
+                Ok(()) => allowed.push(address),
+                Err(trouble) => refused = Some(trouble),
+            }
+        }
+        match refused {
+            Some(trouble) if allowed.is_empty() => Err(NoConnection::Trouble(trouble)),
+            _ => Ok(allowed),
+        }
+    }
+
+    fn verdict(&self, address: SocketAddr) -> Result<(), Trouble> {
+        let ip = address.ip().to_canonical();
+        let judged = Address { ip, is_global: AddressKind::of(ip).is_global() };
+        let rules = &self.context.view.shared.rules;
+        match rules.judge(self.id, &self.passage, Some(judged), &mut ()) {
+            Verdict::Allow { place, .. } => {
+                self.decided.set(place);
+                self.no_loop(address)
+            }
+            Verdict::Deny { place, reason, .. } => Err(self.denied(place, reason)),
+            // Cannot be, as there is an address; if it were, nothing would have allowed it.
+            Verdict::NeedsAddresses => Err(self.denied(Place::default(), DenyReason::NoRule)),
+        }
+    }
+
+    /// The same, for the moment before dialling.
+    fn judge(&self, address: SocketAddr) -> Result<(), Refused> {
+        self.verdict(address).map_err(|trouble| Refused::Because(trouble.detail))
+    }
+
+    fn denied(&self, place: Place, reason: DenyReason) -> Trouble {
+        self.decided.set(place);
+        let kind = match reason {
+            DenyReason::SpecialAddress => ErrorKind::DestinationIpProhibited,
+            DenyReason::Rule | DenyReason::NoRule | DenyReason::Port => {
+                ErrorKind::HttpRequestDenied
+            }
+        };
+        let Passage { host, port, .. } = self.passage;
+        Trouble::new(kind, format!("access to {host}:{port} is refused: {reason}"))
+    }
+
+    fn not_found(&self, error: &ResolveError) -> Trouble {
+        let kind = if matches!(error, ResolveError::Timeout) {
+            ErrorKind::DnsTimeout
+        } else {
+            ErrorKind::DnsError
+        };
+        Trouble::new(kind, format!("{} was not found: {error}", self.passage.host))
+    }
+
+    /// Our own listeners are no destination: the request would come back to us.
+    fn no_loop(&self, address: SocketAddr) -> Result<(), Trouble> {
+        let own = &self.context.view.shared.own_addresses;
+        if !own.iter().any(|own| own.port() == address.port()) {
+            return Ok(());
+        }
+        let ip = address.ip().to_canonical();
+        let is_ours = |own: &SocketAddr| {
+            let bound = own.ip().to_canonical();
+            let everywhere = bound.is_unspecified()
+                && (ip.is_loopback() || ip.is_unspecified() || Some(ip) == self.reached_at());
+            own.port() == address.port() && (bound == ip || everywhere)
+        };
+        if own.iter().any(is_ours) {
+            let detail = "the destination is this proxy itself";
+            return Err(Trouble::new(ErrorKind::ProxyLoopDetected, detail));
+        }
+        Ok(())
+    }
+
+    /// The address of ours that the client has reached.
+    fn reached_at(&self) -> Option<std::net::IpAddr> {
+        self.context.client.stream.local_address().map(|address| address.ip().to_canonical())
+    }
+}
+
+/// CONNECT: a tunnel to the destination (RFC 9110, section 9.3.6).
+async fn connect<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    named: &NamedDestination<'_>,
+) -> Ending {
+    let settings = &named.forward.settings;
+    let dialled = named.dial(&mut work.record, down, settings.timeouts.connect).await;
+    let connection = match dialled {
+        Ok(connection) => connection,
+        Err(NoConnection::ClientGone) => return gone(&mut work.record),
+        Err(NoConnection::Trouble(trouble)) => {
+            return answer::trouble(context, work, down, Some(settings), trouble).await;
+        }
+    };
+    let Work { request, response, record, .. } = work;
+    if is_connected_to_us(context, &connection) {
+        let detail = "the destination is this proxy itself";
+        let looped = Trouble::new(ErrorKind::ProxyLoopDetected, detail);
+        return answer::trouble(context, work, down, Some(settings), looped).await;
+    }
+    response.clear();
+    response.status = 200;
+    record.status = 200;
+    record.tunnel = true;
+    let (_, reply) = down.split();
+    reply.switch(request, response);
+    if reply.flush().await.is_err() {
+        return gone(record);
+    }
+    let idle = settings.timeouts.tunnel_idle;
+    Ending::Tunnel(Switched { connection, unread: None, idle })
+}
+
+/// Whoever connects to an address of this machine has the same address at both ends: so an own
+/// address is told that no list has.
+fn is_connected_to_us(context: &Context<'_>, connection: &crate::upstream::Connection) -> bool {
+    let Some(address) = connection.address else { return false };
+    let own = &context.view.shared.own_addresses;
+    let listens = |own: &SocketAddr| own.port() == address.port() && own.ip().is_unspecified();
+    own.iter().any(listens)
+        && connection
+            .stream
+            .local_address()
+            .is_some_and(|local| local.ip().to_canonical() == address.ip().to_canonical())
+}

@@ -1,0 +1,325 @@
+//! Writing heads: the request that goes upstream, the response that goes to the client.
+//!
+//! Here it is decided, in one place each, which fields travel on, which are ours, and how the body
+//! is delimited on the next connection.
+
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use message::{BodyLength, Field, Known, Method, Request, Response, Version, reason_phrase};
+use wire::http1::write_field;
+
+use super::outgoing::Framing;
+use crate::identity::Identity;
+
+/// What a request head for an upstream is made of, beside the request.
+pub(crate) struct UpstreamHead<'a> {
+    pub(crate) request: &'a Request,
+    /// Path and query, or the whole URI towards another proxy.
+    pub(crate) target: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) identity: &'a Identity<'a>,
+    /// Whether the request asks for an upgrade that we pass on.
+    pub(crate) upgrade: bool,
+}
+
+impl UpstreamHead<'_> {
+    /// Appends the head, and tells how the body has to be delimited.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Framing {
+        let request = self.request;
+        out.extend_from_slice(request.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(self.host.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for field in request.fields.end_to_end() {
+            if !self.is_ours(field) {
+                write_field(out, field.name, field.value);
+            }
+        }
+        self.identity.write(out, request);
+        if self.upgrade {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+            for protocol in request.fields.get_all(Known::Upgrade) {
+                write_field(out, b"Upgrade", protocol);
+            }
+        } else if request.takes_trailers {
+            // RFC 9110, section 10.1.4: TE is hop-by-hop, so it must be named here.
+            out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+        }
+        let framing = match request.body {
+            BodyLength::Exact(length) => {
+                write_number(out, b"Content-Length: ", length);
+                Framing::Plain
+            }
+            BodyLength::Chunked => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Framing::Chunked { trailers: true }
+            }
+            BodyLength::None | BodyLength::UntilClose => Framing::Plain,
+        };
+        out.extend_from_slice(b"\r\n");
+        framing
+    }
+
+    /// True for fields that we write ourselves or never pass on.
+    fn is_ours(&self, field: Field<'_>) -> bool {
+        match field.known {
+            Known::Other => false,
+            Known::Host | Known::ContentLength | Known::Expect | Known::Proxy => true,
+            known => self.identity.replaces(known),
+        }
+    }
+}
+
+/// What a response head for a client is made of, beside the response.
+pub(crate) struct ClientHead<'a> {
+    pub(crate) response: &'a Response,
+    pub(crate) method: &'a Method,
+    /// The version that the client spoke.
+    pub(crate) version: Version,
+    /// Whether the client's connection stays open.
+    pub(crate) keep_alive: bool,
+    /// Whether the client takes trailers.
+    pub(crate) trailers: bool,
+    /// Our name in Via, if it is to be there.
+    pub(crate) via: Option<&'a str>,
+}
+
+impl ClientHead<'_> {
+    /// Appends the head, tells how the body has to be delimited, and whether the connection can
+    /// stay open after it.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> (Framing, bool) {
+        let response = self.response;
+        write_status(out, response.status);
+        for field in response.fields.end_to_end() {
+            if !matches!(field.known, Known::ContentLength) {
+                write_field(out, field.name, field.value);
+            }
+        }
+        if let Some(name) = self.via {
+            let version = if response.version == Version::Http10 { "1.0 " } else { "1.1 " };
+            out.extend_from_slice(b"Via: ");
+            out.extend_from_slice(version.as_bytes());
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        if !response.is_interim() && !response.fields.has(Known::Date) {
+            push_date(out);
+        }
+        let (framing, delimited) = self.write_framing(out);
+        let keep_alive = self.keep_alive && delimited;
+        match (self.version, keep_alive) {
+            (Version::Http11, true) => {}
+            (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        }
+        out.extend_from_slice(b"\r\n");
+        (framing, keep_alive)
+    }
+
+    /// Appends an interim response (RFC 9110, section 15.2), which has no body.
+    pub(crate) fn write_interim(&self, out: &mut Vec<u8>) {
+        write_status(out, self.response.status);
+        for field in self.response.fields.end_to_end() {
+            write_field(out, field.name, field.value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the answer after which the connection is a tunnel: 101 to an upgrade, 200 to
+    /// CONNECT (which has no body and no length, RFC 9110, section 9.3.6).
+    pub(crate) fn write_switch(&self, out: &mut Vec<u8>) {
+        write_status(out, self.response.status);
+        for field in self.response.fields.end_to_end() {
+            write_field(out, field.name, field.value);
+        }
+        if self.response.status != 101 {
+            out.extend_from_slice(b"\r\n");
+            return;
+        }
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+        for protocol in self.response.fields.get_all(Known::Upgrade) {
+            write_field(out, b"Upgrade", protocol);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn write_framing(&self, out: &mut Vec<u8>) -> (Framing, bool) {
+        let response = self.response;
+        if *self.method == Method::Head || response.status == 304 {
+            // RFC 9110, section 9.3.2: the fields are those of the answer to GET, without a body.
+            for length in response.fields.get_all(Known::ContentLength).take(1) {
+                write_field(out, b"Content-Length", length);
+            }
+            return (Framing::Suppressed, true);
+        }
+        match response.body {
+            BodyLength::None if response.status == 204 || response.is_interim() => {
+                (Framing::Plain, true)
+            }
+            BodyLength::None => {
+                out.extend_from_slice(b"Content-Length: 0\r\n");
+                (Framing::Plain, true)
+            }
+            BodyLength::Exact(length) => {
+                write_number(out, b"Content-Length: ", length);
+                (Framing::Plain, true)
+            }
+            BodyLength::Chunked | BodyLength::UntilClose if self.version == Version::Http11 => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                (Framing::Chunked { trailers: self.trailers }, true)
+            }
+            // RFC 9112, section 6.1: no chunks for a client of HTTP/1.0; its end is the close.
+            BodyLength::Chunked | BodyLength::UntilClose => (Framing::Plain, false),
+        }
+    }
+}
+
+/// Appends a status line.
+fn write_status(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    write_number(out, b"HTTP/1.1 ", u64::from(status));
+    out.truncate(out.len().saturating_sub(2));
+    out.push(b' ');
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `start`, the number and the end of a line.
+pub(crate) fn write_number(out: &mut Vec<u8>, start: &[u8], number: u64) {
+    let mut digits = [0u8; 20];
+    let mut first = digits.len();
+    let mut left = number;
+    for (index, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        first = index;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(start);
+    out.extend_from_slice(digits.get(first..).unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the field Date (RFC 9110, section 6.6.1), formatted once a second.
+pub(crate) fn push_date(out: &mut Vec<u8>) {
+    thread_local!(static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now || text.is_empty() {
+            *second = now;
+            text.clear();
+            text.push_str("Date: ");
+            push_http_date(text, now);
+            text.push_str("\r\n");
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
+}
+
+/// Appends a date as in RFC 9110, section 5.6.7, of seconds since 1970.
+pub(crate) fn push_http_date(text: &mut String, seconds: u64) {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let days = seconds / 86_400;
+    // Howard Hinnant's civil_from_days, for days since 1970 only.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let name =
+        |names: &[&'static str], index: u64| names.get(index as usize).copied().unwrap_or("");
+    let (weekday, month) = (name(&DAYS, days % 7), name(&MONTHS, month - 1));
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    use std::fmt::Write;
+    // Writing to a String does not fail.
+    let _ =
+        write!(text, "{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        #[track_caller]
+        fn check(seconds: u64, expected: &str) {
+            let mut text = String::new();
+            push_http_date(&mut text, seconds);
+            assert_eq!(text, expected);
+        }
+        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
+        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"); // RFC 9110, section 5.6.7
+        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
+        check(4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT");
+        check(4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT");
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 7, 10, 65_535, u64::MAX] {
+            let mut out = Vec::new();
+            write_number(&mut out, b"n: ", number);
+            assert_eq!(String::from_utf8_lossy(&out), format!("n: {number}\r\n"));
+        }
+    }
+
+    fn head(status: u16, body: BodyLength, method: Method, version: Version) -> (String, bool) {
+        let response = Response { status, body, ..Response::default() };
+        let head = ClientHead {
+            response: &response,
+            method: &method,
+            version,
+            keep_alive: true,
+            trailers: false,
+            via: None,
+        };
+        let mut out = Vec::new();
+        let (_, keep_alive) = head.write(&mut out);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let lines = text.lines().filter(|line| !line.starts_with("Date: "));
+        (lines.collect::<Vec<_>>().join("|"), keep_alive)
+    }
+
+    #[test]
+    fn how_a_response_is_delimited() {
+        // RFC 9112, section 6.3
+        use BodyLength::{Chunked, Exact, None as Nothing, UntilClose};
+        use Version::{Http10, Http11};
+        #[track_caller]
+        fn check(got: (String, bool), text: &str, keep_alive: bool) {
+            assert_eq!((got.0.as_str(), got.1), (text, keep_alive));
+        }
+        let chunked = "HTTP/1.1 200 OK|Transfer-Encoding: chunked|";
+        check(head(200, Chunked, Method::Get, Http11), chunked, true);
+        check(head(200, UntilClose, Method::Get, Http11), chunked, true);
+        let closing = "HTTP/1.1 200 OK|Connection: close|";
+        check(head(200, Chunked, Method::Get, Http10), closing, false);
+        check(head(200, UntilClose, Method::Get, Http10), closing, false);
+        let exact = "HTTP/1.1 200 OK|Content-Length: 5|Connection: keep-alive|";
+        check(head(200, Exact(5), Method::Get, Http10), exact, true);
+        check(head(204, Nothing, Method::Get, Http11), "HTTP/1.1 204 No Content|", true);
+        check(
+            head(404, Nothing, Method::Get, Http11),
+            "HTTP/1.1 404 Not Found|Content-Length: 0|",
+            true,
+        );
+        check(head(304, Nothing, Method::Get, Http11), "HTTP/1.1 304 Not Modified|", true);
+        check(head(200, Nothing, Method::Head, Http11), "HTTP/1.1 200 OK|", true);
+    }
+}

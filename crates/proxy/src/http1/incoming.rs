@@ -1,0 +1,248 @@
+//! Reading messages: a head, then its body.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use message::{BodyLength, Fields};
+use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Stream, Wheel};
+use wire::http1::{BodyDecoder, Piece};
+
+use crate::body::{Patience, ReadError, Source};
+
+/// The receiving direction of a connection.
+pub(crate) struct Incoming<'a> {
+    stream: &'a Stream,
+    pub(crate) buffer: Buffer,
+    decoder: BodyDecoder,
+    /// Decoded bytes at the front of the buffer.
+    piece: usize,
+    done: bool,
+    trailers: Fields,
+    wheel: &'a Wheel,
+    alarm: &'a Alarm,
+    pub(crate) patience: Patience,
+    /// Bytes of the body so far, and at most.
+    pub(crate) received: u64,
+    limit: u64,
+    /// Every byte read from the connection.
+    pub(crate) raw: u64,
+    /// When the first of them came.
+    pub(crate) first_read: Option<std::time::Instant>,
+}
+
+/// How the wait for more of a head ended.
+pub(crate) enum HeadEnd {
+    /// There are more bytes.
+    More,
+    /// The peer closed the connection.
+    Closed,
+    /// The connection broke.
+    Broken(io::Error),
+    /// Time is up.
+    Expired,
+    /// The buffer is full: the head is longer than any that is taken.
+    Full,
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn new(
+        stream: &'a Stream,
+        buffer: Buffer,
+        wheel: &'a Wheel,
+        alarm: &'a Alarm,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            stream,
+            buffer,
+            decoder: BodyDecoder::None,
+            piece: 0,
+            done: true,
+            trailers: Fields::new(),
+            wheel,
+            alarm,
+            patience,
+            received: 0,
+            limit: u64::MAX,
+            raw: 0,
+            first_read: None,
+        }
+    }
+
+    /// True if the message has ended and nothing has come after it.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.done && self.buffer.is_empty() && !matches!(self.decoder, BodyDecoder::UntilClose)
+    }
+
+    /// Starts the body that follows a head which has been consumed from the buffer.
+    pub(crate) fn begin_body(&mut self, length: BodyLength, limit: Option<u64>) {
+        self.decoder = BodyDecoder::from(length);
+        self.done = self.decoder.is_done();
+        self.piece = 0;
+        self.trailers.clear();
+        self.received = 0;
+        self.limit = limit.unwrap_or(u64::MAX);
+    }
+
+    /// The whole rest of the body, if it is buffered and its length is known.
+    pub(crate) fn buffered_body(&self) -> Option<&[u8]> {
+        match self.decoder {
+            BodyDecoder::None => Some(&[]),
+            BodyDecoder::Exact { left } => {
+                let left = usize::try_from(left).ok()?.checked_add(self.piece)?;
+                self.buffer.filled().get(..left)
+            }
+            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
+        }
+    }
+
+    /// Takes that off.
+    pub(crate) fn skip_buffered_body(&mut self) {
+        if let BodyDecoder::Exact { left } = &mut self.decoder {
+            self.received += *left;
+            let buffered = usize::try_from(*left).unwrap_or(usize::MAX);
+            self.buffer.consume(buffered.saturating_add(self.piece));
+            *left = 0;
+        }
+        self.piece = 0;
+        self.done = self.decoder.is_done();
+    }
+
+    /// Takes the time for a head away.
+    pub(crate) fn clear_alarm(&self) {
+        self.alarm.clear();
+    }
+
+    /// Sets the time for a head to arrive.
+    pub(crate) fn set_alarm(&self, after: std::time::Duration) {
+        self.alarm.set(after);
+    }
+
+    /// Reads more of a head. Fires at the alarm, which the caller has set.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<HeadEnd> {
+        if self.buffer.spare() == 0 {
+            if self.buffer.capacity() >= BUFFER_BYTES_LARGE {
+                return Poll::Ready(HeadEnd::Full);
+            }
+            self.buffer.grow(BUFFER_BYTES_LARGE);
+        }
+        match self.buffer.poll_fill(cx, self.stream) {
+            Poll::Ready(Ok(0)) => Poll::Ready(HeadEnd::Closed),
+            Poll::Ready(Ok(count)) => {
+                if self.raw == 0 {
+                    self.first_read = Some(std::time::Instant::now());
+                }
+                self.raw += count as u64;
+                Poll::Ready(HeadEnd::More)
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(HeadEnd::Broken(error)),
+            Poll::Pending if self.alarm.poll_fired(cx).is_ready() => Poll::Ready(HeadEnd::Expired),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The connection was closed while a message was expected to go on.
+    fn at_eof(&mut self) -> Result<bool, ReadError> {
+        self.decoder.eof().map_err(|_| ReadError::Truncated)?;
+        self.done = true;
+        Ok(false)
+    }
+
+    async fn fill(&mut self) -> Result<usize, ReadError> {
+        let Self { stream, buffer, patience, wheel, alarm, .. } = self;
+        let filled = patience.wait(wheel, alarm, |cx| buffer.poll_fill(cx, stream)).await;
+        let count = filled.map_err(ReadError::from)?.map_err(ReadError::Broken)?;
+        self.patience.moved(count);
+        self.raw += count as u64;
+        Ok(count)
+    }
+
+    /// Decodes from what is buffered: `Ok(None)` if more is needed.
+    fn decode(&mut self) -> Result<Option<bool>, ReadError> {
+        let filled = self.buffer.filled();
+        let mut unread = filled;
+        let decoded = self.decoder.decode(&mut unread, &mut self.trailers);
+        let used = filled.len() - unread.len();
+        match decoded.map_err(ReadError::Malformed)? {
+            Some(Piece::Data(bytes)) => {
+                let length = bytes.len();
+                self.buffer.consume(used - length);
+                self.piece = length;
+                self.received += length as u64;
+                if self.received > self.limit {
+                    return Err(ReadError::TooLarge);
+                }
+                Ok(Some(true))
+            }
+            Some(Piece::End) => {
+                self.buffer.consume(used);
+                self.done = true;
+                Ok(Some(false))
+            }
+            None => {
+                self.buffer.consume(used);
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Source for Incoming<'_> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        loop {
+            if self.piece > 0 {
+                return Ok(true);
+            }
+            if self.done {
+                return Ok(false);
+            }
+            if let Some(data) = self.decode()? {
+                return Ok(data);
+            }
+            if self.fill().await? == 0 {
+                return self.at_eof();
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.buffer.filled().get(..self.piece).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.buffer.consume(count);
+        self.piece -= count.min(self.piece);
+        if self.piece == 0 && self.decoder.is_done() {
+            self.done = true;
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.buffer.filled().is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.trailers
+    }
+
+    fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // What comes now is the next request of a client that does not wait for its answers. It is
+        // taken in as far as there is room; beyond, the client waits, and is not watched.
+        while self.buffer.spare() > 0 {
+            match self.buffer.poll_fill(cx, self.stream) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(count)) => self.raw += count as u64,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP/1.1 on a socket: heads and bodies, the same towards clients and upstreams.
+//!
+//! [`Incoming`] reads messages from one direction of a connection, [`Outgoing`] writes them to the
+//! other. The protocol itself is in `wire::http1`; here are only buffers, sockets and patience.
+
+mod head;
+mod incoming;
+mod outgoing;
+
+pub(crate) use head::{ClientHead, UpstreamHead};
+pub(crate) use incoming::{HeadEnd, Incoming};
+pub(crate) use outgoing::{Framing, Outgoing};

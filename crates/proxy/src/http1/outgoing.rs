@@ -1,0 +1,134 @@
+//! Writing messages: a head, then its body, in as few writes as can be.
+
+use std::io;
+
+use message::Fields;
+use net::{Alarm, Stream, Wheel};
+use wire::http1::{LAST_CHUNK, allowed_trailer, chunk_header, write_field};
+
+use crate::body::{Patience, Sink, WriteError};
+
+/// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
+/// the kernel from where they are.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// How the body that is being written is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// By nothing: there is none, or its length stands in the head, or it ends with the
+    /// connection.
+    Plain,
+    /// In chunks.
+    Chunked {
+        /// Whether trailers may follow.
+        trailers: bool,
+    },
+    /// There is none, whatever is written (the answer to HEAD).
+    Suppressed,
+}
+
+/// The sending direction of a connection.
+pub(crate) struct Outgoing<'a> {
+    stream: &'a Stream,
+    /// What waits to be written.
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) framing: Framing,
+    wheel: &'a Wheel,
+    alarm: &'a Alarm,
+    pub(crate) patience: Patience,
+    /// Bytes of bodies, as given.
+    pub(crate) sent: u64,
+    /// Every byte written to the connection.
+    pub(crate) raw: u64,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(
+        stream: &'a Stream,
+        out: &'a mut Vec<u8>,
+        wheel: &'a Wheel,
+        alarm: &'a Alarm,
+        patience: Patience,
+    ) -> Self {
+        out.clear();
+        Self { stream, out, framing: Framing::Plain, wheel, alarm, patience, sent: 0, raw: 0 }
+    }
+
+    /// True if nothing has reached the socket yet.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.raw == 0
+    }
+
+    /// Writes what waits and then `bytes`.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let Self { stream, out, wheel, alarm, patience, raw, .. } = self;
+        let total = out.len() + bytes.len();
+        let mut written = 0;
+        while written < total {
+            let waiting = out.get(written..).unwrap_or_default();
+            let rest = bytes.get(written.saturating_sub(out.len())..).unwrap_or_default();
+            let wrote = patience
+                .wait(wheel, alarm, |cx| match (waiting.is_empty(), rest.is_empty()) {
+                    (false, true) => stream.poll_write(cx, waiting),
+                    (true, _) => stream.poll_write(cx, rest),
+                    (false, false) => {
+                        let both = [io::IoSlice::new(waiting), io::IoSlice::new(rest)];
+                        stream.poll_write_vectored(cx, &both)
+                    }
+                })
+                .await
+                .map_err(WriteError::from)?
+                .map_err(WriteError::Broken)?;
+            if wrote == 0 {
+                return Err(WriteError::Broken(io::ErrorKind::WriteZero.into()));
+            }
+            written += wrote;
+            *raw += wrote as u64;
+            patience.moved(wrote);
+        }
+        out.clear();
+        Ok(())
+    }
+}
+
+impl Sink for Outgoing<'_> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        if bytes.is_empty() {
+            return Ok(()); // an empty chunk would end the body
+        }
+        self.sent += bytes.len() as u64;
+        match self.framing {
+            Framing::Suppressed => return Ok(()),
+            Framing::Plain => {}
+            Framing::Chunked { .. } => {
+                self.out.extend_from_slice(chunk_header(bytes.len(), &mut [0; 18]));
+            }
+        }
+        if self.out.len() + bytes.len() <= COPIED_BYTES_MAX {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.write(bytes).await?;
+        }
+        if matches!(self.framing, Framing::Chunked { .. }) {
+            self.out.extend_from_slice(b"\r\n");
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.write(&[]).await
+    }
+
+    async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
+        if let Framing::Chunked { trailers: allowed } = self.framing {
+            self.out.extend_from_slice(LAST_CHUNK);
+            if allowed {
+                for field in trailers.end_to_end().filter(|f| allowed_trailer(f.known, f.name)) {
+                    write_field(self.out, field.name, field.value);
+                }
+            }
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.flush().await
+    }
+}

@@ -1,0 +1,221 @@
+//! Who the client is, and what the next server is told of it.
+//!
+//! The address of the connection counts, unless the peer is a trusted proxy: then what a PROXY
+//! protocol header or the forwarding fields say does. Forwarding fields of anybody else are dropped
+//! and written anew, so that an upstream can believe what it reads.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use config::Forward;
+use ipnet::IpNet;
+use message::{Fields, Known, Request, Version};
+use wire::http1::write_field;
+
+/// Entries of `X-Forwarded-For` that are looked at, from the right.
+const HOPS_MAX: usize = 32;
+
+/// The client's address, as far back as the proxies in between are trusted.
+pub(crate) fn client_address(peer: IpAddr, trusted: &[IpNet], fields: &Fields) -> IpAddr {
+    if trusted.is_empty() || !is_trusted(peer, trusted) {
+        return peer;
+    }
+    let mut client = peer;
+    let mut seen = 0;
+    let lines: Vec<&[u8]> = fields.get_all(Known::XForwardedFor).collect();
+    for member in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
+        seen += 1;
+        let Some(address) = parse_address(member.trim_ascii()) else { return client };
+        client = address;
+        if seen >= HOPS_MAX || !is_trusted(client, trusted) {
+            return client;
+        }
+    }
+    client
+}
+
+/// True if `address` is in one of the networks.
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// Reads an address, with or without port, with or without brackets.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    inner.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+/// What the next server is told.
+pub(crate) enum Identity<'a> {
+    /// In reverse: everything, over the client's own claims.
+    Reverse {
+        /// The peer of the connection.
+        peer: &'a str,
+        /// Whether that is a trusted proxy, whose fields we add to.
+        trusted: bool,
+    },
+    /// Forward: through which proxy, and for whom.
+    Forward { peer: &'a str, name: &'a str },
+    /// Forward, and nothing that names the client.
+    Anonymous,
+}
+
+impl<'a> Identity<'a> {
+    /// For a forward listener.
+    pub(crate) fn forward(forward: &'a Forward, peer: &'a str) -> Self {
+        match forward.anonymous {
+            Some(_) => Self::Anonymous,
+            None => Self::Forward { peer, name: &forward.via },
+        }
+    }
+
+    /// True if the request's own field of this name is dropped.
+    pub(crate) fn replaces(&self, known: Known) -> bool {
+        match known {
+            // Merged with the client's when written.
+            Known::Via | Known::XForwardedFor | Known::Forwarded => true,
+            Known::XForwardedHost | Known::XForwardedProto => true,
+            Known::XForwardedPort | Known::XRealIp => {
+                !matches!(self, Self::Reverse { trusted: true, .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// Appends the fields.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, request: &Request) {
+        match self {
+            Self::Reverse { peer, trusted } => {
+                let earlier = if *trusted { Some(&request.fields) } else { None };
+                write_reverse(out, request, earlier, peer);
+                write_via(out, request, "bothways");
+            }
+            Self::Forward { peer, name } => {
+                write_merged(out, &request.fields, Known::XForwardedFor, peer);
+                write_via(out, request, name);
+            }
+            Self::Anonymous => {}
+        }
+    }
+}
+
+fn write_reverse(out: &mut Vec<u8>, request: &Request, earlier: Option<&Fields>, peer: &str) {
+    let target = &request.target;
+    let scheme = target.scheme().as_str();
+    match earlier {
+        Some(fields) => {
+            write_merged(out, fields, Known::XForwardedFor, peer);
+            let kept = |known: Known| fields.get(known);
+            let scheme = kept(Known::XForwardedProto).unwrap_or(scheme.as_bytes());
+            write_field(out, b"X-Forwarded-Proto", scheme);
+            let host = kept(Known::XForwardedHost).unwrap_or(target.authority().as_bytes());
+            write_field(out, b"X-Forwarded-Host", host);
+        }
+        None => {
+            write_field(out, b"X-Forwarded-For", peer.as_bytes());
+            write_field(out, b"X-Forwarded-Proto", scheme.as_bytes());
+            write_field(out, b"X-Forwarded-Host", target.authority().as_bytes());
+        }
+    }
+    // RFC 7239: elements of proxies before us first, ours last.
+    out.extend_from_slice(b"Forwarded: ");
+    for value in earlier.into_iter().flat_map(|fields| fields.get_all(Known::Forwarded)) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    let ipv6 = peer.contains(':');
+    out.extend_from_slice(if ipv6 { b"for=\"[" } else { b"for=" });
+    out.extend_from_slice(peer.as_bytes());
+    out.extend_from_slice(if ipv6 { b"]\";host=\"" } else { b";host=\"" });
+    out.extend_from_slice(target.authority().as_bytes());
+    out.extend_from_slice(b"\";proto=");
+    out.extend_from_slice(scheme.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_merged(out: &mut Vec<u8>, fields: &Fields, known: Known, last: &str) {
+    out.extend_from_slice(known.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    for value in fields.get_all(known) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(last.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110, section 7.6.3.
+fn write_via(out: &mut Vec<u8>, request: &Request, name: &str) {
+    out.extend_from_slice(b"Via: ");
+    for value in request.fields.get_all(Known::Via) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    let version = if request.version == Version::Http10 { "1.0 " } else { "1.1 " };
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes an address as text into a buffer that is used again; IPv4, which is most, without `fmt`.
+pub(crate) fn write_address(text: &mut String, address: IpAddr) {
+    text.clear();
+    let IpAddr::V4(v4) = address else {
+        let _ = write!(text, "{address}"); // writing to a String does not fail
+        return;
+    };
+    for (index, octet) in v4.octets().into_iter().enumerate() {
+        if index > 0 {
+            text.push('.');
+        }
+        let digit = |value: u8| char::from(b'0' + value % 10);
+        if octet >= 100 {
+            text.push(digit(octet / 100));
+        }
+        if octet >= 10 {
+            text.push(digit(octet / 10));
+        }
+        text.push(digit(octet));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_as_text() {
+        for address in ["0.0.0.0", "1.20.255.100", "9.10.99.109", "::1", "2001:db8::7"] {
+            let mut text = String::from("old");
+            write_address(&mut text, address.parse().unwrap());
+            assert_eq!(text, address);
+        }
+    }
+
+    #[test]
+    fn who_the_client_is() {
+        #[track_caller]
+        fn check(peer: &str, forwarded_for: &[&str], expected: &str) {
+            let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+            let mut fields = Fields::new();
+            forwarded_for.iter().for_each(|v| fields.push(b"X-Forwarded-For", v.as_bytes()));
+            let client = client_address(peer.parse().unwrap(), &trusted, &fields);
+            assert_eq!(client.to_string(), expected);
+        }
+        check("192.0.2.1", &["198.51.100.1"], "192.0.2.1"); // not trusted: its word is nothing
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");
+        check("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.9"], "198.51.100.1");
+        check("10.0.0.1", &["1.1.1.1", "198.51.100.1:1234"], "198.51.100.1");
+        check("10.0.0.1", &["[2001:db8::1]:80"], "2001:db8::1");
+        check("10.0.0.1", &["1.1.1.1, unknown"], "10.0.0.1");
+        check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
+    }
+}

@@ -1,0 +1,8 @@
+//! Stories and properties of the whole module. Tables of a part are in that part.
+
+mod fixture;
+mod gate;
+mod lines;
+mod metrics;
+mod scrape;
+mod writing;

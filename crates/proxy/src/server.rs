@@ -1,0 +1,570 @@
+//! The data plane as a whole: core threads, listeners, and going over to another configuration.
+//!
+//! [`Server::start`] binds every listener, starts a pinned thread per core and gives each its share
+//! of every listening socket. [`Server::reload`] makes a new snapshot, binds what is new, and has
+//! all cores go over to it; nothing changes if any of that fails.
+//! Not here: signals, files, the admin interface (the binary).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use config::Config;
+use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::connection;
+use crate::core::{Client, Core, Listening, Shared};
+use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
+use crate::snapshot::Snapshot;
+
+/// How long a reload waits for the cores to go over.
+const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the writer of the access log may take for its last lines.
+const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
+/// Files that are kept free of clients: for upstreams (one each), logs, pipes, the admin interface.
+const FILES_RESERVED: u64 = 64;
+
+/// The data plane. A handle: clones are the same server.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+/// Listening sockets that the process was started with (socket activation), used for listeners of
+/// the same address.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The sockets.
+    pub listeners: Vec<std::net::TcpListener>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Listeners that were opened, as written.
+    pub listeners_opened: Vec<String>,
+    /// Listeners that were closed, as written.
+    pub listeners_closed: Vec<String>,
+    /// Counts the configurations that took effect, from 1.
+    pub generation: u64,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Open {
+    /// Connections from clients.
+    pub connections: u64,
+    /// Exchanges.
+    pub exchanges: u64,
+    /// Tunnels.
+    pub tunnels: u64,
+}
+
+impl Open {
+    /// True if nobody would lose anything.
+    pub fn is_nothing(self) -> bool {
+        self.exchanges == 0 && self.tunnels == 0
+    }
+}
+
+/// Why a server cannot start or go over to another configuration.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind {
+        /// The address as written.
+        written: String,
+        /// The line that names it, as `file:line`.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    AccessLog(io::Error),
+    /// A thread or its runtime cannot be started.
+    Thread(io::Error),
+    /// The name resolver cannot be set up.
+    Resolver(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { written, place, source } => {
+                write!(out, "{place}: cannot listen on `{written}`: {source}")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        write!(out, "\nhint: another program listens there; `ss -ltnp` shows which")
+                    }
+                    io::ErrorKind::PermissionDenied => write!(
+                        out,
+                        "\nhint: ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation"
+                    ),
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(out, "\nhint: no interface of this machine has the address")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
+            Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
+            Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+struct Inner {
+    registry: Arc<Registry>,
+    writer: Mutex<Option<AccessWriter>>,
+    resolver: Resolver,
+    shared: Arc<Shared>,
+    cores: Vec<CoreHandle>,
+    state: Mutex<State>,
+    draining: AtomicBool,
+}
+
+struct CoreHandle {
+    commands: UnboundedSender<Command>,
+    exchanges: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct State {
+    config: Arc<Config>,
+    generation: u64,
+    listening: Vec<Listens>,
+}
+
+#[derive(Clone)]
+struct Listens {
+    /// As in the configuration.
+    address: SocketAddr,
+    /// With the port that the system chose, if that was left to it.
+    actual: SocketAddr,
+    written: String,
+}
+
+/// What a core is told.
+enum Command {
+    Install {
+        snapshot: Arc<Snapshot>,
+        open: Vec<(SocketAddr, RawListener)>,
+        close: Vec<SocketAddr>,
+        done: mpsc::Sender<()>,
+    },
+    Drain,
+    Stop,
+}
+
+impl Server {
+    /// Binds everything and starts the core threads; all or nothing. Names are looked up on the
+    /// tokio runtime that this is called in, which must go on running.
+    pub fn start(config: Arc<Config>, inherited: Inherited) -> Result<Self, StartError> {
+        let count = core_count(&config);
+        let files = net::raise_open_files_limit().unwrap_or(1024);
+        let registry = Registry::new(env!("CARGO_PKG_VERSION"), Caps::default());
+        let process = &config.process;
+        let writer = AccessWriter::start(
+            &process.access_log,
+            process.access_format,
+            count,
+            registry.log_counters(),
+        );
+        let writer = writer.map_err(StartError::AccessLog)?;
+        let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
+        let shared = Arc::new(Shared::default());
+        let mut inherited = inherited.listeners;
+        let mut bound = Vec::new();
+        let mut listening = Vec::new();
+        for listener in &config.listeners {
+            let (listens, sockets) = bind(&config, listener, count, &mut inherited)?;
+            bound.push((listener.address, sockets.into_iter()));
+            listening.push(listens);
+        }
+        set_connections_max(&shared, &config, files);
+        let names = Names::new(&config, &registry);
+        let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
+        let snapshot = Arc::new(Snapshot::compile(Arc::clone(&config), names, &resolver, 1, own));
+        let mut cores = Vec::with_capacity(count);
+        for index in 0..count {
+            let open = bound.iter_mut();
+            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
+            let seed = Seed {
+                index,
+                snapshot: Arc::clone(&snapshot),
+                registry: Arc::clone(&registry),
+                access: writer.core_log(),
+                resolver: resolver.clone(),
+                shared: Arc::clone(&shared),
+                exchanges: Arc::default(),
+                open: open.collect(),
+            };
+            cores.push(seed.grow().map_err(StartError::Thread)?);
+        }
+        registry.configured(1);
+        let state = Mutex::new(State { config, generation: 1, listening });
+        let (writer, draining) = (Mutex::new(Some(writer)), AtomicBool::new(false));
+        let inner = Inner { registry, writer, resolver, shared, cores, state, draining };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Goes over to another configuration: listeners are opened and closed by difference, and
+    /// connections, tunnels and pools that the change does not concern never notice. On an error
+    /// nothing has changed.
+    pub fn reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
+        let changed = self.try_reload(config);
+        match &changed {
+            Ok(change) => self.inner.registry.configured(change.generation),
+            Err(_) => self.inner.registry.reload_failed(),
+        }
+        changed
+    }
+
+    fn try_reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
+        let inner = &*self.inner;
+        let mut state = self.state();
+        let count = inner.cores.len();
+        let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
+        let mut opened = Vec::new();
+        let mut sockets = Vec::new();
+        for listener in config.listeners.iter().filter(|l| !is_open(l.address)) {
+            let (listens, bound) = bind(&config, listener, count, &mut Vec::new())?;
+            sockets.push((listener.address, bound.into_iter()));
+            opened.push(listens);
+        }
+        if let Some(writer) = &*self.writer() {
+            let process = &config.process;
+            let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
+            reconfigured.map_err(StartError::AccessLog)?;
+        }
+        let wanted =
+            |l: &Listens| config.listeners.iter().any(|wanted| wanted.address == l.address);
+        let (mut kept, closed): (Vec<_>, Vec<_>) = state.listening.drain(..).partition(wanted);
+        kept.extend(opened.iter().cloned());
+        inner.resolver.reconfigure(resolver_settings(&config));
+        set_connections_max(&inner.shared, &config, net::raise_open_files_limit().unwrap_or(1024));
+        let generation = state.generation + 1;
+        let names = Names::new(&config, &inner.registry);
+        let own = kept.iter().map(|listens| listens.actual).collect();
+        let snapshot =
+            Snapshot::compile(Arc::clone(&config), names, &inner.resolver, generation, own);
+        let snapshot = Arc::new(snapshot);
+        let (done, all_done) = mpsc::channel();
+        for core in &inner.cores {
+            let open = sockets.iter_mut();
+            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
+            let command = Command::Install {
+                snapshot: Arc::clone(&snapshot),
+                open: open.collect(),
+                close: closed.iter().map(|listens| listens.address).collect(),
+                done: done.clone(),
+            };
+            // A core that has ended takes no command; it is replaced with the process.
+            let _ = core.commands.send(command);
+        }
+        drop(done);
+        for _ in 0..count {
+            if all_done.recv_timeout(INSTALL_TIME_MAX).is_err() {
+                tracing::error!("a core has not gone over to the new configuration in time");
+                break;
+            }
+        }
+        let written = |listens: Vec<Listens>| listens.into_iter().map(|l| l.written).collect();
+        *state = State { config, generation, listening: kept };
+        Ok(Change {
+            listeners_opened: written(opened),
+            listeners_closed: written(closed),
+            generation,
+        })
+    }
+
+    /// The configuration that is in effect.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.state().config)
+    }
+
+    /// Counts the configurations that took effect, from 1.
+    pub fn generation(&self) -> u64 {
+        self.state().generation
+    }
+
+    /// The metrics as text (Prometheus exposition format).
+    pub fn metrics(&self) -> String {
+        self.inner.registry.render(Exposition::Text)
+    }
+
+    /// Counts a reload that failed before it came here: the file could not be read.
+    pub fn reload_failed(&self) {
+        self.inner.registry.reload_failed();
+    }
+
+    /// What is under way now.
+    pub fn open_exchanges(&self) -> Open {
+        let shared = &self.inner.shared;
+        let exchanges = self.inner.cores.iter().map(|c| c.exchanges.load(Ordering::Relaxed)).sum();
+        Open {
+            connections: shared.connections.load(Ordering::Relaxed),
+            exchanges,
+            tunnels: shared.tunnels.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many cores carry traffic.
+    pub fn cores(&self) -> usize {
+        self.inner.cores.len()
+    }
+
+    /// Stops accepting, closes idle connections and lets everything else finish.
+    pub fn begin_drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        self.inner.cores.iter().for_each(|core| drop(core.commands.send(Command::Drain)));
+    }
+
+    /// Ends everything that is still open, writes the last lines of the log, joins the threads.
+    pub fn stop(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+        for core in &self.inner.cores {
+            let _ = core.commands.send(Command::Stop);
+            let thread = core.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A thread that panicked has said so itself.
+            let _ = thread.map(JoinHandle::join);
+        }
+        if let Some(writer) = self.writer().take()
+            && !writer.shutdown(LOG_FLUSH_TIME_MAX)
+        {
+            tracing::warn!("the last lines of the access log could not be written");
+        }
+    }
+
+    /// Opens the access log anew, after it was moved away.
+    pub fn reopen_logs(&self) -> io::Result<()> {
+        self.writer().as_ref().map_or(Ok(()), AccessWriter::reopen)
+    }
+
+    /// What is listened on: as written, and the address with its port.
+    pub fn listening(&self) -> Vec<(String, SocketAddr)> {
+        let state = self.state();
+        state.listening.iter().map(|l| (l.written.clone(), l.actual)).collect()
+    }
+
+    /// True as long as requests are taken.
+    pub fn is_ready(&self) -> bool {
+        !self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Option<AccessWriter>> {
+        self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn core_count(config: &Config) -> usize {
+    config.process.cores.map_or_else(net::usable_cores, usize::from).max(1)
+}
+
+fn resolver_settings(config: &Config) -> ResolverSettings {
+    let settings = &config.process.resolver;
+    ResolverSettings {
+        servers: settings.servers.clone(),
+        timeout: settings.timeout,
+        tries: settings.tries,
+        hosts: settings.hosts,
+        ttl_min: settings.ttl_min,
+        ttl_max: settings.ttl_max,
+        ..ResolverSettings::default()
+    }
+}
+
+/// Each exchange may need a file for its client and one for its upstream.
+fn set_connections_max(shared: &Shared, config: &Config, files: u64) {
+    let by_files = files.saturating_sub(FILES_RESERVED) / 2;
+    let max = config.process.connections_max.map_or(by_files, u64::from);
+    shared.connections_max.store(max.max(1), Ordering::Relaxed);
+}
+
+fn bind(
+    config: &Config,
+    listener: &config::Listener,
+    cores: usize,
+    inherited: &mut Vec<std::net::TcpListener>,
+) -> Result<(Listens, Vec<RawListener>), StartError> {
+    let is_it = |socket: &std::net::TcpListener| {
+        socket.local_addr().is_ok_and(|address| address == listener.address)
+    };
+    let bound = match inherited.iter().position(is_it) {
+        Some(index) => Bound::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
+        None => Bound::bind(listener.address, cores),
+    };
+    let bound = bound.map_err(|source| StartError::Bind {
+        written: listener.written.to_string(),
+        place: config.locate(listener.place),
+        source,
+    })?;
+    let actual = bound.local_address();
+    let written = listener.written.to_string();
+    Ok((Listens { address: listener.address, actual, written }, bound.split()))
+}
+
+/// What a core grows from.
+struct Seed {
+    index: usize,
+    snapshot: Arc<Snapshot>,
+    registry: Arc<Registry>,
+    access: crate::observe::AccessLog,
+    resolver: Resolver,
+    shared: Arc<Shared>,
+    exchanges: Arc<AtomicU64>,
+    open: Vec<(SocketAddr, RawListener)>,
+}
+
+impl Seed {
+    fn grow(self) -> io::Result<CoreHandle> {
+        let (commands, receiver) = unbounded_channel();
+        let exchanges = Arc::clone(&self.exchanges);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all();
+        let (ready, started) = mpsc::channel();
+        let name = format!("core-{}", self.index);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            if let Err(error) = net::pin_to_core(self.index) {
+                tracing::debug!(core = self.index, %error, "the thread could not be pinned");
+            }
+            match builder.build_local(tokio::runtime::LocalOptions::default()) {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    runtime.block_on(self.live(receiver));
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        started.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
+        Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
+    }
+
+    async fn live(self, mut commands: UnboundedReceiver<Command>) {
+        let metrics = CoreMetrics::new(&self.registry);
+        let core = Core::new(
+            self.index,
+            self.snapshot,
+            metrics,
+            self.access,
+            self.resolver,
+            self.shared,
+            self.exchanges,
+            Arc::clone(&self.registry),
+        );
+        open_listeners(&core, self.open);
+        tokio::task::spawn_local(tick(Rc::downgrade(&core)));
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Install { snapshot, open, close, done } => {
+                    core.install(snapshot);
+                    close_listeners(&core, |address| close.contains(&address));
+                    open_listeners(&core, open);
+                    drop(done.send(()));
+                }
+                Command::Drain => {
+                    core.draining.set(true);
+                    close_listeners(&core, |_| true);
+                    core.wheel.wake_all();
+                }
+                Command::Stop => break,
+            }
+        }
+        core.access.borrow_mut().flush();
+    }
+}
+
+/// The work of every tick, and of every second.
+async fn tick(core: std::rc::Weak<Core>) {
+    let mut interval = tokio::time::interval(net::TICK_DEFAULT);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    for count in 1u64.. {
+        interval.tick().await;
+        let Some(core) = core.upgrade() else { return };
+        core.access.borrow_mut().flush();
+        if count % 10 == 0 {
+            core.sweep();
+        }
+    }
+}
+
+fn open_listeners(core: &Rc<Core>, open: Vec<(SocketAddr, RawListener)>) {
+    for (address, socket) in open {
+        let listener = match Listener::register(socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%address, %error, "a listening socket cannot be used");
+                continue;
+            }
+        };
+        let view = core.view();
+        let id = view.listener(address);
+        let slot = view.shared.names.listener_slot(id.map_or(u32::MAX, |id| id.0));
+        let listening = Rc::new(Listening::new(address, id, slot));
+        core.listening.borrow_mut().push(Rc::clone(&listening));
+        tokio::task::spawn_local(accept(Rc::clone(core), listening, listener));
+    }
+}
+
+fn close_listeners(core: &Core, which: impl Fn(SocketAddr) -> bool) {
+    let mut closed = false;
+    core.listening.borrow_mut().retain(|listening| {
+        let close = which(listening.address);
+        if close {
+            closed = true;
+            listening.closed.set(true);
+            listening.close.notify_one();
+        }
+        !close
+    });
+    if closed {
+        core.wheel.wake_all();
+    }
+}
+
+async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = listening.close.notified() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(&core, &listening, stream, peer),
+            Err(error) => {
+                tracing::error!(address = %listening.address, %error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    // Those who have reached the queue are served.
+    listener.drain().into_iter().for_each(|(stream, peer)| admit(&core, &listening, stream, peer));
+}
+
+fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
+    match Client::admit(core, listening, stream, peer) {
+        Ok(client) => {
+            tokio::task::spawn_local(connection::run(Rc::clone(core), client));
+        }
+        Err((stream, refusal)) => {
+            core.metrics.connection_refused(listening.slot, refusal);
+            crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
+            if refusal == Refusal::ProcessLimit {
+                tokio::task::spawn_local(connection::turn_away(stream));
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One compiled configuration, and what a core makes of it.
+//!
+//! A [`Snapshot`] is immutable and shared by all cores. Each core has a [`View`] of it, with what
+//! must not be shared: the state of balancing, and the pools of idle connections, which pass from
+//! view to view so that a reload closes none that is still wanted.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use balance::Algorithm;
+use config::{Config, EndpointAddress, ListenerId, UpstreamId};
+use foldhash::HashMap;
+use net::{Resolver, Watched};
+use rules::Rules;
+
+use crate::observe::Names;
+use crate::upstream::Pool;
+
+/// One compiled configuration.
+pub(crate) struct Snapshot {
+    pub(crate) config: Arc<Config>,
+    pub(crate) rules: Rules,
+    pub(crate) names: Names,
+    /// Counts up with each reload.
+    pub(crate) generation: u64,
+    /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
+    watched: Vec<Vec<Option<Arc<Watched>>>>,
+    /// The ports that we listen on ourselves, for telling loops.
+    pub(crate) own_addresses: Vec<SocketAddr>,
+}
+
+impl Snapshot {
+    pub(crate) fn compile(
+        config: Arc<Config>,
+        names: Names,
+        resolver: &Resolver,
+        generation: u64,
+        own_addresses: Vec<SocketAddr>,
+    ) -> Self {
+        let watch = |endpoint: &config::Endpoint| match &endpoint.address {
+            EndpointAddress::Name { host, .. } => Some(resolver.watch(host)),
+            EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+        };
+        let upstreams = config.upstreams.iter();
+        let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
+        let rules = Rules::compile(Arc::clone(&config));
+        Self { config, rules, names, generation, watched, own_addresses }
+    }
+
+    /// The addresses of an endpoint now; none for a name that has not been found yet, or for a
+    /// unix socket.
+    pub(crate) fn addresses(&self, upstream: UpstreamId, endpoint: usize) -> Vec<SocketAddr> {
+        let group = self.config.upstreams.get(upstream.0 as usize);
+        let Some(endpoint_config) = group.and_then(|group| group.endpoints.get(endpoint)) else {
+            return Vec::new();
+        };
+        match &endpoint_config.address {
+            EndpointAddress::Ip(address) => vec![*address],
+            EndpointAddress::Unix(_) => Vec::new(),
+            EndpointAddress::Name { port, .. } => {
+                let watched = self.watched.get(upstream.0 as usize);
+                let watched =
+                    watched.and_then(|group| group.get(endpoint)).and_then(Option::as_ref);
+                watched.map_or_else(Vec::new, |watched| {
+                    watched.addresses().iter().map(|&ip| SocketAddr::new(ip, *port)).collect()
+                })
+            }
+        }
+    }
+}
+
+/// Pools by where they lead.
+pub(crate) type Pools = HashMap<EndpointAddress, Rc<Pool>>;
+
+/// A core's view of a snapshot.
+pub(crate) struct View {
+    pub(crate) shared: Arc<Snapshot>,
+    /// By [`UpstreamId`].
+    groups: Vec<Group>,
+}
+
+/// A core's state of an upstream.
+pub(crate) struct Group {
+    pub(crate) algorithm: RefCell<Box<dyn Algorithm>>,
+    /// By endpoint.
+    pub(crate) pools: Vec<Rc<Pool>>,
+}
+
+impl View {
+    /// Makes a view, taking over the pools of the one before.
+    pub(crate) fn new(shared: Arc<Snapshot>, core: usize, pools: &mut Pools) -> Self {
+        let mut kept = Pools::default();
+        let default_idle = config::Timeouts::default().upstream_idle;
+        let groups = shared.config.upstreams.iter().map(|upstream| {
+            let idle = upstream.timeouts.upstream_idle.unwrap_or(default_idle);
+            let pool_of = |endpoint: &config::Endpoint| {
+                let pool = kept.entry(endpoint.address.clone()).or_insert_with(|| {
+                    let before = pools.get(&endpoint.address).map(Rc::clone);
+                    before.unwrap_or_else(|| Rc::new(Pool::new()))
+                });
+                pool.configure(upstream.pool_max as usize, idle);
+                Rc::clone(pool)
+            };
+            let pools = upstream.endpoints.iter().map(pool_of).collect();
+            let weights: Vec<u16> = upstream.endpoints.iter().map(|e| e.weight).collect();
+            let algorithm = balance::build(&upstream.balance, &weights, core);
+            Group { algorithm: RefCell::new(algorithm), pools }
+        });
+        let groups = groups.collect();
+        pools.extract_if(|address, _| !kept.contains_key(address)).for_each(|(_, p)| p.clear());
+        *pools = kept;
+        Self { shared, groups }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn group(&self, upstream: UpstreamId) -> Option<&Group> {
+        self.groups.get(upstream.0 as usize)
+    }
+
+    /// What listens at an address, in this snapshot.
+    pub(crate) fn listener(&self, address: SocketAddr) -> Option<ListenerId> {
+        let index = self.config().listeners.iter().position(|l| l.address == address)?;
+        Some(ListenerId(index as u32))
+    }
+}
