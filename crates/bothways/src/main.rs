@@ -11,7 +11,6 @@ mod exit;
 mod explain;
 mod fmt;
 mod load;
-mod plane;
 mod reload;
 mod run;
 mod shortcut;

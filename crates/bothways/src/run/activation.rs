@@ -5,8 +5,8 @@
 
 use listenfd::ListenFd;
 
-use crate::plane::Inherited;
 use crate::terminal;
+use proxy::Inherited;
 
 /// Takes what was handed over. To be called before any thread is started.
 pub(super) fn take() -> Inherited {

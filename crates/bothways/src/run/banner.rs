@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 
 use config::{Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName};
 
-use crate::plane::Server;
 use crate::terminal::{self, Paint, count};
+use proxy::Server;
 
 /// Says that traffic is served.
 pub(super) fn ready(config: &Config, server: &Server, source: &str) {
@@ -18,7 +18,7 @@ pub(super) fn ready(config: &Config, server: &Server, source: &str) {
     let for_a_person = std::io::stderr().is_terminal();
     if for_a_person {
         let paint = Paint::new(terminal::stderr_is_coloured());
-        terminal::to_stderr(&table(&rows, config, source, paint));
+        terminal::to_stderr(&table(&rows, config, server.cores(), source, paint));
     }
     if for_a_person && config.process.error_log == LogTarget::Stderr {
         return;
@@ -30,7 +30,7 @@ pub(super) fn ready(config: &Config, server: &Server, source: &str) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = source,
-        cores = cores(config),
+        cores = server.cores(),
         admin,
         "ready"
     );
@@ -112,18 +112,13 @@ fn forward_words(forward: &Forward) -> String {
     words
 }
 
-fn cores(config: &Config) -> usize {
-    let usable = || std::thread::available_parallelism().map_or(1, usize::from);
-    config.process.cores.map_or_else(usable, usize::from)
-}
-
-fn table(rows: &[Row], config: &Config, source: &str, paint: Paint) -> String {
+fn table(rows: &[Row], config: &Config, cores: usize, source: &str, paint: Paint) -> String {
     let mut text = format!(
         "{} {}\n",
         paint.bold(concat!("bothways ", env!("CARGO_PKG_VERSION"))),
         paint.dim(&format!(
             "{source}, {}, pid {}",
-            count(cores(config) as u64, "core"),
+            count(cores as u64, "core"),
             std::process::id()
         ))
     );

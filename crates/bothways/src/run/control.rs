@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
 use crate::load::{self, Source};
-use crate::plane::Server;
+use proxy::Server;
 
 use super::admin::Admin;
 use super::logging::Logging;
@@ -36,22 +36,12 @@ pub(super) struct Control {
     pub(super) server: Server,
     pub(super) effective: RefCell<Effective>,
     pub(super) draining: Cell<bool>,
-    pub(super) last_reload: Cell<LastReload>,
+    /// Whether the last reload went well; so did the start.
+    pub(super) last_reload_done: Cell<bool>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
     source: Source,
     logging: Logging,
     cores: Option<u16>,
-}
-
-/// How the last reload went; for metrics.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LastReload {
-    /// Whether it went well; so did the start.
-    pub(super) is_done: bool,
-    /// When the configuration that serves was read.
-    pub(super) done_at: SystemTime,
-    /// Reloads that were refused.
-    pub(super) refused: u64,
 }
 
 /// What has been started before.
@@ -81,11 +71,7 @@ pub(super) async fn run(
         server,
         effective: RefCell::new(loaded.effective),
         draining: Cell::new(false),
-        last_reload: Cell::new(LastReload {
-            is_done: true,
-            done_at: SystemTime::now(),
-            refused: 0,
-        }),
+        last_reload_done: Cell::new(true),
         reloads,
         source,
         logging,
@@ -154,6 +140,7 @@ impl Control {
                 let names = failure.sources.names();
                 let files = names.iter().map(|name| PathBuf::from(&**name)).collect();
                 let summary = load::summary(&failure, &self.source.name());
+                self.server.reload_failed();
                 let report = Report::Refused { summary, diagnostics: failure.render(false) };
                 (report, watch.map(|watch| watch.follow_also(files, since)))
             }
@@ -161,7 +148,7 @@ impl Control {
         if let Some(Err(error)) = followed {
             tracing::warn!(%error, "cannot watch all files of the configuration");
         }
-        self.note(&report);
+        self.last_reload_done.set(report.is_done());
         report.log();
         service::ready(&status(&self.server));
         report
@@ -203,22 +190,14 @@ impl Control {
         }
     }
 
-    fn note(&self, report: &Report) {
-        let mut last = self.last_reload.get();
-        last.is_done = report.is_done();
-        if last.is_done {
-            last.done_at = SystemTime::now();
-        } else {
-            last.refused += 1;
-        }
-        self.last_reload.set(last);
-    }
-
     fn reopen_logs(&self) {
-        self.server.reopen_logs();
-        match self.logging.reopen() {
-            Ok(()) => tracing::info!("log files re-opened"),
-            Err(error) => tracing::error!(%error, "the old log file stays open"),
+        let error_log = self.logging.reopen().map_err(|error| error.to_string());
+        let access_log = self.server.reopen_logs().map_err(|error| error.to_string());
+        for (log, outcome) in [("error", error_log), ("access", access_log)] {
+            match outcome {
+                Ok(()) => tracing::info!(log, "log re-opened"),
+                Err(error) => tracing::error!(log, error, "the old log file stays open"),
+            }
         }
     }
 }

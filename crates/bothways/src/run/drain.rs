@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::plane::{Open, Server};
+use proxy::{Open, Server};
 
 use super::report::open_words;
 use super::service;

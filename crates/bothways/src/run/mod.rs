@@ -27,8 +27,8 @@ use tokio::runtime::{Builder, LocalRuntime};
 
 use crate::exit::Failure;
 use crate::load::Source;
-use crate::plane::Server;
 use crate::{cli, terminal};
+use proxy::{Inherited, Server};
 
 use control::Start;
 use logging::Logging;
@@ -60,29 +60,27 @@ fn serve(plan: Plan) -> Result<(), Failure> {
     say_warnings(&loaded);
     let logging = Logging::start(&loaded.config.process).map_err(Failure::other)?;
     let runtime = control_runtime()?;
-    // Before the data plane starts, so that a signal from now on finds somebody.
-    let signals = runtime.block_on(async { Signals::catch() })?;
-    let config = Arc::new(loaded.config.clone());
-    let server = Server::start(config, inherited).map_err(|error| start_failure(&error))?;
-    let outcome = run(&runtime, plan, &server, loaded, logging, signals, since);
-    // Threads of the data plane are joined outside of the runtime: that may block.
-    server.stop();
-    outcome
+    runtime.block_on(run(plan, inherited, loaded, logging, since))
 }
 
-fn run(
-    runtime: &LocalRuntime,
+async fn run(
     plan: Plan,
-    server: &Server,
+    inherited: Inherited,
     loaded: Loaded,
     logging: Logging,
-    signals: Signals,
     since: SystemTime,
 ) -> Result<(), Failure> {
+    // Before the data plane starts, so that a signal from now on finds somebody.
+    let signals = Signals::catch()?;
+    let config = Arc::new(loaded.config.clone());
+    let server = Server::start(config, inherited).map_err(Failure::other)?;
     let _pid_file = plan.pid_file.map(PidFile::write).transpose()?;
     let since = plan.watch.then_some(since);
     let start = Start { server: server.clone(), source: plan.source, loaded, logging };
-    runtime.block_on(control::run(start, signals, since))
+    let outcome = control::run(start, signals, since).await;
+    // Joins the threads of the data plane, which blocks; nothing else is left to do here.
+    server.stop();
+    outcome
 }
 
 /// The runtime of the control thread. Everything on it is small and short.
@@ -92,23 +90,6 @@ pub(crate) fn control_runtime() -> Result<LocalRuntime, Failure> {
         .max_blocking_threads(4)
         .build_local(Default::default())
         .map_err(|error| Failure::other(format!("cannot start the control thread: {error}")))
-}
-
-/// What is said when the data plane cannot start.
-pub(crate) fn start_failure(error: &crate::plane::StartError) -> Failure {
-    let text = error.to_string();
-    let failure = Failure::other(&text);
-    let text = text.to_lowercase();
-    if text.contains("permission denied") {
-        failure.hint(
-            "ports below 1024 need root, the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= \
-             in systemd), or socket activation",
-        )
-    } else if text.contains("in use") {
-        failure.hint("another process listens there; `ss -ltnp` says which one")
-    } else {
-        failure
-    }
 }
 
 fn say_warnings(loaded: &Loaded) {

@@ -1,7 +1,7 @@
 //! What the admin interface answers.
 
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -147,40 +147,15 @@ fn ready(control: &Control) -> Answer {
     }
 }
 
-/// Metrics of the data plane, and those of the process itself.
+/// Metrics of the data plane, and what only the control thread knows.
 fn metrics(control: &Control) -> String {
-    let last = control.last_reload.get();
-    let done_at = last.done_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let own = [
-        (
-            "bothways_build_info",
-            "gauge",
-            "The version that runs.",
-            format!("{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
-        ),
-        (
-            "bothways_config_last_reload_successful",
-            "gauge",
-            "Whether the last reload (or the start) went well.",
-            format!(" {}", u8::from(last.is_done)),
-        ),
-        (
-            "bothways_config_last_reload_success_timestamp_seconds",
-            "gauge",
-            "When the configuration that serves was read.",
-            format!(" {done_at}"),
-        ),
-        (
-            "bothways_config_reloads_refused_total",
-            "counter",
-            "Reloads that left the old configuration serving.",
-            format!(" {}", last.refused),
-        ),
-    ];
+    const NAME: &str = "bothways_config_last_reload_successful";
+    let value = u8::from(control.last_reload_done.get());
     let mut text = control.server.metrics();
-    for (name, kind, help, value) in own {
-        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{value}\n"));
-    }
+    text.push_str(&format!(
+        "# HELP {NAME} Whether the last reload (or the start) went well.\n\
+         # TYPE {NAME} gauge\n{NAME} {value}\n"
+    ));
     text
 }
 
