@@ -183,25 +183,18 @@ pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
 fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Explanation {
     let Query { method, target, .. } = *query;
     let mut trace = Steps::default();
-    let routed = match method {
-        Method::Connect => None,
-        method => Some(rules.route(listener, method, target.host(), target.path(), &mut trace)),
-    };
+    let routed = rules.route(listener, method, target.host(), target.path(), &mut trace);
     let at_listener = rules.config.listeners.get(listener.0 as usize).map(|found| found.place);
     let place_of = |site: SiteId| rules.config.sites.get(site.0 as usize).map(|site| site.place);
     let (outcome, place, site, route) = match routed {
-        None => {
-            let reason = "CONNECT is for forward listeners";
-            (Outcome::Refused { status: 405, reason }, at_listener, None, None)
-        }
-        Some(Routed::NoSite) => (Outcome::NoSite, at_listener, None, None),
-        Some(Routed::NoRoute { site }) => (Outcome::NotFound, place_of(site), Some(site), None),
-        Some(Routed::MethodNotAllowed { site }) => {
+        Routed::NoSite => (Outcome::NoSite, at_listener, None, None),
+        Routed::NoRoute { site } => (Outcome::NotFound, place_of(site), Some(site), None),
+        Routed::MethodNotAllowed { site } => {
             let mut allow = String::new();
             rules.allowed_methods(site, target.path(), &mut allow);
             (Outcome::MethodNotAllowed { allow }, place_of(site), Some(site), None)
         }
-        Some(Routed::Route { site, route }) => {
+        Routed::Route { site, route } => {
             let taken = rules.route_of(site, route);
             let outcome = taken.map_or(Outcome::NotFound, |taken| act(rules, query, taken));
             (outcome, taken.map(|taken| taken.place), Some(site), Some(route))

@@ -160,9 +160,9 @@ impl RouteTree {
         match path.strip_prefix('/') {
             Some("") => self.walk_from(0, 0, None, reached, see),
             Some(segments) => self.walk_from(0, 0, Some(segments), reached, see),
-            // `*` of OPTIONS is below nothing but `/*`.
+            // `*` of OPTIONS is below nothing but `/*`. CONNECT has no path: it is not for sites.
             None => match self.nodes.first() {
-                Some(root) if !root.prefix.is_empty() => see(&root.prefix),
+                Some(root) if path == "*" && !root.prefix.is_empty() => see(&root.prefix),
                 _ => ControlFlow::Continue(()),
             },
         }

@@ -96,7 +96,7 @@ fn outcomes() {
     check("GET http://shop.example/hello", "", 4, "answered with 200");
     check("GET http://shop.example/static/a.css", "", 5, "file /static/a.css below /srv/www");
     check("GET http://b.example/", "", 1, "misdirected (421): the listener serves no such host");
-    check("CONNECT shop.example:80", "", 1, "refused (405): CONNECT is for forward listeners");
+    check("CONNECT shop.example:80", "", 1, "not found (404): no route of the site has the path");
     check(
         "GET http://shop.example/a%2Fb",
         "",

@@ -86,6 +86,7 @@ fn the_most_specific_route_wins() {
     check(&["/a//b"], "/a/b", "404");
     check(&["/*", "/{x}"], "*", "/*"); // OPTIONS *
     check(&["/{x}"], "*", "404");
+    check(&["/*"], "", "404"); // CONNECT
     check(&[], "/", "404");
 }
 
