@@ -33,7 +33,9 @@ impl Clock {
     pub(crate) fn unix_millis(&self, instant: Instant) -> UnixMillis {
         let micros = match instant.checked_duration_since(self.instant) {
             Some(after) => self.unix_micros.saturating_add(micros(after)),
-            None => self.unix_micros.saturating_sub(micros(self.instant.saturating_duration_since(instant))),
+            None => self
+                .unix_micros
+                .saturating_sub(micros(self.instant.saturating_duration_since(instant))),
         };
         micros / 1000
     }

@@ -23,7 +23,9 @@ impl Usage {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         Self {
             // One of them is the directory itself.
-            open_fds: fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1)),
+            open_fds: fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|fds| (fds.count() as u64).saturating_sub(1)),
             max_fds: max_fds(&limits),
             resident_bytes: status_number(&status, "VmRSS:").map(|kib| kib * 1024),
             threads: status_number(&status, "Threads:"),

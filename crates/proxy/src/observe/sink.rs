@@ -58,7 +58,7 @@ impl Sink {
         Ok(Self::new(out, name))
     }
 
-    fn new(out: Option<Box<dyn Write + Send>>, name: String) -> Self {
+    pub(super) fn new(out: Option<Box<dyn Write + Send>>, name: String) -> Self {
         Self { out, name, torn: false, trouble: None }
     }
 
@@ -95,11 +95,9 @@ impl Sink {
 
     fn failed(&mut self, error: &io::Error, lines: u64) {
         let now = Instant::now();
-        let trouble =
-            self.trouble.get_or_insert(Trouble { warned_at: None, lines_lost: 0 });
+        let trouble = self.trouble.get_or_insert(Trouble { warned_at: None, lines_lost: 0 });
         trouble.lines_lost += lines;
-        let is_due =
-            trouble.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
+        let is_due = trouble.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
         if is_due {
             trouble.warned_at = Some(now);
             let (log, lines_lost) = (&self.name, trouble.lines_lost);

@@ -118,7 +118,7 @@ impl AccessWriter {
         Self::start_with(Sink::open(target)?, target, format, cores, counters)
     }
 
-    fn start_with(
+    pub(super) fn start_with(
         sink: Sink,
         target: &LogTarget,
         format: AccessFormat,
