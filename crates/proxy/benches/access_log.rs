@@ -17,6 +17,10 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use proxy::observe::{AccessLog, AccessWriter, Caps, CoreMetrics, Names, Record, Registry, Scope};
 
+/// Counts allocations too: in steady state there are none per line.
+#[global_allocator]
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
+
 const LINES: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -24,21 +24,33 @@ pub(crate) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn json_slowly(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '"' => out.extend_from_slice(b"\\\""),
-                '\\' => out.extend_from_slice(b"\\\\"),
-                '\n' => out.extend_from_slice(b"\\n"),
-                '\r' => out.extend_from_slice(b"\\r"),
-                '\t' => out.extend_from_slice(b"\\t"),
-                '\u{2028}' | '\u{2029}' => unicode_escape(out, character),
-                _ if character.is_control() => unicode_escape(out, character),
-                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        let mut rest = chunk.valid();
+        while !rest.is_empty() {
+            let plain = rest.bytes().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+            let (run, special) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+            out.extend_from_slice(run.as_bytes());
+            let mut characters = special.chars();
+            if let Some(character) = characters.next() {
+                json_character(out, character);
             }
+            rest = characters.as_str();
         }
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
+    }
+}
+
+fn json_character(out: &mut Vec<u8>, character: char) {
+    match character {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\u{2028}' | '\u{2029}' => unicode_escape(out, character),
+        _ if character.is_control() => unicode_escape(out, character),
+        _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
     }
 }
 

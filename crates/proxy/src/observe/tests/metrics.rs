@@ -91,7 +91,8 @@ fn connections_and_tunnels() {
     let listener = [("listener", ":80")];
     let refused = with(&listener, ("reason", "client_limit"));
     let endpoint = [("upstream", "shop"), ("endpoint", "app.internal:8080")];
-    let expected: &[(&str, &[(&str, &str)], f64)] = &[
+    type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], f64);
+    let expected: &[Row<'_>] = &[
         ("bothways_connections_accepted_total", &listener, 4.0),
         ("bothways_connections_open", &listener, 3.0),
         ("bothways_connections_refused_total", &refused, 1.0),
