@@ -3,8 +3,10 @@
 //! One wheel per core, turned by one task. Setting an [`Alarm`] stores a number; only if the alarm is not queued,
 //! or too late, it is also linked into the slot of its tick. When a slot's turn comes, the alarms in it whose
 //! deadline has moved on are put into a later slot, the others wake their task.
-//! Invariant: a queued alarm is never in a slot later than its deadline's. An alarm never fires early; it
-//! is late by two ticks at most, and by as long as the core was held up meanwhile.
+//!
+//! No clock is read when an alarm is set: its time runs from the next turn. So it never fires early, even if the core
+//! is held up; and it is late by two ticks at most (and by as long as the core is held up then).
+//! Invariant: a queued alarm is never in a slot later than its deadline's.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -30,12 +32,14 @@ struct Place {
     behind: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
-    /// The tick from which on the alarm has fired.
+    /// When the alarm fires, in milliseconds of the wheel.
     deadline: u64,
-    /// How many turns the wheel had made when the deadline was set.
-    set_at_turn: u64,
+    /// True if the deadline is to be moved by what passes until the next turn.
+    is_fresh: bool,
+    /// True if it is in the list of those that may be fresh.
+    is_listed: bool,
     place: Option<Place>,
     waker: Option<Waker>,
 }
@@ -47,20 +51,20 @@ struct Table {
     free: Vec<u32>,
     /// The first entry queued in each slot.
     slots: Vec<u32>,
+    /// The entries set since the last turn.
+    fresh: Vec<u32>,
+    tick_millis: u64,
+    /// The last tick that was handled.
+    tick: u64,
 }
 
 #[derive(Debug)]
 struct Inner {
     tick_length: Duration,
-    tick_millis: u64,
     origin: Instant,
-    /// The coarse time.
+    /// The time of the last turn, and the same in whole milliseconds since the origin.
     now: Cell<Instant>,
-    /// When the wheel last turned by the machine's clock, which a test cannot stop.
-    turned_at: Cell<std::time::Instant>,
-    /// The last tick that was handled.
-    tick: Cell<u64>,
-    turns: Cell<u64>,
+    millis: Cell<u64>,
     table: RefCell<Table>,
     /// Who is to be woken, kept for its memory.
     woken: RefCell<Vec<Waker>>,
@@ -90,15 +94,19 @@ impl Wheel {
     pub fn new(tick: Duration) -> Self {
         let tick_millis = millis_up(tick).max(1);
         let now = Instant::now();
-        let table = Table { entries: Vec::new(), free: Vec::new(), slots: vec![NOBODY; SLOTS] };
+        let table = Table {
+            entries: Vec::new(),
+            free: Vec::new(),
+            slots: vec![NOBODY; SLOTS],
+            fresh: Vec::new(),
+            tick_millis,
+            tick: 0,
+        };
         let inner = Inner {
             tick_length: Duration::from_millis(tick_millis),
-            tick_millis,
             origin: now,
             now: Cell::new(now),
-            turned_at: Cell::new(std::time::Instant::now()),
-            tick: Cell::new(0),
-            turns: Cell::new(0),
+            millis: Cell::new(0),
             table: RefCell::new(table),
             woken: RefCell::default(),
         };
@@ -117,31 +125,16 @@ impl Wheel {
 
     /// Turns the wheel to `now` and wakes whoever waits for an alarm that has fired.
     pub fn tick(&self, now: Instant) {
-        self.inner.turn_to(now);
-    }
-
-    /// Wakes whoever waits for any alarm, fired or not, to look at what else has changed.
-    pub fn wake_all(&self) {
-        let table = self.inner.table.borrow();
-        table.entries.iter().filter_map(|entry| entry.waker.as_ref()).for_each(Waker::wake_by_ref);
+        self.inner.turn_to(now, false);
     }
 
     /// A new alarm, not set.
     pub fn alarm(&self) -> Alarm {
-        let entry = Entry { deadline: NEVER, set_at_turn: 0, place: None, waker: None };
         let mut table = self.inner.table.borrow_mut();
-        let index = match table.free.pop() {
-            Some(index) => {
-                if let Some(place) = table.entries.get_mut(index as usize) {
-                    *place = entry;
-                }
-                index
-            }
-            None => {
-                table.entries.push(entry);
-                (table.entries.len() - 1) as u32
-            }
-        };
+        let index = table.free.pop().unwrap_or_else(|| {
+            table.entries.push(Entry { deadline: NEVER, ..Entry::default() });
+            (table.entries.len() - 1) as u32
+        });
         Alarm { wheel: Rc::clone(&self.inner), index }
     }
 }
@@ -154,7 +147,11 @@ async fn turn(wheel: Weak<Inner>) {
     loop {
         interval.tick().await;
         let Some(wheel) = wheel.upgrade() else { return };
-        wheel.turn_to(Instant::now());
+        // Only in a test's simulated time the runtime's time is not between these two.
+        let before = std::time::Instant::now();
+        let now = Instant::now();
+        let is_real = (before..=std::time::Instant::now()).contains(&now.into_std());
+        wheel.turn_to(now, is_real);
     }
 }
 
@@ -165,45 +162,18 @@ fn millis_up(duration: Duration) -> u64 {
 }
 
 impl Inner {
-    /// The first tick at which `after` has passed, whenever in the current tick it began.
-    fn tick_after(&self, after: Duration) -> u64 {
-        let ticks = millis_up(after).div_ceil(self.tick_millis);
-        self.tick.get().saturating_add(1).saturating_add(ticks).min(NEVER - 1)
-    }
-
-    fn tick_at(&self, at: Instant) -> u64 {
-        millis_up(at.saturating_duration_since(self.origin)).div_ceil(self.tick_millis)
-    }
-
-    fn turn_to(&self, now: Instant) {
-        let real_now = std::time::Instant::now();
-        let real = real_now.saturating_duration_since(self.turned_at.replace(real_now));
-        let told = now.saturating_duration_since(self.now.get());
+    fn turn_to(&self, now: Instant, is_real: bool) {
         let millis = now.saturating_duration_since(self.origin).as_millis() as u64;
-        let (last, target) = (self.tick.get(), millis / self.tick_millis);
-        self.now.set(now.max(self.now.get()));
-        if target <= last {
-            return;
-        }
-        self.tick.set(target);
-        let turns = self.turns.get();
-        self.turns.set(turns + 1);
+        let passed = millis.saturating_sub(self.millis.get());
+        self.millis.set(self.millis.get().max(millis));
+        self.now.set(self.now.get().max(now));
         let mut table = self.table.borrow_mut();
-        // Held up for more than a tick: whatever was set since then took the time for older than it was, so it
-        // gets the difference. (In a test's simulated time the two clocks do not agree, and nothing was held up.)
-        let held_up = target - last - 1;
-        if held_up > 0 && told.abs_diff(real) < self.tick_length {
-            for entry in &mut table.entries {
-                if entry.set_at_turn == turns && entry.deadline != NEVER {
-                    entry.deadline = entry.deadline.saturating_add(held_up).min(NEVER - 1);
-                }
-            }
-        }
+        // Whatever was set since the last turn may have been set just now; one more for the fraction of `now`. When a
+        // test's simulated time makes a leap, though, nothing was set within it.
+        let tick_millis = table.tick_millis;
+        table.settle_fresh(if is_real { passed } else { passed.min(tick_millis) } + 1);
         let mut woken = self.woken.take();
-        let due = (target - last).min(SLOTS as u64);
-        for tick in (target - due + 1)..=target {
-            table.handle_slot(tick, target, &mut woken);
-        }
+        table.handle_slots(self.millis.get(), &mut woken);
         // Whoever is woken may use alarms at once.
         drop(table);
         woken.drain(..).for_each(Waker::wake);
@@ -220,25 +190,42 @@ impl Table {
         self.entries.get_mut(index as usize)
     }
 
-    /// Looks at every alarm in the slot of `tick`, which has come, as has everything up to `now`.
-    fn handle_slot(&mut self, tick: u64, now: u64, woken: &mut Vec<Waker>) {
-        let Some(slot) = self.slots.get_mut(slot_of(tick)) else { return };
-        let mut next = std::mem::replace(slot, NOBODY);
-        while let Some(entry) = self.entry(next) {
-            let (index, place) = (next, entry.place.take());
-            next = place.map_or(NOBODY, |place| place.behind);
-            if entry.deadline <= now {
-                woken.extend(entry.waker.take());
-            } else if entry.deadline != NEVER {
-                let deadline = entry.deadline;
-                self.link(index, deadline, now);
+    /// Moves the deadlines that were set since the last turn by the time that has passed. Their slots stay: those
+    /// come no later.
+    fn settle_fresh(&mut self, passed: u64) {
+        for index in self.fresh.drain(..) {
+            let Some(entry) = self.entries.get_mut(index as usize) else { continue };
+            entry.is_listed = false;
+            if std::mem::take(&mut entry.is_fresh) && entry.deadline != NEVER {
+                entry.deadline = entry.deadline.saturating_add(passed).min(NEVER - 1);
+            }
+        }
+    }
+
+    /// Looks at every alarm in the slots whose time has come by `now`.
+    fn handle_slots(&mut self, now: u64, woken: &mut Vec<Waker>) {
+        let (last, target) = (self.tick, now / self.tick_millis);
+        self.tick = target;
+        let due = target.saturating_sub(last).min(SLOTS as u64);
+        for tick in (target - due + 1)..=target {
+            let Some(slot) = self.slots.get_mut(slot_of(tick)) else { continue };
+            let mut next = std::mem::replace(slot, NOBODY);
+            while let Some(entry) = self.entry(next) {
+                let (index, deadline) = (next, entry.deadline);
+                next = entry.place.take().map_or(NOBODY, |place| place.behind);
+                if deadline <= now {
+                    woken.extend(entry.waker.take());
+                } else if deadline != NEVER {
+                    self.link(index, deadline);
+                }
             }
         }
     }
 
     /// Queues an entry that is not queued, for its deadline or as far ahead as the wheel reaches.
-    fn link(&mut self, index: u32, deadline: u64, now: u64) {
-        let tick = deadline.clamp(now + 1, now + SLOTS as u64 - 1);
+    fn link(&mut self, index: u32, deadline: u64) {
+        let tick =
+            deadline.div_ceil(self.tick_millis).clamp(self.tick + 1, self.tick + SLOTS as u64 - 1);
         let Some(slot) = self.slots.get_mut(slot_of(tick)) else { return };
         let behind = std::mem::replace(slot, index);
         if let Some(entry) = self.entry(index) {
@@ -275,25 +262,36 @@ pub struct Alarm {
 impl Alarm {
     /// Lets it fire when `after` has passed from now, whatever was set before.
     pub fn set(&self, after: Duration) {
-        self.set_tick(self.wheel.tick_after(after));
+        let deadline = self.wheel.millis.get().saturating_add(millis_up(after)).min(NEVER - 1);
+        self.set_deadline(deadline, !after.is_zero());
     }
 
     /// Lets it fire at `at`, whatever was set before.
     pub fn set_at(&self, at: Instant) {
-        self.set_tick(self.wheel.tick_at(at));
+        self.set_deadline(millis_up(at.saturating_duration_since(self.wheel.origin)), false);
     }
 
-    fn set_tick(&self, deadline: u64) {
+    fn set_deadline(&self, deadline: u64, is_fresh: bool) {
         let mut table = self.wheel.table.borrow_mut();
+        let tick_millis = table.tick_millis;
         let Some(entry) = table.entry(self.index) else { return };
         entry.deadline = deadline;
-        entry.set_at_turn = self.wheel.turns.get();
-        match entry.place {
-            Some(place) if place.tick <= deadline => return,
-            Some(_) => table.unlink(self.index),
-            None => {}
+        entry.is_fresh = is_fresh;
+        let to_be_listed = is_fresh && !entry.is_listed;
+        entry.is_listed |= is_fresh;
+        // It may stay where it is unless the tick of its deadline comes before its slot's.
+        let place = entry.place;
+        if to_be_listed {
+            table.fresh.push(self.index);
         }
-        table.link(self.index, deadline, self.wheel.tick.get());
+        match place {
+            Some(place) if (place.tick - 1).saturating_mul(tick_millis) < deadline => {}
+            Some(_) => {
+                table.unlink(self.index);
+                table.link(self.index, deadline);
+            }
+            None => table.link(self.index, deadline),
+        }
     }
 
     /// Takes the deadline away: it does not fire until it is set again.
@@ -305,7 +303,7 @@ impl Alarm {
 
     /// True if the deadline has passed.
     pub fn has_fired(&self) -> bool {
-        self.deadline() <= self.wheel.tick.get()
+        self.deadline() <= self.wheel.millis.get()
     }
 
     /// True if there is a deadline, passed or not.
@@ -315,18 +313,19 @@ impl Alarm {
 
     /// How long until it fires; nothing if it is not set.
     pub fn remaining(&self) -> Option<Duration> {
-        let ticks = match self.deadline() {
-            NEVER => return None,
-            deadline => deadline.saturating_sub(self.wheel.tick.get()),
-        };
-        Some(Duration::from_millis(ticks.saturating_mul(self.wheel.tick_millis)))
+        match self.deadline() {
+            NEVER => None,
+            deadline => {
+                Some(Duration::from_millis(deadline.saturating_sub(self.wheel.millis.get())))
+            }
+        }
     }
 
     /// Ready once the deadline has passed (and as long as it stays so); else the task is woken when it has.
     pub fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut table = self.wheel.table.borrow_mut();
         let Some(entry) = table.entry(self.index) else { return Poll::Pending };
-        if entry.deadline <= self.wheel.tick.get() {
+        if entry.deadline <= self.wheel.millis.get() {
             return Poll::Ready(());
         }
         if entry.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -117,8 +117,17 @@ impl Engine {
         if !self.settings.hosts {
             return None;
         }
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.find(&self.settings.hosts_file, name, Instant::now()).map(Arc::from)
+        self.hosts().find(&self.settings.hosts_file, name, Instant::now()).map(Arc::from)
+    }
+
+    pub(super) fn hosts(&self) -> MutexGuard<'_, Hosts> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is asked for when `name` is looked up.
+    #[cfg(test)]
+    pub(super) fn candidates(&self, name: &str, scope: Scope) -> Vec<String> {
+        self.servers().candidates(name, scope).iter().map(Name::to_string).collect()
     }
 
     fn servers(&self) -> Arc<Servers> {
