@@ -9,15 +9,21 @@
 //! that define each node, property and child once, `decode` walks the tree by those tables, and
 //! `effective` writes down what came out. Not here: matching (`rules`), sockets, DNS.
 
+mod decode;
 mod diagnostic;
+mod effective;
 pub mod model;
 mod nearest;
+mod reference;
+mod schema;
 mod source;
 mod syntax;
+mod values;
 
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Failure, Related, Severity};
+pub use effective::{Effective, EffectiveValue};
 pub use model::*;
 pub use nearest::nearest;
 pub use source::{Source, Sources};
@@ -35,44 +41,25 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Every effective value and where it comes from.
-#[derive(Debug, Clone, Default)]
-pub struct Effective;
-
-impl Effective {
-    /// The text of `bothways show`.
-    pub fn render(&self, _colours: bool) -> String {
-        String::new()
-    }
-}
-
-/// Reads the configuration in the file at `path`, with everything that it includes.
+/// Reads the configuration in the file at `path`, with everything that it includes. Relative paths
+/// in a file start at its directory.
 pub fn load(path: &Path) -> Result<Loaded, Failure> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&name, &text),
-        Err(error) => Err(Failure::unreadable(&name, &error)),
-    }
+    decode::load(path)
 }
 
-/// Reads the configuration in `text`, which diagnostics call `name`.
+/// Reads the configuration in `text`, which diagnostics call `name`. It cannot include files;
+/// relative paths start at the working directory.
 pub fn parse(name: &str, text: &str) -> Result<Loaded, Failure> {
-    let mut sources = Sources::default();
-    sources.add(Source { name: name.to_owned(), text: text.to_owned() });
-    Ok(Loaded {
-        config: Config { files: sources.names(), ..Config::default() },
-        warnings: Vec::new(),
-        effective: Effective,
-        sources,
-    })
+    decode::parse(name, text)
 }
 
-/// `text` in canonical layout.
-pub fn format(_name: &str, text: &str) -> Result<String, Failure> {
-    Ok(text.to_owned())
+/// `text` in canonical layout: comments and meaning are kept, and a text that has it stays as it
+/// is. Only what is not KDL at all fails.
+pub fn format(name: &str, text: &str) -> Result<String, Failure> {
+    decode::format(name, text)
 }
 
-/// The text of `docs/reference.md`.
+/// The text of `docs/reference.md`, from the tables that define the language.
 pub fn reference() -> String {
-    String::new()
+    reference::reference()
 }

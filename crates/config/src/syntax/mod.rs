@@ -1,4 +1,3 @@
-#![allow(dead_code)]
 //! KDL 2: text to a tree with spans.
 //!
 //! [`lexer`] cuts text into tokens that cover every byte, [`parser`] makes nodes of them, and

@@ -1,0 +1,460 @@
+//! Trees to the model, by the tables of `schema`.
+//!
+//! [`Decoder`] checks each node against its row: its values, properties and block, so that what
+//! the modules below get is what the row says. They collect what the files say into raw parts
+//! ([`reverse`], [`forward`], [`process`], [`layer`]); [`resolve`] joins those to a `Config` once
+//! everything is known, as the order of lines never matters.
+//! Every mistake becomes a [`Problem`] and the decoder goes on with what is left.
+
+mod forward;
+mod include;
+mod layer;
+mod process;
+mod resolve;
+mod reverse;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use crate::Loaded;
+use crate::diagnostic::{Diagnostic, Failure, Related, Severity};
+use crate::model::Place;
+use crate::nearest::nearest;
+use crate::schema::{self, ArgumentRow, Block, Count, FOREIGN, NodeRow, PLANNED};
+use crate::source::{Source, Sources, Span};
+use crate::syntax::{self, Node, SyntaxError, Value};
+use crate::values::{self, Datum, Wrong};
+
+/// Mistakes that are told at most; what is beyond is counted.
+const PROBLEMS_MAX: usize = 200;
+
+/// Reads a file with its includes.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
+    let name = path.display().to_string();
+    let text = include::read(path).map_err(|why| Failure::unreadable(&name, &why))?;
+    let mut sources = Sources::default();
+    sources.add(Source { name, text });
+    let mut problems = Problems::default();
+    let directories = include::follow(path, &mut sources, &mut problems);
+    finish(sources, &directories, problems)
+}
+
+/// Reads a text, which can include nothing.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Loaded, Failure> {
+    let mut sources = Sources::default();
+    sources.add(Source { name: name.to_owned(), text: text.to_owned() });
+    let mut problems = Problems::default();
+    include::refuse(&sources, &mut problems);
+    finish(sources, &[PathBuf::new()], problems)
+}
+
+/// Checks the text alone and gives it in canonical layout.
+pub(crate) fn format(name: &str, text: &str) -> Result<String, Failure> {
+    let mut sources = Sources::default();
+    sources.add(Source { name: name.to_owned(), text: text.to_owned() });
+    let mut problems = Problems::default();
+    problems.syntax(syntax::parser::parse(text, 0).errors);
+    if problems.errors() > 0 {
+        return Err(problems.failure(&sources));
+    }
+    let tokens = syntax::lexer::tokens(text, 0, &mut Vec::new());
+    Ok(syntax::layout::layout(text, &tokens))
+}
+
+fn finish(
+    sources: Sources,
+    directories: &[PathBuf],
+    mut problems: Problems,
+) -> Result<Loaded, Failure> {
+    let mut nodes = Vec::new();
+    let mut balanced = true;
+    for file in 0..sources.len() {
+        let document = syntax::parser::parse(sources.text(file as u16), file as u16);
+        problems.syntax(document.errors);
+        balanced &= document.balanced;
+        nodes.extend(document.nodes);
+    }
+    if !balanced {
+        // What stands in the wrong block would be told as many mistakes that are none.
+        return Err(problems.failure(&sources));
+    }
+    let mut decoder = Decoder { sources: &sources, directories, problems };
+    let raw = decoder.top(&nodes);
+    let (config, effective) = resolve::resolve(&mut decoder, raw);
+    let problems = decoder.problems;
+    drop(nodes);
+    if problems.errors() > 0 {
+        return Err(problems.failure(&sources));
+    }
+    let warnings = problems.diagnostics(&sources).1;
+    Ok(Loaded { config, warnings, effective, sources })
+}
+
+/// Something wrong with bytes of a file.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    severity: Severity,
+    span: Span,
+    message: String,
+    hint: Option<String>,
+    related: Vec<(Span, String)>,
+    /// It is about the file as a whole.
+    whole: bool,
+}
+
+impl Problem {
+    fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn related(&mut self, span: Span, message: impl Into<String>) -> &mut Self {
+        self.related.push((span, message.into()));
+        self
+    }
+
+    fn diagnostic(self, sources: &Sources) -> Diagnostic {
+        let mut diagnostic = match self.whole {
+            true => {
+                let place = Place { file: self.span.file, line: 0, column: 0 };
+                sources.diagnostic(self.severity, place, self.message)
+            }
+            false => sources.at(self.severity, self.span, self.message),
+        };
+        diagnostic.hint = self.hint;
+        for (span, message) in self.related {
+            let place = sources.place(span);
+            let file = sources.name(span.file);
+            diagnostic = diagnostic.with_related(Related { file, place, message });
+        }
+        diagnostic
+    }
+}
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    all: Vec<Problem>,
+    errors: usize,
+}
+
+impl Problems {
+    fn add(&mut self, severity: Severity, span: Span, message: String) -> &mut Problem {
+        self.errors += usize::from(severity == Severity::Error);
+        let at = self.all.len();
+        self.all.push(Problem {
+            severity,
+            span,
+            message,
+            hint: None,
+            related: Vec::new(),
+            whole: false,
+        });
+        &mut self.all[at]
+    }
+
+    fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.add(Severity::Error, span, message.into())
+    }
+
+    fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.add(Severity::Warning, span, message.into())
+    }
+
+    fn syntax(&mut self, errors: Vec<SyntaxError>) {
+        for error in errors {
+            self.error(error.span, error.message).hint = error.hint;
+        }
+    }
+
+    fn errors(&self) -> usize {
+        self.errors
+    }
+
+    fn failure(self, sources: &Sources) -> Failure {
+        let (errors, warnings) = self.diagnostics(sources);
+        Failure { errors, warnings, sources: sources.clone() }
+    }
+
+    /// Errors and warnings, each sorted by place.
+    fn diagnostics(mut self, sources: &Sources) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        self.all.sort_by_key(|problem| (problem.span.file, problem.span.start));
+        let (errors, warnings): (Vec<_>, Vec<_>) =
+            self.all.into_iter().partition(|problem| problem.severity == Severity::Error);
+        (told(errors, sources), told(warnings, sources))
+    }
+}
+
+/// The first of many, and how many more there are.
+fn told(problems: Vec<Problem>, sources: &Sources) -> Vec<Diagnostic> {
+    let more = problems.len().saturating_sub(PROBLEMS_MAX);
+    let shown = problems.into_iter().take(PROBLEMS_MAX);
+    let mut told: Vec<_> = shown.map(|problem| problem.diagnostic(sources)).collect();
+    if let Some(last) = told.last_mut().filter(|_| more > 0) {
+        let note = format!("({more} more are not shown)");
+        last.hint = Some(match last.hint.take() {
+            Some(hint) => format!("{hint} {note}"),
+            None => note,
+        });
+    }
+    told
+}
+
+/// A value that is what its row says.
+#[derive(Debug, Clone)]
+struct Given {
+    datum: Datum,
+    span: Span,
+}
+
+/// A node that was checked against its row. Values that are wrong are left out, and told.
+struct Checked<'n, 't> {
+    row: &'static NodeRow,
+    node: &'n Node<'t>,
+    arguments: Vec<Given>,
+    properties: Vec<(&'static str, Given)>,
+}
+
+impl Checked<'_, '_> {
+    fn property(&self, name: &str) -> Option<&Given> {
+        self.properties.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
+    }
+
+    fn first(&self) -> Option<&Given> {
+        self.arguments.first()
+    }
+
+    fn span(&self) -> Span {
+        self.node.name_span
+    }
+}
+
+/// What reads the tree.
+struct Decoder<'s> {
+    sources: &'s Sources,
+    /// Where relative paths of each file start.
+    directories: &'s [PathBuf],
+    problems: Problems,
+}
+
+impl Decoder<'_> {
+    fn error(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.problems.error(span, message)
+    }
+
+    fn warning(&mut self, span: Span, message: impl Into<String>) -> &mut Problem {
+        self.problems.warning(span, message)
+    }
+
+    fn wrong(&mut self, span: Span, wrong: Wrong) {
+        self.error(span, wrong.message).hint = wrong.hint;
+    }
+
+    fn place(&self, span: Span) -> Place {
+        self.sources.place(span)
+    }
+
+    /// The text of a span, as written.
+    fn written(&self, span: Span) -> &str {
+        self.sources.slice(span)
+    }
+
+    /// A path, from where the file that names it is.
+    fn path(&self, path: &Path, span: Span) -> PathBuf {
+        match self.directories.get(usize::from(span.file)) {
+            Some(directory) => directory.join(path),
+            None => path.to_owned(),
+        }
+    }
+
+    /// The nodes in a node's block, checked against the rows of the block.
+    fn children<'n, 't>(&mut self, parent: &Checked<'n, 't>) -> Vec<Checked<'n, 't>> {
+        let nodes = parent.node.children.as_deref().unwrap_or_default();
+        match parent.row.block {
+            Some(block) => self.nodes(nodes, block),
+            None => Vec::new(),
+        }
+    }
+
+    fn nodes<'n, 't>(
+        &mut self,
+        nodes: &'n [Node<'t>],
+        block: &'static Block,
+    ) -> Vec<Checked<'n, 't>> {
+        let mut checked: Vec<Checked<'n, 't>> = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let Some(row) = block.row(&node.name) else {
+                self.unknown_node(node, block);
+                continue;
+            };
+            let earlier = match row.repeats {
+                true => None,
+                false => checked.iter().find(|other| std::ptr::eq(other.row, row)),
+            };
+            if let Some(earlier) = earlier {
+                let span = earlier.span();
+                self.error(
+                    node.name_span,
+                    format!("`{}` stands twice in `{}`", row.name, block.name()),
+                )
+                .related(span, "here first");
+            }
+            let node = self.check(node, row);
+            checked.push(node);
+        }
+        checked
+    }
+
+    /// Checks a node against its row.
+    fn check<'n, 't>(&mut self, node: &'n Node<'t>, row: &'static NodeRow) -> Checked<'n, 't> {
+        for &annotation in &node.annotations {
+            self.error(annotation, "types in parentheses mean nothing here").hint("remove it");
+        }
+        let arguments = self.arguments(node, row);
+        let properties = self.properties(node, row);
+        if row.block.is_none() && node.children.is_some() {
+            self.error(node.name_span, format!("`{}` has no block", row.name)).hint(usage(row));
+        }
+        Checked { row, node, arguments, properties }
+    }
+
+    fn arguments(&mut self, node: &Node<'_>, row: &'static NodeRow) -> Vec<Given> {
+        let mut given = Vec::with_capacity(node.arguments.len());
+        let mut values = node.arguments.iter().peekable();
+        for argument in row.arguments {
+            let missing = values.peek().is_none();
+            if missing && matches!(argument.count, Count::One | Count::AtLeastOne) {
+                if !node.damaged {
+                    let expected = argument.kind.expected();
+                    self.error(node.span, format!("`{}` needs {expected}", row.name))
+                        .hint(usage(row));
+                }
+                break;
+            }
+            let several = matches!(argument.count, Count::AtLeastOne | Count::Any);
+            while let Some(value) = values.next() {
+                given.extend(self.given(value, argument));
+                if !several {
+                    break;
+                }
+            }
+        }
+        if let Some(extra) = values.next() {
+            let message = match row.arguments.len() {
+                0 => format!("`{}` has no value behind its name", row.name),
+                1 => format!("`{}` has one value", row.name),
+                count => format!("`{}` has {count} values", row.name),
+            };
+            self.error(extra.span, message).hint(usage(row));
+        }
+        given
+    }
+
+    fn given(&mut self, value: &Value<'_>, argument: &ArgumentRow) -> Option<Given> {
+        match values::read(value, argument.kind) {
+            Ok(datum) => Some(Given { datum, span: value.span }),
+            Err(wrong) => {
+                self.wrong(value.span, wrong);
+                None
+            }
+        }
+    }
+
+    fn properties(&mut self, node: &Node<'_>, row: &'static NodeRow) -> Vec<(&'static str, Given)> {
+        let mut given = Vec::with_capacity(node.properties.len());
+        for (index, property) in node.properties.iter().enumerate() {
+            let Some(known) = row.property(&property.name) else {
+                self.unknown_property(row, &property.name, property.name_span);
+                continue;
+            };
+            let earlier = node.properties.iter().take(index).find(|p| p.name == property.name);
+            if let Some(earlier) = earlier {
+                self.error(property.name_span, format!("`{}` stands twice", known.name))
+                    .hint(format!("several go into one, with commas: {}=\"a,b\"", known.name))
+                    .related(earlier.name_span, "here first");
+                continue;
+            }
+            match values::read(&property.value, known.kind) {
+                Ok(datum) => given.push((known.name, Given { datum, span: property.value.span })),
+                Err(wrong) => self.wrong(property.value.span, wrong),
+            }
+        }
+        given
+    }
+
+    fn unknown_property(&mut self, row: &'static NodeRow, name: &str, span: Span) {
+        if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
+            self.error(span, format!("`{name}` is planned, not in this version"))
+                .hint(format!("it will be for {what}"));
+            return;
+        }
+        let hint = suggestion(name, || row.properties.iter().map(|property| property.name));
+        let hint = hint.unwrap_or_else(|| usage(row));
+        self.error(span, format!("unknown property `{name}` of `{}`", row.name)).hint(hint);
+    }
+
+    fn unknown_node(&mut self, node: &Node<'_>, block: &'static Block) {
+        let name = &*node.name;
+        let here = block.name();
+        let span = node.name_span;
+        if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
+            self.error(span, format!("`{name}` is planned, not in this version"))
+                .hint(format!("it will be for {what}"));
+            return;
+        }
+        let homes = schema::homes(name);
+        let foreign = FOREIGN.iter().find(|(word, _, _)| word.eq_ignore_ascii_case(name));
+        let at = if here == schema::TOP.name() { "at".to_owned() } else { "in".to_owned() };
+        let here = if here == schema::TOP.name() { here.to_owned() } else { format!("`{here}`") };
+        if !homes.is_empty() {
+            let homes = homes.join(" and ");
+            self.error(span, format!("`{name}` does not stand {at} {here}"))
+                .hint(format!("it stands {homes}"));
+            return;
+        }
+        let hint = match foreign {
+            Some((_, whose, ours)) => format!("what is `{name}` in {whose} is {ours} here"),
+            None => suggestion(name, || block.rows().into_iter().map(|row| row.name))
+                .unwrap_or_default(),
+        };
+        self.error(span, format!("`{name}` is not known {at} {here}")).hint(hint);
+    }
+}
+
+/// `did you mean …? (known: …)`.
+fn suggestion<'a, I: Iterator<Item = &'a str>>(
+    name: &str,
+    known: impl Fn() -> I,
+) -> Option<String> {
+    let mut names: Vec<_> = known().collect();
+    names.sort_unstable();
+    let all = names.join(", ");
+    match nearest(name, known()) {
+        _ if names.is_empty() => None,
+        Some(near) => Some(format!("did you mean `{near}`? (known: {all})")),
+        None => Some(format!("known: {all}")),
+    }
+}
+
+/// How a node is written.
+fn usage(row: &NodeRow) -> String {
+    let mut out = format!("write {}", row.name);
+    for argument in row.arguments {
+        out.push_str(&match argument.count {
+            Count::One => format!(" <{}>", argument.name),
+            Count::Optional => format!(" [<{}>]", argument.name),
+            Count::AtLeastOne => format!(" <{}> …", argument.name),
+            Count::Any => format!(" [<{}> …]", argument.name),
+        });
+    }
+    for property in row.properties {
+        out.push_str(&format!(" [{}=…]", property.name));
+    }
+    if row.block.is_some() {
+        out.push_str(" { … }");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

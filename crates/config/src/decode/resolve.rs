@@ -1,0 +1,481 @@
+//! What the files say, joined to a [`Config`]: inheritance, names looked up, addresses merged.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Decoder;
+use super::forward::{RawExpect, RawForward};
+use super::layer::{Layer, Overrides, RawAction, RawActionKind};
+use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite, RawUpstream};
+use super::show;
+use crate::Effective;
+use crate::model::{
+    Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern, PortRange,
+    ProxyProtocol, Route, RouteSettings, Serves, Site, SiteId, SiteName, Timeouts, Upstream,
+    UpstreamId, UpstreamTimeouts,
+};
+use crate::nearest::nearest;
+use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
+use crate::source::Span;
+
+/// Idle connections kept, where nothing is said.
+const POOL_MAX: u32 = 256;
+
+/// Names that an unknown one is compared with, and names that are listed.
+const NAMES_COMPARED_MAX: usize = 1000;
+const NAMES_LISTED_MAX: usize = 12;
+
+/// Ports that may be dialled, where nothing is said.
+const PORTS: [PortRange; 2] =
+    [PortRange { first: 80, last: 80 }, PortRange { first: 443, last: 443 }];
+
+/// Settings with where each comes from.
+#[derive(Debug, Clone)]
+pub(super) struct Sourced<T> {
+    pub(super) value: T,
+    /// By the index in the table; `None`: the default.
+    pub(super) origins: Vec<Option<Span>>,
+}
+
+impl<T: Default + Clone> Sourced<T> {
+    fn new(table: &[Setting<T>]) -> Self {
+        Self { value: T::default(), origins: vec![None; table.len()] }
+    }
+
+    fn with(&self, table: &[Setting<T>], overrides: &Overrides) -> Self {
+        let mut new = self.clone();
+        for (index, datum, span) in overrides {
+            if let (Some(setting), Some(origin)) = (table.get(*index), new.origins.get_mut(*index))
+            {
+                (setting.set)(&mut new.value, datum);
+                *origin = Some(*span);
+            }
+        }
+        new
+    }
+}
+
+/// Times and limits that hold somewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    pub(super) timeouts: Sourced<Timeouts>,
+    pub(super) limits: Sourced<Limits>,
+}
+
+impl Bounds {
+    pub(super) fn with(&self, timeouts: &Overrides, limits: &Overrides) -> Self {
+        Self {
+            timeouts: self.timeouts.with(TIMEOUTS, timeouts),
+            limits: self.limits.with(LIMITS, limits),
+        }
+    }
+}
+
+/// Joins everything. Mistakes are told to the decoder; the configuration then has no meaning.
+pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective) {
+    let outer = Bounds { timeouts: Sourced::new(TIMEOUTS), limits: Sourced::new(LIMITS) }
+        .with(&raw.timeouts, &raw.limits);
+    let mut resolver = Resolver {
+        decoder,
+        config: Config::default(),
+        outer,
+        upstreams: HashMap::new(),
+        used: Vec::new(),
+        listeners: HashMap::new(),
+        addresses: Vec::new(),
+    };
+    resolver.config.files = resolver.decoder.sources.names();
+    resolver.config.process = raw.process.process.clone();
+    resolver.upstreams(&raw.upstreams);
+    for site in &raw.sites {
+        resolver.site(site);
+    }
+    for forward in &raw.forwards {
+        resolver.forward(forward);
+    }
+    resolver.unused(&raw);
+    let bounds = resolver.listeners(&raw);
+    for expect in &raw.expects {
+        resolver.expect(expect, &raw.forwards);
+    }
+    let Resolver { config, outer, .. } = resolver;
+    if decoder.problems.errors() > 0 {
+        return (config, Effective::default());
+    }
+    let effective = show::effective(decoder, &raw, &config, &outer, &bounds);
+    (config, effective)
+}
+
+struct Resolver<'d, 's> {
+    decoder: &'d mut Decoder<'s>,
+    config: Config,
+    /// What holds where nothing else is said.
+    outer: Bounds,
+    upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
+    /// By upstream: whether something leads to it.
+    used: Vec<bool>,
+    listeners: HashMap<SocketAddr, ListenerId>,
+    /// By listener: where it was named first.
+    addresses: Vec<RawAddress>,
+}
+
+impl Resolver<'_, '_> {
+    fn upstreams(&mut self, raw: &[RawUpstream]) {
+        for upstream in raw {
+            if let Some(&(_, earlier)) = self.upstreams.get(&upstream.name) {
+                self.decoder
+                    .error(upstream.span, format!("there are two upstreams `{}`", upstream.name))
+                    .related(earlier, "here first");
+                continue;
+            }
+            let mut timeouts = UpstreamTimeouts::default();
+            for (index, datum, _) in &upstream.timeouts {
+                let name = TIMEOUTS.get(*index).map(|setting| setting.row.name);
+                let setting = UPSTREAM_TIMEOUTS.iter().find(|row| Some(row.row.name) == name);
+                if let Some(setting) = setting {
+                    (setting.set)(&mut timeouts, datum);
+                }
+            }
+            let id = self.add_upstream(Upstream {
+                name: upstream.name.as_ref().into(),
+                inline: false,
+                place: self.decoder.place(upstream.span),
+                endpoints: upstream.endpoints.clone(),
+                balance: upstream.balance.map_or("round-robin", |(name, _)| name).into(),
+                pool_max: upstream.pool_max.map_or(POOL_MAX, |(max, _)| max),
+                timeouts,
+            });
+            self.upstreams.insert(upstream.name.clone(), (id, upstream.span));
+        }
+    }
+
+    fn add_upstream(&mut self, upstream: Upstream) -> UpstreamId {
+        let id = UpstreamId(self.config.upstreams.len() as u32);
+        self.used.push(upstream.inline);
+        self.config.upstreams.push(upstream);
+        id
+    }
+
+    /// The upstream of this name.
+    fn named(&mut self, name: &str, span: Span) -> Option<UpstreamId> {
+        if let Some(&(id, _)) = self.upstreams.get(name) {
+            if let Some(used) = self.used.get_mut(id.0 as usize) {
+                *used = true;
+            }
+            return Some(id);
+        }
+        let mut known: Vec<_> = self.upstreams.keys().map(AsRef::as_ref).collect();
+        known.sort_unstable();
+        known.truncate(NAMES_COMPARED_MAX);
+        // Beyond those that are told, mistakes are only counted.
+        let told = self.decoder.problems.errors() < super::PROBLEMS_MAX;
+        let near = told.then(|| nearest(name, known.iter().copied())).flatten();
+        if let Some(id) = near.and_then(|near| self.upstreams.get(near)).map(|&(id, _)| id)
+            && let Some(used) = self.used.get_mut(id.0 as usize)
+        {
+            // It is meant, so that it is unused would be told for nothing.
+            *used = true;
+        }
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`? (known: {})", listed(&known)),
+            None if known.is_empty() => {
+                format!("write upstream {name} {{ … }}, or an endpoint such as \"{name}:80\"")
+            }
+            None => format!("known: {}; an endpoint has a port: \"{name}:80\"", listed(&known)),
+        };
+        self.decoder.error(span, format!("there is no upstream `{name}`")).hint(hint);
+        None
+    }
+
+    fn inline(&mut self, endpoints: &[Endpoint], span: Span) -> UpstreamId {
+        let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.written.as_ref()).collect();
+        self.add_upstream(Upstream {
+            name: names.join(",").into(),
+            inline: true,
+            place: self.decoder.place(span),
+            endpoints: endpoints.to_vec(),
+            balance: "round-robin".into(),
+            pool_max: POOL_MAX,
+            timeouts: UpstreamTimeouts::default(),
+        })
+    }
+
+    fn action(&mut self, raw: &RawAction) -> Option<Action> {
+        match &raw.kind {
+            RawActionKind::Upstream { name, span } => self.named(name, *span).map(Action::To),
+            RawActionKind::Endpoints(endpoints) => {
+                Some(Action::To(self.inline(endpoints, raw.span)))
+            }
+            RawActionKind::Ready(action) => Some(action.clone()),
+            RawActionKind::Broken => None,
+        }
+    }
+
+    /// What a layer makes of what is further out.
+    fn settings(layer: &Layer, outer: &RouteSettings, bounds: &Bounds) -> RouteSettings {
+        let mut settings = outer.clone();
+        settings.timeouts = bounds.timeouts.value.clone();
+        settings.limits = bounds.limits.value.clone();
+        if let Some((rewrite, _)) = &layer.rewrite {
+            settings.rewrite = rewrite.clone();
+        }
+        let edits = |edits: &[(crate::model::FieldEdit, Span)]| {
+            edits.iter().map(|(edit, _)| edit.clone()).collect::<Vec<_>>()
+        };
+        settings.request_fields.extend(edits(&layer.request_fields));
+        settings.response_fields.extend(edits(&layer.response_fields));
+        if let Some((host, _)) = &layer.host {
+            settings.host = host.clone();
+        }
+        for (page, _) in &layer.error_pages {
+            settings.error_pages.retain(|outer| outer.status != page.status);
+            settings.error_pages.push(page.clone());
+        }
+        if let Some((pass, _)) = layer.encoded_separators {
+            settings.encoded_separators = pass;
+        }
+        settings
+    }
+
+    fn site(&mut self, raw: &RawSite) {
+        let id = SiteId(self.config.sites.len() as u32);
+        let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
+        let base = Self::settings(&raw.layer, &RouteSettings::default(), &bounds);
+        let mut routes = Vec::with_capacity(raw.routes.len() + 1);
+        for route in &raw.routes {
+            routes.extend(self.route(route, &base, &bounds));
+        }
+        if let Some(action) = &raw.layer.action
+            && let Some(done) = self.action(action)
+        {
+            let place = self.decoder.place(action.span);
+            routes.push(Route {
+                place,
+                pattern: Pattern { written: "/*".into(), segments: Vec::new(), prefix: true },
+                methods: Vec::new(),
+                action: done,
+                action_place: place,
+                settings: base.clone(),
+            });
+        }
+        if raw.routes.is_empty() && raw.layer.action.is_none() && !raw.broken {
+            self.decoder
+                .error(raw.span, "the site does nothing")
+                .hint("it needs a `route`, or one of `to`, `redirect`, `respond` and `files`");
+        }
+        let mut listeners = Vec::new();
+        for address in addresses(raw) {
+            let listener = self.listener(&address);
+            if !listeners.contains(&listener) {
+                listeners.push(listener);
+            }
+            match self.config.listeners.get_mut(listener.0 as usize).map(|l| &mut l.serves) {
+                Some(Serves::Sites(sites)) => sites.push(id),
+                Some(Serves::Forward(_)) | None => {}
+            }
+        }
+        self.config.sites.push(Site {
+            place: self.decoder.place(raw.span),
+            names: raw.names.iter().map(|(name, _)| name.clone()).collect(),
+            listeners,
+            routes,
+            base,
+        });
+    }
+
+    fn route(&mut self, raw: &RawRoute, base: &RouteSettings, outer: &Bounds) -> Option<Route> {
+        let action = raw.layer.action.as_ref()?;
+        let done = self.action(action)?;
+        let (timeouts, limits) = (&raw.layer.timeouts, &raw.layer.limits);
+        let settings = match timeouts.is_empty() && limits.is_empty() {
+            true => Self::settings(&raw.layer, base, outer),
+            false => Self::settings(&raw.layer, base, &outer.with(timeouts, limits)),
+        };
+        Some(Route {
+            place: self.decoder.place(raw.span),
+            pattern: raw.pattern.clone(),
+            methods: raw.methods.clone(),
+            action: done,
+            action_place: self.decoder.place(action.span),
+            settings,
+        })
+    }
+
+    /// The listener of an address, a new one if there is none.
+    fn listener(&mut self, address: &RawAddress) -> ListenerId {
+        if let Some(&id) = self.listeners.get(&address.address) {
+            return id;
+        }
+        let id = ListenerId(self.config.listeners.len() as u32);
+        self.config.listeners.push(Listener {
+            address: address.address,
+            written: address.written.clone(),
+            place: self.decoder.place(address.span),
+            proxy_protocol: ProxyProtocol::Off,
+            trusted_proxies: Vec::new(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            serves: Serves::Sites(Vec::new()),
+        });
+        self.listeners.insert(address.address, id);
+        self.addresses.push(address.clone());
+        id
+    }
+
+    fn forward(&mut self, raw: &RawForward) {
+        let id = ForwardId(self.config.forwards.len() as u32);
+        let known = self.listeners.get(&raw.address.address).copied();
+        let listener = self.listener(&raw.address);
+        if let Some(earlier) = known.and_then(|id| self.addresses.get(id.0 as usize)) {
+            let is_forward = matches!(
+                self.config.listeners.get(listener.0 as usize).map(|l| &l.serves),
+                Some(Serves::Forward(_))
+            );
+            let what = if is_forward { "a `forward`" } else { "a `site`" };
+            let message = format!("{what} listens on `{}` already", raw.address.written);
+            let earlier = earlier.span;
+            self.decoder.error(raw.address.span, message).related(earlier, "here").hint(
+                "requests that come in on one address are either for sites or on their way out",
+            );
+        }
+        if let Some(listener) = self.config.listeners.get_mut(listener.0 as usize) {
+            listener.serves = Serves::Forward(id);
+        }
+        let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
+        self.config.forwards.push(Forward {
+            place: self.decoder.place(raw.span),
+            listener,
+            written: raw.address.written.clone(),
+            rules: raw.rules.iter().map(|(rule, _)| rule.clone()).collect(),
+            ports: raw.ports.as_ref().map_or_else(|| PORTS.to_vec(), |(ports, _)| ports.clone()),
+            anonymous: raw.anonymous.as_ref().map(|(anonymous, _)| anonymous.clone()),
+            via: raw.via.as_ref().map_or_else(|| "bothways".into(), |(via, _)| via.clone()),
+            settings: Self::settings(&raw.layer, &RouteSettings::default(), &bounds),
+        });
+    }
+
+    /// Gives listeners their options; by listener, what holds there.
+    fn listeners(&mut self, raw: &Raw) -> Vec<Bounds> {
+        let mut options: HashMap<SocketAddr, &RawListen> = HashMap::new();
+        for listen in &raw.listens {
+            let RawAddress { address, written, span } = &listen.address;
+            if let Some(earlier) = options.insert(*address, listen) {
+                self.decoder
+                    .error(*span, format!("there are two `listen` for `{written}`"))
+                    .related(earlier.address.span, "here first");
+            }
+            if !self.listeners.contains_key(address) {
+                self.decoder
+                    .warning(*span, format!("nothing listens on `{written}`, so it is left out"))
+                    .hint("a `site` names it with `listen` inside, a `forward` in its first line");
+            }
+        }
+        self.check_names(raw);
+        let mut bounds = Vec::with_capacity(self.config.listeners.len());
+        for listener in &mut self.config.listeners {
+            let mut held = self.outer.clone();
+            listener.trusted_proxies.clone_from(&raw.trusted_proxies);
+            if let Some(listen) = options.get(&listener.address) {
+                held = held.with(&listen.timeouts, &listen.limits);
+                for net in &listen.trusted_proxies {
+                    if !listener.trusted_proxies.contains(net) {
+                        listener.trusted_proxies.push(*net);
+                    }
+                }
+                if let Some((mode, _)) = listen.proxy_protocol {
+                    listener.proxy_protocol = mode;
+                }
+            }
+            if let Serves::Forward(id) = listener.serves
+                && let Some(forward) = raw.forwards.get(id.0 as usize)
+            {
+                held = held.with(&forward.layer.timeouts, &forward.layer.limits);
+                if let Some(forward) = self.config.forwards.get_mut(id.0 as usize) {
+                    forward.settings.timeouts = held.timeouts.value.clone();
+                    forward.settings.limits = held.limits.value.clone();
+                }
+            }
+            listener.timeouts = held.timeouts.value.clone();
+            listener.limits = held.limits.value.clone();
+            bounds.push(held);
+        }
+        bounds
+    }
+
+    /// Tells names that two sites of one listener have.
+    fn check_names(&mut self, raw: &Raw) {
+        let mut taken: HashMap<(SocketAddr, String), Span> = HashMap::new();
+        for site in &raw.sites {
+            for (name, span) in &site.names {
+                let shown = show::site_name(name);
+                for address in addresses(site) {
+                    let key = (address.address, shown.clone());
+                    let Some(earlier) = taken.insert(key, *span) else { continue };
+                    let message = match name {
+                        SiteName::Default => {
+                            format!("two sites on `{}` take every other host", address.written)
+                        }
+                        _ => format!("two sites on `{}` are called `{shown}`", address.written),
+                    };
+                    self.decoder.error(*span, message).related(earlier, "here first");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn unused(&mut self, raw: &Raw) {
+        for upstream in &raw.upstreams {
+            let Some(&(id, span)) = self.upstreams.get(&upstream.name) else { continue };
+            if span == upstream.span && self.used.get(id.0 as usize) == Some(&false) {
+                self.decoder
+                    .warning(span, format!("nothing leads to the upstream `{}`", upstream.name))
+                    .hint(format!("write to {} in a site or route", upstream.name));
+            }
+        }
+        if raw.sites.is_empty() && raw.forwards.is_empty() && self.decoder.problems.errors() == 0 {
+            let problem = self.decoder.warning(Span::default(), "nothing is served");
+            problem.whole = true;
+            problem.hint("write a `site` or a `forward`");
+        }
+    }
+
+    fn expect(&mut self, raw: &RawExpect, forwards: &[RawForward]) {
+        let mut expect = raw.expect.clone();
+        if let Some(address) = &raw.forward {
+            let found = forwards.iter().find(|f| f.address.address == address.address);
+            match found {
+                // The same address may be written in several ways.
+                Some(forward) => expect.forward = Some(forward.address.written.as_ref().into()),
+                None => {
+                    let known: Vec<_> =
+                        forwards.iter().map(|f| format!("\"{}\"", f.address.written)).collect();
+                    let problem = self.decoder.error(
+                        address.span,
+                        format!("there is no `forward` on `{}`", address.written),
+                    );
+                    if !known.is_empty() {
+                        problem.hint(format!("known: {}", known.join(", ")));
+                    }
+                }
+            }
+        }
+        self.config.expects.push(expect);
+    }
+}
+
+/// The first of some names.
+fn listed(names: &[&str]) -> String {
+    let shown = names.get(..NAMES_LISTED_MAX).unwrap_or(names).join(", ");
+    if names.len() > NAMES_LISTED_MAX { format!("{shown}, …") } else { shown }
+}
+
+/// Where a site listens.
+pub(super) fn addresses(site: &RawSite) -> Vec<RawAddress> {
+    if !site.listens.is_empty() {
+        return site.listens.clone();
+    }
+    let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 80));
+    vec![RawAddress { address, written: Arc::from(":80"), span: site.span }]
+}

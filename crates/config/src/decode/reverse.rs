@@ -1,0 +1,301 @@
+//! The top level, `listen`, `site`, `route`, `upstream`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::forward::{RawExpect, RawForward};
+use super::layer::{Layer, Overrides};
+use super::process::RawProcess;
+use super::{Checked, Decoder, Given};
+use crate::model::{Endpoint, Pattern, ProxyProtocol, Segment, SiteName};
+use crate::schema::{self, LIMITS, TIMEOUTS};
+use crate::source::Span;
+use crate::syntax::Node;
+use crate::values::Datum;
+
+/// Everything that the files say.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    pub(super) process: RawProcess,
+    pub(super) timeouts: Overrides,
+    pub(super) limits: Overrides,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) trusted_proxies_span: Option<Span>,
+    pub(super) listens: Vec<RawListen>,
+    pub(super) sites: Vec<RawSite>,
+    pub(super) upstreams: Vec<RawUpstream>,
+    pub(super) forwards: Vec<RawForward>,
+    pub(super) expects: Vec<RawExpect>,
+}
+
+/// An address to listen on, as it stands somewhere.
+#[derive(Debug, Clone)]
+pub(super) struct RawAddress {
+    pub(super) address: SocketAddr,
+    pub(super) written: Arc<str>,
+    pub(super) span: Span,
+}
+
+/// Options of an address.
+#[derive(Debug)]
+pub(super) struct RawListen {
+    pub(super) address: RawAddress,
+    pub(super) proxy_protocol: Option<(ProxyProtocol, Span)>,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) trusted_proxies_span: Option<Span>,
+    pub(super) timeouts: Overrides,
+    pub(super) limits: Overrides,
+}
+
+#[derive(Debug)]
+pub(super) struct RawSite {
+    pub(super) span: Span,
+    pub(super) names: Vec<(SiteName, Span)>,
+    /// Empty: the default.
+    pub(super) listens: Vec<RawAddress>,
+    pub(super) routes: Vec<RawRoute>,
+    pub(super) layer: Layer,
+    /// Whether something in it was left out because of a mistake.
+    pub(super) broken: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RawRoute {
+    pub(super) span: Span,
+    pub(super) pattern: Pattern,
+    pub(super) methods: Vec<Box<str>>,
+    pub(super) layer: Layer,
+}
+
+#[derive(Debug)]
+pub(super) struct RawUpstream {
+    pub(super) name: Box<str>,
+    pub(super) span: Span,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) balance: Option<(&'static str, Span)>,
+    pub(super) pool_max: Option<(u32, Span)>,
+    pub(super) timeouts: Overrides,
+    pub(super) broken: bool,
+}
+
+impl Given {
+    pub(super) fn listen(&self, decoder: &Decoder<'_>) -> Option<RawAddress> {
+        let Datum::Listen(address) = self.datum else { return None };
+        // The tree has the text without quotes and escapes; addresses have neither.
+        let written = decoder.written(self.span).trim_matches(['"', '#']).into();
+        Some(RawAddress { address, written, span: self.span })
+    }
+}
+
+impl Decoder<'_> {
+    /// Reads the nodes of all files.
+    pub(super) fn top(&mut self, nodes: &[Node<'_>]) -> Raw {
+        let mut raw = Raw::default();
+        for node in self.nodes(nodes, &schema::TOP) {
+            match node.row.name {
+                "process" => raw.process = self.process(&node),
+                "timeouts" => raw.timeouts = self.overrides(&node, TIMEOUTS),
+                "limits" => raw.limits = self.overrides(&node, LIMITS),
+                "trusted-proxy" => {
+                    raw.trusted_proxies_span.get_or_insert(node.span());
+                    trusted(&node, &mut raw.trusted_proxies);
+                }
+                "listen" => raw.listens.extend(self.listen(&node)),
+                "site" => raw.sites.push(self.site(&node)),
+                "upstream" => raw.upstreams.extend(self.upstream(&node)),
+                "forward" => raw.forwards.extend(self.forward(&node)),
+                "expect" => raw.expects.extend(self.expect(&node)),
+                _ => {}
+            }
+        }
+        raw
+    }
+
+    fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
+        let address = node.first().and_then(|given| given.listen(self));
+        let mut proxy_protocol = None;
+        let mut trusted_proxies = Vec::new();
+        let mut trusted_proxies_span = None;
+        let (mut timeouts, mut limits) = (Vec::new(), Vec::new());
+        for child in self.children(node) {
+            match child.row.name {
+                "proxy-protocol" => {
+                    let Some(given) = child.first() else { continue };
+                    let mode = match given.datum.text() {
+                        "required" => ProxyProtocol::Required,
+                        _ => ProxyProtocol::Off,
+                    };
+                    proxy_protocol = Some((mode, child.span()));
+                }
+                "trusted-proxy" => {
+                    trusted_proxies_span.get_or_insert(child.span());
+                    trusted(&child, &mut trusted_proxies);
+                }
+                "timeouts" => timeouts = self.overrides(&child, TIMEOUTS),
+                "limits" => limits = self.overrides(&child, LIMITS),
+                _ => {}
+            }
+        }
+        Some(RawListen {
+            address: address?,
+            proxy_protocol,
+            trusted_proxies,
+            trusted_proxies_span,
+            timeouts,
+            limits,
+        })
+    }
+
+    fn site(&mut self, node: &Checked<'_, '_>) -> RawSite {
+        let names = node.arguments.iter().filter_map(|given| match &given.datum {
+            Datum::Site(name) => Some((name.clone(), given.span)),
+            _ => None,
+        });
+        let mut site = RawSite {
+            span: node.span(),
+            names: names.collect(),
+            listens: Vec::new(),
+            routes: Vec::new(),
+            layer: Layer::default(),
+            broken: node.node.damaged,
+        };
+        if node.node.arguments.is_empty() {
+            site.names.push((SiteName::Default, node.span()));
+        }
+        let children = self.children(node);
+        site.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
+        // A site's own action and modifiers hold for `/*`, so `{rest}` means something there.
+        let captures = ["rest".into()];
+        for child in children {
+            match child.row.name {
+                "listen" => {
+                    let addresses = child.arguments.iter().filter_map(|given| given.listen(self));
+                    site.listens.extend(addresses);
+                    site.broken |= child.arguments.is_empty();
+                }
+                "route" => match self.route(&child) {
+                    Some(route) => site.routes.push(route),
+                    None => site.broken = true,
+                },
+                _ => {
+                    self.modifier(&mut site.layer, &child, &captures);
+                }
+            }
+        }
+        self.check_twice(&site.listens);
+        site
+    }
+
+    /// Tells an address that one site names twice.
+    fn check_twice(&mut self, addresses: &[RawAddress]) {
+        for (index, later) in addresses.iter().enumerate() {
+            let earlier = addresses.iter().take(index).find(|a| a.address == later.address);
+            if let Some(earlier) = earlier {
+                self.error(later.span, format!("the site listens on `{}` twice", later.written))
+                    .related(earlier.span, "here first");
+            }
+        }
+    }
+
+    fn route(&mut self, node: &Checked<'_, '_>) -> Option<RawRoute> {
+        let pattern = node.first().and_then(|given| match &given.datum {
+            Datum::Pattern(pattern) => Some(pattern.clone()),
+            _ => None,
+        });
+        let mut captures: Vec<Box<str>> = Vec::new();
+        if let Some(pattern) = &pattern {
+            captures.extend(pattern.segments.iter().filter_map(|segment| match segment {
+                Segment::Capture(name) => Some(name.clone()),
+                Segment::Literal(_) => None,
+            }));
+            captures.extend(pattern.prefix.then(|| "rest".into()));
+        }
+        let mut layer = Layer::default();
+        let children = self.children(node);
+        let unknown = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
+        for child in children {
+            // Without its pattern, nobody can tell what a route captures.
+            if pattern.is_some() {
+                self.modifier(&mut layer, &child, &captures);
+            }
+        }
+        let pattern = pattern?;
+        if layer.action.is_none() && !unknown && !node.node.damaged {
+            self.error(node.node.span, format!("the route `{}` does nothing", pattern.written))
+                .hint("it needs one of `to`, `redirect`, `respond` and `files`");
+        }
+        let methods = match node.property("method").map(|given| &given.datum) {
+            Some(Datum::Methods(methods)) => methods.clone(),
+            _ => Vec::new(),
+        };
+        Some(RawRoute { span: node.span(), pattern, methods, layer })
+    }
+
+    fn upstream(&mut self, node: &Checked<'_, '_>) -> Option<RawUpstream> {
+        let mut upstream = RawUpstream {
+            name: node.first().map_or_else(Box::default, |given| given.datum.text().into()),
+            span: node.first().map_or(node.span(), |given| given.span),
+            endpoints: Vec::new(),
+            balance: None,
+            pool_max: None,
+            timeouts: Vec::new(),
+            broken: node.node.damaged,
+        };
+        let children = self.children(node);
+        upstream.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
+        for child in children {
+            match child.row.name {
+                "to" => {
+                    upstream.broken |= child.arguments.is_empty();
+                    self.endpoints(&child, &mut upstream.endpoints);
+                }
+                "balance" => {
+                    if let Some(&Given { datum: Datum::Word(word), .. }) = child.first() {
+                        upstream.balance = Some((word, child.span()));
+                    }
+                }
+                "pool" => {
+                    let max = child.property("max");
+                    upstream.pool_max = max.map(|given| (given.datum.number() as u32, given.span));
+                }
+                // The rows of this table are those of `TIMEOUTS` that hold for an upstream.
+                "timeouts" => upstream.timeouts = self.overrides(&child, TIMEOUTS),
+                _ => {}
+            }
+        }
+        node.first()?;
+        if upstream.endpoints.is_empty() && !upstream.broken {
+            self.error(node.node.span, format!("the upstream `{}` has no endpoint", upstream.name))
+                .hint("write to \"10.0.0.1:8080\" inside");
+        }
+        Some(upstream)
+    }
+
+    fn endpoints(&mut self, node: &Checked<'_, '_>, endpoints: &mut Vec<Endpoint>) {
+        let weight = node.property("weight").map_or(1, |given| given.datum.number() as u16);
+        for given in &node.arguments {
+            let Datum::Endpoint { written, address } = &given.datum else { continue };
+            let address = self.endpoint_path(address, given.span);
+            if endpoints.iter().any(|endpoint| endpoint.address == address) {
+                self.warning(given.span, format!("`{written}` is in the upstream twice"))
+                    .hint("for a larger share, write weight=2");
+            }
+            endpoints.push(Endpoint {
+                place: self.place(given.span),
+                written: written.as_ref().into(),
+                address,
+                weight,
+            });
+        }
+    }
+}
+
+fn trusted(node: &Checked<'_, '_>, networks: &mut Vec<IpNet>) {
+    for given in &node.arguments {
+        if let Datum::Networks(given) = &given.datum {
+            networks.extend(given.iter().filter(|net| !networks.contains(net)).collect::<Vec<_>>());
+        }
+    }
+}

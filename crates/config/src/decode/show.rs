@@ -1,0 +1,410 @@
+//! The model written down in the language, each value with where it comes from.
+
+use super::Decoder;
+use super::forward::{RawExpect, RawForward};
+use super::layer::{Layer, Overrides, RawAction, RawActionKind};
+use super::process::RawProcess;
+use super::resolve::{Bounds, Sourced, addresses};
+use super::reverse::{Raw, RawRoute, RawSite, RawUpstream};
+use crate::Effective;
+use crate::effective::quoted;
+use crate::model::{
+    AccessFormat, Action, AdminAddress, Config, EditVerb, FieldEdit, FileServing, ForwardRule,
+    HostPolicy, Listener, LogTarget, Place, ProxyProtocol, Rewrite, SiteName,
+};
+use crate::schema::{LIMITS, Scope, Setting, TIMEOUTS};
+use crate::source::Span;
+use crate::values::{destination_text, duration_text, nets_text, ports_text};
+
+/// Writes everything down.
+pub(super) fn effective(
+    decoder: &Decoder<'_>,
+    raw: &Raw,
+    config: &Config,
+    outer: &Bounds,
+    listeners: &[Bounds],
+) -> Effective {
+    let mut writer = Writer { decoder, out: Effective::new(config.files.clone()) };
+    writer.process(&raw.process);
+    writer.settings(0, "timeouts", TIMEOUTS, Scope::Top, &outer.timeouts);
+    writer.settings(0, "limits", LIMITS, Scope::Top, &outer.limits);
+    for (listener, bounds) in config.listeners.iter().zip(listeners) {
+        writer.listener(raw, listener, bounds);
+    }
+    for upstream in &raw.upstreams {
+        writer.upstream(upstream);
+    }
+    for site in &raw.sites {
+        writer.site(site, outer);
+    }
+    for forward in &raw.forwards {
+        let index = config.forwards.iter().find(|f| f.written == forward.address.written);
+        let bounds = index.and_then(|forward| listeners.get(forward.listener.0 as usize));
+        writer.forward(forward, bounds.unwrap_or(outer));
+    }
+    for expect in &raw.expects {
+        writer.expect(expect);
+    }
+    writer.out
+}
+
+struct Writer<'d, 's> {
+    decoder: &'d Decoder<'s>,
+    out: Effective,
+}
+
+impl Writer<'_, '_> {
+    fn place(&self, span: Option<Span>) -> Place {
+        span.map_or_else(Place::default, |span| self.decoder.place(span))
+    }
+
+    fn value(&mut self, depth: u8, name: &str, value: impl Into<Box<str>>, span: Option<Span>) {
+        let place = self.place(span);
+        self.out.value(depth, name, value, place);
+    }
+
+    fn process(&mut self, raw: &RawProcess) {
+        let process = &raw.process;
+        self.out.block(0, "process", "", Place::default());
+        let none = "one for each core that the process may run on";
+        self.optional(1, "cores", process.cores.map(|n| n.to_string()), none, raw.set("cores"));
+        let admin = process.admin.as_ref().map(|admin| match admin {
+            AdminAddress::Tcp(address) => quoted(&address.to_string()),
+            AdminAddress::Unix(path) => quoted(&format!("unix:{}", path.display())),
+        });
+        self.optional(1, "admin", admin, "off", raw.set("admin"));
+        let target = |target: &LogTarget| match target {
+            LogTarget::Off => "off".to_owned(),
+            LogTarget::Stdout => "stdout".to_owned(),
+            LogTarget::Stderr => "stderr".to_owned(),
+            LogTarget::File(path) => quoted(&path.display().to_string()),
+        };
+        let format = match process.access_format {
+            AccessFormat::Json => "json",
+            AccessFormat::Combined => "combined",
+        };
+        let properties = [
+            ("access", target(&process.access_log)),
+            ("format", format.to_owned()),
+            ("error", target(&process.error_log)),
+            ("level", process.error_level.to_string()),
+        ];
+        let properties = properties.map(|(name, text)| (name, text, self.place(raw.set(name))));
+        self.out.properties(1, "log", &properties);
+        self.value(1, "drain", quoted(&duration_text(process.drain)), raw.set("drain"));
+        let none = "from the limit of open files";
+        let connections = process.connections_max.map(|n| n.to_string());
+        self.optional(1, "connections", connections, none, raw.set("connections"));
+        self.resolver(raw);
+    }
+
+    fn optional(
+        &mut self,
+        depth: u8,
+        name: &str,
+        value: Option<String>,
+        otherwise: &str,
+        span: Option<Span>,
+    ) {
+        match value {
+            Some(value) => self.value(depth, name, value, span),
+            None => self.out.remark(depth, name, otherwise),
+        }
+    }
+
+    fn resolver(&mut self, raw: &RawProcess) {
+        let resolver = &raw.process.resolver;
+        self.out.block(1, "resolver", "", Place::default());
+        let servers: Vec<_> = resolver.servers.iter().map(|s| quoted(&s.to_string())).collect();
+        let servers = (!servers.is_empty()).then(|| servers.join(" "));
+        self.optional(2, "server", servers, "those of the system", raw.set("server"));
+        self.value(2, "timeout", quoted(&duration_text(resolver.timeout)), raw.set("timeout"));
+        self.value(2, "tries", resolver.tries.to_string(), raw.set("tries"));
+        self.value(2, "hosts", format!("#{}", resolver.hosts), raw.set("hosts"));
+        self.value(2, "ttl-min", quoted(&duration_text(resolver.ttl_min)), raw.set("ttl-min"));
+        self.value(2, "ttl-max", quoted(&duration_text(resolver.ttl_max)), raw.set("ttl-max"));
+    }
+
+    /// The settings of a table that make sense here.
+    fn settings<T>(
+        &mut self,
+        depth: u8,
+        name: &str,
+        table: &'static [Setting<T>],
+        scope: Scope,
+        sourced: &Sourced<T>,
+    ) {
+        self.out.block(depth, name, "", Place::default());
+        for (setting, origin) in table.iter().zip(&sourced.origins) {
+            if setting.holds_in(scope) {
+                let text = (setting.text)(&sourced.value);
+                self.value(depth + 1, setting.row.name, quoted_unless_number(&text), *origin);
+            }
+        }
+    }
+
+    /// The settings of a table that are set here.
+    fn overrides<T: Default>(
+        &mut self,
+        depth: u8,
+        name: &str,
+        table: &'static [Setting<T>],
+        overrides: &Overrides,
+    ) {
+        if overrides.is_empty() {
+            return;
+        }
+        self.out.block(depth, name, "", Place::default());
+        for (index, datum, span) in overrides {
+            let Some(setting) = table.get(*index) else { continue };
+            let mut value = T::default();
+            (setting.set)(&mut value, datum);
+            let text = (setting.text)(&value);
+            self.value(depth + 1, setting.row.name, quoted_unless_number(&text), Some(*span));
+        }
+    }
+
+    fn listener(&mut self, raw: &Raw, listener: &Listener, bounds: &Bounds) {
+        let listen = raw.listens.iter().find(|l| l.address.address == listener.address);
+        self.out.block(0, "listen", quoted(&listener.written), listener.place);
+        let mode = match listener.proxy_protocol {
+            ProxyProtocol::Off => "off",
+            ProxyProtocol::Required => "required",
+        };
+        let set = listen.and_then(|listen| listen.proxy_protocol).map(|(_, span)| span);
+        self.value(1, "proxy-protocol", mode, set);
+        let nets: Vec<_> =
+            listener.trusted_proxies.iter().map(|net| quoted(&nets_text(&[*net]))).collect();
+        let set = listen.and_then(|l| l.trusted_proxies_span).or(raw.trusted_proxies_span);
+        let nets = (!nets.is_empty()).then(|| nets.join(" "));
+        self.optional(1, "trusted-proxy", nets, "none", set);
+        self.settings(1, "timeouts", TIMEOUTS, Scope::Listen, &bounds.timeouts);
+        self.settings(1, "limits", LIMITS, Scope::Listen, &bounds.limits);
+    }
+
+    fn upstream(&mut self, raw: &RawUpstream) {
+        let place = self.decoder.place(raw.span);
+        self.out.block(0, "upstream", raw.name.to_string(), place);
+        for endpoint in &raw.endpoints {
+            let text = format!("{} weight={}", quoted(&endpoint.written), endpoint.weight);
+            self.out.value(1, "to", text, endpoint.place);
+        }
+        let (balance, span) =
+            raw.balance.map_or(("round-robin", None), |(name, span)| (name, Some(span)));
+        self.value(1, "balance", balance, span);
+        let (max, span) = raw.pool_max.map_or((256, None), |(max, span)| (max, Some(span)));
+        self.value(1, "pool", format!("max={max}"), span);
+        self.overrides(1, "timeouts", TIMEOUTS, &raw.timeouts);
+    }
+
+    fn site(&mut self, raw: &RawSite, outer: &Bounds) {
+        let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
+        self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
+        for address in addresses(raw) {
+            let span = (!raw.listens.is_empty()).then_some(address.span);
+            self.value(1, "listen", quoted(&address.written), span);
+        }
+        let bounds = outer.with(&raw.layer.timeouts, &raw.layer.limits);
+        self.settings(1, "timeouts", TIMEOUTS, Scope::Site, &bounds.timeouts);
+        self.settings(1, "limits", LIMITS, Scope::Site, &bounds.limits);
+        if raw.layer.host.is_none() {
+            self.value(1, "host", "preserve", None);
+        }
+        if raw.layer.encoded_separators.is_none() {
+            self.value(1, "encoded-separators", "refuse", None);
+        }
+        self.layer(1, &raw.layer);
+        for route in &raw.routes {
+            self.route(route);
+        }
+        self.action(1, raw.layer.action.as_ref());
+    }
+
+    fn route(&mut self, raw: &RawRoute) {
+        let mut text = quoted(&raw.pattern.written);
+        if !raw.methods.is_empty() {
+            text.push_str(&format!(" method={}", quoted(&raw.methods.join(","))));
+        }
+        self.out.block(1, "route", text, self.decoder.place(raw.span));
+        self.overrides(2, "timeouts", TIMEOUTS, &raw.layer.timeouts);
+        self.overrides(2, "limits", LIMITS, &raw.layer.limits);
+        self.layer(2, &raw.layer);
+        self.action(2, raw.layer.action.as_ref());
+    }
+
+    /// What a layer says beside times, limits and its action.
+    fn layer(&mut self, depth: u8, layer: &Layer) {
+        if let Some((rewrite, span)) = &layer.rewrite {
+            match rewrite {
+                Rewrite::Keep => {}
+                Rewrite::StripPrefix(prefix) => {
+                    self.value(depth, "strip-prefix", quoted(prefix), Some(*span));
+                }
+                Rewrite::To(to) => self.value(depth, "rewrite", quoted(&to.written), Some(*span)),
+            }
+        }
+        self.edits(depth, "request", &layer.request_fields);
+        self.edits(depth, "response", &layer.response_fields);
+        if let Some((host, span)) = &layer.host {
+            let text = match host {
+                HostPolicy::Preserve => "preserve".into(),
+                HostPolicy::Endpoint => "endpoint".into(),
+                HostPolicy::Literal(text) => quoted(text),
+            };
+            self.value(depth, "host", text, Some(*span));
+        }
+        for (page, span) in &layer.error_pages {
+            let text = format!("{} file={}", page.status, quoted(&page.file.display().to_string()));
+            self.value(depth, "error-page", text, Some(*span));
+        }
+        if let Some((pass, span)) = layer.encoded_separators {
+            self.value(
+                depth,
+                "encoded-separators",
+                if pass { "pass" } else { "refuse" },
+                Some(span),
+            );
+        }
+    }
+
+    fn edits(&mut self, depth: u8, name: &str, edits: &[(FieldEdit, Span)]) {
+        if edits.is_empty() {
+            return;
+        }
+        self.out.block(depth, name, "", Place::default());
+        for (edit, span) in edits {
+            let field = quoted(&edit.name);
+            let (verb, text) = match edit.verb {
+                EditVerb::Set => ("set", format!("{field} {}", quoted(&edit.value.written))),
+                EditVerb::Add => ("add", format!("{field} {}", quoted(&edit.value.written))),
+                EditVerb::Remove => ("remove", field),
+            };
+            self.value(depth + 1, verb, text, Some(*span));
+        }
+    }
+
+    fn action(&mut self, depth: u8, action: Option<&RawAction>) {
+        let Some(&RawAction { ref kind, span }) = action else { return };
+        let (name, text) = match kind {
+            RawActionKind::Upstream { name, .. } => ("to", name.to_string()),
+            RawActionKind::Endpoints(endpoints) => {
+                let written = endpoints.iter().map(|endpoint| quoted(&endpoint.written));
+                ("to", written.collect::<Vec<_>>().join(" "))
+            }
+            RawActionKind::Ready(Action::Redirect { to, status }) => {
+                ("redirect", format!("{} status={status}", quoted(&to.written)))
+            }
+            RawActionKind::Ready(Action::Respond { status, body, content_type }) => {
+                let text = quoted(&String::from_utf8_lossy(body));
+                ("respond", format!("{text} status={status} type={}", quoted(content_type)))
+            }
+            RawActionKind::Ready(Action::Files(files)) => return self.files(depth, files, span),
+            RawActionKind::Ready(Action::To(_)) | RawActionKind::Broken => return,
+        };
+        self.value(depth, name, text, Some(span));
+    }
+
+    fn files(&mut self, depth: u8, files: &FileServing, span: Span) {
+        let place = self.decoder.place(span);
+        self.out.block(depth, "files", quoted(&files.root.display().to_string()), place);
+        let index: Vec<_> = files.index.iter().map(|name| quoted(name)).collect();
+        let index = if index.is_empty() { "off".to_owned() } else { index.join(" ") };
+        self.out.value(depth + 1, "index", index, place);
+        self.out.value(depth + 1, "listing", format!("#{}", files.listing), place);
+        if let Some(fallback) = &files.fallback {
+            self.out.value(depth + 1, "fallback", quoted(fallback), place);
+        }
+    }
+
+    fn forward(&mut self, raw: &RawForward, bounds: &Bounds) {
+        let place = self.decoder.place(raw.address.span);
+        self.out.block(0, "forward", quoted(&raw.address.written), place);
+        for (rule, span) in &raw.rules {
+            self.rule(rule, *span);
+        }
+        let ports = match &raw.ports {
+            None => "80 443".to_owned(),
+            Some((ports, _)) if ports.is_empty() => "any".to_owned(),
+            Some((ports, _)) => {
+                let ports = ports.iter().map(|range| quoted_unless_number(&ports_text(&[*range])));
+                ports.collect::<Vec<_>>().join(" ")
+            }
+        };
+        self.value(1, "ports", ports, raw.ports.as_ref().map(|&(_, span)| span));
+        match &raw.anonymous {
+            None => self.out.remark(1, "anonymous", "off"),
+            Some((anonymous, span)) if anonymous.remove.is_empty() => {
+                self.value(1, "anonymous", "", Some(*span));
+            }
+            Some((anonymous, span)) => {
+                let place = self.decoder.place(*span);
+                self.out.block(1, "anonymous", "", place);
+                let names: Vec<_> = anonymous.remove.iter().map(|name| quoted(name)).collect();
+                self.out.value(2, "remove", names.join(" "), place);
+            }
+        }
+        let via = raw.via.as_ref().map_or("bothways", |(via, _)| via);
+        self.value(1, "via", quoted(via), raw.via.as_ref().map(|&(_, span)| span));
+        self.settings(1, "timeouts", TIMEOUTS, Scope::Forward, &bounds.timeouts);
+        self.settings(1, "limits", LIMITS, Scope::Forward, &bounds.limits);
+        self.layer(1, &raw.layer);
+    }
+
+    fn rule(&mut self, rule: &ForwardRule, span: Span) {
+        let mut text = Vec::new();
+        if !rule.to.is_empty() {
+            let to: Vec<_> = rule.to.iter().map(destination_text).collect();
+            text.push(format!("to={}", quoted(&to.join(","))));
+        }
+        if !rule.from.is_empty() {
+            text.push(format!("from={}", quoted(&nets_text(&rule.from))));
+        }
+        if !rule.ports.is_empty() {
+            text.push(format!("port={}", quoted(&ports_text(&rule.ports))));
+        }
+        if !rule.methods.is_empty() {
+            text.push(format!("method={}", quoted(&rule.methods.join(","))));
+        }
+        self.value(1, if rule.allow { "allow" } else { "deny" }, text.join(" "), Some(span));
+    }
+
+    fn expect(&mut self, raw: &RawExpect) {
+        let expect = &raw.expect;
+        let mut text = quoted(&format!("{} {}", expect.method, expect.target));
+        text.push_str(&format!(" from={}", quoted(&expect.from.to_string())));
+        let texts = [
+            ("forward", &expect.forward),
+            ("location", &expect.location),
+            ("upstream", &expect.upstream),
+            ("site", &expect.site),
+            ("path", &expect.path),
+        ];
+        for (name, value) in texts {
+            if let Some(value) = value {
+                text.push_str(&format!(" {name}={}", quoted(value)));
+            }
+        }
+        if let Some(status) = expect.status {
+            text.push_str(&format!(" status={status}"));
+        }
+        if let Some(denied) = expect.denied {
+            text.push_str(&format!(" denied=#{denied}"));
+        }
+        self.value(0, "expect", text, Some(raw.span));
+    }
+}
+
+/// Numbers and words stay bare.
+fn quoted_unless_number(text: &str) -> String {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) || text == "off";
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// The name of a site, as it is written.
+pub(super) fn site_name(name: &SiteName) -> String {
+    match name {
+        SiteName::Default => "*".into(),
+        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
+        SiteName::Exact(host) => host.to_string(),
+    }
+}

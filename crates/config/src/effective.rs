@@ -1,0 +1,211 @@
+//! Every effective value and where it comes from, for `bothways show`.
+//!
+//! What is shown is itself a configuration: it says every default aloud, and where a value comes
+//! from stands in a comment behind it. Read again it gives the same model, which is how tests know
+//! that nothing is left out. A route shows what it says itself; the rest it has from its site.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::model::Place;
+
+/// Every effective value and where it comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Effective {
+    lines: Vec<Line>,
+    files: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    depth: u8,
+    kind: LineKind,
+    name: Box<str>,
+    /// What stands behind the name, as written in the language.
+    value: Box<str>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineKind {
+    Value,
+    /// The first line of a block.
+    Block,
+    /// A default that the language has no words for.
+    Remark,
+    /// A property with a line of its own; the name is that of the node, a space, and its own.
+    Property {
+        first: bool,
+        last: bool,
+    },
+}
+
+/// One effective value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectiveValue {
+    /// What it is, from the outside to the inside, such as `site "shop.example.com"`, `timeouts`,
+    /// `head`.
+    pub path: Vec<String>,
+    /// The value, as written in the language.
+    pub value: String,
+    /// `file:line`, or `default`.
+    pub origin: String,
+}
+
+/// Columns before the comments that say where a value comes from.
+const ORIGIN_COLUMN: usize = 56;
+
+impl Effective {
+    pub(crate) fn new(files: Vec<Arc<str>>) -> Self {
+        Self { lines: Vec::new(), files }
+    }
+
+    pub(crate) fn value(
+        &mut self,
+        depth: u8,
+        name: &str,
+        value: impl Into<Box<str>>,
+        place: Place,
+    ) {
+        let value = value.into();
+        self.lines.push(Line { depth, kind: LineKind::Value, name: name.into(), value, place });
+    }
+
+    pub(crate) fn block(
+        &mut self,
+        depth: u8,
+        name: &str,
+        value: impl Into<Box<str>>,
+        place: Place,
+    ) {
+        let value = value.into();
+        self.lines.push(Line { depth, kind: LineKind::Block, name: name.into(), value, place });
+    }
+
+    pub(crate) fn remark(&mut self, depth: u8, name: &str, value: &str) {
+        self.lines.push(Line {
+            depth,
+            kind: LineKind::Remark,
+            name: name.into(),
+            value: value.into(),
+            place: Place::default(),
+        });
+    }
+
+    /// The properties of a node, by name, value and place, one a line.
+    pub(crate) fn properties(&mut self, depth: u8, node: &str, all: &[(&str, String, Place)]) {
+        for (index, (name, value, place)) in all.iter().enumerate() {
+            let (first, last) = (index == 0, index + 1 == all.len());
+            self.lines.push(Line {
+                depth,
+                kind: LineKind::Property { first, last },
+                name: format!("{node} {name}").into(),
+                value: value.as_str().into(),
+                place: *place,
+            });
+        }
+    }
+
+    fn origin(&self, place: Place) -> String {
+        match self.files.get(usize::from(place.file)) {
+            Some(file) if place.line > 0 => format!("{file}:{}", place.line),
+            _ => "default".to_owned(),
+        }
+    }
+
+    /// Every value, in the order in which they are shown.
+    pub fn values(&self) -> impl Iterator<Item = EffectiveValue> + '_ {
+        let mut blocks: Vec<String> = Vec::new();
+        self.lines.iter().filter_map(move |line| {
+            blocks.truncate(usize::from(line.depth));
+            let label = match &*line.value {
+                "" => line.name.to_string(),
+                value => format!("{} {value}", line.name),
+            };
+            if line.kind == LineKind::Block {
+                blocks.push(label);
+                return None;
+            }
+            let mut path = blocks.clone();
+            path.extend(line.name.split(' ').map(str::to_owned));
+            let origin = self.origin(line.place);
+            Some(EffectiveValue { path, value: line.value.to_string(), origin })
+        })
+    }
+
+    /// The text of `bothways show`, in the language itself.
+    pub fn render(&self, colours: bool) -> String {
+        let mut out = String::new();
+        let mut depth = 0;
+        for (index, line) in self.lines.iter().enumerate() {
+            while depth > line.depth {
+                depth -= 1;
+                close(&mut out, depth);
+            }
+            if line.depth == 0 && index > 0 {
+                out.push('\n');
+            }
+            self.line(&mut out, line, colours);
+            depth = line.depth + u8::from(line.kind == LineKind::Block);
+        }
+        while depth > 0 {
+            depth -= 1;
+            close(&mut out, depth);
+        }
+        out
+    }
+
+    fn line(&self, out: &mut String, line: &Line, colours: bool) {
+        let (name, value) = (&line.name, &line.value);
+        let indent = "    ".repeat(usize::from(line.depth));
+        let text = match line.kind {
+            LineKind::Value if value.is_empty() => format!("{indent}{name}"),
+            LineKind::Value => format!("{indent}{name} {value}"),
+            LineKind::Block if value.is_empty() => format!("{indent}{name} {{"),
+            LineKind::Block => format!("{indent}{name} {value} {{"),
+            LineKind::Remark => format!("{indent}// {name}: {value}"),
+            LineKind::Property { first, last } => {
+                let own = name.split(' ').next_back().unwrap_or_default();
+                let name = if first { name.to_string() } else { format!("    {own}") };
+                format!("{indent}{name}={value}{}", if last { "" } else { " \\" })
+            }
+        };
+        out.push_str(&text);
+        if line.kind == LineKind::Block && line.place.line == 0 {
+            out.push('\n');
+            return;
+        }
+        let gap = ORIGIN_COLUMN.saturating_sub(text.chars().count()).max(1);
+        let origin = self.origin(line.place).replace(char::is_control, "\u{fffd}");
+        let (dim, plain) = if colours { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        let _ = writeln!(out, "{:gap$}{dim}// {origin}{plain}", "");
+    }
+}
+
+fn close(out: &mut String, depth: u8) {
+    let _ = writeln!(out, "{}}}", "    ".repeat(usize::from(depth)));
+}
+
+/// Text as a string of the language.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Characters that a document may not have as themselves, and other line breaks.
+            c if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+                    | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
+            {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

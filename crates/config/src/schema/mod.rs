@@ -1,0 +1,297 @@
+//! The tables that define the language: each node, value and property once.
+//!
+//! The decoder, the hints of its messages, `bothways show` and `docs/reference.md` all read these
+//! rows. A new setting is one row here and the lines of `decode` that put it into the model.
+//! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
+
+mod rows;
+mod settings;
+mod words;
+
+pub(crate) use rows::*;
+pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
+pub(crate) use words::{FOREIGN, PLANNED};
+
+/// A node that may stand in a block.
+#[derive(Debug)]
+pub(crate) struct NodeRow {
+    pub(crate) name: &'static str,
+    /// Values behind the name.
+    pub(crate) arguments: &'static [ArgumentRow],
+    pub(crate) properties: &'static [PropertyRow],
+    pub(crate) block: Option<&'static Block>,
+    /// Whether it may stand more than once in a block.
+    pub(crate) repeats: bool,
+    /// What it does; its entry in the reference.
+    pub(crate) doc: &'static str,
+    /// What holds without it, as written.
+    pub(crate) default: &'static str,
+    /// One or more lines that show it.
+    pub(crate) example: &'static str,
+}
+
+impl NodeRow {
+    pub(crate) const NEW: Self = Self {
+        name: "",
+        arguments: &[],
+        properties: &[],
+        block: None,
+        repeats: false,
+        doc: "",
+        default: "",
+        example: "",
+    };
+
+    pub(crate) fn property(&self, name: &str) -> Option<&'static PropertyRow> {
+        self.properties.iter().find(|row| row.name == name)
+    }
+}
+
+/// A value behind a node's name.
+#[derive(Debug)]
+pub(crate) struct ArgumentRow {
+    /// What it stands for, in the reference.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) count: Count,
+}
+
+/// How many values an argument takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
+    One,
+    Optional,
+    AtLeastOne,
+    Any,
+}
+
+/// A `name=value` of a node.
+#[derive(Debug)]
+pub(crate) struct PropertyRow {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// What holds without it, as written; empty: nothing.
+    pub(crate) default: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+/// What may stand between braces.
+#[derive(Debug)]
+pub(crate) enum Block {
+    /// These nodes.
+    Rows {
+        /// Whose braces, for people: the name of the node, or `the top level`.
+        name: &'static str,
+        rows: &'static [&'static NodeRow],
+    },
+    /// Times, those that make sense there.
+    Timeouts(Scope),
+    /// Limits, those that make sense there.
+    Limits(Scope),
+}
+
+impl Block {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Rows { name, .. } => name,
+            Self::Timeouts(_) => "timeouts",
+            Self::Limits(_) => "limits",
+        }
+    }
+
+    pub(crate) fn row(&self, name: &str) -> Option<&'static NodeRow> {
+        match self {
+            Self::Rows { rows, .. } => rows.iter().find(|row| row.name == name).copied(),
+            Self::Timeouts(scope) => settings::row(TIMEOUTS, *scope, name),
+            Self::Limits(scope) => settings::row(LIMITS, *scope, name),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> Vec<&'static NodeRow> {
+        match self {
+            Self::Rows { rows, .. } => rows.to_vec(),
+            Self::Timeouts(scope) => settings::rows(TIMEOUTS, *scope),
+            Self::Limits(scope) => settings::rows(LIMITS, *scope),
+        }
+    }
+}
+
+/// The blocks that a node of this name may stand in, for people.
+pub(crate) fn homes(name: &str) -> Vec<String> {
+    let homes = BLOCKS.iter().filter(|block| block.row(name).is_some());
+    let mut homes: Vec<_> = homes
+        .map(|block| match block.name() {
+            top if std::ptr::eq(top, TOP.name()) => format!("at {top}"),
+            name => format!("in `{name}`"),
+        })
+        .collect();
+    for block in [Block::Timeouts(Scope::Top), Block::Limits(Scope::Top)] {
+        if block.row(name).is_some() {
+            let held = [Scope::Listen, Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream]
+                .into_iter()
+                .filter(|&scope| match block {
+                    Block::Timeouts(_) => Block::Timeouts(scope).row(name).is_some(),
+                    _ => Block::Limits(scope).row(name).is_some(),
+                })
+                .map(|scope| format!("`{}`", scope.name()));
+            let held: Vec<_> = held.collect();
+            homes.push(format!(
+                "in the `{}` of the top level and of {}",
+                block.name(),
+                held.join(", ")
+            ));
+        }
+    }
+    homes
+}
+
+/// A word that a setting may be.
+#[derive(Debug)]
+pub(crate) struct WordRow {
+    pub(crate) word: &'static str,
+    pub(crate) doc: &'static str,
+}
+
+/// What kind of value is expected.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// A path of the file system; a relative one starts at the directory of the file that names it.
+    Path,
+    /// `10s`, `1h30min`; `zero`: whether `0s` makes sense.
+    Duration { zero: bool },
+    /// `64KiB`, between two bounds, in bytes.
+    Size { min: u64, max: u64 },
+    /// A size, or `off`.
+    Limit,
+    /// A whole number.
+    Number { min: u64, max: u64 },
+    /// `#true` or `#false`.
+    Flag,
+    /// One of these words.
+    Word(&'static [WordRow]),
+    /// An address to listen on.
+    Listen,
+    /// Where the admin interface listens.
+    Admin,
+    /// Where a log goes.
+    Log,
+    /// An IP address with port.
+    Socket,
+    /// One IP address.
+    Ip,
+    /// Networks: one in an argument, several with commas in a property.
+    Networks,
+    /// The name of an upstream that is being defined.
+    Name,
+    /// The name of an upstream, or an endpoint.
+    Target,
+    /// An endpoint.
+    Endpoint,
+    /// A name of a site.
+    SiteName,
+    /// Which paths a route takes.
+    Pattern,
+    /// Methods with commas.
+    Methods,
+    /// A status code between two bounds.
+    Status { min: u16, max: u16 },
+    /// A path below which requests are, without `/` at its end.
+    Prefix,
+    /// A path with `{name}` parts.
+    PathTemplate,
+    /// A path or URL with `{name}` parts.
+    UrlTemplate,
+    /// The value of a field, with `{name}` parts.
+    ValueTemplate,
+    /// The name of a field.
+    FieldName,
+    /// The value of a field.
+    FieldValue,
+    /// A token of HTTP, such as a pseudonym in Via.
+    Token,
+    /// `preserve`, `endpoint` or a host.
+    HostPolicy,
+    /// Ports and ranges of ports with commas, or `any`.
+    Ports,
+    /// Destinations with commas.
+    Destinations,
+    /// A method and a URL.
+    RequestLine,
+}
+
+impl Kind {
+    /// What is expected, as the end of `expected …`.
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::Text => "text".into(),
+            Self::Path => "a path of the file system".into(),
+            Self::Duration { .. } => "a duration such as \"10s\", \"250ms\" or \"1h30min\"".into(),
+            Self::Size { min, max } => format!(
+                "a size such as \"64KiB\" or \"10MiB\"{}",
+                between(min, max, |bytes| crate::values::size_text(bytes))
+            ),
+            Self::Number { min, max } => {
+                format!("a whole number{}", between(min, max, |number| number.to_string()))
+            }
+            Self::Limit => "a size such as \"10MiB\", or `off`".into(),
+            Self::Flag => "#true or #false".into(),
+            Self::Word(rows) => one_of(rows),
+            Self::Listen => "an address such as \":8080\", \"127.0.0.1:80\" or \"[::1]:80\"".into(),
+            Self::Admin => {
+                "a loopback address such as \"127.0.0.1:9900\", or \"unix:/run/bothways.sock\"".into()
+            }
+            Self::Log => "a path, `stdout`, `stderr` or `off`".into(),
+            Self::Socket => "an IP address with port, such as \"127.0.0.1:53\"".into(),
+            Self::Ip => "an IP address such as \"10.0.0.5\"".into(),
+            Self::Networks => "a network such as \"10.0.0.0/8\", or an IP address".into(),
+            Self::Name => "a name of letters, digits, `-` and `_`".into(),
+            Self::Target => {
+                "the name of an upstream, or an endpoint such as \"10.0.0.1:8080\"".into()
+            }
+            Self::Endpoint => {
+                "an endpoint such as \"10.0.0.1:8080\", \"app.internal:8080\" or \"unix:/run/app.sock\"".into()
+            }
+            Self::SiteName => {
+                "a host name such as \"shop.example.com\", \"*.example.com\" or \"*\"".into()
+            }
+            Self::Pattern => "a path such as \"/a\", \"/a/*\" or \"/users/{id}\"".into(),
+            Self::Methods => "methods such as \"GET\" or \"GET,HEAD\"".into(),
+            Self::Status { min, max } => format!("a status code from {min} to {max}"),
+            Self::Prefix => "a path such as \"/api\"".into(),
+            Self::PathTemplate => "a path such as \"/v2/{rest}\"".into(),
+            Self::UrlTemplate => "a path or URL such as \"/new/{rest}\"".into(),
+            Self::ValueTemplate => "the value of a field, which may have `{client}` and so on".into(),
+            Self::FieldName => "the name of a field such as \"X-Forwarded-For\"".into(),
+            Self::FieldValue => "the value of a field".into(),
+            Self::Token => "a name without spaces".into(),
+            Self::HostPolicy => "`preserve`, `endpoint` or a host such as \"app.example\"".into(),
+            Self::Ports => "ports such as 443, \"80,443\" or \"8000-9000\", or `any`".into(),
+            Self::Destinations => {
+                "a host, \"*.suffix\", network or \"*\", or several with commas".into()
+            }
+            Self::RequestLine => {
+                "a method and a URL, such as \"GET http://shop.example.com/\" or \"CONNECT example.com:443\"".into()
+            }
+        }
+    }
+}
+
+fn between(min: u64, max: u64, text: impl Fn(u64) -> String) -> String {
+    match (min, max) {
+        (0, u64::MAX) => String::new(),
+        (min, u64::MAX) => format!(", at least {}", text(min)),
+        (0, max) => format!(", at most {}", text(max)),
+        (min, max) => format!(" from {} to {}", text(min), text(max)),
+    }
+}
+
+fn one_of(rows: &[WordRow]) -> String {
+    let words: Vec<_> = rows.iter().map(|row| format!("`{}`", row.word)).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,709 @@
+//! Every node of the language, block by block.
+
+use super::Count::{Any, AtLeastOne, One, Optional};
+use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, WordRow};
+
+const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
+    ArgumentRow { name, kind, count }
+}
+
+const fn property(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> PropertyRow {
+    PropertyRow { name, kind, default, doc }
+}
+
+const fn word(word: &'static str, doc: &'static str) -> WordRow {
+    WordRow { word, doc }
+}
+
+const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> Block {
+    Block::Rows { name, rows }
+}
+
+/// What may stand at the top level.
+pub(crate) static TOP: Block = rows(
+    "the top level",
+    &[
+        &INCLUDE,
+        &PROCESS,
+        &TOP_TIMEOUTS,
+        &TOP_LIMITS,
+        &TRUSTED_PROXY,
+        &LISTEN,
+        &SITE,
+        &UPSTREAM,
+        &FORWARD,
+        &EXPECT,
+    ],
+);
+
+/// Every block that has an entry in the reference, in its order.
+pub(crate) static BLOCKS: &[&Block] = &[
+    &TOP,
+    &PROCESS_BLOCK,
+    &RESOLVER_BLOCK,
+    &LISTEN_BLOCK,
+    &SITE_BLOCK,
+    &ROUTE_BLOCK,
+    &FIELDS_BLOCK,
+    &FILES_BLOCK,
+    &UPSTREAM_BLOCK,
+    &FORWARD_BLOCK,
+    &ANONYMOUS_BLOCK,
+];
+
+static INCLUDE: NodeRow = NodeRow {
+    name: "include",
+    arguments: &[argument("file", Kind::Path, AtLeastOne)],
+    repeats: true,
+    doc: "Reads other files as if they stood here. A relative path starts at the directory of this file; `*` and `?` stand for any characters of a name, and the files that match are read in the order of their names. A pattern may match nothing; a file without `*` and `?` must be there. No file is read twice.",
+    example: "include \"sites/*.kdl\"",
+    ..NodeRow::NEW
+};
+
+static PROCESS: NodeRow = NodeRow {
+    name: "process",
+    block: Some(&PROCESS_BLOCK),
+    doc: "Settings of the process as a whole.",
+    example: "process {\n    cores 4\n    admin \"127.0.0.1:9900\"\n    log access=\"/var/log/bothways/access.log\" format=json level=info\n}",
+    ..NodeRow::NEW
+};
+
+static TOP_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Top));
+static LISTEN_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Listen));
+static SITE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Site));
+static ROUTE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Route));
+static UPSTREAM_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Upstream));
+static FORWARD_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Forward));
+static TOP_LIMITS: NodeRow = limits(&Block::Limits(Scope::Top));
+static LISTEN_LIMITS: NodeRow = limits(&Block::Limits(Scope::Listen));
+static SITE_LIMITS: NodeRow = limits(&Block::Limits(Scope::Site));
+static ROUTE_LIMITS: NodeRow = limits(&Block::Limits(Scope::Route));
+static FORWARD_LIMITS: NodeRow = limits(&Block::Limits(Scope::Forward));
+
+const fn timeouts(block: &'static Block) -> NodeRow {
+    NodeRow {
+        name: "timeouts",
+        block: Some(block),
+        doc: "How long things may take: see [timeouts](#timeouts). What is set here wins over what is set further out.",
+        example: "timeouts {\n    connect \"3s\"\n    first-byte \"2min\"\n}",
+        ..NodeRow::NEW
+    }
+}
+
+const fn limits(block: &'static Block) -> NodeRow {
+    NodeRow {
+        name: "limits",
+        block: Some(block),
+        doc: "How much of something is taken: see [limits](#limits). What is set here wins over what is set further out.",
+        example: "limits {\n    body \"10MiB\"\n}",
+        ..NodeRow::NEW
+    }
+}
+
+static TRUSTED_PROXY: NodeRow = NodeRow {
+    name: "trusted-proxy",
+    arguments: &[argument("network", Kind::Networks, AtLeastOne)],
+    repeats: true,
+    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed; those of others are dropped. At the top level for every listening address, in `listen` for that one in addition.",
+    default: "none",
+    example: "trusted-proxy \"10.0.0.0/8\" \"192.0.2.1\"",
+    ..NodeRow::NEW
+};
+
+static LISTEN: NodeRow = NodeRow {
+    name: "listen",
+    arguments: &[argument("address", Kind::Listen, One)],
+    block: Some(&LISTEN_BLOCK),
+    repeats: true,
+    doc: "Options of an address that sites or a `forward` listen on. Needed only where there are options.",
+    example: "listen \":8080\" {\n    proxy-protocol required\n    trusted-proxy \"10.0.0.0/8\"\n}",
+    ..NodeRow::NEW
+};
+
+static SITE: NodeRow = NodeRow {
+    name: "site",
+    arguments: &[argument("name", Kind::SiteName, Any)],
+    block: Some(&SITE_BLOCK),
+    repeats: true,
+    doc: "A set of host names served in reverse. `*.example.com` takes every host below, at any depth; an exact name wins over it, and a longer one over a shorter. `*`, or no name, is what every other host gets. A host that no site has gets 421.",
+    example: "site \"shop.example.com\" \"*.shop.example.com\" {\n    listen \":80\"\n    route \"/api/*\" { to \"10.0.0.3:9000\" }\n    to \"10.0.0.1:8080\"\n}",
+    ..NodeRow::NEW
+};
+
+static UPSTREAM: NodeRow = NodeRow {
+    name: "upstream",
+    arguments: &[argument("name", Kind::Name, One)],
+    block: Some(&UPSTREAM_BLOCK),
+    repeats: true,
+    doc: "A named group of endpoints that requests are spread over.",
+    example: "upstream shop {\n    to \"10.0.0.1:8080\" weight=3\n    to \"10.0.0.2:8080\"\n}\nsite \"shop.example.com\" { to shop }",
+    ..NodeRow::NEW
+};
+
+static FORWARD: NodeRow = NodeRow {
+    name: "forward",
+    arguments: &[argument("address", Kind::Listen, One)],
+    block: Some(&FORWARD_BLOCK),
+    repeats: true,
+    doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, clients on loopback, and those in a private network that an `allow from=…` names, may go; all others are refused. Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them by network or exact host.",
+    example: "forward \":3128\" {\n    deny to=\"*.facebook.com\"\n    allow from=\"10.0.0.0/8\"\n}",
+    ..NodeRow::NEW
+};
+
+static EXPECT: NodeRow = NodeRow {
+    name: "expect",
+    arguments: &[argument("request", Kind::RequestLine, One)],
+    properties: &[
+        property("from", Kind::Ip, "127.0.0.1", "The client's address."),
+        property(
+            "forward",
+            Kind::Listen,
+            "",
+            "The `forward` that the request is sent to; without it, the request goes to a site.",
+        ),
+        property(
+            "status",
+            Kind::Status { min: 200, max: 599 },
+            "",
+            "The status of an answer that the proxy makes itself.",
+        ),
+        property("denied", Kind::Flag, "", "Whether the request is refused."),
+        property("location", Kind::Text, "", "Where a redirect leads."),
+        property(
+            "upstream",
+            Kind::Text,
+            "",
+            "The upstream, or an endpoint of it, that gets the request.",
+        ),
+        property("site", Kind::Text, "", "The first name of the site that takes the request."),
+        property("path", Kind::Text, "", "Path and query that are sent upstream."),
+    ],
+    repeats: true,
+    doc: "What must hold. `bothways check` decides the request offline, without any connection, and fails if something else comes out.",
+    example: "site \"shop.example.com\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" }\n}\nexpect \"GET http://shop.example.com/old/a\" status=308 location=\"/new/a\"",
+    ..NodeRow::NEW
+};
+
+pub(crate) static PROCESS_BLOCK: Block =
+    rows("process", &[&CORES, &ADMIN, &LOG, &DRAIN, &CONNECTIONS, &RESOLVER]);
+
+static CORES: NodeRow = NodeRow {
+    name: "cores",
+    arguments: &[argument("number", Kind::Number { min: 1, max: 1024 }, One)],
+    doc: "Threads that carry traffic, each on a core of its own.",
+    default: "one for each core that the process may run on",
+    example: "process { cores 4 }",
+    ..NodeRow::NEW
+};
+
+static ADMIN: NodeRow = NodeRow {
+    name: "admin",
+    arguments: &[argument("address", Kind::Admin, One)],
+    doc: "Where `/metrics`, `/healthz`, `/readyz` and `/config` are served. Only loopback and unix sockets: whoever reaches it may control the proxy.",
+    default: "off",
+    example: "process { admin \"unix:/run/bothways.sock\" }",
+    ..NodeRow::NEW
+};
+
+static ACCESS_FORMATS: &[WordRow] = &[
+    word("json", "one JSON object a line, with everything that is known of the exchange"),
+    word("combined", "the combined format of Apache"),
+];
+static LEVELS: &[WordRow] = &[
+    word("error", "act now"),
+    word("warn", "degraded, still serving"),
+    word("info", "the life cycle of the process"),
+    word("debug", "each connection"),
+    word("trace", "everything"),
+];
+
+static LOG: NodeRow = NodeRow {
+    name: "log",
+    properties: &[
+        property(
+            "access",
+            Kind::Log,
+            "stdout",
+            "Where a line for each exchange goes. Files are opened again on SIGUSR1.",
+        ),
+        property("format", Kind::Word(ACCESS_FORMATS), "json", "How such a line looks."),
+        property("error", Kind::Log, "stderr", "Where the error log goes."),
+        property("level", Kind::Word(LEVELS), "info", "The least severe level of the error log."),
+    ],
+    doc: "Where logs go and how they look.",
+    example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
+    ..NodeRow::NEW
+};
+
+static DRAIN: NodeRow = NodeRow {
+    name: "drain",
+    arguments: &[argument("time", Kind::Duration { zero: true }, One)],
+    doc: "How long open exchanges and tunnels may take to finish after SIGTERM.",
+    default: "30s",
+    example: "process { drain \"1min\" }",
+    ..NodeRow::NEW
+};
+
+static CONNECTIONS: NodeRow = NodeRow {
+    name: "connections",
+    arguments: &[argument("number", Kind::Number { min: 1, max: u32::MAX as u64 }, One)],
+    doc: "Client connections at once, in the whole process; more wait to be accepted.",
+    default: "from the limit of open files",
+    example: "process { connections 10000 }",
+    ..NodeRow::NEW
+};
+
+static RESOLVER: NodeRow = NodeRow {
+    name: "resolver",
+    block: Some(&RESOLVER_BLOCK),
+    doc: "How names are looked up.",
+    default: "as the system does",
+    example: "process {\n    resolver {\n        server \"127.0.0.1:5353\"\n        ttl-max \"5min\"\n    }\n}",
+    ..NodeRow::NEW
+};
+
+pub(crate) static RESOLVER_BLOCK: Block =
+    rows("resolver", &[&SERVER, &TIMEOUT, &TRIES, &HOSTS, &TTL_MIN, &TTL_MAX]);
+
+static SERVER: NodeRow = NodeRow {
+    name: "server",
+    arguments: &[argument("address", Kind::Socket, AtLeastOne)],
+    repeats: true,
+    doc: "Name servers to ask, in their order.",
+    default: "those of the system",
+    example: "process { resolver { server \"127.0.0.1:5353\"; } }",
+    ..NodeRow::NEW
+};
+
+static TIMEOUT: NodeRow = NodeRow {
+    name: "timeout",
+    arguments: &[argument("time", Kind::Duration { zero: false }, One)],
+    doc: "How long one try may take.",
+    default: "2s",
+    ..NodeRow::NEW
+};
+
+static TRIES: NodeRow = NodeRow {
+    name: "tries",
+    arguments: &[argument("number", Kind::Number { min: 1, max: 10 }, One)],
+    doc: "How often a name server is asked before giving up.",
+    default: "2",
+    ..NodeRow::NEW
+};
+
+static HOSTS: NodeRow = NodeRow {
+    name: "hosts",
+    arguments: &[argument("flag", Kind::Flag, One)],
+    doc: "Whether `/etc/hosts` is honoured.",
+    default: "#true",
+    ..NodeRow::NEW
+};
+
+static TTL_MIN: NodeRow = NodeRow {
+    name: "ttl-min",
+    arguments: &[argument("time", Kind::Duration { zero: true }, One)],
+    doc: "The shortest time that an answer is kept, even if it says less.",
+    default: "1s",
+    ..NodeRow::NEW
+};
+
+static TTL_MAX: NodeRow = NodeRow {
+    name: "ttl-max",
+    arguments: &[argument("time", Kind::Duration { zero: false }, One)],
+    doc: "The longest time that an answer is kept, even if it says more.",
+    default: "1h",
+    ..NodeRow::NEW
+};
+
+pub(crate) static LISTEN_BLOCK: Block =
+    rows("listen", &[&PROXY_PROTOCOL, &TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS]);
+
+static PROXY_PROTOCOL_WORDS: &[WordRow] = &[
+    word("off", "clients send none; one that comes is a malformed request"),
+    word("required", "a connection that does not begin with one (version 1 or 2) is closed"),
+];
+
+static PROXY_PROTOCOL: NodeRow = NodeRow {
+    name: "proxy-protocol",
+    arguments: &[argument("mode", Kind::Word(PROXY_PROTOCOL_WORDS), One)],
+    doc: "Whether connections begin with a PROXY protocol header that tells the client's address. Use it only where nobody but the load balancer in front can connect.",
+    default: "off",
+    example: "listen \":8080\" { proxy-protocol required; }\nsite { listen \":8080\"; to \"10.0.0.1:80\"; }",
+    ..NodeRow::NEW
+};
+
+pub(crate) static SITE_BLOCK: Block = rows(
+    "site",
+    &[
+        &SITE_LISTEN,
+        &ROUTE,
+        &TO,
+        &REDIRECT,
+        &RESPOND,
+        &FILES,
+        &STRIP_PREFIX,
+        &REWRITE,
+        &REQUEST,
+        &RESPONSE,
+        &HOST,
+        &ERROR_PAGE,
+        &ENCODED_SEPARATORS,
+        &SITE_TIMEOUTS,
+        &SITE_LIMITS,
+    ],
+);
+
+pub(crate) static ROUTE_BLOCK: Block = rows(
+    "route",
+    &[
+        &TO,
+        &REDIRECT,
+        &RESPOND,
+        &FILES,
+        &STRIP_PREFIX,
+        &REWRITE,
+        &REQUEST,
+        &RESPONSE,
+        &HOST,
+        &ERROR_PAGE,
+        &ENCODED_SEPARATORS,
+        &ROUTE_TIMEOUTS,
+        &ROUTE_LIMITS,
+    ],
+);
+
+/// What a route does; it has exactly one of these.
+pub(crate) static ACTIONS: &[&str] = &["to", "redirect", "respond", "files"];
+
+static SITE_LISTEN: NodeRow = NodeRow {
+    name: "listen",
+    arguments: &[argument("address", Kind::Listen, AtLeastOne)],
+    repeats: true,
+    doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address.",
+    default: ":80",
+    example: "site \"a.example\" {\n    listen \":80\" \"127.0.0.1:8080\"\n    to \"10.0.0.1:80\"\n}",
+    ..NodeRow::NEW
+};
+
+static ROUTE: NodeRow = NodeRow {
+    name: "route",
+    arguments: &[argument("path", Kind::Pattern, One)],
+    properties: &[property(
+        "method",
+        Kind::Methods,
+        "",
+        "Only requests with one of these methods; without it, all.",
+    )],
+    block: Some(&ROUTE_BLOCK),
+    repeats: true,
+    doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
+    example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
+    ..NodeRow::NEW
+};
+
+static TO: NodeRow = NodeRow {
+    name: "to",
+    arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
+    doc: "Sends requests to an upstream, by its name, or to endpoints written here. In a site, beside its routes, it is for every path that no route takes.",
+    example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
+    ..NodeRow::NEW
+};
+
+static REDIRECT: NodeRow = NodeRow {
+    name: "redirect",
+    arguments: &[argument("target", Kind::UrlTemplate, One)],
+    properties: &[property(
+        "status",
+        Kind::Status { min: 301, max: 308 },
+        "308",
+        "301, 302, 303, 307 or 308. With 307 and 308 clients keep the method and the body.",
+    )],
+    doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}`, `{scheme}`, `{method}` and `{client}`; `{{` stands for a brace itself.",
+    example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
+    ..NodeRow::NEW
+};
+
+static RESPOND: NodeRow = NodeRow {
+    name: "respond",
+    arguments: &[argument("text", Kind::Text, Optional)],
+    properties: &[
+        property("status", Kind::Status { min: 200, max: 599 }, "200", "The status."),
+        property("type", Kind::FieldValue, "text/plain; charset=utf-8", "The Content-Type."),
+    ],
+    doc: "Answers with this text.",
+    example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
+    ..NodeRow::NEW
+};
+
+static FILES: NodeRow = NodeRow {
+    name: "files",
+    arguments: &[argument("directory", Kind::Path, One)],
+    block: Some(&FILES_BLOCK),
+    doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
+    example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
+    ..NodeRow::NEW
+};
+
+pub(crate) static FILES_BLOCK: Block = rows("files", &[&INDEX, &LISTING, &FALLBACK]);
+
+static INDEX: NodeRow = NodeRow {
+    name: "index",
+    arguments: &[argument("file", Kind::Text, AtLeastOne)],
+    doc: "What is served for a directory: the first of these that is there. `index off`: nothing.",
+    default: "index.html",
+    ..NodeRow::NEW
+};
+
+static LISTING: NodeRow = NodeRow {
+    name: "listing",
+    arguments: &[argument("flag", Kind::Flag, One)],
+    doc: "Whether a directory without an index file is listed.",
+    default: "#false",
+    ..NodeRow::NEW
+};
+
+static FALLBACK: NodeRow = NodeRow {
+    name: "fallback",
+    arguments: &[argument("path", Kind::Prefix, One)],
+    doc: "What is served where there is no such file, below the directory; for single-page applications.",
+    default: "none: 404",
+    ..NodeRow::NEW
+};
+
+static STRIP_PREFIX: NodeRow = NodeRow {
+    name: "strip-prefix",
+    arguments: &[argument("path", Kind::Prefix, One)],
+    doc: "Takes this from the start of the path sent upstream, where it is there.",
+    example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
+    ..NodeRow::NEW
+};
+
+static REWRITE: NodeRow = NodeRow {
+    name: "rewrite",
+    arguments: &[argument("path", Kind::PathTemplate, One)],
+    doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have.",
+    example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",
+    ..NodeRow::NEW
+};
+
+static REQUEST: NodeRow = NodeRow {
+    name: "request",
+    block: Some(&FIELDS_BLOCK),
+    doc: "Edits of the request's fields before it goes upstream, in their order; those of the site come first, then those of the route.",
+    example: "site \"a.example\" {\n    request {\n        set \"X-Client\" \"{client}\"\n        remove \"Cookie\"\n    }\n    to \"10.0.0.1:80\"\n}",
+    ..NodeRow::NEW
+};
+
+static RESPONSE: NodeRow = NodeRow {
+    name: "response",
+    block: Some(&FIELDS_BLOCK),
+    doc: "Edits of the response's fields before it goes to the client, in their order; those of the site come first, then those of the route.",
+    example: "site \"a.example\" {\n    response {\n        set \"Strict-Transport-Security\" \"max-age=31536000\"\n        remove \"Server\" \"X-Powered-By\"\n    }\n    to \"10.0.0.1:80\"\n}",
+    ..NodeRow::NEW
+};
+
+pub(crate) static FIELDS_BLOCK: Block = rows("request and response", &[&SET, &ADD, &REMOVE]);
+
+static SET: NodeRow = NodeRow {
+    name: "set",
+    arguments: &[
+        argument("field", Kind::FieldName, One),
+        argument("value", Kind::ValueTemplate, One),
+    ],
+    repeats: true,
+    doc: "Replaces every field of this name by one. The value may have what the target of `redirect` may have.",
+    ..NodeRow::NEW
+};
+
+static ADD: NodeRow = NodeRow {
+    name: "add",
+    arguments: &[
+        argument("field", Kind::FieldName, One),
+        argument("value", Kind::ValueTemplate, One),
+    ],
+    repeats: true,
+    doc: "Adds one more field of this name.",
+    ..NodeRow::NEW
+};
+
+static REMOVE: NodeRow = NodeRow {
+    name: "remove",
+    arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
+    repeats: true,
+    doc: "Removes every field of these names.",
+    ..NodeRow::NEW
+};
+
+static HOST: NodeRow = NodeRow {
+    name: "host",
+    arguments: &[argument("host", Kind::HostPolicy, One)],
+    doc: "The Host that is sent upstream: the client's (`preserve`), the endpoint's as written (`endpoint`), or this one.",
+    default: "preserve",
+    example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
+    ..NodeRow::NEW
+};
+
+static ERROR_PAGE: NodeRow = NodeRow {
+    name: "error-page",
+    arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
+    properties: &[property(
+        "file",
+        Kind::Path,
+        "",
+        "The body, at most 1 MiB, read with the configuration; its Content-Type is by its ending. Required.",
+    )],
+    repeats: true,
+    doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
+    example: "error-page 502 503 504 file=\"down.html\"",
+    ..NodeRow::NEW
+};
+
+static ENCODED_SEPARATORS_WORDS: &[WordRow] = &[
+    word("refuse", "a path that has one gets 400"),
+    word("pass", "they go upstream as they came"),
+];
+
+static ENCODED_SEPARATORS: NodeRow = NodeRow {
+    name: "encoded-separators",
+    arguments: &[argument("mode", Kind::Word(ENCODED_SEPARATORS_WORDS), One)],
+    doc: "What happens to paths with an encoded `/`, `\\` or NUL (`%2F`, `%5C`, `%00`) or a double encoding of one. Servers differ in what they make of those, which is how access rules are evaded; pass them only to applications that need them.",
+    default: "refuse",
+    example: "site \"a.example\" {\n    encoded-separators pass\n    to \"10.0.0.1:80\"\n}",
+    ..NodeRow::NEW
+};
+
+pub(crate) static UPSTREAM_BLOCK: Block =
+    rows("upstream", &[&ENDPOINT, &BALANCE, &POOL, &UPSTREAM_TIMEOUTS]);
+
+static ENDPOINT: NodeRow = NodeRow {
+    name: "to",
+    arguments: &[argument("endpoint", Kind::Endpoint, AtLeastOne)],
+    properties: &[property(
+        "weight",
+        Kind::Number { min: 1, max: 1000 },
+        "1",
+        "Its share of the requests, beside that of the others.",
+    )],
+    repeats: true,
+    doc: "An endpoint. Names are looked up again when their time to live is over; the proxy starts even if they cannot be.",
+    example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3\n    to \"unix:/run/app.sock\"\n}\nsite { to app }",
+    ..NodeRow::NEW
+};
+
+/// Algorithms of balancing; the crate `balance` has the same table with what they do.
+pub(crate) static ALGORITHMS: &[WordRow] =
+    &[word("round-robin", "each endpoint in turn, as often as its weight says, evenly spread")];
+
+static BALANCE: NodeRow = NodeRow {
+    name: "balance",
+    arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
+    doc: "How an endpoint is chosen.",
+    default: "round-robin",
+    ..NodeRow::NEW
+};
+
+static POOL: NodeRow = NodeRow {
+    name: "pool",
+    properties: &[property(
+        "max",
+        Kind::Number { min: 0, max: 65_536 },
+        "256",
+        "Idle connections kept at most, per endpoint and core; 0: each is used once.",
+    )],
+    doc: "How connections to an endpoint are kept to be used again.",
+    example: "upstream app {\n    to \"10.0.0.1:8080\"\n    pool max=32\n}\nsite { to app }",
+    ..NodeRow::NEW
+};
+
+pub(crate) static FORWARD_BLOCK: Block = rows(
+    "forward",
+    &[
+        &DENY,
+        &ALLOW,
+        &PORTS,
+        &ANONYMOUS,
+        &VIA,
+        &REQUEST,
+        &RESPONSE,
+        &ERROR_PAGE,
+        &FORWARD_TIMEOUTS,
+        &FORWARD_LIMITS,
+    ],
+);
+
+static RULE_PROPERTIES: &[PropertyRow] = &[
+    property(
+        "to",
+        Kind::Destinations,
+        "",
+        "Destinations: `host`, `*.suffix` (the suffix itself too), a network, or `*`; several with commas.",
+    ),
+    property("from", Kind::Networks, "", "Networks that the client is in, several with commas."),
+    property(
+        "port",
+        Kind::Ports,
+        "",
+        "Ports of the destination, several with commas, ranges as `8000-9000`. In `allow`, it replaces what `ports` says.",
+    ),
+    property("method", Kind::Methods, "", "Methods, several with commas."),
+];
+
+static DENY: NodeRow = NodeRow {
+    name: "deny",
+    properties: RULE_PROPERTIES,
+    repeats: true,
+    doc: "Refuses requests that match in every property given; without any, all.",
+    example: "forward \"127.0.0.1:3128\" {\n    deny to=\"*.facebook.com,example.net\" method=CONNECT\n}",
+    ..NodeRow::NEW
+};
+
+static ALLOW: NodeRow = NodeRow {
+    name: "allow",
+    properties: RULE_PROPERTIES,
+    repeats: true,
+    doc: "Allows requests that match in every property given. A private address may be a destination only if such a rule names it, as an exact host or by a network.",
+    example: "forward \"127.0.0.1:3128\" {\n    allow to=\"127.0.0.1\" port=\"8000-9000\"\n    allow from=\"10.0.0.0/8\"\n}",
+    ..NodeRow::NEW
+};
+
+static PORTS: NodeRow = NodeRow {
+    name: "ports",
+    arguments: &[argument("port", Kind::Ports, AtLeastOne)],
+    doc: "Ports of destinations that may be reached at all, unless the rule that allows names others; `ports any`: every one.",
+    default: "80 443",
+    example: "forward \"127.0.0.1:3128\" {\n    ports 80 443 \"8000-9000\"\n}",
+    ..NodeRow::NEW
+};
+
+static ANONYMOUS: NodeRow = NodeRow {
+    name: "anonymous",
+    block: Some(&ANONYMOUS_BLOCK),
+    doc: "Nothing that names the client leaves: no Via, no Forwarded, no X-Forwarded fields, and without the fields named here.",
+    default: "off",
+    example: "forward \"127.0.0.1:3128\" {\n    anonymous { remove \"Referer\" \"User-Agent\" \"Cookie\" }\n}",
+    ..NodeRow::NEW
+};
+
+pub(crate) static ANONYMOUS_BLOCK: Block = rows("anonymous", &[&ANONYMOUS_REMOVE]);
+
+static ANONYMOUS_REMOVE: NodeRow = NodeRow {
+    name: "remove",
+    arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
+    repeats: true,
+    doc: "Request fields that do not leave. Those of tunnels are not seen.",
+    ..NodeRow::NEW
+};
+
+static VIA: NodeRow = NodeRow {
+    name: "via",
+    arguments: &[argument("name", Kind::Token, One)],
+    doc: "What this proxy is called in Via.",
+    default: "bothways",
+    example: "forward \"127.0.0.1:3128\" { via \"office\" }",
+    ..NodeRow::NEW
+};

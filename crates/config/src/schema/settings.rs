@@ -1,0 +1,137 @@
+//! Times and limits: settings that one table each defines and every level inherits.
+
+use std::time::Duration;
+
+use super::{ArgumentRow, Count, Kind, NodeRow};
+use crate::model::{Limits, Timeouts, UpstreamTimeouts};
+use crate::values::{Datum, duration_text, size_text};
+
+/// Where a `timeouts` or `limits` block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Top,
+    Listen,
+    Site,
+    Route,
+    Upstream,
+    Forward,
+}
+
+impl Scope {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Top => "the top level",
+            Self::Listen => "listen",
+            Self::Site => "site",
+            Self::Route => "route",
+            Self::Upstream => "upstream",
+            Self::Forward => "forward",
+        }
+    }
+}
+
+/// One time or limit.
+pub(crate) struct Setting<T: 'static> {
+    pub(crate) row: NodeRow,
+    /// Where it makes sense, beside the top level.
+    pub(crate) scopes: &'static [Scope],
+    /// Puts a value in.
+    pub(crate) set: fn(&mut T, &Datum),
+    /// How the value is written; empty: it is not set.
+    pub(crate) text: fn(&T) -> String,
+}
+
+impl<T> Setting<T> {
+    pub(crate) fn holds_in(&self, scope: Scope) -> bool {
+        scope == Scope::Top || self.scopes.contains(&scope)
+    }
+}
+
+pub(super) fn row<T>(
+    table: &'static [Setting<T>],
+    scope: Scope,
+    name: &str,
+) -> Option<&'static NodeRow> {
+    let found = table.iter().find(|setting| setting.row.name == name)?;
+    found.holds_in(scope).then_some(&found.row)
+}
+
+pub(super) fn rows<T>(table: &'static [Setting<T>], scope: Scope) -> Vec<&'static NodeRow> {
+    let held = table.iter().filter(|setting| setting.holds_in(scope));
+    held.map(|setting| &setting.row).collect()
+}
+
+/// Holds before a site is known, and for tunnels and bodies of forward clients.
+const EARLY: &[Scope] = &[Scope::Listen, Scope::Forward];
+/// Holds once the route is known.
+const LATE: &[Scope] = &[Scope::Site, Scope::Route, Scope::Forward];
+const BOTH: &[Scope] = &[Scope::Listen, Scope::Site, Scope::Route, Scope::Forward];
+/// Holds once the endpoint is known.
+const BACK: &[Scope] = &[Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream];
+
+/// Makes a table, and the list of its rows for a block.
+macro_rules! settings {
+    ($table:ident: $of:ty, $($scopes:ident $name:literal $kind:expr, $set:expr, $text:expr, $doc:literal;)*) => {
+        pub(crate) static $table: &[Setting<$of>] = &[$(Setting {
+            row: NodeRow {
+                name: $name,
+                arguments: &[ArgumentRow { name: "value", kind: $kind, count: Count::One }],
+                doc: $doc,
+                ..NodeRow::NEW
+            },
+            scopes: $scopes,
+            set: $set,
+            text: $text,
+        }),*];
+    };
+}
+
+const DURATION: Kind = Kind::Duration { zero: false };
+const DURATION_OR_OFF: Kind = Kind::Duration { zero: true };
+
+settings! { TIMEOUTS: Timeouts,
+    EARLY "head" DURATION, |t, v| t.head = v.duration(), |t| duration_text(t.head),
+        "For a request head to arrive whole, from its first byte. What is slower gets 408.";
+    EARLY "client-idle" DURATION, |t, v| t.client_idle = v.duration(), |t| duration_text(t.client_idle),
+        "For an idle client connection to begin its next request; then it is closed.";
+    BACK "connect" DURATION, |t, v| t.connect = v.duration(), |t| duration_text(t.connect),
+        "For a connection to an endpoint or destination, all its addresses together. Then another endpoint is tried, or the client gets 504.";
+    BACK "first-byte" DURATION_OR_OFF, |t, v| t.first_byte = v.duration(), |t| duration_text(t.first_byte),
+        "From the end of the request to the first byte of the response; then 504. `0s`: no limit. Raise it for slow reports and long polls.";
+    BACK "stream-idle" DURATION_OR_OFF, |t, v| t.stream_idle = v.duration(), |t| duration_text(t.stream_idle),
+        "Without a byte in either direction while a message is under way. `0s`: no limit. Raise it for event streams that are silent for long.";
+    LATE "tunnel-idle" DURATION_OR_OFF, |t, v| t.tunnel_idle = v.duration(), |t| duration_text(t.tunnel_idle),
+        "Without a byte in either direction of a tunnel (CONNECT, WebSocket). `0s`: no limit.";
+    BACK "upstream-idle" DURATION_OR_OFF, |t, v| t.upstream_idle = v.duration(), |t| duration_text(t.upstream_idle),
+        "For an idle upstream connection to be used again (`0s`: never). It is learned downwards from what the peer does. Stay below the endpoint's own keep-alive time.";
+    BOTH "slow-rate" Kind::Size { min: 0, max: u64::MAX }, |t, v| t.slow_rate = v.number(), |t| size_text(t.slow_rate),
+        "Bytes per second that a client must at least send or take on average while a body is under way, once `slow-grace` is over; slower ones are cut off. `0`: none.";
+    BOTH "slow-grace" DURATION, |t, v| t.slow_grace = v.duration(), |t| duration_text(t.slow_grace),
+        "How long a slow client is let be before `slow-rate` is asked of it.";
+    LATE "request" DURATION_OR_OFF, |t, v| t.request = v.duration(), |t| duration_text(t.request),
+        "For a whole exchange, from the request head to the last byte of the response. `0s`: no limit.";
+}
+
+settings! { LIMITS: Limits,
+    EARLY "head-bytes" Kind::Size { min: 1024, max: 60 * 1024 }, |l, v| l.head_bytes = v.number() as u32, |l| size_text(l.head_bytes.into()),
+        "Bytes of a request head, request line included; 431 beyond.";
+    EARLY "head-fields" Kind::Number { min: 1, max: 1000 }, |l, v| l.head_fields = v.number() as u16, |l| l.head_fields.to_string(),
+        "Fields of a request head; 431 beyond.";
+    EARLY "target-bytes" Kind::Size { min: 64, max: 60 * 1024 }, |l, v| l.target_bytes = v.number() as u32, |l| size_text(l.target_bytes.into()),
+        "Bytes of a request target; 414 beyond.";
+    LATE "body" Kind::Limit, |l, v| l.body_bytes = v.limit(), |l| l.body_bytes.map_or_else(|| "off".into(), size_text),
+        "Bytes of a request body; 413 beyond. `off`: no limit. Bodies stream and are never held whole, so a limit protects the endpoint, not the proxy.";
+    EARLY "connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.connections_per_client = v.number() as u32, |l| l.connections_per_client.to_string(),
+        "Connections at once from one client address; more are closed at once.";
+}
+
+fn optional(value: Option<Duration>) -> String {
+    value.map(duration_text).unwrap_or_default()
+}
+
+settings! { UPSTREAM_TIMEOUTS: UpstreamTimeouts,
+    BACK "connect" DURATION, |t, v| t.connect = Some(v.duration()), |t| optional(t.connect), "";
+    BACK "first-byte" DURATION_OR_OFF, |t, v| t.first_byte = Some(v.duration()), |t| optional(t.first_byte), "";
+    BACK "stream-idle" DURATION_OR_OFF, |t, v| t.stream_idle = Some(v.duration()), |t| optional(t.stream_idle), "";
+    BACK "upstream-idle" DURATION_OR_OFF, |t, v| t.upstream_idle = Some(v.duration()), |t| optional(t.upstream_idle), "";
+}

@@ -1,0 +1,236 @@
+//! Kinds of values: what each may be, and what it becomes.
+//!
+//! [`read`] makes a [`Datum`] of a value as the row of a table says. Each kind tells precisely what
+//! is wrong with a value that it is not. Not here: where values stand (`schema`), how they fit
+//! together (`decode`).
+
+mod addresses;
+mod hosts;
+mod paths;
+mod requests;
+mod template;
+mod tokens;
+mod units;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::model::{
+    AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, SiteName,
+};
+use crate::nearest::nearest;
+use crate::schema::{Kind, WordRow};
+use crate::syntax::{Value, ValueKind};
+
+pub(crate) use addresses::{destination_text, nets_text, ports_text};
+pub(crate) use template::template;
+pub(crate) use units::{duration_text, size_text};
+
+/// A value that is what it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Datum {
+    Text(Box<str>),
+    Path(PathBuf),
+    Duration(Duration),
+    /// A number or a size.
+    Number(u64),
+    /// `off`, where a limit could stand.
+    Unlimited,
+    Flag(bool),
+    Word(&'static str),
+    Listen(SocketAddr),
+    Admin(AdminAddress),
+    Log(LogTarget),
+    Socket(SocketAddr),
+    Ip(IpAddr),
+    Networks(Vec<IpNet>),
+    /// The name of an upstream.
+    Name(Box<str>),
+    Endpoint {
+        written: Box<str>,
+        address: EndpointAddress,
+    },
+    Site(SiteName),
+    Pattern(Pattern),
+    Methods(Vec<Box<str>>),
+    Host(HostPolicy),
+    /// Empty: any.
+    Ports(Vec<PortRange>),
+    Destinations(Vec<Destination>),
+    Request {
+        method: Box<str>,
+        target: Box<str>,
+    },
+}
+
+impl Datum {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) | Self::Name(text) => text,
+            Self::Word(word) => word,
+            _ => "",
+        }
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        if let Self::Duration(duration) = self { *duration } else { Duration::ZERO }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        if let Self::Number(number) = self { *number } else { 0 }
+    }
+
+    /// A size; `None` for `off`.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        if let Self::Number(number) = self { Some(*number) } else { None }
+    }
+
+    pub(crate) fn flag(&self) -> bool {
+        matches!(self, Self::Flag(true))
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Wrong {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    pub(crate) fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What is said of a value that is simply something else.
+    fn unexpected(given: &str, kind: Kind) -> Self {
+        Self::new(format!("{given} is not {}", kind.expected()))
+    }
+}
+
+/// Reads a value as `kind`.
+pub(crate) fn read(value: &Value<'_>, kind: Kind) -> Result<Datum, Wrong> {
+    match &value.kind {
+        ValueKind::Text { text, .. } => read_text(text, kind),
+        ValueKind::Integer(number) => read_integer(*number, kind),
+        ValueKind::Bool(flag) if matches!(kind, Kind::Flag) => Ok(Datum::Flag(*flag)),
+        ValueKind::Bool(flag) => Err(other(&format!("#{flag}"), kind)),
+        ValueKind::Float(number) => Err(other(&number.to_string(), kind)),
+        ValueKind::Null => Err(other("#null", kind)),
+    }
+}
+
+fn other(given: &str, kind: Kind) -> Wrong {
+    let wrong = Wrong::unexpected(given, kind);
+    match (given, kind) {
+        ("#false", Kind::Word(rows)) if rows.iter().any(|row| row.word == "off") => {
+            wrong.hinted("write off")
+        }
+        ("#null", _) => wrong.hinted("leave the setting out for its default"),
+        _ => wrong,
+    }
+}
+
+fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
+    match kind {
+        Kind::Number { min, max } | Kind::Size { min, max } => in_range(number, min, max, kind),
+        Kind::Limit => in_range(number, 0, u64::MAX, kind),
+        Kind::Status { min, max } => in_range(number, min.into(), max.into(), kind),
+        Kind::Ports => read_text(&number.to_string(), kind),
+        Kind::Duration { .. } => {
+            let wrong = Wrong::new(format!("{number} is a duration without unit"));
+            Err(wrong.hinted(format!(
+                "write \"{number}s\" for seconds, \"{number}ms\" for milliseconds"
+            )))
+        }
+        Kind::Listen if (1..=65535).contains(&number) => {
+            let wrong = Wrong::new(format!("{number} is not {}", kind.expected()));
+            Err(wrong.hinted(format!("write \":{number}\"")))
+        }
+        Kind::Flag if number < 2 && number >= 0 => {
+            let word = if number == 1 { "#true" } else { "#false" };
+            Err(Wrong::unexpected(&number.to_string(), kind).hinted(format!("write {word}")))
+        }
+        Kind::Text | Kind::ValueTemplate | Kind::FieldValue => {
+            let wrong = Wrong::new(format!("{number} is a number, text is expected"));
+            Err(wrong.hinted(format!("put it in quotes: \"{number}\"")))
+        }
+        _ => Err(Wrong::unexpected(&number.to_string(), kind)),
+    }
+}
+
+fn in_range(number: i128, min: u64, max: u64, kind: Kind) -> Result<Datum, Wrong> {
+    let fitting = u64::try_from(number).ok().filter(|number| (min..=max).contains(number));
+    fitting.map(Datum::Number).ok_or_else(|| Wrong::unexpected(&number.to_string(), kind))
+}
+
+fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
+    let unexpected = || Wrong::unexpected(&format!("`{text}`"), kind);
+    match kind {
+        Kind::Text => tokens::text(text).map(Datum::Text),
+        Kind::Path => tokens::path(text).map(Datum::Path),
+        Kind::Duration { zero } => units::duration(text, zero).map(Datum::Duration),
+        Kind::Limit if text == "off" => Ok(Datum::Unlimited),
+        Kind::Limit => units::size(text).map(Datum::Number),
+        Kind::Size { min, max } => {
+            let size = units::size(text)?;
+            if (min..=max).contains(&size) { Ok(Datum::Number(size)) } else { Err(unexpected()) }
+        }
+        Kind::Number { .. } | Kind::Status { .. } => Err(match text.parse::<u64>() {
+            Ok(_) => unexpected().hinted(format!("write it without quotes: {text}")),
+            Err(_) => unexpected(),
+        }),
+        Kind::Flag => Err(match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => unexpected().hinted("write #true"),
+            "false" | "no" | "off" => unexpected().hinted("write #false"),
+            _ => unexpected(),
+        }),
+        Kind::Word(rows) => one_of(text, rows),
+        Kind::Listen => addresses::listen(text).map(Datum::Listen),
+        Kind::Admin => addresses::admin(text).map(Datum::Admin),
+        Kind::Log => tokens::log(text).map(Datum::Log),
+        Kind::Socket => addresses::socket(text).map(Datum::Socket),
+        Kind::Ip => addresses::ip(text).map(Datum::Ip),
+        Kind::Networks => addresses::networks(text).map(Datum::Networks),
+        Kind::Name => tokens::name(text).map(Datum::Name),
+        Kind::Target if tokens::is_name(text) => Ok(Datum::Name(text.into())),
+        Kind::Target | Kind::Endpoint => {
+            let address = addresses::endpoint(text)?;
+            Ok(Datum::Endpoint { written: text.into(), address })
+        }
+        Kind::SiteName => hosts::site_name(text).map(Datum::Site),
+        Kind::Pattern => paths::pattern(text).map(Datum::Pattern),
+        Kind::Methods => requests::methods(text).map(Datum::Methods),
+        Kind::Prefix => paths::prefix(text).map(Datum::Text),
+        Kind::PathTemplate => paths::path_template(text).map(Datum::Text),
+        Kind::UrlTemplate => paths::url_template(text).map(Datum::Text),
+        Kind::FieldName => tokens::field_name(text).map(Datum::Text),
+        Kind::FieldValue | Kind::ValueTemplate => tokens::field_value(text).map(Datum::Text),
+        Kind::Token => tokens::token(text).map(Datum::Text),
+        Kind::HostPolicy => hosts::policy(text).map(Datum::Host),
+        Kind::Ports => addresses::ports(text).map(Datum::Ports),
+        Kind::Destinations => addresses::destinations(text).map(Datum::Destinations),
+        Kind::RequestLine => {
+            requests::request_line(text).map(|(method, target)| Datum::Request { method, target })
+        }
+    }
+}
+
+fn one_of(text: &str, rows: &'static [WordRow]) -> Result<Datum, Wrong> {
+    if let Some(row) = rows.iter().find(|row| row.word == text) {
+        return Ok(Datum::Word(row.word));
+    }
+    let wrong = Wrong::unexpected(&format!("`{text}`"), Kind::Word(rows));
+    Err(match nearest(text, rows.iter().map(|row| row.word)) {
+        Some(word) => wrong.hinted(format!("did you mean `{word}`?")),
+        None => wrong,
+    })
+}

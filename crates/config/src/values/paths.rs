@@ -1,0 +1,178 @@
+//! Patterns of routes, and paths that are sent or that clients are sent to.
+
+use super::Wrong;
+use super::template::RESERVED;
+use crate::model::{Pattern, Segment};
+
+/// Segments of a pattern at most; longer paths are matched by `/*`.
+const SEGMENTS_MAX: usize = 64;
+
+/// Which paths a route takes.
+pub(super) fn pattern(text: &str) -> Result<Pattern, Wrong> {
+    let wrong = |why: String| Wrong::new(format!("`{text}` is not a path of a route: {why}"));
+    let Some(inside) = text.strip_prefix('/') else {
+        let hint = match text {
+            "*" => "write \"/*\"".into(),
+            text => format!("write \"/{text}\""),
+        };
+        return Err(wrong("it begins with `/`".into()).hinted(hint));
+    };
+    if text.contains(['?', '#']) {
+        let hint = "routes are chosen by path and method; the query goes upstream as it is";
+        return Err(wrong("it has no query".into()).hinted(hint));
+    }
+    let (inside, prefix) = match text.strip_suffix("/*") {
+        Some(rest) => (rest.strip_prefix('/'), true),
+        None => (Some(inside).filter(|inside| !inside.is_empty()), false),
+    };
+    let mut segments = Vec::new();
+    for part in inside.into_iter().flat_map(|inside| inside.split('/')) {
+        segments.push(segment(part, &segments).map_err(|(why, hint)| match hint {
+            Some(hint) => wrong(why).hinted(hint),
+            None => wrong(why),
+        })?);
+    }
+    if segments.len() > SEGMENTS_MAX {
+        return Err(wrong(format!("it has more than {SEGMENTS_MAX} segments")));
+    }
+    Ok(Pattern { written: text.into(), segments, prefix })
+}
+
+fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<String>)> {
+    let fail = |why: &str, hint: String| Err((why.to_owned(), Some(hint)));
+    if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(plain) {
+            return fail(
+                "a capture is called by letters, digits, `-` and `_`",
+                "such as {id}".into(),
+            );
+        }
+        if name == "rest" || RESERVED.iter().any(|(word, _)| *word == name) {
+            let hint = format!("`{{{name}}}` means something already; choose another name");
+            return Err((format!("no capture may be called `{name}`"), Some(hint)));
+        }
+        if before.iter().any(|s| matches!(s, Segment::Capture(other) if **other == *name)) {
+            return Err((format!("it captures `{name}` twice"), None));
+        }
+        return Ok(Segment::Capture(name.into()));
+    }
+    if part.contains(['{', '}']) {
+        let hint = "\"/users/{id}\"; braces themselves are %7B and %7D".into();
+        return fail("a capture is a whole segment", hint);
+    }
+    if part.contains('*') {
+        let hint = "`/*` at the end takes everything below, `{name}` one segment";
+        return fail("`*` stands at its end only, after `/`", hint.into());
+    }
+    let literal = canonical(part).map_err(|why| (why, None))?;
+    if matches!(&*literal, "." | "..") {
+        return Err((format!("`{part}` never arrives, as clients' paths are tidied first"), None));
+    }
+    Ok(Segment::Literal(literal))
+}
+
+/// A segment as it is in a canonical path: see RFC 3986, section 6.2.2.
+fn canonical(part: &str) -> Result<Box<str>, String> {
+    let mut out = String::with_capacity(part.len());
+    let bytes = part.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'%' => {
+                let digits =
+                    part.get(at..at + 2).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+                let decoded = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                let Some(decoded) = decoded else {
+                    return Err("`%` is followed by two hexadecimal digits".into());
+                };
+                at += 2;
+                match decoded {
+                    b'-' | b'.' | b'_' | b'~' => out.push(decoded.into()),
+                    decoded if decoded.is_ascii_alphanumeric() => out.push(decoded.into()),
+                    decoded => push_encoded(&mut out, decoded),
+                }
+            }
+            byte if byte.is_ascii_control() => {
+                return Err("control characters never arrive in a path".into());
+            }
+            byte if byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&byte) => {
+                out.push(byte.into());
+            }
+            byte => push_encoded(&mut out, byte),
+        }
+    }
+    Ok(out.into())
+}
+
+fn push_encoded(out: &mut String, byte: u8) {
+    let digit =
+        |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0').to_ascii_uppercase();
+    out.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+}
+
+/// A path below which others are.
+pub(super) fn prefix(text: &str) -> Result<Box<str>, Wrong> {
+    let wrong = |why: &str| Wrong::new(format!("`{text}` is not a path: {why}"));
+    if !text.starts_with('/') {
+        return Err(wrong("it begins with `/`").hinted(format!("write \"/{text}\"")));
+    }
+    let bare = text.strip_suffix("/*").unwrap_or(text).trim_end_matches('/');
+    if bare.is_empty() {
+        return Err(wrong("there is nothing between the slashes"));
+    }
+    if bare != text {
+        return Err(wrong("it ends without `/`").hinted(format!("write \"{bare}\"")));
+    }
+    if text.contains(['?', '#', '*', '{', '}']) {
+        return Err(wrong("it is plain, without `?`, `#`, `*` and braces"));
+    }
+    let mut out = String::new();
+    for part in text.split('/').skip(1) {
+        let part = canonical(part).map_err(|why| wrong(&why))?;
+        if matches!(&*part, "." | "..") {
+            return Err(wrong("it has no `.` and `..` in it"));
+        }
+        out.push('/');
+        out.push_str(&part);
+    }
+    Ok(out.into())
+}
+
+/// A path that may have `{name}` parts.
+pub(super) fn path_template(text: &str) -> Result<Box<str>, Wrong> {
+    let wrong = |why: &str| Wrong::new(format!("`{text}` is not a path to send: {why}"));
+    if !text.starts_with('/') && !text.starts_with("{path}") {
+        return Err(wrong("it begins with `/`"));
+    }
+    if text.contains(['?', '#']) {
+        return Err(wrong("it has no query").hinted("the client's query is kept as it is"));
+    }
+    plain(text).map_err(|why| wrong(&why))
+}
+
+/// A path or URL that may have `{name}` parts.
+pub(super) fn url_template(text: &str) -> Result<Box<str>, Wrong> {
+    let wrong = |why: &str| Wrong::new(format!("`{text}` is not a place to go to: {why}"));
+    let absolute = ["http://", "https://", "{scheme}://"];
+    let known = absolute.iter().find_map(|start| text.strip_prefix(start));
+    match known {
+        None if !text.starts_with('/') => {
+            let hint = format!("write \"/{text}\" or \"https://{text}\"");
+            return Err(wrong("it begins with `/`, `http://` or `https://`").hinted(hint));
+        }
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            return Err(wrong("a host is missing"));
+        }
+        _ => {}
+    }
+    plain(text).map_err(|why| wrong(&why))
+}
+
+fn plain(text: &str) -> Result<Box<str>, String> {
+    match text.chars().find(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
+        Some(c) => Err(format!("`{}` is percent-encoded there", c.escape_default())),
+        None => Ok(text.into()),
+    }
+}
