@@ -369,16 +369,16 @@ fn memory_is_bounded() {
     run(async {
         let server = Server::start();
         let resolver = Resolver::start(server.settings()).unwrap();
-        let now = Instant::now();
-        let mut table = resolver.shared.table();
-        for number in 0..NAMES_MAX * 2 {
-            let until = now + Duration::from_secs(if number % 2 == 0 { 0 } else { 60 });
-            table.make_room(Scope::Exact, now);
-            let entry = Entry::Known { outcome: Err(ResolveError::NotFound), until };
-            table.exact.insert(number.to_string().into(), entry);
-            assert!(table.exact.len() <= NAMES_MAX);
+        {
+            let (now, mut table) = (Instant::now(), resolver.shared.table());
+            for number in 0..NAMES_MAX * 2 {
+                let until = now + Duration::from_secs(if number % 2 == 0 { 0 } else { 60 });
+                table.make_room(Scope::Exact, now);
+                let entry = Entry::Known { outcome: Err(ResolveError::NotFound), until };
+                table.exact.insert(number.to_string().into(), entry);
+                assert!(table.exact.len() <= NAMES_MAX);
+            }
         }
-        drop(table);
         server.reply("one-more.test", Reply::Addresses(ips(&["192.0.2.1"]), 60));
         assert_eq!(addresses(resolver.lookup("one-more.test").await), ["192.0.2.1"]);
         resolver.shared.table().pending = LOOKUPS_MAX;
