@@ -1,1 +1,5 @@
 //! Scripted peers, fixtures and corpora for the tests of Bothways.
+
+pub mod fuzzing;
+pub mod naive;
+pub mod print;

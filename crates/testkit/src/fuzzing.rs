@@ -1,0 +1,307 @@
+//! What must hold for any bytes whatever: the bodies of the fuzz targets, and of the replay of
+//! their corpora by the ordinary tests. Each function panics if something does not hold.
+
+use std::mem::MaybeUninit;
+
+use message::{BodyLength, Fields, Form, Method, Request, Response, Scheme, Target};
+use wire::http1::{
+    BodyDecoder, ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, Piece, chunk_header,
+    parse_request, parse_response, write_fields,
+};
+use wire::proxy_protocol;
+
+use crate::naive::{self, Framing, Habits, Reading};
+use crate::print;
+
+/// Limits that the examples reach now and then.
+pub const LIMITS: HeadLimits = HeadLimits { bytes: 8192, fields: 24, target: 2048 };
+/// Limits for what we print: percent-encoding may have made a target longer.
+const PRINTED_LIMITS: HeadLimits = HeadLimits { bytes: 65536, fields: 100, target: 16384 };
+/// Prefixes that are tried of one input.
+const PREFIXES_MAX: usize = 200;
+
+/// A target's body, by its name.
+pub type Check = fn(&[u8]);
+
+/// Every fuzz target.
+pub const TARGETS: &[(&str, Check)] = &[
+    ("http1_request", http1_request),
+    ("http1_response", http1_response),
+    ("chunked", chunked),
+    ("target", target),
+    ("proxy_protocol", proxy_protocol),
+];
+
+/// A request head: any prefix gives the same answer or none, what is accepted means the same to
+/// all readers, and comes back from what we print.
+pub fn http1_request(data: &[u8]) {
+    let mut request = Request::default();
+    let mut scratch = Request::default();
+    let whole = parse_request(data, &LIMITS, Scheme::Http, &mut request);
+    check_prefixes(data, whole.as_ref().ok().copied(), |prefix| {
+        parse_request(prefix, &LIMITS, Scheme::Http, &mut scratch).ok()
+    });
+    let Ok(Some(length)) = whole else { return };
+    let head = data.get(..length).unwrap_or_default();
+    check_request_by_httparse(head, &request);
+    let framing = framing(request.body);
+    for habits in Habits::all(false) {
+        // What follows may be anything.
+        let reading = habits.read(data).expect("a lenient reader finds the end too");
+        check_request_reading(&reading, length, framing, habits);
+    }
+    let printed = print::request_head(&request);
+    let again = parse_request(&printed, &PRINTED_LIMITS, request.target.scheme(), &mut scratch);
+    let text = String::from_utf8_lossy(&printed);
+    assert_eq!(again, Ok(Some(printed.len())), "we refuse what we print: {text}");
+    assert_eq!(print::request_head(&scratch), printed, "not canonical: {text}");
+    assert_eq!((scratch.method, scratch.body), (request.method, request.body), "{text}");
+    for habits in Habits::all(true) {
+        let reading = habits.read(&printed).expect("a lenient reader finds the end too");
+        check_request_reading(&reading, printed.len(), framing, habits);
+    }
+}
+
+fn check_request_reading(reading: &Reading, length: usize, framing: Framing, habits: Habits) {
+    assert_eq!(reading.head_length, length, "{habits:?} sees another end");
+    assert_eq!(reading.first_line.len(), 3, "{habits:?} sees other words: {reading:?}");
+    assert!(reading.hosts.len() <= 1, "{habits:?} sees several hosts: {reading:?}");
+    let body =
+        if reading.framing == Framing::Silent { Framing::Length(0) } else { reading.framing };
+    assert_eq!(body, framing, "{habits:?} sees another body");
+}
+
+fn framing(body: BodyLength) -> Framing {
+    match body {
+        BodyLength::None => Framing::Length(0),
+        BodyLength::Exact(length) => Framing::Length(length),
+        BodyLength::Chunked => Framing::Chunked,
+        BodyLength::UntilClose => Framing::Silent,
+    }
+}
+
+/// `httparse` tokenises what we accept in the same way.
+fn check_request_by_httparse(head: &[u8], request: &Request) {
+    let mut headers = [const { MaybeUninit::uninit() }; 100];
+    let mut other = httparse::Request::new(&mut []);
+    let status = other.parse_with_uninit_headers(head, &mut headers);
+    assert_eq!(status, Ok(httparse::Status::Complete(head.len())));
+    assert_eq!(other.method, Some(request.method.as_str()));
+    let mut theirs = Fields::new();
+    for header in other.headers.iter().filter(|header| !header.name.contains('_')) {
+        theirs.push(header.name.as_bytes(), header.value);
+    }
+    check_fields(&theirs, &request.fields);
+}
+
+/// The same fields, but for `Content-Length`, which we may rewrite.
+fn check_fields(theirs: &Fields, ours: &Fields) {
+    let all = |fields: &Fields| {
+        let kept = fields.iter().filter(|f| f.known != message::Known::ContentLength);
+        kept.map(|field| (field.name.to_vec(), field.value.to_vec())).collect::<Vec<_>>()
+    };
+    assert_eq!(all(theirs), all(ours));
+}
+
+/// A response head, in the same way. The first byte decides what was asked.
+pub fn http1_response(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else { return };
+    let method = [Method::Get, Method::Head, Method::Connect, Method::Post]
+        .get(usize::from(choice & 3))
+        .copied()
+        .unwrap_or_default();
+    let mut response = Response::default();
+    let mut scratch = Response::default();
+    let whole = parse_response(data, &LIMITS, &method, &mut response);
+    check_prefixes(data, whole.as_ref().ok().copied(), |prefix| {
+        parse_response(prefix, &LIMITS, &method, &mut scratch).ok()
+    });
+    let Ok(Some(length)) = whole else { return };
+    let says_nothing = matches!(response.status, 304) || method == Method::Head;
+    let is_tunnel = method == Method::Connect && (200..300).contains(&response.status);
+    for habits in Habits::all(false) {
+        let reading = habits.read(data).expect("a lenient reader finds the end too");
+        assert_eq!(reading.head_length, length, "{habits:?} sees another end");
+        if says_nothing || is_tunnel {
+            continue;
+        }
+        let expected = framing(response.body);
+        let is_empty = |framing| matches!(framing, Framing::Silent | Framing::Length(0));
+        if response.body == BodyLength::None {
+            assert!(is_empty(reading.framing), "{habits:?} sees a body");
+        } else {
+            assert_eq!(reading.framing, expected, "{habits:?} sees another body");
+        }
+    }
+    let printed = print::response_head(&response);
+    let again = parse_response(&printed, &PRINTED_LIMITS, &method, &mut scratch);
+    let text = String::from_utf8_lossy(&printed);
+    assert_eq!(again, Ok(Some(printed.len())), "we refuse what we print: {text}");
+    assert_eq!(print::response_head(&scratch), printed, "not canonical: {text}");
+    assert_eq!((scratch.status, scratch.body), (response.status, response.body), "{text}");
+}
+
+/// Parsing a prefix gives what parsing the whole gives, as soon as it gives anything. `None` is an
+/// error, `Some(None)` asks for more.
+fn check_prefixes(
+    data: &[u8],
+    whole: Option<Option<usize>>,
+    mut parse: impl FnMut(&[u8]) -> Option<Option<usize>>,
+) {
+    let step = data.len() / PREFIXES_MAX + 1;
+    for length in (0..data.len()).step_by(step) {
+        let part = parse(data.get(..length).unwrap_or_default());
+        match (whole, part) {
+            // A message is not complete before its last byte, and always with it.
+            (Some(Some(end)), part) => {
+                let expected = if length < end { None } else { Some(end) };
+                assert_eq!(part, Some(expected), "of {length} bytes");
+            }
+            (None, Some(None) | None) | (Some(None), Some(None)) => {}
+            _ => panic!("{whole:?} of all, but {part:?} of {length} bytes"),
+        }
+    }
+}
+
+/// A chunked body: any split gives the same, a naive reader sees the same content, and what we
+/// encode comes back.
+pub fn chunked(data: &[u8]) {
+    let whole = unchunk(data, usize::MAX);
+    for size in [1, 2, 7] {
+        let parts = unchunk(data, size);
+        assert_eq!(parts, whole, "in parts of {size} bytes");
+    }
+    if let Ok(Some(body)) = &whole {
+        let naive = naive::unchunk(data);
+        assert_eq!(naive, Some((body.content.clone(), body.length)), "a naive reader differs");
+    }
+    // The same bytes as content, in chunks of sizes that they choose themselves.
+    let mut encoded = Vec::new();
+    let mut rest = data;
+    while let Some(&first) = rest.first() {
+        let (chunk, after) = rest.split_at(rest.len().min(1 + usize::from(first)));
+        encoded.extend_from_slice(chunk_header(chunk.len(), &mut [0; 18]));
+        encoded.extend_from_slice(chunk);
+        encoded.extend_from_slice(b"\r\n");
+        rest = after;
+    }
+    let mut trailers = Fields::new();
+    trailers.push(b"Server-Timing", b"db;dur=53");
+    encoded.extend_from_slice(LAST_CHUNK);
+    write_fields(&mut encoded, trailers.iter());
+    encoded.extend_from_slice(b"\r\nnext");
+    for size in [1, 5, usize::MAX] {
+        let body = unchunk(&encoded, size).expect("what we encode is valid").expect("and whole");
+        assert_eq!(body.content, data);
+        assert_eq!(body.length, encoded.len() - "next".len());
+        assert_eq!(body.trailers, [(b"Server-Timing".to_vec(), b"db;dur=53".to_vec())]);
+    }
+}
+
+/// A chunked body without its coding.
+#[derive(Debug, PartialEq, Eq)]
+struct Unchunked {
+    content: Vec<u8>,
+    length: usize,
+    trailers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Decodes in parts of `size` bytes; `None` if the end is missing.
+fn unchunk(data: &[u8], size: usize) -> Result<Option<Unchunked>, ChunkError> {
+    let mut decoder = BodyDecoder::Chunked(ChunkedDecoder::default());
+    let mut trailers = Fields::new();
+    let mut content = Vec::new();
+    let mut length = 0;
+    for part in data.chunks(size) {
+        let mut unread = part;
+        while let Some(piece) = decoder.decode(&mut unread, &mut trailers)? {
+            let Piece::Data(bytes) = piece else {
+                assert!(decoder.is_done() && decoder.eof().is_ok());
+                let trailers = trailers.iter().map(|f| (f.name.to_vec(), f.value.to_vec()));
+                let length = length + part.len() - unread.len();
+                return Ok(Some(Unchunked { content, length, trailers: trailers.collect() }));
+            };
+            assert!(!bytes.is_empty());
+            content.extend_from_slice(bytes);
+        }
+        assert!(unread.is_empty(), "bytes left although more are asked for");
+        length += part.len();
+    }
+    assert!(!decoder.is_done() && decoder.eof().is_err());
+    Ok(None)
+}
+
+/// A target: what is accepted is canonical, and means the same when it is parsed again. The first
+/// byte decides the method; a line feed parts target and `Host`.
+pub fn target(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else { return };
+    let method = [Method::Get, Method::Options, Method::Connect, Method::Post]
+        .get(usize::from(choice & 3))
+        .copied()
+        .unwrap_or_default();
+    let mut parts = data.splitn(2, |&byte| byte == b'\n');
+    let (raw, host) = (parts.next().unwrap_or_default(), parts.next());
+    let mut target = Target::default();
+    if target.parse(&method, raw, host, Scheme::Http).is_err() {
+        return;
+    }
+    check_canonical(&target);
+    let authority = target.authority().as_bytes();
+    let mut again = Target::default();
+    let origin = match target.form() {
+        Form::Authority => target.authority(),
+        _ => target.path_and_query(),
+    };
+    let result = again.parse(&method, origin.as_bytes(), Some(authority), target.scheme());
+    assert_eq!(result, Ok(()), "we refuse {target:?}");
+    check_same(&again, &target);
+    if target.form() != Form::Authority {
+        let uri = target.to_string();
+        let result = again.parse(&method, uri.as_bytes(), Some(authority), Scheme::Http);
+        assert_eq!(result, Ok(()), "we refuse {uri}");
+        check_same(&again, &target);
+    }
+}
+
+fn check_same(one: &Target, other: &Target) {
+    let all = |target: &Target| {
+        let place = (target.scheme(), target.authority().to_owned(), target.port(), target.ip());
+        let path = target.path_and_query().to_owned();
+        (place, target.host().to_owned(), path, target.has_encoded_separators())
+    };
+    assert_eq!(all(one), all(other));
+}
+
+fn check_canonical(target: &Target) {
+    let (host, path) = (target.host(), target.path());
+    assert!(!host.is_empty() && target.port() > 0, "{target:?}");
+    assert!(!host.contains(['[', ']', '%', '@', '/', '\\', '?', '#']), "{target:?}");
+    assert!(!host.bytes().any(|byte| byte.is_ascii_uppercase()), "{target:?}");
+    let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    assert!(is_visible(host) && is_visible(target.path_and_query()), "{target:?}");
+    assert!(!target.path_and_query().contains(['#', '"', '<', '>', '`']), "{target:?}");
+    assert!(path.starts_with('/') || matches!(path, "" | "*"), "{target:?}");
+    assert!(!path.contains('\\'), "{target:?}");
+    assert!(path.split('/').all(|segment| !matches!(segment, "." | "..")), "{target:?}");
+    let joined = match target.query() {
+        None => path.to_owned(),
+        Some(query) => format!("{path}?{query}"),
+    };
+    assert_eq!(joined, target.path_and_query());
+}
+
+/// The PROXY protocol: any prefix gives the same answer or none, and what we print comes back.
+pub fn proxy_protocol(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    let length = whole.map(|header| header.map(|(length, _)| length)).ok();
+    check_prefixes(data, length, |prefix| {
+        proxy_protocol::parse(prefix).map(|header| header.map(|(length, _)| length)).ok()
+    });
+    let Ok(Some((_, header))) = whole else { return };
+    let is_v4_and_v6 = matches!(header, proxy_protocol::Header::Client { source, destination }
+        if source.is_ipv4() != destination.is_ipv4());
+    assert!(!is_v4_and_v6, "{header:?}");
+    for printed in [proxy_protocol::encode_v1(&header), proxy_protocol::encode_v2(&header)] {
+        assert_eq!(proxy_protocol::parse(&printed), Ok(Some((printed.len(), header))));
+    }
+}
