@@ -128,6 +128,12 @@ impl Wheel {
         self.inner.turn_to(now, false);
     }
 
+    /// Wakes whoever waits for any alarm, fired or not, to look at what else has changed.
+    pub fn wake_all(&self) {
+        let table = self.inner.table.borrow();
+        table.entries.iter().filter_map(|entry| entry.waker.as_ref()).for_each(Waker::wake_by_ref);
+    }
+
     /// A new alarm, not set.
     pub fn alarm(&self) -> Alarm {
         let mut table = self.inner.table.borrow_mut();

@@ -6,13 +6,14 @@
 
 use std::io::Write;
 
-use config::{Action, Route, RouteSettings, SiteId, Template};
+use config::{Action, FileServing, Route, RouteSettings, SiteId, Template};
 use message::{BodyLength, Known, reason_phrase};
 use rules::Facts;
 
 use crate::body::{Sink, Source};
 use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
+use crate::files::{self, Asked, Body, FileBody};
 use crate::observe::{Blame, ErrorKind};
 use crate::worker::Work;
 
@@ -233,6 +234,84 @@ pub(crate) async fn local<D: Downstream>(
     let plan = Plan::local(route);
     edits::response(request, response, &plan, record.client.ip());
     send_made(context, work, down).await
+}
+
+/// Answers with a file of a directory, or with what stands for it.
+pub(crate) async fn file<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    route: &Route,
+    serving: &FileServing,
+) -> Ending {
+    let Work { request, response, record, body, path, .. } = &mut *work;
+    let client = record.client.ip();
+    let facts = Facts::of(client, &request.method, &request.target, Some(route));
+    path.clear();
+    rules::upstream_path(&route.settings.rewrite, &facts, path);
+    let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
+    let below = path.get(..end).and_then(|path| str::from_utf8(path).ok()).unwrap_or("/");
+    let now = std::time::SystemTime::now();
+    let answered = files::answer(&Asked { serving, request, path: below, now }).await;
+    let found = match answered {
+        Ok(found) => found,
+        Err(refusal) => {
+            let refused = Trouble::new(refusal.kind, refusal.detail);
+            return trouble(context, work, down, Some(&route.settings), refused).await;
+        }
+    };
+    response.clear();
+    response.status = found.status;
+    response.body = found.length.map_or(BodyLength::None, BodyLength::Exact);
+    for (name, value) in &found.fields {
+        response.fields.push(name.as_bytes(), value.as_bytes());
+    }
+    edits::response(request, response, &Plan::local(route), client);
+    body.clear();
+    match found.body {
+        Body::Empty => send_made(context, work, down).await,
+        Body::Text(text) => {
+            *body = text;
+            send_made(context, work, down).await
+        }
+        Body::File(file) => send_file(context, work, down, file).await,
+    }
+}
+
+/// Sends a file after the head that stands in `work.response`.
+async fn send_file<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    mut file: FileBody,
+) -> Ending {
+    let keep = settle_body(down) && !context.core.draining.get();
+    let Work { request, response, record, body, .. } = work;
+    record.status = response.status;
+    let (_, reply) = down.split();
+    reply.head(request, response, keep, None);
+    loop {
+        let count = match file.read(body).await {
+            Ok(count) => count,
+            Err(error) => {
+                let detail = format_args!("the file could not be read to its end: {error}");
+                record.fail(ErrorKind::ProxyInternalError, detail);
+                return Ending::Broken;
+            }
+        };
+        let sent = match body.get(..count) {
+            Some(piece) if count > 0 => reply.data(piece).await,
+            _ => break,
+        };
+        if sent.is_err() {
+            return gone(record);
+        }
+    }
+    match reply.finish(&message::Fields::new()).await {
+        Ok(()) if keep => Ending::Kept,
+        Ok(()) => Ending::Closed,
+        Err(_) => gone(record),
+    }
 }
 
 fn redirect(

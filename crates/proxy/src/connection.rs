@@ -166,19 +166,19 @@ impl Reply for Http1Reply<'_> {
         if request.version == Version::Http10 {
             return Ok(()); // RFC 9110, section 15.2: no 1xx to a client of HTTP/1.0
         }
-        head_of(request, response, true, None).write_interim(self.out.out);
+        head_of(request, response, true, None).write_interim(self.out.out());
         self.out.flush().await
     }
 
     fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>) {
         let keep_alive = keep && request.keep_alive;
         let head = head_of(request, response, keep_alive, via);
-        (self.out.framing, self.keep_alive) = head.write(self.out.out);
+        (self.out.framing, self.keep_alive) = head.write(self.out.out());
         self.begun = true;
     }
 
     fn switch(&mut self, request: &Request, response: &Response) {
-        head_of(request, response, true, None).write_switch(self.out.out);
+        head_of(request, response, true, None).write_switch(self.out.out());
         self.out.framing = Framing::Plain;
         self.begun = true;
     }
@@ -224,7 +224,7 @@ impl Sink for Http1Reply<'_> {
 
 /// Serves what has arrived, until nothing more has.
 pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Bench) -> Next {
-    let Bench { work, to_client, alarm } = bench;
+    let Bench { work, alarm } = bench;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Close { linger: false } };
     let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
@@ -233,7 +233,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     let patience = Patience::for_client(&listener.timeouts);
     let buffer = core.buffers.buffer(Size::Small);
     let incoming = Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience.clone());
-    let out = Outgoing::new(&client.stream, to_client, &core.wheel, &client.alarm, patience);
+    let out = Outgoing::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience);
     let reply = Http1Reply { out, begun: false, keep_alive: false };
     let mut down = Http1 { body: incoming, reply };
 

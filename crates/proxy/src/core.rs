@@ -15,6 +15,7 @@ use config::ListenerId;
 use foldhash::HashMap;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
 
+use crate::http1::Scratch;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::snapshot::{Pools, Snapshot, View};
 use crate::upstream::Pool;
@@ -90,7 +91,8 @@ pub(crate) struct Core {
     forward_pools: RefCell<HashMap<(SocketAddr, Box<str>), Rc<Pool>>>,
     pub(crate) wheel: Wheel,
     pub(crate) buffers: Buffers,
-    pub(crate) metrics: CoreMetrics,
+    pub(crate) scratch: Scratch,
+    pub(crate) metrics: Rc<CoreMetrics>,
     pub(crate) access: RefCell<AccessLog>,
     pub(crate) resolver: Resolver,
     pub(crate) shared: Arc<Shared>,
@@ -123,7 +125,8 @@ impl Core {
             forward_pools: RefCell::default(),
             wheel: Wheel::start(),
             buffers: Buffers::of_thread(),
-            metrics,
+            scratch: Scratch::default(),
+            metrics: Rc::new(metrics),
             access: RefCell::new(access),
             resolver,
             shared,
@@ -204,12 +207,6 @@ impl Core {
             pool.sweep(now);
             pool.len() > 0
         });
-    }
-
-    /// Idle connections to upstreams are closed.
-    pub(crate) fn close_pools(&self) {
-        self.pools.borrow().values().for_each(|pool| pool.clear());
-        self.forward_pools.borrow_mut().clear();
     }
 }
 

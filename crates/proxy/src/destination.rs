@@ -22,7 +22,7 @@ use crate::core::Core;
 use crate::exchange::{Context, Downstream, Trouble};
 use crate::observe::{ErrorKind, Record};
 use crate::snapshot::Group;
-use crate::upstream::{Connection, Pool};
+use crate::upstream::{Connection, Meter, Pool};
 
 /// The times that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -196,8 +196,8 @@ impl GroupDestination<'_> {
             let Some(dialled) = dialled else { return Err(NoConnection::ClientGone) };
             record.connect = Some(begun.elapsed());
             match dialled {
-                Ok(connection) => {
-                    core.metrics.upstream_opened(slot);
+                Ok(mut connection) => {
+                    connection.meter = Some(Meter::opened(&core.metrics, slot));
                     record.dialled = connection.address;
                     return Ok(Taken { connection, timeouts });
                 }
@@ -234,7 +234,9 @@ impl GroupDestination<'_> {
         if let EndpointAddress::Unix(path) = &endpoint.address {
             let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
             return match connected {
-                Ok(Ok(stream)) => Ok(Connection { stream, address: None, reused: false }),
+                Ok(Ok(stream)) => {
+                    Ok(Connection { stream, address: None, reused: false, meter: None })
+                }
                 Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
                 Err(_) => Err(connect_late(&endpoint.written, limit)),
             };
@@ -310,7 +312,9 @@ async fn dial(
     name: &str,
 ) -> Result<Connection, Trouble> {
     match net::dial(addresses, judge, limit).await {
-        Ok((stream, address)) => Ok(Connection { stream, address: Some(address), reused: false }),
+        Ok((stream, address)) => {
+            Ok(Connection { stream, address: Some(address), reused: false, meter: None })
+        }
         Err(DialError::Timeout { .. }) => Err(connect_late(name, limit)),
         Err(DialError::Failed { source, .. }) => Err(connect_failed(name, &source)),
         Err(error @ DialError::AllRefused { .. }) => {

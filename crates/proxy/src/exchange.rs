@@ -266,7 +266,7 @@ async fn reverse<D: Downstream>(
         Action::Redirect { .. } | Action::Respond { .. } => {
             answer::local(context, work, down, route).await
         }
-        Action::Files(_) => Ending::Closed,
+        Action::Files(serving) => answer::file(context, work, down, route, serving).await,
     }
 }
 
@@ -423,24 +423,24 @@ impl Attempt<'_> {
         destination: &Destination<'_>,
     ) -> Attempted {
         let core = self.context.core;
-        let Work { request, response, record, to_upstream, path, host, .. } = work;
+        let Work { request, response, record, path, host, .. } = work;
         let client_alarm = &self.context.client.alarm;
         let alarm = core.wheel.alarm();
         let patience = || Patience::for_upstream(self.timeouts.stream_idle);
         let stream = &connection.stream;
-        let mut up_out = Outgoing::new(stream, to_upstream, &core.wheel, &alarm, patience());
+        let mut up_out = Outgoing::new(stream, &core.scratch, &core.wheel, &alarm, patience());
         let buffer = core.buffers.buffer(Size::Large);
         let mut up_in = Incoming::new(stream, buffer, &core.wheel, client_alarm, patience());
         let target = str::from_utf8(path).unwrap_or("/");
         let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
         let head = UpstreamHead { request, target, host, identity, upgrade };
-        up_out.framing = head.write(up_out.out);
+        up_out.framing = head.write(up_out.out());
 
         // A small body that is here already leaves with the head, and stays until a response has
         // come, so that the request can be replayed.
         let mut unsent_body = !request.body.is_empty();
         if let Some(body) = down.buffered_body().filter(|body| !body.is_empty()) {
-            up_out.out.extend_from_slice(body);
+            up_out.out().extend_from_slice(body);
             up_out.sent = body.len() as u64;
             unsent_body = false;
         }
@@ -594,11 +594,22 @@ impl Attempt<'_> {
         };
         let downloading = self.download(request, response, up_in, reply, upload);
         let (mut uploading, mut downloading) = (pin!(uploading), pin!(downloading));
+        let mut downloaded = false;
         poll_fn(|cx| {
-            if let Poll::Ready(done) = downloading.as_mut().poll(cx) {
-                return Poll::Ready(Raced::Download(done));
+            if !downloaded && let Poll::Ready(done) = downloading.as_mut().poll(cx) {
+                // An early response to a request that is still on its way: many clients look for
+                // the answer only once they have sent everything, so they may, as long as the
+                // upstream takes it.
+                if !matches!(done, Ok(Download::Complete)) || upload.get() != Upload::Running {
+                    return Poll::Ready(Raced::Download(done));
+                }
+                downloaded = true;
             }
-            if let Poll::Ready(raced) = uploading.as_mut().poll(cx) {
+            let raced = uploading.as_mut().poll(cx);
+            if downloaded && (raced.is_ready() || upload.get() != Upload::Running) {
+                return Poll::Ready(Raced::Download(Ok(Download::Complete)));
+            }
+            if let Poll::Ready(raced) = raced {
                 return Poll::Ready(raced);
             }
             if self.total.is_some_and(|total| total.poll_fired(cx).is_ready()) {

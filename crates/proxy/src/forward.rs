@@ -18,7 +18,7 @@ use crate::exchange::{
     Context, Downstream, Ending, Plan, Reply, Switched, Trouble, forward_to, gone,
 };
 use crate::identity::Identity;
-use crate::observe::{Direction, ErrorKind, Scope};
+use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
 use crate::worker::Work;
 
 /// Serves a request of a forward client.
@@ -137,13 +137,22 @@ impl Gate<'_> {
             return Err(NoConnection::Trouble(self.denied(place, reason)));
         }
         let resolver = &self.context.core.resolver;
-        let answer = match resolver.cached(self.passage.host) {
+        let known = resolver.cached(self.passage.host);
+        let cached = known.is_some();
+        let answer = match known {
             Some(answer) => Ok(answer),
             None => {
                 let looked_up = or_gone(down, resolver.lookup(self.passage.host)).await;
                 looked_up.ok_or(NoConnection::ClientGone)?
             }
         };
+        self.context.core.registry.lookup_done(match &answer {
+            Ok(_) if cached => LookupResult::Cached,
+            Ok(_) => LookupResult::Answered,
+            Err(ResolveError::NotFound) => LookupResult::NotFound,
+            Err(ResolveError::Timeout) => LookupResult::TimedOut,
+            Err(_) => LookupResult::Failed,
+        });
         let answer = answer.map_err(|error| NoConnection::Trouble(self.not_found(&error)))?;
         let mut allowed = Vec::with_capacity(answer.addresses.len());
         let mut refused = None;

@@ -15,6 +15,7 @@ mod core;
 mod destination;
 mod edits;
 mod exchange;
+mod files;
 mod forward;
 mod http1;
 mod identity;

@@ -193,7 +193,7 @@ impl Server {
         set_connections_max(&shared, &config, files);
         let names = Names::new(&config, &registry);
         let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
-        let snapshot = Arc::new(Snapshot::compile(Arc::clone(&config), names, &resolver, 1, own));
+        let snapshot = Arc::new(Snapshot::compile(Arc::clone(&config), names, &resolver, own));
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
             let open = bound.iter_mut();
@@ -255,8 +255,7 @@ impl Server {
         let generation = state.generation + 1;
         let names = Names::new(&config, &inner.registry);
         let own = kept.iter().map(|listens| listens.actual).collect();
-        let snapshot =
-            Snapshot::compile(Arc::clone(&config), names, &inner.resolver, generation, own);
+        let snapshot = Snapshot::compile(Arc::clone(&config), names, &inner.resolver, own);
         let snapshot = Arc::new(snapshot);
         let (done, all_done) = mpsc::channel();
         for core in &inner.cores {
@@ -299,7 +298,12 @@ impl Server {
 
     /// The metrics as text (Prometheus exposition format).
     pub fn metrics(&self) -> String {
-        self.inner.registry.render(Exposition::Text)
+        self.metrics_as(Exposition::Text)
+    }
+
+    /// The metrics in the form that a client has negotiated.
+    pub fn metrics_as(&self, form: Exposition) -> String {
+        self.inner.registry.render(form)
     }
 
     /// Counts a reload that failed before it came here: the file could not be read.
@@ -473,7 +477,8 @@ impl Seed {
                     core.install(snapshot);
                     close_listeners(&core, |address| close.contains(&address));
                     open_listeners(&core, open);
-                    drop(done.send(()));
+                    // Nobody waits if it took too long.
+                    let _ = done.send(());
                 }
                 Command::Drain => {
                     core.draining.set(true);

@@ -23,8 +23,6 @@ pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) rules: Rules,
     pub(crate) names: Names,
-    /// Counts up with each reload.
-    pub(crate) generation: u64,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
     watched: Vec<Vec<Option<Arc<Watched>>>>,
     /// The ports that we listen on ourselves, for telling loops.
@@ -36,7 +34,6 @@ impl Snapshot {
         config: Arc<Config>,
         names: Names,
         resolver: &Resolver,
-        generation: u64,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
         let watch = |endpoint: &config::Endpoint| match &endpoint.address {
@@ -46,7 +43,7 @@ impl Snapshot {
         let upstreams = config.upstreams.iter();
         let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
         let rules = Rules::compile(Arc::clone(&config));
-        Self { config, rules, names, generation, watched, own_addresses }
+        Self { config, rules, names, watched, own_addresses }
     }
 
     /// The addresses of an endpoint now; none for a name that has not been found yet, or for a

@@ -9,10 +9,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use net::Stream;
 use tokio::time::Instant;
+
+use crate::observe::{CoreMetrics, EndpointSlot};
 
 /// Shortest idle time that is learned from an endpoint that closes early.
 const IDLE_LEARNED_MIN: Duration = Duration::from_millis(20);
@@ -24,11 +27,49 @@ pub(crate) struct Connection {
     pub(crate) address: Option<SocketAddr>,
     /// Whether a response came over it before.
     pub(crate) reused: bool,
+    /// Where it is counted; `None` for destinations that clients name.
+    pub(crate) meter: Option<Meter>,
+}
+
+/// Counts one connection to an endpoint, from its begin to its end.
+pub(crate) struct Meter {
+    metrics: Rc<CoreMetrics>,
+    slot: EndpointSlot,
+}
+
+impl Meter {
+    /// A connection was opened.
+    pub(crate) fn opened(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
+        metrics.upstream_opened(slot);
+        Self { metrics: Rc::clone(metrics), slot }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.metrics.upstream_closed(self.slot);
+    }
 }
 
 struct Idle {
     connection: Connection,
     since: Instant,
+}
+
+impl Idle {
+    fn new(connection: Connection, since: Instant) -> Self {
+        if let Some(meter) = &connection.meter {
+            meter.metrics.upstream_pooled(meter.slot);
+        }
+        Self { connection, since }
+    }
+}
+
+/// An idle connection is in the pool exactly as long as it is counted there.
+fn leaves(connection: &Connection) {
+    if let Some(meter) = &connection.meter {
+        meter.metrics.upstream_unpooled(meter.slot);
+    }
 }
 
 /// Idle connections of one endpoint on one core, the one used last first.
@@ -64,9 +105,10 @@ impl Pool {
     pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
+            leaves(&connection);
             let age = now.saturating_duration_since(since);
             if age > self.learned.get() {
-                idle.clear(); // those in front are older still
+                idle.drain(..).for_each(|older| leaves(&older.connection));
                 return None;
             }
             if connection.stream.is_quiet() {
@@ -84,11 +126,13 @@ impl Pool {
         if max == 0 || self.learned.get().is_zero() {
             return;
         }
-        if idle.len() >= max {
-            idle.pop_front();
+        if idle.len() >= max
+            && let Some(oldest) = idle.pop_front()
+        {
+            leaves(&oldest.connection);
         }
         connection.reused = true;
-        idle.push_back(Idle { connection, since: now });
+        idle.push_back(Idle::new(connection, now));
     }
 
     /// Learns that the endpoint closed a connection that had idled for `age`.
@@ -109,7 +153,11 @@ impl Pool {
         let learned = self.learned.get();
         let keep = |idle: &Idle| {
             let age = now.saturating_duration_since(idle.since);
-            age <= learned && idle.connection.stream.is_quiet()
+            let keep = age <= learned && idle.connection.stream.is_quiet();
+            if !keep {
+                leaves(&idle.connection);
+            }
+            keep
         };
         self.idle.borrow_mut().retain(keep);
         let grown = learned.mul_f32(1.05).saturating_add(Duration::from_millis(1));
@@ -123,7 +171,7 @@ impl Pool {
 
     /// Closes all.
     pub(crate) fn clear(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.borrow_mut().drain(..).for_each(|idle| leaves(&idle.connection));
     }
 }
 
@@ -133,7 +181,7 @@ mod tests {
 
     fn connection() -> (Connection, Stream) {
         let (ours, theirs) = Stream::pair();
-        (Connection { stream: ours, address: None, reused: false }, theirs)
+        (Connection { stream: ours, address: None, reused: false, meter: None }, theirs)
     }
 
     #[test]

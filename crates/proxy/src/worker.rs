@@ -23,8 +23,6 @@ use crate::observe::Record;
 /// The memory of one exchange.
 pub(crate) struct Bench {
     pub(crate) work: Work,
-    /// What is to be written to the client.
-    pub(crate) to_client: Vec<u8>,
     /// For what comes from the client; what goes to it uses the connection's own alarm.
     pub(crate) alarm: Alarm,
 }
@@ -34,8 +32,6 @@ pub(crate) struct Work {
     pub(crate) request: Request,
     pub(crate) response: Response,
     pub(crate) record: Record,
-    /// What is to be written to the upstream.
-    pub(crate) to_upstream: Vec<u8>,
     /// The client's address, as text.
     pub(crate) address: String,
     /// The path and the host sent upstream.
@@ -51,26 +47,26 @@ impl Bench {
             request: Request::default(),
             response: Response::default(),
             record: Record::new(std::time::Instant::now()),
-            to_upstream: Vec::with_capacity(1024),
             address: String::with_capacity(48),
             path: Vec::with_capacity(128),
             host: String::with_capacity(64),
             body: Vec::new(),
         };
-        Self { work, to_client: Vec::with_capacity(1024), alarm: core.wheel.alarm() }
+        Self { work, alarm: core.wheel.alarm() }
     }
 
     /// Gives back memory that an unusual exchange took.
     fn shrink(&mut self) {
         const USUAL: usize = 32 * 1024;
-        let Work { request, response, to_upstream, path, body, .. } = &mut self.work;
+        let Work { request, response, path, body, .. } = &mut self.work;
         if request.fields.len() > 64 {
             request.fields.shrink();
         }
         if response.fields.len() > 64 {
             response.fields.shrink();
         }
-        [&mut self.to_client, to_upstream, path, body].into_iter().for_each(|v| v.shrink_to(USUAL));
+        path.shrink_to(USUAL);
+        body.shrink_to(USUAL);
     }
 }
 

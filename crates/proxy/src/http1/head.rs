@@ -150,8 +150,10 @@ impl ClientHead<'_> {
         let response = self.response;
         if *self.method == Method::Head || response.status == 304 {
             // RFC 9110, section 9.3.2: the fields are those of the answer to GET, without a body.
-            for length in response.fields.get_all(Known::ContentLength).take(1) {
-                write_field(out, b"Content-Length", length);
+            match (response.body, response.fields.get(Known::ContentLength)) {
+                (BodyLength::Exact(length), _) => write_number(out, b"Content-Length: ", length),
+                (_, Some(length)) => write_field(out, b"Content-Length", length),
+                (_, None) => {}
             }
             return (Framing::Suppressed, true);
         }

@@ -9,4 +9,4 @@ mod outgoing;
 
 pub(crate) use head::{ClientHead, UpstreamHead};
 pub(crate) use incoming::{HeadEnd, Incoming};
-pub(crate) use outgoing::{Framing, Outgoing};
+pub(crate) use outgoing::{Framing, Outgoing, Scratch};

@@ -1,5 +1,6 @@
 //! Writing messages: a head, then its body, in as few writes as can be.
 
+use std::cell::RefCell;
 use std::io;
 
 use message::Fields;
@@ -11,6 +12,32 @@ use crate::body::{Patience, Sink, WriteError};
 /// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
 /// the kernel from where they are.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Vectors kept for reuse per core, and the memory that each may keep.
+const SCRATCH_MAX: usize = 64;
+const SCRATCH_BYTES_MAX: usize = 32 * 1024;
+
+/// Memory for what is about to be written. It is held only from the first byte to the write that
+/// takes the last, so that a core with a thousand exchanges under way needs one or two of these,
+/// which stay in the cache.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    free: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Scratch {
+    fn take(&self) -> Vec<u8> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(4096))
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if (1..=SCRATCH_BYTES_MAX).contains(&bytes.capacity()) && free.len() < SCRATCH_MAX {
+            bytes.clear();
+            free.push(bytes);
+        }
+    }
+}
 
 /// How the body that is being written is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +57,9 @@ pub(crate) enum Framing {
 /// The sending direction of a connection.
 pub(crate) struct Outgoing<'a> {
     stream: &'a Stream,
-    /// What waits to be written.
-    pub(crate) out: &'a mut Vec<u8>,
+    /// What waits to be written; without memory if nothing does.
+    out: Vec<u8>,
+    scratch: &'a Scratch,
     pub(crate) framing: Framing,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
@@ -45,13 +73,21 @@ pub(crate) struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     pub(crate) fn new(
         stream: &'a Stream,
-        out: &'a mut Vec<u8>,
+        scratch: &'a Scratch,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
         patience: Patience,
     ) -> Self {
-        out.clear();
-        Self { stream, out, framing: Framing::Plain, wheel, alarm, patience, sent: 0, raw: 0 }
+        let (out, framing) = (Vec::new(), Framing::Plain);
+        Self { stream, out, scratch, framing, wheel, alarm, patience, sent: 0, raw: 0 }
+    }
+
+    /// Where to put what is to be written.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = self.scratch.take();
+        }
+        &mut self.out
     }
 
     /// True if nothing has reached the socket yet.
@@ -86,8 +122,14 @@ impl<'a> Outgoing<'a> {
             *raw += wrote as u64;
             patience.moved(wrote);
         }
-        out.clear();
+        self.scratch.give_back(std::mem::take(&mut self.out));
         Ok(())
+    }
+}
+
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
+        self.scratch.give_back(std::mem::take(&mut self.out));
     }
 }
 
@@ -101,16 +143,16 @@ impl Sink for Outgoing<'_> {
             Framing::Suppressed => return Ok(()),
             Framing::Plain => {}
             Framing::Chunked { .. } => {
-                self.out.extend_from_slice(chunk_header(bytes.len(), &mut [0; 18]));
+                self.out().extend_from_slice(chunk_header(bytes.len(), &mut [0; 18]));
             }
         }
         if self.out.len() + bytes.len() <= COPIED_BYTES_MAX {
-            self.out.extend_from_slice(bytes);
+            self.out().extend_from_slice(bytes);
         } else {
             self.write(bytes).await?;
         }
         if matches!(self.framing, Framing::Chunked { .. }) {
-            self.out.extend_from_slice(b"\r\n");
+            self.out().extend_from_slice(b"\r\n");
         }
         Ok(())
     }
@@ -121,13 +163,14 @@ impl Sink for Outgoing<'_> {
 
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
         if let Framing::Chunked { trailers: allowed } = self.framing {
-            self.out.extend_from_slice(LAST_CHUNK);
+            let out = self.out();
+            out.extend_from_slice(LAST_CHUNK);
             if allowed {
                 for field in trailers.end_to_end().filter(|f| allowed_trailer(f.known, f.name)) {
-                    write_field(self.out, field.name, field.value);
+                    write_field(out, field.name, field.value);
                 }
             }
-            self.out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(b"\r\n");
         }
         self.flush().await
     }

@@ -1,0 +1,344 @@
+//! What a path means below a directory.
+//!
+//! The kernel resolves the path with `RESOLVE_BENEATH`: neither `..` nor a link leads out. Where
+//! that is not to be had, each part is opened on its own and links are not followed at all.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use config::FileServing;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::listing::{self, Entry};
+
+/// How often a resolution is tried that a rename beside it disturbed.
+const TRIES_MAX: usize = 4;
+
+/// A path below a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Without a slash at either end; empty: the directory itself.
+    path: PathBuf,
+    /// Whether it ended with a slash.
+    directory: bool,
+}
+
+impl Wanted {
+    /// Reads a canonical path, whose last decoding this is. `None`: no file has such a path.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let segments = path.strip_prefix('/')?;
+        let mut decoded = Vec::with_capacity(segments.len());
+        let (parents, last) = match segments.rsplit_once('/') {
+            Some((parents, last)) => (Some(parents), last),
+            None => (None, segments),
+        };
+        let names = parents.into_iter().flat_map(|parents| parents.split('/'));
+        for segment in names.chain(Some(last).filter(|last| !last.is_empty())) {
+            if !decoded.is_empty() {
+                decoded.push(b'/');
+            }
+            let start = decoded.len();
+            percent_decode(segment, &mut decoded)?;
+            if !may_be_served(decoded.get(start..).unwrap_or_default()) {
+                return None;
+            }
+        }
+        let path = PathBuf::from(std::ffi::OsString::from_vec(decoded));
+        Some(Self { path, directory: last.is_empty() })
+    }
+}
+
+fn percent_decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            let value = digits
+                .iter()
+                .try_fold(0, |value, &digit| Some(value * 16 + char::from(digit).to_digit(16)?))?;
+            out.push(u8::try_from(value).ok()?);
+            rest = after;
+        } else {
+            out.push(byte);
+        }
+    }
+    Some(())
+}
+
+/// True for names that are served: no separator of any system, no control byte, nothing hidden
+/// (which is where `.` and `..`, `.git` and `.htpasswd` are), but for `.well-known` (RFC 8615).
+pub(super) fn may_be_served(name: &[u8]) -> bool {
+    let harmless = |byte: &u8| !matches!(byte, b'/' | b'\\') && !byte.is_ascii_control();
+    !name.is_empty()
+        && name.iter().all(harmless)
+        && (!name.starts_with(b".") || name == b".well-known")
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    File(OpenFile),
+    /// A directory that was named without its slash.
+    Directory,
+    /// A directory without an index.
+    Listing(Vec<Entry>),
+    Missing,
+}
+
+/// A regular file, opened.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    /// Its name, for the type.
+    pub(super) name: PathBuf,
+    pub(super) size: u64,
+    pub(super) modified: SystemTime,
+    /// The same, to tell one state of the file from another.
+    pub(super) modified_nanos: i128,
+}
+
+/// Whether the disk may be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// No: what is not in memory is answered with [`Errno::AGAIN`].
+    AtOnce,
+    Patiently,
+}
+
+/// Finds what a path means.
+pub(super) fn find(serving: &FileServing, wanted: &Wanted, how: How) -> Result<Found, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = match how {
+        How::AtOnce => open_at(CWD, &serving.root, flags, ResolveFlags::CACHED)?,
+        How::Patiently => rustix::fs::openat(CWD, &serving.root, flags, Mode::empty())?,
+    };
+    let found = match find_below(root.as_fd(), serving, wanted, how) {
+        Err(error) if is_missing(error) => Found::Missing,
+        found => found?,
+    };
+    match (found, &serving.fallback) {
+        (Found::Missing, Some(fallback)) => {
+            let name = Path::new(fallback.trim_start_matches('/'));
+            match open_file(root.as_fd(), name, how) {
+                Ok(Some(file)) => Ok(Found::File(file)),
+                Ok(None) => Ok(Found::Missing),
+                Err(error) if is_missing(error) => Ok(Found::Missing),
+                Err(error) => Err(error),
+            }
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+fn find_below(
+    root: BorrowedFd<'_>,
+    serving: &FileServing,
+    wanted: &Wanted,
+    how: How,
+) -> Result<Found, Errno> {
+    if !wanted.directory {
+        let file = open_file(root, &wanted.path, how)?;
+        return Ok(file.map_or(Found::Directory, Found::File));
+    }
+    for index in &serving.index {
+        match open_file(root, &wanted.path.join(&**index), how) {
+            Ok(Some(file)) => return Ok(Found::File(file)),
+            Ok(None) => {}
+            Err(error) if is_missing(error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match (serving.listing, how) {
+        (false, _) => Ok(Found::Missing),
+        (true, How::AtOnce) => Err(Errno::AGAIN),
+        (true, How::Patiently) => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let directory = open_beneath(root, &wanted.path, flags, how)?;
+            Ok(Found::Listing(listing::entries(directory.as_fd())?))
+        }
+    }
+}
+
+/// Opens a regular file; `None` for a directory. Other things (sockets, devices) are missing.
+fn open_file(root: BorrowedFd<'_>, path: &Path, how: How) -> Result<Option<OpenFile>, Errno> {
+    // Without blocking, so that a FIFO cannot hold us.
+    let file = open_beneath(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, how)?;
+    let stat = rustix::fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Ok(None),
+        _ => return Err(Errno::NOENT),
+    }
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let since_epoch = Duration::new(u64::try_from(stat.st_mtime).unwrap_or(0), nanos);
+    Ok(Some(OpenFile {
+        file: File::from(file),
+        name: path.to_owned(),
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified: SystemTime::UNIX_EPOCH + since_epoch,
+        modified_nanos: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(nanos),
+    }))
+}
+
+/// Errors that mean that there is nothing to be had by this path.
+fn is_missing(error: Errno) -> bool {
+    matches!(
+        error,
+        // XDEV: it would have left the directory. NXIO: a socket or a FIFO.
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::NXIO
+    )
+}
+
+/// Opens a path below a directory, without ever leaving it.
+pub(super) fn open_beneath(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    how: How,
+) -> Result<OwnedFd, Errno> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let flags = flags | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let resolve = match how {
+        How::AtOnce => resolve | ResolveFlags::CACHED,
+        How::Patiently => resolve,
+    };
+    let tries = if how == How::Patiently { TRIES_MAX } else { 1 };
+    for _ in 0..tries {
+        match open_at(root, path, flags, resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Kernels before 5.6 and sandboxes that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags, how),
+            opened => return opened,
+        }
+    }
+    Err(if how == How::AtOnce { Errno::AGAIN } else { Errno::NOENT })
+}
+
+fn open_at(
+    at: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(at, path, flags, Mode::empty(), resolve)
+}
+
+/// Opens a path part by part, following no links.
+fn open_by_parts(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    how: How,
+) -> Result<OwnedFd, Errno> {
+    if how == How::AtOnce {
+        return Err(Errno::AGAIN);
+    }
+    let mut at: Option<OwnedFd> = None;
+    let mut parts = path.as_os_str().as_bytes().split(|&byte| byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        if part == b".." {
+            return Err(Errno::XDEV);
+        }
+        let flags = match parts.peek() {
+            Some(_) => OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            None => flags,
+        };
+        let from = at.as_ref().map_or(root, AsFd::as_fd);
+        let name = OsStr::from_bytes(part);
+        at = Some(rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+    }
+    at.ok_or(Errno::NOENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        #[track_caller]
+        fn check(path: &str, expected: Option<(&str, bool)>) {
+            let expected =
+                expected.map(|(path, directory)| Wanted { path: path.into(), directory });
+            assert_eq!(Wanted::parse(path), expected, "{path}");
+        }
+        check("/", Some(("", true)));
+        check("/a", Some(("a", false)));
+        check("/a/", Some(("a", true)));
+        check("/a/b%20c", Some(("a/b c", false)));
+        check("/%C3%A4", Some(("\u{e4}", false)));
+        check("/%2525", Some(("%25", false))); // decoded once
+        check("/.well-known/acme", Some((".well-known/acme", false)));
+        check("/a..b/c.", Some(("a..b/c.", false)));
+        for refused in [
+            "",
+            "*",
+            "a",
+            "//",
+            "//a",
+            "/a//b",
+            "/a//",
+            "/..",
+            "/../a",
+            "/a/..",
+            "/.",
+            "/./a",
+            "/%2e%2e/a",
+            "/.%2e/a",
+            "/a%2fb",
+            "/a%2F..%2Fb",
+            "/a%5Cb",
+            "/a\\b",
+            "/a%00b",
+            "/a%0A",
+            "/.git/config",
+            "/a/.htpasswd",
+            "/.well-known2",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%+4",
+        ] {
+            check(refused, None);
+        }
+    }
+
+    #[test]
+    fn the_way_without_the_kernels_help_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/c"), "inside").unwrap();
+        std::fs::write(directory.path().join("secret"), "outside").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("..", root.join("up")).unwrap();
+        std::os::unix::fs::symlink("b", root.join("a/l")).unwrap();
+        let opened = File::open(&root).unwrap();
+        let by_parts = |path: &str| {
+            open_by_parts(opened.as_fd(), Path::new(path), OFlags::RDONLY, How::Patiently).is_ok()
+        };
+        let by_kernel = |path: &str| {
+            let how = How::Patiently;
+            open_beneath(opened.as_fd(), Path::new(path), OFlags::RDONLY, how).is_ok()
+        };
+        assert!(by_parts("a/b/c") && by_kernel("a/b/c"));
+        for outside in ["link", "up/secret", "../secret", "a/../../secret"] {
+            assert!(!by_parts(outside) && !by_kernel(outside), "{outside}");
+        }
+        // A link that stays inside is followed by the kernel only.
+        assert!(!by_parts("a/l/c") && by_kernel("a/l/c"));
+    }
+}
