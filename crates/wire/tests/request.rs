@@ -422,4 +422,7 @@ fn connection_options_are_marked() {
     let request = with_fields("GET", "Connection: x-a, close\r\nX-A: b\r\nX-B: c").unwrap();
     let left: Vec<_> = request.fields.end_to_end().map(|field| field.name.to_vec()).collect();
     assert_eq!(left, [b"Host".to_vec(), b"X-B".to_vec()]);
+    assert!(with_fields("GET", &format!("Connection: close{}", ",a".repeat(63))).is_ok());
+    let error = with_fields("GET", &format!("Connection: close{}", ",a".repeat(64))).unwrap_err();
+    assert_eq!(error, FramingError::TooManyOptions.into());
 }

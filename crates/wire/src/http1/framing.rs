@@ -18,10 +18,17 @@ pub enum FramingError {
     /// Both.
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
+    /// More members of `Connection` than anybody needs.
+    #[error("Connection has too many options")]
+    TooManyOptions,
     /// `Transfer-Encoding` in a message of HTTP/1.0.
     #[error("Transfer-Encoding in an HTTP/1.0 message")]
     EncodingInOldVersion,
 }
+
+/// Members of `Connection`. Each is compared with the name of every field, so that a head full of
+/// them would keep us busy.
+const CONNECTION_OPTIONS_MAX: usize = 64;
 
 /// What the fields seen so far say about body and connection.
 #[derive(Default)]
@@ -30,6 +37,7 @@ pub(super) struct Framing {
     /// `Content-Length` came in another spelling than the usual one.
     is_length_unusual: bool,
     is_chunked: bool,
+    options: usize,
     close: bool,
     keep_alive: bool,
     pub(super) upgrade: bool,
@@ -53,9 +61,13 @@ impl Framing {
             }
             Known::Connection => {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.options += 1;
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                }
+                if self.options > CONNECTION_OPTIONS_MAX {
+                    return Err(FramingError::TooManyOptions);
                 }
                 Ok(())
             }

@@ -205,24 +205,20 @@ impl<'a> RequestLine<'a> {
             return Err(RequestError::TargetTooLong);
         }
         let rest = slice(rest, 1..rest.len());
-        let Some(version) = read_version(rest)? else { return Ok(None) };
-        if version.is_none() {
+        let version = read_version(rest).map_err(|error| match error {
             // RFC 9113, section 3.4.
-            let is_preface = *target == *b"*" && method.as_str() == "PRI";
-            return Err(if is_preface {
-                RequestError::Http2Preface
-            } else {
-                RequestError::Version
-            });
-        }
+            RequestError::Version if method.as_str() == "PRI" => RequestError::Http2Preface,
+            other => other,
+        })?;
+        let Some(version) = version else { return Ok(None) };
         let end = skipped + method.as_str().len() + 1 + length + 1 + VERSION_LINE_BYTES;
-        Ok(version.map(|version| Self { method, target, version, end }))
+        Ok(Some(Self { method, target, version, end }))
     }
 }
 
 /// Splits the method and the space off. No white space before it, one space after it.
 fn read_method(line: &[u8]) -> Result<Option<(Method, &[u8])>, RequestError> {
-    // The usual ones by a look at the first eight bytes.
+    // Most requests, at once.
     if let Some(rest) = line.strip_prefix(b"GET ") {
         return Ok(Some((Method::Get, rest)));
     }
@@ -243,14 +239,14 @@ fn read_method(line: &[u8]) -> Result<Option<(Method, &[u8])>, RequestError> {
 /// Bytes of `HTTP/1.1`, CR and LF.
 const VERSION_LINE_BYTES: usize = 10;
 
-/// Reads the version and the line's end: `Some(None)` is a version that we do not speak.
-fn read_version(rest: &[u8]) -> Result<Option<Option<Version>>, RequestError> {
+/// Reads the version and the line's end.
+fn read_version(rest: &[u8]) -> Result<Option<Version>, RequestError> {
     match rest.first_chunk::<VERSION_LINE_BYTES>() {
-        Some(b"HTTP/1.1\r\n") => Ok(Some(Some(Version::Http11))),
-        Some(b"HTTP/1.0\r\n") => Ok(Some(Some(Version::Http10))),
-        // RFC 9112, section 2.3.
+        Some(b"HTTP/1.1\r\n") => Ok(Some(Version::Http11)),
+        Some(b"HTTP/1.0\r\n") => Ok(Some(Version::Http10)),
+        // RFC 9112, section 2.3: one digit, a dot, one digit.
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n']) => {
-            Ok(Some(None))
+            Err(RequestError::Version)
         }
         None if !rest.contains(&b'\n') => Ok(None),
         _ => Err(RequestError::RequestLine),
