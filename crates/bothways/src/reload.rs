@@ -116,8 +116,10 @@ fn by_signal(pid: &str) -> Result<(), Failure> {
         Ok(number) => number,
         Err(_) => read_pid(Path::new(pid))?,
     };
-    let process = Pid::from_raw(number)
-        .filter(|_| number > 0)
+    // Zero and negative numbers mean whole groups of processes.
+    let process = Some(number)
+        .filter(|number| *number > 0)
+        .and_then(Pid::from_raw)
         .ok_or_else(|| Failure::usage(format!("`{number}` is not the number of a process")))?;
     kill_process(process, Signal::HUP)
         .map_err(|error| Failure::other(format!("cannot signal process {number}: {error}")))?;

@@ -1,6 +1,7 @@
 //! `bothways show`: every effective value and where it comes from.
 
-use config::Effective;
+use config::{Effective, EffectiveValue};
+use serde_json::{Value, json};
 
 use crate::cli::Show;
 use crate::exit::Failure;
@@ -19,7 +20,11 @@ pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     Ok(terminal::to_stdout(&text)?)
 }
 
-/// The same for programs.
-pub(crate) fn json(_effective: &Effective) -> serde_json::Value {
-    serde_json::Value::Null
+/// The same for programs: a list, as the order of blocks and their repetition mean something.
+pub(crate) fn json(effective: &Effective) -> Value {
+    let values = effective.values();
+    let values = values.map(|EffectiveValue { path, value, origin }| {
+        json!({ "path": path, "value": value, "origin": origin })
+    });
+    Value::Array(values.collect())
 }

@@ -6,7 +6,6 @@
 //! Not here: what a reload does to the data plane (`proxy`).
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -108,7 +107,7 @@ pub(super) async fn run(
 }
 
 fn start_watch(loaded: &Loaded, since: SystemTime) -> Result<Watch, Failure> {
-    Watch::start(watch::files_of(&loaded.config), since)
+    Watch::start(watch::files_of(&loaded.config, &loaded.sources), since)
         .map_err(|error| Failure::other(format!("cannot watch the configuration: {error}")))
 }
 
@@ -132,13 +131,12 @@ impl Control {
         let since = SystemTime::now();
         let (report, followed) = match self.source.read() {
             Ok(loaded) => {
-                let files = watch::files_of(&loaded.config);
+                let files = watch::files_of(&loaded.config, &loaded.sources);
                 let report = self.take(loaded, admin).await;
                 (report, watch.map(|watch| watch.follow(files, since)))
             }
             Err(failure) => {
-                let names = failure.sources.names();
-                let files = names.iter().map(|name| PathBuf::from(&**name)).collect();
+                let files = watch::files_read(&failure.sources);
                 let summary = load::summary(&failure, &self.source.name());
                 self.server.reload_failed();
                 let report = Report::Refused { summary, diagnostics: failure.render(false) };

@@ -55,6 +55,7 @@ impl Logging {
             .with_writer(sink.clone());
         // Fails only if a log has been set up already, as in tests; that one stays.
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+        log_panics();
         Ok(Self { sink, filter: handle })
     }
 
@@ -70,6 +71,15 @@ impl Logging {
     pub(crate) fn reopen(&self) -> Result<(), LogError> {
         self.sink.reopen()
     }
+}
+
+/// A panic ends one connection, not the process, so it has to be found in the log.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("without a message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(panic = message, place, "a thread has panicked");
+    }));
 }
 
 /// `RUST_LOG` wins, for the one who looks for something; else the configured level.
@@ -337,6 +347,28 @@ mod tests {
         assert_eq!(value["msg"], "a\nb");
         assert_eq!(value["x"], "\"");
         assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn file_is_opened_again_after_rotation() {
+        let name = format!("bothways-log-{}", std::process::id());
+        let path = std::env::temp_dir().join(&name);
+        let rotated = path.with_extension("1");
+        let mut sink = Sink::default();
+        sink.turn_to(&LogTarget::File(path.clone()), AccessFormat::Json).unwrap();
+        sink.write_all(b"one\n").unwrap();
+        std::fs::rename(&path, &rotated).unwrap();
+        sink.write_all(b"two\n").unwrap();
+        sink.reopen().unwrap();
+        sink.write_all(b"three\n").unwrap();
+        assert_eq!(std::fs::read(&rotated).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+        let elsewhere = LogTarget::File("/nowhere/at/all".into());
+        assert!(sink.turn_to(&elsewhere, AccessFormat::Json).is_err());
+        sink.write_all(b"four\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\nfour\n");
+        std::fs::remove_file(path).unwrap();
+        std::fs::remove_file(rotated).unwrap();
     }
 
     #[test]

@@ -43,11 +43,13 @@ impl Signals {
     /// The next one.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.user1.recv() => Asked::ReopenLogs,
+            // What came at once is done in this order: whoever asks to stop wants nothing else.
+            biased;
             _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
             _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
             _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
+            _ = self.user1.recv() => Asked::ReopenLogs,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use config::Config;
+use config::{Config, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -164,15 +164,33 @@ fn directories_of(files: &[PathBuf]) -> BTreeSet<PathBuf> {
     .collect()
 }
 
-/// The files that a configuration was read from: itself, what it includes, its error pages.
-pub(super) fn files_of(config: &Config) -> Vec<PathBuf> {
+/// What a configuration was read from: itself, what it includes, its error pages, and the
+/// directories that a pattern of an `include` looks in, where a first file may still come.
+pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
     let routes =
         config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
     let forwards = config.forwards.iter().map(|forward| &forward.settings);
     let pages = routes.chain(forwards).flat_map(|settings| &settings.error_pages);
-    let written = config.files.iter().map(|file| PathBuf::from(&**file));
-    let files: BTreeSet<PathBuf> = written.chain(pages.map(|page| page.file.clone())).collect();
+    let pages = pages.map(|page| page.file.clone());
+    let files: BTreeSet<PathBuf> = files_read(sources).into_iter().chain(pages).collect();
     files.into_iter().collect()
+}
+
+/// The files that were read, and the patterns by which others would be.
+pub(super) fn files_read(sources: &Sources) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for (index, name) in (0..=u16::MAX).zip(sources.names()) {
+        let file = PathBuf::from(&*name);
+        let from = file.parent().unwrap_or(Path::new(""));
+        // Good enough for a hint of where to look; what is wrong in the text is found elsewhere.
+        let includes = sources.text(index).lines().filter_map(|line| {
+            let pattern = line.trim().strip_prefix("include ")?.trim().strip_prefix('"')?;
+            Some(from.join(pattern.split('"').next()?))
+        });
+        files.extend(includes);
+        files.push(file);
+    }
+    files
 }
 
 #[cfg(test)]

@@ -1,0 +1,7 @@
+//! The program as people and other programs use it: the real binary, real files, real signals.
+
+mod admin;
+mod commands;
+mod demo;
+mod running;
+mod support;
