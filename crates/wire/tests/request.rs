@@ -170,6 +170,12 @@ fn long_heads_are_found_too_long_and_too_slow_ones_are_cheap() {
     assert_eq!(parse(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")), Ok(true));
     let long = Err(HeadError::TooLong.into());
     assert_eq!(parse(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}X: {many}")), long);
+    // Whoever sets no limit gets one nevertheless.
+    let limits = HeadLimits { bytes: usize::MAX, ..limits };
+    let name = "A".repeat(70_000);
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: b\r\n\r\n");
+    let refused = parse_request(head.as_bytes(), &limits, Scheme::Http, &mut request);
+    assert_eq!(refused, Err(HeadError::TooLong.into()));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use thiserror::Error;
 /// What a head may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, line ends included.
+    /// Bytes of the whole head, line ends included; never more than 64 KiB less one, which is
+    /// what a field's name may be long for `message::Fields`.
     pub bytes: usize,
     /// Fields.
     pub fields: usize,
@@ -71,7 +72,13 @@ pub(super) fn is_surely_partial(input: &[u8]) -> bool {
 
 /// What to say when the input ends before the head.
 pub(super) fn partial(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
-    if input.len() > limits.bytes { Err(HeadError::TooLong) } else { Ok(()) }
+    check_length(input.len(), limits)
+}
+
+/// Refuses a head of so many bytes.
+pub(super) fn check_length(length: usize, limits: &HeadLimits) -> Result<(), HeadError> {
+    let limit = limits.bytes.min(usize::from(u16::MAX));
+    if length > limit { Err(HeadError::TooLong) } else { Ok(()) }
 }
 
 /// A line of a head.

@@ -4,7 +4,9 @@ use message::{BodyLength, Known, Method, MethodError, Request, Scheme, TargetErr
 use thiserror::Error;
 
 use super::framing::{Framing, FramingError};
-use super::head::{HeadError, HeadLimits, Line, Lines, TOKEN, is_surely_partial, partial, slice};
+use super::head::{
+    HeadError, HeadLimits, Line, Lines, TOKEN, check_length, is_surely_partial, partial, slice,
+};
 
 /// Why a request is refused. The connection cannot be used for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -123,9 +125,7 @@ fn read(
         }
         request.fields.push_range(known, field.name_range(), field.value_range());
     };
-    if length > limits.bytes {
-        return Err(HeadError::TooLong.into());
-    }
+    check_length(length, limits)?;
     // RFC 9112, section 3.2: HTTP/1.1 must have it, even beside an absolute-form target.
     if host.is_none() && line.version == Version::Http11 {
         return Err(RequestError::NoHost);

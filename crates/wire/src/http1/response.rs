@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use super::framing::{Framing, FramingError};
 use super::head::{
-    HeadError, HeadLimits, Line, Lines, find_control, is_surely_partial, partial, slice,
+    HeadError, HeadLimits, Line, Lines, check_length, find_control, is_surely_partial, partial,
+    slice,
 };
 
 /// Why a response is refused. Nothing of it may reach the client, and the connection it came over
@@ -80,9 +81,7 @@ fn read(
         framing.see(known, field.value)?;
         response.fields.push_range(known, field.name_range(), field.value_range());
     };
-    if length > limits.bytes {
-        return Err(HeadError::TooLong.into());
-    }
+    check_length(length, limits)?;
     response.fields.load(slice(input, 0..length));
     conclude(&framing, request_method, response)?;
     Ok(Some(length))
