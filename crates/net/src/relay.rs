@@ -1,8 +1,8 @@
 //! Bytes from one stream to another, without a look at them.
 //!
-//! Between two plain sockets the kernel moves them, through a pipe that is taken from this thread's pool
+//! Between two plain sockets the kernel moves what is large, through a pipe that is taken from this thread's pool
 //! when there is something to read and given back as soon as it is empty again, so that a waiting tunnel holds
-//! none. Otherwise, or when no pipe can be had, they pass through a pooled buffer.
+//! none. What is small, and everything where no pipe can be had, passes through a pooled buffer.
 //! Invariant: a pipe in the pool is empty. One that still holds bytes when the relay ends is closed.
 
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use thiserror::Error;
 use tokio::io::Interest;
 
-use crate::buffers::{Buffers, Size};
+use crate::buffers::{BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
 use crate::stream::Stream;
 
 /// What a pipe is asked to hold. The kernel may give less.
@@ -95,15 +95,27 @@ struct Course<'s> {
 }
 
 impl Course<'_> {
+    /// Small pieces pass through a buffer, which takes one system call less for each; where more comes than fits into
+    /// it at once, the kernel moves it until there is little again.
     async fn run_spliced(
         &mut self,
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         progress: &mut impl FnMut(u64),
     ) -> Result<(), Failure> {
+        let mut buffer = Buffers::of_thread().buffer(Size::Small);
+        let mut comes_in_bulk = self.left != u64::MAX && self.left > BUFFER_BYTES_SMALL as u64;
         while self.left > 0 {
+            if !comes_in_bulk {
+                match self.pass_on(&mut buffer, progress).await? {
+                    0 => return Ok(()),
+                    count => comes_in_bulk = count >= BUFFER_BYTES_SMALL,
+                }
+                continue;
+            }
             poll_fn(|cx| self.from.poll_readable(cx)).await.map_err(reading)?;
             let Some(mut pipe) = Pipe::take() else { return self.run_buffered(progress).await };
+            let before = self.moved;
             loop {
                 match self.draw(source, &mut pipe).map_err(reading)? {
                     Drawn::Nothing => break,
@@ -116,6 +128,7 @@ impl Course<'_> {
                 }
                 self.let_others_run().await;
             }
+            comes_in_bulk = self.moved - before >= BUFFER_BYTES_SMALL as u64;
         }
         Ok(())
     }
@@ -169,23 +182,28 @@ impl Course<'_> {
 
     async fn run_buffered(&mut self, progress: &mut impl FnMut(u64)) -> Result<(), Failure> {
         let mut buffer = Buffers::of_thread().buffer(Size::Large);
-        while self.left > 0 {
-            let want = usize::try_from(self.left).unwrap_or(usize::MAX);
-            let filled = poll_fn(|cx| buffer.poll_fill_at_most(cx, self.from, want)).await;
-            let count = filled.map_err(reading)?;
-            if count == 0 {
-                return Ok(());
-            }
-            while !buffer.is_empty() {
-                let count = poll_fn(|cx| buffer.poll_drain(cx, self.to)).await.map_err(writing)?;
-                if count == 0 {
-                    return Err(writing(io::ErrorKind::WriteZero.into()));
-                }
-                self.count(count, progress);
-            }
-            self.let_others_run().await;
-        }
+        while self.left > 0 && self.pass_on(&mut buffer, progress).await? > 0 {}
         Ok(())
+    }
+
+    /// Reads once and writes all of that: how much, 0 at the end. The buffer is empty before and after.
+    async fn pass_on(
+        &mut self,
+        buffer: &mut Buffer,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<usize, Failure> {
+        let want = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let read =
+            poll_fn(|cx| buffer.poll_fill_at_most(cx, self.from, want)).await.map_err(reading)?;
+        while !buffer.is_empty() {
+            let count = poll_fn(|cx| buffer.poll_drain(cx, self.to)).await.map_err(writing)?;
+            if count == 0 {
+                return Err(writing(io::ErrorKind::WriteZero.into()));
+            }
+            self.count(count, progress);
+        }
+        self.let_others_run().await;
+        Ok(read)
     }
 
     fn count(&mut self, count: usize, progress: &mut impl FnMut(u64)) {
