@@ -418,6 +418,17 @@ mod tests {
     }
 
     #[test]
+    fn help_speaks_of_the_defaults_that_hold() {
+        let process = config::Process::default();
+        assert!(RUN_EXAMPLES.contains("drain \"30s\""));
+        assert_eq!(process.drain, std::time::Duration::from_secs(30));
+        let loaded = config::parse("help", "forward \"127.0.0.1:3128\"\n").unwrap();
+        let ports: Vec<_> =
+            loaded.config.forwards[0].ports.iter().map(|range| (range.first, range.last)).collect();
+        assert_eq!(ports, [(80, 80), (443, 443)], "[default: 80,443] of --ports");
+    }
+
+    #[test]
     fn rules_keep_their_order() {
         let cli = parsed("bothways forward --deny a --allow b --deny c --listen :1").unwrap();
         let Command::Forward(forward) = cli.command else { panic!("not forward") };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use config::{Config, EditVerb, FieldEdit, Place, RouteSettings};
 use message::{Method, Scheme, Target};
 use net::AddressKind;
-use rules::{Explanation, Facts, Outcome, Query, Rules, StepOutcome, Through};
+use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through};
 use serde_json::{Value, json};
 
 use crate::cli::Explain;
@@ -162,16 +162,9 @@ impl Told<'_> {
         let steps = &self.explanation.steps;
         let places: Vec<_> = steps.iter().map(|step| self.config.locate(step.place)).collect();
         let place_width = places.iter().map(|place| place.chars().count()).max().unwrap_or(0);
-        let text_width =
-            steps.iter().map(|step| step.text.chars().count().min(48)).max().unwrap_or(0);
         for (step, place) in steps.iter().zip(&places) {
-            let _ = writeln!(
-                text,
-                "  {}  {:text_width$}  {}",
-                paint.dim(&format!("{place:place_width$}")),
-                step.text,
-                outcome_words(&step.outcome, paint)
-            );
+            let place = paint.dim(&format!("{place:place_width$}"));
+            let _ = writeln!(text, "  {place}  {}", step_words(step, paint));
         }
         if !steps.is_empty() {
             text.push('\n');
@@ -269,14 +262,16 @@ impl Told<'_> {
     }
 }
 
-fn outcome_words(outcome: &StepOutcome, paint: Paint) -> String {
-    match outcome {
-        StepOutcome::Decided => paint.green("decided"),
+/// `yes  route "/api/*"`, `no   route "/old/*": …`
+fn step_words(step: &Step, paint: Paint) -> String {
+    let text = &step.text;
+    match &step.outcome {
+        StepOutcome::Decided => format!("{}  {text}", paint.green("yes")),
         StepOutcome::LessSpecific(other) => {
-            paint.dim(&format!("would do, but {other} is more specific"))
+            paint.dim(&format!("no   {text}: would do, but {other} is more specific"))
         }
-        StepOutcome::Differs(why) => paint.dim(&format!("no: {why}")),
-        StepOutcome::Open(what) => paint.yellow(&format!("open: {what}")),
+        StepOutcome::Differs(why) => paint.dim(&format!("no   {text}: {why}")),
+        StepOutcome::Open(what) => format!("{}    {text}: {what}", paint.yellow("?")),
     }
 }
 

@@ -138,7 +138,7 @@ fn words<'a>(text: &mut String, words: impl Iterator<Item = &'a str>) {
 }
 
 /// A KDL string; the same value is read back whatever is in it.
-fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push('"');
     for char in value.chars() {

@@ -63,7 +63,7 @@ async fn run(options: &Demo) -> Result<(), Failure> {
         terminal::to_stdout(&setup.invitation(&origins, paint))?;
         tokio::select! {
             outcome = show_all(&mut view) => outcome,
-            _ = signals.stop() => Ok(()),
+            _ = signals.stop() => Ok(terminal::to_stdout("\nThe demo is over.\n")?),
         }
     };
     drain::drain(&server, "the demo is over", &mut signals).await;

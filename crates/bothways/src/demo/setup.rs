@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::exit::Failure;
+use crate::shortcut::quoted;
 use crate::terminal::Paint;
 
 use super::Origins;
@@ -73,9 +74,9 @@ impl Setup {
     pub(super) fn configuration(&self) -> String {
         let Self { reverse, forward, origins: [first, second], scratch } = self;
         let [first_port, second_port] = [first.port(), second.port()];
-        let pipe = scratch.pipe.display();
+        let pipe = quoted(&scratch.pipe.to_string_lossy());
         format!(
-            "process {{\n    log access=\"{pipe}\" format=json error=stderr level=warn\n    drain \"2s\"\n}}\n\n\
+            "process {{\n    log access={pipe} format=json error=stderr level=warn\n    drain \"2s\"\n}}\n\n\
              // reverse: two servers behind one address\n\
              site \"*\" {{\n    listen \"{reverse}\"\n    \
              route \"/old/*\" {{ redirect \"/new/{{rest}}\" status=308 }}\n    \

@@ -5,6 +5,7 @@
 //! log: JSON beside JSON, else logfmt (`time=… level=… msg=… key=value`).
 //! Not here: the access log, which the data plane writes.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use config::{AccessFormat, LogTarget};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::EnvFilter;
@@ -226,26 +228,40 @@ where
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
-    others: Vec<(&'static str, String)>,
-}
-
-impl Fields {
-    fn take(&mut self, field: &Field, value: String) {
-        if field.name() == "message" {
-            self.message = value;
-        } else {
-            self.others.push((field.name(), value));
-        }
-    }
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Visit for Fields {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.others.push((field.name(), value.into()));
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, value.to_owned());
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.others.push((field.name(), value.into()));
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field, format!("{value:?}"));
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+/// A value without the quotes of JSON.
+fn bare(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
     }
 }
 
@@ -272,36 +288,42 @@ fn pretty(paint: Paint, time: &str, level: Level, fields: &Fields) -> String {
     let mut line = format!("{} {level} {}", paint.dim(clock), printable(&fields.message));
     for (name, value) in &fields.others {
         // Diagnostics of a reload keep their lines: they are made to be read.
+        let value = bare(value);
         if value.contains('\n') {
             let _ = write!(line, "\n{}", printable(value.trim_end()));
         } else {
-            let _ = write!(line, "  {}{}", paint.dim(&format!("{name}=")), printable(value));
+            let _ = write!(line, "  {}{}", paint.dim(&format!("{name}=")), printable(&value));
         }
     }
     line.push('\n');
     line
 }
 
-fn logfmt(time: &str, level: Level, target: &str, fields: &Fields) -> String {
+fn logfmt(time: &str, level: Level, module: &str, fields: &Fields) -> String {
     let mut line = format!("time={time} level={} msg=", word(level));
     push_quoted(&mut line, &fields.message);
     for (name, value) in &fields.others {
         let _ = write!(line, " {name}=");
-        push_quoted(&mut line, value);
+        push_quoted(&mut line, &bare(value));
     }
-    let _ = writeln!(line, " target={target} pid={}", std::process::id());
+    let _ = writeln!(line, " module={module} pid={}", std::process::id());
     line
 }
 
-fn json(time: &str, level: Level, target: &str, fields: &Fields) -> String {
-    let mut object = serde_json::Map::new();
-    let head = [("time", time), ("level", word(level)), ("msg", &fields.message)];
-    let others = fields.others.iter().map(|(name, value)| (*name, value.as_str()));
-    for (name, value) in head.into_iter().chain(others).chain([("target", target)]) {
-        object.insert(name.to_owned(), value.into());
+fn json(time: &str, level: Level, module: &str, fields: &Fields) -> String {
+    let ours = [("time", time), ("level", word(level)), ("msg", &fields.message)];
+    let last = [("module", module.into()), ("pid", Value::from(std::process::id()))];
+    let ours = ours.map(|(name, text)| (name, Value::from(text)));
+    // An event's own fields cannot stand for these.
+    let is_ours = |name: &str| ours.iter().chain(&last).any(|(ours, _)| *ours == name);
+    let others = fields.others.iter().filter(|(name, _)| !is_ours(name));
+    let mut line = String::new();
+    for (name, value) in ours.iter().chain(others).chain(&last) {
+        line.push(if line.is_empty() { '{' } else { ',' });
+        let _ = write!(line, "\"{name}\":{value}");
     }
-    object.insert("pid".to_owned(), std::process::id().into());
-    format!("{}\n", serde_json::Value::Object(object))
+    line.push_str("}\n");
+    line
 }
 
 /// A value of logfmt: bare where that is unambiguous, else quoted, always on one line.
@@ -325,7 +347,7 @@ mod tests {
     use super::*;
 
     fn fields(message: &str, others: &[(&'static str, &str)]) -> Fields {
-        let others = others.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let others = others.iter().map(|(name, value)| (*name, (*value).into())).collect();
         Fields { message: message.to_owned(), others }
     }
 
@@ -336,14 +358,14 @@ mod tests {
         let pid = std::process::id();
         assert_eq!(
             line,
-            format!("time=T level=warn msg=\"a b\" x=1 y=\"q\\\"\\n=\" target=proxy pid={pid}\n")
+            format!("time=T level=warn msg=\"a b\" x=1 y=\"q\\\"\\n=\" module=proxy pid={pid}\n")
         );
     }
 
     #[test]
     fn json_is_one_object_a_line() {
         let line = json("T", Level::ERROR, "proxy", &fields("a\nb", &[("x", "\"")]));
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["msg"], "a\nb");
         assert_eq!(value["x"], "\"");
         assert_eq!(line.matches('\n').count(), 1);

@@ -91,9 +91,16 @@ impl Report {
                 if !warnings.is_empty() {
                     tracing::warn!(warnings, "the new configuration has warnings");
                 }
-                let opened = opened.join(" ");
-                let closed = closed.join(" ");
-                tracing::info!(generation, opened, closed, "reloaded");
+                // Left out where there are none.
+                let words = |listeners: &[String]| {
+                    Some(listeners.join(" ")).filter(|words| !words.is_empty())
+                };
+                tracing::info!(
+                    generation,
+                    opened = words(opened),
+                    closed = words(closed),
+                    "reloaded"
+                );
             }
             Self::Refused { summary, diagnostics } => {
                 tracing::error!(

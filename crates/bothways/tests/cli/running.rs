@@ -161,7 +161,7 @@ fn draining_takes_no_longer_than_it_may() {
     is_asked.recv_timeout(PATIENCE).unwrap();
     running.signal(Signal::TERM);
     let event = running.wait_for("what is still open is dropped");
-    assert_eq!(event["exchanges"], "1");
+    assert_eq!(event["exchanges"], 1);
     running.ended(0);
 }
 

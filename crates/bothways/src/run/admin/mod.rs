@@ -147,8 +147,7 @@ async fn serve(connection: Connection, control: Rc<Control>) {
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEAD_FIELDS_MAX)
         .serve_connection(TokioIo::new(connection), service);
-    match tokio::time::timeout(CONNECTION_LIFE, connection).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a connection of the admin interface broke"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, connection).await {
+        tracing::debug!(%error, "a connection of the admin interface broke");
     }
 }
