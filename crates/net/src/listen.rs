@@ -1,12 +1,15 @@
 //! Listening sockets: bound once, one for each core.
 //!
-//! With `SO_REUSEPORT` the kernel spreads connections over the cores' own sockets. A socket handed over by a
-//! service manager cannot be multiplied so: its one queue is shared by all cores.
+//! With `SO_REUSEPORT` the kernel spreads connections over the cores' own sockets. It would also let a second process
+//! of the same user in on the port, unnoticed, so the first socket is bound without. A socket handed over by a
+//! service manager cannot be multiplied: its one queue is shared by all cores.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -23,11 +26,42 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// How often to report that at most.
 const EXHAUSTED_REPORT: Duration = Duration::from_secs(10);
 
+/// How many sockets of this process listen on each port.
+static PORTS: Mutex<BTreeMap<u16, usize>> = Mutex::new(BTreeMap::new());
+
+/// Counts a socket in [`PORTS`] for as long as it is there.
+#[derive(Debug)]
+struct PortHeld(u16);
+
+impl PortHeld {
+    fn by(socket: &StdListener) -> io::Result<Self> {
+        let port = socket.local_addr()?.port();
+        *PORTS.lock().unwrap_or_else(PoisonError::into_inner).entry(port).or_default() += 1;
+        Ok(Self(port))
+    }
+
+    fn is_ours(port: u16) -> bool {
+        PORTS.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&port)
+    }
+}
+
+impl Drop for PortHeld {
+    fn drop(&mut self) {
+        let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = ports.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                ports.remove(&self.0);
+            }
+        }
+    }
+}
+
 /// An address that is listened on, with a socket for each core. It can be sent to the thread that splits it.
 #[derive(Debug)]
 pub struct Bound {
     address: SocketAddr,
-    sockets: Vec<StdListener>,
+    sockets: Vec<(StdListener, PortHeld)>,
 }
 
 /// The listening socket of one core, on its way there.
@@ -35,18 +69,26 @@ pub struct Bound {
 pub struct RawListener {
     address: SocketAddr,
     socket: StdListener,
+    held: PortHeld,
 }
 
 impl Bound {
     /// Listens on `address` with one socket for each of `cores` (at least one). `[::]` takes IPv4 as well. Port 0
-    /// stands for a free port, the same on all sockets.
+    /// stands for a free port, the same on all sockets. Fails if another program listens there, even another
+    /// process like this one; this process itself may listen on the port with several addresses.
     pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Self> {
-        let first = listen_on(address)?;
+        let first = listen_on(address, !PortHeld::is_ours(address.port()))?;
         let address = first.local_addr()?;
         let mut sockets = vec![first];
         for _ in 1..cores {
-            sockets.push(listen_on(address)?);
+            sockets.push(listen_on(address, false)?);
         }
+        Self::of(address, sockets)
+    }
+
+    fn of(address: SocketAddr, sockets: Vec<StdListener>) -> io::Result<Self> {
+        let hold = |socket| PortHeld::by(&socket).map(|held| (socket, held));
+        let sockets = sockets.into_iter().map(hold).collect::<io::Result<_>>()?;
         Ok(Self { address, sockets })
     }
 
@@ -65,7 +107,7 @@ impl Bound {
             let again = sockets.first().map(StdListener::try_clone).transpose()?;
             sockets.extend(again);
         }
-        Ok(Self { address, sockets })
+        Self::of(address, sockets)
     }
 
     /// The address, with the port that was chosen.
@@ -76,21 +118,26 @@ impl Bound {
     /// The sockets, one for each core.
     pub fn split(self) -> Vec<RawListener> {
         let address = self.address;
-        self.sockets.into_iter().map(|socket| RawListener { address, socket }).collect()
+        self.sockets
+            .into_iter()
+            .map(|(socket, held)| RawListener { address, socket, held })
+            .collect()
     }
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<StdListener> {
+fn listen_on(address: SocketAddr, alone: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(!alone)?;
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    // From now on more of ours may join.
+    socket.set_reuse_port(true)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -101,13 +148,14 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     reported: Cell<Option<Instant>>,
+    _held: PortHeld,
 }
 
 impl Listener {
     /// Registers the socket with the runtime that this is called in.
     pub fn register(raw: RawListener) -> io::Result<Self> {
         let socket = TcpListener::from_std(raw.socket)?;
-        Ok(Self { socket, address: raw.address, reported: Cell::new(None) })
+        Ok(Self { socket, address: raw.address, reported: Cell::new(None), _held: raw.held })
     }
 
     /// The address that it listens on.

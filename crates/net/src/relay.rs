@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use crate::buffers::{BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
 use crate::stream::Stream;
 
-/// What a pipe is asked to hold. The kernel may give less.
+/// What a pipe holds.
 const PIPE_BYTES: usize = 256 * 1024;
 /// Empty pipes kept per thread.
 const PIPES_FREE_MAX: usize = 32;
@@ -241,8 +241,8 @@ struct PipeEnds {
 impl PipeEnds {
     fn open() -> io::Result<Rc<Self>> {
         let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // Refused once the user's pages for pipes are used up: the pipe is then a small one.
-        let _ = fcntl_setpipe_size(&entry, PIPE_BYTES);
+        // Refused once the user's pages for pipes are used up; then a buffer serves better than a small pipe.
+        fcntl_setpipe_size(&entry, PIPE_BYTES)?;
         Ok(Rc::new(Self { entry, exit }))
     }
 }

@@ -65,6 +65,27 @@ fn cores_share_one_port() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// Two processes that share a port unnoticed would be a riddle for their operator.
+#[test]
+fn another_program_is_not_joined() {
+    let to = address("127.0.0.1:0");
+    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    other.set_reuse_address(true).unwrap();
+    other.set_reuse_port(true).unwrap();
+    other.bind(&to.into()).unwrap();
+    other.listen(16).unwrap();
+    let taken = other.local_addr().unwrap().as_socket().unwrap();
+    let error = Bound::bind(taken, 2).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(other);
+    let bound = Bound::bind(taken, 2).unwrap();
+    // Our own sockets do not stand in each other's way.
+    let everywhere = SocketAddr::new(address("0.0.0.0:0").ip(), taken.port());
+    let wider = Bound::bind(everywhere, 2).unwrap();
+    drop((bound, wider));
+    Bound::bind(everywhere, 1).unwrap();
+}
+
 #[test]
 fn dual_stack_peers_are_plain() {
     run(async {
