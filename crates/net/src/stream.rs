@@ -326,8 +326,11 @@ impl Stream {
     /// to a vanished peer ends. Nothing happens where there is no TCP.
     pub fn keep_alive(&self, idle: Duration) -> io::Result<()> {
         let Kind::Tcp(socket, _) = &self.kind else { return Ok(()) };
-        let probes =
-            socket2::TcpKeepalive::new().with_time(idle).with_interval(idle / 4).with_retries(4);
+        let second = Duration::from_secs(1); // the kernel knows nothing shorter
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(idle.max(second))
+            .with_interval((idle / 4).max(second))
+            .with_retries(4);
         SockRef::from(socket).set_tcp_keepalive(&probes)
     }
 

@@ -32,6 +32,8 @@ async fn tcp() -> (Stream, Stream) {
     let (accepted, peer) = listener.accept().await.unwrap();
     assert_eq!(accepted.peer(), Peer::Tcp(peer));
     assert_eq!(dialled.local_address(), Some(peer));
+    dialled.keep_alive(Duration::from_millis(1)).unwrap();
+    accepted.keep_alive(Duration::from_secs(60)).unwrap();
     (dialled, accepted)
 }
 
