@@ -1,6 +1,206 @@
 //! `docs/reference.md`, written from the tables that define the language.
 
+use std::fmt::Write as _;
+
+use crate::model::{Limits, Timeouts};
+use crate::schema::{
+    self, Block, Count, Kind, LIMITS, NodeRow, PLANNED, Scope, Setting, TIMEOUTS, WordRow,
+};
+
+const INTRODUCTION: &str = "\
+# Configuration reference
+
+<!-- Written by the tables in crates/config/src/schema. To write it again:
+     BOTHWAYS_WRITE_REFERENCE=1 cargo test -p config --test reference -->
+
+Every block of the configuration, with everything that may stand in it. For a tour by examples, see
+[configuration.md](configuration.md).
+
+The language is [KDL 2](https://kdl.dev/spec/): a node a line, made of a name, values, properties
+`name=value` and perhaps a block in braces. Text without spaces and special characters may stand
+bare (`off`, `round-robin`); everything else is in quotes. `//` begins a comment, `/* … */` is one,
+`/-` leaves out the node, value or block behind it. The order of lines does not matter, except for
+the rules of a `forward` and the edits of fields.
+
+In the headings, `<…>` stands for a value, `[…]` for what may be left out, `…` for more of the same.
+Everything that may be left out has a default: `bothways show` prints every value that holds, and
+the line or default it comes from. `bothways check` finds mistakes, `bothways fmt` tidies a file.
+
+";
+
+const VALUES: &str = "\
+## Values
+
+| kind | written |
+|---|---|
+| duration | `\"10s\"`, `\"250ms\"`, `\"5min\"`, `\"1h30min\"`, `\"2d\"`; units `ms`, `s`, `min`, `h`, `d`, the longest first |
+| size | `\"64KiB\"`, `\"10MiB\"` (powers of 1024), `\"1GB\"` (powers of 1000), or a number of bytes |
+| flag | `#true` or `#false` |
+| address to listen on | `\":8080\"` (every address, IPv6 and IPv4), `\"127.0.0.1:80\"`, `\"[::1]:80\"` |
+| endpoint | `\"10.0.0.1:8080\"`, `\"[2001:db8::1]:80\"`, `\"app.internal:8080\"`, `\"http://10.0.0.1\"`, `\"unix:/run/app.sock\"` |
+| network | `\"10.0.0.0/8\"`, `\"2001:db8::/32\"`, or one address; in properties several with commas |
+| ports | `443`, `\"80,443\"`, `\"8000-9000\"`, `any` |
+| path of a file | as it is; a relative one starts at the directory of the file that names it |
+| host name | in ASCII; other names in their encoded form, which begins with `xn--` |
+
+Text of redirects, rewrites and field values may have parts in braces: the captures of the route,
+`{rest}` for what `*` stands for (empty in a route without it), and
+
+| part | stands for |
+|---|---|
+| `{client}` | the client's address |
+| `{host}` | the host, in lower case, without port |
+| `{scheme}` | `http` or `https` |
+| `{method}` | the method |
+| `{path}` | the canonical path |
+| `{query}` | the query, without its question mark |
+
+`{{` and `}}` stand for braces themselves.
+
+";
+
 /// The text of `docs/reference.md`.
 pub(crate) fn reference() -> String {
-    String::new()
+    let mut out = String::from(INTRODUCTION);
+    contents(&mut out);
+    out.push_str(VALUES);
+    let mut told: Vec<&'static NodeRow> = Vec::new();
+    for block in schema::BLOCKS {
+        block_section(&mut out, block, &mut told);
+    }
+    out.push_str("## timeouts\n\nStands at the top level, and in `listen`, `site`, `route`, `upstream` and `forward`. What is set further in wins; the times of an upstream win over all.\n\n");
+    settings(&mut out, TIMEOUTS, &Timeouts::default());
+    out.push_str("## limits\n\nStands at the top level, and in `listen`, `site`, `route` and `forward`. What is set further in wins.\n\n");
+    settings(&mut out, LIMITS, &Limits::default());
+    planned(&mut out);
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+fn contents(out: &mut String) {
+    out.push_str("- [Values](#values)\n");
+    for block in schema::BLOCKS {
+        let title = title(block);
+        let _ = writeln!(out, "- [{title}](#{})", anchor(title));
+    }
+    out.push_str("- [timeouts](#timeouts)\n- [limits](#limits)\n- [Planned](#planned)\n\n");
+}
+
+fn title(block: &Block) -> &'static str {
+    if block.name() == schema::TOP.name() { "Top level" } else { block.name() }
+}
+
+/// The address of a heading in a page.
+fn anchor(title: &str) -> String {
+    let letters = title.to_lowercase().replace(' ', "-");
+    letters.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
+}
+
+fn block_section(out: &mut String, block: &'static Block, told: &mut Vec<&'static NodeRow>) {
+    let _ = writeln!(out, "## {}\n", title(block));
+    let same = |left: &NodeRow, right: &NodeRow| left.name == right.name && left.doc == right.doc;
+    let is_new = |row: &&NodeRow| !told.iter().any(|other| same(other, row));
+    let (new, known): (Vec<_>, Vec<_>) = block.rows().into_iter().partition(is_new);
+    let shared: Vec<_> = known.iter().map(|row| format!("`{}`", row.name)).collect();
+    if !shared.is_empty() {
+        let _ = writeln!(out, "As described above: {}.\n", shared.join(", "));
+    }
+    for row in new {
+        node(out, row);
+        told.push(row);
+    }
+}
+
+fn node(out: &mut String, row: &'static NodeRow) {
+    let _ = writeln!(out, "### `{}`\n\n{}\n", heading(row), row.doc);
+    for argument in row.arguments {
+        if let Kind::Word(words) = argument.kind {
+            word_list(out, words);
+        }
+    }
+    if !row.default.is_empty() {
+        let _ = writeln!(out, "Default: {}.\n", code_if_written(row.default));
+    }
+    if !row.properties.is_empty() {
+        properties(out, row);
+    }
+    if !row.example.is_empty() {
+        let _ = writeln!(out, "```kdl\n{}\n```\n", row.example);
+    }
+}
+
+/// A default that is written so stands as code; one that says what happens does not.
+fn code_if_written(default: &str) -> String {
+    if default.contains(' ') && default != "80 443" || matches!(default, "none" | "off") {
+        default.to_owned()
+    } else {
+        format!("`{default}`")
+    }
+}
+
+fn word_list(out: &mut String, words: &[WordRow]) {
+    for row in words {
+        let _ = writeln!(out, "- `{}`: {}", row.word, row.doc);
+    }
+    out.push('\n');
+}
+
+fn properties(out: &mut String, row: &NodeRow) {
+    out.push_str("| property | default | effect |\n|---|---|---|\n");
+    for property in row.properties {
+        let mut doc = property.doc.to_owned();
+        if let Kind::Word(words) = property.kind {
+            let words = words.iter().map(|row| format!("`{}` ({})", row.word, row.doc));
+            let _ = write!(doc, " {}.", words.collect::<Vec<_>>().join(", "));
+        }
+        let default = match property.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        let _ = writeln!(out, "| `{}` | {default} | {doc} |", property.name);
+    }
+    out.push('\n');
+}
+
+fn heading(row: &NodeRow) -> String {
+    let mut out = row.name.to_owned();
+    for argument in row.arguments {
+        out.push_str(&match argument.count {
+            Count::One => format!(" <{}>", argument.name),
+            Count::Optional => format!(" [<{}>]", argument.name),
+            Count::AtLeastOne => format!(" <{}> …", argument.name),
+            Count::Any => format!(" [<{}> …]", argument.name),
+        });
+    }
+    for property in row.properties {
+        let _ = write!(out, " [{}=…]", property.name);
+    }
+    if row.block.is_some() {
+        out.push_str(" { … }");
+    }
+    out
+}
+
+fn settings<T>(out: &mut String, table: &'static [Setting<T>], defaults: &T) {
+    out.push_str(
+        "| setting | default | where, beside the top level | effect |\n|---|---|---|---|\n",
+    );
+    let scopes = [Scope::Listen, Scope::Site, Scope::Route, Scope::Upstream, Scope::Forward];
+    for setting in table {
+        let held = scopes.iter().filter(|&&scope| setting.holds_in(scope));
+        let held: Vec<_> = held.map(|scope| format!("`{}`", scope.name())).collect();
+        let row = &setting.row;
+        let default = (setting.text)(defaults);
+        let held = held.join(", ");
+        let _ = writeln!(out, "| `{}` | `{default}` | {held} | {} |", row.name, row.doc);
+    }
+    out.push('\n');
+}
+
+fn planned(out: &mut String) {
+    out.push_str("## Planned\n\nThese words are kept for what is planned, and are errors in this version:\n\n");
+    for (word, what) in PLANNED {
+        let _ = writeln!(out, "- `{word}`: {what}");
+    }
 }

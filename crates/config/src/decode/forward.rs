@@ -34,7 +34,7 @@ impl Decoder<'_> {
         let (mut ports, mut anonymous, mut via) = (None, None, None);
         let mut layer = Layer::default();
         for child in self.children(node) {
-            let span = child.span();
+            let span = child.name_span();
             match child.row.name {
                 "deny" | "allow" => rules.push((self.rule(&child), span)),
                 "ports" => ports = Some((self.ports(&child), span)),
@@ -46,7 +46,7 @@ impl Decoder<'_> {
             }
         }
         let forward = RawForward {
-            span: node.span(),
+            span: node.name_span(),
             address: address?,
             rules,
             ports,
@@ -60,7 +60,7 @@ impl Decoder<'_> {
 
     fn rule(&mut self, node: &Checked<'_, '_>) -> ForwardRule {
         let mut rule = ForwardRule {
-            place: self.place(node.span()),
+            place: self.place(node.name_span()),
             written: self.written(node.node.span).into(),
             allow: node.row.name == "allow",
             to: Vec::new(),
@@ -139,7 +139,7 @@ impl Decoder<'_> {
     pub(super) fn expect(&mut self, node: &Checked<'_, '_>) -> Option<RawExpect> {
         let outcomes = ["status", "denied", "location", "upstream", "site", "path"];
         let given = |name: &&str| node.node.properties.iter().any(|p| p.name == **name);
-        if !outcomes.iter().any(|name| given(name)) && !node.node.damaged {
+        if !outcomes.iter().any(given) && !node.node.damaged {
             self.error(node.node.span, "nothing is expected")
                 .hint(format!("say what should come out: {}", outcomes.join("=…, ") + "=…"));
         }
@@ -156,7 +156,7 @@ impl Decoder<'_> {
                 .hint("add forward=\":3128\"");
         }
         let expect = Expect {
-            place: self.place(node.span()),
+            place: self.place(node.name_span()),
             method: method.clone(),
             target: target.clone(),
             from,
@@ -168,7 +168,7 @@ impl Decoder<'_> {
             site: text("site"),
             path: text("path"),
         };
-        Some(RawExpect { span: node.span(), expect, forward })
+        Some(RawExpect { span: node.name_span(), expect, forward })
     }
 }
 

@@ -62,7 +62,7 @@ impl Decoder<'_> {
         node: &Checked<'_, '_>,
         captures: &[Box<str>],
     ) -> bool {
-        let span = node.span();
+        let span = node.name_span();
         match node.row.name {
             "timeouts" => layer.timeouts = self.overrides(node, TIMEOUTS),
             "limits" => layer.limits = self.overrides(node, LIMITS),
@@ -94,7 +94,7 @@ impl Decoder<'_> {
         for child in self.children(node) {
             let index = table.iter().position(|setting| setting.row.name == child.row.name);
             if let (Some(index), Some(given)) = (index, child.first()) {
-                overrides.push((index, given.datum.clone(), child.span()));
+                overrides.push((index, given.datum.clone(), child.name_span()));
             }
         }
         overrides
@@ -113,8 +113,11 @@ impl Decoder<'_> {
     fn rewrite(&mut self, layer: &mut Layer, node: &Checked<'_, '_>, captures: &[Box<str>]) {
         let Some(given) = node.first() else { return };
         if let Some((_, earlier)) = layer.rewrite {
-            self.error(node.span(), "a path is rewritten once: by `strip-prefix` or by `rewrite`")
-                .related(earlier, "the other one");
+            self.error(
+                node.name_span(),
+                "a path is rewritten once: by `strip-prefix` or by `rewrite`",
+            )
+            .related(earlier, "the other one");
             return;
         }
         let text = given.datum.text();
@@ -122,14 +125,14 @@ impl Decoder<'_> {
             "strip-prefix" => Some(Rewrite::StripPrefix(text.into())),
             _ => self.template(text, given.span, captures).map(Rewrite::To),
         };
-        layer.rewrite = rewrite.map(|rewrite| (rewrite, node.span()));
+        layer.rewrite = rewrite.map(|rewrite| (rewrite, node.name_span()));
     }
 
     fn edits(&mut self, node: &Checked<'_, '_>, captures: &[Box<str>]) -> Vec<(FieldEdit, Span)> {
         let mut edits = Vec::new();
         let in_request = node.row.name == "request";
         for child in self.children(node) {
-            let span = child.span();
+            let span = child.name_span();
             let place = self.place(span);
             let verb = match child.row.name {
                 "set" => EditVerb::Set,
@@ -211,7 +214,7 @@ impl Decoder<'_> {
             let content_type = content_type(&file).into();
             let page =
                 ErrorPage { status: number, file: file.clone(), content_type, body: body.clone() };
-            layer.error_pages.push((page, node.span()));
+            layer.error_pages.push((page, node.name_span()));
         }
     }
 
@@ -233,7 +236,7 @@ impl Decoder<'_> {
     }
 
     fn action(&mut self, layer: &mut Layer, node: &Checked<'_, '_>, captures: &[Box<str>]) {
-        let span = node.span();
+        let span = node.name_span();
         if let Some(earlier) = &layer.action {
             let other = earlier.span;
             let message = match self.written(other) == node.row.name {

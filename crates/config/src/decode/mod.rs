@@ -224,7 +224,7 @@ impl Checked<'_, '_> {
         self.arguments.first()
     }
 
-    fn span(&self) -> Span {
+    fn name_span(&self) -> Span {
         self.node.name_span
     }
 }
@@ -292,10 +292,10 @@ impl Decoder<'_> {
                 false => checked.iter().find(|other| std::ptr::eq(other.row, row)),
             };
             if let Some(earlier) = earlier {
-                let span = earlier.span();
+                let span = earlier.name_span();
                 self.error(
                     node.name_span,
-                    format!("`{}` stands twice in `{}`", row.name, block.name()),
+                    format!("`{}` stands twice {}", row.name, block.place()),
                 )
                 .related(span, "here first");
             }
@@ -332,7 +332,7 @@ impl Decoder<'_> {
                 break;
             }
             let several = matches!(argument.count, Count::AtLeastOne | Count::Any);
-            while let Some(value) = values.next() {
+            for value in values.by_ref() {
                 given.extend(self.given(value, argument));
                 if !several {
                     break;
@@ -395,29 +395,29 @@ impl Decoder<'_> {
 
     fn unknown_node(&mut self, node: &Node<'_>, block: &'static Block) {
         let name = &*node.name;
-        let here = block.name();
+        let here = block.place();
         let span = node.name_span;
         if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
             self.error(span, format!("`{name}` is planned, not in this version"))
                 .hint(format!("it will be for {what}"));
             return;
         }
-        let homes = schema::homes(name);
         let foreign = FOREIGN.iter().find(|(word, _, _)| word.eq_ignore_ascii_case(name));
-        let at = if here == schema::TOP.name() { "at".to_owned() } else { "in".to_owned() };
-        let here = if here == schema::TOP.name() { here.to_owned() } else { format!("`{here}`") };
-        if !homes.is_empty() {
-            let homes = homes.join(" and ");
-            self.error(span, format!("`{name}` does not stand {at} {here}"))
+        if let Some((_, whose, ours)) = foreign {
+            let hint = match ours.starts_with('`') {
+                true => format!("what is `{name}` in {whose} is {ours} here"),
+                false => format!("`{name}` is of {whose}; {ours}"),
+            };
+            self.error(span, format!("`{name}` is not known {here}")).hint(hint);
+            return;
+        }
+        if let Some(homes) = schema::homes(name) {
+            self.error(span, format!("`{name}` does not stand {here}"))
                 .hint(format!("it stands {homes}"));
             return;
         }
-        let hint = match foreign {
-            Some((_, whose, ours)) => format!("what is `{name}` in {whose} is {ours} here"),
-            None => suggestion(name, || block.rows().into_iter().map(|row| row.name))
-                .unwrap_or_default(),
-        };
-        self.error(span, format!("`{name}` is not known {at} {here}")).hint(hint);
+        let hint = suggestion(name, || block.rows().into_iter().map(|row| row.name));
+        self.error(span, format!("`{name}` is not known {here}")).hint = hint;
     }
 }
 

@@ -28,7 +28,7 @@ impl Decoder<'_> {
                 "log" => self.log(&child, &mut raw),
                 name => {
                     let Some(given) = child.first() else { continue };
-                    raw.set.push((name, child.span()));
+                    raw.set.push((name, child.name_span()));
                     let process = &mut raw.process;
                     match (name, &given.datum) {
                         ("cores", Datum::Number(number)) => process.cores = Some(*number as u16),
@@ -88,7 +88,7 @@ impl Decoder<'_> {
         let mut ttl = None;
         for child in self.children(node) {
             let Some(first) = child.first() else { continue };
-            raw.set.push((child.row.name, child.span()));
+            raw.set.push((child.row.name, child.name_span()));
             match child.row.name {
                 "server" => {
                     let servers = child.arguments.iter().filter_map(|given| match given.datum {

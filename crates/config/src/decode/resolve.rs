@@ -165,12 +165,15 @@ impl Resolver<'_, '_> {
             }
             return Some(id);
         }
+        if self.decoder.problems.errors() > super::PROBLEMS_MAX {
+            // It will only be counted.
+            self.decoder.error(span, format!("there is no upstream `{name}`"));
+            return None;
+        }
         let mut known: Vec<_> = self.upstreams.keys().map(AsRef::as_ref).collect();
         known.sort_unstable();
         known.truncate(NAMES_COMPARED_MAX);
-        // Beyond those that are told, mistakes are only counted.
-        let told = self.decoder.problems.errors() < super::PROBLEMS_MAX;
-        let near = told.then(|| nearest(name, known.iter().copied())).flatten();
+        let near = nearest(name, known.iter().copied());
         if let Some(id) = near.and_then(|near| self.upstreams.get(near)).map(|&(id, _)| id)
             && let Some(used) = self.used.get_mut(id.0 as usize)
         {
@@ -365,7 +368,8 @@ impl Resolver<'_, '_> {
                     .error(*span, format!("there are two `listen` for `{written}`"))
                     .related(earlier.address.span, "here first");
             }
-            if !self.listeners.contains_key(address) {
+            let sound = self.decoder.problems.errors() == 0;
+            if !self.listeners.contains_key(address) && sound {
                 self.decoder
                     .warning(*span, format!("nothing listens on `{written}`, so it is left out"))
                     .hint("a `site` names it with `listen` inside, a `forward` in its first line");
@@ -425,7 +429,11 @@ impl Resolver<'_, '_> {
         }
     }
 
+    /// Warns of what nobody uses; unless something is wrong, as that may be why.
     fn unused(&mut self, raw: &Raw) {
+        if self.decoder.problems.errors() > 0 {
+            return;
+        }
         for upstream in &raw.upstreams {
             let Some(&(id, span)) = self.upstreams.get(&upstream.name) else { continue };
             if span == upstream.span && self.used.get(id.0 as usize) == Some(&false) {
@@ -434,7 +442,7 @@ impl Resolver<'_, '_> {
                     .hint(format!("write to {} in a site or route", upstream.name));
             }
         }
-        if raw.sites.is_empty() && raw.forwards.is_empty() && self.decoder.problems.errors() == 0 {
+        if raw.sites.is_empty() && raw.forwards.is_empty() {
             let problem = self.decoder.warning(Span::default(), "nothing is served");
             problem.whole = true;
             problem.hint("write a `site` or a `forward`");

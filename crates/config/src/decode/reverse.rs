@@ -99,7 +99,7 @@ impl Decoder<'_> {
                 "timeouts" => raw.timeouts = self.overrides(&node, TIMEOUTS),
                 "limits" => raw.limits = self.overrides(&node, LIMITS),
                 "trusted-proxy" => {
-                    raw.trusted_proxies_span.get_or_insert(node.span());
+                    raw.trusted_proxies_span.get_or_insert(node.name_span());
                     trusted(&node, &mut raw.trusted_proxies);
                 }
                 "listen" => raw.listens.extend(self.listen(&node)),
@@ -127,10 +127,10 @@ impl Decoder<'_> {
                         "required" => ProxyProtocol::Required,
                         _ => ProxyProtocol::Off,
                     };
-                    proxy_protocol = Some((mode, child.span()));
+                    proxy_protocol = Some((mode, child.name_span()));
                 }
                 "trusted-proxy" => {
-                    trusted_proxies_span.get_or_insert(child.span());
+                    trusted_proxies_span.get_or_insert(child.name_span());
                     trusted(&child, &mut trusted_proxies);
                 }
                 "timeouts" => timeouts = self.overrides(&child, TIMEOUTS),
@@ -154,7 +154,7 @@ impl Decoder<'_> {
             _ => None,
         });
         let mut site = RawSite {
-            span: node.span(),
+            span: node.name_span(),
             names: names.collect(),
             listens: Vec::new(),
             routes: Vec::new(),
@@ -162,7 +162,7 @@ impl Decoder<'_> {
             broken: node.node.damaged,
         };
         if node.node.arguments.is_empty() {
-            site.names.push((SiteName::Default, node.span()));
+            site.names.push((SiteName::Default, node.name_span()));
         }
         let children = self.children(node);
         site.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
@@ -230,13 +230,13 @@ impl Decoder<'_> {
             Some(Datum::Methods(methods)) => methods.clone(),
             _ => Vec::new(),
         };
-        Some(RawRoute { span: node.span(), pattern, methods, layer })
+        Some(RawRoute { span: node.name_span(), pattern, methods, layer })
     }
 
     fn upstream(&mut self, node: &Checked<'_, '_>) -> Option<RawUpstream> {
         let mut upstream = RawUpstream {
             name: node.first().map_or_else(Box::default, |given| given.datum.text().into()),
-            span: node.first().map_or(node.span(), |given| given.span),
+            span: node.first().map_or(node.name_span(), |given| given.span),
             endpoints: Vec::new(),
             balance: None,
             pool_max: None,
@@ -253,7 +253,7 @@ impl Decoder<'_> {
                 }
                 "balance" => {
                     if let Some(&Given { datum: Datum::Word(word), .. }) = child.first() {
-                        upstream.balance = Some((word, child.span()));
+                        upstream.balance = Some((word, child.name_span()));
                     }
                 }
                 "pool" => {

@@ -10,7 +10,7 @@ mod words;
 
 pub(crate) use rows::*;
 pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
-pub(crate) use words::{FOREIGN, PLANNED};
+pub(crate) use words::{FOREIGN, PLANNED, PLANNED_WORDS};
 
 /// A node that may stand in a block.
 #[derive(Debug)]
@@ -99,6 +99,20 @@ impl Block {
         }
     }
 
+    /// Where what stands in it stands, for people.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Rows { name, .. } if *name == TOP.name() => format!("at {name}"),
+            Self::Rows { name, .. } => format!("in `{name}`"),
+            Self::Timeouts(Scope::Top) | Self::Limits(Scope::Top) => {
+                format!("in `{}`", self.name())
+            }
+            Self::Timeouts(scope) | Self::Limits(scope) => {
+                format!("in `{}` of `{}`", self.name(), scope.name())
+            }
+        }
+    }
+
     pub(crate) fn row(&self, name: &str) -> Option<&'static NodeRow> {
         match self {
             Self::Rows { rows, .. } => rows.iter().find(|row| row.name == name).copied(),
@@ -116,33 +130,30 @@ impl Block {
     }
 }
 
-/// The blocks that a node of this name may stand in, for people.
-pub(crate) fn homes(name: &str) -> Vec<String> {
-    let homes = BLOCKS.iter().filter(|block| block.row(name).is_some());
-    let mut homes: Vec<_> = homes
-        .map(|block| match block.name() {
-            top if std::ptr::eq(top, TOP.name()) => format!("at {top}"),
-            name => format!("in `{name}`"),
-        })
-        .collect();
-    for block in [Block::Timeouts(Scope::Top), Block::Limits(Scope::Top)] {
+/// Where a node of this name may stand, for people.
+pub(crate) fn homes(name: &str) -> Option<String> {
+    let scopes = [Scope::Listen, Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream];
+    for (block, of) in [
+        (Block::Timeouts(Scope::Top), Block::Timeouts as fn(Scope) -> Block),
+        (Block::Limits(Scope::Top), Block::Limits),
+    ] {
         if block.row(name).is_some() {
-            let held = [Scope::Listen, Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream]
-                .into_iter()
-                .filter(|&scope| match block {
-                    Block::Timeouts(_) => Block::Timeouts(scope).row(name).is_some(),
-                    _ => Block::Limits(scope).row(name).is_some(),
-                })
-                .map(|scope| format!("`{}`", scope.name()));
-            let held: Vec<_> = held.collect();
-            homes.push(format!(
-                "in the `{}` of the top level and of {}",
-                block.name(),
-                held.join(", ")
-            ));
+            let held = scopes.into_iter().filter(|&scope| of(scope).row(name).is_some());
+            let held: Vec<_> = held.map(|scope| format!("`{}`", scope.name())).collect();
+            let held = held.join(", ");
+            return Some(format!("in `{}` of the top level, {held}", block.name()));
         }
     }
-    homes
+    let holds = |block: &&&Block| block.row(name).is_some();
+    let names: Vec<_> = BLOCKS.iter().filter(holds).map(|block| block.name()).collect();
+    let inner: Vec<_> = names.iter().filter(|name| **name != TOP.name()).collect();
+    let inner = inner.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.first() {
+        None => None,
+        Some(first) if *first != TOP.name() => Some(format!("in {inner}")),
+        Some(first) if inner.is_empty() => Some(format!("at {first}")),
+        Some(first) => Some(format!("at {first} and in {inner}")),
+    }
 }
 
 /// A word that a setting may be.
@@ -230,7 +241,7 @@ impl Kind {
             Self::Duration { .. } => "a duration such as \"10s\", \"250ms\" or \"1h30min\"".into(),
             Self::Size { min, max } => format!(
                 "a size such as \"64KiB\" or \"10MiB\"{}",
-                between(min, max, |bytes| crate::values::size_text(bytes))
+                between(min, max, crate::values::size_text)
             ),
             Self::Number { min, max } => {
                 format!("a whole number{}", between(min, max, |number| number.to_string()))

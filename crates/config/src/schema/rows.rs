@@ -409,6 +409,8 @@ static ROUTE: NodeRow = NodeRow {
 static TO: NodeRow = NodeRow {
     name: "to",
     arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "Sends requests to an upstream, by its name, or to endpoints written here. In a site, beside its routes, it is for every path that no route takes.",
     example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
     ..NodeRow::NEW
@@ -423,6 +425,8 @@ static REDIRECT: NodeRow = NodeRow {
         "308",
         "301, 302, 303, 307 or 308. With 307 and 308 clients keep the method and the body.",
     )],
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}`, `{scheme}`, `{method}` and `{client}`; `{{` stands for a brace itself.",
     example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
     ..NodeRow::NEW
@@ -435,6 +439,8 @@ static RESPOND: NodeRow = NodeRow {
         property("status", Kind::Status { min: 200, max: 599 }, "200", "The status."),
         property("type", Kind::FieldValue, "text/plain; charset=utf-8", "The Content-Type."),
     ],
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "Answers with this text.",
     example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
     ..NodeRow::NEW
@@ -444,6 +450,8 @@ static FILES: NodeRow = NodeRow {
     name: "files",
     arguments: &[argument("directory", Kind::Path, One)],
     block: Some(&FILES_BLOCK),
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
     example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
     ..NodeRow::NEW
@@ -478,6 +486,8 @@ static FALLBACK: NodeRow = NodeRow {
 static STRIP_PREFIX: NodeRow = NodeRow {
     name: "strip-prefix",
     arguments: &[argument("path", Kind::Prefix, One)],
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "Takes this from the start of the path sent upstream, where it is there.",
     example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
     ..NodeRow::NEW
@@ -486,6 +496,8 @@ static STRIP_PREFIX: NodeRow = NodeRow {
 static REWRITE: NodeRow = NodeRow {
     name: "rewrite",
     arguments: &[argument("path", Kind::PathTemplate, One)],
+    // More than one is told by the decoder, together with others that do not go with it.
+    repeats: true,
     doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have.",
     example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",
     ..NodeRow::NEW
@@ -559,7 +571,7 @@ static ERROR_PAGE: NodeRow = NodeRow {
     )],
     repeats: true,
     doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
-    example: "error-page 502 503 504 file=\"down.html\"",
+    example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
     ..NodeRow::NEW
 };
 

@@ -11,7 +11,7 @@ pub(crate) static PLANNED: &[(&str, &str)] = &[
     ("rate", "rate limits"),
     ("retry", "retry budgets"),
     ("time", "times of the week"),
-    ("tls", "TLS"),
+    ("tls", "HTTPS"),
     ("to-list", "lists of hosts from files"),
     ("unless-group", "groups of users"),
     ("group", "groups of users"),
@@ -20,6 +20,9 @@ pub(crate) static PLANNED: &[(&str, &str)] = &[
     ("precompressed", "files compressed beforehand"),
     ("compress", "compression"),
 ];
+
+/// The same for words that settings will be.
+pub(crate) static PLANNED_WORDS: &[&str] = &["least-connections"];
 
 /// Words of other programs: the word, where it is from, and what is written here.
 pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[
@@ -33,14 +36,14 @@ pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[
     ("default_backend", "HAProxy", "`to`"),
     ("error_log", "nginx", "`process { log error=\"…\" }`"),
     ("error_page", "nginx", "`error-page 502 file=\"…\"`"),
-    ("events", "nginx", "nothing: leave it out"),
+    ("events", "nginx", "leave it out"),
     ("file_server", "Caddy", "`files \"/srv/www\"`"),
     ("frontend", "HAProxy", "`site`"),
     ("handle", "Caddy", "`route`"),
     ("handle_path", "Caddy", "`route` with `strip-prefix`"),
     ("header", "Caddy", "`response { set \"Name\" \"value\" }`"),
     ("header_up", "Caddy", "`request { set \"Name\" \"value\" }`"),
-    ("http", "nginx", "nothing: `site` and `upstream` stand at the top level"),
+    ("http", "nginx", "leave it out: `site` and `upstream` stand at the top level"),
     ("http_access", "Squid", "`allow` and `deny` in `forward`"),
     ("http_port", "Squid", "`forward \":3128\"`"),
     ("keepalive", "nginx", "`pool max=…` in `upstream`"),

@@ -277,9 +277,10 @@ impl<'t> Parser<'t, '_> {
                     node.span = node.span.to(last);
                 }
                 kind if starts_value(kind) => {
-                    let hint = "end the line, or write ; after }";
-                    self.error(token.span, "a node ends with its block", hint);
-                    self.skip_node();
+                    // Most likely the next node, so it is read as one.
+                    let text = slice(self.text, token.span);
+                    let hint = "a node ends with its block; the next one stands on a new line";
+                    self.error(token.span, format!("a `;` is missing before `{text}`"), hint);
                     return;
                 }
                 TokenKind::Garbage => {

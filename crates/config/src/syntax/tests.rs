@@ -381,7 +381,7 @@ fn mistakes_are_told_once() {
     check("a \"\\q\" 1", &["this escape is not known"]);
     check("a {\n b {\n}", &["this block is never closed"]);
     check("a }\nb", &["this } closes nothing"]);
-    check("a { b } c", &["a node ends with its block"]);
+    check("a { b } c", &["a `;` is missing before `c`"]);
     check("a { b } { c }", &["a second block"]);
     check("{ a }", &["this block has no name before it"]);
     check("a k=", &["a value is missing after ="]);

@@ -22,7 +22,7 @@ use crate::model::{
     AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, SiteName,
 };
 use crate::nearest::nearest;
-use crate::schema::{Kind, WordRow};
+use crate::schema::{Kind, PLANNED_WORDS, WordRow};
 use crate::syntax::{Value, ValueKind};
 
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
@@ -134,6 +134,7 @@ fn other(given: &str, kind: Kind) -> Wrong {
         ("#false", Kind::Word(rows)) if rows.iter().any(|row| row.word == "off") => {
             wrong.hinted("write off")
         }
+        ("#false", Kind::Limit | Kind::Log) => wrong.hinted("write off"),
         ("#null", _) => wrong.hinted("leave the setting out for its default"),
         _ => wrong,
     }
@@ -155,7 +156,7 @@ fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
             let wrong = Wrong::new(format!("{number} is not {}", kind.expected()));
             Err(wrong.hinted(format!("write \":{number}\"")))
         }
-        Kind::Flag if number < 2 && number >= 0 => {
+        Kind::Flag if (0..2).contains(&number) => {
             let word = if number == 1 { "#true" } else { "#false" };
             Err(Wrong::unexpected(&number.to_string(), kind).hinted(format!("write {word}")))
         }
@@ -228,9 +229,14 @@ fn one_of(text: &str, rows: &'static [WordRow]) -> Result<Datum, Wrong> {
     if let Some(row) = rows.iter().find(|row| row.word == text) {
         return Ok(Datum::Word(row.word));
     }
-    let wrong = Wrong::unexpected(&format!("`{text}`"), Kind::Word(rows));
+    if PLANNED_WORDS.contains(&text) {
+        return Err(Wrong::new(format!("`{text}` is planned, not in this version")));
+    }
+    let known: Vec<_> = rows.iter().map(|row| row.word).collect();
+    let wrong = Wrong::new(format!("`{text}` is not a word known here"));
+    let known = known.join(", ");
     Err(match nearest(text, rows.iter().map(|row| row.word)) {
-        Some(word) => wrong.hinted(format!("did you mean `{word}`?")),
-        None => wrong,
+        Some(word) => wrong.hinted(format!("did you mean `{word}`? (known: {known})")),
+        None => wrong.hinted(format!("known: {known}")),
     })
 }

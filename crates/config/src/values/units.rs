@@ -40,6 +40,9 @@ pub(super) fn duration(text: &str, zero: bool) -> Result<Duration, Wrong> {
         if number.is_empty() {
             return Err(wrong().hinted(known));
         }
+        if behind.starts_with(['.', ',']) {
+            return Err(wrong().hinted("durations have whole numbers: \"1s500ms\""));
+        }
         let Some(&(_, scale)) = TIMES.iter().find(|(name, _)| *name == unit) else {
             return Err(unknown_time_unit(text, number, unit));
         };
@@ -132,7 +135,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
 
 /// A size as it is written, in the largest unit that leaves a whole number.
 pub(crate) fn size_text(bytes: u64) -> String {
-    let whole = |scale: u64| bytes >= scale && bytes % scale == 0;
+    let whole = |scale: u64| bytes >= scale && bytes.is_multiple_of(scale);
     let binary = SIZES.iter().filter(|(name, _)| name.contains('i'));
     let decimal = SIZES.iter().filter(|(name, _)| !name.contains('i'));
     match binary.chain(decimal).find(|&&(_, scale)| whole(scale)) {
