@@ -237,7 +237,7 @@ fn a_full_buffer_says_so_and_compacts() {
 #[test]
 fn relays_much_to_a_slow_reader_and_ends_at_the_end() {
     run(async {
-        const BYTES: u64 = 20_000_000;
+        const BYTES: u64 = 6_000_000;
         for memory in [false, true] {
             let (client, from) = tcp().await;
             let (to, server) = if memory { Stream::pair() } else { tcp().await };
