@@ -14,6 +14,10 @@ use rules::{Address, Passage, Routed, Rules, Verdict};
 #[path = "../src/fixtures.rs"]
 mod fixtures;
 
+/// Shows that a decision allocates nothing.
+#[global_allocator]
+static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
+
 fn main() {
     divan::main();
 }

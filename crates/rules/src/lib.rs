@@ -160,7 +160,7 @@ impl Rules {
     }
 
     /// What in the configuration deserves a second look: rules that are never reached, sites and
-    /// routes that collide, a proxy open to all.
+    /// routes that collide.
     pub fn warnings(&self) -> Vec<Warning> {
         warnings::warnings(&self.config)
     }

@@ -1,4 +1,4 @@
-//! Lines of a configuration that have no effect, or more of it than they seem to.
+//! Lines of a configuration that have no effect, because others take all that they would.
 
 use config::{
     Config, Destination, Forward, ForwardRule, Listener, Place, PortRange, Route, Segment, Serves,
@@ -30,13 +30,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
     let mut found = Vec::new();
     config.listeners.iter().for_each(|listener| same_names(config, listener, &mut found));
     config.sites.iter().for_each(|site| same_routes(site, &mut found));
-    for forward in &config.forwards {
-        unreachable_rules(forward, &mut found);
-        let listener = config.listeners.get(forward.listener.0 as usize);
-        if listener.is_some_and(|listener| !listener.address.ip().is_loopback()) {
-            open_to_all(forward, &mut found);
-        }
-    }
+    config.forwards.iter().for_each(|forward| unreachable_rules(forward, &mut found));
     found.sort_by_key(|warning| warning.place);
     found.dedup();
     found
@@ -193,23 +187,5 @@ fn is_special(net: IpNet) -> bool {
                 || ip.is_unicast_link_local()
                 || ip.is_unspecified()
         }
-    }
-}
-
-/// A rule by which anybody may go anywhere.
-fn open_to_all(forward: &Forward, found: &mut Vec<Warning>) {
-    let anybody = |rule: &ForwardRule| {
-        rule.from.is_empty() || rule.from.iter().any(|net| net.prefix_len() == 0)
-    };
-    let anywhere = |rule: &ForwardRule| {
-        rule.to.is_empty() || rule.to.iter().any(|to| matches!(to, Destination::Any))
-    };
-    for rule in forward.rules.iter().filter(|r| r.allow && anybody(r) && anywhere(r)) {
-        found.push(Warning {
-            place: rule.place,
-            message: "anybody who reaches the listener may go anywhere by this rule".to_owned(),
-            hint: "name your clients' networks: from=\"10.0.0.0/8\"".to_owned(),
-            other: None,
-        });
     }
 }

@@ -46,16 +46,6 @@ fn many_rules_are_compared_quickly() {
 }
 
 #[test]
-fn a_proxy_open_to_all() {
-    assert_eq!(lines(forward(&["allow"])), ["11: 0"]);
-    assert_eq!(lines(forward(&["allow from=0.0.0.0/0 to=*"])), ["11: 0"]);
-    assert!(lines(forward(&["allow to=a.example", "allow from=10.0.0.0/8"])).is_empty());
-    let mut config = forward(&["allow"]);
-    config.listeners[0].address = "127.0.0.1:3128".parse().unwrap();
-    assert!(lines(config).is_empty());
-}
-
-#[test]
 fn colliding_routes_and_sites() {
     #[track_caller]
     fn check(routes: &[&str], expected: &[&str]) {
