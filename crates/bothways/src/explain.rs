@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{Config, EditVerb, FieldEdit, Place, RouteSettings};
-use message::{Method, Scheme, Target};
+use config::{Anonymous, Config, EditVerb, FieldEdit, Forward, Place, RouteSettings};
+use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
 use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through};
 use serde_json::{Value, json};
@@ -20,10 +20,13 @@ use crate::terminal::{self, Paint};
 
 /// Explains a request.
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
-    let asked = Asked::read(options)?;
+    let asked = read_request(options)?;
     let loaded = Source::find(options.config.as_deref())?.load()?;
     let rules = Rules::compile(Arc::new(loaded.config));
     let through = through(&rules, options, &asked)?;
+    let assumes_address = matches!(through, Through::Forward(_))
+        && asked.target.ip().is_none()
+        && options.address.is_empty();
     let explanation = rules::explain(
         &rules,
         &Query {
@@ -35,8 +38,14 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             is_global: &|ip| AddressKind::of(ip).is_global(),
         },
     );
-    let told =
-        Told { config: rules.config(), asked: &asked, from: options.from, through, explanation };
+    let told = Told {
+        config: rules.config(),
+        asked: &asked,
+        from: options.from,
+        through,
+        explanation,
+        assumes_address,
+    };
     let text = if options.json {
         format!("{}\n", told.json())
     } else {
@@ -45,44 +54,36 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     Ok(terminal::to_stdout(&text)?)
 }
 
-/// What is asked about.
-struct Asked {
-    method: Method,
-    target: Target,
+/// The request that is asked about.
+fn read_request(options: &Explain) -> Result<Request, Failure> {
+    // Browsers keep what is after `#` to themselves.
+    let written = options.url.split('#').next().unwrap_or_default();
+    let names_port = |text: &str| {
+        let port = text.rsplit_once(':').map(|(_, port)| port);
+        port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let is_authority = !written.contains("://") && !written.contains('/') && names_port(written);
+    let method = match &options.method {
+        Some(method) => method.to_ascii_uppercase(),
+        None if is_authority => "CONNECT".to_owned(),
+        None => "GET".to_owned(),
+    };
+    let method = Method::parse(method.as_bytes())
+        .map_err(|_| Failure::usage(format!("`{method}` is not a method")))?;
+    let is_tunnel = method == Method::Connect;
+    let url = match written {
+        url if is_tunnel || url.contains("://") => url.to_owned(),
+        bare => format!("http://{bare}"),
+    };
+    let mut target = Target::default();
+    target.parse(&method, url.as_bytes(), None, Scheme::Http).map_err(|error| {
+        let failure = Failure::usage(format!("`{url}`: {error}"));
+        if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
+    })?;
+    Ok(Request { method, target, ..Request::default() })
 }
 
-impl Asked {
-    fn read(options: &Explain) -> Result<Self, Failure> {
-        // Browsers keep what is after `#` to themselves.
-        let written = options.url.split('#').next().unwrap_or_default();
-        let names_port = |text: &str| {
-            let port = text.rsplit_once(':').map(|(_, port)| port);
-            port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
-        };
-        let is_authority =
-            !written.contains("://") && !written.contains('/') && names_port(written);
-        let method = match &options.method {
-            Some(method) => method.to_ascii_uppercase(),
-            None if is_authority => "CONNECT".to_owned(),
-            None => "GET".to_owned(),
-        };
-        let method = Method::parse(method.as_bytes())
-            .map_err(|_| Failure::usage(format!("`{method}` is not a method")))?;
-        let is_tunnel = method == Method::Connect;
-        let url = match written {
-            url if is_tunnel || url.contains("://") => url.to_owned(),
-            bare => format!("http://{bare}"),
-        };
-        let mut target = Target::default();
-        target.parse(&method, url.as_bytes(), None, Scheme::Http).map_err(|error| {
-            let failure = Failure::usage(format!("`{url}`: {error}"));
-            if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
-        })?;
-        Ok(Self { method, target })
-    }
-}
-
-fn through(rules: &Rules, options: &Explain, asked: &Asked) -> Result<Through, Failure> {
+fn through(rules: &Rules, options: &Explain, asked: &Request) -> Result<Through, Failure> {
     let config = rules.config();
     if let Some(written) = &options.forward {
         return rules::forward_named(config, written).map(Through::Forward).ok_or_else(|| {
@@ -118,15 +119,17 @@ fn through(rules: &Rules, options: &Explain, asked: &Asked) -> Result<Through, F
 
 struct Told<'a> {
     config: &'a Config,
-    asked: &'a Asked,
+    asked: &'a Request,
     from: IpAddr,
     through: Through,
     explanation: Explanation,
+    /// The host is a name, and whether its address is allowed was not to be told.
+    assumes_address: bool,
 }
 
 impl Told<'_> {
     fn request(&self) -> String {
-        let Asked { method, target } = self.asked;
+        let Request { method, target, .. } = self.asked;
         match method {
             Method::Connect => format!("CONNECT {}:{}", target.host(), target.port()),
             _ => format!(
@@ -174,45 +177,78 @@ impl Told<'_> {
             let _ =
                 writeln!(text, "   decided by {}", self.config.locate(self.explanation.decided_by));
         }
-        self.upstream_text(&mut text);
+        if self.assumes_address {
+            text.push_str(
+                "   (no name is looked up; it is taken to have a global address, --address says else)\n",
+            );
+        }
+        self.upstream_text(&mut text, paint);
         text
     }
 
     /// What would be sent, as a request head, with the lines that change it.
-    fn upstream_text(&self, text: &mut String) {
+    fn upstream_text(&self, text: &mut String, paint: Paint) {
         let (host, path) = match &self.explanation.outcome {
             Outcome::Proxied { host, path, .. } => (host, path),
             Outcome::Forwarded { authority, path } => (authority, path),
             _ => return,
         };
-        let _ = write!(
-            text,
-            "\nsent upstream:\n  {} {path} HTTP/1.1\n  Host: {host}\n",
-            self.asked.method.as_str()
-        );
+        let method = self.asked.method.as_str();
+        let _ = write!(text, "\nsent upstream:\n  {method} {path} HTTP/1.1\n  Host: {host}\n");
         for (edit, value) in self.edits() {
-            let at = self.config.locate(edit.place);
+            let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
+            let name = &edit.name;
             let _ = match edit.verb {
-                EditVerb::Remove => writeln!(text, "  (without {})  {at}", edit.name),
-                EditVerb::Set => writeln!(text, "  {}: {value}  {at}", edit.name),
-                EditVerb::Add => writeln!(text, "  {}: {value} (added)  {at}", edit.name),
+                EditVerb::Remove => writeln!(text, "  (without {name})  {at}"),
+                EditVerb::Set => writeln!(text, "  {name}: {value}  {at}"),
+                EditVerb::Add => writeln!(text, "  {name}: {value} (one more)  {at}"),
             };
+        }
+        let identity = self.identity();
+        for line in identity.lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        if let Some((forward, anonymous)) = self.anonymous() {
+            let at = paint.dim(&format!("<- {}", self.config.locate(forward.place)));
+            let removed = anonymous.remove.iter().map(|name| format!(", {name}"));
+            let removed: String = removed.collect();
+            let _ = writeln!(text, "  (without Via, forwarding fields{removed})  {at}");
         }
     }
 
-    fn settings(&self) -> Option<&RouteSettings> {
+    /// Whether the request goes on to another server.
+    fn sends(&self) -> bool {
+        matches!(self.explanation.outcome, Outcome::Proxied { .. } | Outcome::Forwarded { .. })
+    }
+
+    fn forward(&self) -> Option<&Forward> {
         match self.through {
-            Through::Forward(id) => self.config.forwards.get(id.0 as usize).map(|at| &at.settings),
-            Through::Listener(_) => {
-                let site = self.config.sites.get(self.explanation.site?.0 as usize)?;
-                site.routes.get(self.explanation.route?.0 as usize).map(|route| &route.settings)
-            }
+            Through::Forward(id) => self.config.forwards.get(id.0 as usize),
+            Through::Listener(_) => None,
         }
+    }
+
+    fn anonymous(&self) -> Option<(&Forward, &Anonymous)> {
+        self.forward().and_then(|forward| Some((forward, forward.anonymous.as_ref()?)))
+    }
+
+    /// Lines that tell the next server of the client.
+    fn identity(&self) -> String {
+        let lines = proxy::identity_fields(self.forward(), self.from, self.asked);
+        String::from_utf8_lossy(&lines).into_owned()
+    }
+
+    fn settings(&self) -> Option<&RouteSettings> {
+        if let Some(forward) = self.forward() {
+            return Some(&forward.settings);
+        }
+        let site = self.config.sites.get(self.explanation.site?.0 as usize)?;
+        site.routes.get(self.explanation.route?.0 as usize).map(|route| &route.settings)
     }
 
     /// Edits of the request's fields, with the values that they would have.
     fn edits(&self) -> Vec<(&FieldEdit, String)> {
-        let Asked { method, target } = self.asked;
+        let Request { method, target, .. } = self.asked;
         let route = self.explanation.site.zip(self.explanation.route).and_then(|(site, route)| {
             self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
         });
@@ -258,6 +294,7 @@ impl Told<'_> {
             "decided_by": place(self.explanation.decided_by),
             "outcome": outcome_json(&self.explanation.outcome),
             "request_fields": edits,
+            "identity_fields": self.sends().then(|| self.identity().lines().map(str::to_owned).collect::<Vec<_>>()),
         })
     }
 }

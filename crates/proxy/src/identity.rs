@@ -106,6 +106,19 @@ impl<'a> Identity<'a> {
     }
 }
 
+/// The fields by which the next server is told of a client, as lines of a head: for `explain`.
+/// Those that the request has itself are merged in only if they are in `request`.
+pub fn identity_fields(forward: Option<&Forward>, client: IpAddr, request: &Request) -> Vec<u8> {
+    let peer = client.to_string();
+    let identity = match forward {
+        Some(forward) => Identity::forward(forward, &peer),
+        None => Identity::Reverse { peer: &peer, trusted: false },
+    };
+    let mut out = Vec::new();
+    identity.write(&mut out, request);
+    out
+}
+
 fn write_reverse(out: &mut Vec<u8>, request: &Request, earlier: Option<&Fields>, peer: &str) {
     let target = &request.target;
     let scheme = target.scheme().as_str();

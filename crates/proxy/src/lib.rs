@@ -26,4 +26,5 @@ mod tunnel;
 mod upstream;
 mod worker;
 
+pub use identity::identity_fields;
 pub use server::{Change, Inherited, Open, Server, StartError};

@@ -13,12 +13,12 @@ use crate::terminal::{self, Paint, count};
 use proxy::Server;
 
 /// Says that traffic is served.
-pub(super) fn ready(config: &Config, server: &Server, source: &str) {
+pub(super) fn ready(config: &Config, server: &Server, admin: Option<&AdminAddress>, source: &str) {
     let rows: Vec<Row> = rows(config, server);
     let for_a_person = std::io::stderr().is_terminal();
     if for_a_person {
         let paint = Paint::new(terminal::stderr_is_coloured());
-        terminal::to_stderr(&table(&rows, config, server.cores(), source, paint));
+        terminal::to_stderr(&table(&rows, admin, server.cores(), source, paint));
     }
     if for_a_person && config.process.error_log == LogTarget::Stderr {
         return;
@@ -26,7 +26,7 @@ pub(super) fn ready(config: &Config, server: &Server, source: &str) {
     for Row { written, address, kind, serves } in &rows {
         tracing::info!(written, %address, kind, serves, "listening");
     }
-    let admin = config.process.admin.as_ref().map(super::admin::written);
+    let admin = admin.map(super::admin::written);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = source,
@@ -112,7 +112,13 @@ fn forward_words(forward: &Forward) -> String {
     words
 }
 
-fn table(rows: &[Row], config: &Config, cores: usize, source: &str, paint: Paint) -> String {
+fn table(
+    rows: &[Row],
+    admin: Option<&AdminAddress>,
+    cores: usize,
+    source: &str,
+    paint: Paint,
+) -> String {
     let mut text = format!(
         "{} {}\n",
         paint.bold(concat!("bothways ", env!("CARGO_PKG_VERSION"))),
@@ -122,7 +128,7 @@ fn table(rows: &[Row], config: &Config, cores: usize, source: &str, paint: Paint
             std::process::id()
         ))
     );
-    let admin = config.process.admin.as_ref().map(|address| match address {
+    let admin = admin.map(|address| match address {
         AdminAddress::Tcp(address) => format!("http://{address}/"),
         AdminAddress::Unix(_) => super::admin::written(address),
     });

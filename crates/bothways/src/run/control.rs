@@ -78,7 +78,7 @@ pub(super) async fn run(
     });
     let mut admin = Admin::default();
     admin.start(&control, loaded.config.process.admin.as_ref()).map_err(Failure::other)?;
-    banner::ready(&loaded.config, &control.server, &control.source.name());
+    banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
     service::ready(&status(&control.server));
     let reason = loop {
         tokio::select! {

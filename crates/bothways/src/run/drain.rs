@@ -13,8 +13,9 @@ use super::signals::Signals;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often progress is shown in a log.
 const LOG_EVERY: Duration = Duration::from_secs(5);
-/// Connections on which nothing is asked are not waited for longer than this.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
+/// Connections on which nothing is asked, though their first request may be on its way, are not
+/// waited for longer than this.
+const IDLE_GRACE: Duration = Duration::from_secs(2);
 
 /// Stops accepting and waits until everything open has finished, the time is over, or a second
 /// signal comes.

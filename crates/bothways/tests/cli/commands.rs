@@ -172,7 +172,11 @@ fn explain_in_reverse() {
     outcome.says("redirected to /new/a/b (308)").says("decided by bothways.kdl:8");
     let outcome =
         scratch.run(&["explain", "shop.example.com:8080/x", "--from", "192.0.2.7"]).ended(0);
-    outcome.says("upstream shop").says("X-Client: 192.0.2.7").says("Host: shop.example.com:8080");
+    outcome
+        .says("upstream shop")
+        .says("X-Client: 192.0.2.7")
+        .says("Host: shop.example.com:8080")
+        .says("X-Forwarded-For: 192.0.2.7");
     let arguments = ["explain", "http://shop.example.com:8080/x", "--json", "--method", "post"];
     let json = scratch.run(&arguments).ended(0).out;
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -43,6 +43,8 @@ pub(super) struct Admin {
 
 struct Serving {
     address: AdminAddress,
+    /// With the port that the system chose, if that was left to it.
+    actual: AdminAddress,
     task: JoinHandle<()>,
 }
 
@@ -64,6 +66,11 @@ impl Admin {
         self.change(address)
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> Option<&AdminAddress> {
+        self.serving.as_ref().map(|serving| &serving.actual)
+    }
+
     /// Moves to another address, if it is another one. On failure everything stays as it was.
     pub(super) fn change(&mut self, address: Option<&AdminAddress>) -> Result<(), String> {
         if self.serving.as_ref().map(|serving| &serving.address) == address {
@@ -76,8 +83,9 @@ impl Admin {
         let socket = Socket::bind(address).map_err(|error| {
             format!("cannot listen on the admin address {}: {error}", written(address))
         })?;
+        let actual = socket.local_address().map_or_else(|| address.clone(), AdminAddress::Tcp);
         let task = tokio::task::spawn_local(accept(socket, control.clone()));
-        self.serving = Some(Serving { address: address.clone(), task });
+        self.serving = Some(Serving { address: address.clone(), actual, task });
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,14 @@ impl Socket {
                 Ok(Self::Tcp(TcpListener::from_std(listener)?))
             }
             AdminAddress::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Its address, if it has one of numbers.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix { .. } => None,
         }
     }
 
