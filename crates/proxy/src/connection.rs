@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use config::{ListenerId, ProxyProtocol, Timeouts};
 use message::{Request, Response, Scheme, Version};
-use net::{Size, Stream};
+use net::{Alarm, Size, Stream};
 use wire::http1::{HeadLimits, RequestError};
 use wire::proxy_protocol::Header;
 
@@ -248,7 +248,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
             return Next::Idle;
         }
     }
-    serve_requests(core, client, view, listener_id, work, &mut down).await
+    serve_requests(core, client, view, listener_id, work, alarm, &mut down).await
 }
 
 async fn serve_requests(
@@ -257,6 +257,7 @@ async fn serve_requests(
     mut view: Rc<View>,
     mut listener_id: ListenerId,
     work: &mut Work,
+    alarm: &Alarm,
     down: &mut Http1<'_>,
 ) -> Next {
     for served in 1u32.. {
@@ -276,15 +277,19 @@ async fn serve_requests(
             fields: usize::from(listener.limits.head_fields),
             target: listener.limits.target_bytes as usize,
         };
+        let reads = down.body.reads;
         let head = read_head(&mut down.body, &limits, &mut work.request).await;
+        let at_once = down.body.reads - reads <= 1;
+        let waited = if at_once { Duration::ZERO } else { started.elapsed() };
+        work.record.queue = Some(waited);
         let ending = match head {
             Head::Complete => {
-                let context = exchange::Context { core, client, view: &view, listener_id };
+                let context = exchange::Context { core, client, view: &view, listener_id, alarm };
                 exchange::run(&context, work, down).await
             }
             Head::Gone => return Next::Close { linger: false },
             Head::Refused(kind, error) => {
-                let context = exchange::Context { core, client, view: &view, listener_id };
+                let context = exchange::Context { core, client, view: &view, listener_id, alarm };
                 exchange::refuse_head(&context, work, down, kind, error).await
             }
         };

@@ -23,8 +23,14 @@ use crate::worker::Worker;
 
 /// Workers kept for reuse per core.
 const WORKERS_FREE_MAX: usize = 1024;
-/// Destinations of forward clients whose idle connections are kept, per core.
+/// Addresses of forward clients' destinations to which idle connections are kept, per core.
 const FORWARD_POOLS_MAX: usize = 1024;
+/// Names of one such address, and idle connections for each.
+const FORWARD_NAMES_MAX: usize = 64;
+const FORWARD_IDLE_MAX: usize = 256;
+
+/// Idle connections for one of the names that an address has.
+type NamedPool = (Box<str>, Rc<Pool>);
 
 /// What all cores share, beside the snapshot: counters that are touched once a connection.
 pub(crate) struct Shared {
@@ -88,7 +94,7 @@ pub(crate) struct Core {
     view: RefCell<Rc<View>>,
     pools: RefCell<Pools>,
     /// Idle connections to destinations that clients named, by address.
-    forward_pools: RefCell<HashMap<(SocketAddr, Box<str>), Rc<Pool>>>,
+    forward_pools: RefCell<HashMap<SocketAddr, Vec<NamedPool>>>,
     pub(crate) wheel: Wheel,
     pub(crate) buffers: Buffers,
     pub(crate) scratch: Scratch,
@@ -187,15 +193,23 @@ impl Core {
     /// names, lest a server that looks at the first request only mixes them up.
     pub(crate) fn forward_pool(&self, address: SocketAddr, host: &str, idle: Duration) -> Rc<Pool> {
         let mut pools = self.forward_pools.borrow_mut();
-        if pools.len() >= FORWARD_POOLS_MAX {
-            pools.retain(|_, pool| pool.len() > 0);
+        if pools.len() >= FORWARD_POOLS_MAX && !pools.contains_key(&address) {
+            pools.retain(|_, named| named.iter().any(|(_, pool)| pool.len() > 0));
             if pools.len() >= FORWARD_POOLS_MAX {
                 pools.clear();
             }
         }
-        let pool = pools.entry((address, host.into())).or_insert_with(|| Rc::new(Pool::new()));
-        pool.configure(32, idle);
-        Rc::clone(pool)
+        let named = pools.entry(address).or_default();
+        if let Some((_, pool)) = named.iter().find(|(name, _)| **name == *host) {
+            return Rc::clone(pool);
+        }
+        if named.len() >= FORWARD_NAMES_MAX {
+            named.clear();
+        }
+        let pool = Rc::new(Pool::new());
+        pool.configure(FORWARD_IDLE_MAX, idle);
+        named.push((host.into(), Rc::clone(&pool)));
+        pool
     }
 
     /// The work of about every second: closing what has idled too long.
@@ -203,9 +217,12 @@ impl Core {
         let now = self.wheel.now();
         self.pools.borrow().values().for_each(|pool| pool.sweep(now));
         let mut forward_pools = self.forward_pools.borrow_mut();
-        forward_pools.retain(|_, pool| {
-            pool.sweep(now);
-            pool.len() > 0
+        forward_pools.retain(|_, named| {
+            named.retain(|(_, pool)| {
+                pool.sweep(now);
+                pool.len() > 0
+            });
+            !named.is_empty()
         });
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Context<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) view: &'a Rc<View>,
     pub(crate) listener_id: ListenerId,
+    /// For what comes from the client and goes upstream; the other direction uses the client's.
+    pub(crate) alarm: &'a Alarm,
 }
 
 /// How an exchange ended, for the client's connection.
@@ -144,11 +146,13 @@ pub(crate) async fn run<D: Downstream>(
 
 fn begin_record(context: &Context<'_>, work: &mut Work) {
     let Work { request, record, .. } = work;
-    record.queue = Some(record.started.elapsed());
     record.client = context.client.address.get();
     record.listener = context.listener_id.0;
     record.method = request.method;
     record.version = request.version;
+    if !context.core.access.borrow().is_on() {
+        return; // the rest is for the log alone
+    }
     let target = &request.target;
     if target.form() == message::Form::Authority {
         record.target.set(target.authority());
@@ -176,7 +180,6 @@ pub(crate) async fn refuse_head<D: Downstream>(
 ) -> Ending {
     work.record.client = context.client.address.get();
     work.record.listener = context.listener_id.0;
-    work.record.queue = Some(work.record.started.elapsed());
     if let RefusedHead::Malformed(error) = &error {
         work.record.status = error.status();
     }
@@ -425,12 +428,13 @@ impl Attempt<'_> {
         let core = self.context.core;
         let Work { request, response, record, path, host, .. } = work;
         let client_alarm = &self.context.client.alarm;
-        let alarm = core.wheel.alarm();
+        let alarm = self.context.alarm;
         let patience = || Patience::for_upstream(self.timeouts.stream_idle);
         let stream = &connection.stream;
-        let mut up_out = Outgoing::new(stream, &core.scratch, &core.wheel, &alarm, patience());
+        let mut up_out = Outgoing::new(stream, &core.scratch, &core.wheel, alarm, patience());
         let buffer = core.buffers.buffer(Size::Large);
         let mut up_in = Incoming::new(stream, buffer, &core.wheel, client_alarm, patience());
+        up_in.times_first_byte = true;
         let target = str::from_utf8(path).unwrap_or("/");
         let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
         let head = UpstreamHead { request, target, host, identity, upgrade };
@@ -454,7 +458,9 @@ impl Attempt<'_> {
             }
         }
         let sent = if unsent_body { Ok(()) } else { up_out.flush().await };
-        let sent_at = std::time::Instant::now();
+        // The clock is only read again if anything was waited for since it was.
+        let at_once = connection.reused && record.queue == Some(Duration::ZERO);
+        let sent_at = if at_once { record.started } else { std::time::Instant::now() };
         let raced = match sent {
             Ok(()) => {
                 let upload = Cell::new(Upload::Running);

@@ -26,6 +26,10 @@ pub(crate) struct Incoming<'a> {
     limit: u64,
     /// Every byte read from the connection.
     pub(crate) raw: u64,
+    /// Whether the time of the first byte is of interest.
+    pub(crate) times_first_byte: bool,
+    /// How often a head was read from the socket.
+    pub(crate) reads: u32,
     /// When the first of them came.
     pub(crate) first_read: Option<std::time::Instant>,
 }
@@ -65,6 +69,8 @@ impl<'a> Incoming<'a> {
             received: 0,
             limit: u64::MAX,
             raw: 0,
+            times_first_byte: false,
+            reads: 0,
             first_read: None,
         }
     }
@@ -129,7 +135,8 @@ impl<'a> Incoming<'a> {
         match self.buffer.poll_fill(cx, self.stream) {
             Poll::Ready(Ok(0)) => Poll::Ready(HeadEnd::Closed),
             Poll::Ready(Ok(count)) => {
-                if self.raw == 0 {
+                self.reads += 1;
+                if self.raw == 0 && self.times_first_byte {
                     self.first_read = Some(std::time::Instant::now());
                 }
                 self.raw += count as u64;
