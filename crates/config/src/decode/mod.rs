@@ -455,6 +455,3 @@ fn usage(row: &NodeRow) -> String {
     }
     out
 }
-
-#[cfg(test)]
-mod tests;

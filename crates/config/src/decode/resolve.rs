@@ -94,11 +94,11 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     for forward in &raw.forwards {
         resolver.forward(forward);
     }
-    resolver.unused(&raw);
     let bounds = resolver.listeners(&raw);
     for expect in &raw.expects {
         resolver.expect(expect, &raw.forwards);
     }
+    resolver.unused(&raw);
     let Resolver { config, outer, .. } = resolver;
     if decoder.problems.errors() > 0 {
         return (config, Effective::default());
@@ -368,12 +368,6 @@ impl Resolver<'_, '_> {
                     .error(*span, format!("there are two `listen` for `{written}`"))
                     .related(earlier.address.span, "here first");
             }
-            let sound = self.decoder.problems.errors() == 0;
-            if !self.listeners.contains_key(address) && sound {
-                self.decoder
-                    .warning(*span, format!("nothing listens on `{written}`, so it is left out"))
-                    .hint("a `site` names it with `listen` inside, a `forward` in its first line");
-            }
         }
         self.check_names(raw);
         let mut bounds = Vec::with_capacity(self.config.listeners.len());
@@ -440,6 +434,14 @@ impl Resolver<'_, '_> {
                 self.decoder
                     .warning(span, format!("nothing leads to the upstream `{}`", upstream.name))
                     .hint(format!("write to {} in a site or route", upstream.name));
+            }
+        }
+        for listen in &raw.listens {
+            let RawAddress { address, written, span } = &listen.address;
+            if !self.listeners.contains_key(address) {
+                self.decoder
+                    .warning(*span, format!("nothing listens on `{written}`, so it is left out"))
+                    .hint("a `site` names it with `listen` inside, a `forward` in its first line");
             }
         }
         if raw.sites.is_empty() && raw.forwards.is_empty() {

@@ -1,1 +1,0 @@
-//! Diagnostics, as they are shown.

@@ -1,0 +1,257 @@
+//! Whatever the text is: no panic, places that are there, and what is accepted means the same when
+//! it is laid out anew or shown and read again.
+
+mod common;
+
+use common::{plain, same};
+use proptest::prelude::*;
+
+const NAMES: &[&str] = &[
+    "include",
+    "process",
+    "timeouts",
+    "limits",
+    "trusted-proxy",
+    "listen",
+    "site",
+    "upstream",
+    "forward",
+    "expect",
+    "cores",
+    "admin",
+    "log",
+    "drain",
+    "connections",
+    "resolver",
+    "server",
+    "timeout",
+    "tries",
+    "hosts",
+    "ttl-min",
+    "proxy-protocol",
+    "route",
+    "to",
+    "redirect",
+    "respond",
+    "files",
+    "index",
+    "listing",
+    "fallback",
+    "strip-prefix",
+    "rewrite",
+    "request",
+    "response",
+    "set",
+    "add",
+    "remove",
+    "host",
+    "error-page",
+    "encoded-separators",
+    "balance",
+    "pool",
+    "deny",
+    "allow",
+    "ports",
+    "anonymous",
+    "via",
+    "head",
+    "connect",
+    "first-byte",
+    "body",
+    "slow-rate",
+    "tls",
+    "foo",
+];
+
+const VALUES: &[&str] = &[
+    "\":80\"",
+    "\":8080\"",
+    "\"127.0.0.1:3128\"",
+    "\"10.0.0.1:80\"",
+    "\"app.internal:80\"",
+    "shop",
+    "\"10s\"",
+    "\"1h30min\"",
+    "\"0s\"",
+    "\"64KiB\"",
+    "80",
+    "443",
+    "0",
+    "-1",
+    "1.5",
+    "#true",
+    "#false",
+    "#null",
+    "off",
+    "any",
+    "required",
+    "pass",
+    "endpoint",
+    "round-robin",
+    "\"/a\"",
+    "\"/a/*\"",
+    "\"/{id}\"",
+    "\"/{rest}\"",
+    "\"{client}\"",
+    "\"a.example\"",
+    "\"*.a.example\"",
+    "\"*\"",
+    "\"10.0.0.0/8\"",
+    "\"X-A\"",
+    "\"v\"",
+    "\"GET http://a.example/\"",
+    "\"CONNECT a:443\"",
+    "\"\"",
+    "status=301",
+    "status=200",
+    "method=GET",
+    "to=\"*.x,y\"",
+    "from=\"10.0.0.0/8\"",
+    "port=80",
+    "weight=2",
+    "max=3",
+    "file=\"Cargo.toml\"",
+    "denied=#true",
+    "forward=\"127.0.0.1:3128\"",
+    "access=off",
+    "format=json",
+    "level=info",
+    "\"é\"",
+    "\"a\\nb\"",
+    "502",
+    "404",
+];
+
+fn line() -> impl Strategy<Value = String> {
+    let values = prop::collection::vec(prop::sample::select(VALUES), 0..3);
+    (prop::sample::select(NAMES), values)
+        .prop_map(|(name, values)| format!("{name} {}", values.join(" ")))
+}
+
+/// Words of the language in any order.
+fn jumble() -> impl Strategy<Value = String> {
+    let node = line().prop_map(|line| format!("{line}\n"));
+    let nodes = node.prop_recursive(3, 24, 6, |inner| {
+        (line(), prop::collection::vec(inner, 0..6))
+            .prop_map(|(line, inner)| format!("{line} {{\n{}}}\n", inner.concat()))
+    });
+    prop::collection::vec(nodes, 0..5).prop_map(|nodes| nodes.concat())
+}
+
+/// Configurations that mostly hold.
+fn sensible() -> impl Strategy<Value = String> {
+    let of = |choices: &'static [&'static str]| prop::sample::select(choices);
+    let modifier = of(&[
+        "timeouts { first-byte \"7s\"; }",
+        "limits { body \"1MiB\"; }",
+        "host endpoint",
+        "encoded-separators pass",
+        "request { set \"X-A\" \"{client} {{}}\"; remove \"B\" \"C\"; }",
+        "response { add \"X-B\" \"\\u{e9}\"; }",
+        "error-page 404 502 file=\"Cargo.toml\"",
+        "",
+    ]);
+    let action = of(&[
+        "to shop",
+        "to \"10.0.0.1:80\" \"unix:/a\"",
+        "redirect \"/x/{path}?{query}\" status=302",
+        "respond \"a\\tb\\\"\" type=\"text/html\"",
+        "files \"/\" { index off; fallback \"/x\"; }",
+        "respond",
+    ]);
+    let pattern = of(&["/a", "/a/*", "/b/{id}", "/%7Ec/*", "/", "/d/{x}/{y}/*"]);
+    let route =
+        (pattern, modifier.clone(), action.clone()).prop_map(|(pattern, modifier, action)| {
+            format!("route \"{pattern}\" {{\n{modifier}\n{action}\n}}")
+        });
+    let listen = of(&["", "listen \":80\"", "listen \":81\" \"127.0.0.1:82\""]);
+    let site = (any::<u8>(), listen, modifier, prop::collection::vec(route, 0..4), action);
+    let site = site.prop_map(|(number, listen, modifier, routes, action)| {
+        format!(
+            "site \"s{number}.example\" {{\n{listen}\n{modifier}\n{}\n{action}\n}}\n",
+            routes.join("\n")
+        )
+    });
+    let other = of(&[
+        "timeouts { head \"3s\"; connect \"1s500ms\"; }\n",
+        "limits { head-bytes 2000; }\n",
+        "trusted-proxy \"10.0.0.0/8\"\n",
+        "listen \":80\" { proxy-protocol required; }\n",
+        "forward \"127.0.0.1:3128\" { deny to=\"*.x\"; allow; ports any; anonymous; via v; }\n",
+        "process { cores 3; log level=warn; resolver { server \"[::1]:53\"; } }\n",
+        "expect \"GET http://s1.example/?x\" status=404\n",
+        "// a comment\n",
+        "/- site { }\n",
+    ]);
+    (prop::collection::vec(site, 0..4), prop::collection::vec(other, 0..4)).prop_map(
+        |(sites, others)| {
+            format!(
+                "upstream shop {{ to \"10.0.0.9:80\" weight=2; }}\n{}{}",
+                others.concat(),
+                sites.concat()
+            )
+        },
+    )
+}
+
+fn check(text: &str) {
+    let formatted = config::format("x.kdl", text);
+    match config::parse("x.kdl", text) {
+        Ok(loaded) => {
+            let formatted = formatted.unwrap();
+            let again = config::parse("x.kdl", &formatted).unwrap();
+            same(&again.config, &loaded.config);
+            let shown = loaded.effective.render(false);
+            let again = config::parse("x.kdl", &shown);
+            let again = again.unwrap_or_else(|failure| panic!("{failure}\nin\n{shown}"));
+            assert_eq!(plain(&again.config), plain(&loaded.config), "{shown}");
+            assert_eq!(loaded.effective.values().count() > 0, !shown.is_empty());
+        }
+        Err(failure) => {
+            assert!(!failure.errors.is_empty());
+            for error in failure.errors.iter().chain(&failure.warnings) {
+                let lines = text.split('\n').count() as u32;
+                let whole = error.place.line == 0 && error.place.column == 0;
+                let there = error.place.line <= lines && error.place.column > 0;
+                assert!(whole || there, "{error:?}");
+                assert!(!error.render(true).is_empty());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text(text in any::<String>()) {
+        check(&text);
+    }
+
+    #[test]
+    fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        check(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn words_of_the_language(text in jumble()) {
+        check(&text);
+    }
+
+    #[test]
+    fn configurations(text in sensible()) {
+        check(&text);
+    }
+}
+
+#[test]
+fn most_of_the_sensible_ones_hold() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = sensible();
+    let held = (0..100).filter(|_| {
+        let text = strategy.new_tree(&mut runner).unwrap().current();
+        config::parse("x.kdl", &text).is_ok()
+    });
+    assert!(held.count() > 50);
+}
