@@ -36,7 +36,7 @@ pub struct Habits {
     pub bare_cr: bool,
     /// A line that begins with white space goes on with the one before it.
     pub unfolds: bool,
-    /// Whatever is no letter around a field's name is ignored.
+    /// White space and whatever else no token has is ignored around a field's name.
     pub trims_names: bool,
     /// `_` in a name is a hyphen, as for CGI.
     pub underscore_is_hyphen: bool,
@@ -115,7 +115,7 @@ impl Habits {
         let colon = line.iter().position(|&byte| byte == b':')?;
         let mut name = String::from_utf8_lossy(line.get(..colon)?).to_lowercase();
         if self.trims_names {
-            name = name.trim_matches(|letter: char| !letter.is_ascii_alphanumeric()).to_owned();
+            name = name.trim_matches(|letter| !is_token(letter)).to_owned();
         }
         if self.underscore_is_hyphen {
             name = name.replace('_', "-");
@@ -141,6 +141,10 @@ impl Habits {
             _ => Framing::Silent,
         }
     }
+}
+
+fn is_token(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter)
 }
 
 /// As `atoi` of C: blanks and a sign before, anything after.
