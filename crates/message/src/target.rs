@@ -84,7 +84,7 @@ pub enum TargetError {
     /// A byte that no target may hold: space, control, non-ASCII.
     #[error("the request's target holds a byte that must be percent-encoded")]
     InvalidByte,
-    /// A `%` without two hexadecimal digits after it.
+    /// A `%` without two hexadecimal digits after it, in the path.
     #[error("the request's target holds a malformed percent-encoding")]
     InvalidEncoding,
     /// A URI, but not of a scheme that we serve.

@@ -94,6 +94,19 @@ fn check_request_by_httparse(head: &[u8], request: &Request) {
     check_fields(&theirs, &request.fields);
 }
 
+/// `httparse` tokenises what we accept in the same way.
+fn check_response_by_httparse(head: &[u8], response: &Response) {
+    let mut headers = [httparse::EMPTY_HEADER; 100];
+    let mut other = httparse::Response::new(&mut headers);
+    assert_eq!(other.parse(head), Ok(httparse::Status::Complete(head.len())));
+    assert_eq!(other.code, Some(response.status));
+    let mut theirs = Fields::new();
+    for header in &*other.headers {
+        theirs.push(header.name.as_bytes(), header.value);
+    }
+    check_fields(&theirs, &response.fields);
+}
+
 /// The same fields, but for `Content-Length`, which we may rewrite.
 fn check_fields(theirs: &Fields, ours: &Fields) {
     let all = |fields: &Fields| {
@@ -132,6 +145,10 @@ pub fn http1_response(data: &[u8]) {
         } else {
             assert_eq!(reading.framing, expected, "{habits:?} sees another body");
         }
+    }
+    if method != Method::Connect && response.status != 204 && !response.is_interim() {
+        let head = data.get(..length).unwrap_or_default();
+        check_response_by_httparse(head, &response);
     }
     let printed = print::response_head(&response);
     let again = parse_response(&printed, &PRINTED_LIMITS, &method, &mut scratch);

@@ -8,11 +8,13 @@
 //! | `"` `<` `>` and the back quote | percent-encoded | percent-encoded |
 //! | `[` `]` `^` `{` `}` and the bar | percent-encoded | kept |
 //! | `\` | percent-encoded, and counts as an encoded separator | kept |
-//! | `%` without two hexadecimal digits | refused | refused |
+//! | `%` without two hexadecimal digits | refused | kept |
 //! | space, control, non-ASCII | refused | refused |
 //!
 //! A query is otherwise kept byte by byte: what its encoding means is between browser and
-//! application.
+//! application. That goes for `?q=100%` and `?cb=%%MACRO%%` too, which browsers send as they are
+//! and advertising is full of; nothing of ours looks into a query. In a path, where routes and
+//! rules look, the same is refused.
 
 use super::{Target, TargetError};
 
@@ -108,12 +110,9 @@ impl Target {
     /// Adds a query, which begins with its `?`.
     fn push_query(&mut self, raw: &[u8]) -> Result<(), TargetError> {
         let mut canonical = true;
-        let mut rest = raw;
-        while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
+        for &byte in raw {
             match QUERY[usize::from(byte)] {
-                Class::Plain | Class::Dot | Class::Question => {}
-                Class::Percent => rest = take_escape(after)?.1,
+                Class::Plain | Class::Dot | Class::Percent | Class::Question => {}
                 Class::Encode => canonical = false,
                 Class::Refused => return Err(refusal(byte)),
             }
