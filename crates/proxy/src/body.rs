@@ -4,13 +4,16 @@
 //! the patience that their peer deserves. HTTP/1 has one of each (`http1`), used towards clients
 //! and upstreams alike; another protocol brings its own and the loop stays the same.
 
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use config::Timeouts;
 use message::Fields;
-use net::{Alarm, Wheel};
+use net::{Alarm, Side, Stream, Wheel, relay};
 use tokio::time::Instant;
 use wire::http1::ChunkError;
 
@@ -65,6 +68,11 @@ pub(crate) trait Source {
     fn trailers(&self) -> &Fields;
     /// Bytes of the body that have come so far.
     fn received(&self) -> u64;
+    /// The socket that the rest comes from and how much that is, if it is known, large, and nothing
+    /// of it is buffered: then it may bypass us.
+    fn bulk(&self) -> Option<(&Stream, u64)>;
+    /// So much of it did.
+    fn moved_past(&mut self, count: u64);
     /// Ready once the peer has gone. May read ahead, within the room that there is.
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -75,9 +83,16 @@ pub(crate) trait Sink {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError>;
     /// Sends what is kept.
     async fn flush(&mut self) -> Result<(), WriteError>;
+    /// Takes `length` bytes straight from a socket, and tells how many those were: fewer if it ended
+    /// before, none if this cannot be done.
+    async fn bulk(&mut self, from: &Stream, length: u64) -> Result<u64, PumpError>;
     /// Ends the body, and sends all.
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError>;
 }
+
+/// From this length on, what is left of a body goes from socket to socket within the kernel: below
+/// it a pipe costs more than the copies it saves.
+pub(crate) const BULK_BYTES_MIN: u64 = 128 * 1024;
 
 /// Moves a body from its source to its sink, at the pace of the slower one. What one read brought
 /// leaves before the next read is waited for, so that events are never held back.
@@ -87,6 +102,10 @@ pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Resu
         sink.data(source.data()).await.map_err(PumpError::Writing)?;
         source.consume(count);
         if source.is_drained() && !source.is_done() {
+            if let Some((from, length)) = source.bulk() {
+                let moved = sink.bulk(from, length).await?;
+                source.moved_past(moved);
+            }
             sink.flush().await.map_err(PumpError::Writing)?;
         }
     }
@@ -158,7 +177,7 @@ impl Patience {
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Impatience> {
         let mut since: Option<Instant> = None;
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             if let Poll::Ready(value) = poll(cx) {
                 if let Some(since) = since {
                     alarm.clear();
@@ -177,6 +196,57 @@ impl Patience {
             Poll::Pending
         })
         .await
+    }
+
+    /// Moves bytes from socket to socket, for as long as both peers may take. The one that takes
+    /// them is this one; the other may not be idle longer than this one.
+    pub(crate) async fn relay(
+        &mut self,
+        wheel: &Wheel,
+        alarm: &Alarm,
+        from: &Stream,
+        to: &Stream,
+        length: u64,
+    ) -> Result<u64, PumpError> {
+        let moved = Cell::new(0u64);
+        let relaying = relay(from, to, Some(length), |count| moved.set(moved.get() + count));
+        let mut relaying = pin!(relaying);
+        let window = if self.rate == 0 { self.idle } else { self.idle.min(self.grace) };
+        let (mut seen, mut quiet_since) = (0, wheel.now());
+        alarm.set(window);
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(ended) = relaying.as_mut().poll(cx) {
+                return Poll::Ready(Ok(ended));
+            }
+            while alarm.poll_fired(cx).is_ready() {
+                let progress = moved.get() - seen;
+                seen = moved.get();
+                if progress > 0 {
+                    quiet_since = wheel.now();
+                }
+                // Bytes that wait to be taken tell whose slowness it is.
+                let waits_for_us = !from.is_quiet();
+                let due = self.rate.saturating_mul(window.as_secs());
+                if self.rate > 0 && waits_for_us && progress < due {
+                    return Poll::Ready(Err(PumpError::Writing(WriteError::TooSlow)));
+                }
+                if wheel.now().saturating_duration_since(quiet_since) >= self.idle {
+                    return Poll::Ready(Err(if waits_for_us {
+                        PumpError::Writing(WriteError::Idle)
+                    } else {
+                        PumpError::Reading(ReadError::Idle)
+                    }));
+                }
+                alarm.set(window);
+            }
+            Poll::Pending
+        });
+        let ended = ended.await;
+        alarm.clear();
+        ended?.map_err(|error| match error.side {
+            Side::Reading => PumpError::Reading(ReadError::Broken(error.source)),
+            Side::Writing => PumpError::Writing(WriteError::Broken(error.source)),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use message::{BodyLength, Fields};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Stream, Wheel};
 use wire::http1::{BodyDecoder, Piece};
 
-use crate::body::{Patience, ReadError, Source};
+use crate::body::{BULK_BYTES_MIN, Patience, ReadError, Source};
 
 /// The receiving direction of a connection.
 pub(crate) struct Incoming<'a> {
@@ -238,6 +238,24 @@ impl Source for Incoming<'_> {
 
     fn received(&self) -> u64 {
         self.received
+    }
+
+    fn bulk(&self) -> Option<(&Stream, u64)> {
+        match self.decoder {
+            BodyDecoder::Exact { left } if left >= BULK_BYTES_MIN && self.buffer.is_empty() => {
+                Some((self.stream, left))
+            }
+            _ => None,
+        }
+    }
+
+    fn moved_past(&mut self, count: u64) {
+        self.received += count;
+        self.raw += count;
+        if let BodyDecoder::Exact { left } = &mut self.decoder {
+            *left = left.saturating_sub(count);
+            self.done = *left == 0;
+        }
     }
 
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
