@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::layer::Layer;
 use super::reverse::RawAddress;
-use super::{Checked, Decoder};
+use super::{Checked, Decoder, Given};
 use crate::model::{Anonymous, Destination, Expect, ForwardRule, PortRange};
 use crate::source::Span;
 use crate::values::Datum;
@@ -29,7 +29,7 @@ pub(super) struct RawExpect {
 
 impl Decoder<'_> {
     pub(super) fn forward(&mut self, node: &Checked<'_, '_>) -> Option<RawForward> {
-        let address = node.first().and_then(|given| given.listen(self));
+        let address = node.first().and_then(Given::listen);
         let mut rules = Vec::new();
         let (mut ports, mut anonymous, mut via) = (None, None, None);
         let mut layer = Layer::default();
@@ -150,7 +150,7 @@ impl Decoder<'_> {
             Some(&Datum::Ip(ip)) => ip,
             _ => std::net::Ipv4Addr::LOCALHOST.into(),
         };
-        let forward = node.property("forward").and_then(|given| given.listen(self));
+        let forward = node.property("forward").and_then(Given::listen);
         if &**method == "CONNECT" && !given(&"forward") {
             self.error(node.node.span, "CONNECT goes to a `forward`, and none is named")
                 .hint("add forward=\":3128\"");

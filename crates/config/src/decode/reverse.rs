@@ -81,11 +81,9 @@ pub(super) struct RawUpstream {
 }
 
 impl Given {
-    pub(super) fn listen(&self, decoder: &Decoder<'_>) -> Option<RawAddress> {
-        let Datum::Listen(address) = self.datum else { return None };
-        // The tree has the text without quotes and escapes; addresses have neither.
-        let written = decoder.written(self.span).trim_matches(['"', '#']).into();
-        Some(RawAddress { address, written, span: self.span })
+    pub(super) fn listen(&self) -> Option<RawAddress> {
+        let Datum::Listen { written, address } = &self.datum else { return None };
+        Some(RawAddress { address: *address, written: written.as_ref().into(), span: self.span })
     }
 }
 
@@ -114,7 +112,7 @@ impl Decoder<'_> {
     }
 
     fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
-        let address = node.first().and_then(|given| given.listen(self));
+        let address = node.first().and_then(Given::listen);
         let mut proxy_protocol = None;
         let mut trusted_proxies = Vec::new();
         let mut trusted_proxies_span = None;
@@ -171,7 +169,7 @@ impl Decoder<'_> {
         for child in children {
             match child.row.name {
                 "listen" => {
-                    let addresses = child.arguments.iter().filter_map(|given| given.listen(self));
+                    let addresses = child.arguments.iter().filter_map(Given::listen);
                     site.listens.extend(addresses);
                     site.broken |= child.arguments.is_empty();
                 }

@@ -306,3 +306,34 @@ fn one_of(rows: &[WordRow]) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_are_those_that_there_are() {
+        let ours: Vec<_> = ALGORITHMS.iter().map(|row| (row.word, row.doc)).collect();
+        let there: Vec<_> = balance::ALGORITHMS.iter().map(|row| (row.name, row.summary)).collect();
+        assert_eq!(ours, there);
+    }
+
+    #[test]
+    fn every_row_is_documented() {
+        for row in BLOCKS.iter().flat_map(|block| block.rows()) {
+            assert!(row.doc.ends_with('.'), "{}", row.name);
+            let properties = row.properties.iter();
+            properties.for_each(|row| assert!(row.doc.ends_with('.'), "{}", row.name));
+        }
+        let settings = TIMEOUTS.iter().map(|s| &s.row).chain(LIMITS.iter().map(|s| &s.row));
+        settings.for_each(|row| assert!(row.doc.ends_with('.'), "{}", row.name));
+    }
+
+    #[test]
+    fn words_that_are_not_ours_are_not_ours() {
+        for word in PLANNED.iter().map(|row| row.0).chain(FOREIGN.iter().map(|row| row.0)) {
+            // `server` is, but only in `resolver`, where nobody means that of another program.
+            assert!(homes(word).is_none() || word == "server", "{word}");
+        }
+    }
+}

@@ -452,7 +452,7 @@ static FILES: NodeRow = NodeRow {
     block: Some(&FILES_BLOCK),
     // More than one is told by the decoder, together with others that do not go with it.
     repeats: true,
-    doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
+    doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached, and names that begin with a dot are not served. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
     example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
     ..NodeRow::NEW
 };

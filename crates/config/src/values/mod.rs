@@ -41,7 +41,10 @@ pub(crate) enum Datum {
     Unlimited,
     Flag(bool),
     Word(&'static str),
-    Listen(SocketAddr),
+    Listen {
+        written: Box<str>,
+        address: SocketAddr,
+    },
     Admin(AdminAddress),
     Log(LogTarget),
     Socket(SocketAddr),
@@ -195,7 +198,9 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
             _ => unexpected(),
         }),
         Kind::Word(rows) => one_of(text, rows),
-        Kind::Listen => addresses::listen(text).map(Datum::Listen),
+        Kind::Listen => {
+            addresses::listen(text).map(|address| Datum::Listen { written: text.into(), address })
+        }
         Kind::Admin => addresses::admin(text).map(Datum::Admin),
         Kind::Log => tokens::log(text).map(Datum::Log),
         Kind::Socket => addresses::socket(text).map(Datum::Socket),
