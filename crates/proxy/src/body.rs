@@ -95,9 +95,10 @@ pub(crate) trait Sink {
 pub(crate) const BULK_BYTES_MIN: u64 = 128 * 1024;
 
 /// Moves a body from its source to its sink, at the pace of the slower one. What one read brought
-/// leaves before the next read is waited for, so that events are never held back.
+/// leaves before the next read is waited for, so that events are never held back; so does the head,
+/// if nothing of the body is there yet.
 pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Result<(), PumpError> {
-    while source.ready().await.map_err(PumpError::Reading)? {
+    while ready_or_flushed(source, sink).await? {
         let count = source.data().len();
         sink.data(source.data()).await.map_err(PumpError::Writing)?;
         source.consume(count);
@@ -110,6 +111,23 @@ pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Resu
         }
     }
     sink.finish(source.trailers()).await.map_err(PumpError::Writing)
+}
+
+/// Waits until there is more of the body; but if that takes time, what the sink keeps goes first.
+async fn ready_or_flushed(
+    source: &mut impl Source,
+    sink: &mut impl Sink,
+) -> Result<bool, PumpError> {
+    let mut ready = pin!(source.ready());
+    let at_once = poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await;
+    let more = match at_once {
+        Poll::Ready(more) => more,
+        Poll::Pending => {
+            sink.flush().await.map_err(PumpError::Writing)?;
+            ready.await
+        }
+    };
+    more.map_err(PumpError::Reading)
 }
 
 /// How long a peer is waited for: never `idle` without a byte, and in all no longer than a grace
