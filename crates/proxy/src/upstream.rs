@@ -87,7 +87,7 @@ impl Pool {
     pub(crate) fn new() -> Self {
         Self {
             idle: RefCell::default(),
-            max: Cell::new(256),
+            max: Cell::new(1024),
             allowed: Cell::new(Duration::from_secs(4)),
             learned: Cell::new(Duration::from_secs(4)),
         }

@@ -20,7 +20,7 @@ use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
 
 /// Idle connections kept, where nothing is said.
-const POOL_MAX: u32 = 256;
+pub(super) const POOL_MAX: u32 = 1024;
 
 /// Names that an unknown one is compared with, and names that are listed.
 const NAMES_COMPARED_MAX: usize = 1000;

@@ -624,7 +624,7 @@ static POOL: NodeRow = NodeRow {
     properties: &[property(
         "max",
         Kind::Number { min: 0, max: 65_536 },
-        "256",
+        "1024",
         "Idle connections kept at most, per endpoint and core; 0: each is used once.",
     )],
     doc: "How connections to an endpoint are kept to be used again.",
