@@ -234,7 +234,7 @@ impl Told<'_> {
 
     /// Lines that tell the next server of the client.
     fn identity(&self) -> String {
-        let lines = proxy::identity_fields(self.forward(), self.from, self.asked);
+        let lines = proxy::identity_fields(self.forward(), self.settings(), self.from, self.asked);
         String::from_utf8_lossy(&lines).into_owned()
     }
 

@@ -1,7 +1,7 @@
 //! Edits of fields that a route asks for.
 
 use config::{EditVerb, FieldEdit};
-use message::{Fields, Request, Response};
+use message::{Fields, Known, Request, Response};
 use rules::Facts;
 
 use crate::exchange::Plan;
@@ -16,6 +16,11 @@ pub(crate) fn request(work: &mut Work, plan: &Plan<'_>) {
     let Work { request, record, body, .. } = work;
     let Request { method, target, fields, .. } = request;
     plan.remove.iter().for_each(|name| fields.remove_named(name.as_bytes()));
+    for known in edits.iter().map(|edit| Known::of(edit.name.as_bytes())) {
+        if plan.identity.distrusts(known) {
+            fields.remove(known);
+        }
+    }
     let facts = Facts::of(record.client.ip(), method, target, plan.route);
     edits.iter().for_each(|edit| apply(fields, edit, &facts, body));
 }

@@ -19,7 +19,7 @@ use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
 use message::{Known, Request, Response};
 use net::{Alarm, Buffer, Size};
 use rules::{Facts, Routed};
-use wire::http1::HeadLimits;
+use wire::http1::{HeadError, HeadLimits, ResponseError};
 
 use crate::answer;
 use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump, unless_zero};
@@ -260,7 +260,7 @@ async fn reverse<D: Downstream>(
             path.clear();
             rules::upstream_path(&settings.rewrite, &facts, path);
             let peer = std::mem::take(&mut work.address);
-            let identity = Identity::Reverse { peer: &peer, trusted };
+            let identity = Identity::reverse(settings, &peer, trusted);
             let plan = Plan { settings, identity, via: None, route: Some(route), remove: &[] };
             let ending = forward_to(context, work, down, &mut destination, &plan).await;
             work.address = peer;
@@ -306,7 +306,7 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// For an answer of our own.
     pub(crate) fn local(route: &'a config::Route) -> Self {
-        let identity = Identity::Anonymous;
+        let identity = Identity::nobody();
         Self { settings: &route.settings, identity, via: None, route: Some(route), remove: &[] }
     }
 }
@@ -688,8 +688,14 @@ impl Attempt<'_> {
                     }
                     Ok(None) => {}
                     Err(error) => {
+                        let kind = match error {
+                            ResponseError::Head(HeadError::TooLong | HeadError::TooManyFields) => {
+                                ErrorKind::HttpResponseHeaderSectionSize
+                            }
+                            _ => ErrorKind::HttpProtocolError,
+                        };
                         let detail = format!("the endpoint's response is malformed: {error}");
-                        let trouble = Trouble::new(ErrorKind::HttpProtocolError, detail);
+                        let trouble = Trouble::new(kind, detail);
                         return Err(DownloadError::NoResponse { trouble, silent: false });
                     }
                 }

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use config::Forward;
+use config::{FieldEdit, Forward, RouteSettings};
 use ipnet::IpNet;
 use message::{Fields, Known, Request, Version};
 use wire::http1::write_field;
@@ -53,7 +53,12 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
 }
 
 /// What the next server is told.
-pub(crate) enum Identity<'a> {
+pub(crate) struct Identity<'a> {
+    told: Told<'a>,
+    edited: Edited,
+}
+
+enum Told<'a> {
     /// In reverse: everything, over the client's own claims.
     Reverse {
         /// The peer of the connection.
@@ -63,27 +68,74 @@ pub(crate) enum Identity<'a> {
     },
     /// Forward: through which proxy, and for whom.
     Forward { peer: &'a str, name: &'a str },
-    /// Forward, and nothing that names the client.
-    Anonymous,
+    /// Nothing that names the client.
+    Nothing,
+}
+
+/// The fields of this module that the configuration edits itself: there its word counts, not ours.
+#[derive(Clone, Copy)]
+struct Edited(u8);
+
+impl Edited {
+    const NAMES: [Known; 5] = [
+        Known::Via,
+        Known::Forwarded,
+        Known::XForwardedFor,
+        Known::XForwardedProto,
+        Known::XForwardedHost,
+    ];
+
+    fn of(edits: &[FieldEdit]) -> Self {
+        let named = edits.iter().map(|edit| Known::of(edit.name.as_bytes()));
+        Self(named.fold(0, |bits, known| bits | Self::bit(known)))
+    }
+
+    fn bit(known: Known) -> u8 {
+        Self::NAMES.iter().position(|&name| name == known).map_or(0, |index| 1 << index)
+    }
+
+    fn has(self, known: Known) -> bool {
+        self.0 != 0 && self.0 & Self::bit(known) != 0
+    }
 }
 
 impl<'a> Identity<'a> {
+    /// In reverse, of a peer.
+    pub(crate) fn reverse(settings: &RouteSettings, peer: &'a str, trusted: bool) -> Self {
+        let edited = Edited::of(&settings.request_fields);
+        Self { told: Told::Reverse { peer, trusted }, edited }
+    }
+
     /// For a forward listener.
     pub(crate) fn forward(forward: &'a Forward, peer: &'a str) -> Self {
-        match forward.anonymous {
-            Some(_) => Self::Anonymous,
-            None => Self::Forward { peer, name: &forward.via },
-        }
+        let told = match forward.anonymous {
+            Some(_) => Told::Nothing,
+            None => Told::Forward { peer, name: &forward.via },
+        };
+        Self { told, edited: Edited::of(&forward.settings.request_fields) }
+    }
+
+    /// For an answer of our own, which goes nowhere.
+    pub(crate) fn nobody() -> Self {
+        Self { told: Told::Nothing, edited: Edited(0) }
+    }
+
+    /// True if what the request itself says of its client is to be forgotten before an edit of the
+    /// field: an `add` must not add to a lie.
+    pub(crate) fn distrusts(&self, known: Known) -> bool {
+        self.edited.has(known) && !matches!(self.told, Told::Reverse { trusted: true, .. })
     }
 
     /// True if the request's own field of this name is dropped.
     pub(crate) fn replaces(&self, known: Known) -> bool {
         match known {
-            // Merged with the client's when written.
-            Known::Via | Known::XForwardedFor | Known::Forwarded => true,
-            Known::XForwardedHost | Known::XForwardedProto => true,
+            Known::Via
+            | Known::XForwardedFor
+            | Known::Forwarded
+            | Known::XForwardedHost
+            | Known::XForwardedProto => !self.edited.has(known), // merged when written
             Known::XForwardedPort | Known::XRealIp => {
-                !matches!(self, Self::Reverse { trusted: true, .. })
+                !matches!(self.told, Told::Reverse { trusted: true, .. })
             }
             _ => false,
         }
@@ -91,75 +143,107 @@ impl<'a> Identity<'a> {
 
     /// Appends the fields.
     pub(crate) fn write(&self, out: &mut Vec<u8>, request: &Request) {
-        match self {
-            Self::Reverse { peer, trusted } => {
+        let ours = |known: Known| !self.edited.has(known);
+        let name = match &self.told {
+            Told::Reverse { peer, trusted } => {
                 let earlier = if *trusted { Some(&request.fields) } else { None };
-                write_reverse(out, request, earlier, peer);
-                write_via(out, request, "bothways");
+                write_reverse(out, request, earlier, peer, ours);
+                NAME
             }
-            Self::Forward { peer, name } => {
-                write_merged(out, &request.fields, Known::XForwardedFor, peer);
-                write_via(out, request, name);
+            Told::Forward { peer, name } => {
+                if ours(Known::XForwardedFor) {
+                    write_merged(out, Some(&request.fields), Known::XForwardedFor, peer);
+                }
+                name
             }
-            Self::Anonymous => {}
+            Told::Nothing => return,
+        };
+        if ours(Known::Via) {
+            write_via(out, request, name);
         }
     }
 }
 
+/// Our name in the Via of requests in reverse.
+const NAME: &str = "bothways";
+
 /// The fields by which the next server is told of a client, as lines of a head: for `explain`.
-/// Those that the request has itself are merged in only if they are in `request`.
-pub fn identity_fields(forward: Option<&Forward>, client: IpAddr, request: &Request) -> Vec<u8> {
+/// Those that the request has itself are merged in only if they are in `request`; those that
+/// `settings` edits are left to the edit.
+pub fn identity_fields(
+    forward: Option<&Forward>,
+    settings: Option<&RouteSettings>,
+    client: IpAddr,
+    request: &Request,
+) -> Vec<u8> {
     let peer = client.to_string();
+    let edited = Edited::of(settings.map_or(&[], |settings| &settings.request_fields));
     let identity = match forward {
         Some(forward) => Identity::forward(forward, &peer),
-        None => Identity::Reverse { peer: &peer, trusted: false },
+        None => Identity { told: Told::Reverse { peer: &peer, trusted: false }, edited },
     };
     let mut out = Vec::new();
     identity.write(&mut out, request);
     out
 }
 
-fn write_reverse(out: &mut Vec<u8>, request: &Request, earlier: Option<&Fields>, peer: &str) {
+fn write_reverse(
+    out: &mut Vec<u8>,
+    request: &Request,
+    earlier: Option<&Fields>,
+    peer: &str,
+    ours: impl Fn(Known) -> bool,
+) {
     let target = &request.target;
     let scheme = target.scheme().as_str();
-    match earlier {
-        Some(fields) => {
-            write_merged(out, fields, Known::XForwardedFor, peer);
-            let kept = |known: Known| fields.get(known);
-            let scheme = kept(Known::XForwardedProto).unwrap_or(scheme.as_bytes());
-            write_field(out, b"X-Forwarded-Proto", scheme);
-            let host = kept(Known::XForwardedHost).unwrap_or(target.authority().as_bytes());
-            write_field(out, b"X-Forwarded-Host", host);
-        }
-        None => {
-            write_field(out, b"X-Forwarded-For", peer.as_bytes());
-            write_field(out, b"X-Forwarded-Proto", scheme.as_bytes());
-            write_field(out, b"X-Forwarded-Host", target.authority().as_bytes());
-        }
+    let said = |known: Known| earlier.and_then(|fields| fields.get(known));
+    if ours(Known::XForwardedFor) {
+        write_merged(out, earlier, Known::XForwardedFor, peer);
     }
-    // RFC 7239: elements of proxies before us first, ours last.
+    if ours(Known::XForwardedProto) {
+        let scheme = said(Known::XForwardedProto).unwrap_or(scheme.as_bytes());
+        write_field(out, b"X-Forwarded-Proto", scheme);
+    }
+    if ours(Known::XForwardedHost) {
+        let host = said(Known::XForwardedHost).unwrap_or(target.authority().as_bytes());
+        write_field(out, b"X-Forwarded-Host", host);
+    }
+    if ours(Known::Forwarded) {
+        write_forwarded(out, earlier, peer, target.authority(), scheme);
+    }
+}
+
+/// RFC 7239: elements of proxies before us first, ours last.
+fn write_forwarded(
+    out: &mut Vec<u8>,
+    earlier: Option<&Fields>,
+    peer: &str,
+    host: &str,
+    scheme: &str,
+) {
     out.extend_from_slice(b"Forwarded: ");
-    for value in earlier.into_iter().flat_map(|fields| fields.get_all(Known::Forwarded)) {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b", ");
-    }
+    write_list(out, earlier, Known::Forwarded);
     let ipv6 = peer.contains(':');
     out.extend_from_slice(if ipv6 { b"for=\"[" } else { b"for=" });
     out.extend_from_slice(peer.as_bytes());
     out.extend_from_slice(if ipv6 { b"]\";host=\"" } else { b";host=\"" });
-    out.extend_from_slice(target.authority().as_bytes());
+    out.extend_from_slice(host.as_bytes());
     out.extend_from_slice(b"\";proto=");
     out.extend_from_slice(scheme.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_merged(out: &mut Vec<u8>, fields: &Fields, known: Known, last: &str) {
-    out.extend_from_slice(known.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    for value in fields.get_all(known) {
+fn write_list(out: &mut Vec<u8>, fields: Option<&Fields>, known: Known) {
+    for value in fields.into_iter().flat_map(|fields| fields.get_all(known)) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
+}
+
+fn write_merged(out: &mut Vec<u8>, earlier: Option<&Fields>, known: Known, last: &str) {
+    out.extend_from_slice(known.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    write_list(out, earlier, known);
     out.extend_from_slice(last.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
@@ -167,10 +251,7 @@ fn write_merged(out: &mut Vec<u8>, fields: &Fields, known: Known, last: &str) {
 /// RFC 9110, section 7.6.3.
 fn write_via(out: &mut Vec<u8>, request: &Request, name: &str) {
     out.extend_from_slice(b"Via: ");
-    for value in request.fields.get_all(Known::Via) {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b", ");
-    }
+    write_list(out, Some(&request.fields), Known::Via);
     let version = if request.version == Version::Http10 { "1.0 " } else { "1.1 " };
     out.extend_from_slice(version.as_bytes());
     out.extend_from_slice(name.as_bytes());

@@ -28,6 +28,8 @@ use crate::snapshot::Snapshot;
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
+/// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
+const BLOCKING_THREADS_MAX: usize = 16;
 /// Files that are kept free of clients: for upstreams (one each), logs, pipes, the admin interface.
 const FILES_RESERVED: u64 = 64;
 
@@ -438,7 +440,7 @@ impl Seed {
         let (commands, receiver) = unbounded_channel();
         let exchanges = Arc::clone(&self.exchanges);
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all();
+        builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
         let (ready, started) = mpsc::channel();
         let name = format!("core-{}", self.index);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
