@@ -1,5 +1,18 @@
 //! Scripted peers, fixtures and corpora for the tests of Bothways.
+//!
+//! Stories put a real proxy ([`server`]) between clients and origins that do exactly what they are
+//! told ([`peer`], [`origin`]). Everything runs on loopback with blocking sockets; nobody sleeps to
+//! let something happen: a story waits for what it expects, and fails when [`peer::DEADLINE`] is
+//! over. Beside that there are oracles ([`naive`], [`print`]) and the harness of the fuzz targets
+//! ([`fuzzing`]).
 
+pub mod counting;
 pub mod fuzzing;
+pub mod message_text;
 pub mod naive;
+pub mod origin;
+pub mod peer;
 pub mod print;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod wait;

@@ -1,0 +1,8 @@
+//! Stories: a real proxy between clients and origins that do exactly what they are told.
+//!
+//! One binary, as linking many would take longer than running them.
+
+mod bodies;
+mod framing;
+mod keep_alive;
+mod versions;

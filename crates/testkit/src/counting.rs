@@ -1,0 +1,98 @@
+//! A global allocator that counts what one thread does.
+//!
+//! Only a test binary of its own installs it. The thread to watch is the one with a given name, so
+//! that the test's own peers may allocate as they like.
+
+#![allow(unsafe_code)] // a global allocator is an unsafe trait; it only counts and hands on
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// The system's allocator, which counts for the thread that called [`watch_this_thread`].
+pub struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static FREES: AtomicU64 = AtomicU64::new(0);
+static TRAPPED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Whether this thread is watched: not known yet, no, yes.
+    static WATCHED: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Set while the thread's name is looked up, which may allocate itself.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The name of the thread that is watched.
+pub const WATCHED_THREAD: &str = "core-0";
+
+fn is_watched() -> bool {
+    // After the thread's variables are gone it is ending, which is not of interest.
+    WATCHED
+        .try_with(|watched| match watched.get() {
+            Some(watched) => watched,
+            None if ASKING.get() => false,
+            None => {
+                ASKING.set(true);
+                let is_it = thread_name_is(WATCHED_THREAD.as_bytes());
+                ASKING.set(false);
+                watched.set(Some(is_it));
+                is_it
+            }
+        })
+        .unwrap_or(false)
+}
+
+/// Asks the kernel, which allocates nothing. A thread is named before its own code runs.
+fn thread_name_is(name: &[u8]) -> bool {
+    let Ok(read) = std::fs::read("/proc/thread-self/comm") else { return false };
+    read.trim_ascii_end() == name
+}
+
+fn count(counter: &AtomicU64) {
+    if is_watched() {
+        counter.fetch_add(1, Ordering::Relaxed);
+        if TRAPPED.swap(false, Ordering::Relaxed) {
+            // Printing allocates, but the trap is off by now.
+            eprintln!("an allocation:\n{}", std::backtrace::Backtrace::force_capture());
+        }
+    }
+}
+
+/// How often the watched thread has asked for memory, and given some back.
+pub fn counted() -> (u64, u64) {
+    (ALLOCATIONS.load(Ordering::Relaxed), FREES.load(Ordering::Relaxed))
+}
+
+/// Prints where the next allocation of the watched thread comes from.
+pub fn trap() {
+    TRAPPED.store(true, Ordering::Relaxed);
+}
+
+// SAFETY: every call is handed to the system's allocator unchanged, which fulfils the contract;
+// counting touches no memory that is handed out.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(&ALLOCATIONS);
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(&FREES);
+        // SAFETY: as above; what is given back came from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(&ALLOCATIONS);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(&ALLOCATIONS);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}

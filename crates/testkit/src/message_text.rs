@@ -1,0 +1,103 @@
+//! HTTP/1 messages as a peer of a story reads them: plainly, and failing on everything unusual.
+
+/// A message that was read from a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The first line, without its end.
+    pub start: String,
+    /// The fields, in order.
+    pub fields: Vec<(String, String)>,
+    /// The body, without its coding.
+    pub body: Vec<u8>,
+    /// The sizes of its chunks; empty if it was not chunked.
+    pub chunks: Vec<usize>,
+    /// What came after the chunks.
+    pub trailers: Vec<(String, String)>,
+}
+
+impl Message {
+    /// Reads a head, which ends with an empty line.
+    #[track_caller]
+    pub fn of_head(head: &[u8]) -> Self {
+        let text = str::from_utf8(head).expect("a head in UTF-8");
+        let text = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line");
+        let mut lines = text.split("\r\n");
+        let start = lines.next().unwrap_or_default().to_owned();
+        Self { start, fields: lines.map(field).collect(), ..Self::default() }
+    }
+
+    /// The status of a response.
+    #[track_caller]
+    pub fn status(&self) -> u16 {
+        let status = self.start.strip_prefix("HTTP/1.1 ").or(self.start.strip_prefix("HTTP/1.0 "));
+        let status = status.and_then(|rest| rest.get(..3)).and_then(|digits| digits.parse().ok());
+        status.unwrap_or_else(|| panic!("no status line: {:?}", self.start))
+    }
+
+    /// The target of a request.
+    pub fn target(&self) -> &str {
+        self.start.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The method of a request.
+    pub fn method(&self) -> &str {
+        self.start.split(' ').next().unwrap_or_default()
+    }
+
+    /// The value of a field that must not be there twice.
+    #[track_caller]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let values = self.all(name);
+        assert!(values.len() < 2, "{name} is there {} times: {self:?}", values.len());
+        values.first().copied()
+    }
+
+    /// The values of all fields of this name.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let named = self.fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Whether a field of this name is there.
+    pub fn has(&self, name: &str) -> bool {
+        !self.all(name).is_empty()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> &str {
+        str::from_utf8(&self.body).expect("a body in UTF-8")
+    }
+
+    /// Whether the body is chunked. Nothing but the plain word is understood.
+    #[track_caller]
+    pub fn is_chunked(&self) -> bool {
+        self.field("Transfer-Encoding").is_some_and(|coding| {
+            assert_eq!(coding, "chunked", "{self:?}");
+            assert!(!self.has("Content-Length"), "two lengths: {self:?}");
+            true
+        })
+    }
+
+    /// What `Content-Length` says.
+    #[track_caller]
+    pub fn length(&self) -> Option<usize> {
+        self.field("Content-Length").map(|length| length.parse().expect("a number"))
+    }
+}
+
+/// Splits a field line.
+#[track_caller]
+pub fn field(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}"));
+    (name.to_owned(), value.to_owned())
+}
+
+/// A response of 200 with this body.
+pub fn ok(body: &str) -> String {
+    response(200, body)
+}
+
+/// A response with this status and body.
+pub fn response(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}

@@ -1,0 +1,170 @@
+//! An origin that does what its script says.
+//!
+//! Each connection runs the script on a thread of its own. What a script asserts fails the test:
+//! at the latest when the [`Origin`] is dropped.
+
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use crate::peer::Peer;
+use crate::wait;
+
+/// A scripted server.
+pub struct Origin {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stopping: AtomicBool,
+    connections: Mutex<Vec<Connection>>,
+    failures: Mutex<Vec<String>>,
+}
+
+struct Connection {
+    stream: Weak<TcpStream>,
+    received: Arc<Mutex<Vec<u8>>>,
+    script: Option<JoinHandle<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Origin {
+    /// Starts an origin that runs `script` for each connection, with the connection's number from
+    /// 0. When the script returns, the connection is closed.
+    pub fn start(script: impl Fn(&mut Peer, usize) + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", script)
+    }
+
+    /// The same, at an address.
+    #[track_caller]
+    pub fn start_at(
+        address: &str,
+        script: impl Fn(&mut Peer, usize) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("an address to listen on");
+        let address = listener.local_addr().expect("a local address");
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        let script = Arc::new(script);
+        let acceptor = std::thread::spawn(move || {
+            for number in 0.. {
+                let Ok((stream, _)) = listener.accept() else { return };
+                if accepting.stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                accepting.run(stream, number, Arc::clone(&script));
+            }
+        });
+        Self { address, shared, acceptor: Some(acceptor) }
+    }
+
+    /// An origin that gives every request the same response, over and over.
+    pub fn answering(response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::start(move |peer, _| {
+            while peer.try_request().is_ok() {
+                peer.send(&response);
+            }
+        })
+    }
+
+    /// An origin that answers with `answer` of each request.
+    pub fn serving(
+        answer: impl Fn(&crate::message_text::Message) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(move |peer, _| {
+            while let Ok(request) = peer.try_request() {
+                peer.send(answer(&request));
+            }
+        })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.connections).len()
+    }
+
+    /// Every byte that a connection has brought and its script has read.
+    pub fn received_by(&self, number: usize) -> Vec<u8> {
+        let connections = lock(&self.shared.connections);
+        connections.get(number).map_or_else(Vec::new, |c| lock(&c.received).clone())
+    }
+
+    /// Every byte received, over all connections, as text.
+    pub fn received(&self) -> String {
+        let all: Vec<u8> =
+            (0..self.connections()).flat_map(|number| self.received_by(number)).collect();
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Waits until it has accepted so many connections.
+    #[track_caller]
+    pub fn wait_for_connections(&self, count: usize) {
+        wait::until("connections to the origin", || self.connections() >= count);
+    }
+}
+
+impl Shared {
+    fn run(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        number: usize,
+        script: Arc<impl Fn(&mut Peer, usize) + Send + Sync + 'static>,
+    ) {
+        let received = Arc::default();
+        let mut peer = Peer::recorded(stream, Arc::clone(&received));
+        // Before its thread starts, so that whoever hears from the script finds it here.
+        let connection = Connection { stream: peer.handle(), received, script: None };
+        lock(&self.connections).push(connection);
+        let shared = Arc::clone(self);
+        let thread = std::thread::spawn(move || {
+            let ran = catch_unwind(AssertUnwindSafe(|| script(&mut peer, number)));
+            if let Err(panic) = ran
+                && !shared.stopping.load(Ordering::SeqCst)
+            {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+                lock(&shared.failures).push(format!("connection {number}: {text}"));
+            }
+        });
+        if let Some(connection) = lock(&self.connections).get_mut(number) {
+            connection.script = Some(thread);
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.address);
+        let _ = self.acceptor.take().map(JoinHandle::join);
+        let mut connections = std::mem::take(&mut *lock(&self.shared.connections));
+        for connection in &mut connections {
+            let _ = connection.stream.upgrade().map(|stream| stream.shutdown(Shutdown::Both));
+            let _ = connection.script.take().map(JoinHandle::join);
+        }
+        let failures = lock(&self.shared.failures);
+        if !failures.is_empty() && !std::thread::panicking() {
+            panic!("the origin's script failed: {failures:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! A running proxy, for the length of a story.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use proxy::{Change, Inherited, Server, StartError};
+
+use crate::peer::Peer;
+use crate::wait;
+
+/// What every story starts with, unless it says otherwise: one core, no log.
+const PROCESS: &str = "process {\n    cores 1\n    log access=off\n}\n";
+
+/// A proxy that runs until this is dropped.
+pub struct TestServer {
+    server: Server,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    /// The runtime that looks names up.
+    control: Option<JoinHandle<()>>,
+}
+
+/// The configuration in `text`, with the usual `process` block unless it has one.
+#[track_caller]
+fn configuration(text: &str) -> Arc<config::Config> {
+    let text =
+        if text.contains("process {") { text.to_owned() } else { format!("{PROCESS}{text}") };
+    match config::parse("story.kdl", &text) {
+        Ok(loaded) => Arc::new(loaded.config),
+        Err(failure) => panic!("the story's configuration is wrong:\n{failure:?}\n{text}"),
+    }
+}
+
+impl TestServer {
+    /// Starts a proxy. The text listens on port 0, best at several addresses (127.0.0.2, …) if it
+    /// needs several listeners.
+    #[track_caller]
+    pub fn start(text: &str) -> Self {
+        let config = configuration(text);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (started, server) = std::sync::mpsc::channel();
+        let control = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let _ = started.send(Server::start(config, Inherited::default()));
+                let _ = stopped.await;
+            });
+        });
+        let server = server.recv().expect("the control thread").expect("a server");
+        Self { server, stop: Some(stop), control: Some(control) }
+    }
+
+    /// A proxy whose default site hands everything to `origin`; `more` stands in the site.
+    #[track_caller]
+    pub fn reverse(origin: SocketAddr, more: &str) -> Self {
+        Self::start(&format!(
+            "site \"*\" {{\n listen \"127.0.0.1:0\"\n to \"{origin}\"\n {more}\n}}"
+        ))
+    }
+
+    /// A forward proxy; `more` stands in its block.
+    #[track_caller]
+    pub fn forward(more: &str) -> Self {
+        Self::start(&format!("forward \"127.0.0.1:0\" {{\n {more}\n}}"))
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Goes over to another configuration.
+    #[track_caller]
+    pub fn reload(&self, text: &str) -> Result<Change, StartError> {
+        self.server.reload(configuration(text))
+    }
+
+    /// The address of its first listener.
+    #[track_caller]
+    pub fn address(&self) -> SocketAddr {
+        self.server.listening().first().expect("a listener").1
+    }
+
+    /// The address of a listener, by how the configuration writes it.
+    #[track_caller]
+    pub fn address_of(&self, written: &str) -> SocketAddr {
+        let listening = self.server.listening();
+        let found = listening.iter().find(|(other, _)| other == written);
+        found.unwrap_or_else(|| panic!("nothing listens on {written}: {listening:?}")).1
+    }
+
+    /// A client of the first listener.
+    #[track_caller]
+    pub fn connect(&self) -> Peer {
+        Peer::connect(self.address())
+    }
+
+    /// The sum of a metric over all its labels that contain `label`.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self.server.metrics();
+        let lines = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(label)
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until no client is connected any more.
+    #[track_caller]
+    pub fn wait_until_quiet(&self) {
+        wait::until("the end of all connections", || self.server.open_exchanges().connections == 0);
+    }
+
+    /// Waits until so many clients are connected.
+    #[track_caller]
+    pub fn wait_for_connections(&self, count: u64) {
+        wait::until("connections of clients", || self.server.open_exchanges().connections == count);
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let panics = self.metric("bothways_panics_total", "");
+        self.server.stop();
+        let _ = self.stop.take().map(|stop| stop.send(()));
+        let _ = self.control.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            assert!(panics == 0.0, "the proxy has panicked");
+        }
+    }
+}
