@@ -7,7 +7,7 @@
 use std::io::Write;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId, Template};
-use message::{BodyLength, Known, reason_phrase};
+use message::{BodyLength, Known, Method, reason_phrase};
 use rules::Facts;
 
 use crate::body::{Sink, Source};
@@ -194,6 +194,23 @@ pub(crate) async fn no_route<D: Downstream>(
     response.body = BodyLength::Exact(body.len() as u64);
     response.fields.push(b"Allow", allowed.as_bytes());
     response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
+    send_made(context, work, down).await
+}
+
+/// Answers a TRACE or OPTIONS that may go no further. TRACE would tell the client fields that
+/// proxies before us have added, so it is not done.
+pub(crate) async fn last_hop<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+) -> Ending {
+    down.begin_body(&work.request, None);
+    let Work { request, response, body, .. } = &mut *work;
+    response.clear();
+    body.clear();
+    response.status = if request.method == Method::Options { 200 } else { 405 };
+    response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    response.body = BodyLength::Exact(0);
     send_made(context, work, down).await
 }
 

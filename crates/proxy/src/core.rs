@@ -154,16 +154,11 @@ impl Core {
         look(&self.view.borrow())
     }
 
-    /// Counts an exchange that begins. Only this core writes the number, so no locked instruction
-    /// is needed.
-    pub(crate) fn enter_exchange(&self) {
+    /// Counts an exchange, until what this answers is dropped. Only this core writes the number, so
+    /// no locked instruction is needed.
+    pub(crate) fn enter_exchange(&self) -> UnderWay<'_> {
         self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// Counts its end.
-    pub(crate) fn leave_exchange(&self) {
-        let count = self.exchanges.load(Ordering::Relaxed).saturating_sub(1);
-        self.exchanges.store(count, Ordering::Relaxed);
+        UnderWay(&self.exchanges)
     }
 
     /// Goes over to a new snapshot, between two exchanges.
@@ -224,6 +219,15 @@ impl Core {
             });
             !named.is_empty()
         });
+    }
+}
+
+/// An exchange that is counted.
+pub(crate) struct UnderWay<'a>(&'a AtomicU64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 }
 

@@ -183,6 +183,9 @@ impl GroupDestination<'_> {
                 };
                 return Err(NoConnection::Trouble(last.unwrap_or_else(none)));
             };
+            if last.is_some() {
+                record.retries = record.retries.saturating_add(1);
+            }
             self.chosen = Some(index);
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
@@ -205,7 +208,6 @@ impl GroupDestination<'_> {
                     core.metrics.upstream_failed(slot);
                     self.failed.push(index);
                     Self::complain_of(self.endpoint_name(), &trouble);
-                    record.retries = record.retries.saturating_add(u8::from(last.is_some()));
                     last = Some(trouble);
                 }
             }
@@ -244,6 +246,11 @@ impl GroupDestination<'_> {
         let shared = &context.view.shared;
         if let EndpointAddress::Ip(address) = endpoint.address {
             return dial(&[address], &|_| Ok(()), limit, &endpoint.written).await;
+        }
+        if let Some(watched) = shared.watched(self.id, index) {
+            // Right after the start a name may not have been looked up yet. Should that take longer
+            // than a connection may, there is no address.
+            let _ = tokio::time::timeout(limit, watched.ready()).await;
         }
         let addresses = shared.addresses(self.id, index);
         if addresses.is_empty() {

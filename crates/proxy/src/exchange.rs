@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
-use message::{Known, Request, Response};
+use message::{Known, Method, Request, Response};
 use net::{Alarm, Buffer, Size};
 use rules::{Facts, Routed};
 use wire::http1::{HeadError, HeadLimits, ResponseError};
@@ -134,14 +134,34 @@ pub(crate) async fn run<D: Downstream>(
             work.record.client = SocketAddr::new(client, 0);
         }
     }
-    context.core.enter_exchange();
-    let ending = match &listener.serves {
-        Serves::Sites(_) => reverse(context, work, down, trusted).await,
-        Serves::Forward(id) => forward::run(context, work, down, *id).await,
+    let _under_way = context.core.enter_exchange();
+    let ending = match (&listener.serves, hops_left(&mut work.request)) {
+        (_, Hops::None) => answer::last_hop(context, work, down).await,
+        (Serves::Sites(_), Hops::Some) => reverse(context, work, down, trusted).await,
+        (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id).await,
     };
-    context.core.leave_exchange();
     work.record.request_body_bytes = down.split().0.received();
     ending
+}
+
+/// Whether a request may go on to another server.
+enum Hops {
+    Some,
+    None,
+}
+
+/// RFC 9110, section 7.6.2: `Max-Forwards` counts down with TRACE and OPTIONS, and ends at 0.
+fn hops_left(request: &mut Request) -> Hops {
+    if !matches!(request.method, Method::Trace | Method::Options) {
+        return Hops::Some;
+    }
+    let value = request.fields.get(Known::MaxForwards);
+    let Some(left) = value.and_then(|value| str::from_utf8(value).ok()?.parse::<u32>().ok()) else {
+        return Hops::Some;
+    };
+    let Some(left) = left.checked_sub(1) else { return Hops::None };
+    request.fields.set(b"Max-Forwards", left.to_string().as_bytes());
+    Hops::Some
 }
 
 fn begin_record(context: &Context<'_>, work: &mut Work) {

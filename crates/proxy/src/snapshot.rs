@@ -57,14 +57,16 @@ impl Snapshot {
             EndpointAddress::Ip(address) => vec![*address],
             EndpointAddress::Unix(_) => Vec::new(),
             EndpointAddress::Name { port, .. } => {
-                let watched = self.watched.get(upstream.0 as usize);
-                let watched =
-                    watched.and_then(|group| group.get(endpoint)).and_then(Option::as_ref);
-                watched.map_or_else(Vec::new, |watched| {
+                self.watched(upstream, endpoint).map_or_else(Vec::new, |watched| {
                     watched.addresses().iter().map(|&ip| SocketAddr::new(ip, *port)).collect()
                 })
             }
         }
+    }
+
+    /// The name of an endpoint, if it has one.
+    pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&Watched> {
+        self.watched.get(upstream.0 as usize)?.get(endpoint)?.as_deref()
     }
 }
 
