@@ -68,13 +68,23 @@ pub(crate) trait Source {
     fn trailers(&self) -> &Fields;
     /// Bytes of the body that have come so far.
     fn received(&self) -> u64;
-    /// The socket that the rest comes from and how much that is, if it is known, large, and nothing
-    /// of it is buffered: then it may bypass us.
-    fn bulk(&self) -> Option<(&Stream, u64)>;
+    /// True if nothing has been given up yet, so that the body can still be read from its start.
+    fn is_untouched(&self) -> bool;
+    /// What is left, if its length is known and large, and nothing of it is buffered: then it may
+    /// bypass us.
+    fn bulk(&self) -> Option<Bulk<'_>>;
     /// So much of it did.
     fn moved_past(&mut self, count: u64);
     /// Ready once the peer has gone. May read ahead, within the room that there is.
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// The rest of a body that can go from socket to socket.
+pub(crate) struct Bulk<'a> {
+    pub(crate) from: &'a Stream,
+    pub(crate) length: u64,
+    /// How slow its sender may be.
+    pub(crate) patience: &'a Patience,
 }
 
 /// Where a body goes.
@@ -83,9 +93,9 @@ pub(crate) trait Sink {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError>;
     /// Sends what is kept.
     async fn flush(&mut self) -> Result<(), WriteError>;
-    /// Takes `length` bytes straight from a socket, and tells how many those were: fewer if it ended
-    /// before, none if this cannot be done.
-    async fn bulk(&mut self, from: &Stream, length: u64) -> Result<u64, PumpError>;
+    /// Takes the rest straight from its socket, and tells how many bytes those were: fewer if it
+    /// ended before, none if this cannot be done.
+    async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError>;
     /// Ends the body, and sends all.
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError>;
 }
@@ -103,8 +113,8 @@ pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Resu
         sink.data(source.data()).await.map_err(PumpError::Writing)?;
         source.consume(count);
         if source.is_drained() && !source.is_done() {
-            if let Some((from, length)) = source.bulk() {
-                let moved = sink.bulk(from, length).await?;
+            if let Some(bulk) = source.bulk() {
+                let moved = sink.bulk(bulk).await?;
                 source.moved_past(moved);
             }
             sink.flush().await.map_err(PumpError::Writing)?;
@@ -216,20 +226,21 @@ impl Patience {
         .await
     }
 
-    /// Moves bytes from socket to socket, for as long as both peers may take. The one that takes
-    /// them is this one; the other may not be idle longer than this one.
+    /// Moves bytes from socket to socket, for as long as both peers may take; the one that takes
+    /// them is this one. What passes by itself is looked at once in a while, and whoever let the
+    /// other wait for all that time is held to the rate.
     pub(crate) async fn relay(
         &mut self,
         wheel: &Wheel,
         alarm: &Alarm,
-        from: &Stream,
+        bulk: Bulk<'_>,
         to: &Stream,
-        length: u64,
     ) -> Result<u64, PumpError> {
+        let Bulk { from, length, patience: sender } = bulk;
         let moved = Cell::new(0u64);
         let relaying = relay(from, to, Some(length), |count| moved.set(moved.get() + count));
         let mut relaying = pin!(relaying);
-        let window = if self.rate == 0 { self.idle } else { self.idle.min(self.grace) };
+        let window = self.window().min(sender.window());
         let (mut seen, mut quiet_since) = (0, wheel.now());
         alarm.set(window);
         let ended = poll_fn(|cx| {
@@ -242,17 +253,15 @@ impl Patience {
                 if progress > 0 {
                     quiet_since = wheel.now();
                 }
+                let quiet = wheel.now().saturating_duration_since(quiet_since);
                 // Bytes that wait to be taken tell whose slowness it is.
-                let waits_for_us = !from.is_quiet();
-                let due = self.rate.saturating_mul(window.as_secs());
-                if self.rate > 0 && waits_for_us && progress < due {
-                    return Poll::Ready(Err(PumpError::Writing(WriteError::TooSlow)));
-                }
-                if wheel.now().saturating_duration_since(quiet_since) >= self.idle {
-                    return Poll::Ready(Err(if waits_for_us {
-                        PumpError::Writing(WriteError::Idle)
+                let writing = !from.is_quiet();
+                let blamed = if writing { &*self } else { sender };
+                if let Some(impatience) = blamed.after(window, progress, quiet) {
+                    return Poll::Ready(Err(if writing {
+                        PumpError::Writing(impatience.into())
                     } else {
-                        PumpError::Reading(ReadError::Idle)
+                        PumpError::Reading(impatience.into())
                     }));
                 }
                 alarm.set(window);
@@ -265,6 +274,22 @@ impl Patience {
             Side::Reading => PumpError::Reading(ReadError::Broken(error.source)),
             Side::Writing => PumpError::Writing(WriteError::Broken(error.source)),
         })
+    }
+
+    /// How long a relay goes on unwatched.
+    fn window(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(100);
+        let window = if self.rate == 0 { self.idle } else { self.idle.min(self.grace) };
+        window.max(SHORTEST)
+    }
+
+    /// What a peer has overdone in a window of which it was waited for.
+    fn after(&self, window: Duration, progress: u64, quiet: Duration) -> Option<Impatience> {
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        if progress < self.rate.saturating_mul(window) / 1000 {
+            return Some(Impatience::TooSlow);
+        }
+        (quiet >= self.idle).then_some(Impatience::Idle)
     }
 }
 

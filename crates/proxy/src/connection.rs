@@ -15,7 +15,7 @@ use net::{Alarm, Size, Stream};
 use wire::http1::{HeadLimits, RequestError};
 use wire::proxy_protocol::Header;
 
-use crate::body::{Patience, PumpError, Sink, Source, WriteError, unless_zero};
+use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, unless_zero};
 use crate::core::{Client, Core};
 use crate::exchange::{self, Downstream, Ending, Reply};
 use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
@@ -217,8 +217,8 @@ impl Sink for Http1Reply<'_> {
         self.out.flush().await
     }
 
-    async fn bulk(&mut self, from: &Stream, length: u64) -> Result<u64, PumpError> {
-        self.out.bulk(from, length).await
+    async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError> {
+        self.out.bulk(bulk).await
     }
 
     async fn finish(&mut self, trailers: &message::Fields) -> Result<(), WriteError> {

@@ -476,6 +476,7 @@ impl Attempt<'_> {
             if reply.interim(request, response).await.is_err() {
                 return Attempted::Ended(gone(record));
             }
+            request.expect_continue = false; // once, however often the request is sent
         }
         let sent = if unsent_body { Ok(()) } else { up_out.flush().await };
         // The clock is only read again if anything was waited for since it was.
@@ -498,6 +499,10 @@ impl Attempt<'_> {
         let unsent = up_out.is_unsent();
         let whole = !unsent_body;
         let buffered = whole && !request.body.is_empty();
+        if down.split().1.has_begun() {
+            // Whatever happens from here on, this is what the client was told.
+            record.status = response.status;
+        }
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
                 record.status = 101;
@@ -525,7 +530,8 @@ impl Attempt<'_> {
                 Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
             }
             Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
-                let replayable = whole && (unsent || request.method.is_idempotent());
+                let body_is_here = whole || down.split().0.is_untouched();
+                let replayable = body_is_here && (unsent || request.method.is_idempotent());
                 if connection.reused && silent && replayable {
                     destination.closed_early();
                     return Attempted::SendAgain;

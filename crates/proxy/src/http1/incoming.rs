@@ -7,7 +7,7 @@ use message::{BodyLength, Fields};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Stream, Wheel};
 use wire::http1::{BodyDecoder, Piece};
 
-use crate::body::{BULK_BYTES_MIN, Patience, ReadError, Source};
+use crate::body::{BULK_BYTES_MIN, Bulk, Patience, ReadError, Source};
 
 /// The receiving direction of a connection.
 pub(crate) struct Incoming<'a> {
@@ -240,10 +240,14 @@ impl Source for Incoming<'_> {
         self.received
     }
 
-    fn bulk(&self) -> Option<(&Stream, u64)> {
+    fn is_untouched(&self) -> bool {
+        self.received == self.piece as u64
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
         match self.decoder {
             BodyDecoder::Exact { left } if left >= BULK_BYTES_MIN && self.buffer.is_empty() => {
-                Some((self.stream, left))
+                Some(Bulk { from: self.stream, length: left, patience: &self.patience })
             }
             _ => None,
         }

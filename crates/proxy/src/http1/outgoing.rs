@@ -7,7 +7,7 @@ use message::Fields;
 use net::{Alarm, Stream, Wheel};
 use wire::http1::{LAST_CHUNK, allowed_trailer, chunk_header, write_field};
 
-use crate::body::{Patience, PumpError, Sink, WriteError};
+use crate::body::{Bulk, Patience, PumpError, Sink, WriteError};
 
 /// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
 /// the kernel from where they are.
@@ -161,14 +161,14 @@ impl Sink for Outgoing<'_> {
         self.write(&[]).await
     }
 
-    async fn bulk(&mut self, from: &Stream, length: u64) -> Result<u64, PumpError> {
+    async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError> {
         let plain = self.framing == Framing::Plain;
-        if !plain || !from.supports_splice() || !self.stream.supports_splice() {
+        if !plain || !bulk.from.supports_splice() || !self.stream.supports_splice() {
             return Ok(0);
         }
         self.flush().await.map_err(PumpError::Writing)?;
         let Self { patience, wheel, alarm, stream, .. } = self;
-        let moved = patience.relay(wheel, alarm, from, stream, length).await?;
+        let moved = patience.relay(wheel, alarm, bulk, stream).await?;
         self.sent += moved;
         self.raw += moved;
         Ok(moved)

@@ -5,4 +5,6 @@
 mod bodies;
 mod framing;
 mod keep_alive;
+mod limits;
+mod pool;
 mod versions;

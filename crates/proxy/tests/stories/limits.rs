@@ -1,0 +1,279 @@
+//! Bounds: sizes of heads and bodies, slow clients, numbers of connections.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use testkit::message_text::ok;
+use testkit::origin::Origin;
+use testkit::peer::{Ended, Peer};
+use testkit::server::TestServer;
+use testkit::wait;
+
+#[test]
+fn heads_that_are_too_large() {
+    let origin = Origin::answering(ok("fine"));
+    let server = TestServer::start(&format!(
+        "limits {{ head-bytes \"4KiB\"; head-fields 20; target-bytes \"1KiB\"; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let check = |target: String, fields: String, status: u16| {
+        let mut client = server.connect();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let response = client.response();
+        assert_eq!(response.status(), status, "{}", fields.len());
+        if status != 200 {
+            assert_eq!(response.field("Connection"), Some("close"));
+            assert_eq!(client.ended(), Ended::Closed);
+        }
+    };
+    let root = || "/".to_owned();
+    check(root(), format!("X: {}\r\n", "y".repeat(3500)), 200);
+    check(root(), format!("X: {}\r\n", "y".repeat(4500)), 431); // RFC 6585, section 5
+    check(root(), "X: y\r\n".repeat(15), 200);
+    check(root(), "X: y\r\n".repeat(25), 431);
+    check(format!("/{}", "a".repeat(900)), String::new(), 200);
+    check(format!("/{}", "a".repeat(1100)), String::new(), 414); // RFC 9112, section 3
+    check(format!("/?{}", "a".repeat(1100)), String::new(), 414);
+    check(format!("/{}", "a".repeat(100_000)), String::new(), 414);
+    check(root(), format!("X: {}\r\n", "y".repeat(200_000)), 431);
+    assert_eq!(server.metric("bothways_panics_total", ""), 0.0);
+}
+
+#[test]
+fn a_head_of_the_usual_size_passes_by_default() {
+    let origin = Origin::serving(|request| ok(&request.field("X").unwrap_or("").len().to_string()));
+    let server = TestServer::reverse(origin.address(), "");
+    let mut client = server.connect();
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(30_000)));
+    assert_eq!(client.response().text(), "30000");
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(33_000)));
+    assert_eq!(client.response().status(), 431);
+}
+
+#[test]
+fn a_head_that_takes_too_long() {
+    let origin = Origin::answering(ok("never"));
+    let server = TestServer::start(&format!(
+        "timeouts {{ head \"300ms\"; client-idle \"200ms\"; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+    let response = client.response();
+    assert_eq!((response.status(), response.field("Connection")), (408, Some("close")));
+    client.expect_closed();
+    // Byte by byte is no way to buy time.
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nX: ");
+    let mut sender = client.duplicate();
+    let sending = std::thread::spawn(move || {
+        while sender.try_send("X").is_ok() {
+            std::thread::sleep(Duration::from_millis(20)); // a client that trickles
+        }
+    });
+    assert_eq!(client.response().status(), 408);
+    let _ = client.rest();
+    client.close();
+    sending.join().unwrap();
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn a_body_that_comes_too_slowly() {
+    // Long bodies would go from socket to socket; they are held to the same.
+    let lengths =
+        ["Content-Length: 1000", "Content-Length: 1000000000", "Transfer-Encoding: chunked"];
+    for length in lengths {
+        let origin = Origin::start(|peer, _| {
+            peer.head();
+            let _ = peer.rest();
+        });
+        let server = TestServer::reverse(
+            origin.address(),
+            "timeouts { slow-rate \"100kB\"; slow-grace \"300ms\"; }",
+        );
+        let mut client = server.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n"));
+        let mut sender = client.duplicate();
+        let sending = std::thread::spawn(move || {
+            while sender.try_send("1\r\nx\r\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(20)); // a client that trickles
+            }
+        });
+        let response = client.response();
+        assert_eq!(response.status(), 408, "{length}: {response:?}");
+        assert_eq!(response.field("Connection"), Some("close"));
+        let _ = client.rest();
+        client.close();
+        sending.join().unwrap();
+    }
+}
+
+#[test]
+fn a_body_that_stops_coming() {
+    for length in
+        ["Content-Length: 1000", "Content-Length: 1000000000", "Transfer-Encoding: chunked"]
+    {
+        let origin = Origin::start(|peer, _| {
+            peer.head();
+            let _ = peer.rest();
+        });
+        let server = TestServer::reverse(origin.address(), "timeouts { stream-idle \"200ms\"; }");
+        let mut client = server.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n5\r\n"));
+        assert_eq!(client.response().status(), 408, "{length}");
+    }
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_cut_off() {
+    for chunked in [false, true] {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let origin = Origin::start(move |peer, _| {
+            peer.request();
+            peer.send(if chunked {
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            } else {
+                "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
+            });
+            let piece = format!("10000\r\n{}\r\n", "x".repeat(65536));
+            while peer.try_send(&piece).is_ok() {}
+            tell.lock().unwrap().send(()).unwrap();
+        });
+        let server = TestServer::reverse(
+            origin.address(),
+            "timeouts { slow-rate \"10MB\"; slow-grace \"300ms\"; }",
+        );
+        let mut client = Peer::connect_narrow(server.address());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        told.recv_timeout(testkit::peer::DEADLINE).unwrap();
+        assert!(client.try_response().is_err(), "broken off, chunked: {chunked}");
+        server.wait_until_quiet();
+    }
+}
+
+#[test]
+fn a_fast_reader_of_a_slow_origin_is_not_to_blame() {
+    // The rate is asked of the client, and counts only the time spent on waiting for it.
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    for head in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        let origin = Origin::start({
+            move |peer, _| {
+                peer.request();
+                peer.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"));
+                for _ in 0..10 {
+                    std::thread::sleep(Duration::from_millis(60)); // an origin that takes its time
+                    peer.send("1\r\nx\r\n");
+                }
+                if head.contains("chunked") {
+                    peer.send("0\r\n\r\n");
+                } else {
+                    peer.send(vec![b'x'; 1_000_000 - 60]);
+                }
+            }
+        });
+        let server = TestServer::reverse(
+            origin.address(),
+            "timeouts { slow-rate \"10MB\"; slow-grace \"200ms\"; }",
+        );
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status(), 200, "{head}");
+    }
+    drop((go, wait));
+}
+
+#[test]
+fn bodies_that_are_too_large() {
+    let origin = Origin::start(|peer, _| {
+        while let Ok(request) = peer.try_request() {
+            peer.send(ok(&request.body.len().to_string()));
+        }
+    });
+    let server = TestServer::reverse(
+        origin.address(),
+        "limits { body \"1KiB\"; }
+         route \"/more/*\" { to \"127.0.0.1:1\"; limits { body \"2KiB\"; }; }",
+    );
+    let mut client = server.connect();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n{:1024}", ""));
+    assert_eq!(client.response().text(), "1024");
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n{:1025}", ""));
+    assert_eq!(client.response().status(), 413);
+    // The body was here whole, so nothing need be closed; but it may be.
+    let chunk = format!("200\r\n{:512}\r\n", "");
+    let mut client = server.connect();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n"
+    ));
+    assert_eq!(client.response().text(), "1024");
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}1\r\nx\r\n0\r\n\r\n"
+    ));
+    let response = client.response();
+    assert_eq!((response.status(), response.field("Connection")), (413, Some("close")));
+    let mut client = server.connect();
+    client.send(format!(
+        "POST /more/x HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n{:2000}",
+        ""
+    ));
+    assert_eq!(client.response().status(), 502);
+}
+
+#[test]
+fn connections_of_one_client() {
+    let origin = Origin::answering(ok("fine"));
+    let server = TestServer::start(&format!(
+        "limits {{ connections-per-client 3; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut clients: Vec<Peer> = (0..3).map(|_| server.connect()).collect();
+    server.wait_for_connections(3);
+    let mut one_too_many = server.connect();
+    let (answer, _) = one_too_many.rest();
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 503"), "{answer:?}");
+    // Another address has its own account.
+    let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 77));
+    let mut neighbour = Peer::connect_from(other, server.address());
+    neighbour.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(neighbour.response().status(), 200);
+    // Those that are in are served, and one that leaves makes room.
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+    }
+    clients.pop();
+    server.wait_for_connections(3);
+    let mut next = server.connect();
+    next.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(next.response().status(), 200);
+    assert_eq!(server.metric("bothways_connections_refused_total", ""), 1.0);
+}
+
+#[test]
+fn connections_in_all() {
+    let server = TestServer::start(
+        "process { cores 1; log access=off; connections 2; }
+         site \"*\" { listen \"127.0.0.1:0\"; respond \"hi\"; }",
+    );
+    let clients = [server.connect(), server.connect()];
+    server.wait_for_connections(2);
+    let mut one_too_many = server.connect();
+    let response = one_too_many.response();
+    assert_eq!(response.status(), 503);
+    assert!(response.has("Proxy-Status") && response.has("Retry-After"), "{response:?}");
+    one_too_many.expect_closed();
+    drop(clients);
+    server.wait_until_quiet();
+    wait::until("a place", || {
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.response().status() == 200
+    });
+}
