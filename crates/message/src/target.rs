@@ -119,7 +119,24 @@ pub struct Target {
     encoded_separators: bool,
     /// Where paths that are not canonical already are worked on.
     scratch: Vec<u8>,
+    /// What the last `Host` came to. Most requests that one value is filled with name the same.
+    last: LastHost,
 }
+
+/// A `Host` value and what it means; it says nothing about the present request.
+#[derive(Clone, Default)]
+struct LastHost {
+    raw: Vec<u8>,
+    scheme: Scheme,
+    authority: String,
+    host: Range<usize>,
+    ip: Option<IpAddr>,
+    port: u16,
+    explicit_port: Option<u16>,
+}
+
+/// Bytes of a `Host` value that is kept.
+const LAST_HOST_BYTES_MAX: usize = 256;
 
 impl Target {
     /// Forgets everything, keeps the memory.
@@ -161,7 +178,7 @@ impl Target {
             // RFC 9112, section 3.2.3: CONNECT takes the authority-form, and nothing else does.
             (Method::Connect, _) => self.parse_authority_form(raw, host),
             (_, [b'/', ..]) => {
-                self.set_authority(Authority::parse(host.ok_or(TargetError::MissingHost)?)?);
+                self.set_host(host.ok_or(TargetError::MissingHost)?)?;
                 self.set_path(raw)
             }
             // RFC 9112, section 3.2.4: the asterisk-form is for OPTIONS only.
@@ -173,6 +190,32 @@ impl Target {
             }
             _ => self.parse_absolute_form(method, raw, host),
         }
+    }
+
+    /// Decides host and port of a target in origin-form.
+    fn set_host(&mut self, raw: &[u8]) -> Result<(), TargetError> {
+        let last = &self.last;
+        if !raw.is_empty() && last.raw == raw && last.scheme == self.scheme {
+            self.authority.push_str(&last.authority);
+            self.host = last.host.clone();
+            self.ip = last.ip;
+            self.port = last.port;
+            self.explicit_port = last.explicit_port;
+            return Ok(());
+        }
+        self.set_authority(Authority::parse(raw)?);
+        let last = &mut self.last;
+        last.raw.clear();
+        if raw.len() <= LAST_HOST_BYTES_MAX {
+            last.raw.extend_from_slice(raw);
+            last.authority.clone_from(&self.authority);
+            last.scheme = self.scheme;
+            last.host = self.host.clone();
+            last.ip = self.ip;
+            last.port = self.port;
+            last.explicit_port = self.explicit_port;
+        }
+        Ok(())
     }
 
     fn parse_authority_form(&mut self, raw: &[u8], host: Option<&[u8]>) -> Result<(), TargetError> {
