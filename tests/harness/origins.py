@@ -1,0 +1,246 @@
+"""Servers that stand behind the proxy, or out in the world."""
+
+import logging
+import os
+import re
+import socket
+import socketserver
+import struct
+import sys
+import threading
+from pathlib import Path
+
+import websockets.sync.server
+
+from .programs import Program, environment, find, free_port
+from .story import once
+
+# Connections that end without a goodbye are what some stories are about.
+logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+APPS = Path(__file__).resolve().parent.parent / "apps"
+
+
+class Nginx(Program):
+    """A real nginx that serves the folder `www` of its directory; `more` goes into its server."""
+
+    def __init__(self, directory, more="", port=None, tls=None):
+        self.port = port or free_port()
+        self.www = directory / "www"
+        self.www.mkdir(exist_ok=True)
+        (self.www / "index.html").write_text("<h1>nginx</h1>\n")
+        secure = ""
+        if tls is not None:
+            self.tls_port = free_port()
+            secure = f"""
+        listen 127.0.0.1:{self.tls_port} ssl;
+        ssl_certificate {tls.certificate};
+        ssl_certificate_key {tls.key};"""
+        (directory / "nginx.conf").write_text(f"""
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.log;
+worker_processes 1;
+{"user root;" if os.geteuid() == 0 else ""}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    keepalive_requests 1000000;
+    client_max_body_size 0;
+    default_type text/plain;
+    types {{ text/html html; text/css css; application/javascript js; }}
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 127.0.0.1:{self.port};{secure}
+        root {self.www};
+        location = /seen-by-nginx {{ return 200 "$request_method $request_uri $host\\n"; }}
+        location = /hello {{ return 200 "hello\\n"; }}
+        location /slowly/ {{ alias {self.www}/; limit_rate 200k; }}
+        {more}
+    }}
+}}
+""")
+        command = [find("nginx"), "-p", directory, "-c", directory / "nginx.conf", "-e", "stderr"]
+        super().__init__("nginx", command, directory)
+        self.wait_for_port(self.port)
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+
+@once
+def nginx(directory):
+    """An nginx for all."""
+    return Nginx(directory)
+
+
+class Flask(Program):
+    """The application in `apps/shop.py`, run by gunicorn."""
+
+    def __init__(self, directory, port=None):
+        self.port = port or free_port()
+        self.repositories = directory / "repositories"
+        self.repositories.mkdir(exist_ok=True)
+        command = [
+            *(sys.executable, "-m", "gunicorn", "--chdir", APPS, "--bind", self.at),
+            *("--workers", "1", "--threads", "16", "--worker-tmp-dir", directory),
+            *("--graceful-timeout", "1", "--keep-alive", "5", "--no-control-socket", "shop:app"),
+        ]
+        home = environment(directory, SHOP_REPOSITORIES=self.repositories, PYTHONDONTWRITEBYTECODE=1)
+        super().__init__("flask", command, directory, env=home)
+        self.wait_for_port(self.port)
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+
+@once
+def flask(directory):
+    """A Flask application for all."""
+    return Flask(directory)
+
+
+class WebSocketEcho:
+    """Says back what it is told."""
+
+    def __init__(self, _directory):
+        def echo(connection):
+            for message in connection:
+                connection.send(message)
+
+        self.server = websockets.sync.server.serve(echo, "127.0.0.1", 0, max_size=None)
+        self.port = self.server.socket.getsockname()[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self):
+        self.server.shutdown()
+
+
+@once
+def websocket_echo(directory):
+    """A WebSocket echo for all."""
+    return WebSocketEcho(directory)
+
+
+class Scripted:
+    """An origin that does as `serve(connection)` says, a thread for each connection."""
+
+    def __init__(self, serve):
+        self.accepted = 0
+        outer = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                outer.accepted += 1
+                try:
+                    serve(self.request)
+                except OSError:
+                    pass  # The proxy left; what that means, the story judges.
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+            request_queue_size = 1024
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def read_head(connection):
+    """The next head that arrives, and what came after it; None if the connection ends."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            return None
+        data += piece
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head.decode("latin-1"), rest
+
+
+def content_length(head):
+    found = re.search(r"(?im)^content-length: *(\d+)", head)
+    return int(found.group(1)) if found else None
+
+
+def sink(connection):
+    """Takes bodies of a known length, throws them away inside the kernel, and says how many bytes it was."""
+    while (request := read_head(connection)) is not None:
+        head, rest = request
+        if "100-continue" in head.lower():
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left = content_length(head) - len(rest)
+        while left > 0:
+            # With MSG_TRUNC, TCP counts bytes and copies none.
+            taken = connection.recv_into(SCRATCH, min(left, len(SCRATCH)), socket.MSG_TRUNC)
+            if taken == 0:
+                return
+            left -= taken
+        text = str(content_length(head)).encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+
+
+SCRATCH = bytearray(1 << 20)
+
+
+class Dns:
+    """A name server that knows these names and no others. A name whose address is None fails."""
+
+    def __init__(self, names):
+        self.names = names
+        self.asked = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+    def serve(self):
+        while True:
+            try:
+                question, peer = self.socket.recvfrom(4096)
+                self.socket.sendto(self.answer(question), peer)
+            except OSError:
+                return
+
+    def answer(self, query):
+        labels, at = [], 12
+        while (length := query[at]) != 0:
+            labels.append(query[at + 1 : at + 1 + length].decode().lower())
+            at += 1 + length
+        name, kind = ".".join(labels), struct.unpack_from(">H", query, at + 1)[0]
+        self.asked.append((name, kind))
+        question = query[12 : at + 5]
+        address = self.names.get(name)
+        code = 0 if address else (2 if name in self.names else 3)
+        answers = b""
+        if address and kind == 1:
+            answers = struct.pack(">HHHIH", 0xC00C, 1, 1, 30, 4) + socket.inet_aton(address)
+        count = 1 if answers else 0
+        return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + answers
+
+    def stop(self):
+        self.socket.close()

@@ -1,0 +1,109 @@
+"""A real browser, in front of both directions."""
+
+import json
+
+from harness.clients import request
+from harness.origins import Dns, Nginx, flask, nginx, websocket_echo
+from harness.programs import find, free_port, wait_until
+from harness.story import Story, needs
+from harness.tls import Certificates
+
+# The background services of a browser would only be refused here, again and again.
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-default-apps", "--disable-extensions", "--disable-dev-shm-usage", "--mute-audio",
+)
+
+
+@needs("chromium")
+class Browser(Story):
+    def setUp(self):
+        super().setUp()
+        self.at = f"127.0.0.1:{free_port()}"
+        self.out = f"127.0.0.1:{free_port()}"
+        self.dns = Dns({name: "127.0.0.1" for name in ("shop.test", "secure.test", "denied.test")})
+        self.addCleanup(self.dns.stop)
+        self.proxy = self.bothways(f"""
+process {{ resolver {{ server "{self.dns.at}"; hosts #false; }} }}
+site {{
+    listen "{self.at}"
+    route "/echo" {{ to "{websocket_echo().at}" }}
+    to "{flask().at}"
+}}
+forward "{self.out}" {{
+    ports any
+    deny to="denied.test"
+    allow to="shop.test,secure.test"
+}}
+""")
+
+    def chromium(self, *arguments):
+        profile = self.directory / "profile"
+        return [find("chromium"), *OPTIONS, f"--user-data-dir={profile}", *arguments]
+
+    def page_reports(self, *arguments):
+        """Opens a page that tries out what pages do, and returns what it reports."""
+        while request(flask().at, target="/report")[0] == 200:
+            pass  # What an earlier story left.
+        # With a port for debugging it stays until it is ended.
+        browser = self.start("chromium", self.chromium("--remote-debugging-port=0", *arguments))
+
+        def reported():
+            status, _, body = request(flask().at, target="/report")
+            return json.loads(body) if status == 200 else None
+
+        report = wait_until(reported, "the page reports", program=browser)
+        browser.stop()
+        return report
+
+    def check(self, report, host):
+        self.assertNotIn("error", report)
+        seen = {name.lower(): value for name, value in report["json"]["fields"]}
+        self.assertEqual((report["json"]["path"], seen["host"]), ("/seen", host))
+        self.assertIn("Chrome", seen["user-agent"])
+        self.assertEqual(report["upload"]["length"], 300_000)
+        self.assertEqual(report["stream"], 20_000)
+        self.assertEqual(report["style"], "rgb(1, 2, 3)")
+        self.assertEqual(report["event"], "welcome")
+        self.assertEqual(report["echo"], "h\u00e9llo")
+
+    def test_through_the_reverse_proxy(self):
+        report = self.page_reports(f"http://{self.at}/?echo=/echo")
+        self.check(report, self.at)
+        self.proxy.wait_for_record(status=101, route="/echo")
+        statuses = {record.get("status") for record in self.proxy.records()}
+        self.assertLessEqual(statuses, {200, 204, 101, 404}, "404 is for the icon")
+
+    def through(self):
+        return f"--proxy-server=http://{self.out}", "--proxy-bypass-list=<-loopback>"
+
+    def test_through_the_forward_proxy(self):
+        echo = f"ws://shop.test:{websocket_echo().port}/"
+        at = f"shop.test:{flask().port}"
+        report = self.page_reports(*self.through(), f"http://{at}/?echo={echo}")
+        self.check(report, at)
+        self.proxy.wait_for_record(direction="forward", method="GET", target=f"http://{at}/seen", status=200)
+        # Browsers tunnel WebSockets.
+        request_line = f"shop.test:{websocket_echo().port}"
+        self.proxy.wait_for_record(direction="forward", method="CONNECT", target=request_line)
+
+    def dom(self, *arguments):
+        done = self.run_command(*self.chromium("--dump-dom", "--timeout=20000", *arguments))
+        return done.out
+
+    def test_https_by_connect(self):
+        certificates = Certificates(self.directory, "secure.test")
+        server = Nginx(self.directory, tls=certificates)
+        self.addCleanup(server.stop)
+        at = f"secure.test:{server.tls_port}"
+        # The authority is ours, and the browser does not know it.
+        page = self.dom(*self.through(), "--ignore-certificate-errors", f"https://{at}/")
+        self.assertIn("<h1>nginx</h1>", page)
+        self.proxy.wait_for_record(method="CONNECT", target=at, status=200)
+
+    def test_a_denied_host_is_readable(self):
+        page = self.dom(*self.through(), f"http://denied.test:{nginx().port}/")
+        self.assertIn("denied.test", page)
+        self.assertIn("403", page)
+        self.assertNotIn("nginx", page)
