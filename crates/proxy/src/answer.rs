@@ -83,6 +83,8 @@ pub(crate) async fn trouble<D: Downstream>(
     if status == 503 {
         fields.push_known(Known::RetryAfter, b"1");
     }
+    // What is malformed or ambiguous leaves doubt about what comes after it, too.
+    request.keep_alive &= status != 400;
     send_made(context, work, down).await
 }
 

@@ -172,6 +172,7 @@ impl GroupDestination<'_> {
     ) -> Result<Taken, NoConnection> {
         let core = context.core;
         let timeouts = self.times(settings);
+        let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
         let mut last: Option<Trouble> = None;
         // A request that is sent again goes to the endpoint it was meant for.
         let mut again = if fresh { self.chosen } else { None };
@@ -189,7 +190,10 @@ impl GroupDestination<'_> {
             self.chosen = Some(index);
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
-            if !fresh && let Some(connection) = self.pool().and_then(|p| p.take(core.wheel.now())) {
+            if !fresh
+                && let Some(connection) =
+                    self.pool().and_then(|pool| pool.take(core.wheel.now(), idle))
+            {
                 core.metrics.upstream_reused(slot);
                 record.dialled = connection.address;
                 return Ok(Taken { connection, timeouts });
@@ -279,7 +283,7 @@ impl NamedDestination<'_> {
         if !fresh {
             for &address in &self.addresses {
                 let pool = core.forward_pool(address, self.host, settings.upstream_idle);
-                if let Some(connection) = pool.take(core.wheel.now())
+                if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
                     && (self.judge)(address).is_ok()
                 {
                     record.dialled = connection.address;

@@ -91,7 +91,11 @@ impl View {
     /// Makes a view, taking over the pools of the one before.
     pub(crate) fn new(shared: Arc<Snapshot>, core: usize, pools: &mut Pools) -> Self {
         let mut kept = Pools::default();
-        let default_idle = config::Timeouts::default().upstream_idle;
+        // What a route allows is seen to when a connection is taken; until then the longest counts.
+        let sites = shared.config.sites.iter();
+        let settings = sites.flat_map(|site| site.routes.iter().map(|route| &route.settings));
+        let longest = settings.map(|settings| settings.timeouts.upstream_idle).max();
+        let default_idle = longest.unwrap_or(config::Timeouts::default().upstream_idle);
         let groups = shared.config.upstreams.iter().map(|upstream| {
             let idle = upstream.timeouts.upstream_idle.unwrap_or(default_idle);
             let pool_of = |endpoint: &config::Endpoint| {

@@ -101,13 +101,14 @@ impl Pool {
         }
     }
 
-    /// A connection that can be used now. Those found closed or with unasked-for bytes are dropped.
-    pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
+    /// A connection that can be used now and has idled no longer than `idle_max`. Those found closed or
+    /// with unasked-for bytes are dropped.
+    pub(crate) fn take(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
             leaves(&connection);
             let age = now.saturating_duration_since(since);
-            if age > self.learned.get() {
+            if age > self.learned.get().min(idle_max) {
                 idle.drain(..).for_each(|older| leaves(&older.connection));
                 return None;
             }
@@ -193,9 +194,9 @@ mod tests {
         pool.put(first, now);
         pool.put(second, now);
         drop(second_peer);
-        let taken = pool.take(now);
+        let taken = pool.take(now, Duration::MAX);
         assert!(taken.is_some_and(|taken| taken.reused), "the closed one is passed over");
-        assert!(pool.take(now).is_none());
+        assert!(pool.take(now, Duration::MAX).is_none());
     }
 
     #[test]
@@ -205,16 +206,19 @@ mod tests {
         let (closing, peer) = connection();
         pool.put(closing, start);
         drop(peer);
-        assert!(pool.take(start + Duration::from_secs(1)).is_none());
+        assert!(pool.take(start + Duration::from_secs(1), Duration::MAX).is_none());
         let (kept, _peer) = connection();
         pool.put(kept, start);
-        assert!(pool.take(start + Duration::from_millis(900)).is_none(), "0.8 s were learned");
+        assert!(
+            pool.take(start + Duration::from_millis(900), Duration::MAX).is_none(),
+            "0.8 s were learned"
+        );
         for _ in 0..100 {
             pool.sweep(start);
         }
         let (kept, _peer) = connection();
         pool.put(kept, start);
-        assert!(pool.take(start + Duration::from_secs(3)).is_some());
+        assert!(pool.take(start + Duration::from_secs(3), Duration::MAX).is_some());
     }
 
     #[test]

@@ -192,7 +192,8 @@ impl Writer<'_, '_> {
         let (balance, span) =
             raw.balance.map_or(("round-robin", None), |(name, span)| (name, Some(span)));
         self.value(1, "balance", balance, span);
-        let (max, span) = raw.pool_max.map_or((super::resolve::POOL_MAX, None), |(max, span)| (max, Some(span)));
+        let (max, span) =
+            raw.pool_max.map_or((super::resolve::POOL_MAX, None), |(max, span)| (max, Some(span)));
         self.value(1, "pool", format!("max={max}"), span);
         self.overrides(1, "timeouts", TIMEOUTS, &raw.timeouts);
     }

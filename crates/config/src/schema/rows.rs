@@ -150,7 +150,7 @@ static FORWARD: NodeRow = NodeRow {
     arguments: &[argument("address", Kind::Listen, One)],
     block: Some(&FORWARD_BLOCK),
     repeats: true,
-    doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, clients on loopback, and those in a private network that an `allow from=…` names, may go; all others are refused. Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them by network or exact host.",
+    doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, the request is refused, save for clients on loopback as long as no `allow` speaks of them (by having no `from`, or one with them in it). Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them by network or exact host.",
     example: "forward \":3128\" {\n    deny to=\"*.facebook.com\"\n    allow from=\"10.0.0.0/8\"\n}",
     ..NodeRow::NEW
 };

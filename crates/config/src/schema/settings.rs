@@ -65,7 +65,6 @@ pub(super) fn rows<T>(table: &'static [Setting<T>], scope: Scope) -> Vec<&'stati
 const EARLY: &[Scope] = &[Scope::Listen, Scope::Forward];
 /// Holds once the route is known.
 const LATE: &[Scope] = &[Scope::Site, Scope::Route, Scope::Forward];
-const BOTH: &[Scope] = &[Scope::Listen, Scope::Site, Scope::Route, Scope::Forward];
 /// Holds once the endpoint is known.
 const BACK: &[Scope] = &[Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream];
 
@@ -104,9 +103,9 @@ settings! { TIMEOUTS: Timeouts,
         "Without a byte in either direction of a tunnel (CONNECT, WebSocket). `0s`: no limit.";
     BACK "upstream-idle" DURATION_OR_OFF, |t, v| t.upstream_idle = v.duration(), |t| duration_text(t.upstream_idle),
         "For an idle upstream connection to be used again (`0s`: never). It is learned downwards from what the peer does. Stay below the endpoint's own keep-alive time.";
-    BOTH "slow-rate" Kind::Size { min: 0, max: u64::MAX }, |t, v| t.slow_rate = v.number(), |t| size_text(t.slow_rate),
+    LATE "slow-rate" Kind::Size { min: 0, max: u64::MAX }, |t, v| t.slow_rate = v.number(), |t| size_text(t.slow_rate),
         "Bytes per second that a client must at least send or take on average while a body is under way, once `slow-grace` is over; slower ones are cut off. `0`: none.";
-    BOTH "slow-grace" DURATION, |t, v| t.slow_grace = v.duration(), |t| duration_text(t.slow_grace),
+    LATE "slow-grace" DURATION, |t, v| t.slow_grace = v.duration(), |t| duration_text(t.slow_grace),
         "How long a slow client is let be before `slow-rate` is asked of it.";
     LATE "request" DURATION_OR_OFF, |t, v| t.request = v.duration(), |t| duration_text(t.request),
         "For a whole exchange, from the request head to the last byte of the response. `0s`: no limit.";
