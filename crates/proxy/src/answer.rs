@@ -55,6 +55,18 @@ pub(crate) async fn trouble<D: Downstream>(
     settings: Option<&RouteSettings>,
     trouble: Trouble,
 ) -> Ending {
+    tell(context, work, down, settings, trouble, None).await
+}
+
+/// The same; `allow`: the methods that there are (RFC 9110, section 15.5.6).
+async fn tell<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    settings: Option<&RouteSettings>,
+    trouble: Trouble,
+    allow: Option<&str>,
+) -> Ending {
     let Work { request, response, record, body, .. } = &mut *work;
     record.fail(trouble.kind, &trouble.detail);
     let status = record.status;
@@ -82,6 +94,9 @@ pub(crate) async fn trouble<D: Downstream>(
     fields.push_known(Known::ProxyStatus, &line);
     if status == 503 {
         fields.push_known(Known::RetryAfter, b"1");
+    }
+    if let Some(methods) = allow {
+        fields.push(b"Allow", methods.as_bytes());
     }
     // What is malformed or ambiguous leaves doubt about what comes after it, too.
     request.keep_alive &= status != 400;
@@ -184,19 +199,13 @@ pub(crate) async fn no_route<D: Downstream>(
         let not_found = Trouble::new(ErrorKind::DestinationNotFound, detail);
         return trouble(context, work, down, Some(settings), not_found).await;
     };
-    let Work { request, response, record, body, .. } = &mut *work;
     let mut allowed = String::new();
-    context.view.shared.rules.allowed_methods(site, request.target.path(), &mut allowed);
-    record.fail(ErrorKind::DestinationNotFound, "no route of this site has the method");
-    record.status = 405;
-    response.clear();
-    response.status = 405;
-    body.clear();
-    write_html(body, 405, "the method is not allowed here");
-    response.body = BodyLength::Exact(body.len() as u64);
-    response.fields.push(b"Allow", allowed.as_bytes());
-    response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
-    send_made(context, work, down).await
+    let rules = &context.view.shared.rules;
+    rules.allowed_methods(site, work.request.target.path(), &mut allowed);
+    work.record.status = 405;
+    let detail = "no route of this site has the method for this path";
+    let not_allowed = Trouble::new(ErrorKind::DestinationNotFound, detail);
+    tell(context, work, down, Some(settings), not_allowed, Some(&allowed)).await
 }
 
 /// Answers a TRACE or OPTIONS that may go no further. TRACE would tell the client fields that

@@ -138,7 +138,7 @@ pub(crate) async fn run<D: Downstream>(
     let ending = match (&listener.serves, hops_left(&mut work.request)) {
         (_, Hops::None) => answer::last_hop(context, work, down).await,
         (Serves::Sites(_), Hops::Some) => reverse(context, work, down, trusted).await,
-        (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id).await,
+        (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id, trusted).await,
     };
     work.record.request_body_bytes = down.split().0.received();
     ending
@@ -766,8 +766,11 @@ impl Attempt<'_> {
 
 /// True if the request asks to leave HTTP, and for a protocol that we let through.
 fn wants_tunnel(request: &Request) -> bool {
-    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules.
+    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules. RFC 9110,
+    // section 7.8: nobody may switch before the request is complete, so with a body still to come
+    // the upstream is not even asked.
     request.upgrade
+        && request.body.is_empty()
         && !request.fields.list(Known::Upgrade).any(|protocol| {
             protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
         })

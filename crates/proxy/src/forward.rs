@@ -27,6 +27,7 @@ pub(crate) async fn run<D: Downstream>(
     work: &mut Work,
     down: &mut D,
     id: ForwardId,
+    trusted: bool,
 ) -> Ending {
     let config = context.view.config();
     let Some(forward) = config.forwards.get(id.0 as usize) else { return Ending::Closed };
@@ -70,7 +71,7 @@ pub(crate) async fn run<D: Downstream>(
     work.path.clear();
     work.path.extend_from_slice(work.request.target.path_and_query().as_bytes());
     let address = std::mem::take(&mut work.address);
-    let identity = Identity::forward(forward, &address);
+    let identity = Identity::forward(forward, &address, trusted);
     let via = if forward.anonymous.is_some() { None } else { Some(&*forward.via) };
     let remove = forward.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.remove);
     let plan = Plan { settings, identity, via, route: None, remove };

@@ -67,7 +67,14 @@ enum Told<'a> {
         trusted: bool,
     },
     /// Forward: through which proxy, and for whom.
-    Forward { peer: &'a str, name: &'a str },
+    Forward {
+        /// As above.
+        peer: &'a str,
+        /// As above.
+        trusted: bool,
+        /// Our name in Via.
+        name: &'a str,
+    },
     /// Nothing that names the client.
     Nothing,
 }
@@ -107,10 +114,10 @@ impl<'a> Identity<'a> {
     }
 
     /// For a forward listener.
-    pub(crate) fn forward(forward: &'a Forward, peer: &'a str) -> Self {
+    pub(crate) fn forward(forward: &'a Forward, peer: &'a str, trusted: bool) -> Self {
         let told = match forward.anonymous {
             Some(_) => Told::Nothing,
-            None => Told::Forward { peer, name: &forward.via },
+            None => Told::Forward { peer, trusted, name: &forward.via },
         };
         Self { told, edited: Edited::of(&forward.settings.request_fields) }
     }
@@ -123,7 +130,7 @@ impl<'a> Identity<'a> {
     /// True if what the request itself says of its client is to be forgotten before an edit of the
     /// field: an `add` must not add to a lie.
     pub(crate) fn distrusts(&self, known: Known) -> bool {
-        self.edited.has(known) && !matches!(self.told, Told::Reverse { trusted: true, .. })
+        self.edited.has(known) && !self.trusts()
     }
 
     /// True if the request's own field of this name is dropped.
@@ -134,32 +141,39 @@ impl<'a> Identity<'a> {
             | Known::Forwarded
             | Known::XForwardedHost
             | Known::XForwardedProto => !self.edited.has(known), // merged when written
-            Known::XForwardedPort | Known::XRealIp => {
-                !matches!(self.told, Told::Reverse { trusted: true, .. })
-            }
+            Known::XForwardedPort | Known::XRealIp => !self.trusts(),
             _ => false,
+        }
+    }
+
+    /// True if what the request itself says of its client is believed.
+    fn trusts(&self) -> bool {
+        match self.told {
+            Told::Reverse { trusted, .. } | Told::Forward { trusted, .. } => trusted,
+            Told::Nothing => false,
         }
     }
 
     /// Appends the fields.
     pub(crate) fn write(&self, out: &mut Vec<u8>, request: &Request) {
         let ours = |known: Known| !self.edited.has(known);
-        let name = match &self.told {
-            Told::Reverse { peer, trusted } => {
-                let earlier = if *trusted { Some(&request.fields) } else { None };
-                write_reverse(out, request, earlier, peer, ours);
-                NAME
+        let believed = self.trusts().then_some(&request.fields);
+        let (name, earlier) = match &self.told {
+            Told::Reverse { peer, .. } => {
+                write_reverse(out, request, believed, peer, ours);
+                (NAME, believed)
             }
-            Told::Forward { peer, name } => {
+            Told::Forward { peer, name, .. } => {
                 if ours(Known::XForwardedFor) {
-                    write_merged(out, Some(&request.fields), Known::XForwardedFor, peer);
+                    write_merged(out, believed, Known::XForwardedFor, peer);
                 }
-                name
+                // Through whom a request came on its way out is how the servers tell loops.
+                (*name, Some(&request.fields))
             }
             Told::Nothing => return,
         };
         if ours(Known::Via) {
-            write_via(out, request, name);
+            write_via(out, request.version, earlier, name);
         }
     }
 }
@@ -179,7 +193,7 @@ pub fn identity_fields(
     let peer = client.to_string();
     let edited = Edited::of(settings.map_or(&[], |settings| &settings.request_fields));
     let identity = match forward {
-        Some(forward) => Identity::forward(forward, &peer),
+        Some(forward) => Identity::forward(forward, &peer, false),
         None => Identity { told: Told::Reverse { peer: &peer, trusted: false }, edited },
     };
     let mut out = Vec::new();
@@ -249,10 +263,10 @@ fn write_merged(out: &mut Vec<u8>, earlier: Option<&Fields>, known: Known, last:
 }
 
 /// RFC 9110, section 7.6.3.
-fn write_via(out: &mut Vec<u8>, request: &Request, name: &str) {
+fn write_via(out: &mut Vec<u8>, version: Version, earlier: Option<&Fields>, name: &str) {
     out.extend_from_slice(b"Via: ");
-    write_list(out, Some(&request.fields), Known::Via);
-    let version = if request.version == Version::Http10 { "1.0 " } else { "1.1 " };
+    write_list(out, earlier, Known::Via);
+    let version = if version == Version::Http10 { "1.0 " } else { "1.1 " };
     out.extend_from_slice(version.as_bytes());
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\r\n");

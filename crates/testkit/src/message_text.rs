@@ -1,7 +1,7 @@
 //! HTTP/1 messages as a peer of a story reads them: plainly, and failing on everything unusual.
 
 /// A message that was read from a connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// The first line, without its end.
     pub start: String,
@@ -13,6 +13,17 @@ pub struct Message {
     pub chunks: Vec<usize>,
     /// What came after the chunks.
     pub trailers: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN_MAX: usize = 400;
+        writeln!(out, "{}", self.start)?;
+        self.fields.iter().try_for_each(|(name, value)| writeln!(out, "{name}: {value}"))?;
+        let shown = self.body.get(..SHOWN_MAX).unwrap_or(&self.body);
+        writeln!(out, "({} bytes) {}", self.body.len(), String::from_utf8_lossy(shown))?;
+        if self.chunks.is_empty() { Ok(()) } else { write!(out, "trailers: {:?}", self.trailers) }
+    }
 }
 
 impl Message {

@@ -2,9 +2,12 @@
 //!
 //! One binary, as linking many would take longer than running them.
 
+mod answers;
 mod bodies;
 mod framing;
+mod identity;
 mod keep_alive;
 mod limits;
 mod pool;
+mod upgrade;
 mod versions;
