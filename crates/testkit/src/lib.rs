@@ -10,6 +10,7 @@ pub mod counting;
 pub mod fuzzing;
 pub mod message_text;
 pub mod naive;
+pub mod names;
 pub mod origin;
 pub mod peer;
 pub mod print;

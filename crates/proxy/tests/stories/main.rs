@@ -4,10 +4,12 @@
 
 mod answers;
 mod bodies;
+mod forward;
 mod framing;
 mod identity;
 mod keep_alive;
 mod limits;
 mod pool;
+mod reload;
 mod upgrade;
 mod versions;

@@ -1,0 +1,125 @@
+//! A name server that answers as it is told, over UDP on loopback.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+/// What a name server says to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// These addresses (of the family that was asked for), with a time to live in seconds.
+    Addresses(Vec<IpAddr>, u32),
+    /// There is no such name.
+    NoSuchName,
+    /// Something is wrong.
+    Failure,
+    /// Nothing at all.
+    Silence,
+}
+
+/// A scripted name server.
+pub struct NameServer {
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    questions: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const QUERY_HEAD_BYTES: usize = 12;
+const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
+
+impl NameServer {
+    /// Starts a name server; `answer` is asked with the name in lower case, without the last dot.
+    pub fn start(answer: impl Fn(&str) -> Reply + Send + 'static) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("an address for the name server");
+        let address = socket.local_addr().expect("a local address");
+        let (stopping, questions) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, counter) = (Arc::clone(&stopping), Arc::clone(&questions));
+        let thread = std::thread::spawn(move || {
+            let mut query = [0; 1500];
+            while let Ok((length, peer)) = socket.recv_from(&mut query) {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let query = &query[..length];
+                let Some((name, kind, end)) = question(query) else { continue };
+                counter.fetch_add(1, Ordering::SeqCst);
+                if let Some(reply) = respond(&query[..end], kind, answer(&name)) {
+                    // A client that has gone needs no answer.
+                    let _ = socket.send_to(&reply, peer);
+                }
+            }
+        });
+        Self { address, stopping, questions, thread: Some(thread) }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many questions it was asked.
+    pub fn questions(&self) -> usize {
+        self.questions.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        // Wakes the thread.
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("an address");
+        let _ = socket.send_to(&[0], self.address);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Name, type, and where the question ends (RFC 1035, section 4.1.2).
+fn question(query: &[u8]) -> Option<(String, u16, usize)> {
+    let mut at = QUERY_HEAD_BYTES;
+    let mut labels = Vec::new();
+    loop {
+        let length = usize::from(*query.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        labels.push(str::from_utf8(query.get(at..at + length)?).ok()?.to_ascii_lowercase());
+        at += length;
+    }
+    let kind = u16::from_be_bytes([*query.get(at)?, *query.get(at + 1)?]);
+    Some((labels.join("."), kind, at + 4))
+}
+
+fn respond(query: &[u8], kind: u16, reply: Reply) -> Option<Vec<u8>> {
+    let (code, addresses, ttl) = match reply {
+        Reply::Addresses(addresses, ttl) => (0, addresses, ttl),
+        Reply::NoSuchName => (3, Vec::new(), 0),
+        Reply::Failure => (2, Vec::new(), 0),
+        Reply::Silence => return None,
+    };
+    let of_kind = |address: &IpAddr| match address {
+        IpAddr::V4(v4) if kind == TYPE_A => Some(v4.octets().to_vec()),
+        IpAddr::V6(v6) if kind == TYPE_AAAA => Some(v6.octets().to_vec()),
+        _ => None,
+    };
+    let records: Vec<Vec<u8>> = addresses.iter().filter_map(of_kind).collect();
+    let mut out = query.to_vec();
+    out[2] = 0x81; // a response, recursion desired
+    out[3] = 0x80 | code; // recursion available
+    let count = u16::try_from(records.len()).expect("few records").to_be_bytes();
+    // One question; answers; no authority, nothing additional.
+    out[4..QUERY_HEAD_BYTES].copy_from_slice(&[0, 1, count[0], count[1], 0, 0, 0, 0]);
+    for record in records {
+        out.extend_from_slice(&[0xc0, QUERY_HEAD_BYTES as u8]); // the name in the question
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&[0, 1]);
+        out.extend_from_slice(&ttl.to_be_bytes());
+        out.extend_from_slice(&u16::try_from(record.len()).expect("an address").to_be_bytes());
+        out.extend_from_slice(&record);
+    }
+    Some(out)
+}
