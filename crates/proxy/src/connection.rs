@@ -241,6 +241,14 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     let reply = Http1Reply { out, begun: false, keep_alive: false };
     let mut down = Http1 { body: incoming, reply };
 
+    // A new connection is taken for readable before anything has come over it, and so may others
+    // be: without a byte they are as idle as before, and need no worker.
+    alarm.clear();
+    match poll_fn(|cx| Poll::Ready(down.body.poll_more(cx))).await {
+        Poll::Ready(HeadEnd::More) => {}
+        Poll::Ready(_) => return Next::Close { linger: false },
+        Poll::Pending => return Next::Idle,
+    }
     if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
         alarm.set(unless_zero(listener.timeouts.head));
         if !introduce(client, &mut down.body).await {

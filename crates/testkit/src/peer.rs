@@ -4,7 +4,9 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -388,6 +390,34 @@ impl Peer {
         }
         self.stream().set_nonblocking(false).expect("a socket option");
         self.unread.len()
+    }
+}
+
+/// Somebody who sends a little again and again, until this is dropped or the peer has enough.
+pub struct Trickle {
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickle {
+    /// Sends `bytes` over a connection, each time after `pause`.
+    pub fn over(peer: &Peer, bytes: &'static str, pause: Duration) -> Self {
+        let mut sender = peer.duplicate();
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            while sender.try_send(bytes).is_ok()
+                && stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout)
+            {}
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Trickle {
+    fn drop(&mut self) {
+        // If it has ended already, it need not be told.
+        let _ = self.stop.send(());
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

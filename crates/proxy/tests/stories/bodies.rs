@@ -327,7 +327,7 @@ fn an_answer_of_an_origin_that_breaks_off_the_upload_is_passed_on() {
 
 #[test]
 fn large_bodies_arrive_unchanged() {
-    let body = noise(24 * 1024 * 1024 + 17);
+    let body = noise(8 * 1024 * 1024 + 17);
     for (request_chunked, response_chunked) in [(false, false), (true, false), (false, true)] {
         let expected = body.clone();
         let origin = Origin::start(move |peer, _| {

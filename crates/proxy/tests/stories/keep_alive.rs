@@ -1,5 +1,7 @@
 //! Connections that carry more than one exchange.
 
+use std::time::{Duration, Instant};
+
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
 use testkit::peer::Ended;
@@ -134,8 +136,11 @@ fn an_idle_client_is_closed_after_its_time() {
          site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
         origin.address()
     ));
+    let begun = Instant::now();
     let mut fresh = server.connect();
     fresh.expect_closed();
+    // Not the time for a head, of which nothing has come.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let mut used = server.connect();
     used.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     used.response();

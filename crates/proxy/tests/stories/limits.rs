@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{Ended, Peer, Trickle};
 use testkit::server::TestServer;
 use testkit::wait;
 
@@ -68,16 +68,8 @@ fn a_head_that_takes_too_long() {
     // Byte by byte is no way to buy time.
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nX: ");
-    let mut sender = client.duplicate();
-    let sending = std::thread::spawn(move || {
-        while sender.try_send("X").is_ok() {
-            std::thread::sleep(Duration::from_millis(20)); // a client that trickles
-        }
-    });
+    let _trickle = Trickle::over(&client, "X", Duration::from_millis(20));
     assert_eq!(client.response().status(), 408);
-    let _ = client.rest();
-    client.close();
-    sending.join().unwrap();
     assert_eq!(origin.connections(), 0);
 }
 
@@ -97,18 +89,10 @@ fn a_body_that_comes_too_slowly() {
         );
         let mut client = server.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n"));
-        let mut sender = client.duplicate();
-        let sending = std::thread::spawn(move || {
-            while sender.try_send("1\r\nx\r\n").is_ok() {
-                std::thread::sleep(Duration::from_millis(20)); // a client that trickles
-            }
-        });
+        let _trickle = Trickle::over(&client, "1\r\nx\r\n", Duration::from_millis(20));
         let response = client.response();
         assert_eq!(response.status(), 408, "{length}: {response:?}");
         assert_eq!(response.field("Connection"), Some("close"));
-        let _ = client.rest();
-        client.close();
-        sending.join().unwrap();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use testkit::message_text::ok;
 use testkit::origin::Origin;
@@ -250,10 +251,12 @@ fn draining_finishes_what_is_under_way_and_closes_the_rest() {
     told.recv_timeout(DEADLINE).unwrap();
     assert_eq!(get(&mut idle), "finished");
     assert!(server.server().is_ready());
+    let begun = Instant::now();
     server.server().begin_drain();
     assert!(!server.server().is_ready());
     idle.expect_closed();
     fresh.expect_closed();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     wait::until("the listener to be closed", || std::net::TcpStream::connect(address).is_err());
     assert_eq!(server.server().open_exchanges().exchanges, 1);
     go.send(()).unwrap();
