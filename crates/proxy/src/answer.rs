@@ -22,6 +22,7 @@ async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: 
     let keep = settle_body(down) && !context.core.draining.get();
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
+    sign(response);
     let (_, reply) = down.split();
     if reply.has_begun() {
         return Ending::Broken;
@@ -35,6 +36,13 @@ async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: 
         Ok(()) if keep => Ending::Kept,
         Ok(()) => Ending::Closed,
         Err(_) => gone(record),
+    }
+}
+
+/// Tells that the answer is ours, where nothing more is told of it (RFC 9209, section 2).
+fn sign(response: &mut message::Response) {
+    if !response.fields.has(Known::ProxyStatus) {
+        response.fields.push_known(Known::ProxyStatus, b"bothways");
     }
 }
 
@@ -260,7 +268,7 @@ pub(crate) async fn local<D: Downstream>(
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
     let plan = Plan::local(route);
-    edits::response(request, response, &plan, record.client.ip());
+    edits::response(request, response, &plan, record.client.ip(), &context.core.scratch);
     send_made(context, work, down).await
 }
 
@@ -294,7 +302,7 @@ pub(crate) async fn file<D: Downstream>(
     for (name, value) in &found.fields {
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
-    edits::response(request, response, &Plan::local(route), client);
+    edits::response(request, response, &Plan::local(route), client, &context.core.scratch);
     body.clear();
     match found.body {
         Body::Empty => send_made(context, work, down).await,
@@ -316,6 +324,7 @@ async fn send_file<D: Downstream>(
     let keep = settle_body(down) && !context.core.draining.get();
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
+    sign(response);
     let (_, reply) = down.split();
     reply.head(request, response, keep, None);
     loop {
