@@ -1,6 +1,6 @@
 //! The control thread: what is asked of the process, one thing after the other.
 //!
-//! Signals, changed files and the admin interface ask; [`Control::run`] does it, in one loop, so
+//! Signals, changed files and the admin interface ask; `Control::run` does it, in one loop, so
 //! that no two reloads overlap. It ends when the process is to stop and everything open has been
 //! let finish, or the time for that is over.
 //! Not here: what a reload does to the data plane (`proxy`).
