@@ -66,7 +66,7 @@ pub(crate) struct GroupDestination<'a> {
 pub(crate) struct NamedDestination<'a> {
     pub(crate) forward: &'a Forward,
     pub(crate) host: &'a str,
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) addresses: &'a [SocketAddr],
     pub(crate) judge: &'a dyn Fn(SocketAddr) -> Result<(), Refused>,
     pub(crate) pool: Option<Rc<Pool>>,
 }
@@ -281,7 +281,7 @@ impl NamedDestination<'_> {
         };
         let core = context.core;
         if !fresh {
-            for &address in &self.addresses {
+            for &address in self.addresses {
                 let pool = core.forward_pool(address, self.host, settings.upstream_idle);
                 if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
                     && (self.judge)(address).is_ok()
@@ -307,7 +307,7 @@ impl NamedDestination<'_> {
         limit: Duration,
     ) -> Result<Connection, NoConnection> {
         let begun = Instant::now();
-        let dialling = dial(&self.addresses, self.judge, unless_zero(limit), self.host);
+        let dialling = dial(self.addresses, self.judge, unless_zero(limit), self.host);
         let dialled = or_gone(down, dialling).await.ok_or(NoConnection::ClientGone)?;
         record.connect = Some(begun.elapsed());
         let connection = dialled.map_err(NoConnection::Trouble)?;

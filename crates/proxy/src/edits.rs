@@ -5,6 +5,7 @@ use message::{Fields, Known, Request, Response};
 use rules::Facts;
 
 use crate::exchange::Plan;
+use crate::http1::Scratch;
 use crate::worker::Work;
 
 /// Edits the request's fields, before it is sent for the first time.
@@ -31,14 +32,16 @@ pub(crate) fn response(
     response: &mut Response,
     plan: &Plan<'_>,
     client: std::net::IpAddr,
+    scratch: &Scratch,
 ) {
     let edits = &plan.settings.response_fields;
     if edits.is_empty() {
         return;
     }
     let facts = Facts::of(client, &request.method, &request.target, plan.route);
-    let mut value = Vec::new();
+    let mut value = scratch.take();
     edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
+    scratch.give_back(value);
 }
 
 fn apply(fields: &mut Fields, edit: &FieldEdit, facts: &Facts<'_>, value: &mut Vec<u8>) {

@@ -40,31 +40,64 @@ pub(crate) async fn run<D: Downstream>(
     if let Err(trouble) = in_form(&work.request, forward) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
+    let mut named = std::mem::take(&mut work.named);
+    let ending =
+        to_named(context, work, down, forward, Way { id, trusted, named: &mut named }).await;
+    work.named = named;
+    ending
+}
+
+/// The destination that a client names, in memory that is used again.
+#[derive(Default)]
+pub(crate) struct Named {
+    host: String,
+    addresses: Vec<SocketAddr>,
+}
+
+/// By which listener a request has come, and where it wants to go.
+struct Way<'a> {
+    id: ForwardId,
+    trusted: bool,
+    named: &'a mut Named,
+}
+
+async fn to_named<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    forward: &Forward,
+    way: Way<'_>,
+) -> Ending {
+    let settings = &forward.settings;
+    let Way { id, trusted, named: Named { host, addresses } } = way;
     // The name and what is asked for must outlive changes of the request.
     let method = work.request.method;
-    let host = work.request.target.host().to_owned();
+    host.clear();
+    host.push_str(work.request.target.host());
+    let host = host.as_str();
     let gate = Gate {
         context,
         id,
         passage: Passage {
             client: work.record.client.ip(),
             method: &method,
-            host: &host,
+            host,
             port: work.request.target.port(),
         },
         decided: Cell::new(forward.place),
     };
-    let addresses = match gate.addresses(&work.request, down).await {
-        Ok(addresses) => addresses,
+    addresses.clear();
+    match gate.find_addresses(&work.request, down, addresses).await {
+        Ok(()) => {}
         Err(NoConnection::ClientGone) => return gone(&mut work.record),
         Err(NoConnection::Trouble(trouble)) => {
             work.record.decided = gate.decided.get();
             return answer::trouble(context, work, down, Some(settings), trouble).await;
         }
-    };
+    }
     work.record.decided = gate.decided.get();
     let judge = |address| gate.judge(address);
-    let named = NamedDestination { forward, host: &host, addresses, judge: &judge, pool: None };
+    let named = NamedDestination { forward, host, addresses, judge: &judge, pool: None };
     if method == Method::Connect {
         return connect(context, work, down, &named).await;
     }
@@ -117,19 +150,18 @@ struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// The addresses that may be dialled, in the order of the look-up.
-    async fn addresses<D: Downstream>(
+    /// Finds the addresses that may be dialled, in the order of the look-up.
+    async fn find_addresses<D: Downstream>(
         &self,
         request: &Request,
         down: &mut D,
-    ) -> Result<Vec<SocketAddr>, NoConnection> {
+        allowed: &mut Vec<SocketAddr>,
+    ) -> Result<(), NoConnection> {
         let port = self.passage.port;
         if let Some(ip) = request.target.ip() {
             let address = SocketAddr::new(ip, port);
-            return match self.verdict(address) {
-                Ok(()) => Ok(vec![address]),
-                Err(trouble) => Err(NoConnection::Trouble(trouble)),
-            };
+            allowed.push(address);
+            return self.verdict(address).map_err(NoConnection::Trouble);
         }
         let rules = &self.context.view.shared.rules;
         if let Verdict::Deny { place, reason, .. } =
@@ -155,7 +187,6 @@ impl Gate<'_> {
             Err(_) => LookupResult::Failed,
         });
         let answer = answer.map_err(|error| NoConnection::Trouble(self.not_found(&error)))?;
-        let mut allowed = Vec::with_capacity(answer.addresses.len());
         let mut refused = None;
         for &ip in answer.addresses.iter() {
             let address = SocketAddr::new(ip, port);
@@ -166,7 +197,7 @@ impl Gate<'_> {
         }
         match refused {
             Some(trouble) if allowed.is_empty() => Err(NoConnection::Trouble(trouble)),
-            _ => Ok(allowed),
+            _ => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@
 //! under one immutable `snapshot` of the configuration.
 
 mod answer;
+mod attempt;
 mod body;
 mod connection;
 mod core;

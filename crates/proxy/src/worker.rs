@@ -18,6 +18,7 @@ use net::Alarm;
 
 use crate::connection::{self, Next};
 use crate::core::{Client, Core};
+use crate::forward::Named;
 use crate::observe::Record;
 
 /// The memory of one exchange.
@@ -37,6 +38,8 @@ pub(crate) struct Work {
     /// The path and the host sent upstream.
     pub(crate) path: Vec<u8>,
     pub(crate) host: String,
+    /// Where a forward client wants to go.
+    pub(crate) named: Named,
     /// A body of our own.
     pub(crate) body: Vec<u8>,
 }
@@ -50,6 +53,7 @@ impl Bench {
             address: String::with_capacity(48),
             path: Vec::with_capacity(128),
             host: String::with_capacity(64),
+            named: Named::default(),
             body: Vec::new(),
         };
         Self { work, alarm: core.wheel.alarm() }

@@ -26,11 +26,13 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    fn take(&self) -> Vec<u8> {
+    /// An empty one.
+    pub(crate) fn take(&self) -> Vec<u8> {
         self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(4096))
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>) {
+    /// Keeps it for the next, unless it has become too large.
+    pub(crate) fn give_back(&self, mut bytes: Vec<u8>) {
         let mut free = self.free.borrow_mut();
         if (1..=SCRATCH_BYTES_MAX).contains(&bytes.capacity()) && free.len() < SCRATCH_MAX {
             bytes.clear();
