@@ -1,0 +1,130 @@
+//! Requests over kept connections cost no memory from the heap, once the first have been served.
+//!
+//! A test binary of its own, as the allocator that counts is for the whole process. What the peers
+//! of the story do is not counted: only the thread of the proxy's one core is watched.
+
+use testkit::counting::{Counting, counted, trap};
+use testkit::origin::Origin;
+use testkit::peer::Peer;
+use testkit::server::TestServer;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const WARM_UP: usize = 200;
+const REQUESTS: usize = 2000;
+
+fn exchange(client: &mut Peer, request: &str, answer_bytes: usize) {
+    client.send(request);
+    client.read_exact(answer_bytes);
+}
+
+/// Counts what the core allocates for so many equal requests, one after another.
+#[track_caller]
+fn check(
+    what: &str,
+    configuration: impl Fn(&str) -> String,
+    answer: &'static str,
+    target: &str,
+    fields: &str,
+) {
+    let origin = Origin::answering(answer);
+    let server = TestServer::start(&configuration(&origin.address().to_string()));
+    let mut client = server.connect();
+    let target = target.replace("ORIGIN", &origin.address().to_string());
+    let host = if target.contains("http:") { origin.address().to_string() } else { "a".to_owned() };
+    let request = format!("{target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+    // The first answer tells how long the others are.
+    client.send(&request);
+    let first = client.response();
+    assert_eq!(first.status(), 200, "{first:?}");
+    client.send(&request);
+    let head = client.head();
+    let chunks = first.chunks.iter().map(|size| format!("{size:x}\r\n\r\n").len() + size);
+    let length = head.length().unwrap_or_else(|| chunks.sum::<usize>() + "0\r\n\r\n".len());
+    client.read_exact(length);
+    let fields: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let answer_bytes = head.start.len() + 2 + fields + 2 + length;
+    (0..WARM_UP).for_each(|_| exchange(&mut client, &request, answer_bytes));
+    let before = counted();
+    if std::env::var_os("TRAP").is_some() {
+        trap();
+    }
+    (0..REQUESTS).for_each(|_| exchange(&mut client, &request, answer_bytes));
+    let after = counted();
+    let (allocated, freed) = (after.0 - before.0, after.1 - before.1);
+    // Each second the core sweeps, and what its metrics and log keep grows by steps.
+    println!("{what}: {allocated} allocations, {freed} frees for {REQUESTS} requests");
+    let per_request = allocated as f64 / REQUESTS as f64;
+    assert!(per_request < 0.01, "{what}: {allocated} allocations, {freed} frees for {REQUESTS}");
+    assert!(before.0 > 0, "the core's thread is watched");
+}
+
+const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef\r\nReferer: http://shop.example/\r\n\
+    Connection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\nPriority: u=0, i\r\n";
+
+const SMALL: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+
+/// One test, so that nobody else is counted.
+#[test]
+fn steady_state_allocates_nothing() {
+    let reverse = |more: &'static str| {
+        move |origin: &str| {
+            format!(
+                "process {{ cores 1; log access=off; }}
+                 site \"*\" {{ listen \"127.0.0.1:0\"; {more}; to \"{origin}\"; }}"
+            )
+        }
+    };
+    check("a plain request", reverse("host preserve"), SMALL, "GET /", "");
+    check("a browser's request", reverse("host preserve"), SMALL, "GET /a/b?c=d", BROWSER);
+    check(
+        "edits of request fields",
+        reverse("request { set \"X-Client\" \"{client}\"; remove \"Cookie\"; }"),
+        SMALL,
+        "GET /",
+        BROWSER,
+    );
+    check(
+        "edits of response fields",
+        reverse("response { set \"X-A\" \"b\"; }"),
+        SMALL,
+        "GET /",
+        BROWSER,
+    );
+    let body = "Content-Length: 0\r\n";
+    check("a POST without a body", reverse("host preserve"), SMALL, "POST /", body);
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    check("an answer in chunks", reverse("host preserve"), chunked, "GET /", "");
+    check(
+        "routes with captures, and a rewritten path",
+        reverse(
+            "route \"/{a}/*\" { rewrite \"/{rest}/{a}\"; to \"127.0.0.1:1\"; }; strip-prefix \"/x\"",
+        ),
+        SMALL,
+        "GET /",
+        "",
+    );
+    let logged = |origin: &str| {
+        format!(
+            "process {{ cores 1; log access=\"/dev/null\"; }}
+             site \"*\" {{ listen \"127.0.0.1:0\"; to \"{origin}\"; }}"
+        )
+    };
+    check("a line in the access log", logged, SMALL, "GET /", BROWSER);
+    let forward = |_: &str| {
+        "process { cores 1; log access=off; }
+         forward \"127.0.0.1:0\" { allow to=\"127.0.0.1\" port=\"1-65535\"; }"
+            .to_owned()
+    };
+    check("a forward request", forward, SMALL, "GET http://ORIGIN/a", BROWSER);
+    let local = |_: &str| {
+        "process { cores 1; log access=off; }
+         site \"*\" { listen \"127.0.0.1:0\"; respond \"hello\"; }"
+            .to_owned()
+    };
+    check("an answer of ours", local, SMALL, "GET /", BROWSER);
+}
