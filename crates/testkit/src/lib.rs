@@ -1,9 +1,9 @@
 //! Scripted peers, fixtures and corpora for the tests of Bothways.
 //!
-//! Stories put a real proxy ([`server`]) between clients and origins that do exactly what they are
+//! Stories put a real proxy (`server`) between clients and origins that do exactly what they are
 //! told ([`peer`], [`origin`]). Everything runs on loopback with blocking sockets; nobody sleeps to
 //! let something happen: a story waits for what it expects, and fails when [`peer::DEADLINE`] is
-//! over. Beside that there are oracles ([`naive`], [`print`]) and the harness of the fuzz targets
+//! over. Beside that there are oracles ([`naive`], [`mod@print`]) and the harness of the fuzz targets
 //! ([`fuzzing`]).
 
 pub mod counting;
