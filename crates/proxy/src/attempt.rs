@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use message::{Known, Request, Response};
-use net::{Alarm, Size};
+use net::{Alarm, Buffer, Size};
 use wire::http1::{HeadError, HeadLimits, ResponseError};
 
 use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump, unless_zero};
@@ -80,7 +80,21 @@ enum Upload {
     Refused,
 }
 
+/// What a try leaves behind, beside how it ended.
+#[derive(Default)]
+struct Left {
+    /// No byte of the request has reached the socket.
+    unsent: bool,
+    /// The request has left whole; its body, if any, is still in the client's buffer.
+    whole: bool,
+    /// The response has ended, the connection is open and nothing more has come over it.
+    reusable: bool,
+    /// What has come behind the head of a response.
+    unread: Option<Buffer>,
+}
+
 impl Attempt<'_> {
+    /// Sends the request over a connection and relays the response.
     pub(crate) async fn run<D: Downstream>(
         &self,
         connection: Connection,
@@ -88,10 +102,23 @@ impl Attempt<'_> {
         down: &mut D,
         destination: &Destination<'_>,
     ) -> Attempted {
+        let (raced, left) = self.carry_out(&connection, work, down).await;
+        if down.split().1.has_begun() {
+            // Whatever happens from here on, this is what the client was told.
+            work.record.status = work.response.status;
+        }
+        self.settle(raced, left, connection, work, down, destination)
+    }
+
+    async fn carry_out<D: Downstream>(
+        &self,
+        connection: &Connection,
+        work: &mut Work,
+        down: &mut D,
+    ) -> (Raced, Left) {
         let core = self.context.core;
         let Work { request, response, record, path, host, .. } = work;
-        let client_alarm = &self.context.client.alarm;
-        let alarm = self.context.alarm;
+        let (alarm, client_alarm) = (self.context.alarm, &self.context.client.alarm);
         let patience = || Patience::for_upstream(self.timeouts.stream_idle);
         let stream = &connection.stream;
         let mut up_out = Outgoing::new(stream, &core.scratch, &core.wheel, alarm, patience());
@@ -111,13 +138,12 @@ impl Attempt<'_> {
             up_out.sent = body.len() as u64;
             unsent_body = false;
         }
-        if let (true, true) = (unsent_body, request.expect_continue) {
+        if unsent_body && request.expect_continue {
             // RFC 9110, section 10.1.1: whoever takes the body asks for it. We do.
             response.clear();
             response.status = 100;
-            let (_, reply) = down.split();
-            if reply.interim(request, response).await.is_err() {
-                return Attempted::Ended(gone(record));
+            if down.split().1.interim(request, response).await.is_err() {
+                return (Raced::Vanished, Left::default());
             }
             request.expect_continue = false; // once, however often the request is sent
         }
@@ -127,54 +153,57 @@ impl Attempt<'_> {
         let sent_at = if at_once { record.started } else { Instant::now() };
         let raced = match sent {
             Ok(()) => {
-                let upload = Cell::new(Upload::Running);
-                self.race(down, request, response, &mut up_in, &mut up_out, unsent_body, &upload)
-                    .await
+                self.race(down, request, response, &mut up_in, &mut up_out, unsent_body).await
             }
             Err(error) => {
                 let trouble = writing_failed(&error);
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
         };
-        if up_in.raw > 0 {
-            record.first_byte = up_in.first_read.map(|at| at.duration_since(sent_at));
-        }
-        let unsent = up_out.is_unsent();
-        let whole = !unsent_body;
-        let buffered = whole && !request.body.is_empty();
-        if down.split().1.has_begun() {
-            // Whatever happens from here on, this is what the client was told.
-            record.status = response.status;
-        }
+        record.first_byte = up_in.first_read.map(|at| at.duration_since(sent_at));
+        let left = Left {
+            unsent: up_out.is_unsent(),
+            whole: !unsent_body,
+            reusable: response.keep_alive && up_in.is_reusable(),
+            unread: (!up_in.buffer.is_empty()).then(|| up_in.buffer.take()),
+        };
+        (raced, left)
+    }
+
+    /// Decides what the end of a try means for the request and for both connections.
+    fn settle<D: Downstream>(
+        &self,
+        raced: Raced,
+        left: Left,
+        connection: Connection,
+        work: &mut Work,
+        down: &mut D,
+        destination: &Destination<'_>,
+    ) -> Attempted {
+        let Work { request, response, record, .. } = work;
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
-                record.status = 101;
                 record.tunnel = true;
-                let unread = Some(up_in.buffer.take());
                 let idle = self.plan.settings.timeouts.tunnel_idle;
-                drop((up_in, up_out));
+                let unread = left.unread;
                 Attempted::Ended(Ending::Tunnel(Switched { connection, unread, idle }))
             }
             Raced::Download(Ok(Download::Complete)) => {
-                if buffered {
+                if left.whole && !request.body.is_empty() {
                     down.skip_buffered_body();
                 }
-                record.status = response.status;
-                let reusable = response.keep_alive && up_in.is_reusable();
-                let (body, _) = down.split();
-                let request_read = body.is_done();
-                if reusable && (whole || request_read) {
+                let request_read = down.split().0.is_done();
+                if left.reusable && (left.whole || request_read) {
                     if let Some(timeout) = keep_alive_timeout(response) {
                         destination.announced(timeout);
                     }
-                    drop((up_in, up_out));
-                    destination.put_back(core, connection);
+                    destination.put_back(self.context.core, connection);
                 }
                 Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
             }
             Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
-                let body_is_here = whole || down.split().0.is_untouched();
-                let replayable = body_is_here && (unsent || request.method.is_idempotent());
+                let body_is_here = left.whole || down.split().0.is_untouched();
+                let replayable = body_is_here && (left.unsent || request.method.is_idempotent());
                 if connection.reused && silent && replayable {
                     destination.closed_early();
                     return Attempted::SendAgain;
@@ -182,13 +211,10 @@ impl Attempt<'_> {
                 Attempted::Failed(trouble)
             }
             Raced::Download(Err(DownloadError::Incomplete(trouble))) => {
-                record.status = response.status;
-                record.fail(trouble.kind, &trouble.detail);
                 destination.complain(&trouble);
-                Attempted::Ended(Ending::Broken)
+                self.unless_begun(record, down, trouble)
             }
             Raced::Download(Err(DownloadError::Client(error))) => {
-                record.status = response.status;
                 let kind = match error {
                     WriteError::Broken(_) => ErrorKind::ClientGone,
                     WriteError::Idle | WriteError::TooSlow => ErrorKind::ClientTooSlow,
@@ -247,8 +273,8 @@ impl Attempt<'_> {
         up_in: &mut Incoming<'_>,
         up_out: &mut Outgoing<'_>,
         unsent_body: bool,
-        upload: &Cell<Upload>,
     ) -> Raced {
+        let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
         let uploading = async {
             if unsent_body {
