@@ -190,10 +190,7 @@ impl GroupDestination<'_> {
             self.chosen = Some(index);
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
-            if !fresh
-                && let Some(connection) =
-                    self.pool().and_then(|pool| pool.take(core.wheel.now(), idle))
-            {
+            if !fresh && let Some(connection) = self.take_idle(context, index, idle) {
                 core.metrics.upstream_reused(slot);
                 record.dialled = connection.address;
                 return Ok(Taken { connection, timeouts });
@@ -215,6 +212,29 @@ impl GroupDestination<'_> {
                     last = Some(trouble);
                 }
             }
+        }
+    }
+
+    /// An idle connection to where the endpoint is now. Those to addresses that its name does not
+    /// have any more are closed: a busy connection would else hold its traffic there for ever.
+    fn take_idle(&self, context: &Context<'_>, index: usize, idle: Duration) -> Option<Connection> {
+        let pool = self.pool()?;
+        let now = context.core.wheel.now();
+        let Some(watched) = context.view.shared.watched(self.id, index) else {
+            return pool.take(now, idle);
+        };
+        let version = watched.version();
+        loop {
+            let mut connection = pool.take(now, idle)?;
+            if connection.names_version != version {
+                let addresses = watched.addresses();
+                let at = connection.address.map(|address| address.ip());
+                if !addresses.iter().any(|&ip| Some(ip) == at) {
+                    continue;
+                }
+                connection.names_version = version;
+            }
+            return Some(connection);
         }
     }
 
@@ -240,9 +260,7 @@ impl GroupDestination<'_> {
         if let EndpointAddress::Unix(path) = &endpoint.address {
             let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
             return match connected {
-                Ok(Ok(stream)) => {
-                    Ok(Connection { stream, address: None, reused: false, meter: None })
-                }
+                Ok(Ok(stream)) => Ok(Connection::fresh(stream, None)),
                 Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
                 Err(_) => Err(connect_late(&endpoint.written, limit)),
             };
@@ -323,9 +341,7 @@ async fn dial(
     name: &str,
 ) -> Result<Connection, Trouble> {
     match net::dial(addresses, judge, limit).await {
-        Ok((stream, address)) => {
-            Ok(Connection { stream, address: Some(address), reused: false, meter: None })
-        }
+        Ok((stream, address)) => Ok(Connection::fresh(stream, Some(address))),
         Err(DialError::Timeout { .. }) => Err(connect_late(name, limit)),
         Err(DialError::Failed { source, .. }) => Err(connect_failed(name, &source)),
         Err(error @ DialError::AllRefused { .. }) => {

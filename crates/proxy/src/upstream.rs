@@ -27,8 +27,17 @@ pub(crate) struct Connection {
     pub(crate) address: Option<SocketAddr>,
     /// Whether a response came over it before.
     pub(crate) reused: bool,
+    /// Of an endpoint with a name: at which version of its addresses this was one of them.
+    pub(crate) names_version: u64,
     /// Where it is counted; `None` for destinations that clients name.
     pub(crate) meter: Option<Meter>,
+}
+
+impl Connection {
+    /// One that was opened just now.
+    pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
+        Self { stream, address, reused: false, names_version: 0, meter: None }
+    }
 }
 
 /// Counts one connection to an endpoint, from its begin to its end.
@@ -182,7 +191,7 @@ mod tests {
 
     fn connection() -> (Connection, Stream) {
         let (ours, theirs) = Stream::pair();
-        (Connection { stream: ours, address: None, reused: false, meter: None }, theirs)
+        (Connection::fresh(ours, None), theirs)
     }
 
     #[test]

@@ -595,3 +595,19 @@ fn an_answer_in_pieces_that_never_ends_its_head() {
     assert_eq!(response.status(), 502);
     assert!(response.field("Proxy-Status").unwrap().contains("header_section_size"));
 }
+
+#[test]
+fn interim_responses_without_an_end() {
+    let origin = Origin::start(|peer, _| {
+        peer.request();
+        while peer.try_send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").is_ok() {}
+    });
+    let server = TestServer::reverse(origin.address(), "");
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut hints = 0;
+    while client.response().status() == 103 {
+        hints += 1;
+        assert!(hints < 100_000, "there is a bound");
+    }
+}

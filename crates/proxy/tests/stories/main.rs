@@ -4,12 +4,14 @@
 
 mod answers;
 mod bodies;
+mod chaos;
 mod forward;
 mod framing;
 mod identity;
 mod keep_alive;
 mod limits;
 mod pool;
+mod records;
 mod reload;
 mod upgrade;
 mod versions;

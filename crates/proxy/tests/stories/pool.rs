@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use testkit::message_text::ok;
+use testkit::names::{NameServer, Reply};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
 use testkit::server::TestServer;
@@ -473,4 +474,45 @@ fn a_reused_connection_serves_any_client() {
         assert_eq!(client.response().text(), expected);
     }
     assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_name_that_moves_takes_the_traffic_with_it() {
+    let before = Origin::start_at("127.0.0.1:0", |peer, _| {
+        while peer.try_request().is_ok() {
+            peer.send(ok("before"));
+        }
+    });
+    let port = before.port();
+    let after = Origin::start_at(&format!("127.0.0.2:{port}"), |peer, _| {
+        while peer.try_request().is_ok() {
+            peer.send(ok("after"));
+        }
+    });
+    let moved = Arc::new(AtomicUsize::new(0));
+    let names = NameServer::start({
+        let moved = Arc::clone(&moved);
+        move |_| {
+            let last = 1 + moved.load(Ordering::SeqCst) as u8;
+            Reply::Addresses(vec![[127, 0, 0, last].into()], 1)
+        }
+    });
+    let server = TestServer::start(&format!(
+        "process {{
+             cores 1
+             log access=off
+             resolver {{ server \"{}\"; hosts #false; ttl-max \"1s\"; }}
+         }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"app.internal.example:{port}\"; }}",
+        names.address()
+    ));
+    let mut client = server.connect();
+    wait::until("the name to be looked up", || get(&mut client).1 == "before");
+    moved.store(1, Ordering::SeqCst);
+    // A connection that is in use all the time does not hold the traffic back.
+    wait::until("the traffic to move", || get(&mut client).1 == "after");
+    for _ in 0..20 {
+        assert_eq!(get(&mut client).1, "after");
+    }
+    drop(after);
 }

@@ -1,0 +1,86 @@
+//! What the access log and the metrics tell of an exchange.
+
+use std::path::Path;
+
+use serde_json::Value;
+use testkit::message_text::ok;
+use testkit::origin::Origin;
+use testkit::server::TestServer;
+use testkit::wait;
+
+/// Waits for so many lines of a log, and reads them.
+#[track_caller]
+fn lines(path: &Path, count: usize) -> Vec<Value> {
+    let read = || std::fs::read_to_string(path).unwrap_or_default();
+    wait::until("lines of the log", || read().lines().count() >= count);
+    read().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn an_exchange_leaves_one_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let origin = Origin::start(|peer, number| {
+        while let Ok(request) = peer.try_request() {
+            match request.target() {
+                "/die" => {
+                    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+                    return;
+                }
+                "/stale" if number == 0 => return peer.reset(),
+                "/wait" => {
+                    let _ = peer.rest();
+                    return;
+                }
+                _ => peer.send(ok("hello")),
+            }
+        }
+    });
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}
+         site \"shop.example\" {{
+             listen \"127.0.0.1:0\"
+             route \"/local\" {{ respond \"hi\"; }}
+             to \"{}\"
+         }}",
+        path.display(),
+        origin.address()
+    ));
+    let mut client = server.connect();
+    let ask = |client: &mut testkit::peer::Peer, path: &str| {
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: \"x\"\r\n\r\n"
+        ));
+    };
+    ask(&mut client, "/plain?a=b");
+    assert_eq!(client.response().status(), 200);
+    ask(&mut client, "/stale");
+    assert_eq!(client.response().status(), 200);
+    ask(&mut client, "/local");
+    assert_eq!(client.response().status(), 200);
+    ask(&mut client, "/die");
+    assert!(client.try_response().is_err());
+    let mut client = server.connect();
+    client.send("nonsense\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+    let mut client = server.connect();
+    ask(&mut client, "/wait");
+    wait::until("the request to be under way", || origin.received().contains("/wait"));
+    client.reset();
+    let lines = lines(&path, 6);
+    eprintln!("{lines:#?}");
+    let [plain, stale, local, die, nonsense, gone] = &lines[..] else { panic!("six lines") };
+    assert_eq!(plain["status"], 200);
+    assert_eq!(plain["method"], "GET");
+    assert!(plain.to_string().contains("shop.example/plain?a=b"), "{plain}");
+    assert!(plain.to_string().contains(&origin.address().to_string()), "{plain}");
+    assert_eq!(stale["retries"], 1, "{stale}");
+    assert_eq!(local["status"], 200);
+    assert!(local.to_string().contains("story.kdl:"), "{local}");
+    assert!(die.to_string().contains("http_response_incomplete"), "{die}");
+    assert_eq!(nonsense["status"], 400);
+    assert_eq!(gone["status"], 499);
+    assert!(gone.to_string().contains("client_gone"), "{gone}");
+    assert_eq!(server.metric("bothways_requests_total", ""), 6.0);
+    assert_eq!(server.metric("bothways_retries_total", ""), 1.0);
+}
