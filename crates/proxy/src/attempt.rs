@@ -71,6 +71,10 @@ enum Raced {
     OutOfTime,
 }
 
+/// Interim responses that an endpoint may send before the final one. A `102` every few seconds is
+/// how some tell that they are still at work (RFC 2518, section 10.1), so these are many.
+const INTERIM_MAX: u32 = 1000;
+
 /// How far the request has got.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upload {
@@ -329,9 +333,14 @@ impl Attempt<'_> {
         reply: &mut impl Reply,
         upload: &Cell<Upload>,
     ) -> Result<Download, DownloadError> {
-        loop {
+        for interim in 0u32.. {
             self.read_head(request, response, up_in, upload).await?;
             match response.status {
+                100..200 if interim >= INTERIM_MAX => {
+                    let detail = "the endpoint sent interim responses without an end";
+                    let trouble = Trouble::new(ErrorKind::HttpProtocolError, detail);
+                    return Err(DownloadError::NoResponse { trouble, silent: false });
+                }
                 // We have asked for the body ourselves.
                 100 => {}
                 101 if wants_tunnel(request) => {
