@@ -19,7 +19,7 @@ use crate::worker::Work;
 
 /// Sends what stands in `work.response` and `work.body`, and settles the rest of the request.
 async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: &mut D) -> Ending {
-    let keep = settle_body(down) && !context.core.draining.get();
+    let keep = settle_body(down) && context.may_keep();
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);
@@ -321,7 +321,7 @@ async fn send_file<D: Downstream>(
     down: &mut D,
     mut file: FileBody,
 ) -> Ending {
-    let keep = settle_body(down) && !context.core.draining.get();
+    let keep = settle_body(down) && context.may_keep();
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);

@@ -362,7 +362,7 @@ impl Attempt<'_> {
         up_in.begin_body(response.body, None);
         let scratch = &self.context.core.scratch;
         edits::response(request, response, self.plan, self.client, scratch);
-        let keep = !self.context.core.draining.get();
+        let keep = self.context.may_keep();
         reply.head(request, response, keep, self.plan.via);
         let pumped = pump(up_in, reply).await;
         pumped.map(|()| Download::Complete).map_err(|error| match error {

@@ -50,7 +50,9 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
             return;
         }
         let mut worker = core.worker();
+        let unfinished = Unfinished(&client.stream);
         let next = worker.serve(&client).await;
+        unfinished.has_finished();
         core.give_back(worker);
         match next {
             Next::Idle => {}
@@ -59,6 +61,22 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
             Next::Abort => return client.stream.reset_when_closed(),
             Next::Tunnel(tunnel) => return Box::pin(tunnel::run(&core, &client, tunnel)).await,
         }
+    }
+}
+
+/// Breaks a connection off whose exchange is dropped half-way, by a panic or the end of the process:
+/// closed in the ordinary way, a response that ends with the connection would look complete.
+struct Unfinished<'a>(&'a Stream);
+
+impl Unfinished<'_> {
+    fn has_finished(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.reset_when_closed();
     }
 }
 

@@ -71,6 +71,14 @@ pub(crate) struct Context<'a> {
     pub(crate) alarm: &'a Alarm,
 }
 
+impl Context<'_> {
+    /// Whether the client's connection may stay open after this exchange, as far as we are
+    /// concerned: not if the process or the listener is going.
+    pub(crate) fn may_keep(&self) -> bool {
+        !self.core.draining.get() && !self.client.listening.closed.get()
+    }
+}
+
 /// How an exchange ended, for the client's connection.
 pub(crate) enum Ending {
     /// The response is complete and the request was read whole.

@@ -158,7 +158,8 @@ fn an_exchange_on_a_listener_that_goes_is_finished() {
     told.recv_timeout(DEADLINE).unwrap();
     server.reload("site \"*\" { listen \"127.0.0.2:0\"; respond \"x\"; }").unwrap();
     go.send(()).unwrap();
-    assert_eq!(client.response().text(), "finished");
+    let response = client.response();
+    assert_eq!((response.text(), response.field("Connection")), ("finished", Some("close")));
     client.expect_closed();
 }
 
@@ -286,4 +287,26 @@ fn what_is_still_open_when_it_stops_is_broken_off() {
     server.server().begin_drain();
     server.server().stop();
     assert!(matches!(client.ended(), Ended::Closed | Ended::Reset));
+}
+
+#[test]
+fn what_ends_with_the_connection_does_not_end_well_when_it_stops() {
+    // HTTP/1.0 tells the end of a body by the end of the connection: an ordinary close would make
+    // what was cut short look complete.
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let origin = Origin::start(move |peer, _| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        tell.lock().unwrap().send(()).unwrap();
+        let _ = peer.rest();
+    });
+    let server = TestServer::reverse(origin.address(), "");
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    told.recv_timeout(DEADLINE).unwrap();
+    client.head();
+    client.expect("hello");
+    server.server().stop();
+    assert_eq!(client.ended(), Ended::Reset);
 }
