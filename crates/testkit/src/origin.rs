@@ -8,6 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::peer::Peer;
 use crate::wait;
@@ -120,6 +123,45 @@ impl Origin {
     pub fn wait_for_connections(&self, count: usize) {
         wait::until("connections to the origin", || self.connections() >= count);
     }
+}
+
+/// An address that takes no more connections and refuses none: whoever dials it waits.
+pub struct Unreachable {
+    listener: Socket,
+    /// What fills its queue.
+    _waiting: Vec<Socket>,
+}
+
+impl Unreachable {
+    /// One at an address; port 0 for a free one.
+    #[track_caller]
+    pub fn at(address: &str) -> Self {
+        let address: SocketAddr = address.parse().expect("an address");
+        let listener = tcp_socket();
+        listener.bind(&address.into()).expect("an address to listen on");
+        listener.listen(0).expect("a queue");
+        let target = listener.local_addr().expect("a local address");
+        let mut waiting = Vec::new();
+        // The kernel takes one or two beyond what it was told.
+        loop {
+            let socket = tcp_socket();
+            let is_full = socket.connect_timeout(&target, Duration::from_millis(100)).is_err();
+            waiting.push(socket);
+            if is_full {
+                return Self { listener, _waiting: waiting };
+            }
+        }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.listener.local_addr().expect("a local address");
+        address.as_socket().expect("an IP address")
+    }
+}
+
+fn tcp_socket() -> Socket {
+    Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket")
 }
 
 impl Shared {

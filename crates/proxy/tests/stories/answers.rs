@@ -57,7 +57,7 @@ fn routes_redirects_and_fixed_answers() {
     assert_eq!((text.text(), text.field("Content-Type")), ("nothing", Some("text/plain")));
     assert!(text.has("Date"));
     let head = ask(&mut client, "HEAD /robots.txt", "");
-    assert_eq!(head.status(), 200);
+    assert_eq!((head.status(), head.length()), (200, Some("nothing".len())));
     assert_eq!(ask(&mut client, "GET /empty", "").status(), 204);
     let gone = ask(&mut client, "GET /gone", "");
     assert_eq!((gone.status(), gone.text()), (410, "<gone>"));
@@ -285,4 +285,22 @@ fn connect_in_reverse_is_refused() {
     let answer = client.response();
     assert!(matches!(answer.status(), 400 | 404 | 405 | 421 | 501), "{answer:?}");
     assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn hops_are_counted_down() {
+    // RFC 9110, section 7.6.2
+    let origin = mirror();
+    let server = TestServer::reverse(origin.address(), "");
+    let mut client = server.connect();
+    let answer = ask(&mut client, "OPTIONS /", "Max-Forwards: 3\r\n");
+    assert!(answer.text().contains("\nMax-Forwards: 2\n"), "{answer:?}");
+    let answer = ask(&mut client, "GET /", "Max-Forwards: 3\r\n");
+    assert!(answer.text().contains("\nMax-Forwards: 3\n"), "{answer:?}");
+    let seen = origin.received().len();
+    let answer = ask(&mut client, "OPTIONS /", "Max-Forwards: 0\r\n");
+    assert!(answer.has("Allow"), "{answer:?}");
+    let answer = ask(&mut client, "TRACE /", "Max-Forwards: 0\r\nCookie: secret\r\n");
+    assert!(!answer.text().contains("secret"), "{answer:?}");
+    assert_eq!(origin.received().len(), seen, "these went no further");
 }

@@ -169,7 +169,11 @@ fn every_answer_belongs_to_its_request() {
             }
         }
     });
-    let server = TestServer::reverse(origin.address(), "");
+    let server = TestServer::start(&format!(
+        "process {{ cores 2; log access=off; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
     std::thread::scope(|scope| {
         for seed in 1..=6 {
             let server = &server;

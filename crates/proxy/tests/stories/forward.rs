@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::message_text::{Message, ok};
 use testkit::names::{NameServer, Reply};
-use testkit::origin::Origin;
+use testkit::origin::{Origin, Unreachable};
 use testkit::peer::Peer;
 use testkit::server::TestServer;
 
@@ -486,4 +486,22 @@ fn upgrades_and_expectations_work_in_forward_too() {
     client.send("hi");
     assert_eq!(client.response().text(), "hi");
     drop(server);
+}
+
+#[test]
+fn an_address_that_does_not_answer_does_not_hold_up_the_others() {
+    // RFC 8305: the next address is tried after a quarter of a second.
+    let origin = Origin::answering(ok("hi"));
+    let port = origin.port();
+    let unreachable = Unreachable::at(&format!("127.0.0.3:{port}"));
+    let names = NameServer::start(|_| {
+        Reply::Addresses(vec![[127, 0, 0, 3].into(), [127, 0, 0, 1].into()], 60)
+    });
+    let server = with_names(&names, &format!("allow to=\"127.0.0.0/8\" port={port}"));
+    let mut client = server.connect();
+    let begun = Instant::now();
+    let host = format!("two.example:{port}");
+    assert_eq!(fetch(&mut client, &format!("http://{host}/"), &host, "").text(), "hi");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop(unreachable);
 }

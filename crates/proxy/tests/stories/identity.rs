@@ -1,5 +1,7 @@
 //! Who the client is, and what the next server is told of it.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
@@ -237,4 +239,23 @@ fn an_ipv6_client() {
     let request = Message::of_head(origin.received().as_bytes());
     assert_eq!(request.field("X-Forwarded-For"), Some("::1"));
     assert_eq!(request.field("Forwarded"), Some("for=\"[::1]\";host=\"[::1]:8080\";proto=http"));
+}
+
+#[test]
+fn an_ipv4_client_of_a_listener_for_everything() {
+    let origin = Origin::answering(ok("hi"));
+    let server = TestServer::start(&format!(
+        "listen \":0\" {{ trusted-proxy \"127.0.0.7\"; }}
+         site \"*\" {{ listen \":0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address().port()));
+    for (from, expected) in [(1, "127.0.0.1"), (7, "6.6.6.6, 127.0.0.7")] {
+        let before = origin.received().len();
+        let mut client = Peer::connect_from(Ipv4Addr::new(127, 0, 0, from).into(), address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+        let request = Message::of_head(&origin.received().as_bytes()[before..]);
+        assert_eq!(request.field("X-Forwarded-For"), Some(expected));
+    }
 }

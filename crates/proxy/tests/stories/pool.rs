@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use testkit::message_text::ok;
 use testkit::names::{NameServer, Reply};
-use testkit::origin::Origin;
+use testkit::origin::{Origin, Unreachable};
 use testkit::peer::Peer;
 use testkit::server::TestServer;
 use testkit::wait;
@@ -515,4 +515,42 @@ fn a_name_that_moves_takes_the_traffic_with_it() {
         assert_eq!(get(&mut client).1, "after");
     }
     drop(after);
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached_in_time() {
+    let unreachable = Unreachable::at("127.0.0.1:0");
+    let alive = Origin::answering(ok("alive"));
+    let server = TestServer::start(&format!(
+        "site \"*\" {{
+             listen \"127.0.0.1:0\"
+             timeouts {{ connect \"200ms\"; }}
+             route \"/group\" {{ to \"{0}\" \"{1}\"; }}
+             to \"{0}\"
+         }}",
+        unreachable.address(),
+        alive.address()
+    ));
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status(), 504);
+    assert!(response.field("Proxy-Status").unwrap().contains("error=connection_timeout"));
+    for _ in 0..2 {
+        client.send("GET /group HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().text(), "alive");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_an_endpoint_is_dialled() {
+    let unreachable = Unreachable::at("127.0.0.1:0");
+    let server = TestServer::reverse(unreachable.address(), "timeouts { connect \"60s\"; }");
+    for leave in [Peer::close, Peer::reset] {
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wait::until("the exchange to begin", || server.server().open_exchanges().exchanges == 1);
+        leave(&mut client);
+        server.wait_until_quiet();
+    }
 }
