@@ -300,7 +300,7 @@ async fn serve_requests(
         down.reply.begun = false;
         down.reply.out.sent = 0;
         down.reply.out.raw = 0;
-        let before = down.body.raw;
+        let before = down.body.taken();
         down.body.set_alarm(unless_zero(listener.timeouts.head));
         let limits = HeadLimits {
             bytes: listener.limits.head_bytes as usize,
@@ -324,7 +324,7 @@ async fn serve_requests(
             }
         };
         let record = &mut work.record;
-        record.received_bytes = down.body.raw - before;
+        record.received_bytes = down.body.taken() - before;
         if let Ending::Tunnel(tunnel) = ending {
             return Next::Tunnel(exchange::into_tunnel(tunnel, work, &mut down.body.buffer, view));
         }

@@ -75,6 +75,11 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Bytes taken off the connection and out of the buffer: those of messages, not what waits.
+    pub(crate) fn taken(&self) -> u64 {
+        self.raw - self.buffer.filled().len() as u64
+    }
+
     /// True if the message has ended and nothing has come after it.
     pub(crate) fn is_reusable(&self) -> bool {
         self.done && self.buffer.is_empty() && !matches!(self.decoder, BodyDecoder::UntilClose)
