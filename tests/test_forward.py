@@ -80,6 +80,8 @@ forward "{self.at}" {{
             self.assertEqual((record["status"], record["client"]), (200, "127.0.0.1"))
             self.assertTrue(record["decided"].startswith("bothways.kdl:6"), record)
         self.assertEqual(self.through("-p", f"{world().http}/hello").out, "hello\n")
+        old = ("--proxy1.0", self.at, "--cacert", world().ca)
+        self.assertEqual(self.curl(*old, f"{world().http}/hello", f"{world().https}/hello").out, "hello\nhello\n")
         # One connection for several: the proxy keeps it, and so does curl.
         many = self.through("-v", f"{world().http}/hello", f"{world().http}/", f"{world().http}/hello")
         self.assertEqual(many.out, "hello\n<h1>nginx</h1>\nhello\n")
@@ -136,20 +138,20 @@ forward "{self.at}" {{
         # More than git keeps in memory for a POST: it goes chunked.
         self.run_command("git", "-C", "clone", "push", "-q", "origin", "HEAD", env=here)
         self.run_command("git", "clone", "-q", "--depth", "1", at, "again", env=here)
-        self.assertEqual((self.directory / "again/big").read_bytes(), big.read_bytes())
+        self.same_bytes((self.directory / "again/big").read_bytes(), big.read_bytes())
         # Without any program at the other side, and over TLS.
         self.run_command("git", "clone", "-q", "--bare", "clone", world().nginx.www / f"dumb-{os.getpid()}.git")
         self.run_command("git", "-C", world().nginx.www / f"dumb-{os.getpid()}.git", "update-server-info")
         secure = here | {"GIT_SSL_CAINFO": str(world().ca)}
         self.run_command("git", "clone", "-q", f"{world().https}/dumb-{os.getpid()}.git", "dumb", env=secure)
-        self.assertEqual((self.directory / "dumb/big").read_bytes(), big.read_bytes())
+        self.same_bytes((self.directory / "dumb/big").read_bytes(), big.read_bytes())
 
     def test_websocket_through_a_tunnel(self):
         at = f"ws://world.test:{websocket_echo().port}/"
         with websocket(at, proxy=f"http://{self.at}", max_size=None) as client:
             for message in ("hello", os.urandom(1 << 20)):
                 client.send(message)
-                self.assertEqual(client.recv(timeout=30), message)
+                self.same_bytes(client.recv(timeout=30), message)
 
     # What it says of whom.
 

@@ -131,13 +131,13 @@ site "socket.test" {{
     def test_a_body_of_unknown_length(self):
         expected = b"".join(bytes([65 + n % 26]) * 3000 for n in range(500))
         target = "/stream?pieces=500&size=3000"
-        self.assertEqual(request(self.at, target=target, Host="shop.test")[2], expected)
+        self.same_bytes(request(self.at, target=target, Host="shop.test")[2], expected)
         # A client of HTTP/1.0 knows no chunks: the body ends with the connection.
         with connect(self.at) as client:
             client.sendall(f"GET {target} HTTP/1.0\r\nHost: shop.test\r\n\r\n".encode())
             head, _, body = read_to_end(client).partition(b"\r\n\r\n")
         self.assertNotIn(b"chunked", head.lower())
-        self.assertEqual(body, expected)
+        self.same_bytes(body, expected)
 
     def test_pipelined_requests_are_answered_in_order(self):
         targets = ["/health", "/seen/1", "/only", "/seen/2", "/stream?pieces=3&size=10", "/health"]
@@ -171,7 +171,7 @@ site "socket.test" {{
         with websocket("ws://socket.test/", sock=connect(self.at), proxy=None, max_size=None) as client:
             for message in ("hello", "héllo " * 10_000, os.urandom(1 << 20), "", "bye"):
                 client.send(message)
-                self.assertEqual(client.recv(timeout=30), message)
+                self.same_bytes(client.recv(timeout=30), message)
             client.ping().wait(30)
         record = self.proxy.wait_for_record(scope="socket.test", status=101)
         self.assertTrue(record["tunnel"])

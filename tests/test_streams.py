@@ -1,5 +1,6 @@
 """Large bodies in constant memory, at the pace of the slower side."""
 
+import functools
 import os
 import re
 import threading
@@ -19,6 +20,15 @@ LARGE = 10 * GIB if is_full() else 2 * GIB
 GROWTH_MAX = 4 * 1024
 
 
+@functools.cache
+def large():
+    """A file of that size, without any block on the disk, and served by nginx."""
+    path = nginx().www / "large"
+    with open(path, "wb") as file:
+        file.truncate(LARGE)
+    return path
+
+
 class Streams(Story):
     def setUp(self):
         super().setUp()
@@ -26,10 +36,7 @@ class Streams(Story):
         self.out = f"127.0.0.1:{free_port()}"
         self.sink = Scripted(sink)
         self.addCleanup(self.sink.stop)
-        self.large = nginx().www / "large"
-        with open(self.large, "wb") as file:
-            file.truncate(LARGE)
-        self.addCleanup(self.large.unlink)
+        self.large = large()
         self.proxy = self.bothways(f"""
 process {{ cores 1; }}
 site {{
@@ -174,7 +181,7 @@ forward "{self.out}" {{
                 # Each piece must come back before the next is sent.
                 piece = os.urandom(100_000)
                 client.sendall(piece)
-                self.assertEqual(read_exactly(client, len(piece)), piece, number)
+                self.same_bytes(read_exactly(client, len(piece)), piece, number)
 
 
 def read_exactly(client, length):

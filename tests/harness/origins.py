@@ -136,7 +136,7 @@ def websocket_echo(directory):
 class Scripted:
     """An origin that does as `serve(connection)` says, a thread for each connection."""
 
-    def __init__(self, serve):
+    def __init__(self, serve, host="127.0.0.1", port=0):
         self.accepted = 0
         outer = self
 
@@ -153,7 +153,7 @@ class Scripted:
             allow_reuse_address = True
             request_queue_size = 1024
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server((host, port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -206,8 +206,8 @@ SCRATCH = bytearray(1 << 20)
 class Dns:
     """A name server that knows these names and no others. A name whose address is None fails."""
 
-    def __init__(self, names):
-        self.names = names
+    def __init__(self, names, ttl=30):
+        self.names, self.ttl = names, ttl
         self.asked = []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
@@ -238,7 +238,7 @@ class Dns:
         code = 0 if address else (2 if name in self.names else 3)
         answers = b""
         if address and kind == 1:
-            answers = struct.pack(">HHHIH", 0xC00C, 1, 1, 30, 4) + socket.inet_aton(address)
+            answers = struct.pack(">HHHIH", 0xC00C, 1, 1, self.ttl, 4) + socket.inet_aton(address)
         count = 1 if answers else 0
         return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + answers
 

@@ -58,6 +58,10 @@ class Story(unittest.TestCase):
     def curl_json(self, *arguments):
         return json.loads(self.curl(*arguments).out)
 
+    def same_bytes(self, found, expected, what=""):
+        """Like assertEqual, which would take minutes to show how large bodies differ."""
+        self.assertTrue(found == expected, f"{what}: {len(found)} bytes, not those {len(expected)}")
+
     def logs(self):
         """The last lines of every log of this story, for the one who must find out."""
         texts = []
