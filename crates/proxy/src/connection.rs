@@ -25,9 +25,10 @@ use crate::tunnel::{self, Tunnel};
 use crate::worker::{Bench, Work};
 
 /// How long a closing connection is read, so that the last answer is not lost by a reset
-/// (RFC 9112, section 9.6), and how much of it.
+/// (RFC 9112, section 9.6): without a byte, and in all. Many clients look for an answer only once
+/// they have sent everything, however early it was given.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 /// Requests that one connection may send ahead without a pause before others get their turn.
 const PIPELINED_MAX: u32 = 32;
 
@@ -125,17 +126,16 @@ async fn linger(core: &Core, client: &Client) {
     if client.stream.shutdown_write().is_err() {
         return;
     }
-    client.alarm.set(LINGER);
-    let mut buffer = core.buffers.buffer(Size::Small);
-    let mut read = 0;
-    while read < LINGER_BYTES_MAX {
+    let mut buffer = core.buffers.buffer(Size::Large);
+    let begun = core.wheel.now();
+    while core.wheel.now().saturating_duration_since(begun) < LINGER_IN_ALL {
+        client.alarm.set(LINGER);
         let more = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
             Poll::Ready(filled) => Poll::Ready(filled.unwrap_or(0)),
             Poll::Pending => client.alarm.poll_fired(cx).map(|()| 0),
         });
-        match more.await {
-            0 => return,
-            count => read += count,
+        if more.await == 0 {
+            return;
         }
         buffer.clear();
     }

@@ -27,7 +27,7 @@ fn configuration(text: &str) -> Arc<config::Config> {
         if text.contains("process {") { text.to_owned() } else { format!("{PROCESS}{text}") };
     match config::parse("story.kdl", &text) {
         Ok(loaded) => Arc::new(loaded.config),
-        Err(failure) => panic!("the story's configuration is wrong:\n{failure:?}\n{text}"),
+        Err(failure) => panic!("the story's configuration is wrong:\n{failure}"),
     }
 }
 

@@ -110,7 +110,7 @@ fn nothing_outside_of_the_directory() {
 #[test]
 fn a_large_file_arrives_unchanged_and_a_slow_reader_costs_no_memory() {
     let directory = tempfile::tempdir().unwrap();
-    let body: Vec<u8> = (0..9_000_001u32).map(|index| (index * 31 >> 3) as u8).collect();
+    let body: Vec<u8> = (0..9_000_001u32).map(|index| ((index * 31) >> 3) as u8).collect();
     fs::write(directory.path().join("large"), &body).unwrap();
     let server = serve(directory.path(), "listing #false");
     let mut client = Peer::connect_narrow(server.address());

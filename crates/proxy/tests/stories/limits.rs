@@ -261,3 +261,38 @@ fn connections_in_all() {
         client.response().status() == 200
     });
 }
+
+#[test]
+fn a_refusal_is_read_by_clients_that_send_everything_first() {
+    // More than fits into the buffers on the way: it must be read away, or the answer is lost.
+    const LENGTH: usize = 32 * 1024 * 1024;
+    let origin = Origin::answering(ok("never"));
+    let server = TestServer::reverse(origin.address(), "limits { body \"1KiB\"; }");
+    let mut client = server.connect();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    client.send(vec![b'x'; LENGTH]);
+    assert_eq!(client.response().status(), 413);
+    client.expect_closed();
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn times_may_be_switched_off() {
+    let origin = Origin::serving(|request| ok(request.text()));
+    let server = TestServer::start(&format!(
+        "timeouts {{
+             first-byte \"0s\"; stream-idle \"0s\"; tunnel-idle \"0s\"; request \"0s\"; slow-rate 0
+         }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = server.connect();
+    for _ in 0..3 {
+        client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+        client.send("llo");
+        assert_eq!(client.response().text(), "hello");
+    }
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n");
+    client.send(vec![b'x'; 300_000]);
+    assert_eq!(client.response().body.len(), 300_000);
+}

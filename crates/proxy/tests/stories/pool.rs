@@ -208,7 +208,12 @@ fn an_idle_connection_that_speaks_is_dropped() {
 fn race(address: SocketAddr, requests: usize, wrong: &AtomicUsize) {
     let mut client = Peer::connect(address);
     for number in 0..requests {
-        client.send(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        // Whatever may be repeated, with a body or without.
+        client.send(match number % 4 {
+            0 => format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"),
+            1 => format!("DELETE /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            _ => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n"),
+        });
         let right = client
             .try_response()
             .is_ok_and(|r| r.status() == 200 && r.body == format!("/{number}").as_bytes());
