@@ -96,13 +96,13 @@ def envoy():
 
 
 def build(package):
-    """Builds a package of the workspace for release, and returns the directory of its programs."""
+    """Builds a package of the workspace as it is shipped, and returns the directory of its programs."""
     say(f"building {package}")
-    done = subprocess.run(["cargo", "build", "--release", "-q", "-p", package], cwd=ROOT)
+    done = subprocess.run(["cargo", "build", "--profile", "dist", "-q", "-p", package], cwd=ROOT)
     if done.returncode != 0:
         raise ToolError(f"{package} does not build")
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    return ROOT / target / "release"
+    return ROOT / target / "dist"
 
 
 def version(command, path):
@@ -114,7 +114,7 @@ def version(command, path):
         [path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20
     )
     lines = [line.strip() for line in done.stdout.splitlines() if any(map(str.isdigit, line))]
-    return lines[0] if lines else ""
+    return lines[0].replace(str(path), Path(path).name) if lines else ""
 
 
 def say(line):
