@@ -13,7 +13,10 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use config::{EndpointAddress, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId};
+use config::{
+    EndpointAddress, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId,
+    UpstreamTimeouts,
+};
 use message::Request;
 use net::{DialError, Refused, Stream};
 
@@ -30,6 +33,17 @@ pub(crate) struct Times {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) stream_idle: Duration,
+}
+
+impl Times {
+    /// Those of the route, unless the upstream has its own.
+    fn new(settings: &Timeouts, own: &UpstreamTimeouts) -> Self {
+        Self {
+            connect: own.connect.unwrap_or(settings.connect),
+            first_byte: own.first_byte.unwrap_or(settings.first_byte),
+            stream_idle: own.stream_idle.unwrap_or(settings.stream_idle),
+        }
+    }
 }
 
 /// A connection to send a request over.
@@ -139,8 +153,13 @@ impl<'a> Destination<'a> {
             Self::Group(group) => group.endpoint_name(),
             Self::Named(named) => named.host,
         };
-        crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
+        complain_of(endpoint, trouble);
     }
+}
+
+/// Logs what was wrong with an endpoint or with a host that a client named.
+fn complain_of(endpoint: &str, trouble: &Trouble) {
+    crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }
 
 impl GroupDestination<'_> {
@@ -153,15 +172,6 @@ impl GroupDestination<'_> {
         self.group.pools.get(self.chosen?).map(Rc::as_ref)
     }
 
-    fn times(&self, settings: &Timeouts) -> Times {
-        let own = &self.upstream.timeouts;
-        Times {
-            connect: own.connect.unwrap_or(settings.connect),
-            first_byte: own.first_byte.unwrap_or(settings.first_byte),
-            stream_idle: own.stream_idle.unwrap_or(settings.stream_idle),
-        }
-    }
-
     async fn connection<D: Downstream>(
         &mut self,
         context: &Context<'_>,
@@ -171,7 +181,7 @@ impl GroupDestination<'_> {
         fresh: bool,
     ) -> Result<Taken, NoConnection> {
         let core = context.core;
-        let timeouts = self.times(settings);
+        let timeouts = Times::new(settings, &self.upstream.timeouts);
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
         let mut last: Option<Trouble> = None;
         // A request that is sent again goes to the endpoint it was meant for.
@@ -208,7 +218,7 @@ impl GroupDestination<'_> {
                 Err(trouble) => {
                     core.metrics.upstream_failed(slot);
                     self.failed.push(index);
-                    Self::complain_of(self.endpoint_name(), &trouble);
+                    complain_of(self.endpoint_name(), &trouble);
                     last = Some(trouble);
                 }
             }
@@ -236,10 +246,6 @@ impl GroupDestination<'_> {
             }
             return Some(connection);
         }
-    }
-
-    fn complain_of(endpoint: &str, trouble: &Trouble) {
-        crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
     }
 
     fn pick(&self) -> Option<usize> {
@@ -292,11 +298,7 @@ impl NamedDestination<'_> {
         settings: &Timeouts,
         fresh: bool,
     ) -> Result<Taken, NoConnection> {
-        let timeouts = Times {
-            connect: settings.connect,
-            first_byte: settings.first_byte,
-            stream_idle: settings.stream_idle,
-        };
+        let timeouts = Times::new(settings, &UpstreamTimeouts::default());
         let core = context.core;
         if !fresh {
             for &address in self.addresses {
