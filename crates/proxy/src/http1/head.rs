@@ -4,10 +4,10 @@
 //! is delimited on the next connection.
 
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use message::{BodyLength, Field, Known, Method, Request, Response, Version, reason_phrase};
-use wire::http1::write_field;
+use message::{BodyLength, Field, Known, Method, Request, Response, Version};
+use wire::http1::{write_field, write_request_line, write_status_line};
 
 use super::outgoing::Framing;
 use crate::identity::Identity;
@@ -27,12 +27,8 @@ impl UpstreamHead<'_> {
     /// Appends the head, and tells how the body has to be delimited.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> Framing {
         let request = self.request;
-        out.extend_from_slice(request.method.as_str().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(self.target.as_bytes());
-        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-        out.extend_from_slice(self.host.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        write_request_line(out, &request.method, self.target, Version::Http11);
+        write_field(out, b"Host", self.host.as_bytes());
         for field in request.fields.end_to_end() {
             if !self.is_ours(field) {
                 write_field(out, field.name, field.value);
@@ -92,7 +88,7 @@ impl ClientHead<'_> {
     /// stay open after it.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> (Framing, bool) {
         let response = self.response;
-        write_status(out, response.status);
+        write_status_line(out, response.status, Version::Http11);
         for field in response.fields.end_to_end() {
             if !matches!(field.known, Known::ContentLength) {
                 write_field(out, field.name, field.value);
@@ -121,7 +117,7 @@ impl ClientHead<'_> {
 
     /// Appends an interim response (RFC 9110, section 15.2), which has no body.
     pub(crate) fn write_interim(&self, out: &mut Vec<u8>) {
-        write_status(out, self.response.status);
+        write_status_line(out, self.response.status, Version::Http11);
         for field in self.response.fields.end_to_end() {
             write_field(out, field.name, field.value);
         }
@@ -131,7 +127,7 @@ impl ClientHead<'_> {
     /// Appends the answer after which the connection is a tunnel: 101 to an upgrade, 200 to
     /// CONNECT (which has no body and no length, RFC 9110, section 9.3.6).
     pub(crate) fn write_switch(&self, out: &mut Vec<u8>) {
-        write_status(out, self.response.status);
+        write_status_line(out, self.response.status, Version::Http11);
         for field in self.response.fields.end_to_end() {
             write_field(out, field.name, field.value);
         }
@@ -179,98 +175,33 @@ impl ClientHead<'_> {
     }
 }
 
-/// Appends a status line.
-fn write_status(out: &mut Vec<u8>, status: u16) {
-    if status == 200 {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
-    }
-    write_number(out, b"HTTP/1.1 ", u64::from(status));
-    out.truncate(out.len().saturating_sub(2));
-    out.push(b' ');
-    out.extend_from_slice(reason_phrase(status).as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
 /// Appends `start`, the number and the end of a line.
 pub(crate) fn write_number(out: &mut Vec<u8>, start: &[u8], number: u64) {
-    let mut digits = [0u8; 20];
-    let mut first = digits.len();
-    let mut left = number;
-    for (index, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (left % 10) as u8;
-        left /= 10;
-        first = index;
-        if left == 0 {
-            break;
-        }
-    }
     out.extend_from_slice(start);
-    out.extend_from_slice(digits.get(first..).unwrap_or_default());
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the field Date (RFC 9110, section 6.6.1), formatted once a second.
 pub(crate) fn push_date(out: &mut Vec<u8>) {
     thread_local!(static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // The year 9999 is the last that such a date can tell; a clock that is beyond must not panic.
+    const LAST: u64 = 253_402_300_799;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let second_now = since.map_or(0, |since| since.as_secs().min(LAST));
     DATE.with_borrow_mut(|(second, text)| {
-        if *second != now || text.is_empty() {
-            *second = now;
-            text.clear();
-            text.push_str("Date: ");
-            push_http_date(text, now);
-            text.push_str("\r\n");
+        if *second != second_now || text.is_empty() {
+            *second = second_now;
+            let time = UNIX_EPOCH + Duration::from_secs(second_now);
+            *text = format!("Date: {}\r\n", httpdate::HttpDate::from(time));
         }
         out.extend_from_slice(text.as_bytes());
     });
 }
 
-/// Appends a date as in RFC 9110, section 5.6.7, of seconds since 1970.
-pub(crate) fn push_http_date(text: &mut String, seconds: u64) {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let days = seconds / 86_400;
-    // Howard Hinnant's civil_from_days, for days since 1970 only.
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let name =
-        |names: &[&'static str], index: u64| names.get(index as usize).copied().unwrap_or("");
-    let (weekday, month) = (name(&DAYS, days % 7), name(&MONTHS, month - 1));
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    use std::fmt::Write;
-    // Writing to a String does not fail.
-    let _ =
-        write!(text, "{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates() {
-        #[track_caller]
-        fn check(seconds: u64, expected: &str) {
-            let mut text = String::new();
-            push_http_date(&mut text, seconds);
-            assert_eq!(text, expected);
-        }
-        check(0, "Thu, 01 Jan 1970 00:00:00 GMT");
-        check(784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"); // RFC 9110, section 5.6.7
-        check(951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT");
-        check(4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT");
-        check(4_107_542_400, "Mon, 01 Mar 2100 00:00:00 GMT");
-    }
 
     #[test]
     fn numbers() {

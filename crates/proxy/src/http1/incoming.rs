@@ -17,6 +17,8 @@ pub(crate) struct Incoming<'a> {
     /// Decoded bytes at the front of the buffer.
     piece: usize,
     done: bool,
+    /// Whether the peer has closed its side.
+    closed: bool,
     trailers: Fields,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
@@ -62,6 +64,7 @@ impl<'a> Incoming<'a> {
             decoder: BodyDecoder::None,
             piece: 0,
             done: true,
+            closed: false,
             trailers: Fields::new(),
             wheel,
             alarm,
@@ -82,7 +85,7 @@ impl<'a> Incoming<'a> {
 
     /// True if the message has ended and nothing has come after it.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.done && self.buffer.is_empty() && !matches!(self.decoder, BodyDecoder::UntilClose)
+        self.done && self.buffer.is_empty() && !self.closed
     }
 
     /// Starts the body that follows a head which has been consumed from the buffer.
@@ -155,6 +158,7 @@ impl<'a> Incoming<'a> {
 
     /// The connection was closed while a message was expected to go on.
     fn at_eof(&mut self) -> Result<bool, ReadError> {
+        self.closed = true;
         self.decoder.eof().map_err(|_| ReadError::Truncated)?;
         self.done = true;
         Ok(false)
