@@ -170,7 +170,7 @@ pub struct Listener {
     pub place: Place,
     /// Whether clients send a PROXY protocol header first.
     pub proxy_protocol: ProxyProtocol,
-    /// Peers whose forwarding fields (and PROXY headers) are believed.
+    /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Times that hold before a site is known.
     pub timeouts: Timeouts,
