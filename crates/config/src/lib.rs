@@ -17,6 +17,7 @@ mod nearest;
 mod reference;
 mod schema;
 mod source;
+mod tls;
 mod syntax;
 mod values;
 
@@ -27,6 +28,7 @@ pub use effective::{Effective, EffectiveValue};
 pub use model::*;
 pub use nearest::nearest;
 pub use source::{Source, Sources};
+pub use tls::*;
 
 /// A configuration that holds.
 #[derive(Debug, Clone)]

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::tls::{Acme, ClientMatch, ServerTls, SiteTls, UpstreamProtocol, UpstreamTls};
+
 /// A place in a configuration file: what provenance is made of. Lines and columns count from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct Place {
@@ -39,6 +41,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Forward-proxy listeners.
     pub forwards: Vec<Forward>,
+    /// ACME directories that sites name.
+    pub acme: Vec<Acme>,
     /// What must hold, run by `check`.
     pub expects: Vec<Expect>,
 }
@@ -80,6 +84,10 @@ pub struct Process {
     pub connections_max: Option<u32>,
     /// How names are looked up.
     pub resolver: ResolverSettings,
+    /// Where what must outlast the process is kept (the internal CA, ACME accounts and
+    /// certificates); `None`: `$STATE_DIRECTORY`, else `/var/lib/bothways` for root and
+    /// `$XDG_STATE_HOME/bothways` or `~/.local/state/bothways` for others.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Process {
@@ -94,6 +102,7 @@ impl Default for Process {
             drain: Duration::from_secs(30),
             connections_max: None,
             resolver: ResolverSettings::default(),
+            state: None,
         }
     }
 }
@@ -176,6 +185,11 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// Limits that hold before a site is known.
     pub limits: Limits,
+    /// Whether clients speak TLS: then every site there has [`Site::tls`], or the forward
+    /// listener [`Forward::tls`].
+    pub tls: bool,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
     /// What is served there.
     pub serves: Serves,
 }
@@ -253,6 +267,8 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Connections at once from one client address; more are closed at once.
     pub connections_per_client: u32,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 impl Default for Limits {
@@ -263,6 +279,7 @@ impl Default for Limits {
             target_bytes: 8 * 1024,
             body_bytes: None,
             connections_per_client: 1024,
+            streams: 100,
         }
     }
 }
@@ -280,6 +297,8 @@ pub struct Site {
     pub routes: Vec<Route>,
     /// What holds where no route matches (field edits, limits of the 404 answer).
     pub base: RouteSettings,
+    /// What is done with TLS; `None`: it is served in clear.
+    pub tls: Option<SiteTls>,
 }
 
 /// A name of a site.
@@ -403,6 +422,16 @@ pub enum Variable {
     Path,
     /// `{query}`: the query without its question mark, empty if there is none.
     Query,
+    /// `{tls-version}`: `TLSv1.3`, `TLSv1.2`, or empty.
+    TlsVersion,
+    /// `{tls-name}`: the name that the client asked for (SNI), or empty.
+    TlsName,
+    /// `{client-subject}`: the subject of the client's certificate (RFC 4514), or empty.
+    ClientSubject,
+    /// `{client-names}`: its alternative names, joined by commas, or empty.
+    ClientNames,
+    /// `{client-fingerprint}`: its SHA-256 in hexadecimal digits, or empty.
+    ClientFingerprint,
 }
 
 /// How a route treats what passes.
@@ -424,6 +453,8 @@ pub struct RouteSettings {
     pub error_pages: Vec<ErrorPage>,
     /// Whether encoded separators (`%2F`, `%5C`, `%00` and double encodings) pass.
     pub encoded_separators: bool,
+    /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
+    pub clients: Vec<ClientMatch>,
 }
 
 /// The path sent upstream.
@@ -504,6 +535,10 @@ pub struct Upstream {
     pub pool_max: u32,
     /// Times set for the upstream; they win over the route's.
     pub timeouts: UpstreamTimeouts,
+    /// TLS towards those endpoints that have it.
+    pub tls: UpstreamTls,
+    /// Which HTTP is spoken.
+    pub protocol: UpstreamProtocol,
 }
 
 /// Times that an upstream sets itself.
@@ -530,6 +565,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Its share of the requests, 1 to 1000.
     pub weight: u16,
+    /// Whether it is spoken to over TLS (`https://`).
+    pub tls: bool,
 }
 
 /// Where an endpoint is.
@@ -567,6 +604,8 @@ pub struct Forward {
     pub via: Box<str>,
     /// Field edits, times and limits.
     pub settings: RouteSettings,
+    /// TLS towards the clients; `None`: they speak in clear.
+    pub tls: Option<ServerTls>,
 }
 
 /// A rule of a forward listener. Every part that is there must match.
@@ -586,6 +625,8 @@ pub struct ForwardRule {
     pub ports: Vec<PortRange>,
     /// Methods, in upper case; empty: all.
     pub methods: Vec<Box<str>>,
+    /// Clients, by their certificates, any of them; empty: all.
+    pub clients: Vec<ClientMatch>,
 }
 
 /// A destination that a rule names.

@@ -6,12 +6,14 @@
 //! steady state allocates nothing.
 //! Not here: bytes on the wire (`wire`), what is done with a message (`rules`, `proxy`).
 
+mod certificate;
 mod fields;
 mod method;
 mod request;
 mod response;
 mod target;
 
+pub use certificate::ClientCertificate;
 pub use fields::{Field, Fields, Known};
 pub use method::{Method, MethodError};
 pub use request::{BodyLength, Request, Version};

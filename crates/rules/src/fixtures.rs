@@ -52,6 +52,7 @@ pub(crate) fn site(line: u32, names: &[&str], routes: &[&str]) -> Site {
         listeners: vec![ListenerId(0)],
         routes: (line + 1..).zip(routes).map(|(line, text)| route(line, text)).collect(),
         base: RouteSettings::default(),
+        tls: None,
     }
 }
 
@@ -64,6 +65,8 @@ pub(crate) fn listener(address: &str, serves: Serves) -> Listener {
         trusted_proxies: Vec::new(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        tls: false,
+        http2: true,
         serves,
     }
 }
@@ -90,6 +93,7 @@ pub(crate) fn rule(line: u32, text: &str) -> ForwardRule {
         from: Vec::new(),
         ports: Vec::new(),
         methods: Vec::new(),
+        clients: Vec::new(),
     };
     for (name, values) in words.map(|word| word.split_once('=').unwrap()) {
         for value in values.split(',') {
@@ -138,6 +142,7 @@ pub(crate) fn forward(rules: &[impl AsRef<str>]) -> Config {
             anonymous: None,
             via: "bothways".into(),
             settings: RouteSettings::default(),
+            tls: None,
         }],
         ..Config::default()
     }

@@ -104,6 +104,13 @@ impl<'a> Facts<'a> {
             TemplatePart::Variable(Variable::Scheme) => Some(self.scheme.as_str()),
             TemplatePart::Variable(Variable::Path) => Some(self.path),
             TemplatePart::Variable(Variable::Query) => Some(self.query.unwrap_or_default()),
+            TemplatePart::Variable(
+                Variable::TlsVersion
+                | Variable::TlsName
+                | Variable::ClientSubject
+                | Variable::ClientNames
+                | Variable::ClientFingerprint,
+            ) => Some(""),
             TemplatePart::Variable(Variable::Method) => None,
         }
     }

@@ -67,6 +67,7 @@ impl Decoder<'_> {
             from: Vec::new(),
             ports: Vec::new(),
             methods: Vec::new(),
+            clients: Vec::new(),
         };
         for (_, given) in &node.properties {
             match &given.datum {

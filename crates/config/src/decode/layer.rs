@@ -270,6 +270,7 @@ impl Decoder<'_> {
                     written: written.as_ref().into(),
                     address: self.endpoint_path(address, given.span),
                     weight: 1,
+                    tls: false,
                 }),
                 _ => {}
             }

@@ -18,6 +18,7 @@ use crate::model::{
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
+use crate::tls::{UpstreamProtocol, UpstreamTls};
 
 /// Idle connections kept, where nothing is said.
 pub(super) const POOL_MAX: u32 = 1024;
@@ -145,6 +146,8 @@ impl Resolver<'_, '_> {
                 balance: upstream.balance.map_or("round-robin", |(name, _)| name).into(),
                 pool_max: upstream.pool_max.map_or(POOL_MAX, |(max, _)| max),
                 timeouts,
+                tls: UpstreamTls::default(),
+                protocol: UpstreamProtocol::Auto,
             });
             self.upstreams.insert(upstream.name.clone(), (id, upstream.span));
         }
@@ -201,6 +204,8 @@ impl Resolver<'_, '_> {
             balance: "round-robin".into(),
             pool_max: POOL_MAX,
             timeouts: UpstreamTimeouts::default(),
+            tls: UpstreamTls::default(),
+            protocol: UpstreamProtocol::Auto,
         })
     }
 
@@ -284,6 +289,7 @@ impl Resolver<'_, '_> {
             listeners,
             routes,
             base,
+            tls: None,
         });
     }
 
@@ -319,6 +325,8 @@ impl Resolver<'_, '_> {
             trusted_proxies: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            tls: false,
+            http2: true,
             serves: Serves::Sites(Vec::new()),
         });
         self.listeners.insert(address.address, id);
@@ -355,6 +363,7 @@ impl Resolver<'_, '_> {
             anonymous: raw.anonymous.as_ref().map(|(anonymous, _)| anonymous.clone()),
             via: raw.via.as_ref().map_or_else(|| "bothways".into(), |(via, _)| via.clone()),
             settings: Self::settings(&raw.layer, &RouteSettings::default(), &bounds),
+            tls: None,
         });
     }
 

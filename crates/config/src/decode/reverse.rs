@@ -285,6 +285,7 @@ impl Decoder<'_> {
                 written: written.as_ref().into(),
                 address,
                 weight,
+                tls: false,
             });
         }
     }

@@ -107,7 +107,7 @@ impl ClientHead<'_> {
         let (framing, delimited) = self.write_framing(out);
         let keep_alive = self.keep_alive && delimited;
         match (self.version, keep_alive) {
-            (Version::Http11, true) => {}
+            (Version::Http11 | Version::Http2, true) => {}
             (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
             (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
         }

@@ -23,6 +23,7 @@ fn both_ways() -> Config {
         written: text.into(),
         address: EndpointAddress::Ip(text.trim_start_matches("http://").parse().unwrap()),
         weight: 1,
+        tls: false,
     };
     let upstream = |name: &str, endpoints: &[&str]| Upstream {
         name: name.into(),
@@ -32,6 +33,8 @@ fn both_ways() -> Config {
         balance: "round-robin".into(),
         pool_max: 1,
         timeouts: UpstreamTimeouts::default(),
+        tls: config::UpstreamTls::default(),
+        protocol: config::UpstreamProtocol::Auto,
     };
     config.upstreams = vec![
         upstream("shop", &["10.0.0.1:8080", "http://10.0.0.2:8080"]),

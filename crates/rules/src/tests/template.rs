@@ -162,6 +162,7 @@ fn hosts_sent_upstream() {
         written: written.into(),
         address,
         weight: 1,
+        tls: false,
     };
     let ip = EndpointAddress::Ip("10.0.0.1:80".parse().unwrap());
     let tcp = endpoint("http://10.0.0.1:80", ip);

@@ -30,6 +30,8 @@ fn listener(written: &str, port: u16, serves: Serves) -> Listener {
         trusted_proxies: Vec::new(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),
+        tls: false,
+        http2: true,
         serves,
     }
 }
@@ -51,6 +53,7 @@ fn site(name: SiteName) -> Site {
         listeners: vec![ListenerId(0)],
         routes: vec![route],
         base: RouteSettings::default(),
+        tls: None,
     }
 }
 
@@ -63,6 +66,7 @@ fn upstream(name: &str, endpoints: &[&str]) -> Upstream {
             Err(_) => EndpointAddress::Name { host: "app.internal".into(), port: 8080 },
         },
         weight: 1,
+        tls: false,
     });
     Upstream {
         name: name.into(),
@@ -72,6 +76,8 @@ fn upstream(name: &str, endpoints: &[&str]) -> Upstream {
         balance: "round-robin".into(),
         pool_max: 8,
         timeouts: UpstreamTimeouts::default(),
+        tls: config::UpstreamTls::default(),
+        protocol: config::UpstreamProtocol::Auto,
     }
 }
 
@@ -97,6 +103,7 @@ pub(super) fn config() -> Config {
             anonymous: None,
             via: "bothways".into(),
             settings: RouteSettings::default(),
+            tls: None,
         }],
         ..Config::default()
     }
