@@ -36,6 +36,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             through,
             addresses: &options.address,
             is_global: &|ip| AddressKind::of(ip).is_global(),
+            tls: None,
         },
     );
     let told = Told {
@@ -252,7 +253,7 @@ impl Told<'_> {
         let route = self.explanation.site.zip(self.explanation.route).and_then(|(site, route)| {
             self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
         });
-        let facts = Facts::of(self.from, method, target, route);
+        let facts = Facts::of(self.from, method, target, route, None);
         let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
         let filled_in = edits.iter().map(|edit| {
             let mut value = Vec::new();

@@ -17,8 +17,8 @@ mod nearest;
 mod reference;
 mod schema;
 mod source;
-mod tls;
 mod syntax;
+mod tls;
 mod values;
 
 use std::path::Path;

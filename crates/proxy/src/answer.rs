@@ -282,7 +282,7 @@ pub(crate) async fn file<D: Downstream>(
 ) -> Ending {
     let Work { request, response, record, body, path, .. } = &mut *work;
     let client = record.client.ip();
-    let facts = Facts::of(client, &request.method, &request.target, Some(route));
+    let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
     path.clear();
     rules::upstream_path(&route.settings.rewrite, &facts, path);
     let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
@@ -358,7 +358,7 @@ fn redirect(
     to: &Template,
     out: &mut Vec<u8>,
 ) {
-    let facts = Facts::of(client, &request.method, &request.target, Some(route));
+    let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
     out.clear();
     rules::location(to, &facts, out);
 }

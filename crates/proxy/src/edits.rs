@@ -22,7 +22,7 @@ pub(crate) fn request(work: &mut Work, plan: &Plan<'_>) {
             fields.remove(known);
         }
     }
-    let facts = Facts::of(record.client.ip(), method, target, plan.route);
+    let facts = Facts::of(record.client.ip(), method, target, plan.route, None);
     edits.iter().for_each(|edit| apply(fields, edit, &facts, body));
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn response(
     if edits.is_empty() {
         return;
     }
-    let facts = Facts::of(client, &request.method, &request.target, plan.route);
+    let facts = Facts::of(client, &request.method, &request.target, plan.route, None);
     let mut value = scratch.take();
     edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
     scratch.give_back(value);

@@ -278,7 +278,7 @@ async fn reverse<D: Downstream>(
                 return Ending::Closed;
             };
             let client = record.client.ip();
-            let facts = Facts::of(client, &request.method, &request.target, Some(route));
+            let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
             path.clear();
             rules::upstream_path(&settings.rewrite, &facts, path);
             let peer = std::mem::take(&mut work.address);

@@ -83,6 +83,7 @@ async fn to_named<D: Downstream>(
             method: &method,
             host,
             port: work.request.target.port(),
+            certificate: None,
         },
         decided: Cell::new(forward.place),
     };

@@ -59,6 +59,7 @@ fn forward_allowed(bencher: Bencher<'_, '_>, count: usize) {
         method: &Method::Connect,
         host: "www.some.host.example.com",
         port: 443,
+        certificate: None,
     };
     let address = Address { ip: IpAddr::from([203, 0, 113, 9]), is_global: true };
     let decide = || {
@@ -75,7 +76,8 @@ fn forward_denied(bencher: Bencher<'_, '_>, count: usize) {
     let rules = Rules::compile(Arc::new(listed(count)));
     let host = format!("www.blocked{}.example", count / 2 / 4 * 4 + 2);
     let client = IpAddr::from([10, 0, 0, 1]);
-    let passage = Passage { client, method: &Method::Connect, host: &host, port: 443 };
+    let passage =
+        Passage { client, method: &Method::Connect, host: &host, port: 443, certificate: None };
     let decide = || rules.judge(ForwardId(0), black_box(&passage), None, &mut ());
     assert!(matches!(decide(), Verdict::Deny { .. }));
     bencher.bench_local(decide);

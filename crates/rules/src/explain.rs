@@ -12,7 +12,7 @@ use message::{Method, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
 use crate::sites::written_bare;
-use crate::template::{Facts, location, upstream_host, upstream_path};
+use crate::template::{Facts, TlsFacts, location, upstream_host, upstream_path};
 use crate::trace::{Step, Steps};
 use crate::{Routed, Rules, canonical};
 
@@ -32,6 +32,8 @@ pub struct Query<'a> {
     pub addresses: &'a [IpAddr],
     /// Tells global addresses from special ones.
     pub is_global: &'a dyn Fn(IpAddr) -> bool,
+    /// The client's TLS connection, if there is one and something is known of it.
+    pub tls: Option<TlsFacts<'a>>,
 }
 
 /// Where a request comes in.
@@ -212,7 +214,7 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
             reason: "the path holds an encoded separator (`encoded-separators pass` lets it pass)",
         };
     }
-    let facts = Facts::of(from, method, target, Some(route));
+    let facts = Facts::of(from, method, target, Some(route), query.tls);
     let path = || text(|out| upstream_path(&route.settings.rewrite, &facts, out));
     match &route.action {
         Action::To(upstream) => {
@@ -246,7 +248,7 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
 fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanation {
     let Query { method, target, from, .. } = *query;
     let parts = rules.forwards.get(id.0 as usize).zip(rules.config.forwards.get(id.0 as usize));
-    let passage = Passage::of(from, method, target);
+    let passage = Passage::of(from, method, target, query.tls.and_then(|tls| tls.client));
     let judge = |whereto: Whereto| {
         let mut trace = Steps::default();
         let verdict = parts.map_or(Verdict::no_such_listener(), |(index, forward)| {
@@ -350,6 +352,7 @@ fn check(
         through,
         addresses: &[],
         is_global,
+        tls: None,
     };
     let explanation = explain(rules, &query);
     match difference(&rules.config, expect, &explanation) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::*;
+use message::ClientCertificate;
 
 /// `/a/{b}/*`
 pub(crate) fn pattern(text: &str) -> Pattern {
@@ -102,11 +103,27 @@ pub(crate) fn rule(line: u32, text: &str) -> ForwardRule {
                 "from" => rule.from.push(net(value).unwrap()),
                 "port" => rule.ports.push(ports(value)),
                 "method" => rule.methods.push(value.into()),
+                "client" => rule.clients.push(client(value)),
                 other => panic!("{other}"),
             }
         }
     }
     rule
+}
+
+/// Clients with this name in their certificates.
+pub(crate) fn client(name: &str) -> ClientMatch {
+    ClientMatch { place: at(40), name: Some(name.into()), fingerprint: None, subject: None }
+}
+
+/// A certificate that a client might show.
+pub(crate) fn certificate() -> ClientCertificate {
+    ClientCertificate {
+        subject: "CN=ops,O=Example".into(),
+        common_name: Some("ops".into()),
+        names: vec!["ops.example.com".into(), "ops@mail.example.com".into(), "10.0.0.1".into()],
+        fingerprint: "ab".repeat(32).into(),
+    }
 }
 
 pub(crate) fn destination(text: &str) -> Destination {
@@ -164,6 +181,11 @@ pub(crate) fn template(text: &str) -> Template {
             "method" => TemplatePart::Variable(Variable::Method),
             "path" => TemplatePart::Variable(Variable::Path),
             "query" => TemplatePart::Variable(Variable::Query),
+            "tls-version" => TemplatePart::Variable(Variable::TlsVersion),
+            "tls-name" => TemplatePart::Variable(Variable::TlsName),
+            "client-subject" => TemplatePart::Variable(Variable::ClientSubject),
+            "client-names" => TemplatePart::Variable(Variable::ClientNames),
+            "client-fingerprint" => TemplatePart::Variable(Variable::ClientFingerprint),
             name => TemplatePart::Capture(name.into()),
         });
         rest = after;

@@ -11,9 +11,10 @@ use std::net::IpAddr;
 use config::{Destination, Forward, ForwardRule, Place, PortRange};
 use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
-use message::{Method, Target};
+use message::{ClientCertificate, Method, Target};
 
 use crate::canonical;
+use crate::clients::client_allowed;
 use crate::net_index::{NetIndex, canonical_net};
 use crate::routes::takes_method;
 use crate::sites::{suffixes, without_root_dot};
@@ -33,12 +34,19 @@ pub struct Passage<'a> {
     pub host: &'a str,
     /// The port that it names.
     pub port: u16,
+    /// The certificate that it has shown.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 impl<'a> Passage<'a> {
     /// What a client asks for with a target.
-    pub fn of(client: IpAddr, method: &'a Method, target: &'a Target) -> Self {
-        Self { client, method, host: target.host(), port: target.port() }
+    pub fn of(
+        client: IpAddr,
+        method: &'a Method,
+        target: &'a Target,
+        certificate: Option<&'a ClientCertificate>,
+    ) -> Self {
+        Self { client, method, host: target.host(), port: target.port(), certificate }
     }
 }
 
@@ -144,6 +152,7 @@ enum Difference {
     /// It has networks, and the address is not known yet.
     Open,
     Client,
+    Certificate,
     Port,
     Method,
     SpecialAddress,
@@ -168,6 +177,9 @@ impl Query<'_> {
         let from = &rule.from;
         if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.passage.client)) {
             return Some(Difference::Client);
+        }
+        if client_allowed(&rule.clients, self.passage.certificate).is_err() {
+            return Some(Difference::Certificate);
         }
         let ports = match &*rule.ports {
             [] if rule.allow => self.ports,
@@ -497,7 +509,7 @@ fn last_step(forward: &Forward, verdict: Verdict) -> Step {
 
 /// Says for people why a rule does not match.
 fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String {
-    let Passage { client, method, host, port } = query.passage;
+    let Passage { client, method, host, port, certificate } = query.passage;
     match (difference, query.whereto) {
         (Difference::Destination | Difference::Open, Whereto::Address(Address { ip, .. }))
             if rule.to.iter().any(|to| matches!(to, Destination::Net(_))) =>
@@ -506,6 +518,10 @@ fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String
         }
         (Difference::Destination | Difference::Open, _) => format!("the destination is {host}"),
         (Difference::Client, _) => format!("the client is {client}"),
+        (Difference::Certificate, _) => match certificate {
+            Some(shown) => format!("the client's certificate is of {}", shown.subject),
+            None => "the client has shown no certificate".to_owned(),
+        },
         (Difference::Port, _) if rule.ports.is_empty() => {
             format!("the port is {port}, which is not among the listener's `ports`")
         }

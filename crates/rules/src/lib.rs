@@ -18,6 +18,7 @@
 //! Not here: parsing (`config`, `message`), looking names up, telling special addresses from
 //! global ones, dialling (`net`).
 
+mod clients;
 mod explain;
 #[cfg(test)]
 mod fixtures;
@@ -38,12 +39,13 @@ use std::sync::Arc;
 use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId};
 use message::Method;
 
+pub use clients::{ClientRefusal, ClientRefused, client_allowed};
 pub use explain::{
     Explanation, Failure, Outcome, Query, Through, check_expectations, explain, forward_named,
     listener_for,
 };
 pub use forward::{Address, DenyReason, Passage, Verdict};
-pub use template::{Captures, Facts, expand, location, upstream_host, upstream_path};
+pub use template::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};
 pub use trace::{Step, StepOutcome, Steps, Trace};
 pub use warnings::Warning;
 
@@ -175,7 +177,8 @@ impl Rules {
     ///
     /// A rule matches if each of its properties does: one of the destinations in `to` (a host or a
     /// suffix by the name that the client gave, a network by the address), one of the client
-    /// networks in `from`, one of the ports, one of the methods. An `allow` without ports means the
+    /// networks in `from`, one of the ports, one of the methods, the certificate that the client
+    /// has shown. An `allow` without ports means the
     /// listener's `ports`; a `deny` without ports means every port. An `allow` matches a special
     /// address (one that is not global) only if it names it, by the exact host or by a network with
     /// the address in it; `0.0.0.0/0` and `::/0` name nothing. If no rule matches, the answer is

@@ -13,7 +13,7 @@ use config::{
     Endpoint, EndpointAddress, HostPolicy, Pattern, Rewrite, Route, Segment, Template,
     TemplatePart, Variable,
 };
-use message::{Method, Scheme, Target};
+use message::{ClientCertificate, Method, Scheme, Target};
 
 use crate::canonical;
 
@@ -73,6 +73,19 @@ pub struct Facts<'a> {
     pub query: Option<&'a str>,
     /// The captures of the route.
     pub captures: Captures<'a>,
+    /// What is known of the client's connection, if it is TLS.
+    pub tls: Option<TlsFacts<'a>>,
+}
+
+/// What is known of a client's TLS connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TlsFacts<'a> {
+    /// The version: `TLSv1.3`, `TLSv1.2`.
+    pub version: &'a str,
+    /// The name that the client asked for (SNI).
+    pub name: Option<&'a str>,
+    /// The certificate that it has shown.
+    pub client: Option<&'a ClientCertificate>,
 }
 
 impl<'a> Facts<'a> {
@@ -82,6 +95,7 @@ impl<'a> Facts<'a> {
         method: &'a Method,
         target: &'a Target,
         route: Option<&'a Route>,
+        tls: Option<TlsFacts<'a>>,
     ) -> Self {
         let path = target.path();
         Self {
@@ -92,25 +106,32 @@ impl<'a> Facts<'a> {
             path,
             query: target.query(),
             captures: route.map(|route| Captures::of(route, path)).unwrap_or_default(),
+            tls,
         }
+    }
+
+    fn certificate(&self) -> Option<&'a ClientCertificate> {
+        self.tls.and_then(|tls| tls.client)
     }
 
     /// The text of a part; `None` for literals and for what is not text yet.
     fn text(&self, part: &TemplatePart) -> Option<&'a str> {
         match part {
-            TemplatePart::Literal(_) | TemplatePart::Variable(Variable::Client) => None,
+            TemplatePart::Literal(_)
+            | TemplatePart::Variable(Variable::Client | Variable::ClientNames) => None,
             TemplatePart::Capture(name) => Some(self.captures.get(name).unwrap_or_default()),
             TemplatePart::Variable(Variable::Host) => Some(self.host),
             TemplatePart::Variable(Variable::Scheme) => Some(self.scheme.as_str()),
             TemplatePart::Variable(Variable::Path) => Some(self.path),
             TemplatePart::Variable(Variable::Query) => Some(self.query.unwrap_or_default()),
-            TemplatePart::Variable(
-                Variable::TlsVersion
-                | Variable::TlsName
-                | Variable::ClientSubject
-                | Variable::ClientNames
-                | Variable::ClientFingerprint,
-            ) => Some(""),
+            TemplatePart::Variable(Variable::TlsVersion) => self.tls.map(|tls| tls.version),
+            TemplatePart::Variable(Variable::TlsName) => self.tls.and_then(|tls| tls.name),
+            TemplatePart::Variable(Variable::ClientSubject) => {
+                self.certificate().map(|certificate| &*certificate.subject)
+            }
+            TemplatePart::Variable(Variable::ClientFingerprint) => {
+                self.certificate().map(|certificate| &*certificate.fingerprint)
+            }
             TemplatePart::Variable(Variable::Method) => None,
         }
     }
@@ -143,6 +164,16 @@ fn push_value(
         }
         TemplatePart::Variable(Variable::Method) => {
             push_encoded(facts.method.as_str().as_bytes(), out, pass);
+        }
+        TemplatePart::Variable(Variable::ClientNames) => {
+            let names = facts.certificate().map_or(&[][..], |certificate| &certificate.names);
+            for (index, name) in names.iter().enumerate() {
+                if index > 0 {
+                    push_encoded(b",", out, &pass);
+                }
+                // A comma within a name would make two of it.
+                push_encoded(name.as_bytes(), out, |byte| byte != b',' && pass(byte));
+            }
         }
         part => push_encoded(facts.text(part).unwrap_or_default().as_bytes(), out, pass),
     }

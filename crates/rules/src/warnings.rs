@@ -1,8 +1,8 @@
 //! Lines of a configuration that have no effect, because others take all that they would.
 
 use config::{
-    Config, Destination, Forward, ForwardRule, Listener, Place, PortRange, Route, Segment, Serves,
-    Site, SiteName,
+    ClientMatch, Config, Destination, Forward, ForwardRule, Listener, Place, PortRange, Route,
+    Segment, Serves, Site, SiteName,
 };
 use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
@@ -125,6 +125,9 @@ fn covers(forward: &Forward, earlier: &ForwardRule, later: &ForwardRule) -> bool
         earlier.from.iter().any(|wider| canonical_net(*wider).contains(&net))
     };
     let from = earlier.from.is_empty() || (!later.from.is_empty() && later.from.iter().all(within));
+    // Whether one certificate is among others is not known; what is the same is the same.
+    let clients = earlier.clients.is_empty()
+        || (!later.clients.is_empty() && later.clients.iter().all(|c| has_client(earlier, c)));
     let methods = earlier.methods.is_empty()
         || (!later.methods.is_empty() && later.methods.iter().all(|m| earlier.methods.contains(m)));
     let (wider, narrower) = (ports(forward, earlier), ports(forward, later));
@@ -134,12 +137,20 @@ fn covers(forward: &Forward, earlier: &ForwardRule, later: &ForwardRule) -> bool
     let ports = wider.is_empty() || (!narrower.is_empty() && narrower.iter().all(in_wider));
     let all = [Destination::Any];
     let to = |rule: &ForwardRule| if rule.to.is_empty() { all.to_vec() } else { rule.to.clone() };
-    from && methods && ports && {
+    from && clients && methods && ports && {
         let wider = to(earlier);
         to(later).iter().all(|to| {
             wider.iter().any(|wider| covers_destination(earlier.allow, wider, later.allow, to))
         })
     }
+}
+
+fn has_client(rule: &ForwardRule, client: &ClientMatch) -> bool {
+    let parts = |client: &ClientMatch| {
+        let ClientMatch { place: _, name, fingerprint, subject } = client.clone();
+        (name, fingerprint, subject)
+    };
+    rule.clients.iter().any(|other| parts(other) == parts(client))
 }
 
 /// The ports that a rule is about; empty: all.

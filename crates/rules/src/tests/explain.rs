@@ -70,7 +70,15 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
     let is_global = &is_global;
     explain(
         rules,
-        &Query { method: &method, target: &parsed, from, through, addresses: &[], is_global },
+        &Query {
+            method: &method,
+            target: &parsed,
+            from,
+            through,
+            addresses: &[],
+            is_global,
+            tls: None,
+        },
     )
 }
 
@@ -135,6 +143,7 @@ fn the_best_address_decides() {
             through: Through::Forward(ForwardId(0)),
             addresses: &addresses,
             is_global: &is_global,
+            tls: None,
         };
         explain(&rules, &query).outcome.status()
     };

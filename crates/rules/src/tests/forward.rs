@@ -26,7 +26,8 @@ fn judge(rules: &Rules, request: &str) -> String {
     let method = Method::parse(words[1].as_bytes()).unwrap();
     let (host, port) = words[2].rsplit_once(':').unwrap();
     let client = words[0].parse().unwrap();
-    let passage = Passage { client, method: &method, host, port: port.parse().unwrap() };
+    let passage =
+        Passage { client, method: &method, host, port: port.parse().unwrap(), certificate: None };
     let address = words.get(3).map(|text| address(text));
     let mut steps = Steps::default();
     let verdict = rules.judge(FORWARD, &passage, address, &mut steps);
@@ -191,7 +192,7 @@ fn a_trace_tells_each_rule() {
     let rules = Rules::compile(Arc::new(forward(&rules)));
     let told = |host: &str, ip: &str| {
         let client = IpAddr::from([10, 0, 0, 1]);
-        let passage = Passage { client, method: &Method::Get, host, port: 80 };
+        let passage = Passage { client, method: &Method::Get, host, port: 80, certificate: None };
         let mut steps = Steps::default();
         rules.judge(FORWARD, &passage, (!ip.is_empty()).then(|| address(ip)), &mut steps);
         let tell = |step: crate::Step| match step.outcome {
@@ -226,7 +227,7 @@ fn a_trace_tells_each_rule() {
 fn no_listener_allows_nothing() {
     let rules = Rules::compile(Arc::new(forward(&["allow"])));
     let client = IpAddr::from([127, 0, 0, 1]);
-    let passage = Passage { client, method: &Method::Get, host: "a", port: 80 };
+    let passage = Passage { client, method: &Method::Get, host: "a", port: 80, certificate: None };
     let verdict = rules.judge(ForwardId(9), &passage, Some(address("1.2.3.4")), &mut ());
     assert!(matches!(verdict, Verdict::Deny { reason: DenyReason::NoRule, .. }));
 }
@@ -327,7 +328,7 @@ proptest! {
         let config = forward(&rules);
         let compiled = Rules::compile(Arc::new(config.clone()));
         let client: IpAddr = client.parse().unwrap();
-        let passage = Passage { client, method: &method, host: &host, port };
+        let passage = Passage { client, method: &method, host: &host, port, certificate: None };
         let by_name = compiled.judge(FORWARD, &passage, None, &mut ());
         for ip in &ips {
             let address = address(ip);

@@ -1,3 +1,4 @@
+mod clients;
 mod explain;
 mod forward;
 mod reverse;

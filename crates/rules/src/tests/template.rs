@@ -5,7 +5,7 @@ use message::{Method, Scheme, Target};
 use proptest::prelude::*;
 
 use crate::fixtures::{at, pattern, template};
-use crate::{Captures, Facts, expand, location, upstream_host, upstream_path};
+use crate::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};
 
 /// Facts of `GET http://a.example{path}` from 192.0.2.7, whose route has the pattern.
 fn with_facts<R>(
@@ -26,6 +26,7 @@ fn with_facts<R>(
         path,
         query,
         captures: Captures::of_pattern(&pattern, path),
+        tls: None,
     })
 }
 
@@ -49,6 +50,25 @@ fn values_of_fields() {
     check("{scheme}://{host}{path}?{query}", "http://a.example/u/7%20a/b/c?q=1");
     check("<{id}> {rest} {unknown}.", "<7%20a> b/c .");
     check("a\r\nX: b\0", "a  X: b ");
+}
+
+#[test]
+fn what_tls_tells() {
+    let mut shown = crate::fixtures::certificate();
+    shown.names.push("uri:a,b".into());
+    let tls = TlsFacts { version: "TLSv1.3", name: Some("a.example"), client: Some(&shown) };
+    let text = "{tls-version}|{tls-name}|{client-subject}|{client-names}|{client-fingerprint}";
+    let check = |tls: Option<TlsFacts<'_>>, expected: &str| {
+        let got = with_facts("/*", "/", |facts| {
+            written(|out| expand(&template(text), &Facts { tls, ..*facts }, out))
+        });
+        assert_eq!(got, expected);
+    };
+    check(None, "||||");
+    check(Some(TlsFacts { client: None, ..tls }), "TLSv1.3|a.example|||");
+    let names = "ops.example.com,ops@mail.example.com,10.0.0.1,uri:a%2Cb";
+    let fingerprint = "ab".repeat(32);
+    check(Some(tls), &format!("TLSv1.3|a.example|CN=ops,O=Example|{names}|{fingerprint}"));
 }
 
 #[test]
@@ -197,6 +217,7 @@ proptest! {
             path: &path,
             query: Some(&query),
             captures: Captures::of_pattern(&pattern, &path),
+            tls: None,
         };
         let template = template(&text);
         let (mut value, mut to) = (Vec::new(), Vec::new());
@@ -217,7 +238,7 @@ proptest! {
         prop_assume!(target.parse(&method, url.as_bytes(), None, Scheme::Http).is_ok());
         let pattern = pattern("/{a}/*");
         let captures = Captures::of_pattern(&pattern, target.path());
-        let facts = Facts { captures, ..Facts::of(IpAddr::from([192, 0, 2, 1]), &method, &target, None) };
+        let facts = Facts { captures, ..Facts::of(IpAddr::from([192, 0, 2, 1]), &method, &target, None, None) };
         let mut out = Vec::new();
         upstream_path(&Rewrite::To(template(&text)), &facts, &mut out);
         let path = out.split(|&byte| byte == b'?').next().unwrap();

@@ -1,0 +1,98 @@
+//! Which clients are taken, by the certificates that they have shown.
+//!
+//! Whether a certificate is good at all was decided in the handshake (`tls`). Here it is only
+//! compared with what the configuration names. Not here: what answer a refused client gets.
+
+use std::fmt;
+
+use config::{ClientMatch, Place};
+use message::ClientCertificate;
+
+/// A client that is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientRefused {
+    /// The first of the lines that say who is taken.
+    pub place: Place,
+    /// Why.
+    pub reason: ClientRefusal,
+}
+
+/// Why a client is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientRefusal {
+    /// It has shown no certificate.
+    NoCertificate,
+    /// It has shown one that is not among those named.
+    OtherCertificate,
+}
+
+impl ClientRefusal {
+    /// A word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-client-certificate",
+            Self::OtherCertificate => "other-client-certificate",
+        }
+    }
+
+    /// In a few words, for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NoCertificate => {
+                "only clients with certain certificates are taken, and none was shown"
+            }
+            Self::OtherCertificate => "the client's certificate is not among those that are taken",
+        }
+    }
+}
+
+impl fmt::Display for ClientRefusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.describe())
+    }
+}
+
+/// Whether a client is taken: the line that says so, none where everybody is.
+pub fn client_allowed(
+    allowed: &[ClientMatch],
+    shown: Option<&ClientCertificate>,
+) -> Result<Option<Place>, ClientRefused> {
+    let Some(first) = allowed.first() else { return Ok(None) };
+    let refused = |reason| Err(ClientRefused { place: first.place, reason });
+    let Some(shown) = shown else { return refused(ClientRefusal::NoCertificate) };
+    match allowed.iter().find(|wanted| is_meant(wanted, shown)) {
+        Some(wanted) => Ok(Some(wanted.place)),
+        None => refused(ClientRefusal::OtherCertificate),
+    }
+}
+
+/// Whether every part that is there matches. One without parts, which the decoder refuses, means
+/// nobody.
+fn is_meant(wanted: &ClientMatch, shown: &ClientCertificate) -> bool {
+    let ClientMatch { place: _, name, fingerprint, subject } = wanted;
+    let has_part = name.is_some() || fingerprint.is_some() || subject.is_some();
+    has_part
+        && name.as_ref().is_none_or(|name| has_name(shown, name))
+        && fingerprint.as_ref().is_none_or(|text| text.eq_ignore_ascii_case(&shown.fingerprint))
+        && subject.as_ref().is_none_or(|subject| *subject == shown.subject)
+}
+
+fn has_name(shown: &ClientCertificate, wanted: &str) -> bool {
+    shown.names.iter().chain(&shown.common_name).any(|name| is_same_name(name, wanted))
+}
+
+/// Whether a name of a certificate is the one wanted, or one below `*.suffix`.
+fn is_same_name(name: &str, wanted: &str) -> bool {
+    if name.eq_ignore_ascii_case(wanted) {
+        return true;
+    }
+    // `*.example.com` keeps its dot, so that `badexample.com` is not below.
+    let Some(suffix) = wanted.strip_prefix('*').filter(|suffix| suffix.starts_with('.')) else {
+        return false;
+    };
+    let Some(at) = name.len().checked_sub(suffix.len()).filter(|&at| at > 0) else { return false };
+    let (Some(below), Some(end)) = (name.get(..at), name.get(at..)) else { return false };
+    // Mail addresses and URIs end in host names too, and are none.
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    end.eq_ignore_ascii_case(suffix) && below.bytes().all(is_host)
+}
