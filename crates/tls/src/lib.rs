@@ -1,1 +1,28 @@
-//! TLS of Bothways.
+//! TLS of Bothways: sessions without I/O, certificates that look after themselves, ACME and the
+//! internal CA.
+//!
+//! The only crate that names rustls. A [`Session`] is one connection's TLS: bytes in, bytes out, no
+//! socket and no task. It comes from a [`Server`] (a site's or forward listener's context) or a
+//! [`Client`] (an upstream's), which are shared by all cores and hold whatever handshakes have in
+//! common. Which certificates a server shows is in its [`Slot`], which changes without touching
+//! connections.
+//!
+//! Not here: sockets (`net`), choosing a site by the name asked for (`proxy`).
+
+mod challenges;
+mod client;
+mod error;
+mod hello;
+mod server;
+mod session;
+mod slot;
+mod tickets;
+
+pub use challenges::Challenges;
+pub use client::Client;
+pub use error::{Problem, Severity, TlsError, TlsErrorKind};
+pub use hello::{ClientHello, HELLO_BYTES_MAX, HelloError};
+pub use server::Server;
+pub use session::{Alpn, Info, Read, Session};
+pub use slot::{Chain, ChainError, Slot};
+pub use tickets::Tickets;
