@@ -14,14 +14,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use message::{Known, Request, Response};
-use net::{Alarm, Buffer, Size};
-use wire::http1::{HeadError, HeadLimits, ResponseError};
+use net::{Alarm, Buffer};
 
-use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump, unless_zero};
+use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump};
 use crate::destination::{Destination, Times};
 use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Switched, Trouble, gone};
-use crate::http1::{HeadEnd, Incoming, Outgoing, UpstreamHead};
+use crate::http1::{Http1Upward, UpstreamHead};
 use crate::observe::{ErrorKind, Record};
 use crate::upstream::Connection;
 use crate::worker::Work;
@@ -75,26 +74,75 @@ enum Raced {
 /// how some tell that they are still at work (RFC 2518, section 10.1), so these are many.
 const INTERIM_MAX: u32 = 1000;
 
+/// How often a request is sent again because an endpoint says that it has done nothing about it.
+const UNPROCESSED_MAX: u8 = 3;
+
 /// How far the request has got.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Upload {
+pub(crate) enum Upload {
     Running,
     Complete,
     /// The upstream takes no more; a response may come all the same.
     Refused,
 }
 
-/// What a try leaves behind, beside how it ended.
-#[derive(Default)]
-struct Left {
-    /// No byte of the request has reached the socket.
-    unsent: bool,
+/// An exchange with an endpoint, whatever protocol it speaks.
+pub(crate) trait Upward {
+    type Out: Sink;
+    type In: Answer;
+    /// Sends the head and, of the body, what is here already; `more`: the rest of it follows, and
+    /// all may wait for that.
+    async fn begin(
+        &mut self,
+        head: &UpstreamHead<'_>,
+        body: &[u8],
+        more: bool,
+    ) -> Result<(), Trouble>;
+    /// Both directions at once.
+    fn split(&mut self) -> (&mut Self::Out, &mut Self::In);
+    /// What the exchange leaves behind; `response` is the last head that came.
+    fn left(&self, response: &Response) -> Left;
+}
+
+/// What an endpoint answers.
+pub(crate) trait Answer: Source {
+    /// Reads the next head, of an interim response or the final one, which must begin `first_byte`
+    /// after the request has left.
+    async fn head(
+        &mut self,
+        request: &Request,
+        response: &mut Response,
+        first_byte: Duration,
+        upload: &Cell<Upload>,
+    ) -> Result<(), NoHead>;
+    /// Starts the body that follows the final head.
+    fn begin_body(&mut self, response: &Response);
+    /// When the first byte of all came.
+    fn first_byte_at(&self) -> Option<Instant>;
+}
+
+/// Why there is no head. `silent`: not a single byte of one came.
+pub(crate) struct NoHead {
+    pub(crate) trouble: Trouble,
+    pub(crate) silent: bool,
+}
+
+/// What an exchange leaves behind, beside how it ended.
+pub(crate) struct Left {
+    /// No byte of the request has reached the endpoint.
+    pub(crate) unsent: bool,
+    /// The endpoint says that it has done nothing about the request.
+    pub(crate) unprocessed: bool,
+    /// The response has ended, the connection is open and nothing more has come over it.
+    pub(crate) reusable: bool,
+}
+
+/// How a try went, before it is decided what that means.
+struct Outcome {
+    raced: Raced,
     /// The request has left whole; its body, if any, is still in the client's buffer.
     whole: bool,
-    /// The response has ended, the connection is open and nothing more has come over it.
-    reusable: bool,
-    /// What has come behind the head of a response.
-    unread: Option<Buffer>,
+    left: Left,
 }
 
 impl Attempt<'_> {
@@ -106,98 +154,86 @@ impl Attempt<'_> {
         down: &mut D,
         destination: &Destination<'_>,
     ) -> Attempted {
-        let (raced, left) = self.carry_out(&connection, work, down).await;
-        if down.split().1.has_begun() {
-            // Whatever happens from here on, this is what the client was told.
-            work.record.status = work.response.status;
-        }
-        self.settle(raced, left, connection, work, down, destination)
+        let (alarm, reply_alarm) = (self.context.alarm, &self.context.client.alarm);
+        let patience = Patience::for_upstream(self.timeouts.stream_idle);
+        let core = self.context.core;
+        let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
+        let outcome = self.carry_out(&mut up, connection.reused, work, down).await;
+        let unread = up.take_unread();
+        drop(up);
+        self.settle(outcome, connection, unread, work, down, destination)
     }
 
-    async fn carry_out<D: Downstream>(
+    /// Sends the request and relays the response.
+    async fn carry_out<U: Upward, D: Downstream>(
         &self,
-        connection: &Connection,
+        up: &mut U,
+        reused: bool,
         work: &mut Work,
         down: &mut D,
-    ) -> (Raced, Left) {
-        let core = self.context.core;
+    ) -> Outcome {
         let Work { request, response, record, path, host, .. } = work;
-        let (alarm, client_alarm) = (self.context.alarm, &self.context.client.alarm);
-        let patience = || Patience::for_upstream(self.timeouts.stream_idle);
-        let stream = &connection.stream;
-        let mut up_out = Outgoing::new(stream, &core.scratch, &core.wheel, alarm, patience());
-        let buffer = core.buffers.buffer(Size::Large);
-        let mut up_in = Incoming::new(stream, buffer, &core.wheel, client_alarm, patience());
-        up_in.times_first_byte = true;
-        let target = str::from_utf8(path).unwrap_or("/");
-        let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
-        let head = UpstreamHead { request, target, host, identity, upgrade };
-        up_out.framing = head.write(up_out.out());
-
         // A small body that is here already leaves with the head, and stays until a response has
         // come, so that the request can be replayed.
         let mut unsent_body = !request.body.is_empty();
-        if let Some(body) = down.buffered_body().filter(|body| !body.is_empty()) {
-            up_out.out().extend_from_slice(body);
-            up_out.sent = body.len() as u64;
-            unsent_body = false;
-        }
+        let buffered = down.buffered_body().filter(|body| !body.is_empty());
+        unsent_body &= buffered.is_none();
         if unsent_body && request.expect_continue {
             // RFC 9110, section 10.1.1: whoever takes the body asks for it. We do.
             response.clear();
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
-                return (Raced::Vanished, Left::default());
+                let left = up.left(response);
+                return Outcome { raced: Raced::Vanished, whole: false, left };
             }
             request.expect_continue = false; // once, however often the request is sent
         }
-        let sent = if unsent_body { Ok(()) } else { up_out.flush().await };
+        let target = str::from_utf8(path).unwrap_or("/");
+        let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
+        let head = UpstreamHead { request, target, host, identity, upgrade };
+        let body = down.buffered_body().unwrap_or_default();
+        let begun = up.begin(&head, body, unsent_body).await;
         // The clock is only read again if anything was waited for since it was.
-        let at_once = connection.reused && record.queue == Some(Duration::ZERO);
+        let at_once = reused && record.queue == Some(Duration::ZERO);
         let sent_at = if at_once { record.started } else { Instant::now() };
-        let raced = match sent {
-            Ok(()) => {
-                self.race(down, request, response, &mut up_in, &mut up_out, unsent_body).await
-            }
-            Err(error) => {
-                let trouble = writing_failed(&error);
+        let raced = match begun {
+            Ok(()) => self.race(down, request, response, up, unsent_body).await,
+            Err(trouble) => {
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
         };
-        record.first_byte = up_in.first_read.map(|at| at.duration_since(sent_at));
-        let left = Left {
-            unsent: up_out.is_unsent(),
-            whole: !unsent_body,
-            reusable: response.keep_alive && up_in.is_reusable(),
-            unread: (!up_in.buffer.is_empty()).then(|| up_in.buffer.take()),
-        };
-        (raced, left)
+        record.first_byte = up.split().1.first_byte_at().map(|at| at.duration_since(sent_at));
+        Outcome { raced, whole: !unsent_body, left: up.left(response) }
     }
 
     /// Decides what the end of a try means for the request and for both connections.
     fn settle<D: Downstream>(
         &self,
-        raced: Raced,
-        left: Left,
+        outcome: Outcome,
         connection: Connection,
+        unread: Option<Buffer>,
         work: &mut Work,
         down: &mut D,
         destination: &Destination<'_>,
     ) -> Attempted {
         let Work { request, response, record, .. } = work;
+        let Outcome { raced, whole, left } = outcome;
+        if down.split().1.has_begun() {
+            // Whatever happens from here on, this is what the client was told.
+            record.status = response.status;
+        }
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
                 record.tunnel = true;
                 let idle = self.plan.settings.timeouts.tunnel_idle;
-                let unread = left.unread;
                 Attempted::Ended(Ending::Tunnel(Switched { connection, unread, idle }))
             }
             Raced::Download(Ok(Download::Complete)) => {
-                if left.whole && !request.body.is_empty() {
+                if whole && !request.body.is_empty() {
                     down.skip_buffered_body();
                 }
                 let request_read = down.split().0.is_done();
-                if left.reusable && (left.whole || request_read) {
+                if left.reusable && (whole || request_read) {
                     if let Some(timeout) = keep_alive_timeout(response) {
                         destination.announced(timeout);
                     }
@@ -206,10 +242,13 @@ impl Attempt<'_> {
                 Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
             }
             Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
-                let body_is_here = left.whole || down.split().0.is_untouched();
+                let body_is_here = whole || down.split().0.is_untouched();
                 let replayable = body_is_here && (left.unsent || request.method.is_idempotent());
                 if connection.reused && silent && replayable {
                     destination.closed_early();
+                    return Attempted::SendAgain;
+                }
+                if left.unprocessed && body_is_here && record.retries < UNPROCESSED_MAX {
                     return Attempted::SendAgain;
                 }
                 Attempted::Failed(trouble)
@@ -268,16 +307,15 @@ impl Attempt<'_> {
     }
 
     /// Runs both directions at once, until the response is complete or something fails.
-    #[allow(clippy::too_many_arguments)] // the two halves of two connections, and what they carry
-    async fn race<D: Downstream>(
+    async fn race<U: Upward, D: Downstream>(
         &self,
         down: &mut D,
         request: &Request,
         response: &mut Response,
-        up_in: &mut Incoming<'_>,
-        up_out: &mut Outgoing<'_>,
+        up: &mut U,
         unsent_body: bool,
     ) -> Raced {
+        let (up_out, up_in) = up.split();
         let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
         let uploading = async {
@@ -329,12 +367,16 @@ impl Attempt<'_> {
         &self,
         request: &Request,
         response: &mut Response,
-        up_in: &mut Incoming<'_>,
+        up_in: &mut impl Answer,
         reply: &mut impl Reply,
         upload: &Cell<Upload>,
     ) -> Result<Download, DownloadError> {
         for interim in 0u32.. {
-            self.read_head(request, response, up_in, upload).await?;
+            let head = up_in.head(request, response, self.timeouts.first_byte, upload).await;
+            head.map_err(|NoHead { trouble, silent }| DownloadError::NoResponse {
+                trouble,
+                silent,
+            })?;
             match response.status {
                 100..200 if interim >= INTERIM_MAX => {
                     let detail = "the endpoint sent interim responses without an end";
@@ -359,7 +401,7 @@ impl Attempt<'_> {
                 _ => break,
             }
         }
-        up_in.begin_body(response.body, None);
+        up_in.begin_body(response);
         let scratch = &self.context.core.scratch;
         edits::response(request, response, self.plan, self.client, scratch);
         let keep = self.context.may_keep();
@@ -369,77 +411,6 @@ impl Attempt<'_> {
             PumpError::Reading(error) => DownloadError::Incomplete(reading_failed(&error)),
             PumpError::Writing(error) => DownloadError::Client(error),
         })
-    }
-
-    async fn read_head(
-        &self,
-        request: &Request,
-        response: &mut Response,
-        up_in: &mut Incoming<'_>,
-        upload: &Cell<Upload>,
-    ) -> Result<(), DownloadError> {
-        const LIMITS: HeadLimits = HeadLimits { bytes: 60 * 1024, fields: 500, target: 0 };
-        let first_byte = unless_zero(self.timeouts.first_byte);
-        let mut alarm_set = false;
-        loop {
-            if !up_in.is_drained() {
-                response.clear();
-                let filled = up_in.buffer.filled();
-                match wire::http1::parse_response(filled, &LIMITS, &request.method, response) {
-                    Ok(Some(length)) => {
-                        up_in.buffer.consume(length);
-                        up_in.clear_alarm();
-                        return Ok(());
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        let kind = match error {
-                            ResponseError::Head(HeadError::TooLong | HeadError::TooManyFields) => {
-                                ErrorKind::HttpResponseHeaderSectionSize
-                            }
-                            _ => ErrorKind::HttpProtocolError,
-                        };
-                        let detail = format!("the endpoint's response is malformed: {error}");
-                        let trouble = Trouble::new(kind, detail);
-                        return Err(DownloadError::NoResponse { trouble, silent: false });
-                    }
-                }
-            }
-            let more = poll_fn(|cx| {
-                let polled = up_in.poll_more(cx);
-                if polled.is_pending() && !alarm_set {
-                    alarm_set = true;
-                    up_in.set_alarm(first_byte);
-                    return up_in.poll_more(cx);
-                }
-                polled
-            });
-            let trouble = match more.await {
-                HeadEnd::More => continue,
-                HeadEnd::Expired if upload.get() == Upload::Running => {
-                    // The time runs from the end of the request.
-                    up_in.set_alarm(first_byte);
-                    continue;
-                }
-                HeadEnd::Expired => Trouble::new(
-                    ErrorKind::HttpResponseTimeout,
-                    "the endpoint did not begin its response in time",
-                ),
-                HeadEnd::Closed => Trouble::new(
-                    ErrorKind::ConnectionTerminated,
-                    "the endpoint closed the connection without a response",
-                ),
-                HeadEnd::Broken(error) => Trouble::new(
-                    ErrorKind::ConnectionTerminated,
-                    format!("the connection to the endpoint broke before a response: {error}"),
-                ),
-                HeadEnd::Full => Trouble::new(
-                    ErrorKind::HttpResponseHeaderSectionSize,
-                    "the head of the endpoint's response is too large",
-                ),
-            };
-            return Err(DownloadError::NoResponse { trouble, silent: up_in.raw == 0 });
-        }
     }
 }
 
@@ -472,7 +443,8 @@ fn reading_failed(error: &ReadError) -> Trouble {
     Trouble::new(kind, format!("the endpoint's response could not be read: {error}"))
 }
 
-fn writing_failed(error: &WriteError) -> Trouble {
+/// The request could not be sent.
+pub(crate) fn writing_failed(error: &WriteError) -> Trouble {
     let kind = match error {
         WriteError::Broken(_) => ErrorKind::ConnectionTerminated,
         WriteError::Idle | WriteError::TooSlow => ErrorKind::ConnectionWriteTimeout,

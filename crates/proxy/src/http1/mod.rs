@@ -3,10 +3,12 @@
 //! [`Incoming`] reads messages from one direction of a connection, [`Outgoing`] writes them to the
 //! other. The protocol itself is in `wire::http1`; here are only buffers, sockets and patience.
 
+mod client;
 mod head;
 mod incoming;
 mod outgoing;
 
+pub(crate) use client::Http1Upward;
 pub(crate) use head::{ClientHead, UpstreamHead};
 pub(crate) use incoming::{HeadEnd, Incoming};
 pub(crate) use outgoing::{Framing, Outgoing, Scratch};
