@@ -4,4 +4,5 @@
 //! socket, no clock, so every path can be tested with byte strings.
 
 pub mod http1;
+pub mod http2;
 pub mod proxy_protocol;

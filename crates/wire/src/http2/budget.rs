@@ -1,0 +1,195 @@
+//! How much of what a peer may ask for: a burst, and so much more per second.
+//!
+//! One token pays for one frame of a kind. Some frames of ours give tokens back, because a peer
+//! that gets much has reason to say much. All numbers stand in [`RATES`].
+
+/// What is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Account {
+    Resets,
+    OwnResets,
+    Pings,
+    Settings,
+    EmptyData,
+    TinyData,
+    Priorities,
+    WindowUpdates,
+    SmallWindows,
+    EmptyBlocks,
+    Others,
+}
+
+const ACCOUNTS: usize = 11;
+
+/// Tokens at the start and at most, and tokens per second.
+struct Rate {
+    account: Account,
+    burst: u32,
+    per_second: u32,
+}
+
+/// Content of a DATA frame below which its head weighs more than itself.
+pub(super) const TINY_DATA_BYTES: u32 = 16;
+/// Window increments and initial windows below this make us send crumbs.
+pub(super) const SMALL_WINDOW_BYTES: u32 = 64;
+/// DATA frames of ours with at least this much content are something that a peer may react to;
+/// smaller ones could be the peer's own doing.
+pub(super) const REAL_DATA_BYTES: u32 = 64;
+/// Settings in one frame that one token pays for. There are seven in use.
+pub(super) const SETTINGS_PER_TOKEN: u32 = 32;
+/// What a tiny initial window costs: it may cut every answer that runs into crumbs.
+pub(super) const SMALL_INITIAL_WINDOW_COST: u32 = 8;
+
+#[rustfmt::skip]
+const RATES: [Rate; ACCOUNTS] = [
+    // CVE-2023-44487, rapid reset. A browser that leaves a page resets all streams of it at once,
+    // twice that for two pages in a row. Every second response that we finish gives one token, so
+    // that a busy gRPC client may cancel many.
+    Rate { account: Account::Resets, burst: 200, per_second: 20 },
+    // CVE-2025-8671, MadeYouReset: streams that we reset because of what the peer sent. A peer
+    // that keeps the rules causes none, but for refused streams before it knows our limit.
+    Rate { account: Account::OwnResets, burst: 100, per_second: 10 },
+    // CVE-2019-9512. Keep-alive takes one in seconds; those who measure bandwidth send one with
+    // what they receive, so a real DATA frame gives one token. Answers count too.
+    Rate { account: Account::Pings, burst: 100, per_second: 10 },
+    // CVE-2019-9515, CVE-2020-11080. One at the start, and a few by clients that tune windows.
+    Rate { account: Account::Settings, burst: 30, per_second: 2 },
+    // CVE-2019-9518. Nothing but the end of a stream needs an empty DATA frame.
+    Rate { account: Account::EmptyData, burst: 100, per_second: 10 },
+    // CVE-2019-9511 the other way round. Streams of tiny messages exist (chats, gRPC), and one
+    // costs less than a request.
+    Rate { account: Account::TinyData, burst: 10_000, per_second: 2_000 },
+    // CVE-2019-9513, resource loop. Old browsers send a tree at the start, others one or two a
+    // stream; a new stream gives two tokens. PRIORITY_UPDATE counts as well.
+    Rate { account: Account::Priorities, burst: 200, per_second: 20 },
+    // The most eager clients send two for each DATA frame, so a real one gives two tokens.
+    Rate { account: Account::WindowUpdates, burst: 1_000, per_second: 100 },
+    // CVE-2019-9511, data dribble: windows that cut what we send into crumbs.
+    Rate { account: Account::SmallWindows, burst: 200, per_second: 20 },
+    // CVE-2019-9518: empty HEADERS and CONTINUATION that do not end a field block.
+    Rate { account: Account::EmptyBlocks, burst: 20, per_second: 1 },
+    // Unknown types, which must be ignored (RFC 9113, section 4.1), and GOAWAY. Clients that send
+    // reserved types to keep servers tolerant send one a stream; a new stream gives one token.
+    Rate { account: Account::Others, burst: 100, per_second: 10 },
+];
+
+/// Tokens are kept in thousandths.
+const TOKEN: u32 = 1000;
+/// Filled up at most so often.
+const REFILL_MS: u64 = 100;
+
+/// The accounts of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budgets {
+    tokens: [u32; ACCOUNTS],
+    /// When they were filled up last; `None` before the first byte.
+    filled_ms: Option<u64>,
+    /// The burst of resets, which depends on how many streams there may be.
+    resets: u32,
+}
+
+impl Budgets {
+    /// Full accounts for a peer that may have so many streams open at once.
+    pub(super) fn new(streams: u32) -> Self {
+        let mut budgets =
+            Self { tokens: [0; ACCOUNTS], filled_ms: None, resets: streams.min(100_000) * 2 };
+        for rate in &RATES {
+            budgets.give(rate.account, u32::MAX / TOKEN);
+        }
+        budgets
+    }
+
+    fn most(&self, rate: &Rate) -> u32 {
+        let burst = match rate.account {
+            Account::Resets => rate.burst.max(self.resets),
+            _ => rate.burst,
+        };
+        burst * TOKEN
+    }
+
+    /// Fills the accounts up for the time that has passed. A clock that runs back gives nothing.
+    pub(super) fn refill(&mut self, now_ms: u64) {
+        let Some(filled_ms) = self.filled_ms else {
+            self.filled_ms = Some(now_ms);
+            return;
+        };
+        let passed = now_ms.saturating_sub(filled_ms);
+        if passed < REFILL_MS {
+            return;
+        }
+        self.filled_ms = Some(now_ms);
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        for rate in &RATES {
+            self.add(rate, rate.per_second.saturating_mul(passed).saturating_mul(TOKEN / 1000));
+        }
+    }
+
+    fn add(&mut self, rate: &Rate, thousandths: u32) {
+        let most = self.most(rate);
+        if let Some(tokens) = self.tokens.get_mut(rate.account as usize) {
+            *tokens = tokens.saturating_add(thousandths).min(most);
+        }
+    }
+
+    /// Gives tokens back.
+    pub(super) fn give(&mut self, account: Account, count: u32) {
+        self.give_thousandths(account, count.saturating_mul(TOKEN));
+    }
+
+    /// Gives half a token back.
+    pub(super) fn give_half(&mut self, account: Account) {
+        self.give_thousandths(account, TOKEN / 2);
+    }
+
+    fn give_thousandths(&mut self, account: Account, thousandths: u32) {
+        if let Some(rate) = RATES.get(account as usize) {
+            self.add(rate, thousandths);
+        }
+    }
+
+    /// Pays for something. False: there is not enough left.
+    pub(super) fn pay(&mut self, account: Account, count: u32) -> bool {
+        let Some(tokens) = self.tokens.get_mut(account as usize) else { return false };
+        match tokens.checked_sub(count.saturating_mul(TOKEN)) {
+            Some(left) => {
+                *tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, Budgets, RATES};
+
+    #[test]
+    fn table_is_in_order() {
+        for (index, rate) in RATES.iter().enumerate() {
+            assert_eq!(rate.account as usize, index);
+        }
+    }
+
+    #[test]
+    fn burst_then_rate() {
+        let mut budgets = Budgets::new(100);
+        let mut paid = |now_ms| {
+            budgets.refill(now_ms);
+            (0..10_000).take_while(|_| budgets.pay(Account::Pings, 1)).count()
+        };
+        let counts = [0, 0, 99, 1_000, 500, 11_000, u64::MAX].map(&mut paid);
+        assert_eq!(counts, [100, 0, 0, 10, 0, 100, 100]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_bounded() {
+        let mut budgets = Budgets::new(400);
+        budgets.give(Account::Resets, 1_000_000);
+        assert!(budgets.pay(Account::Resets, 800));
+        assert!(!budgets.pay(Account::Resets, 1));
+        budgets.give_half(Account::Resets);
+        budgets.give_half(Account::Resets);
+        assert!(budgets.pay(Account::Resets, 1));
+    }
+}

@@ -1,0 +1,84 @@
+//! Finds frame heads in a stream of bytes that comes in pieces of any size.
+//!
+//! Payloads are skipped by their length, but for a few bytes that the caller asks for. Nothing is
+//! kept of them.
+
+use super::frame::{HEAD_BYTES, Head};
+
+/// The most that can be asked for at once: a setting, or padding and priority of HEADERS.
+pub(super) const PART_BYTES: usize = 6;
+
+/// What has been found.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Piece {
+    /// The head of the next frame. Its payload will be skipped unless `ask` is called.
+    Head(Head),
+    /// The bytes that were asked for, of the frame with this head.
+    Part(Head, [u8; PART_BYTES]),
+}
+
+/// Where in the stream it stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Scanner {
+    head: Head,
+    /// Bytes of the payload that are still to come, without those in `part`.
+    left: u32,
+    /// A head in the making, then the part asked for.
+    bytes: [u8; HEAD_BYTES],
+    filled: u8,
+    /// How many bytes of the payload are wanted; 0: the head is.
+    wanted: u8,
+}
+
+impl Scanner {
+    /// Asks for the next `count` bytes of the payload; fewer if it ends before.
+    pub(super) fn ask(&mut self, count: usize) {
+        let count = count.min(PART_BYTES).min(usize::try_from(self.left).unwrap_or(PART_BYTES));
+        self.wanted = u8::try_from(count).unwrap_or_default();
+        self.filled = 0;
+        self.bytes = [0; HEAD_BYTES];
+    }
+
+    /// Bytes of the payload that have not been looked at.
+    pub(super) fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next piece. `None`: all of `input` is used up.
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<Piece> {
+        if self.wanted > 0 {
+            self.collect(input, usize::from(self.wanted))?;
+            self.left = self.left.saturating_sub(self.wanted.into());
+            self.wanted = 0;
+            self.filled = 0;
+            let [a, b, c, d, e, f, ..] = self.bytes;
+            return Some(Piece::Part(self.head, [a, b, c, d, e, f]));
+        }
+        if self.left > 0 {
+            let skipped = input.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            *input = input.get(skipped..).unwrap_or_default();
+            self.left -= u32::try_from(skipped).unwrap_or(self.left).min(self.left);
+        }
+        if self.left > 0 {
+            return None;
+        }
+        self.collect(input, HEAD_BYTES)?;
+        self.filled = 0;
+        self.head = Head::parse(&self.bytes);
+        self.left = self.head.length;
+        Some(Piece::Head(self.head))
+    }
+
+    /// Fills the first `count` bytes; `None` if there are not enough.
+    fn collect(&mut self, input: &mut &[u8], count: usize) -> Option<()> {
+        let room = self.bytes.get_mut(usize::from(self.filled)..count)?;
+        let taken = room.len().min(input.len());
+        let (bytes, rest) = input.split_at_checked(taken)?;
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        *input = rest;
+        self.filled += u8::try_from(taken).unwrap_or_default();
+        (usize::from(self.filled) == count).then_some(())
+    }
+}

@@ -1,0 +1,130 @@
+//! What a [`Guard`](super::Guard) can find.
+
+use thiserror::Error;
+
+use super::frame::code;
+
+/// The kind of a violation, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flood {
+    /// Streams opened and reset (CVE-2023-44487).
+    RapidReset,
+    /// Streams that the peer made us reset (CVE-2025-8671).
+    MadeYouReset,
+    /// PING frames.
+    Ping,
+    /// SETTINGS frames.
+    Settings,
+    /// DATA frames with no content, or next to none.
+    EmptyData,
+    /// PRIORITY and PRIORITY_UPDATE frames.
+    Priority,
+    /// WINDOW_UPDATE frames.
+    WindowUpdate,
+    /// Windows so small that they cut content into crumbs.
+    SmallWindow,
+    /// CONTINUATION frames, or empty pieces of field blocks.
+    Continuation,
+    /// A field block that is too long.
+    HeaderList,
+    /// Frames of unknown types, or several GOAWAY.
+    Unknown,
+    /// No flood: a broken rule of RFC 9113.
+    Frame(&'static str),
+}
+
+impl Flood {
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 12] = [
+        "rapid_reset",
+        "made_you_reset",
+        "ping",
+        "settings",
+        "empty_data",
+        "priority",
+        "window_update",
+        "small_window",
+        "continuation",
+        "header_list",
+        "unknown",
+        "frame",
+    ];
+
+    /// Its place among [`Flood::NAMES`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::RapidReset => 0,
+            Self::MadeYouReset => 1,
+            Self::Ping => 2,
+            Self::Settings => 3,
+            Self::EmptyData => 4,
+            Self::Priority => 5,
+            Self::WindowUpdate => 6,
+            Self::SmallWindow => 7,
+            Self::Continuation => 8,
+            Self::HeaderList => 9,
+            Self::Unknown => 10,
+            Self::Frame(_) => 11,
+        }
+    }
+
+    /// As in the metrics.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.get(self.index()).copied().unwrap_or("frame")
+    }
+}
+
+/// Why a connection has to end. The answer is GOAWAY with [`Violation::reason`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{}", self.text())]
+pub struct Violation {
+    /// The error code (RFC 9113, section 7).
+    pub reason: u32,
+    /// What it was.
+    pub flood: Flood,
+}
+
+impl Violation {
+    /// In words, for the log.
+    pub fn text(&self) -> &'static str {
+        match self.flood {
+            Flood::RapidReset => "the peer resets too many streams",
+            Flood::MadeYouReset => "the peer makes us reset too many streams",
+            Flood::Ping => "too many PING frames",
+            Flood::Settings => "too many SETTINGS frames",
+            Flood::EmptyData => "too many DATA frames with next to no content",
+            Flood::Priority => "too many priorities",
+            Flood::WindowUpdate => "too many WINDOW_UPDATE frames",
+            Flood::SmallWindow => "the peer's windows are too small",
+            Flood::Continuation => "too many CONTINUATION frames",
+            Flood::HeaderList => "a field block is too long",
+            Flood::Unknown => "too many frames of unknown types",
+            Flood::Frame(text) => text,
+        }
+    }
+}
+
+/// A broken rule.
+pub(super) const fn broken(reason: u32, text: &'static str) -> Violation {
+    Violation { reason, flood: Flood::Frame(text) }
+}
+
+/// The same, of the most common code.
+pub(super) const fn protocol(text: &'static str) -> Violation {
+    broken(code::PROTOCOL_ERROR, text)
+}
+
+/// A frame of a wrong length.
+pub(super) const fn frame_size(text: &'static str) -> Violation {
+    broken(code::FRAME_SIZE_ERROR, text)
+}
+
+/// A flood.
+pub(super) const fn calm(flood: Flood) -> Violation {
+    Violation { reason: code::ENHANCE_YOUR_CALM, flood }
+}
+
+/// An error unless `condition` holds.
+pub(super) fn ensure(condition: bool, violation: Violation) -> Result<(), Violation> {
+    if condition { Ok(()) } else { Err(violation) }
+}
