@@ -300,7 +300,7 @@ impl Fields {
     }
 
     /// The fields that may travel on: all but hop-by-hop ones and those that `Connection` names.
-    pub fn end_to_end(&self) -> impl Iterator<Item = Field<'_>> {
+    pub fn end_to_end(&self) -> impl Iterator<Item = Field<'_>> + Clone {
         self.entries.iter().filter(|entry| !entry.hop_by_hop).map(|entry| self.field(entry))
     }
 

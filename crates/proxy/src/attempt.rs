@@ -154,7 +154,7 @@ impl Attempt<'_> {
         down: &mut D,
         destination: &Destination<'_>,
     ) -> Attempted {
-        let (alarm, reply_alarm) = (self.context.alarm, &self.context.client.alarm);
+        let (alarm, reply_alarm) = (self.context.alarm, self.context.reply_alarm);
         let patience = Patience::for_upstream(self.timeouts.stream_idle);
         let core = self.context.core;
         let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);

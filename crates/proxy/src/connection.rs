@@ -314,12 +314,26 @@ async fn serve_requests(
         work.record.queue = Some(waited);
         let ending = match head {
             Head::Complete => {
-                let context = exchange::Context { core, client, view: &view, listener_id, alarm };
+                let context = exchange::Context {
+                    core,
+                    client,
+                    view: &view,
+                    listener_id,
+                    alarm,
+                    reply_alarm: &client.alarm,
+                };
                 exchange::run(&context, work, down).await
             }
             Head::Gone => return Next::Close { linger: false },
             Head::Refused(kind, error) => {
-                let context = exchange::Context { core, client, view: &view, listener_id, alarm };
+                let context = exchange::Context {
+                    core,
+                    client,
+                    view: &view,
+                    listener_id,
+                    alarm,
+                    reply_alarm: &client.alarm,
+                };
                 exchange::refuse_head(&context, work, down, kind, error).await
             }
         };

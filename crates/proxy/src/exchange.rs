@@ -67,8 +67,10 @@ pub(crate) struct Context<'a> {
     pub(crate) client: &'a Rc<Client>,
     pub(crate) view: &'a Rc<View>,
     pub(crate) listener_id: ListenerId,
-    /// For what comes from the client and goes upstream; the other direction uses the client's.
+    /// For what comes from the client and goes upstream.
     pub(crate) alarm: &'a Alarm,
+    /// For what comes from upstream and goes to the client.
+    pub(crate) reply_alarm: &'a Alarm,
 }
 
 impl Context<'_> {

@@ -19,6 +19,7 @@ mod exchange;
 mod files;
 mod forward;
 mod http1;
+mod http2;
 mod identity;
 pub mod observe;
 mod server;

@@ -182,8 +182,13 @@ pub(crate) fn write_number(out: &mut Vec<u8>, start: &[u8], number: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the field Date (RFC 9110, section 6.6.1), formatted once a second.
+/// Appends the field Date.
 pub(crate) fn push_date(out: &mut Vec<u8>) {
+    with_date(|date| write_field(out, b"Date", date.as_bytes()));
+}
+
+/// Hands over the value of the field Date (RFC 9110, section 6.6.1), formatted once a second.
+pub(crate) fn with_date<T>(take: impl FnOnce(&str) -> T) -> T {
     thread_local!(static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
     // The year 9999 is the last that such a date can tell; a clock that is beyond must not panic.
     const LAST: u64 = 253_402_300_799;
@@ -193,10 +198,10 @@ pub(crate) fn push_date(out: &mut Vec<u8>) {
         if *second != second_now || text.is_empty() {
             *second = second_now;
             let time = UNIX_EPOCH + Duration::from_secs(second_now);
-            *text = format!("Date: {}\r\n", httpdate::HttpDate::from(time));
+            *text = httpdate::HttpDate::from(time).to_string();
         }
-        out.extend_from_slice(text.as_bytes());
-    });
+        take(text)
+    })
 }
 
 #[cfg(test)]

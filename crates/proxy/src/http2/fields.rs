@@ -1,0 +1,57 @@
+//! Fields between their two shapes: ours, in one buffer, and those of `http`.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use message::{Field, Fields};
+use wire::http1::allowed_trailer;
+
+/// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
+/// be such a field is left out.
+pub(super) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> HeaderMap {
+    let (count, bytes) =
+        fields.clone().fold((0, 0), |(count, bytes), field| (count + 1, bytes + field.value.len()));
+    let mut values = BytesMut::with_capacity(bytes);
+    fields.clone().for_each(|field| values.extend_from_slice(field.value));
+    let mut values = values.freeze();
+    let mut map = HeaderMap::with_capacity(count);
+    for field in fields {
+        let value = values.split_to(field.value.len());
+        push(&mut map, field.name, value);
+    }
+    map
+}
+
+/// Adds a field, unless it cannot be one.
+pub(super) fn push(map: &mut HeaderMap, name: &[u8], value: Bytes) {
+    if let (Ok(name), Ok(value)) =
+        (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value))
+    {
+        // Fails beyond 32,768 fields, which no head of ours has.
+        let _ = map.try_append(name, value);
+    }
+}
+
+/// The trailers that may be sent (RFC 9110, section 6.5.1), if there are any.
+pub(super) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
+    if trailers.is_empty() {
+        return None;
+    }
+    let allowed = trailers.end_to_end().filter(|field| allowed_trailer(field.known, field.name));
+    let allowed: Vec<Field<'_>> = allowed.collect();
+    (!allowed.is_empty()).then(|| map(allowed.iter().copied()))
+}
+
+/// Takes trailers in, those that may be.
+pub(super) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) {
+    for (name, value) in map {
+        if is_clean(value.as_bytes()) {
+            trailers.push(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// RFC 9113, section 8.2.1: no white space around a value. (`http` has seen to the characters.)
+pub(super) fn is_clean(value: &[u8]) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    !is_space(value.first()) && !is_space(value.last())
+}

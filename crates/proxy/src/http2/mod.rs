@@ -1,0 +1,15 @@
+//! HTTP/2 by the `h2` crate: streams become the same exchange as requests of HTTP/1.
+//!
+//! [`Receiving`] and [`Sending`] are the two directions of a stream, the same towards clients and
+//! upstreams. `request` and `response` turn heads into canonical messages and back: no byte of one
+//! passes unjudged. `server` is a client's connection.
+//! Not here: what happens within an exchange (`exchange`), what a peer may overdo (`wire::http2`).
+
+mod fields;
+mod receive;
+mod request;
+mod response;
+mod send;
+
+pub(crate) use receive::Receiving;
+pub(crate) use send::{Half, Sending};

@@ -1,0 +1,195 @@
+//! The receiving direction of a stream.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use message::Fields;
+use net::{Alarm, Wheel};
+
+use super::fields;
+use super::send::Half;
+use crate::body::{Bulk, Patience, ReadError, Source};
+
+/// The body of a message, from a stream.
+pub(crate) struct Receiving<'a> {
+    /// `None` where there is no body.
+    stream: Option<RecvStream>,
+    /// What has come and was not given up yet.
+    piece: Bytes,
+    done: bool,
+    trailers: Fields,
+    /// The other direction, by which a reset is noticed once this one has ended.
+    sending: &'a RefCell<Half>,
+    wheel: &'a Wheel,
+    alarm: &'a Alarm,
+    pub(crate) patience: Patience,
+    received: u64,
+    given_up: u64,
+    limit: u64,
+    /// What reading ahead has found, for when it is asked for.
+    failed: Option<ReadError>,
+}
+
+impl<'a> Receiving<'a> {
+    pub(crate) fn new(
+        stream: RecvStream,
+        sending: &'a RefCell<Half>,
+        wheel: &'a Wheel,
+        alarm: &'a Alarm,
+        patience: Patience,
+    ) -> Self {
+        let done = stream.is_end_stream();
+        Self {
+            stream: (!done).then_some(stream),
+            piece: Bytes::new(),
+            done,
+            trailers: Fields::new(),
+            sending,
+            wheel,
+            alarm,
+            patience,
+            received: 0,
+            given_up: 0,
+            limit: u64::MAX,
+            failed: None,
+        }
+    }
+
+    /// At most so many bytes are taken.
+    pub(crate) fn limit(&mut self, limit: Option<u64>) {
+        self.limit = limit.unwrap_or(u64::MAX);
+    }
+
+    /// The whole rest of the body, if it has come already.
+    pub(crate) fn buffered(&self) -> Option<&[u8]> {
+        let ended = self.done || self.stream.as_ref().is_some_and(RecvStream::is_end_stream);
+        (ended && self.trailers.is_empty()).then_some(&*self.piece)
+    }
+
+    /// Takes that off.
+    pub(crate) fn skip_buffered(&mut self) {
+        self.consume(self.piece.len());
+        self.done = true;
+        self.stream = None;
+    }
+
+    /// Takes in what is here already, without waiting.
+    pub(crate) async fn look(&mut self) {
+        poll_fn(|cx| {
+            if !self.done && self.piece.is_empty() && self.failed.is_none() {
+                let _ = self.poll_piece(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Waits for the next piece or the end; either is then in its place.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(stream) = &mut self.stream else {
+            self.done = true;
+            return Poll::Ready(());
+        };
+        loop {
+            match stream.poll_data(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                Poll::Ready(Some(Ok(piece))) => {
+                    self.received += piece.len() as u64;
+                    self.piece = piece;
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed = Some(ReadError::Broken(io::Error::other(error)));
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => break,
+            }
+        }
+        match stream.poll_trailers(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(Some(trailers))) => fields::load_trailers(&trailers, &mut self.trailers),
+            Poll::Ready(Ok(None)) => {}
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(ReadError::Broken(io::Error::other(error)));
+                return Poll::Ready(());
+            }
+        }
+        self.done = true;
+        self.stream = None;
+        Poll::Ready(())
+    }
+}
+
+impl Source for Receiving<'_> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        if self.piece.is_empty() && !self.done && self.failed.is_none() {
+            let (wheel, alarm) = (self.wheel, self.alarm);
+            // Put back afterwards: the wait needs it beside the stream.
+            let mut patience = self.patience.clone();
+            let waited = patience.wait(wheel, alarm, |cx| self.poll_piece(cx)).await;
+            self.patience = patience;
+            waited?;
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.received > self.limit {
+            return Err(ReadError::TooLarge);
+        }
+        Ok(!self.piece.is_empty())
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.piece
+    }
+
+    fn consume(&mut self, count: usize) {
+        let count = count.min(self.piece.len());
+        let _ = self.piece.split_to(count);
+        self.given_up += count as u64;
+        self.patience.moved(count);
+        if let Some(stream) = &mut self.stream {
+            // It fails only beyond what has come.
+            let _ = stream.flow_control().release_capacity(count);
+            if self.piece.is_empty() && stream.is_end_stream() {
+                self.done = true;
+                self.stream = None;
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.piece.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done && self.piece.is_empty()
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.trailers
+    }
+
+    fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.given_up == 0
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
+
+    fn moved_past(&mut self, _count: u64) {}
+
+    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sending.borrow_mut().poll_reset(cx)
+    }
+}

@@ -1,0 +1,70 @@
+//! Heads of responses between our shape and that of `h2`.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use message::{BodyLength, Field, Known, Method, Request, Response, Version};
+
+use super::fields;
+use crate::http1::with_date;
+
+/// The head that a client is sent, and whether no body follows whatever is given.
+pub(super) fn head(
+    request: &Request,
+    response: &Response,
+    via: Option<&str>,
+) -> (http::Response<()>, bool) {
+    let kept = |field: &Field<'_>| field.known != Known::ContentLength;
+    let mut map = fields::map(response.fields.end_to_end().filter(kept));
+    if let Some(name) = via {
+        let version = match response.version {
+            Version::Http10 => "1.0",
+            Version::Http11 => "1.1",
+            Version::Http2 => "2.0",
+        };
+        fields::push(&mut map, b"via", Bytes::from(format!("{version} {name}")));
+    }
+    if !map.contains_key(header::DATE) {
+        with_date(|date| fields::push(&mut map, b"date", Bytes::copy_from_slice(date.as_bytes())));
+    }
+    // RFC 9110, section 9.3.2: the fields are those of the answer to GET, without a body.
+    let suppressed = request.method == Method::Head || response.status == 304;
+    match (response.body, response.fields.get(Known::ContentLength)) {
+        (BodyLength::Exact(length), _) => {
+            map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        (_, Some(length)) if suppressed => {
+            fields::push(&mut map, b"content-length", Bytes::copy_from_slice(length));
+        }
+        _ => {}
+    }
+    (made(response.status, map), suppressed)
+}
+
+/// An interim response (RFC 9110, section 15.2).
+pub(super) fn interim(response: &Response) -> http::Response<()> {
+    made(response.status, fields::map(response.fields.end_to_end()))
+}
+
+/// The answer after which the stream is a tunnel: RFC 9113, section 8.5, and RFC 8441, section 5,
+/// both say 200. What proves an upgrade over HTTP/1.1 has no place in it.
+pub(super) fn switch(response: &Response) -> http::Response<()> {
+    let kept = |field: &Field<'_>| {
+        !matches!(field.known, Known::SecWebSocketAccept | Known::ContentLength)
+    };
+    made(200, fields::map(response.fields.end_to_end().filter(kept)))
+}
+
+fn made(status: u16, fields: HeaderMap) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.version_mut() = http::Version::HTTP_2;
+    *response.headers_mut() = fields;
+    response
+}
+
+/// Bytes of a head before compression, as RFC 9113, section 6.5.2 counts them but without the 32
+/// for each field.
+pub(super) fn size(head: &http::Response<()>) -> u64 {
+    let bytes = head.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    bytes.sum::<usize>() as u64 + 10
+}

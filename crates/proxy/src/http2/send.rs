@@ -1,0 +1,213 @@
+//! The sending direction of a stream.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use message::{Fields, Request, Response};
+use net::{Alarm, Wheel};
+
+use super::{fields, response};
+use crate::body::{Bulk, Patience, PumpError, Sink, WriteError};
+use crate::exchange::Reply;
+
+/// Bytes that are gathered before they are handed to `h2`.
+const GATHERED_BYTES: usize = 16 * 1024;
+
+/// What is left to be sent on a stream.
+pub(crate) enum Half {
+    /// A response, from its head on.
+    Answer(SendResponse<Bytes>),
+    /// Data and trailers.
+    Data(SendStream<Bytes>),
+}
+
+impl Half {
+    /// Ready once the peer has reset the stream, or the connection has gone.
+    pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Answer(answer) => answer.poll_reset(cx).map(drop),
+            Self::Data(data) => data.poll_reset(cx).map(drop),
+        }
+    }
+
+    /// Ends the stream at once.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        match self {
+            Self::Answer(answer) => answer.send_reset(reason),
+            Self::Data(data) => data.send_reset(reason),
+        }
+    }
+
+    /// How much may be sent now; at least one byte. `None`: the stream has ended.
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
+        let Self::Data(data) = self else { return Poll::Ready(None) };
+        data.reserve_capacity(wanted);
+        loop {
+            let capacity = data.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Some(capacity));
+            }
+            match ready!(data.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// A message on its way out.
+pub(crate) struct Sending<'a> {
+    half: &'a RefCell<Half>,
+    /// The head of the response, until it is known whether anything follows.
+    head: Option<http::Response<()>>,
+    begun: bool,
+    /// Whether there is no body, whatever is given (the answer to HEAD).
+    suppressed: bool,
+    waiting: BytesMut,
+    wheel: &'a Wheel,
+    alarm: &'a Alarm,
+    pub(crate) patience: Patience,
+    sent: u64,
+    raw: u64,
+}
+
+impl<'a> Sending<'a> {
+    pub(crate) fn new(
+        half: &'a RefCell<Half>,
+        wheel: &'a Wheel,
+        alarm: &'a Alarm,
+        patience: Patience,
+    ) -> Self {
+        Self {
+            half,
+            head: None,
+            begun: false,
+            suppressed: false,
+            waiting: BytesMut::new(),
+            wheel,
+            alarm,
+            patience,
+            sent: 0,
+            raw: 0,
+        }
+    }
+
+    /// Sends the head if it still waits; `end`: nothing follows.
+    fn begin(&mut self, end: bool) -> Result<(), WriteError> {
+        let Some(head) = self.head.take() else { return Ok(()) };
+        let mut half = self.half.borrow_mut();
+        if let Half::Answer(answer) = &mut *half {
+            let data = answer.send_response(head, end).map_err(broken)?;
+            *half = Half::Data(data);
+        }
+        Ok(())
+    }
+
+    /// Hands over what was gathered; `end`: nothing follows.
+    async fn push(&mut self, end: bool) -> Result<(), WriteError> {
+        while !self.waiting.is_empty() {
+            let Self { half, waiting, wheel, alarm, patience, .. } = self;
+            let wanted = waiting.len();
+            let capacity = patience
+                .wait(wheel, alarm, |cx| half.borrow_mut().poll_capacity(cx, wanted))
+                .await?
+                .ok_or_else(gone)?;
+            let piece = waiting.split_to(capacity.min(wanted)).freeze();
+            patience.moved(piece.len());
+            self.raw += piece.len() as u64;
+            self.send(piece, end && self.waiting.is_empty())?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, piece: Bytes, end: bool) -> Result<(), WriteError> {
+        match &mut *self.half.borrow_mut() {
+            Half::Data(data) => data.send_data(piece, end).map_err(broken),
+            Half::Answer(_) => Err(gone()),
+        }
+    }
+}
+
+fn broken(error: h2::Error) -> WriteError {
+    WriteError::Broken(io::Error::other(error))
+}
+
+fn gone() -> WriteError {
+    WriteError::Broken(io::ErrorKind::BrokenPipe.into())
+}
+
+impl Sink for Sending<'_> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.sent += bytes.len() as u64;
+        if self.suppressed {
+            return Ok(());
+        }
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.begin(false)?;
+        self.push(false).await
+    }
+
+    async fn bulk(&mut self, _bulk: Bulk<'_>) -> Result<u64, PumpError> {
+        Ok(0)
+    }
+
+    async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
+        let trailers = if self.suppressed { None } else { fields::trailers(trailers) };
+        if self.waiting.is_empty() && trailers.is_none() && self.head.is_some() {
+            return self.begin(true);
+        }
+        self.begin(false)?;
+        if let Some(trailers) = trailers {
+            self.push(false).await?;
+            return match &mut *self.half.borrow_mut() {
+                Half::Data(data) => data.send_trailers(trailers).map_err(broken),
+                Half::Answer(_) => Err(gone()),
+            };
+        }
+        if self.waiting.is_empty() {
+            return self.send(Bytes::new(), true);
+        }
+        self.push(true).await
+    }
+}
+
+impl Reply for Sending<'_> {
+    async fn interim(&mut self, _request: &Request, response: &Response) -> Result<(), WriteError> {
+        let head = response::interim(response);
+        match &mut *self.half.borrow_mut() {
+            Half::Answer(answer) => answer.send_informational(head).map_err(broken),
+            Half::Data(_) => Ok(()),
+        }
+    }
+
+    fn head(&mut self, request: &Request, response: &Response, _keep: bool, via: Option<&str>) {
+        let (head, suppressed) = response::head(request, response, via);
+        self.raw += response::size(&head);
+        self.head = Some(head);
+        self.suppressed = suppressed;
+        self.begun = true;
+    }
+
+    fn switch(&mut self, _request: &Request, response: &Response) {
+        let head = response::switch(response);
+        self.raw += response::size(&head);
+        self.head = Some(head);
+        self.begun = true;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    fn sent(&self) -> (u64, u64) {
+        (self.sent, self.raw)
+    }
+}
