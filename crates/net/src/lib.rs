@@ -9,6 +9,7 @@
 mod address;
 mod buffers;
 mod dial;
+mod layered;
 mod listen;
 mod memory;
 mod relay;
@@ -20,6 +21,7 @@ mod wheel;
 pub use address::AddressKind;
 pub use buffers::{BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
 pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
+pub use layered::{Given, Layer};
 pub use listen::{Bound, Listener, RawListener};
 pub use relay::{RelayError, Side, relay};
 pub use resolve::{Answer, ResolveError, Resolver, ResolverSettings, Watched, WatchedState};

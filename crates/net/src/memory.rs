@@ -147,11 +147,12 @@ impl MemoryStream {
         pipe.bytes.is_empty() && pipe.ending == Ending::Open
     }
 
-    pub(crate) fn shutdown_write(&self) {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         let mut pipe = self.outgoing.borrow_mut();
         if pipe.ending == Ending::Open {
             pipe.end(Ending::Finished);
         }
+        Ok(())
     }
 
     pub(crate) fn abort(&self) {
@@ -167,7 +168,7 @@ impl Drop for MemoryStream {
             self.abort();
             return;
         }
-        self.shutdown_write();
+        let _ = self.shutdown_write(); // does not fail
         let mut incoming = self.incoming.borrow_mut();
         if incoming.ending != Ending::Reset {
             incoming.end(Ending::Broken);

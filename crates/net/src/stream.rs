@@ -18,6 +18,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::layered::{Layer, Layered};
 use crate::memory::{self, MemoryStream};
 
 /// A byte stream to a peer. Every method takes `&self`, so that one task can run both directions at once:
@@ -34,6 +35,7 @@ enum Kind {
     Tcp(TcpStream, PackedAddress),
     Unix(UnixStream),
     Memory(MemoryStream),
+    Layered(Box<Layered>),
 }
 
 /// Who is at the other end of a [`Stream`].
@@ -105,13 +107,14 @@ impl PackedAddress {
     }
 }
 
-/// Calls a method of whichever tokio socket it is.
+/// Does one thing with whichever tokio socket it is, another with what has methods of the same names itself.
 macro_rules! on_socket {
-    ($self:expr, $socket:ident => $socket_call:expr, $memory:ident => $memory_call:expr) => {
+    ($self:expr, $socket:ident => $socket_call:expr, $other:ident => $other_call:expr $(,)?) => {
         match &$self.kind {
             Kind::Tcp($socket, _) => $socket_call,
             Kind::Unix($socket) => $socket_call,
-            Kind::Memory($memory) => $memory_call,
+            Kind::Memory($other) => $other_call,
+            Kind::Layered($other) => $other_call,
         }
     };
 }
@@ -143,6 +146,15 @@ impl Stream {
         (Self { kind: Kind::Memory(left) }, Self { kind: Kind::Memory(right) })
     }
 
+    /// This stream with a protocol on top of it. What was read from it before is up to the caller to hand over.
+    ///
+    /// Dropping it tells the peer that nothing more comes, as far as that goes without waiting. A stream below that
+    /// ends without the layer's own mark is an error ([`io::ErrorKind::UnexpectedEof`]) to who reads. A write that
+    /// had to wait must go on with the same bytes.
+    pub fn layered(self, layer: Box<dyn Layer>) -> Self {
+        Self { kind: Kind::Layered(Box::new(Layered::new(self, layer))) }
+    }
+
     /// Reads into `buf`: the number of bytes, 0 when the peer has finished writing (or `buf` is empty).
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         on_socket!(self,
@@ -157,7 +169,7 @@ impl Stream {
                     return Poll::Ready(result);
                 }
             },
-            memory => memory.poll_read(cx, buf)
+            other => other.poll_read(cx, buf)
         )
     }
 
@@ -175,7 +187,7 @@ impl Stream {
                     return Poll::Ready(result);
                 }
             },
-            memory => memory.poll_write(cx, buf)
+            other => other.poll_write(cx, buf)
         )
     }
 
@@ -198,7 +210,7 @@ impl Stream {
                     return Poll::Ready(result);
                 }
             },
-            memory => memory.poll_write_vectored(cx, pieces)
+            other => other.poll_write_vectored(cx, pieces)
         )
     }
 
@@ -207,12 +219,12 @@ impl Stream {
     /// What is remembered may be out of date (after a read that filled its buffer exactly), so this may say
     /// ready once too often: [`is_quiet`](Self::is_quiet) tells.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_read_ready(cx), memory => memory.poll_readable(cx))
+        on_socket!(self, socket => socket.poll_read_ready(cx), other => other.poll_readable(cx))
     }
 
     /// Ready when something can probably be written; writes nothing.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_socket!(self, socket => socket.poll_write_ready(cx), memory => memory.poll_writable(cx))
+        on_socket!(self, socket => socket.poll_write_ready(cx), other => other.poll_writable(cx))
     }
 
     /// True if, as far as the reactor knows, there is nothing to read and the peer has not closed: what an
@@ -225,7 +237,7 @@ impl Stream {
                 });
                 matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             },
-            memory => memory.is_quiet()
+            other => other.is_quiet()
         )
     }
 
@@ -268,35 +280,29 @@ impl Stream {
     pub fn shutdown_write(&self) -> io::Result<()> {
         on_socket!(self,
             socket => SockRef::from(socket).shutdown(Shutdown::Write),
-            memory => {
-                memory.shutdown_write();
-                Ok(())
-            }
+            other => other.shutdown_write()
         )
     }
 
     /// Closes at once and throws away what is still to be sent: the peer sees a reset, not an end, and so
     /// cannot take a message that was cut short for a complete one. (A unix socket knows no reset.)
     pub fn abort(self) {
-        match self.kind {
-            Kind::Tcp(socket, _) => {
-                // If it fails, the connection is closed in the ordinary way: there is nothing better to do.
-                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-            }
-            Kind::Unix(_) => {}
-            Kind::Memory(memory) => memory.abort(),
-        }
+        self.reset_when_closed();
     }
 
     /// Does what [`Stream::abort`] does once this is dropped, for a stream that is shared.
     pub fn reset_when_closed(&self) {
         match &self.kind {
             Kind::Tcp(socket, _) => {
-                // As above: if it fails, there is nothing better to do.
+                // If it fails, the connection is closed in the ordinary way: there is nothing better to do.
                 let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
             }
             Kind::Unix(_) => {}
             Kind::Memory(memory) => memory.abort(),
+            Kind::Layered(layered) => {
+                layered.forget_close();
+                layered.below().reset_when_closed();
+            }
         }
     }
 
@@ -306,6 +312,7 @@ impl Stream {
             Kind::Tcp(_, address) => Peer::Tcp(address.unpack()),
             Kind::Unix(_) => Peer::Unix,
             Kind::Memory(_) => Peer::Memory,
+            Kind::Layered(layered) => layered.below().peer(),
         }
     }
 
@@ -314,6 +321,7 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(socket, _) => socket.local_addr().ok().map(crate::address::plain),
             Kind::Unix(_) | Kind::Memory(_) => None,
+            Kind::Layered(layered) => layered.below().local_address(),
         }
     }
 
@@ -325,7 +333,11 @@ impl Stream {
     /// Lets the kernel probe whether the peer is still there after `idle` without a byte, so that a tunnel
     /// to a vanished peer ends. Nothing happens where there is no TCP.
     pub fn keep_alive(&self, idle: Duration) -> io::Result<()> {
-        let Kind::Tcp(socket, _) = &self.kind else { return Ok(()) };
+        let socket = match &self.kind {
+            Kind::Tcp(socket, _) => socket,
+            Kind::Layered(layered) => return layered.below().keep_alive(idle),
+            Kind::Unix(_) | Kind::Memory(_) => return Ok(()),
+        };
         let second = Duration::from_secs(1); // the kernel knows nothing shorter
         let probes = socket2::TcpKeepalive::new()
             .with_time(idle.max(second))
@@ -338,7 +350,7 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(socket, _) => Some(socket.as_fd()),
             Kind::Unix(socket) => Some(socket.as_fd()),
-            Kind::Memory(_) => None,
+            Kind::Memory(_) | Kind::Layered(_) => None,
         }
     }
 
@@ -351,7 +363,7 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(socket, _) => socket.try_io(interest, operation),
             Kind::Unix(socket) => socket.try_io(interest, operation),
-            Kind::Memory(_) => operation(),
+            Kind::Memory(_) | Kind::Layered(_) => operation(),
         }
     }
 }
