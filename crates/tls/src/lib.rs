@@ -9,20 +9,41 @@
 //!
 //! Not here: sockets (`net`), choosing a site by the name asked for (`proxy`).
 
+mod chain;
 mod challenges;
+mod check;
 mod client;
+mod csr;
 mod error;
+mod files;
 mod hello;
+mod inspect;
+mod internal;
+mod keeper;
+mod key;
+mod pem;
 mod server;
 mod session;
 mod slot;
+mod source;
+mod state;
 mod tickets;
+mod watch;
 
+pub use chain::{read_certificates, read_key};
 pub use challenges::Challenges;
+pub use check::check;
 pub use client::Client;
+pub use csr::{RequestError, request};
 pub use error::{Problem, Severity, TlsError, TlsErrorKind};
 pub use hello::{ClientHello, HELLO_BYTES_MAX, HelloError};
+pub use inspect::{Certificate, Finding, day, judge, relative};
+pub use internal::{CaError, InternalCa};
+pub use keeper::{CertificateState, Contexts, Keeper};
+pub use key::{KeyError, KeyFacts, PrivateKey};
+pub use pem::PemError;
 pub use server::Server;
 pub use session::{Alpn, Info, Read, Session};
 pub use slot::{Chain, ChainError, Slot};
+pub use state::{Lock, StateDir, StateError};
 pub use tickets::Tickets;

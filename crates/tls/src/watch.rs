@@ -1,0 +1,86 @@
+//! The thread that looks after certificates while traffic goes on.
+//!
+//! It is a thread of its own with a small runtime: reading files, making keys and asking ACME
+//! directories must not hold up the control thread.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+use crate::keeper::Shared;
+use crate::source::Kind;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    wake: Arc<Notify>,
+    stop: Arc<Notify>,
+}
+
+impl Worker {
+    /// Starts it. `None` if there can be no more threads: then everything serves, but nothing is
+    /// renewed; the next reload tries again.
+    pub(crate) fn start(shared: Arc<Shared>) -> Option<Self> {
+        let worker = Self { wake: Arc::default(), stop: Arc::default() };
+        let (wake, stop) = (worker.wake.clone(), worker.stop.clone());
+        let body = move || {
+            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match built {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        () = look_after(&shared, &wake) => {}
+                        () = stop.notified() => {}
+                    }
+                }),
+                Err(error) => tracing::error!(%error, "certificates are not looked after"),
+            }
+        };
+        let thread = std::thread::Builder::new().name("certificates".to_owned()).spawn(body);
+        match thread {
+            Ok(_) => Some(worker),
+            Err(error) => {
+                tracing::error!(%error, "certificates are not looked after");
+                None
+            }
+        }
+    }
+
+    /// Other certificates are to be looked after.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+async fn look_after(shared: &Shared, wake: &Notify) {
+    loop {
+        look(shared, SystemTime::now());
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// One look at everything.
+pub(crate) fn look(shared: &Shared, now: SystemTime) {
+    for source in shared.sources() {
+        match source.kind() {
+            Kind::Internal { .. } => match shared.internal_ca(now) {
+                Ok(ca) => source.look(Some(&ca), now),
+                Err(finding) => source.set_error(Some(finding.message)),
+            },
+            _ => source.look(None, now),
+        }
+        source.warn(now);
+    }
+}
