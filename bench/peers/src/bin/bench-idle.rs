@@ -2,14 +2,14 @@
 //!
 //! Opens `--connections`, a few at a time, asks each once for `--path`, says `ready COUNT` and
 //! holds them until its standard input ends. The connections come from many loopback addresses,
-//! because a proxy may well limit what one client opens. Any error ends the program with 1.
+//! because a proxy may well limit what one client opens; with `--tls` they are over TLS. Any error ends the program with 1.
 
-use bench_peers::{argument, http, invalid, raise_open_files, required};
+use bench_peers::stream::{Client, Stream};
+use bench_peers::{argument, flag, http, invalid, raise_open_files, required};
 use std::io::{Read, Result, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::runtime::LocalRuntime;
 use tokio::task::JoinSet;
 
@@ -25,17 +25,23 @@ fn main() -> Result<()> {
     let path: String = argument("--path")?.unwrap_or_else(|| "/small".to_owned());
     let request: Rc<[u8]> =
         format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nAccept: */*\r\n\r\n").into_bytes().into();
-    let held = LocalRuntime::new()?.block_on(open(to, connections, request))?;
+    let tls = if flag("--tls") { Some(Client::new()?) } else { None };
+    let held = LocalRuntime::new()?.block_on(open(to, connections, request, tls))?;
     println!("ready {}", held.len());
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new()).map(drop)
 }
 
-async fn open(to: SocketAddr, connections: u32, request: Rc<[u8]>) -> Result<Vec<TcpStream>> {
+async fn open(
+    to: SocketAddr,
+    connections: u32,
+    request: Rc<[u8]>,
+    tls: Option<Rc<Client>>,
+) -> Result<Vec<Stream>> {
     let mut held = Vec::new();
     let mut under_way = JoinSet::new();
     for number in 0..connections {
-        under_way.spawn_local(once(to, number / PER_SOURCE, request.clone()));
+        under_way.spawn_local(once(to, number / PER_SOURCE, request.clone(), tls.clone()));
         if under_way.len() == UNDER_WAY_MAX
             && let Some(done) = under_way.join_next().await
         {
@@ -49,12 +55,17 @@ async fn open(to: SocketAddr, connections: u32, request: Rc<[u8]>) -> Result<Vec
 }
 
 /// A connection that has been answered once.
-async fn once(to: SocketAddr, source: u32, request: Rc<[u8]>) -> Result<TcpStream> {
+async fn once(
+    to: SocketAddr,
+    source: u32,
+    request: Rc<[u8]>,
+    tls: Option<Rc<Client>>,
+) -> Result<Stream> {
     let socket = TcpSocket::new_v4()?;
     // 127.0.1.0 and up: never the address that the peers listen on.
     let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + source);
     socket.bind(SocketAddr::V4(SocketAddrV4::new(source, 0)))?;
-    let mut stream = socket.connect(to).await?;
+    let mut stream = Stream::over(socket.connect(to).await?, tls.as_ref()).await?;
     stream.write_all(&request).await?;
     let mut answer = Vec::with_capacity(4096);
     loop {
