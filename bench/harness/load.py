@@ -2,14 +2,16 @@
 
 import http.client
 import math
+import os
 import re
 import socket
+import ssl
 import subprocess
 import time
 from dataclasses import dataclass, field
 
 from . import tools
-from .peers import pinned
+from .peers import SUITE, pinned
 
 WRK_ERRORS = ("connect", "read", "write", "status", "timeout")
 BODY = b"0123456789abcdef"
@@ -60,13 +62,15 @@ def parse_end(line):
 class Wrk:
     """A run of wrk that outlasts the time which is measured by a little."""
 
-    def __init__(self, programs, core, port, connections, seconds, target, fields=()):
+    def __init__(self, programs, core, port, connections, seconds, target, fields=(), openssl=None):
+        """`openssl`: the configuration of OpenSSL, where wrk shall speak TLS."""
+        scheme, environment = ("https", os.environ | {"OPENSSL_CONF": str(openssl)}) if openssl else ("http", None)
         # wrk takes whole seconds; what is more than needed goes to the end.
         self.process = subprocess.Popen(
             [programs["wrk"], "-t1", f"-c{connections}", f"-d{math.ceil(seconds + 0.2)}s", "--timeout",
-             "10s", "-s", str(tools.BENCH / "harness/wrk.lua"), f"http://127.0.0.1:{port}/", "--",
+             "10s", "-s", str(tools.BENCH / "harness/wrk.lua"), f"{scheme}://127.0.0.1:{port}/", "--",
              target, *fields],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core), env=environment,
         )
 
     @property
@@ -96,12 +100,13 @@ def parse_h2load(output):
 
 
 class H2load:
-    """A run of h2load, in HTTP/1.1: a second opinion on wrk's small requests."""
+    """A run of h2load: HTTP/2 over TLS with so many `streams` on each connection; without that HTTP/1.1
+    in clear, a second opinion on wrk's small requests."""
 
-    def __init__(self, programs, core, port, connections, seconds, target):
+    def __init__(self, programs, core, port, connections, seconds, target, streams=None):
         self.process = subprocess.Popen(
-            [programs["h2load"], "--h1", "-t1", f"-c{connections}", "-D", f"{math.ceil(seconds + 0.2)}s",
-             "--warm-up-time=0", f"http://127.0.0.1:{port}{target}"],
+            [programs["h2load"], *h2load_arguments(port, target, streams), "-t1", f"-c{connections}",
+             "-D", f"{math.ceil(seconds + 0.2)}s", "--warm-up-time=0"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core),
         )
 
@@ -116,12 +121,36 @@ class H2load:
         return parse_h2load(output)
 
 
-class BenchLoad:
-    """A run of bench-load, which tells when the measured time starts and ends."""
+def h2load_arguments(port, target, streams):
+    """The protocol, and the URI at the end."""
+    if streams is None:
+        return ["--h1", f"http://127.0.0.1:{port}{target}"]
+    return [f"-m{streams}", f"--tls13-ciphers={SUITE}", "--groups=X25519", f"https://127.0.0.1:{port}{target}"]
 
-    def __init__(self, programs, core, arguments):
+
+def verify_http2(programs, port, target, body_bytes, requests=4):
+    """So many requests on one connection: HTTP/2, 200, and as many bytes as the origin has."""
+    arguments = h2load_arguments(port, target, streams=2)
+    done = subprocess.run([programs["h2load"], "-c1", f"-n{requests}", *arguments],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    told = parse_h2load(done.stdout)
+    said = dict(re.findall(r"^(Application protocol|TLS Protocol|Cipher|status codes): (.*)$", done.stdout, re.M))
+    spoken = (said.get("Application protocol"), said.get("Cipher"))
+    if spoken != ("h2", SUITE):
+        raise LoadError(f"h2load and the proxy agreed on {spoken}, not on h2 with {SUITE}")
+    data = re.search(r"\((\d+)\) data", done.stdout)
+    found = (told.requests, told.errors, said["status codes"].split()[0], int(data[1]) if data else None)
+    if found != (requests, {}, str(requests), requests * body_bytes):
+        raise LoadError(f"{target} was answered wrongly over HTTP/2:\n{done.stdout}")
+
+
+class BenchLoad:
+    """A run of bench-load or one like it, which tells when the measured time starts and ends."""
+
+    def __init__(self, programs, core, arguments, program="bench-load"):
+        self.name = program
         self.process = subprocess.Popen(
-            [programs["bench-load"], *map(str, arguments)],
+            [programs[program], *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pinned(core),
         )
 
@@ -131,12 +160,12 @@ class BenchLoad:
 
     def wait_start(self):
         if self.process.stdout.readline().strip() != "start":
-            raise LoadError(f"bench-load failed: {self.process.communicate()[1].strip()}")
+            raise LoadError(f"{self.name} failed: {self.process.communicate()[1].strip()}")
 
     def wait_end(self):
         line = self.process.stdout.readline()
         if not line:
-            raise LoadError(f"bench-load failed: {self.process.communicate()[1].strip()}")
+            raise LoadError(f"{self.name} failed: {self.process.communicate()[1].strip()}")
         return parse_end(line)
 
     def finish(self):
@@ -146,9 +175,10 @@ class BenchLoad:
 class Idle:
     """Many connections that have served one request each; held until `close`."""
 
-    def __init__(self, programs, core, port, connections):
+    def __init__(self, programs, core, port, connections, tls=False):
         self.process = subprocess.Popen(
-            [programs["bench-idle"], "--to", f"127.0.0.1:{port}", "--connections", str(connections)],
+            [programs["bench-idle"], "--to", f"127.0.0.1:{port}", "--connections", str(connections),
+             *(["--tls"] if tls else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=pinned(core),
         )
@@ -173,12 +203,22 @@ class Counter:
         return int(self.connection.getresponse().read())
 
 
-def verify(port, target, body_bytes, fields, closes=False):
+def connection_to(port, tls):
+    """A connection that believes the proxy whatever certificate it shows."""
+    if not tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+
+
+def verify(port, target, body_bytes, fields, closes=False, tls=False):
     """Two requests must be answered with 200 and exactly the origin's body.
 
     On one connection, unless it is known that the proxy `closes` it.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = connection_to(port, tls)
     for _ in range(2):
         if closes:
             connection.close()

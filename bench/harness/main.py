@@ -11,9 +11,9 @@ from pathlib import Path
 from . import load, measure, plot, report, tools
 from .peers import PROXIES, Peers, connections_max, raise_open_files
 from .tools import ToolError, say
-from .workloads import WORKLOADS, Bench
+from .workloads import WORKLOADS, Bench, Workload
 
-PEER_PROGRAMS = ("bench-origin", "bench-relay", "bench-load", "bench-idle")
+PEER_PROGRAMS = ("bench-origin", "bench-relay", "bench-load", "bench-handshakes", "bench-idle")
 # Memory does not vary as time does.
 IDLE_ROUNDS_MAX = 3
 
@@ -26,7 +26,7 @@ def arguments(words=None):
         epilog=f"workloads: {', '.join(row.name for row in WORKLOADS)}\nproxies: {proxies}",
     )
     add = parser.add_argument
-    add("--only", metavar="WORKLOAD,…", type=listed, help="only these workloads")
+    add("--only", metavar="WORKLOAD,…", type=listed, help="only these workloads, or groups of them (tls: all that begin with `tls-`)")
     add("--proxies", metavar="NAME,…", type=listed, help="only these proxies (default: all but -logs)")
     add("--logs", action="store_true", help="also Bothways with its JSON access log to a file")
     add("--rounds", type=positive(int), help="rounds of each proxy at each workload (default 5)")
@@ -69,11 +69,15 @@ def chosen(parser, rows, names):
     """The rows of a table by their names, in the table's order."""
     if names is None:
         return rows
-    known = {row.name for row in rows}
     for name in names:
-        if name not in known:
-            parser.error(f"`{name}` is not known (known: {', '.join(sorted(known))})")
-    return [row for row in rows if row.name in names]
+        if not any(is_meant(name, row) for row in rows):
+            parser.error(f"`{name}` is not known (known: {', '.join(sorted(row.name for row in rows))})")
+    return [row for row in rows if any(is_meant(name, row) for name in names)]
+
+
+def is_meant(name, row):
+    """Whether this is the row's name; a workload also goes by the first words of it."""
+    return row.name == name or (isinstance(row, Workload) and row.name.startswith(f"{name}-"))
 
 
 def main(words=None):
@@ -125,8 +129,13 @@ def run(given):
 
 def prepare(given):
     """Installs and builds what the chosen proxies need; where each program is."""
-    needed = {row.program for row in given.rows}
-    needed |= {"wrk"} | ({"h2load"} if given.h2load else set())
+    taken = [row for row in given.rows if any(workload.takes(row) for workload in given.workloads)]
+    needed = {row.program for row in taken}
+    needed |= {"wrk"}
+    if given.h2load or any(workload.streams for workload in given.workloads):
+        needed.add("h2load")
+    if any(workload.tls for workload in given.workloads):
+        needed.add("openssl")
     commands = [name for name in tools.PACKAGES if name in needed]
     tools.install(commands)
     programs = {name: tools.find(name) for name in commands}
@@ -143,16 +152,16 @@ def prepare(given):
 
 def measure_workload(bench, workload, given, results):
     """All rounds of one workload, the proxies in turn within each round."""
-    rows = [row for row in given.rows if (row.forward if workload.forward else row.reverse)]
+    rows = [row for row in given.rows if workload.takes(row)]
     if workload.kind == "idle":
         for _ in range(min(given.rounds, IDLE_ROUNDS_MAX)):
             for row in rows:
-                attempt(results, workload, row, lambda row=row: bench.idle(row))
+                attempt(results, workload, row, lambda row=row: bench.idle(workload, row))
         return
     running = {}
     for row in rows:
         try:
-            running[row] = bench.peers.proxy(row, workload.forward)
+            running[row] = bench.peers.proxy(row, workload.forward, workload.tls)
             bench.verify(workload, row, running[row])
         except (ToolError, load.LoadError, OSError) as error:
             running.pop(row, None)

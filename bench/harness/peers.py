@@ -16,6 +16,7 @@ CONF = tools.BENCH / "peers-conf"
 # Below the ephemeral ports, so that no client's connection sits on a port that a peer wants.
 PORTS = range(21000, 30000)
 OPEN_FILES_WANTED = 65536
+MARKS = {"@TLS  ": True, "@CLEAR": False}
 READY_SECONDS = 10
 PR_SET_PDEATHSIG = 1
 
@@ -32,6 +33,7 @@ class Proxy:
     reverse: bool = False
     forward: bool = False
     logs: bool = False
+    tls: bool = False
     # It ends a connection with each response, without `Connection: close`; wrk would call it an error.
     closes: bool = False
 
@@ -39,17 +41,18 @@ class Proxy:
 PROXIES = [
     Proxy("relay", "bench-relay", None, ("--listen", "127.0.0.1:{port}", "--to", "127.0.0.1:{origin}"),
           reverse=True, forward=True),
-    Proxy("nginx", "nginx", "nginx.conf", ("-p", "{dir}", "-c", "{conf}"), reverse=True),
-    Proxy("haproxy", "haproxy", "haproxy.cfg", ("-db", "-f", "{conf}"), reverse=True),
+    Proxy("nginx", "nginx", "nginx.conf", ("-p", "{dir}", "-c", "{conf}"), reverse=True, tls=True),
+    Proxy("haproxy", "haproxy", "haproxy.cfg", ("-db", "-f", "{conf}"), reverse=True, tls=True),
     Proxy("envoy", "envoy", "envoy.yaml",
-          ("-c", "{conf}", "--concurrency", "1", "--disable-hot-restart", "-l", "error"), reverse=True),
+          ("-c", "{conf}", "--concurrency", "1", "--disable-hot-restart", "-l", "error"), reverse=True,
+          tls=True),
     Proxy("squid", "squid", "squid.conf", ("-N", "-f", "{conf}"), forward=True),
     Proxy("tinyproxy", "tinyproxy", "tinyproxy.conf", ("-d", "-c", "{conf}"), forward=True,
           closes=True),
     Proxy("bothways", "bothways", "bothways.kdl", ("run", "--config", "{conf}"),
-          reverse=True, forward=True),
+          reverse=True, forward=True, tls=True),
     Proxy("bothways-logs", "bothways", "bothways.kdl", ("run", "--config", "{conf}"),
-          reverse=True, forward=True, logs=True),
+          reverse=True, forward=True, tls=True, logs=True),
 ]
 
 
@@ -70,11 +73,50 @@ def connections_max(open_files):
     return (open_files - 1000) // 2
 
 
-def fill(template, values):
-    """Puts the values in place of every @NAME@ of a template."""
+def fill(template, values, tls=False):
+    """Puts the values in place of every @NAME@ of a template.
+
+    Lines marked by @TLS and two spaces are there over TLS only, those by @CLEAR in clear only.
+    """
+    lines = []
+    for line in template.splitlines():
+        mark, rest = next(((m, line[len(m):]) for m in MARKS if line.startswith(m)), (None, line))
+        if mark is None or MARKS[mark] == tls:
+            lines.append(rest)
+    template = "\n".join(lines) + "\n"
     for name, value in values.items():
         template = template.replace(f"@{name}@", str(value))
     return template
+
+
+CERTIFICATE_FILES = {"CERT": "cert.pem", "KEY": "key.pem", "PAIR": "pair.pem", "OPENSSL": "openssl.cnf"}
+
+# One suite and one key exchange for all, whatever a proxy would prefer: the clients offer no others.
+SUITE = "TLS_AES_256_GCM_SHA384"
+OPENSSL_CONFIGURATION = f"""
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = defaults
+[defaults]
+MinProtocol = TLSv1.3
+Ciphersuites = {SUITE}
+Groups = X25519
+"""
+
+
+def make_certificate(directory):
+    """Writes those files."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+               "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise tools.ToolError(f"openssl makes no certificate:\n{done.stderr}")
+    pair = (directory / "cert.pem").read_text() + (directory / "key.pem").read_text()
+    (directory / "pair.pem").write_text(pair)
+    (directory / "openssl.cnf").write_text(OPENSSL_CONFIGURATION)
 
 
 def free_port(taken=frozenset()):
@@ -171,10 +213,16 @@ class Peers:
         self.running.append(peer)
         return peer
 
-    def proxy(self, row, forward=False):
+    def certificate(self):
+        """A P-256 key and its certificate, and the configuration of OpenSSL for wrk: made once."""
+        if not (self.directory / "pair.pem").exists():
+            make_certificate(self.directory)
+        return {name: self.directory / file for name, file in CERTIFICATE_FILES.items()}
+
+    def proxy(self, row, forward=False, tls=False):
         """Starts a proxy of the table, in reverse before the origin or as a forward proxy."""
         port = free_port({peer.port for peer in self.running})
-        name = row.name + ("-forward" if forward else "")
+        name = row.name + ("-forward" if forward else "-tls" if tls else "")
         values = {
             "PORT": port,
             "ORIGIN": self.origin.port,
@@ -183,13 +231,15 @@ class Peers:
             "CONNECTIONS": connections_max(self.open_files),
             "ACCESS": f'"{self.directory}/{name}.access" format=json' if row.logs else "off",
         }
+        if tls:
+            values |= self.certificate()
         conf = None
         if row.conf:
             template = row.conf
             if forward and row.reverse:
                 template = template.replace(".", "-forward.")
             conf = self.directory / f"{name}-{template}"
-            conf.write_text(fill((CONF / template).read_text(), values))
+            conf.write_text(fill((CONF / template).read_text(), values, tls))
         arguments = [
             argument.format(conf=conf, dir=self.directory, port=port, origin=self.origin.port)
             for argument in row.arguments

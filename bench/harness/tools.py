@@ -21,6 +21,7 @@ PACKAGES = {
     "squid": "squid",
     "tinyproxy": "tinyproxy",
     "wrk": "wrk",
+    "openssl": "openssl",
     "h2load": "nghttp2-client",
 }
 VERSION_ARGUMENTS = {
@@ -30,6 +31,7 @@ VERSION_ARGUMENTS = {
     "tinyproxy": ["-v"],
     "wrk": ["-v"],
     "h2load": ["--version"],
+    "openssl": ["version"],
     "envoy": ["--version"],
     "bothways": ["version"],
 }

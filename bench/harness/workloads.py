@@ -18,12 +18,16 @@ class Workload:
     name: str
     title: str
     # http: wrk, per request. bodies: bench-load, per request. bulk: bench-load, per MiB.
+    # h2: h2load, per request. handshakes: bench-handshakes, per handshake.
     # idle: bench-idle, bytes per connection.
     kind: str
     connections: int
     path: str = "/small"
     body_bytes: int = 128
     forward: bool = False
+    tls: bool = False
+    # At a time on each connection, in HTTP/2.
+    streams: int | None = None
     close: bool = False
     # The proxies that one compares with, and how much of their price Bothways may have.
     goals: dict = field(default_factory=dict)
@@ -32,7 +36,12 @@ class Workload:
 
     @property
     def unit(self):
-        return {"bulk": "CPU µs/MiB", "idle": "B/connection"}.get(self.kind, "CPU µs/request")
+        other = {"bulk": "CPU µs/MiB", "idle": "B/connection", "handshakes": "CPU µs/handshake"}
+        return other.get(self.kind, "CPU µs/request")
+
+    def takes(self, row):
+        """Whether a proxy of the table can do this."""
+        return (row.forward if self.forward else row.reverse) and (row.tls or not self.tls)
 
 
 WORKLOADS = [
@@ -53,6 +62,16 @@ WORKLOADS = [
              forward=True, goals={"squid": 0.5, "relay": None}),
     Workload("idle-memory", "memory of an idle connection that has served one request", "idle", 10000,
              goals={"nginx": None}, limit=1.5 * 1024),
+    Workload("tls-small", "TLS 1.3, 128 B, 64 keep-alive connections", "http", 64, tls=True,
+             goals={"nginx": 0.9, "haproxy": None}),
+    Workload("tls-handshakes", "TLS 1.3, full handshakes with ECDSA P-256, 32 at a time", "handshakes", 32,
+             tls=True, goals={"nginx": 0.7, "haproxy": None}),
+    Workload("tls-1m", "TLS 1.3, 1 MiB, 16 connections", "bodies", 16, "/1m", MIB, tls=True,
+             goals={"nginx": None, "envoy": 0.9}),
+    Workload("h2-small", "HTTP/2 over TLS, 128 B, 8 connections with 32 streams each", "h2", 8, tls=True,
+             streams=32, goals={"nginx": 0.7, "haproxy": 0.85}),
+    Workload("tls-idle-memory", "memory of an idle TLS connection that has served one request", "idle", 10000,
+             tls=True, goals={"nginx": None}, limit=12 * 1024),
 ]
 
 
@@ -96,14 +115,19 @@ class Bench:
 
     def verify(self, workload, row, peer):
         """The proxy answers this workload rightly before any of it is timed."""
-        if workload.kind == "bulk":
-            return  # bench-load itself checks each CONNECT and each head
+        if workload.kind in ("bulk", "handshakes"):
+            return  # the generator itself checks each CONNECT and each head, or each handshake
+        if workload.streams:
+            load.verify_http2(self.peers.programs, peer.port, self.target(workload), workload.body_bytes)
+            return
         fields = [pair for pair in self.fields(workload) if pair[0] != "Connection"]
-        load.verify(peer.port, self.target(workload), workload.body_bytes, fields, row.closes)
+        load.verify(peer.port, self.target(workload), workload.body_bytes, fields, row.closes, workload.tls)
 
     def round(self, workload, row, peer):
         """One round of `workload` through a proxy that runs."""
-        if workload.kind == "http" and not row.closes:
+        if workload.kind == "handshakes":
+            return self.handshakes(workload, peer)
+        if workload.kind in ("http", "h2") and not row.closes:
             return self.http(workload, peer)
         return self.counted(workload, row, peer)
 
@@ -111,10 +135,11 @@ class Bench:
         common = (self.peers.programs, self.peers.load_core, peer.port, workload.connections,
                   WARM_SECONDS + self.seconds, self.target(workload))
         # h2load speaks neither to forward proxies nor once per connection.
-        if self.h2load and not workload.forward and not workload.close:
-            run = load.H2load(*common)
+        if workload.streams or (self.h2load and not (workload.forward or workload.close or workload.tls)):
+            run = load.H2load(*common, workload.streams)
         else:
-            run = load.Wrk(*common, [f"{name}: {value}" for name, value in self.fields(workload)])
+            fields = [f"{name}: {value}" for name, value in self.fields(workload)]
+            run = load.Wrk(*common, fields, self.openssl(workload))
         time.sleep(WARM_SECONDS)
         window = Window(self.peers, peer, run.pid)
         before = self.counter.read()
@@ -125,8 +150,29 @@ class Bench:
         if told.bytes < told.requests * workload.body_bytes:
             told.errors["missing-bytes"] = told.requests * workload.body_bytes - told.bytes
         if requests == 0:
-            raise load.LoadError(f"no request reached the origin; wrk counts {told.errors}")
+            raise load.LoadError(f"no request reached the origin; the load counts {told.errors}")
         return window.round(requests, requests, told)
+
+    def openssl(self, workload):
+        return self.peers.certificate()["OPENSSL"] if workload.tls else None
+
+    def handshakes(self, workload, peer):
+        arguments = ["--to", f"127.0.0.1:{peer.port}", "--connections", workload.connections,
+                     "--warm", WARM_SECONDS, "--seconds", self.seconds]
+        window, told = self.windowed(peer, arguments, "bench-handshakes")
+        if told.requests == 0:
+            raise load.LoadError("no handshake came to its end")
+        return window.round(told.requests, told.requests, told)
+
+    def windowed(self, peer, arguments, program="bench-load"):
+        """A load that tells itself when the time that counts begins and ends."""
+        run = load.BenchLoad(self.peers.programs, self.peers.load_core, arguments, program)
+        run.wait_start()
+        window = Window(self.peers, peer, run.pid)
+        told = run.wait_end()
+        window.end()
+        run.finish()
+        return window, told
 
     def counted(self, workload, row, peer):
         arguments = [
@@ -134,32 +180,31 @@ class Bench:
             "--path", self.target(workload) if workload.kind == "http" else workload.path, "--connections", workload.connections,
             "--warm", WARM_SECONDS, "--seconds", self.seconds,
         ]
+        if workload.tls:
+            arguments.append("--tls")
         # A relay's tunnel is there as soon as the connection is.
         if workload.kind == "bulk" and row.name != "relay":
             arguments.append("--tunnel")
         if row.closes and workload.kind != "bulk":
             arguments.append("--reconnect")
-        run = load.BenchLoad(self.peers.programs, self.peers.load_core, arguments)
-        run.wait_start()
-        window = Window(self.peers, peer, run.pid)
-        told = run.wait_end()
-        window.end()
-        run.finish()
+        window, told = self.windowed(peer, arguments)
         if told.bytes == 0:
             raise load.LoadError("no bytes came through")
         units = told.bytes / MIB if workload.kind == "bulk" else told.requests
         return window.round(units, units, told)
 
-    def idle(self, row):
+    def idle(self, workload, row):
         """One round of the memory workload, which starts a fresh process of the proxy."""
-        peer = self.peers.proxy(row)
+        peer = self.peers.proxy(row, tls=workload.tls)
         try:
             warm = load.Wrk(self.peers.programs, self.peers.load_core, peer.port, 64,
-                            IDLE_WARM_SECONDS - 0.2, "/small", [f"Host: 127.0.0.1:{peer.port}"])
+                            IDLE_WARM_SECONDS - 0.2, "/small", [f"Host: 127.0.0.1:{peer.port}"],
+                            self.openssl(workload))
             warm.finish()
             time.sleep(IDLE_SETTLE_SECONDS)
             before = measure.pss_bytes(measure.tree(peer.pid))
-            idle = load.Idle(self.peers.programs, self.peers.load_core, peer.port, self.idle_connections)
+            idle = load.Idle(self.peers.programs, self.peers.load_core, peer.port, self.idle_connections,
+                             workload.tls)
             time.sleep(IDLE_SETTLE_SECONDS)
             after = measure.pss_bytes(measure.tree(peer.pid))
             idle.close()

@@ -35,6 +35,12 @@ class ParseTest(unittest.TestCase):
         self.assertEqual((told.bytes, told.requests, told.seconds), (1048576, 16, 2.0))
         self.assertEqual(told.p99_ms, 1.25)
 
+    def test_the_arguments_of_h2load(self):
+        self.assertEqual(load.h2load_arguments(80, "/a", None), ["--h1", "http://127.0.0.1:80/a"])
+        with_streams = load.h2load_arguments(80, "/a", 32)
+        self.assertEqual((with_streams[0], with_streams[-1]), ("-m32", "https://127.0.0.1:80/a"))
+        self.assertIn(f"--tls13-ciphers={load.SUITE}", with_streams)
+
     def test_no_response_means_no_latency(self):
         self.assertIsNone(load.parse_end("end 0 0 2000000000 0").p99_ms)
 

@@ -2,12 +2,16 @@
 
 import io
 import json
+import ssl
+import tempfile
 import unittest
 import xml.etree.ElementTree as xml
 from contextlib import redirect_stderr
+from pathlib import Path
 
 from harness import main, plot, report
-from harness.peers import CONF, PROXIES, fill
+from harness.peers import CERTIFICATE_FILES, CONF, PROXIES, fill, make_certificate
+from harness.tools import find
 from harness.workloads import WORKLOADS, Round
 
 SMALL = next(row for row in WORKLOADS if row.name == "small-64")
@@ -71,19 +75,48 @@ class CommandLineTest(unittest.TestCase):
 
     def test_unknown_names_are_refused(self):
         with redirect_stderr(io.StringIO()) as said, self.assertRaises(SystemExit):
-            main.arguments(["--only", "small"])
-        self.assertIn("`small` is not known", said.getvalue())
+            main.arguments(["--only", "smal"])
+        self.assertIn("`smal` is not known", said.getvalue())
+
+    def test_a_group_is_chosen_by_its_first_word(self):
+        given = main.arguments(["--only", "tls,h2"])
+        names = [row.name for row in given.workloads]
+        self.assertEqual(names, ["tls-small", "tls-handshakes", "tls-1m", "h2-small", "tls-idle-memory"])
+        self.assertEqual([row.name for row in main.arguments(["--only", "tls-idle"]).workloads], ["tls-idle-memory"])
+
+    def test_a_workload_goes_to_those_who_can(self):
+        for workload in WORKLOADS:
+            taken = {row.name for row in PROXIES if workload.takes(row)}
+            self.assertLessEqual({"bothways", *workload.goals}, taken, workload.name)
+            self.assertEqual("relay" in taken, not workload.tls, workload.name)
 
     def test_quick_is_short_unless_told_otherwise(self):
         given = main.arguments(["--quick", "--seconds", "2.5"])
         self.assertEqual((given.rounds, given.seconds), (1, 2.5))
 
     def test_templates_have_no_unknown_places(self):
-        values = dict.fromkeys(["PORT", "ORIGIN", "DIR", "NOFILE", "CONNECTIONS", "ACCESS"], "1")
+        values = dict.fromkeys(["PORT", "ORIGIN", "DIR", "NOFILE", "CONNECTIONS", "ACCESS", *CERTIFICATE_FILES], "1")
         names = {row.conf for row in PROXIES if row.conf} | {"bothways-forward.kdl"}
         for name in names:
-            text = fill((CONF / name).read_text(), values)
-            self.assertNotRegex(text, r"@[A-Z]+@", name)
+            for tls in (False, True):
+                text = fill((CONF / name).read_text(), values, tls)
+                self.assertNotRegex(text, r"@[A-Z]", name)
+
+    def test_lines_for_tls_and_in_clear(self):
+        template = "a @PORT@\n@CLEAR  b\n@TLS    c @CERT@\n"
+        values = {"PORT": 1, "CERT": "x"}
+        self.assertEqual(fill(template, values), "a 1\n  b\n")
+        self.assertEqual(fill(template, values, tls=True), "a 1\n  c x\n")
+
+
+class CertificateTest(unittest.TestCase):
+    @unittest.skipIf(find("openssl") is None, "openssl is not installed")
+    def test_certificate_and_key_belong_together(self):
+        with tempfile.TemporaryDirectory() as directory:
+            make_certificate(Path(directory))
+            context = ssl.create_default_context(cafile=f"{directory}/cert.pem")
+            context.load_cert_chain(f"{directory}/pair.pem")
+            self.assertEqual(len(context.get_ca_certs()), 1)
 
 
 if __name__ == "__main__":
