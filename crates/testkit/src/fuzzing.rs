@@ -8,6 +8,8 @@ use wire::http1::{
     BodyDecoder, ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, Piece, chunk_header,
     parse_request, parse_response, write_fields,
 };
+use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
+use wire::http2::{Guard, GuardLimits, Violation};
 use wire::proxy_protocol;
 
 use crate::naive::{self, Framing, Habits, Reading};
@@ -30,6 +32,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("chunked", chunked),
     ("target", target),
     ("proxy_protocol", proxy_protocol),
+    ("http2_guard", http2_guard),
 ];
 
 /// A request head: any prefix gives the same answer or none, what is accepted means the same to
@@ -320,5 +323,67 @@ pub fn proxy_protocol(data: &[u8]) {
     assert!(!is_v4_and_v6, "{header:?}");
     for printed in [proxy_protocol::encode_v1(&header), proxy_protocol::encode_v2(&header)] {
         assert_eq!(proxy_protocol::parse(&printed), Ok(Some((printed.len(), header))));
+    }
+}
+
+/// The guard of HTTP/2: any split gives the same answer and the same state, and what passes is in
+/// order for a reader that has it all at once. The bits of the first byte decide who the peer is,
+/// and whether the beginning that it must send stands before the rest.
+pub fn http2_guard(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else { return };
+    let limits = GuardLimits { block_bytes: 40, continuations: 3, ..GuardLimits::default() };
+    let guard = if choice & 1 == 0 { Guard::server(&limits) } else { Guard::client(&limits) };
+    let preface = if choice & 1 == 0 { PREFACE.as_slice() } else { b"" };
+    let settings = Head { kind: kind::SETTINGS, ..Head::default() }.print();
+    let begin = if choice & 2 == 0 { [preface, &settings].concat() } else { Vec::new() };
+    let all = [begin.as_slice(), data].concat();
+    let whole = guarded(guard.clone(), &all, usize::MAX);
+    for size in [1, 2, 7, 10, 100] {
+        assert_eq!(guarded(guard.clone(), &all, size), whole, "in parts of {size} bytes");
+    }
+    if whole.0.is_ok() {
+        let frames = all.get(preface.len()..).unwrap_or_default();
+        check_frames(frames, &limits);
+    }
+}
+
+/// The answer, and the state after it, if the same bytes come from the peer and from us.
+fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<(), Violation>, String) {
+    // Ours come at once, lest the order of the two directions depends on the size.
+    let result = all.chunks(size).try_for_each(|part| guard.inspect(part, 0));
+    let state = if result.is_ok() { format!("{guard:?}") } else { String::new() };
+    all.chunks(size).for_each(|part| guard.sent(part));
+    (result.and_then(|()| guard.inspect(b"", 0)), state)
+}
+
+/// Frames that were let through.
+fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
+    let mut block: Option<(u32, usize)> = None;
+    let mut finished = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
+        let head = Head::parse(head);
+        assert!(head.length <= limits.frame_bytes, "{head:?}");
+        let length = head.length as usize;
+        if let Some((stream, so_far)) = block {
+            assert_eq!((head.kind, head.stream), (kind::CONTINUATION, stream));
+            block = Some((stream, so_far + length));
+        } else {
+            assert!(!matches!(head.kind, kind::CONTINUATION | kind::PUSH_PROMISE), "{head:?}");
+            assert_eq!(head.kind == kind::SETTINGS && head.stream != 0, false, "{head:?}");
+        }
+        if matches!(head.kind, kind::DATA | kind::HEADERS) {
+            assert!(head.stream % 2 == 1 && !finished.contains(&head.stream), "{head:?}");
+            if head.has(flag::END_STREAM) {
+                finished.push(head.stream);
+            }
+        }
+        if head.kind == kind::HEADERS {
+            block = Some((head.stream, length));
+        }
+        if matches!(head.kind, kind::HEADERS | kind::CONTINUATION) && head.has(flag::END_HEADERS) {
+            block = None;
+        }
+        assert!(block.is_none_or(|(_, length)| length <= limits.block_bytes as usize));
+        bytes = rest.get(length..).unwrap_or_default();
     }
 }
