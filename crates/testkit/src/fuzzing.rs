@@ -369,7 +369,7 @@ fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
             block = Some((stream, so_far + length));
         } else {
             assert!(!matches!(head.kind, kind::CONTINUATION | kind::PUSH_PROMISE), "{head:?}");
-            assert_eq!(head.kind == kind::SETTINGS && head.stream != 0, false, "{head:?}");
+            assert!(head.kind != kind::SETTINGS || head.stream == 0, "{head:?}");
         }
         if matches!(head.kind, kind::DATA | kind::HEADERS) {
             assert!(head.stream % 2 == 1 && !finished.contains(&head.stream), "{head:?}");

@@ -196,6 +196,13 @@ impl Peer {
         self.take(count)
     }
 
+    /// Reads exactly `count` bytes, unless the connection ends before.
+    #[track_caller]
+    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, Ended> {
+        self.need(count)?;
+        Ok(self.take(count))
+    }
+
     /// Reads these bytes.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
