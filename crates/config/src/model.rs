@@ -299,6 +299,9 @@ pub struct Site {
     pub base: RouteSettings,
     /// What is done with TLS; `None`: it is served in clear.
     pub tls: Option<SiteTls>,
+    /// Set on a site that no `site` node is behind: it only sends clients from http:// to the
+    /// https:// of this one.
+    pub https: Option<SiteId>,
 }
 
 /// A name of a site.
@@ -665,10 +668,12 @@ pub struct Expect {
     pub place: Place,
     /// The method.
     pub method: Box<str>,
-    /// `http://host[:port]/path?query`, or `host:port` for CONNECT.
+    /// `http://host[:port]/path?query`, the same with `https://`, or `host:port` for CONNECT.
     pub target: Box<str>,
     /// The client; `127.0.0.1` if not said.
     pub from: IpAddr,
+    /// A name in the certificate that the client has shown; `None`: it has shown none.
+    pub client_name: Option<Box<str>>,
     /// The forward listener it is sent to, as written; `None`: in reverse.
     pub forward: Option<Box<str>>,
     /// The status of an answer that we make ourselves.

@@ -37,7 +37,7 @@ const VALUES: &str = "\
 | size | `\"64KiB\"`, `\"10MiB\"` (powers of 1024), `\"1GB\"` (powers of 1000), or a number of bytes |
 | flag | `#true` or `#false` |
 | address to listen on | `\":8080\"` (every address, IPv6 and IPv4), `\"127.0.0.1:80\"`, `\"[::1]:80\"` |
-| endpoint | `\"10.0.0.1:8080\"`, `\"[2001:db8::1]:80\"`, `\"app.internal:8080\"`, `\"http://10.0.0.1\"`, `\"unix:/run/app.sock\"` |
+| endpoint | `\"10.0.0.1:8080\"`, `\"[2001:db8::1]:80\"`, `\"app.internal:8080\"`, `\"http://10.0.0.1\"`, `\"https://api.internal\"` (TLS), `\"unix:/run/app.sock\"` |
 | network | `\"10.0.0.0/8\"`, `\"2001:db8::/32\"`, or one address; in properties several with commas |
 | ports | `443`, `\"80,443\"`, `\"8000-9000\"`, `any` |
 | path of a file | as it is; a relative one starts at the directory of the file that names it |
@@ -54,6 +54,11 @@ Text of redirects, rewrites and field values may have parts in braces: the captu
 | `{method}` | the method |
 | `{path}` | the canonical path |
 | `{query}` | the query, without its question mark |
+| `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in clear |
+| `{tls-name}` | the name that the client asked for (SNI), or empty |
+| `{client-subject}` | the subject of the client's certificate as RFC 4514 writes it, or empty |
+| `{client-names}` | its alternative names with commas, or empty |
+| `{client-fingerprint}` | its SHA-256 in hexadecimal digits, or empty |
 
 `{{` and `}}` stand for braces themselves.
 

@@ -54,6 +54,7 @@ pub(crate) fn site(line: u32, names: &[&str], routes: &[&str]) -> Site {
         routes: (line + 1..).zip(routes).map(|(line, text)| route(line, text)).collect(),
         base: RouteSettings::default(),
         tls: None,
+        https: None,
     }
 }
 

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 
 use super::layer::Layer;
 use super::reverse::RawAddress;
+use super::tls::RawTls;
 use super::{Checked, Decoder, Given};
 use crate::model::{Anonymous, Destination, Expect, ForwardRule, PortRange};
 use crate::source::Span;
@@ -17,6 +18,7 @@ pub(super) struct RawForward {
     pub(super) ports: Option<(Vec<PortRange>, Span)>,
     pub(super) anonymous: Option<(Anonymous, Span)>,
     pub(super) via: Option<(Box<str>, Span)>,
+    pub(super) tls: Option<RawTls>,
     pub(super) layer: Layer,
 }
 
@@ -33,9 +35,13 @@ impl Decoder<'_> {
         let mut rules = Vec::new();
         let (mut ports, mut anonymous, mut via) = (None, None, None);
         let mut layer = Layer::default();
-        for child in self.children(node) {
+        let children = self.children(node);
+        let nodes: Vec<_> = children.iter().filter(|child| child.row.name == "tls").collect();
+        let tls = self.tls(&nodes, true);
+        for child in children {
             let span = child.name_span();
             match child.row.name {
+                "tls" => {}
                 "deny" | "allow" => rules.push((self.rule(&child), span)),
                 "ports" => ports = Some((self.ports(&child), span)),
                 "anonymous" => anonymous = Some((self.anonymous(&child), span)),
@@ -52,6 +58,7 @@ impl Decoder<'_> {
             ports,
             anonymous,
             via,
+            tls,
             layer,
         };
         self.check_open(&forward);
@@ -67,7 +74,7 @@ impl Decoder<'_> {
             from: Vec::new(),
             ports: Vec::new(),
             methods: Vec::new(),
-            clients: Vec::new(),
+            clients: self.clients(node, "client-"),
         };
         for (_, given) in &node.properties {
             match &given.datum {
@@ -120,7 +127,8 @@ impl Decoder<'_> {
         }
         let everybody = |net: &IpNet| net.prefix_len() == 0;
         for (rule, span) in &forward.rules {
-            let anybody = rule.from.is_empty() || rule.from.iter().any(everybody);
+            let anywhere = rule.from.is_empty() || rule.from.iter().any(everybody);
+            let anybody = anywhere && rule.clients.is_empty();
             if !rule.allow && anybody && unlimited(rule) {
                 // Whatever comes behind is never asked.
                 return;
@@ -161,6 +169,10 @@ impl Decoder<'_> {
             method: method.clone(),
             target: target.clone(),
             from,
+            client_name: match node.property("client-name").map(|given| given.datum.texts()) {
+                Some([name, ..]) => Some(name.clone()),
+                Some([]) | None => None,
+            },
             forward: forward.as_ref().map(|address| address.written.as_ref().into()),
             status: node.property("status").map(|given| given.datum.number() as u16),
             denied: node.property("denied").map(|given| given.datum.flag()),

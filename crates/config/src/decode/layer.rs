@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::tls::RawClients;
 use super::{Checked, Decoder};
 use crate::diagnostic::plain_io;
 use crate::model::{
@@ -31,6 +32,7 @@ pub(super) struct Layer {
     pub(super) host: Option<(HostPolicy, Span)>,
     pub(super) error_pages: Vec<(ErrorPage, Span)>,
     pub(super) encoded_separators: Option<(bool, Span)>,
+    pub(super) clients: Vec<RawClients>,
     pub(super) action: Option<RawAction>,
 }
 
@@ -78,6 +80,10 @@ impl Decoder<'_> {
             "encoded-separators" => {
                 let pass = node.first().is_some_and(|given| given.datum.text() == "pass");
                 layer.encoded_separators = Some((pass, span));
+            }
+            "client" => {
+                let line = self.client(node);
+                layer.clients.push(line);
             }
             name if ACTIONS.contains(&name) => self.action(layer, node, captures),
             _ => return false,
@@ -261,20 +267,25 @@ impl Decoder<'_> {
 
     fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
         let mut endpoints = Vec::new();
+        let mut spans = Vec::new();
         let mut names = Vec::new();
         for given in &node.arguments {
             match &given.datum {
                 Datum::Name(name) => names.push((name.clone(), given.span)),
-                Datum::Endpoint { written, address } => endpoints.push(Endpoint {
-                    place: self.place(given.span),
-                    written: written.as_ref().into(),
-                    address: self.endpoint_path(address, given.span),
-                    weight: 1,
-                    tls: false,
-                }),
+                Datum::Endpoint { written, address, tls } => {
+                    spans.push(given.span);
+                    endpoints.push(Endpoint {
+                        place: self.place(given.span),
+                        written: written.as_ref().into(),
+                        address: self.endpoint_path(address, given.span),
+                        weight: 1,
+                        tls: *tls,
+                    });
+                }
                 _ => {}
             }
         }
+        self.check_mixed(&endpoints, &spans);
         match names.as_slice() {
             [] if endpoints.is_empty() => RawActionKind::Broken,
             [] => RawActionKind::Endpoints(endpoints),

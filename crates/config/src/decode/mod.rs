@@ -13,6 +13,7 @@ mod process;
 mod resolve;
 mod reverse;
 mod show;
+mod tls;
 
 use std::path::{Path, PathBuf};
 

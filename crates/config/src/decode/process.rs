@@ -39,6 +39,9 @@ impl Decoder<'_> {
                         ("connections", Datum::Number(number)) => {
                             process.connections_max = Some(*number as u32);
                         }
+                        ("state", Datum::Path(path)) => {
+                            process.state = Some(self.path(path, given.span));
+                        }
                         _ => {}
                     }
                 }

@@ -9,6 +9,8 @@ use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides, RawAction, RawActionKind};
 use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite, RawUpstream};
 use super::show;
+use super::tls::RawTls;
+use super::tls::resolve::Speech;
 use crate::Effective;
 use crate::model::{
     Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern, PortRange,
@@ -18,7 +20,7 @@ use crate::model::{
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
-use crate::tls::{UpstreamProtocol, UpstreamTls};
+use crate::tls::{AcmeId, SiteTls, UpstreamProtocol, UpstreamTls};
 
 /// Idle connections kept, where nothing is said.
 pub(super) const POOL_MAX: u32 = 1024;
@@ -85,21 +87,27 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
         used: Vec::new(),
         listeners: HashMap::new(),
         addresses: Vec::new(),
+        speech: Vec::new(),
+        acme_ids: HashMap::new(),
+        acme_used: Vec::new(),
     };
     resolver.config.files = resolver.decoder.sources.names();
     resolver.config.process = raw.process.process.clone();
     resolver.upstreams(&raw.upstreams);
+    resolver.acmes(&raw);
     for site in &raw.sites {
         resolver.site(site);
     }
     for forward in &raw.forwards {
         resolver.forward(forward);
     }
+    resolver.redirects(&raw.sites);
     let bounds = resolver.listeners(&raw);
     for expect in &raw.expects {
         resolver.expect(expect, &raw.forwards);
     }
     resolver.unused(&raw);
+    resolver.check_directories(&raw);
     let Resolver { config, outer, .. } = resolver;
     if decoder.problems.errors() > 0 {
         return (config, Effective::default());
@@ -108,17 +116,23 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     (config, effective)
 }
 
-struct Resolver<'d, 's> {
-    decoder: &'d mut Decoder<'s>,
-    config: Config,
+pub(super) struct Resolver<'d, 's> {
+    pub(super) decoder: &'d mut Decoder<'s>,
+    pub(super) config: Config,
     /// What holds where nothing else is said.
-    outer: Bounds,
+    pub(super) outer: Bounds,
     upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
     /// By upstream: whether something leads to it.
     used: Vec<bool>,
-    listeners: HashMap<SocketAddr, ListenerId>,
+    pub(super) listeners: HashMap<SocketAddr, ListenerId>,
     /// By listener: where it was named first.
-    addresses: Vec<RawAddress>,
+    pub(super) addresses: Vec<RawAddress>,
+    /// By listener: how it is spoken to.
+    pub(super) speech: Vec<Speech>,
+    /// Directories by name, the default one by none.
+    pub(super) acme_ids: HashMap<Arc<str>, (AcmeId, Span)>,
+    /// By directory: whether something asks it.
+    pub(super) acme_used: Vec<bool>,
 }
 
 impl Resolver<'_, '_> {
@@ -146,9 +160,10 @@ impl Resolver<'_, '_> {
                 balance: upstream.balance.map_or("round-robin", |(name, _)| name).into(),
                 pool_max: upstream.pool_max.map_or(POOL_MAX, |(max, _)| max),
                 timeouts,
-                tls: UpstreamTls::default(),
-                protocol: UpstreamProtocol::Auto,
+                tls: upstream.tls.as_ref().map(|raw| raw.tls.clone()).unwrap_or_default(),
+                protocol: upstream.protocol.map_or(UpstreamProtocol::Auto, |(word, _)| word),
             });
+            self.check_upstream(upstream);
             self.upstreams.insert(upstream.name.clone(), (id, upstream.span));
         }
     }
@@ -243,6 +258,10 @@ impl Resolver<'_, '_> {
         if let Some((pass, _)) = layer.encoded_separators {
             settings.encoded_separators = pass;
         }
+        if !layer.clients.is_empty() {
+            let lines = layer.clients.iter().flat_map(|line| &line.any_of);
+            settings.clients = lines.cloned().collect();
+        }
         settings
     }
 
@@ -272,9 +291,16 @@ impl Resolver<'_, '_> {
                 .error(raw.span, "the site does nothing")
                 .hint("it needs a `route`, or one of `to`, `redirect`, `respond` and `files`");
         }
+        let tls = self.site_tls(raw);
+        if tls == Some(SiteTls::Passthrough) {
+            self.check_passthrough(raw, own_upstream(&routes));
+        }
+        let is_secure = raw.tls.as_ref().is_some_and(RawTls::is_on);
         let mut listeners = Vec::new();
         for address in addresses(raw) {
             let listener = self.listener(&address);
+            let secure_span = raw.tls.as_ref().filter(|_| is_secure).map(|tls| tls.span);
+            self.speak(listener, is_secure, secure_span.unwrap_or(address.span));
             if !listeners.contains(&listener) {
                 listeners.push(listener);
             }
@@ -289,7 +315,8 @@ impl Resolver<'_, '_> {
             listeners,
             routes,
             base,
-            tls: None,
+            tls,
+            https: None,
         });
     }
 
@@ -312,7 +339,7 @@ impl Resolver<'_, '_> {
     }
 
     /// The listener of an address, a new one if there is none.
-    fn listener(&mut self, address: &RawAddress) -> ListenerId {
+    pub(super) fn listener(&mut self, address: &RawAddress) -> ListenerId {
         if let Some(&id) = self.listeners.get(&address.address) {
             return id;
         }
@@ -353,6 +380,10 @@ impl Resolver<'_, '_> {
         if let Some(listener) = self.config.listeners.get_mut(listener.0 as usize) {
             listener.serves = Serves::Forward(id);
         }
+        let tls = self.forward_tls(raw);
+        if known.is_none() {
+            self.speak(listener, tls.is_some(), raw.address.span);
+        }
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
         self.config.forwards.push(Forward {
             place: self.decoder.place(raw.span),
@@ -363,7 +394,7 @@ impl Resolver<'_, '_> {
             anonymous: raw.anonymous.as_ref().map(|(anonymous, _)| anonymous.clone()),
             via: raw.via.as_ref().map_or_else(|| "bothways".into(), |(via, _)| via.clone()),
             settings: Self::settings(&raw.layer, &RouteSettings::default(), &bounds),
-            tls: None,
+            tls,
         });
     }
 
@@ -392,6 +423,9 @@ impl Resolver<'_, '_> {
                 }
                 if let Some((mode, _)) = listen.proxy_protocol {
                     listener.proxy_protocol = mode;
+                }
+                if let Some((on, _)) = listen.http2 {
+                    listener.http2 = on;
                 }
             }
             if let Serves::Forward(id) = listener.serves
@@ -490,11 +524,21 @@ fn listed(names: &[&str]) -> String {
     if names.len() > NAMES_LISTED_MAX { format!("{shown}, …") } else { shown }
 }
 
+/// The upstream of a site's own `to`.
+fn own_upstream(routes: &[Route]) -> Option<UpstreamId> {
+    match routes.last()?.action {
+        Action::To(upstream) => Some(upstream),
+        _ => None,
+    }
+}
+
 /// Where a site listens.
 pub(super) fn addresses(site: &RawSite) -> Vec<RawAddress> {
     if !site.listens.is_empty() {
         return site.listens.clone();
     }
-    let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 80));
-    vec![RawAddress { address, written: Arc::from(":80"), span: site.span }]
+    let is_secure = site.tls.as_ref().is_some_and(RawTls::is_on);
+    let (port, written) = if is_secure { (443, ":443") } else { (80, ":80") };
+    let address = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
+    vec![RawAddress { address, written: Arc::from(written), span: site.span }]
 }

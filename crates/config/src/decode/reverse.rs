@@ -8,11 +8,13 @@ use ipnet::IpNet;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides};
 use super::process::RawProcess;
+use super::tls::{RawAcme, RawTls, RawTlsKind, RawUpstreamTls, protocol};
 use super::{Checked, Decoder, Given};
 use crate::model::{Endpoint, Pattern, ProxyProtocol, Segment, SiteName};
 use crate::schema::{self, LIMITS, TIMEOUTS};
 use crate::source::Span;
 use crate::syntax::Node;
+use crate::tls::UpstreamProtocol;
 use crate::values::Datum;
 
 /// Everything that the files say.
@@ -27,6 +29,7 @@ pub(super) struct Raw {
     pub(super) sites: Vec<RawSite>,
     pub(super) upstreams: Vec<RawUpstream>,
     pub(super) forwards: Vec<RawForward>,
+    pub(super) acmes: Vec<RawAcme>,
     pub(super) expects: Vec<RawExpect>,
 }
 
@@ -43,6 +46,7 @@ pub(super) struct RawAddress {
 pub(super) struct RawListen {
     pub(super) address: RawAddress,
     pub(super) proxy_protocol: Option<(ProxyProtocol, Span)>,
+    pub(super) http2: Option<(bool, Span)>,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) trusted_proxies_span: Option<Span>,
     pub(super) timeouts: Overrides,
@@ -55,6 +59,9 @@ pub(super) struct RawSite {
     pub(super) names: Vec<(SiteName, Span)>,
     /// Empty: the default.
     pub(super) listens: Vec<RawAddress>,
+    pub(super) tls: Option<RawTls>,
+    /// Where; `None`: nowhere.
+    pub(super) redirect_http: Option<(Option<RawAddress>, Span)>,
     pub(super) routes: Vec<RawRoute>,
     pub(super) layer: Layer,
     /// Whether something in it was left out because of a mistake.
@@ -77,6 +84,8 @@ pub(super) struct RawUpstream {
     pub(super) balance: Option<(&'static str, Span)>,
     pub(super) pool_max: Option<(u32, Span)>,
     pub(super) timeouts: Overrides,
+    pub(super) protocol: Option<(UpstreamProtocol, Span)>,
+    pub(super) tls: Option<RawUpstreamTls>,
     pub(super) broken: bool,
 }
 
@@ -104,6 +113,7 @@ impl Decoder<'_> {
                 "site" => raw.sites.push(self.site(&node)),
                 "upstream" => raw.upstreams.extend(self.upstream(&node)),
                 "forward" => raw.forwards.extend(self.forward(&node)),
+                "acme" => raw.acmes.push(self.acme(&node)),
                 "expect" => raw.expects.extend(self.expect(&node)),
                 _ => {}
             }
@@ -114,6 +124,7 @@ impl Decoder<'_> {
     fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
         let address = node.first().and_then(Given::listen);
         let mut proxy_protocol = None;
+        let mut http2 = None;
         let mut trusted_proxies = Vec::new();
         let mut trusted_proxies_span = None;
         let (mut timeouts, mut limits) = (Vec::new(), Vec::new());
@@ -127,6 +138,10 @@ impl Decoder<'_> {
                     };
                     proxy_protocol = Some((mode, child.name_span()));
                 }
+                "http2" => {
+                    let on = child.first().map(|given| given.datum.text() != "off");
+                    http2 = on.map(|on| (on, child.name_span()));
+                }
                 "trusted-proxy" => {
                     trusted_proxies_span.get_or_insert(child.name_span());
                     trusted(&child, &mut trusted_proxies);
@@ -139,6 +154,7 @@ impl Decoder<'_> {
         Some(RawListen {
             address: address?,
             proxy_protocol,
+            http2,
             trusted_proxies,
             trusted_proxies_span,
             timeouts,
@@ -155,6 +171,8 @@ impl Decoder<'_> {
             span: node.name_span(),
             names: names.collect(),
             listens: Vec::new(),
+            tls: None,
+            redirect_http: None,
             routes: Vec::new(),
             layer: Layer::default(),
             broken: node.node.damaged,
@@ -166,8 +184,18 @@ impl Decoder<'_> {
         site.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         // A site's own action and modifiers hold for `/*`, so `{rest}` means something there.
         let captures = ["rest".into()];
+        let nodes: Vec<_> = children.iter().filter(|child| child.row.name == "tls").collect();
+        site.tls = self.tls(&nodes, false);
+        if let Some(RawTls { kind: RawTlsKind::Passthrough, span, .. }) = site.tls {
+            self.check_passed_on(&children, span);
+        }
         for child in children {
             match child.row.name {
+                "tls" => {}
+                "redirect-http" => {
+                    let address = child.first().map(Given::listen);
+                    site.redirect_http = address.map(|address| (address, child.name_span()));
+                }
                 "listen" => {
                     let addresses = child.arguments.iter().filter_map(Given::listen);
                     site.listens.extend(addresses);
@@ -184,6 +212,21 @@ impl Decoder<'_> {
         }
         self.check_twice(&site.listens);
         site
+    }
+
+    /// Tells what means nothing where TLS is passed on as it is.
+    fn check_passed_on(&mut self, children: &[Checked<'_, '_>], tls: Span) {
+        let takes = ["tls", "listen", "to", "timeouts"];
+        for child in children.iter().filter(|child| !takes.contains(&child.row.name)) {
+            let message = format!("`{}` cannot be done where TLS is passed on", child.row.name);
+            self.error(child.name_span(), message)
+                .related(tls, "`tls passthrough`")
+                .hint("what is within is not seen: such a site has `listen`, `to` and `timeouts`");
+        }
+        if !children.iter().any(|child| child.row.name == "to") {
+            self.error(tls, "`tls passthrough` needs a `to` in the site")
+                .hint("write to \"10.0.0.1:443\"");
+        }
     }
 
     /// Tells an address that one site names twice.
@@ -239,16 +282,24 @@ impl Decoder<'_> {
             balance: None,
             pool_max: None,
             timeouts: Vec::new(),
+            protocol: None,
+            tls: None,
             broken: node.node.damaged,
         };
+        let mut spans = Vec::new();
         let children = self.children(node);
         upstream.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         for child in children {
             match child.row.name {
                 "to" => {
                     upstream.broken |= child.arguments.is_empty();
-                    self.endpoints(&child, &mut upstream.endpoints);
+                    self.endpoints(&child, &mut upstream.endpoints, &mut spans);
                 }
+                "protocol" => {
+                    let word = child.first().map(|given| given.datum.text());
+                    upstream.protocol = word.map(|word| (protocol(word), child.name_span()));
+                }
+                "tls" => upstream.tls = Some(self.upstream_tls(&child)),
                 "balance" => {
                     if let Some(&Given { datum: Datum::Word(word), .. }) = child.first() {
                         upstream.balance = Some((word, child.name_span()));
@@ -264,6 +315,7 @@ impl Decoder<'_> {
             }
         }
         node.first()?;
+        self.check_mixed(&upstream.endpoints, &spans);
         if upstream.endpoints.is_empty() && !upstream.broken {
             self.error(node.node.span, format!("the upstream `{}` has no endpoint", upstream.name))
                 .hint("write to \"10.0.0.1:8080\" inside");
@@ -271,12 +323,18 @@ impl Decoder<'_> {
         Some(upstream)
     }
 
-    fn endpoints(&mut self, node: &Checked<'_, '_>, endpoints: &mut Vec<Endpoint>) {
+    fn endpoints(
+        &mut self,
+        node: &Checked<'_, '_>,
+        endpoints: &mut Vec<Endpoint>,
+        spans: &mut Vec<Span>,
+    ) {
         let weight = node.property("weight").map_or(1, |given| given.datum.number() as u16);
         for given in &node.arguments {
-            let Datum::Endpoint { written, address } = &given.datum else { continue };
+            let Datum::Endpoint { written, address, tls } = &given.datum else { continue };
             let address = self.endpoint_path(address, given.span);
-            if endpoints.iter().any(|endpoint| endpoint.address == address) {
+            let is_same = |other: &Endpoint| other.address == address && other.tls == *tls;
+            if endpoints.iter().any(is_same) {
                 self.warning(given.span, format!("`{written}` is in the upstream twice"))
                     .hint("for a larger share, write weight=2");
             }
@@ -285,8 +343,9 @@ impl Decoder<'_> {
                 written: written.as_ref().into(),
                 address,
                 weight,
-                tls: false,
+                tls: *tls,
             });
+            spans.push(given.span);
         }
     }
 }

@@ -6,11 +6,13 @@ use super::layer::{Layer, Overrides, RawAction, RawActionKind};
 use super::process::RawProcess;
 use super::resolve::{Bounds, Sourced, addresses};
 use super::reverse::{Raw, RawRoute, RawSite, RawUpstream};
+use super::tls::show::clients_text;
+use super::tls::{RawTls, RawTlsKind};
 use crate::Effective;
 use crate::effective::quoted;
 use crate::model::{
     AccessFormat, Action, AdminAddress, Config, EditVerb, FieldEdit, FileServing, ForwardRule,
-    HostPolicy, Listener, LogTarget, Place, ProxyProtocol, Rewrite, SiteName,
+    HostPolicy, Listener, LogTarget, Place, ProxyProtocol, Rewrite, SiteId, SiteName,
 };
 use crate::schema::{LIMITS, Scope, Setting, TIMEOUTS};
 use crate::source::Span;
@@ -34,13 +36,17 @@ pub(super) fn effective(
     for upstream in &raw.upstreams {
         writer.upstream(upstream);
     }
-    for site in &raw.sites {
-        writer.site(site, outer);
+    for (index, site) in raw.sites.iter().enumerate() {
+        writer.site(site, SiteId(index as u32), config, outer);
     }
     for forward in &raw.forwards {
         let index = config.forwards.iter().find(|f| f.written == forward.address.written);
         let bounds = index.and_then(|forward| listeners.get(forward.listener.0 as usize));
         writer.forward(forward, bounds.unwrap_or(outer));
+    }
+    for acme in &config.acme {
+        let set = raw.acmes.iter().find(|raw| raw.acme.name == acme.name);
+        writer.acme(acme, set.map_or(&[], |raw| &raw.set));
     }
     for expect in &raw.expects {
         writer.expect(expect);
@@ -48,9 +54,9 @@ pub(super) fn effective(
     writer.out
 }
 
-struct Writer<'d, 's> {
-    decoder: &'d Decoder<'s>,
-    out: Effective,
+pub(super) struct Writer<'d, 's> {
+    pub(super) decoder: &'d Decoder<'s>,
+    pub(super) out: Effective,
 }
 
 impl Writer<'_, '_> {
@@ -58,7 +64,13 @@ impl Writer<'_, '_> {
         span.map_or_else(Place::default, |span| self.decoder.place(span))
     }
 
-    fn value(&mut self, depth: u8, name: &str, value: impl Into<Box<str>>, span: Option<Span>) {
+    pub(super) fn value(
+        &mut self,
+        depth: u8,
+        name: &str,
+        value: impl Into<Box<str>>,
+        span: Option<Span>,
+    ) {
         let place = self.place(span);
         self.out.value(depth, name, value, place);
     }
@@ -95,10 +107,13 @@ impl Writer<'_, '_> {
         let none = "from the limit of open files";
         let connections = process.connections_max.map(|n| n.to_string());
         self.optional(1, "connections", connections, none, raw.set("connections"));
+        let state = process.state.as_ref().map(|path| quoted(&path.display().to_string()));
+        let none = "$STATE_DIRECTORY, or the usual place of the system";
+        self.optional(1, "state", state, none, raw.set("state"));
         self.resolver(raw);
     }
 
-    fn optional(
+    pub(super) fn optional(
         &mut self,
         depth: u8,
         name: &str,
@@ -173,6 +188,8 @@ impl Writer<'_, '_> {
         };
         let set = listen.and_then(|listen| listen.proxy_protocol).map(|(_, span)| span);
         self.value(1, "proxy-protocol", mode, set);
+        let set = listen.and_then(|listen| listen.http2).map(|(_, span)| span);
+        self.value(1, "http2", if listener.http2 { "on" } else { "off" }, set);
         let nets: Vec<_> =
             listener.trusted_proxies.iter().map(|net| quoted(&nets_text(&[*net]))).collect();
         let set = listen.and_then(|l| l.trusted_proxies_span).or(raw.trusted_proxies_span);
@@ -189,6 +206,7 @@ impl Writer<'_, '_> {
             let text = format!("{} weight={}", quoted(&endpoint.written), endpoint.weight);
             self.out.value(1, "to", text, endpoint.place);
         }
+        self.upstream_tls(raw);
         let (balance, span) =
             raw.balance.map_or(("round-robin", None), |(name, span)| (name, Some(span)));
         self.value(1, "balance", balance, span);
@@ -198,12 +216,17 @@ impl Writer<'_, '_> {
         self.overrides(1, "timeouts", TIMEOUTS, &raw.timeouts);
     }
 
-    fn site(&mut self, raw: &RawSite, outer: &Bounds) {
+    fn site(&mut self, raw: &RawSite, id: SiteId, config: &Config, outer: &Bounds) {
         let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
         self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
         for address in addresses(raw) {
             let span = (!raw.listens.is_empty()).then_some(address.span);
             self.value(1, "listen", quoted(&address.written), span);
+        }
+        self.site_tls(raw, id, config);
+        if matches!(raw.tls, Some(RawTls { kind: RawTlsKind::Passthrough, .. })) {
+            self.overrides(1, "timeouts", TIMEOUTS, &raw.layer.timeouts);
+            return self.action(1, raw.layer.action.as_ref());
         }
         let bounds = outer.with(&raw.layer.timeouts, &raw.layer.limits);
         self.settings(1, "timeouts", TIMEOUTS, Scope::Site, &bounds.timeouts);
@@ -253,6 +276,9 @@ impl Writer<'_, '_> {
                 HostPolicy::Literal(text) => quoted(text),
             };
             self.value(depth, "host", text, Some(*span));
+        }
+        for line in &layer.clients {
+            self.value(depth, "client", clients_text(&line.any_of, "").join(" "), Some(line.span));
         }
         for (page, span) in &layer.error_pages {
             let text = format!("{} file={}", page.status, quoted(&page.file.display().to_string()));
@@ -320,6 +346,7 @@ impl Writer<'_, '_> {
     fn forward(&mut self, raw: &RawForward, bounds: &Bounds) {
         let place = self.decoder.place(raw.address.span);
         self.out.block(0, "forward", quoted(&raw.address.written), place);
+        self.tls(raw.tls.as_ref(), false);
         for (rule, span) in &raw.rules {
             self.rule(rule, *span);
         }
@@ -366,6 +393,7 @@ impl Writer<'_, '_> {
         if !rule.methods.is_empty() {
             text.push(format!("method={}", quoted(&rule.methods.join(","))));
         }
+        text.extend(clients_text(&rule.clients, "client-"));
         self.value(1, if rule.allow { "allow" } else { "deny" }, text.join(" "), Some(span));
     }
 
@@ -374,6 +402,7 @@ impl Writer<'_, '_> {
         let mut text = quoted(&format!("{} {}", expect.method, expect.target));
         text.push_str(&format!(" from={}", quoted(&expect.from.to_string())));
         let texts = [
+            ("client-name", &expect.client_name),
             ("forward", &expect.forward),
             ("location", &expect.location),
             ("upstream", &expect.upstream),

@@ -5,6 +5,7 @@
 //! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
 
 mod rows;
+mod secure;
 mod settings;
 mod words;
 
@@ -184,6 +185,8 @@ pub(crate) enum Kind {
     Word(&'static [WordRow]),
     /// An address to listen on.
     Listen,
+    /// An address to listen on, or `off`.
+    ListenOrOff,
     /// Where the admin interface listens.
     Admin,
     /// Where a log goes.
@@ -230,6 +233,18 @@ pub(crate) enum Kind {
     Destinations,
     /// A method and a URL.
     RequestLine,
+    /// Host names and addresses with commas.
+    Hosts,
+    /// Names of certificates with commas.
+    CertificateNames,
+    /// SHA-256 of certificates with commas.
+    Fingerprints,
+    /// The subject of a certificate.
+    Subject,
+    /// The URL of an ACME directory, or a word for it.
+    Directory,
+    /// A mail address.
+    Mail,
 }
 
 impl Kind {
@@ -250,6 +265,15 @@ impl Kind {
             Self::Flag => "#true or #false".into(),
             Self::Word(rows) => one_of(rows),
             Self::Listen => "an address such as \":8080\", \"127.0.0.1:80\" or \"[::1]:80\"".into(),
+            Self::ListenOrOff => "an address such as \":80\", or `off`".into(),
+            Self::Hosts => "a host such as \"app.internal\", or an IP address".into(),
+            Self::CertificateNames => {
+                "a name such as \"ops.example.com\", or several with commas".into()
+            }
+            Self::Fingerprints => "64 hexadecimal digits, the SHA-256 of a certificate".into(),
+            Self::Subject => "a subject such as \"CN=ops,O=Example\"".into(),
+            Self::Directory => "an https:// URL, `letsencrypt` or `letsencrypt-staging`".into(),
+            Self::Mail => "a mail address such as \"ops@example.com\"".into(),
             Self::Admin => {
                 "a loopback address such as \"127.0.0.1:9900\", or \"unix:/run/bothways.sock\"".into()
             }
@@ -262,7 +286,7 @@ impl Kind {
                 "the name of an upstream, or an endpoint such as \"10.0.0.1:8080\"".into()
             }
             Self::Endpoint => {
-                "an endpoint such as \"10.0.0.1:8080\", \"app.internal:8080\" or \"unix:/run/app.sock\"".into()
+                "an endpoint such as \"10.0.0.1:8080\", \"https://app.internal\" or \"unix:/run/app.sock\"".into()
             }
             Self::SiteName => {
                 "a host name such as \"shop.example.com\", \"*.example.com\" or \"*\"".into()
@@ -283,7 +307,7 @@ impl Kind {
                 "a host, \"*.suffix\", network or \"*\", or several with commas".into()
             }
             Self::RequestLine => {
-                "a method and a URL, such as \"GET http://shop.example.com/\" or \"CONNECT example.com:443\"".into()
+                "a method and a URL, such as \"GET https://shop.example.com/\" or \"CONNECT example.com:443\"".into()
             }
         }
     }

@@ -1,13 +1,17 @@
 //! Every node of the language, block by block.
 
 use super::Count::{Any, AtLeastOne, One, Optional};
+use super::secure::{
+    ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, PROTOCOL, REDIRECT_HTTP,
+    SITE_TLS, STATE, TLS_BLOCK, UPSTREAM_TLS, UPSTREAM_TLS_BLOCK,
+};
 use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, WordRow};
 
-const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
+pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
     ArgumentRow { name, kind, count }
 }
 
-const fn property(
+pub(super) const fn property(
     name: &'static str,
     kind: Kind,
     default: &'static str,
@@ -16,11 +20,11 @@ const fn property(
     PropertyRow { name, kind, default, doc }
 }
 
-const fn word(word: &'static str, doc: &'static str) -> WordRow {
+pub(super) const fn word(word: &'static str, doc: &'static str) -> WordRow {
     WordRow { word, doc }
 }
 
-const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> Block {
+pub(super) const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> Block {
     Block::Rows { name, rows }
 }
 
@@ -37,6 +41,7 @@ pub(crate) static TOP: Block = rows(
         &SITE,
         &UPSTREAM,
         &FORWARD,
+        &ACME,
         &EXPECT,
     ],
 );
@@ -51,9 +56,13 @@ pub(crate) static BLOCKS: &[&Block] = &[
     &ROUTE_BLOCK,
     &FIELDS_BLOCK,
     &FILES_BLOCK,
+    &TLS_BLOCK,
     &UPSTREAM_BLOCK,
+    &UPSTREAM_TLS_BLOCK,
     &FORWARD_BLOCK,
+    &FORWARD_TLS_BLOCK,
     &ANONYMOUS_BLOCK,
+    &ACME_BLOCK,
 ];
 
 static INCLUDE: NodeRow = NodeRow {
@@ -182,6 +191,12 @@ static EXPECT: NodeRow = NodeRow {
         ),
         property("site", Kind::Text, "", "The first name of the site that takes the request."),
         property("path", Kind::Text, "", "Path and query that are sent upstream."),
+        property(
+            "client-name",
+            Kind::CertificateNames,
+            "",
+            "The client has shown a good certificate with this name.",
+        ),
     ],
     repeats: true,
     doc: "What must hold. `bothways check` decides the request offline, without any connection, and fails if something else comes out.",
@@ -190,7 +205,7 @@ static EXPECT: NodeRow = NodeRow {
 };
 
 pub(crate) static PROCESS_BLOCK: Block =
-    rows("process", &[&CORES, &ADMIN, &LOG, &DRAIN, &CONNECTIONS, &RESOLVER]);
+    rows("process", &[&CORES, &ADMIN, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER]);
 
 static CORES: NodeRow = NodeRow {
     name: "cores",
@@ -321,7 +336,7 @@ static TTL_MAX: NodeRow = NodeRow {
 };
 
 pub(crate) static LISTEN_BLOCK: Block =
-    rows("listen", &[&PROXY_PROTOCOL, &TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS]);
+    rows("listen", &[&PROXY_PROTOCOL, &HTTP2, &TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS]);
 
 static PROXY_PROTOCOL_WORDS: &[WordRow] = &[
     word("off", "clients send none; one that comes is a malformed request"),
@@ -341,6 +356,8 @@ pub(crate) static SITE_BLOCK: Block = rows(
     "site",
     &[
         &SITE_LISTEN,
+        &SITE_TLS,
+        &REDIRECT_HTTP,
         &ROUTE,
         &TO,
         &REDIRECT,
@@ -351,6 +368,7 @@ pub(crate) static SITE_BLOCK: Block = rows(
         &REQUEST,
         &RESPONSE,
         &HOST,
+        &CLIENT,
         &ERROR_PAGE,
         &ENCODED_SEPARATORS,
         &SITE_TIMEOUTS,
@@ -370,6 +388,7 @@ pub(crate) static ROUTE_BLOCK: Block = rows(
         &REQUEST,
         &RESPONSE,
         &HOST,
+        &CLIENT,
         &ERROR_PAGE,
         &ENCODED_SEPARATORS,
         &ROUTE_TIMEOUTS,
@@ -384,8 +403,8 @@ static SITE_LISTEN: NodeRow = NodeRow {
     name: "listen",
     arguments: &[argument("address", Kind::Listen, AtLeastOne)],
     repeats: true,
-    doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address.",
-    default: ":80",
+    doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address, as long as all of them have `tls` or none.",
+    default: "`:80`, with `tls` `:443`",
     example: "site \"a.example\" {\n    listen \":80\" \"127.0.0.1:8080\"\n    to \"10.0.0.1:80\"\n}",
     ..NodeRow::NEW
 };
@@ -411,7 +430,7 @@ static TO: NodeRow = NodeRow {
     arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
     // More than one is told by the decoder, together with others that do not go with it.
     repeats: true,
-    doc: "Sends requests to an upstream, by its name, or to endpoints written here. In a site, beside its routes, it is for every path that no route takes.",
+    doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site, beside its routes, it is for every path that no route takes.",
     example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
     ..NodeRow::NEW
 };
@@ -427,7 +446,7 @@ static REDIRECT: NodeRow = NodeRow {
     )],
     // More than one is told by the decoder, together with others that do not go with it.
     repeats: true,
-    doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}`, `{scheme}`, `{method}` and `{client}`; `{{` stands for a brace itself.",
+    doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values); a `?` before an empty `{query}` is left out; `{{` stands for a brace itself.",
     example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
     ..NodeRow::NEW
 };
@@ -590,7 +609,7 @@ static ENCODED_SEPARATORS: NodeRow = NodeRow {
 };
 
 pub(crate) static UPSTREAM_BLOCK: Block =
-    rows("upstream", &[&ENDPOINT, &BALANCE, &POOL, &UPSTREAM_TIMEOUTS]);
+    rows("upstream", &[&ENDPOINT, &PROTOCOL, &UPSTREAM_TLS, &BALANCE, &POOL, &UPSTREAM_TIMEOUTS]);
 
 static ENDPOINT: NodeRow = NodeRow {
     name: "to",
@@ -602,7 +621,7 @@ static ENDPOINT: NodeRow = NodeRow {
         "Its share of the requests, beside that of the others.",
     )],
     repeats: true,
-    doc: "An endpoint. Names are looked up again when their time to live is over; the proxy starts even if they cannot be.",
+    doc: "An endpoint, `https://` for one that is spoken to over TLS. Names are looked up again when their time to live is over; the proxy starts even if they cannot be.",
     example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3\n    to \"unix:/run/app.sock\"\n}\nsite { to app }",
     ..NodeRow::NEW
 };
@@ -635,6 +654,7 @@ static POOL: NodeRow = NodeRow {
 pub(crate) static FORWARD_BLOCK: Block = rows(
     "forward",
     &[
+        &FORWARD_TLS,
         &DENY,
         &ALLOW,
         &PORTS,
@@ -663,6 +683,19 @@ static RULE_PROPERTIES: &[PropertyRow] = &[
         "Ports of the destination, several with commas, ranges as `8000-9000`. In `allow`, it replaces what `ports` says.",
     ),
     property("method", Kind::Methods, "", "Methods, several with commas."),
+    property(
+        "client-name",
+        Kind::CertificateNames,
+        "",
+        "A name in the client's certificate, as in `client` of a site; several with commas. `tls` must ask for certificates.",
+    ),
+    property(
+        "client-fingerprint",
+        Kind::Fingerprints,
+        "",
+        "The SHA-256 of the client's certificate; several with commas.",
+    ),
+    property("client-subject", Kind::Subject, "", "The whole subject of the client's certificate."),
 ];
 
 static DENY: NodeRow = NodeRow {

@@ -122,6 +122,8 @@ settings! { LIMITS: Limits,
         "Bytes of a request body; 413 beyond. `off`: no limit. Bodies stream and are never held whole, so a limit protects the endpoint, not the proxy.";
     EARLY "connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.connections_per_client = v.number() as u32, |l| l.connections_per_client.to_string(),
         "Connections at once from one client address; more are closed at once.";
+    EARLY "streams" Kind::Number { min: 1, max: 10_000 }, |l, v| l.streams = v.number() as u32, |l| l.streams.to_string(),
+        "Requests at once on one HTTP/2 connection; what a client begins beyond is refused, and it may send it again.";
 }
 
 fn optional(value: Option<Duration>) -> String {

@@ -112,7 +112,7 @@ pub(super) fn ip(text: &str) -> Result<IpAddr, Wrong> {
 }
 
 /// The parts of a list with commas; none may be empty.
-fn parts(text: &str) -> Result<impl Iterator<Item = &str>, Wrong> {
+pub(super) fn parts(text: &str) -> Result<impl Iterator<Item = &str>, Wrong> {
     let list = || text.split(',').map(str::trim);
     if list().any(str::is_empty) {
         let wrong = match text.trim() {
@@ -198,32 +198,36 @@ fn destination(text: &str) -> Result<Destination, Wrong> {
     hosts::name(text).map(Destination::Host)
 }
 
-/// An endpoint.
-pub(super) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> {
+/// An endpoint, and whether it is spoken to over TLS.
+pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not an endpoint: {why}"));
     if let Some(path) = text.strip_prefix("unix:") {
-        return unix(text, path).map(EndpointAddress::Unix);
+        return Ok((EndpointAddress::Unix(unix(text, path)?), false));
     }
-    let (authority, http) = match text.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, true),
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => {
-            return Err(Wrong::new(format!("`{text}`: TLS to upstreams is not there yet"))
-                .hinted(format!("planned, not in this version; plain HTTP is \"http://{rest}\"")));
+    let (authority, scheme_port) = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, Some(80)),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (rest, Some(443)),
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("h2c") => {
+            return Err(wrong("`h2c` is not a scheme known here")
+                .hinted("write protocol h2c in an `upstream`"));
         }
         Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a scheme known here"))),
-        None => (text, false),
+        None => (text, None),
     };
-    let authority = authority.strip_suffix('/').filter(|_| http).unwrap_or(authority);
+    let tls = scheme_port == Some(443);
+    let bare = authority.strip_suffix('/').filter(|_| scheme_port.is_some());
+    let authority = bare.unwrap_or(authority);
     if authority.contains(['/', '?', '#']) {
         return Err(wrong("it has a path").hinted("the path sent upstream is set by `rewrite`"));
     }
     if authority.contains('@') {
         return Err(wrong("it has a user name"));
     }
-    let (host, port) = match split(authority) {
-        Some((host, given)) => (host, remote_port(given)?),
-        None if http && (ip_of(authority).is_some() || !authority.contains(':')) => (authority, 80),
-        None => {
+    let plain = ip_of(authority).is_some() || !authority.contains(':');
+    let (host, port) = match (split(authority), scheme_port) {
+        (Some((host, given)), _) => (host, remote_port(given)?),
+        (None, Some(port)) if plain => (authority, port),
+        (None, _) => {
             let host =
                 if authority.contains(':') { format!("[{authority}]") } else { authority.into() };
             return Err(wrong("a port is missing").hinted(format!("write \"{host}:80\"")));
@@ -235,10 +239,10 @@ pub(super) fn endpoint(text: &str) -> Result<EndpointAddress, Wrong> {
         Some(ip) if ip.is_unspecified() => {
             Err(wrong("one cannot connect to the unspecified address"))
         }
-        Some(ip) => Ok(EndpointAddress::Ip(SocketAddr::from((ip, port)))),
+        Some(ip) => Ok((EndpointAddress::Ip(SocketAddr::from((ip, port))), tls)),
         None => {
             let name = hosts::name(host)?;
-            Ok(EndpointAddress::Name { host: name.as_ref().into(), port })
+            Ok((EndpointAddress::Name { host: name.as_ref().into(), port }, tls))
         }
     }
 }

@@ -8,6 +8,7 @@ mod addresses;
 mod hosts;
 mod paths;
 mod requests;
+mod secure;
 mod template;
 mod tokens;
 mod units;
@@ -26,6 +27,7 @@ use crate::schema::{Kind, PLANNED_WORDS, WordRow};
 use crate::syntax::{Value, ValueKind};
 
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
+pub(crate) use secure::LETSENCRYPT;
 pub(crate) use template::template;
 pub(crate) use units::{duration_text, size_text};
 
@@ -37,7 +39,7 @@ pub(crate) enum Datum {
     Duration(Duration),
     /// A number or a size.
     Number(u64),
-    /// `off`, where a limit could stand.
+    /// `off`, where a limit or an address could stand.
     Unlimited,
     Flag(bool),
     Word(&'static str),
@@ -55,6 +57,7 @@ pub(crate) enum Datum {
     Endpoint {
         written: Box<str>,
         address: EndpointAddress,
+        tls: bool,
     },
     Site(SiteName),
     Pattern(Pattern),
@@ -67,6 +70,8 @@ pub(crate) enum Datum {
         method: Box<str>,
         target: Box<str>,
     },
+    /// Hosts, names of certificates, fingerprints.
+    Texts(Vec<Box<str>>),
 }
 
 impl Datum {
@@ -76,6 +81,10 @@ impl Datum {
             Self::Word(word) => word,
             _ => "",
         }
+    }
+
+    pub(crate) fn texts(&self) -> &[Box<str>] {
+        if let Self::Texts(texts) = self { texts } else { &[] }
     }
 
     pub(crate) fn duration(&self) -> Duration {
@@ -137,7 +146,13 @@ fn other(given: &str, kind: Kind) -> Wrong {
         ("#false", Kind::Word(rows)) if rows.iter().any(|row| row.word == "off") => {
             wrong.hinted("write off")
         }
-        ("#false", Kind::Limit | Kind::Log) => wrong.hinted("write off"),
+        ("#false", Kind::Limit | Kind::Log | Kind::ListenOrOff) => wrong.hinted("write off"),
+        ("#true", Kind::Word(rows)) if rows.iter().any(|row| row.word == "on") => {
+            wrong.hinted("write on")
+        }
+        (given, Kind::Word(rows)) if rows.iter().any(|row| row.word == given) => {
+            wrong.hinted(format!("put it in quotes: \"{given}\""))
+        }
         ("#null", _) => wrong.hinted("leave the setting out for its default"),
         _ => wrong,
     }
@@ -155,7 +170,7 @@ fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
                 "write \"{number}s\" for seconds, \"{number}ms\" for milliseconds"
             )))
         }
-        Kind::Listen if (1..=65535).contains(&number) => {
+        Kind::Listen | Kind::ListenOrOff if (1..=65535).contains(&number) => {
             let wrong = Wrong::new(format!("{number} is not {}", kind.expected()));
             Err(wrong.hinted(format!("write \":{number}\"")))
         }
@@ -201,6 +216,8 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Listen => {
             addresses::listen(text).map(|address| Datum::Listen { written: text.into(), address })
         }
+        Kind::ListenOrOff if text == "off" => Ok(Datum::Unlimited),
+        Kind::ListenOrOff => read_text(text, Kind::Listen),
         Kind::Admin => addresses::admin(text).map(Datum::Admin),
         Kind::Log => tokens::log(text).map(Datum::Log),
         Kind::Socket => addresses::socket(text).map(Datum::Socket),
@@ -209,8 +226,8 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Name => tokens::name(text).map(Datum::Name),
         Kind::Target if tokens::is_name(text) => Ok(Datum::Name(text.into())),
         Kind::Target | Kind::Endpoint => {
-            let address = addresses::endpoint(text)?;
-            Ok(Datum::Endpoint { written: text.into(), address })
+            let (address, tls) = addresses::endpoint(text)?;
+            Ok(Datum::Endpoint { written: text.into(), address, tls })
         }
         Kind::SiteName => hosts::site_name(text).map(Datum::Site),
         Kind::Pattern => paths::pattern(text).map(Datum::Pattern),
@@ -227,6 +244,12 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::RequestLine => {
             requests::request_line(text).map(|(method, target)| Datum::Request { method, target })
         }
+        Kind::Hosts => secure::hosts(text).map(Datum::Texts),
+        Kind::CertificateNames => secure::certificate_names(text).map(Datum::Texts),
+        Kind::Fingerprints => secure::fingerprints(text).map(Datum::Texts),
+        Kind::Subject => secure::subject(text).map(Datum::Text),
+        Kind::Directory => secure::directory(text).map(Datum::Text),
+        Kind::Mail => secure::mail(text).map(Datum::Text),
     }
 }
 

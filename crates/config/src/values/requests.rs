@@ -44,14 +44,10 @@ pub(super) fn request_line(text: &str) -> Result<(Box<str>, Box<str>), Wrong> {
             }
         };
     }
-    let rest = match target.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err(wrong("TLS is planned, not in this version")
-                .hinted("write http://, or CONNECT for a tunnel"));
-        }
+    let (scheme, rest) = match target.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
         Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a scheme known here"))),
-        None => return Err(wrong("the URL begins with http://")),
+        None => return Err(wrong("the URL begins with http:// or https://")),
     };
     if target.contains('#') {
         return Err(wrong("a fragment is not sent"));
@@ -60,7 +56,7 @@ pub(super) fn request_line(text: &str) -> Result<(Box<str>, Box<str>), Wrong> {
     let (authority, path) = rest.split_at(end);
     check_authority(authority)?;
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Ok((method, format!("http://{authority}{slash}{path}").into()))
+    Ok((method, format!("{scheme}://{authority}{slash}{path}").into()))
 }
 
 fn check_authority(authority: &str) -> Result<(), Wrong> {

@@ -12,6 +12,11 @@ pub(crate) const RESERVED: &[(&str, Variable)] = &[
     ("path", Variable::Path),
     ("query", Variable::Query),
     ("scheme", Variable::Scheme),
+    ("tls-version", Variable::TlsVersion),
+    ("tls-name", Variable::TlsName),
+    ("client-subject", Variable::ClientSubject),
+    ("client-names", Variable::ClientNames),
+    ("client-fingerprint", Variable::ClientFingerprint),
 ];
 
 /// Reads a template; `captures` are the names that the route's pattern has, `rest` included.

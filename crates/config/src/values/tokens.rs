@@ -19,11 +19,11 @@ pub(super) fn token(text: &str) -> Result<Box<str>, Wrong> {
     }
 }
 
-/// The name of an upstream.
+/// The name of an upstream or a directory.
 pub(super) fn name(text: &str) -> Result<Box<str>, Wrong> {
     match is_name(text) {
         true => Ok(text.into()),
-        false => Err(Wrong::new(format!("`{text}` is not a name for an upstream"))
+        false => Err(Wrong::new(format!("`{text}` is not a name"))
             .hinted("a name begins with a letter and has letters, digits, `-` and `_`")),
     }
 }

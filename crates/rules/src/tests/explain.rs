@@ -158,6 +158,7 @@ fn expectations() {
         method: "GET".into(),
         target: "http://shop.example/".into(),
         from: IpAddr::from([127, 0, 0, 1]),
+        client_name: None,
         forward: None,
         status: None,
         denied: None,

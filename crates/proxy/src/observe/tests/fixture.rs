@@ -54,6 +54,7 @@ fn site(name: SiteName) -> Site {
         routes: vec![route],
         base: RouteSettings::default(),
         tls: None,
+        https: None,
     }
 }
 

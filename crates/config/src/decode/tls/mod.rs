@@ -1,0 +1,537 @@
+//! `tls`, `acme`, `client` and what goes with them.
+//!
+//! Here nodes become raw parts, and what one node gets wrong by itself is told; [`resolve`] joins
+//! the parts to the model and tells what does not fit together, [`show`] writes them down again.
+
+pub(super) mod resolve;
+pub(super) mod show;
+
+use std::path::PathBuf;
+
+use super::{Checked, Decoder, Given};
+use crate::model::Endpoint;
+use crate::source::Span;
+use crate::tls::{
+    Acme, AcmeChallenge, AcmeEab, CertificateFiles, ClientCertificates, ClientMatch, ClientPolicy,
+    Hsts, KeyKind, TlsVersion, UpstreamProtocol, UpstreamTls,
+};
+use crate::values::{Datum, LETSENCRYPT};
+
+/// How long a DNS record may take to be seen, where nothing is said.
+const DNS_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long browsers keep to HTTPS, where nothing is said.
+const HSTS_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
+
+/// What a site or `forward` says of TLS.
+#[derive(Debug)]
+pub(super) struct RawTls {
+    /// Where the first of its nodes is.
+    pub(super) span: Span,
+    pub(super) kind: RawTlsKind,
+    pub(super) options: RawTlsOptions,
+}
+
+#[derive(Debug)]
+pub(super) enum RawTlsKind {
+    Off,
+    Passthrough,
+    Files(Vec<(CertificateFiles, Span)>),
+    Auto {
+        /// The name of the directory.
+        acme: Option<(Box<str>, Span)>,
+        names: Vec<Box<str>>,
+    },
+    Internal {
+        names: Vec<Box<str>>,
+    },
+    /// Something with a mistake that is told.
+    Broken,
+}
+
+/// Options, each with where it stands.
+#[derive(Debug, Default)]
+pub(super) struct RawTlsOptions {
+    pub(super) versions: Option<((TlsVersion, TlsVersion), Span)>,
+    pub(super) client: Option<(ClientCertificates, Span)>,
+    pub(super) early_data: Option<(bool, Span)>,
+    pub(super) tickets: Option<(bool, Span)>,
+    pub(super) hsts: Option<(Hsts, Span)>,
+}
+
+impl RawTls {
+    pub(super) fn is_on(&self) -> bool {
+        !matches!(self.kind, RawTlsKind::Off)
+    }
+
+    pub(super) fn asks_for_certificates(&self) -> bool {
+        let client = self.options.client.as_ref();
+        client.is_some_and(|(client, _)| client.policy != ClientPolicy::Off)
+    }
+}
+
+/// One line of `client`.
+#[derive(Debug)]
+pub(super) struct RawClients {
+    pub(super) any_of: Vec<ClientMatch>,
+    pub(super) span: Span,
+}
+
+#[derive(Debug)]
+pub(super) struct RawAcme {
+    pub(super) acme: Acme,
+    pub(super) span: Span,
+    /// By the name of the node.
+    pub(super) set: Vec<(&'static str, Span)>,
+}
+
+/// What an upstream says of TLS, and where each setting stands.
+#[derive(Debug, Default)]
+pub(super) struct RawUpstreamTls {
+    pub(super) tls: UpstreamTls,
+    pub(super) set: Vec<(&'static str, Span)>,
+}
+
+impl RawUpstreamTls {
+    pub(super) fn set(&self, name: &str) -> Option<Span> {
+        self.set.iter().find(|(set, _)| *set == name).map(|&(_, span)| span)
+    }
+}
+
+impl Decoder<'_> {
+    /// Reads the `tls` nodes of a site or `forward`.
+    pub(super) fn tls(&mut self, nodes: &[&Checked<'_, '_>], in_forward: bool) -> Option<RawTls> {
+        let (&first, others) = nodes.split_first()?;
+        let mut kind = self.tls_kind(first, in_forward);
+        let mut options = self.tls_options(first);
+        let mut block = first.node.children.as_ref().map(|_| first.name_span());
+        for node in others {
+            if node.node.children.is_some() {
+                if let Some(earlier) = block {
+                    self.error(node.name_span(), "the options of `tls` stand in two blocks")
+                        .related(earlier, "the other one")
+                        .hint("write one of them without a block; they hold for all");
+                }
+                block = Some(node.name_span());
+                options = self.tls_options(node);
+            }
+            match (&mut kind, self.tls_kind(node, in_forward)) {
+                (RawTlsKind::Files(files), RawTlsKind::Files(more)) => files.extend(more),
+                (RawTlsKind::Broken, _) | (_, RawTlsKind::Broken) => {}
+                _ => {
+                    self.error(node.name_span(), "there are two kinds of `tls`")
+                        .related(first.name_span(), "here first")
+                        .hint("several stand together only if all of them have `cert` and `key`");
+                }
+            }
+        }
+        if let (RawTlsKind::Off | RawTlsKind::Passthrough, Some(block)) = (&kind, block) {
+            let word = if matches!(kind, RawTlsKind::Off) { "off" } else { "passthrough" };
+            self.error(block, format!("`tls {word}` has no options"))
+                .hint("they are for TLS that ends here");
+        }
+        self.check_options(&options);
+        Some(RawTls { span: first.name_span(), kind, options })
+    }
+
+    fn tls_kind(&mut self, node: &Checked<'_, '_>, in_forward: bool) -> RawTlsKind {
+        let mode = node.first().map(|given| given.datum.text());
+        let span = node.name_span();
+        let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
+        let takes: &[&str] = match mode {
+            Some("auto") if in_forward => &["acme", "name"],
+            Some("auto") => &["acme"],
+            Some("internal") if in_forward => &["name"],
+            Some(_) => &[],
+            None => &["cert", "key"],
+        };
+        for property in &node.node.properties {
+            let known = node.row.property(&property.name).is_some();
+            if known && !takes.contains(&&*property.name) {
+                let message = match mode {
+                    Some(mode) => format!("`{}` does not go with `tls {mode}`", property.name),
+                    None => format!("`{}` does not go with `cert` and `key`", property.name),
+                };
+                let hint = match (&*property.name, mode) {
+                    ("acme", _) => "it goes with `tls auto`",
+                    ("name", _) => "it goes with `tls auto` and `tls internal`",
+                    (_, Some("auto" | "internal")) => {
+                        "leave the word out for certificates of files"
+                    }
+                    _ => "it is for certificates of files, without a word",
+                };
+                self.error(property.name_span, message).hint(hint);
+                return RawTlsKind::Broken;
+            }
+        }
+        let names = || node.property("name").map_or_else(Vec::new, |n| n.datum.texts().to_vec());
+        match mode {
+            Some("off") => RawTlsKind::Off,
+            Some("passthrough") => RawTlsKind::Passthrough,
+            Some("auto") if in_forward && !has("name") => {
+                self.error(
+                    node.node.span,
+                    "`tls auto` needs the name that clients reach the proxy by",
+                )
+                .hint("write tls auto name=\"proxy.example.com\"");
+                RawTlsKind::Broken
+            }
+            Some("auto") => {
+                let acme = node.property("acme");
+                let acme = acme.map(|given| (given.datum.text().into(), given.span));
+                RawTlsKind::Auto { acme, names: names() }
+            }
+            Some("internal") => RawTlsKind::Internal { names: names() },
+            _ if !node.node.arguments.is_empty() => RawTlsKind::Broken,
+            _ => self.tls_files(node, span),
+        }
+    }
+
+    fn tls_files(&mut self, node: &Checked<'_, '_>, span: Span) -> RawTlsKind {
+        let given = |name: &str| node.node.properties.iter().any(|given| given.name == name);
+        match (given("cert"), given("key")) {
+            (false, false) => {
+                self.error(node.node.span, "`tls` needs to know where certificates come from")
+                    .hint("write tls auto, tls internal, or tls cert=\"…\" key=\"…\"");
+            }
+            (true, false) => {
+                self.error(node.node.span, "`cert` needs its key")
+                    .hint("add key=\"…\"; it may be the same file");
+            }
+            (false, true) => {
+                self.error(node.node.span, "`key` needs its certificate").hint("add cert=\"…\"");
+            }
+            (true, true) => {}
+        }
+        let cert = node.property("cert").and_then(|given| self.file(given));
+        let key = node.property("key").and_then(|given| self.file(given));
+        let Some((cert, key)) = cert.zip(key) else { return RawTlsKind::Broken };
+        let place = self.place(span);
+        RawTlsKind::Files(vec![(CertificateFiles { place, cert, key }, span)])
+    }
+
+    /// A path, from where the file that names it is.
+    fn file(&self, given: &Given) -> Option<PathBuf> {
+        match &given.datum {
+            Datum::Path(path) => Some(self.path(path, given.span)),
+            _ => None,
+        }
+    }
+
+    fn tls_options(&mut self, node: &Checked<'_, '_>) -> RawTlsOptions {
+        let mut options = RawTlsOptions::default();
+        for child in self.children(node) {
+            let span = child.name_span();
+            match child.row.name {
+                "versions" => options.versions = self.versions(&child).map(|v| (v, span)),
+                "client" => options.client = self.client_policy(&child).map(|c| (c, span)),
+                "hsts" => options.hsts = Some((self.hsts(&child), span)),
+                name => {
+                    let Some(flag) = child.first().map(|given| given.datum.flag()) else {
+                        continue;
+                    };
+                    let option = match name {
+                        "early-data" => &mut options.early_data,
+                        _ => &mut options.tickets,
+                    };
+                    *option = Some((flag, span));
+                }
+            }
+        }
+        options
+    }
+
+    fn versions(&mut self, node: &Checked<'_, '_>) -> Option<(TlsVersion, TlsVersion)> {
+        let version = |given: &Given| match given.datum.text() {
+            "1.2" => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        };
+        let versions: Vec<_> = node.arguments.iter().map(version).collect();
+        let wrong = node.arguments.iter().zip(&versions).skip(1).zip(&versions);
+        if let Some(((given, _), _)) =
+            wrong.clone().find(|((_, version), before)| version <= before)
+        {
+            let twice = wrong.clone().any(|((_, version), before)| version == before);
+            let what =
+                if twice { "a version stands twice" } else { "the oldest version comes first" };
+            self.error(given.span, what).hint("write versions \"1.2\" \"1.3\", or one of them");
+        }
+        Some((*versions.iter().min()?, *versions.iter().max()?))
+    }
+
+    fn client_policy(&mut self, node: &Checked<'_, '_>) -> Option<ClientCertificates> {
+        let policy = match node.first()?.datum.text() {
+            "request" => ClientPolicy::Request,
+            "require" => ClientPolicy::Require,
+            _ => ClientPolicy::Off,
+        };
+        let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
+        if policy == ClientPolicy::Off && (has("ca") || has("crl")) {
+            self.error(node.node.span, "with `client off` nobody is asked for a certificate")
+                .hint("write client require, or client request");
+        }
+        if policy != ClientPolicy::Off && !has("ca") {
+            self.error(node.node.span, "it has to be known whose certificates count")
+                .hint("add ca=\"clients-ca.pem\"");
+        }
+        let files = |name| node.property(name).and_then(|given| self.file(given));
+        let (ca, crl) = (files("ca"), files("crl"));
+        Some(ClientCertificates {
+            policy,
+            ca: ca.into_iter().collect(),
+            crl: crl.into_iter().collect(),
+        })
+    }
+
+    fn hsts(&mut self, node: &Checked<'_, '_>) -> Hsts {
+        let flag = |name| node.property(name).is_some_and(|given| given.datum.flag());
+        let max_age = node.property("max-age").map(|given| given.datum.duration());
+        let hsts = Hsts {
+            max_age: max_age.unwrap_or(HSTS_MAX_AGE),
+            subdomains: flag("subdomains"),
+            preload: flag("preload"),
+        };
+        if hsts.preload && (!hsts.subdomains || hsts.max_age < HSTS_MAX_AGE) {
+            let span = node.property("preload").map_or(node.name_span(), |given| given.span);
+            self.warning(span, "browsers' lists will not take the name")
+                .hint("they want subdomains=#true and max-age=\"365d\" or more beside it");
+        }
+        hsts
+    }
+
+    /// Tells options that do not go together.
+    fn check_options(&mut self, options: &RawTlsOptions) {
+        let Some((true, span)) = options.early_data else { return };
+        if let Some((false, tickets)) = options.tickets {
+            self.error(span, "early data needs tickets: it comes with sessions that are resumed")
+                .related(tickets, "they are switched off here");
+        }
+        if let Some(((_, TlsVersion::Tls12), versions)) = options.versions {
+            self.error(span, "early data needs TLS 1.3").related(versions, "it is not spoken");
+        }
+        self.warning(span, "early data can be sent again by whoever records it").hint(
+            "only safe methods are taken; the upstream sees `Early-Data: 1` and may answer 425",
+        );
+    }
+
+    /// Reads one line of `client`, or such properties of a rule: every combination of what is
+    /// listed.
+    pub(super) fn clients(&mut self, node: &Checked<'_, '_>, prefix: &str) -> Vec<ClientMatch> {
+        let given = |name: &str| node.property(&format!("{prefix}{name}")).map(|g| &g.datum);
+        let place = self.place(node.name_span());
+        let list = |name: &str| match given(name) {
+            Some(datum) => datum.texts().iter().cloned().map(Some).collect(),
+            None => vec![None],
+        };
+        let subject: Option<Box<str>> = given("subject").map(|datum| datum.text().into());
+        let (names, fingerprints) = (list("name"), list("fingerprint"));
+        if names == [None] && fingerprints == [None] && subject.is_none() {
+            return Vec::new();
+        }
+        let combined = names.iter().flat_map(|name| {
+            let with = |fingerprint: &Option<Box<str>>| ClientMatch {
+                place,
+                name: name.clone(),
+                fingerprint: fingerprint.clone(),
+                subject: subject.clone(),
+            };
+            fingerprints.iter().map(with).collect::<Vec<_>>()
+        });
+        combined.collect()
+    }
+
+    /// Reads a `client` node of a site or route.
+    pub(super) fn client(&mut self, node: &Checked<'_, '_>) -> RawClients {
+        if node.node.properties.is_empty() && !node.node.damaged {
+            self.error(node.node.span, "`client` needs to know which")
+                .hint("write client name=\"…\", fingerprint=\"…\" or subject=\"…\"");
+        }
+        RawClients { any_of: self.clients(node, ""), span: node.name_span() }
+    }
+
+    pub(super) fn acme(&mut self, node: &Checked<'_, '_>) -> RawAcme {
+        let name = node.first();
+        let mut raw = RawAcme {
+            acme: Acme {
+                place: self.place(node.name_span()),
+                name: name.map_or("", |given| given.datum.text()).into(),
+                ..default_acme()
+            },
+            span: name.map_or(node.name_span(), |given| given.span),
+            set: Vec::new(),
+        };
+        for child in self.children(node) {
+            raw.set.push((child.row.name, child.name_span()));
+            let acme = &mut raw.acme;
+            match (child.row.name, child.first()) {
+                ("challenge", _) => {
+                    if let Some(challenge) = self.challenge(&child) {
+                        acme.challenge = challenge;
+                    }
+                }
+                ("eab", _) => acme.eab = self.eab(&child),
+                ("contact", _) => {
+                    let mails = child.arguments.iter().map(|given| given.datum.text().into());
+                    acme.contacts.extend(mails);
+                }
+                (_, None) => {}
+                ("directory", Some(given)) => acme.directory = given.datum.text().into(),
+                ("profile", Some(given)) => acme.profile = Some(given.datum.text().into()),
+                ("ca", Some(given)) => acme.ca = self.file(given),
+                ("key", Some(given)) => acme.key = key_kind(given.datum.text()),
+                _ => {}
+            }
+        }
+        raw
+    }
+
+    fn challenge(&mut self, node: &Checked<'_, '_>) -> Option<AcmeChallenge> {
+        let kind = node.first()?.datum.text();
+        let property = node.node.properties.first();
+        if kind != "dns"
+            && let Some(property) = property.filter(|p| node.row.property(&p.name).is_some())
+        {
+            self.error(
+                property.name_span,
+                format!("`{}` goes with `challenge dns`", property.name),
+            );
+        }
+        match kind {
+            "http" => return Some(AcmeChallenge::Http),
+            "tls-alpn" => return Some(AcmeChallenge::TlsAlpn),
+            _ => {}
+        }
+        let command = node.property("command");
+        let words = command.map_or("", |given| given.datum.text()).split_whitespace();
+        let mut words: Vec<Box<str>> = words.map(Into::into).collect();
+        let Some((program, given)) = words.first_mut().zip(command) else {
+            self.error(node.node.span, "`challenge dns` needs the command that sets the record")
+                .hint("write challenge dns command=\"/etc/bothways/dns-hook\"");
+            return None;
+        };
+        if program.contains('/') {
+            let path = self.path(std::path::Path::new(&**program), given.span);
+            *program = path.display().to_string().into();
+        }
+        let wait = node.property("wait").map_or(DNS_WAIT, |given| given.datum.duration());
+        Some(AcmeChallenge::Dns { command: words, wait })
+    }
+
+    fn eab(&mut self, node: &Checked<'_, '_>) -> Option<AcmeEab> {
+        let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
+        if !(node.node.damaged || has("key-id") && has("key-file")) {
+            self.error(node.node.span, "`eab` needs a key and its name")
+                .hint("write eab key-id=\"…\" key-file=\"…\", as the CA says");
+        }
+        let key_id = node.property("key-id")?.datum.text().into();
+        let key_file = node.property("key-file").and_then(|given| self.file(given))?;
+        Some(AcmeEab { key_id, key_file })
+    }
+
+    /// Reads the `tls` block of an upstream.
+    pub(super) fn upstream_tls(&mut self, node: &Checked<'_, '_>) -> RawUpstreamTls {
+        let mut raw = RawUpstreamTls { set: vec![("tls", node.name_span())], ..Default::default() };
+        let (mut cert, mut key) = (None, None);
+        for child in self.children(node) {
+            let Some(given) = child.first() else { continue };
+            raw.set.push((child.row.name, child.name_span()));
+            match child.row.name {
+                "ca" => raw.tls.ca = self.file(given),
+                "name" => match given.datum.texts() {
+                    [name] => raw.tls.name = Some(name.clone()),
+                    _ => {
+                        self.error(given.span, "one name is asked for")
+                            .hint("endpoints with different names go into different upstreams");
+                    }
+                },
+                "cert" => cert = self.file(given).map(|file| (file, child.name_span())),
+                "key" => key = self.file(given).map(|file| (file, child.name_span())),
+                _ => raw.tls.verify = given.datum.text() != "off",
+            }
+        }
+        match (cert, key) {
+            (Some((cert, span)), Some((key, _))) => {
+                let place = self.place(span);
+                raw.tls.client = Some(CertificateFiles { place, cert, key });
+            }
+            (Some((_, span)), None) => {
+                self.error(span, "`cert` needs its key")
+                    .hint("add key \"…\"; it may be the same file");
+            }
+            (None, Some((_, span))) => {
+                self.error(span, "`key` needs its certificate").hint("add cert \"…\"");
+            }
+            (None, None) => {}
+        }
+        self.check_verify(&raw);
+        raw
+    }
+
+    fn check_verify(&mut self, raw: &RawUpstreamTls) {
+        let Some(span) = raw.set("verify").filter(|_| !raw.tls.verify) else { return };
+        if let Some(ca) = raw.set("ca") {
+            self.error(span, "with `verify off` no CA counts")
+                .related(ca, "a CA is named here")
+                .hint("leave `verify off` out: that CA is all that is needed");
+            return;
+        }
+        self.warning(
+            span,
+            "the endpoints' certificates are NOT verified: whoever is in between can read and change everything",
+        )
+        .hint("name the CA that they come from: ca \"ca.pem\"");
+    }
+
+    /// Warns of endpoints of which some are spoken to over TLS and some in clear.
+    pub(super) fn check_mixed(&mut self, endpoints: &[Endpoint], spans: &[Span]) {
+        let all = || endpoints.iter().zip(spans);
+        let secure = all().find(|(endpoint, _)| endpoint.tls);
+        let clear = all().find(|(endpoint, _)| !endpoint.tls && !is_unix(endpoint));
+        let Some(((secure, &related), (clear, &span))) = secure.zip(clear) else { return };
+        let message = format!(
+            "`{}` is spoken to in clear, and `{}` beside it over TLS",
+            clear.written, secure.written
+        );
+        self.warning(span, message)
+            .related(related, "this one has TLS")
+            .hint("write \"https://…\" for each that has TLS");
+    }
+}
+
+fn is_unix(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.address, crate::model::EndpointAddress::Unix(_))
+}
+
+/// The directory that `tls auto` asks where nothing is said.
+fn default_acme() -> Acme {
+    Acme {
+        place: crate::model::Place::default(),
+        name: "".into(),
+        directory: LETSENCRYPT.into(),
+        contacts: Vec::new(),
+        challenge: AcmeChallenge::Http,
+        eab: None,
+        profile: None,
+        ca: None,
+        key: KeyKind::default(),
+    }
+}
+
+fn key_kind(word: &str) -> KeyKind {
+    match word {
+        "ec384" => KeyKind::EcP384,
+        "rsa2048" => KeyKind::Rsa2048,
+        "rsa4096" => KeyKind::Rsa4096,
+        _ => KeyKind::EcP256,
+    }
+}
+
+/// The protocol of a word.
+pub(super) fn protocol(word: &str) -> UpstreamProtocol {
+    match word {
+        "h1" => UpstreamProtocol::Http1,
+        "h2" => UpstreamProtocol::H2,
+        "h2c" => UpstreamProtocol::H2c,
+        _ => UpstreamProtocol::Auto,
+    }
+}
