@@ -115,7 +115,16 @@ pub(crate) async fn turn_away(stream: Stream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
         Content-Length: 34\r\nRetry-After: 1\r\nConnection: close\r\n\
         Proxy-Status: bothways; error=http_request_denied\r\n\r\nthe proxy has too many connections";
-    let written = stream.write(ANSWER).await;
+    say(&stream, ANSWER).await;
+}
+
+/// Sends a last word to a client, as far as that goes without waiting.
+pub(crate) async fn say_and_close(client: Client, answer: &[u8]) {
+    say(&client.stream, answer).await;
+}
+
+async fn say(stream: &Stream, answer: &[u8]) {
+    let written = stream.write(answer).await;
     if written.is_ok() && stream.shutdown_write().is_ok() {
         let _ = tokio::time::timeout(LINGER, stream.read(&mut [0; 1024])).await;
     }
@@ -308,7 +317,7 @@ async fn serve_requests(
             target: listener.limits.target_bytes as usize,
         };
         let reads = down.body.reads;
-        let head = read_head(&mut down.body, &limits, &mut work.request).await;
+        let head = read_head(&mut down.body, client.scheme(), &limits, &mut work.request).await;
         let at_once = down.body.reads - reads <= 1;
         let waited = if at_once { Duration::ZERO } else { started.elapsed() };
         work.record.queue = Some(waited);
@@ -386,11 +395,16 @@ impl std::fmt::Display for RefusedHead {
     }
 }
 
-async fn read_head(body: &mut Incoming<'_>, limits: &HeadLimits, request: &mut Request) -> Head {
+async fn read_head(
+    body: &mut Incoming<'_>,
+    scheme: Scheme,
+    limits: &HeadLimits,
+    request: &mut Request,
+) -> Head {
     loop {
         if !body.is_drained() {
             request.clear();
-            match wire::http1::parse_request(body.buffer.filled(), limits, Scheme::Http, request) {
+            match wire::http1::parse_request(body.buffer.filled(), limits, scheme, request) {
                 Ok(Some(length)) => {
                     body.buffer.consume(length);
                     return Head::Complete;

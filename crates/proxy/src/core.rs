@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use config::ListenerId;
 use foldhash::HashMap;
+use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
 
 use crate::http1::Scratch;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
+use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Snapshot, View};
 use crate::upstream::Pool;
 use crate::worker::Worker;
@@ -257,9 +259,17 @@ pub(crate) struct Client {
     pub(crate) address: Cell<SocketAddr>,
     /// Whether the PROXY protocol header, if one is due, has been read.
     pub(crate) introduced: Cell<bool>,
-    /// The address that is counted, which the header does not change.
-    counted: IpAddr,
+    /// What is known of its TLS, if it speaks that.
+    pub(crate) tls: Option<Rc<TlsFacts>>,
+    _admitted: Admitted,
+}
+
+/// A connection that is counted, as long as this lives.
+struct Admitted {
     core: Rc<Core>,
+    slot: ListenerSlot,
+    /// The address that is counted, which a PROXY protocol header does not change.
+    counted: IpAddr,
 }
 
 impl Client {
@@ -269,7 +279,7 @@ impl Client {
         listening: &Rc<Listening>,
         stream: Stream,
         peer: SocketAddr,
-    ) -> Result<Rc<Self>, (Stream, Refusal)> {
+    ) -> Result<Self, (Stream, Refusal)> {
         let shared = &core.shared;
         let max = shared.connections_max.load(Ordering::Relaxed);
         let per_client = listening.id.get().and_then(|id| {
@@ -286,24 +296,34 @@ impl Client {
             return Err((stream, Refusal::ClientLimit));
         }
         core.metrics.connection_opened(listening.slot);
-        Ok(Rc::new(Self {
+        Ok(Self {
             stream,
             alarm: core.wheel.alarm(),
             listening: Rc::clone(listening),
             address: Cell::new(SocketAddr::new(counted, peer.port())),
             introduced: Cell::new(false),
-            counted,
-            core: Rc::clone(core),
-        }))
+            tls: None,
+            _admitted: Admitted { core: Rc::clone(core), slot: listening.slot, counted },
+        })
+    }
+
+    /// The same with TLS on its stream.
+    pub(crate) fn secured(self, layer: impl FnOnce(Stream) -> Stream, facts: Rc<TlsFacts>) -> Self {
+        Self { stream: layer(self.stream), tls: Some(facts), ..self }
+    }
+
+    /// The scheme of the requests that come over it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
     }
 }
 
-impl Drop for Client {
+impl Drop for Admitted {
     fn drop(&mut self) {
         let shared = &self.core.shared;
         shared.connections.fetch_sub(1, Ordering::Relaxed);
         shared.client_closed(self.counted);
-        self.core.metrics.connection_closed(self.listening.slot);
+        self.core.metrics.connection_closed(self.slot);
         if std::thread::panicking() {
             self.core.registry.panicked();
         }

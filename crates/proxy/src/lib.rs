@@ -22,6 +22,8 @@ mod http1;
 mod http2;
 mod identity;
 pub mod observe;
+mod passthrough;
+mod secure;
 mod server;
 mod snapshot;
 mod tunnel;

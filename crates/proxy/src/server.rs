@@ -22,6 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
+use crate::secure;
 use crate::snapshot::Snapshot;
 
 /// How long a reload waits for the cores to go over.
@@ -563,15 +564,24 @@ async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
 
 fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
     match Client::admit(core, listening, stream, peer) {
+        Ok(client) if is_tls(core, listening) => {
+            tokio::task::spawn_local(secure::serve(Rc::clone(core), client));
+        }
         Ok(client) => {
-            tokio::task::spawn_local(connection::run(Rc::clone(core), client));
+            tokio::task::spawn_local(connection::run(Rc::clone(core), Rc::new(client)));
         }
         Err((stream, refusal)) => {
             core.metrics.connection_refused(listening.slot, refusal);
             crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
-            if refusal == Refusal::ProcessLimit {
+            if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
                 tokio::task::spawn_local(connection::turn_away(stream));
             }
         }
     }
+}
+
+/// Whether clients of a listener speak TLS.
+fn is_tls(core: &Core, listening: &Listening) -> bool {
+    let Some(id) = listening.id.get() else { return false };
+    core.with_view(|view| view.config().listeners.get(id.0 as usize).is_some_and(|l| l.tls))
 }

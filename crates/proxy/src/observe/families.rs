@@ -4,7 +4,10 @@ use super::counter::Counter;
 use super::error_kind::ErrorKind;
 use super::exposition::{Exposition, Kind, Printer};
 use super::histogram::{BOUNDS, Histogram, HistogramSum, bound_micros};
-use super::metrics::{CODE_CLASSES, CoreCells, EndpointCells, ListenerCells, Refusal, ScopeCells};
+use super::metrics::{
+    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, Handshake, ListenerCells, Refusal,
+    ScopeCells,
+};
 use super::process;
 use super::rate_limit;
 use super::registry::{LookupResult, Registry, State};
@@ -259,6 +262,24 @@ fn cores(printer: &mut Printer, state: &State) {
         let count = sum(state, |core| core.errors.get(kind.index()), |counter| counter);
         if count > 0 {
             printer.sample(&[("error", kind.name()), ("blame", kind.blame().name())], count);
+        }
+    }
+    printer.family(
+        "bothways_tls_handshakes_total",
+        Kind::Counter,
+        "TLS handshakes with clients, by how they ended.",
+    );
+    for (index, (version, resumed)) in HANDSHAKES_DONE.iter().enumerate() {
+        let count = sum(state, |core| core.handshakes_done.get(index), |counter| counter);
+        if count > 0 {
+            let labels = [("result", "ok"), ("version", *version), ("resumed", *resumed)];
+            printer.sample(&labels, count);
+        }
+    }
+    for (index, why) in Handshake::ALL.iter().enumerate() {
+        let count = sum(state, |core| core.handshakes_failed.get(index), |counter| counter);
+        if count > 0 {
+            printer.sample(&[("result", why.name()), ("version", ""), ("resumed", "")], count);
         }
     }
     printer.family("bothways_cores", Kind::Gauge, "Threads that carry traffic.");

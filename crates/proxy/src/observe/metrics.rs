@@ -55,6 +55,59 @@ impl Refusal {
     }
 }
 
+/// How a TLS handshake with a client ended that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Handshake {
+    /// Not in time.
+    TimedOut,
+    /// The client closed the connection, or it broke.
+    Closed,
+    /// What came was no TLS.
+    NotTls,
+    /// The client asked for a name that no site has.
+    NoSite,
+    /// The client's certificate was not good, or there was none.
+    Certificate,
+    /// The client broke the protocol, or speaks nothing that we do.
+    Protocol,
+    /// The client gave up, as when it does not believe our certificate.
+    Alert,
+    /// We have no certificate to show yet.
+    Local,
+}
+
+impl Handshake {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::TimedOut,
+        Self::Closed,
+        Self::NotTls,
+        Self::NoSite,
+        Self::Certificate,
+        Self::Protocol,
+        Self::Alert,
+        Self::Local,
+    ];
+
+    /// As in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timed_out",
+            Self::Closed => "closed",
+            Self::NotTls => "not_tls",
+            Self::NoSite => "no_site",
+            Self::Certificate => "client_certificate",
+            Self::Protocol => "protocol",
+            Self::Alert => "alert",
+            Self::Local => "no_certificate",
+        }
+    }
+}
+
+/// Handshakes that succeeded: version and whether a session was resumed.
+pub(crate) const HANDSHAKES_DONE: [(&str, &str); 4] =
+    [("TLSv1.2", "false"), ("TLSv1.2", "true"), ("TLSv1.3", "false"), ("TLSv1.3", "true")];
+
 /// Classes of status: 1xx to 5xx, and none.
 pub(crate) const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -105,6 +158,8 @@ pub(crate) struct CoreCells {
     pub(crate) errors: [Counter; ErrorKind::COUNT],
     pub(crate) tunnels_opened: Counter,
     pub(crate) tunnels_closed: Counter,
+    pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
+    pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
 }
 
 impl CoreCells {
@@ -117,6 +172,8 @@ impl CoreCells {
             errors: [const { Counter::new() }; ErrorKind::COUNT],
             tunnels_opened: Counter::new(),
             tunnels_closed: Counter::new(),
+            handshakes_done: Default::default(),
+            handshakes_failed: Default::default(),
         }
     }
 }
@@ -192,6 +249,21 @@ impl CoreMetrics {
             && let Some(refused) = cells.refused.get(why as usize)
         {
             refused.add(1);
+        }
+    }
+
+    /// Counts a TLS handshake with a client that succeeded.
+    pub fn handshake_done(&self, version: &str, resumed: bool) {
+        let index = 2 * usize::from(version == "TLSv1.3") + usize::from(resumed);
+        if let Some(done) = self.cells.handshakes_done.get(index) {
+            done.add(1);
+        }
+    }
+
+    /// Counts one that did not.
+    pub fn handshake_failed(&self, why: Handshake) {
+        if let Some(failed) = self.cells.handshakes_failed.get(why as usize) {
+            failed.add(1);
         }
     }
 

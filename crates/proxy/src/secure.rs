@@ -1,0 +1,446 @@
+//! TLS of connections: the handshake in front, and TLS as a layer of a stream, both ways.
+//!
+//! A client's connection to a TLS listener begins in [`serve`]: the ClientHello is read and names the site,
+//! whose context carries the handshake; what comes out is a layered stream with the facts of its TLS, and is served
+//! as any other. The memory of the handshake is free by then. [`handshake`] and [`secured`] serve upstreams too.
+//! Not here: TLS itself (`tls`), connections that are passed through (`passthrough`).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
+use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
+use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
+use wire::proxy_protocol::Header;
+
+use crate::body::unless_zero;
+use crate::connection;
+use crate::core::{Client, Core};
+use crate::observe::{Handshake, Refusal};
+use crate::passthrough::{self, Passage};
+use crate::snapshot::View;
+
+/// What is known of a client's TLS connection.
+pub(crate) struct TlsFacts {
+    pub(crate) info: tls::Info,
+    /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
+    early: Rc<Cell<bool>>,
+}
+
+impl TlsFacts {
+    /// Whether what was read last may have been replayed (RFC 8446, section 8).
+    pub(crate) fn is_early(&self) -> bool {
+        self.early.get()
+    }
+
+    /// For templates and rules.
+    pub(crate) fn for_rules(&self) -> rules::TlsFacts<'_> {
+        let tls::Info { version, name, client, .. } = &self.info;
+        rules::TlsFacts { version, name: name.as_deref(), client: client.as_deref() }
+    }
+}
+
+/// TLS as a layer of a stream.
+struct Secured {
+    session: Session,
+    early: Option<Rc<Cell<bool>>>,
+}
+
+impl Layer for Secured {
+    fn room(&mut self) -> &mut [u8] {
+        self.session.room()
+    }
+
+    fn received(&mut self, count: usize) -> io::Result<()> {
+        self.session.received(count).map_err(broken)
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> Given {
+        let read = self.session.read(out);
+        if let Some(early) = &self.early {
+            early.set(self.session.is_early());
+        }
+        match read {
+            Read::Bytes(count) => Given::Bytes(count),
+            Read::More => Given::More,
+            Read::Closed => Given::Closed,
+        }
+    }
+
+    fn has_plaintext(&self) -> bool {
+        self.session.has_plaintext()
+    }
+
+    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        self.session.write(plain).map_err(broken)
+    }
+
+    fn outgoing(&self) -> &[u8] {
+        self.session.outgoing()
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.session.sent(count);
+    }
+
+    fn close(&mut self) {
+        self.session.close();
+    }
+}
+
+fn broken(error: TlsError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// The stream with this session's TLS on top; the handshake is over, or goes on with the reads and writes.
+pub(crate) fn secured(stream: Stream, session: Session) -> Stream {
+    stream.layered(Box::new(Secured { session, early: None }))
+}
+
+/// Why there is no TLS connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// What the peer said or showed, or failed to.
+    #[error(transparent)]
+    Tls(TlsError),
+    /// The connection broke.
+    #[error("the connection broke in the TLS handshake: {0}")]
+    Broken(io::Error),
+    /// The peer closed it.
+    #[error("the connection was closed in the TLS handshake")]
+    Closed,
+    /// It took too long.
+    #[error("the TLS handshake did not end in time")]
+    TimedOut,
+}
+
+/// Carries the handshake of either side to its end, or to the first bytes of early data. The caller has set the alarm.
+pub(crate) async fn handshake(
+    stream: &Stream,
+    session: &mut Session,
+    alarm: &Alarm,
+) -> Result<(), HandshakeError> {
+    poll_fn(|cx| match poll_handshake(cx, stream, session) {
+        Poll::Pending => alarm.poll_fired(cx).map(|()| Err(HandshakeError::TimedOut)),
+        done => done,
+    })
+    .await
+}
+
+fn poll_handshake(
+    cx: &mut Context<'_>,
+    stream: &Stream,
+    session: &mut Session,
+) -> Poll<Result<(), HandshakeError>> {
+    loop {
+        while !session.outgoing().is_empty() {
+            let sent = ready!(stream.poll_write(cx, session.outgoing()));
+            session.sent(sent.map_err(HandshakeError::Broken)?);
+        }
+        if !session.is_handshaking() || session.has_plaintext() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(stream.poll_readable(cx)).map_err(HandshakeError::Broken)?;
+        let received = stream.poll_read(cx, session.room());
+        let Poll::Ready(received) = received else {
+            session.received(0).map_err(HandshakeError::Tls)?; // its memory can go
+            return Poll::Pending;
+        };
+        let outcome = match received {
+            Ok(0) => return Poll::Ready(Err(HandshakeError::Closed)),
+            Ok(count) => session.received(count),
+            Err(error) => return Poll::Ready(Err(HandshakeError::Broken(error))),
+        };
+        if let Err(error) = outcome {
+            // The peer is told, as far as that goes without waiting.
+            let _ = stream.poll_write(cx, session.outgoing());
+            return Poll::Ready(Err(HandshakeError::Tls(error)));
+        }
+    }
+}
+
+/// What became of a client's connection.
+enum Accepted {
+    Secured(Client),
+    Passes(Box<Passage>),
+}
+
+/// Why a client's connection is closed before anything was served, and what it is sent.
+struct Rejected {
+    client: Client,
+    why: Handshake,
+    detail: String,
+    answer: Answer,
+}
+
+/// What a rejected client is told.
+enum Answer {
+    /// Nothing, or it has been told.
+    Nothing,
+    /// An alert in clear (RFC 8446, section 6).
+    Alert(u8),
+    /// A client that speaks HTTP in clear is answered in kind.
+    Plain,
+}
+
+/// RFC 8446, section 6.2.
+const HANDSHAKE_FAILURE: u8 = 40;
+const DECODE_ERROR: u8 = 50;
+const INTERNAL_ERROR: u8 = 80;
+/// RFC 6066, section 3.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// Serves a client's connection that begins with TLS.
+pub(crate) async fn serve(core: Rc<Core>, client: Client) {
+    // In a box, so that an established connection does not carry the memory of its handshake.
+    let accepted = Box::pin(accept(&core, client)).await;
+    match accepted {
+        Some(Accepted::Secured(client)) => connection::run(core, Rc::new(client)).await,
+        Some(Accepted::Passes(passage)) => Box::pin(passthrough::run(&core, *passage)).await,
+        None => {}
+    }
+}
+
+async fn accept(core: &Rc<Core>, client: Client) -> Option<Accepted> {
+    let view = core.view();
+    let id = client.listening.id.get()?;
+    let listener = view.config().listeners.get(id.0 as usize)?;
+    client.alarm.set(unless_zero(listener.timeouts.head));
+    let accepted = match read_hello(core, client, listener).await? {
+        Ok((client, hello, buffer)) => open(core, client, &view, id, &hello, buffer).await,
+        Err(rejected) => Err(rejected),
+    };
+    match accepted {
+        Ok(accepted) => accepted,
+        Err(rejected) => {
+            reject(core, *rejected).await;
+            None
+        }
+    }
+}
+
+type Hello = (Client, ClientHello, Buffer);
+
+/// Reads what comes first; nothing if the client left before it said anything.
+async fn read_hello(
+    core: &Core,
+    client: Client,
+    listener: &Listener,
+) -> Option<Result<Hello, Box<Rejected>>> {
+    let mut buffer = core.buffers.buffer(Size::Small);
+    let reject = |client, why, detail: &dyn std::fmt::Display, answer| {
+        Some(Err(Box::new(Rejected { client, why, detail: detail.to_string(), answer })))
+    };
+    loop {
+        if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
+            match wire::proxy_protocol::parse(buffer.filled()) {
+                Ok(Some((length, header))) => {
+                    buffer.consume(length);
+                    if let Header::Client { source, .. } = header {
+                        client.address.set(source);
+                    }
+                    client.introduced.set(true);
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    core.metrics.connection_refused(client.listening.slot, Refusal::ProxyProtocol);
+                    return None;
+                }
+            }
+        }
+        if client.introduced.get() || listener.proxy_protocol != ProxyProtocol::Required {
+            match ClientHello::parse(buffer.filled()) {
+                Ok(Some(hello)) => return Some(Ok((client, hello, buffer))),
+                Ok(None) => {}
+                Err(error @ HelloError::NotTls) => {
+                    let is_http = buffer.filled().first().is_some_and(u8::is_ascii_uppercase);
+                    let answer = if is_http { Answer::Plain } else { Answer::Nothing };
+                    return reject(client, Handshake::NotTls, &error, answer);
+                }
+                Err(error) => {
+                    return reject(
+                        client,
+                        Handshake::Protocol,
+                        &error,
+                        Answer::Alert(DECODE_ERROR),
+                    );
+                }
+            }
+        }
+        if buffer.spare() == 0 {
+            if buffer.capacity() >= BUFFER_BYTES_LARGE {
+                let error = HelloError::TooLong;
+                return reject(client, Handshake::Protocol, &error, Answer::Alert(DECODE_ERROR));
+            }
+            buffer.grow(BUFFER_BYTES_LARGE);
+        }
+        let filled = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
+            Poll::Ready(filled) => Poll::Ready(Ok(filled)),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| Err(HandshakeError::TimedOut)),
+        });
+        match filled.await {
+            Ok(Ok(count)) if count > 0 => {}
+            // Probes of load balancers come and go without a word.
+            Ok(_) if buffer.is_empty() => return None,
+            Ok(_) => {
+                return reject(client, Handshake::Closed, &HandshakeError::Closed, Answer::Nothing);
+            }
+            Err(error) => return reject(client, Handshake::TimedOut, &error, Answer::Nothing),
+        }
+    }
+}
+
+/// Finds whom the hello is for, and carries the handshake.
+async fn open(
+    core: &Rc<Core>,
+    client: Client,
+    view: &Rc<View>,
+    id: ListenerId,
+    hello: &ClientHello,
+    mut buffer: Buffer,
+) -> Result<Option<Accepted>, Box<Rejected>> {
+    let reject = |client, why, detail: String, alert| {
+        Err(Box::new(Rejected { client, why, detail, answer: Answer::Alert(alert) }))
+    };
+    let context = match destination(view, id, hello) {
+        Some(Destination::Here(context)) => context,
+        Some(Destination::Passes(site)) => {
+            client.alarm.clear();
+            let name = hello.name.clone();
+            return Ok(Some(Accepted::Passes(Box::new(Passage::new(
+                client,
+                Rc::clone(view),
+                id,
+                site,
+                name,
+                buffer,
+            )))));
+        }
+        Some(Destination::Nowhere) => {
+            let detail = "the listener has no TLS settings for this client".to_owned();
+            return reject(client, Handshake::Local, detail, INTERNAL_ERROR);
+        }
+        None => {
+            let name = hello.name.as_deref();
+            let detail = name.map_or_else(
+                || "the client asks for no name, and there is no default site".to_owned(),
+                |name| format!("no site of this listener has the name {name}"),
+            );
+            return reject(client, Handshake::NoSite, detail, UNRECOGNIZED_NAME);
+        }
+    };
+    let mut session = match context.session(hello, buffer.filled()) {
+        Ok(session) => session,
+        Err(error) => {
+            return reject(client, result_of(&error), error.to_string(), HANDSHAKE_FAILURE);
+        }
+    };
+    buffer.clear();
+    buffer.release();
+    if let Err(error) = handshake(&client.stream, &mut session, &client.alarm).await {
+        let why = match &error {
+            HandshakeError::Tls(error) => result_of(error),
+            HandshakeError::Broken(_) | HandshakeError::Closed => Handshake::Closed,
+            HandshakeError::TimedOut => Handshake::TimedOut,
+        };
+        let (detail, answer) = (error.to_string(), Answer::Nothing);
+        return Err(Box::new(Rejected { client, why, detail, answer }));
+    }
+    client.alarm.clear();
+    let info = session.info();
+    core.metrics.handshake_done(info.version, info.resumed);
+    if info.alpn == Some(Alpn::AcmeChallenge) {
+        return Ok(None); // RFC 8737, section 3: nothing is said over such a connection
+    }
+    let early = Rc::new(Cell::new(session.is_early()));
+    let facts = Rc::new(TlsFacts { info, early: Rc::clone(&early) });
+    let layer = Secured { session, early: Some(early) };
+    Ok(Some(Accepted::Secured(client.secured(|stream| stream.layered(Box::new(layer)), facts))))
+}
+
+fn result_of(error: &TlsError) -> Handshake {
+    match error.kind() {
+        TlsErrorKind::Certificate => Handshake::Certificate,
+        TlsErrorKind::Protocol => Handshake::Protocol,
+        TlsErrorKind::Alert(_) => Handshake::Alert,
+        TlsErrorKind::NotTls => Handshake::NotTls,
+        TlsErrorKind::Local => Handshake::Local,
+    }
+}
+
+/// Where a connection goes.
+enum Destination<'v> {
+    /// It ends here.
+    Here(&'v Arc<tls::Server>),
+    /// To the upstream of this site.
+    Passes(SiteId),
+    /// There should be a context, and is none.
+    Nowhere,
+}
+
+fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Option<Destination<'v>> {
+    let config = view.config();
+    let contexts = &view.shared.contexts;
+    let listener = config.listeners.get(id.0 as usize)?;
+    let context = match &listener.serves {
+        Serves::Sites(_) => {
+            let site = site_asked_for(view, id, hello.name.as_deref())?;
+            let tls = config.sites.get(site.0 as usize)?.tls.as_ref();
+            if tls == Some(&SiteTls::Passthrough) {
+                return Some(Destination::Passes(site));
+            }
+            contexts.sites.get(site.0 as usize)
+        }
+        Serves::Forward(forward) => contexts.forwards.get(forward.0 as usize),
+    };
+    let context = context.and_then(Option::as_ref);
+    Some(context.map_or(Destination::Nowhere, Destination::Here))
+}
+
+/// The site that has a name which a client has asked for (SNI): as for a request; without a name the default
+/// site, or the only one.
+pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) -> Option<SiteId> {
+    let found = view.shared.rules.site(id, name.unwrap_or_default());
+    if found.is_some() || name.is_some() {
+        return found;
+    }
+    match &view.config().listeners.get(id.0 as usize)?.serves {
+        Serves::Sites(sites) => match sites.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        },
+        Serves::Forward(_) => None,
+    }
+}
+
+async fn reject(core: &Core, rejected: Rejected) {
+    let Rejected { client, why, detail, answer } = rejected;
+    core.metrics.handshake_failed(why);
+    crate::log_limited!(
+        DEBUG,
+        client = %client.address.get(),
+        listener = %client.listening.address,
+        why = why.name(),
+        %detail,
+        "no TLS connection with a client"
+    );
+    match answer {
+        Answer::Nothing => {}
+        Answer::Alert(alert) => {
+            // A record of TLS 1.2 with a fatal alert; as far as it goes without waiting.
+            let record = [21, 3, 3, 0, 2, 2, alert];
+            let _ = poll_fn(|cx| Poll::Ready(client.stream.poll_write(cx, &record))).await;
+        }
+        Answer::Plain => {
+            const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+                Content-Length: 55\r\nConnection: close\r\n\
+                Proxy-Status: bothways; error=http_request_error\r\n\r\n\
+                this port speaks TLS: use https:// in place of http://\n";
+            connection::say_and_close(client, ANSWER).await;
+        }
+    }
+}
