@@ -107,6 +107,8 @@ pub(crate) struct Core {
     /// Exchanges under way; written by this core alone.
     exchanges: Arc<AtomicU64>,
     pub(crate) registry: Arc<Registry>,
+    /// Answers to ACME challenges.
+    pub(crate) challenges: Arc<tls::Challenges>,
     pub(crate) draining: Cell<bool>,
     workers: RefCell<Vec<Worker>>,
     pub(crate) listening: RefCell<Vec<Rc<Listening>>>,
@@ -123,6 +125,7 @@ impl Core {
         shared: Arc<Shared>,
         exchanges: Arc<AtomicU64>,
         registry: Arc<Registry>,
+        challenges: Arc<tls::Challenges>,
     ) -> Rc<Self> {
         let mut pools = Pools::default();
         let view = Rc::new(View::new(snapshot, index, &mut pools));
@@ -140,6 +143,7 @@ impl Core {
             shared,
             exchanges,
             registry,
+            challenges,
             draining: Cell::new(false),
             workers: RefCell::default(),
             listening: RefCell::default(),

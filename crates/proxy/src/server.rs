@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use config::Config;
 use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
+use tls::{Challenges, Contexts, Keeper, Problem};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::connection;
@@ -95,6 +96,8 @@ pub enum StartError {
     Thread(io::Error),
     /// The name resolver cannot be set up.
     Resolver(io::Error),
+    /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
+    Tls(Vec<(String, Problem)>),
 }
 
 impl fmt::Display for StartError {
@@ -119,6 +122,16 @@ impl fmt::Display for StartError {
             Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
             Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
+            Self::Tls(problems) => {
+                for (index, (place, problem)) in problems.iter().enumerate() {
+                    let end = if index > 0 { "\n" } else { "" };
+                    write!(out, "{end}{place}: {}", problem.message)?;
+                    if let Some(hint) = &problem.hint {
+                        write!(out, "\nhint: {hint}")?;
+                    }
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -129,6 +142,7 @@ struct Inner {
     registry: Arc<Registry>,
     writer: Mutex<Option<AccessWriter>>,
     resolver: Resolver,
+    keeper: Arc<Keeper>,
     shared: Arc<Shared>,
     cores: Vec<CoreHandle>,
     state: Mutex<State>,
@@ -184,6 +198,8 @@ impl Server {
         );
         let writer = writer.map_err(StartError::AccessLog)?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
+        let keeper = Keeper::start(process.state.as_deref());
+        let contexts = prepare(&keeper, &config)?;
         let shared = Arc::new(Shared::default());
         let mut inherited = inherited.listeners;
         let mut bound = Vec::new();
@@ -196,7 +212,9 @@ impl Server {
         set_connections_max(&shared, &config, files);
         let names = Names::new(&config, &registry);
         let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
-        let snapshot = Arc::new(Snapshot::compile(Arc::clone(&config), names, &resolver, own));
+        keeper.install(&contexts);
+        let snapshot = Snapshot::compile(Arc::clone(&config), names, contexts, &resolver, own);
+        let snapshot = Arc::new(snapshot);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
             let open = bound.iter_mut();
@@ -209,6 +227,7 @@ impl Server {
                 resolver: resolver.clone(),
                 shared: Arc::clone(&shared),
                 exchanges: Arc::default(),
+                challenges: Arc::clone(keeper.challenges()),
                 open: open.collect(),
             };
             cores.push(seed.grow().map_err(StartError::Thread)?);
@@ -216,7 +235,7 @@ impl Server {
         registry.configured(1);
         let state = Mutex::new(State { config, generation: 1, listening });
         let (writer, draining) = (Mutex::new(Some(writer)), AtomicBool::new(false));
-        let inner = Inner { registry, writer, resolver, shared, cores, state, draining };
+        let inner = Inner { registry, writer, resolver, keeper, shared, cores, state, draining };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -237,6 +256,7 @@ impl Server {
         let mut state = self.state();
         let count = inner.cores.len();
         let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
+        let contexts = prepare(&inner.keeper, &config)?;
         let mut opened = Vec::new();
         let mut sockets = Vec::new();
         for listener in config.listeners.iter().filter(|l| !is_open(l.address)) {
@@ -258,7 +278,10 @@ impl Server {
         let generation = state.generation + 1;
         let names = Names::new(&config, &inner.registry);
         let own = kept.iter().map(|listens| listens.actual).collect();
-        let snapshot = Snapshot::compile(Arc::clone(&config), names, &inner.resolver, own);
+        // New sites have their certificates before anybody asks for them.
+        inner.keeper.install(&contexts);
+        let resolver = &inner.resolver;
+        let snapshot = Snapshot::compile(Arc::clone(&config), names, contexts, resolver, own);
         let snapshot = Arc::new(snapshot);
         let (done, all_done) = mpsc::channel();
         for core in &inner.cores {
@@ -287,6 +310,11 @@ impl Server {
             listeners_closed: written(closed),
             generation,
         })
+    }
+
+    /// Who looks after certificates.
+    pub fn keeper(&self) -> &Arc<Keeper> {
+        &self.inner.keeper
     }
 
     /// The configuration that is in effect.
@@ -345,6 +373,7 @@ impl Server {
             // A thread that panicked has said so itself.
             let _ = thread.map(JoinHandle::join);
         }
+        self.inner.keeper.stop();
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
         {
@@ -374,6 +403,23 @@ impl Server {
 
     fn writer(&self) -> MutexGuard<'_, Option<AccessWriter>> {
         self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What TLS needs of a configuration; nothing that serves changes.
+fn prepare(keeper: &Keeper, config: &Config) -> Result<Contexts, StartError> {
+    match keeper.prepare(config) {
+        Ok(contexts) => {
+            for problem in &contexts.warnings {
+                let (place, hint) = (config.locate(problem.place), problem.hint.as_deref());
+                tracing::warn!(place, hint, "{}", problem.message);
+            }
+            Ok(contexts)
+        }
+        Err(problems) => {
+            let located = problems.into_iter().map(|p| (config.locate(p.place), p));
+            Err(StartError::Tls(located.collect()))
+        }
     }
 }
 
@@ -433,6 +479,7 @@ struct Seed {
     resolver: Resolver,
     shared: Arc<Shared>,
     exchanges: Arc<AtomicU64>,
+    challenges: Arc<Challenges>,
     open: Vec<(SocketAddr, RawListener)>,
 }
 
@@ -471,6 +518,7 @@ impl Seed {
             self.shared,
             self.exchanges,
             Arc::clone(&self.registry),
+            self.challenges,
         );
         open_listeners(&core, self.open);
         tokio::task::spawn_local(tick(Rc::downgrade(&core)));

@@ -18,23 +18,13 @@ use rules::Rules;
 use crate::observe::Names;
 use crate::upstream::Pool;
 
-/// What TLS handshakes go by.
-#[derive(Default)]
-pub(crate) struct Contexts {
-    /// By [`config::SiteId`].
-    pub(crate) sites: Vec<Option<Arc<tls::Server>>>,
-    /// By [`config::ForwardId`].
-    pub(crate) forwards: Vec<Option<Arc<tls::Server>>>,
-    /// By [`UpstreamId`].
-    pub(crate) upstreams: Vec<Option<Arc<tls::Client>>>,
-}
-
 /// One compiled configuration.
 pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) rules: Rules,
     pub(crate) names: Names,
-    pub(crate) contexts: Contexts,
+    /// What TLS handshakes go by.
+    pub(crate) contexts: tls::Contexts,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
     watched: Vec<Vec<Option<Arc<Watched>>>>,
     /// The ports that we listen on ourselves, for telling loops.
@@ -45,6 +35,7 @@ impl Snapshot {
     pub(crate) fn compile(
         config: Arc<Config>,
         names: Names,
+        contexts: tls::Contexts,
         resolver: &Resolver,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
@@ -55,7 +46,6 @@ impl Snapshot {
         let upstreams = config.upstreams.iter();
         let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
         let rules = Rules::compile(Arc::clone(&config));
-        let contexts = Contexts::default();
         Self { config, rules, names, contexts, watched, own_addresses }
     }
 
