@@ -80,7 +80,8 @@ Examples:
   bothways explain http://shop.example.com/old/a
   bothways explain http://shop.example.com/api/x --method POST --from 192.0.2.7
   bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5      a CONNECT
-  bothways explain http://example.com/ --forward :3128 --json";
+  bothways explain http://example.com/ --forward :3128 --json
+  bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:
@@ -299,6 +300,9 @@ pub(crate) struct Explain {
     /// Ask the forward proxy that listens here, as written in the file [default: in reverse]
     #[arg(short, long, value_name = "LISTENER")]
     pub forward: Option<String>,
+    /// The client has shown a good certificate with this name (over TLS)
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<String>,
     /// Take the host to have this address; may be repeated [default: a global one]
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,

@@ -7,10 +7,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{Anonymous, Config, EditVerb, FieldEdit, Forward, Place, RouteSettings};
+use config::{Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Place, RouteSettings};
 use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
-use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through};
+use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through, TlsFacts};
 use serde_json::{Value, json};
 
 use crate::cli::Explain;
@@ -27,6 +27,12 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     let assumes_address = matches!(through, Through::Forward(_))
         && asked.target.ip().is_none()
         && options.address.is_empty();
+    let certificate = options.client.as_deref().map(rules::supposed_certificate);
+    let tls = rules::supposed_tls(&rules, through, &asked.target, certificate.as_ref());
+    if certificate.is_some() && tls.is_none() {
+        return Err(Failure::usage("certificates are shown over TLS, and this goes in clear")
+            .hint("ask for an https:// URL, or leave --client out"));
+    }
     let explanation = rules::explain(
         &rules,
         &Query {
@@ -36,7 +42,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             through,
             addresses: &options.address,
             is_global: &|ip| AddressKind::of(ip).is_global(),
-            tls: None,
+            tls,
         },
     );
     let told = Told {
@@ -44,6 +50,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         asked: &asked,
         from: options.from,
         through,
+        tls,
         explanation,
         assumes_address,
     };
@@ -105,11 +112,19 @@ fn through(rules: &Rules, options: &Explain, asked: &Request) -> Result<Through,
             .map_or(Through::Listener(only.listener), Through::Forward));
     }
     rules::listener_for(rules, &asked.target).map(Through::Listener).ok_or_else(|| {
+        let (scheme, other) = match asked.target.scheme() {
+            Scheme::Http => ("in clear", "https"),
+            Scheme::Https => ("over TLS", "http"),
+        };
         let failure = Failure::usage(format!(
-            "no listener serves `{}` on port {}",
+            "no listener serves `{}` on port {} {scheme}",
             asked.target.host(),
             asked.target.port()
         ));
+        let is_there = |listener: &Listener| listener.address.port() == asked.target.port();
+        if config.listeners.iter().any(is_there) {
+            return failure.hint(format!("there is one for {other}://"));
+        }
         let forward = config.forwards.first().map(|forward| &forward.written);
         match forward {
             Some(written) => failure.hint(format!("to ask a forward proxy: --forward {written}")),
@@ -123,6 +138,8 @@ struct Told<'a> {
     asked: &'a Request,
     from: IpAddr,
     through: Through,
+    /// What is supposed of the client's connection.
+    tls: Option<TlsFacts<'a>>,
     explanation: Explanation,
     /// The host is a name, and whether its address is allowed was not to be told.
     assumes_address: bool,
@@ -253,7 +270,7 @@ impl Told<'_> {
         let route = self.explanation.site.zip(self.explanation.route).and_then(|(site, route)| {
             self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
         });
-        let facts = Facts::of(self.from, method, target, route, None);
+        let facts = Facts::of(self.from, method, target, route, self.tls);
         let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
         let filled_in = edits.iter().map(|edit| {
             let mut value = Vec::new();
@@ -318,6 +335,10 @@ fn outcome_json(outcome: &Outcome) -> Value {
         Outcome::Proxied { upstream, endpoints, host, path } => {
             let endpoints: Vec<&str> = endpoints.iter().map(|endpoint| &**endpoint).collect();
             json!({ "kind": "proxied", "upstream": &**upstream, "endpoints": endpoints, "host": host, "path": path })
+        }
+        Outcome::Passthrough { upstream, endpoints } => {
+            let endpoints: Vec<&str> = endpoints.iter().map(|endpoint| &**endpoint).collect();
+            json!({ "kind": "passthrough", "upstream": &**upstream, "endpoints": endpoints })
         }
         Outcome::Redirect { location, .. } => json!({ "kind": "redirect", "location": location }),
         Outcome::Respond { .. } => json!({ "kind": "respond" }),

@@ -66,6 +66,16 @@ pub fn client_allowed(
     }
 }
 
+/// A certificate of which only a name is known, for asking what would be.
+pub fn supposed_certificate(name: &str) -> ClientCertificate {
+    ClientCertificate {
+        subject: format!("CN={name}").into(),
+        common_name: Some(name.into()),
+        names: vec![name.into()],
+        fingerprint: "".into(),
+    }
+}
+
 /// Whether every part that is there matches. One without parts, which the decoder refuses, means
 /// nobody.
 fn is_meant(wanted: &ClientMatch, shown: &ClientCertificate) -> bool {

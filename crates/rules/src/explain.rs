@@ -7,14 +7,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use config::{Action, Config, Expect, ForwardId, ListenerId, Place, RouteId, Serves, Site, SiteId};
-use message::{Method, Scheme, Target};
+use config::{
+    Action, Config, Expect, ForwardId, ListenerId, Place, RouteId, RouteSettings, Serves, Site,
+    SiteId, SiteTls,
+};
+use message::{ClientCertificate, Method, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
-use crate::sites::written_bare;
-use crate::template::{Facts, TlsFacts, location, upstream_host, upstream_path};
-use crate::trace::{Step, Steps};
-use crate::{Routed, Rules, canonical};
+use crate::sites::{self, written_bare};
+use crate::template::{Facts, TlsFacts, location, upstream_host, upstream_path, without_scheme};
+use crate::trace::{Step, StepOutcome, Steps, Trace};
+use crate::{Routed, Rules, canonical, client_allowed, supposed_certificate};
 
 /// A request to be explained.
 #[derive(Clone, Copy)]
@@ -73,6 +76,13 @@ pub enum Outcome {
         host: String,
         /// Path and query sent.
         path: String,
+    },
+    /// The TLS connection goes to an upstream as it is; what is within is not seen.
+    Passthrough {
+        /// The name of the upstream.
+        upstream: Arc<str>,
+        /// Its endpoints, as written.
+        endpoints: Vec<Arc<str>>,
     },
     /// The client is sent elsewhere.
     Redirect {
@@ -142,6 +152,7 @@ impl Outcome {
             Self::MethodNotAllowed { .. } => Some(405),
             Self::NoSite => Some(421),
             Self::Proxied { .. }
+            | Self::Passthrough { .. }
             | Self::Files { .. }
             | Self::Forwarded { .. }
             | Self::Tunnel { .. } => None,
@@ -152,11 +163,12 @@ impl Outcome {
     pub fn describe(&self) -> String {
         match self {
             Self::Proxied { upstream, endpoints, host, path } => {
-                let at = match &**endpoints {
-                    [one] if *one == *upstream => String::new(),
-                    all => format!(" ({})", all.join(", ")),
-                };
+                let at = addresses(upstream, endpoints);
                 format!("sent to upstream {upstream}{at} as {path} with Host {host}")
+            }
+            Self::Passthrough { upstream, endpoints } => {
+                let at = addresses(upstream, endpoints);
+                format!("its TLS is passed on to upstream {upstream}{at}, unseen")
             }
             Self::Redirect { status, location } => format!("redirected to {location} ({status})"),
             Self::Respond { status } => format!("answered with {status}"),
@@ -174,6 +186,14 @@ impl Outcome {
     }
 }
 
+/// The endpoints of an upstream, unless its name says it all.
+fn addresses(upstream: &str, endpoints: &[Arc<str>]) -> String {
+    match endpoints {
+        [one] if **one == *upstream => String::new(),
+        all => format!(" ({})", all.join(", ")),
+    }
+}
+
 /// Explains what would be done with a request.
 pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
     match query.through {
@@ -185,6 +205,9 @@ pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
 fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Explanation {
     let Query { method, target, .. } = *query;
     let mut trace = Steps::default();
+    if let Some(passed) = pass_on(rules, target, listener, &mut trace) {
+        return Explanation { steps: trace.0, ..passed };
+    }
     let routed = rules.route(listener, method, target.host(), target.path(), &mut trace);
     let at_listener = rules.config.listeners.get(listener.0 as usize).map(|found| found.place);
     let place_of = |site: SiteId| rules.config.sites.get(site.0 as usize).map(|site| site.place);
@@ -202,7 +225,56 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
             (outcome, taken.map(|taken| taken.place), Some(site), Some(route))
         }
     };
+    let taken = site.zip(route).and_then(|(site, route)| rules.route_of(site, route));
+    let base = || Some(&rules.config.sites.get(site?.0 as usize)?.base);
+    let settings = taken.map(|taken| &taken.settings).or_else(base);
+    let refused = settings.and_then(|settings| refuse_client(settings, query, &mut trace));
+    let (outcome, place) = match refused {
+        Some((outcome, place)) => (outcome, Some(place)),
+        None => (outcome, place),
+    };
     Explanation { steps: trace.0, outcome, decided_by: place.unwrap_or_default(), site, route }
+}
+
+/// What comes of a connection for a site whose TLS is passed on.
+fn pass_on(
+    rules: &Rules,
+    target: &Target,
+    listener: ListenerId,
+    trace: &mut Steps,
+) -> Option<Explanation> {
+    let id = rules.site(listener, target.host())?;
+    let site = rules.config.sites.get(id.0 as usize)?;
+    site.tls.as_ref().filter(|tls| **tls == SiteTls::Passthrough)?;
+    let (number, route) = (0u32..).zip(&site.routes).last()?;
+    let Action::To(upstream) = route.action else { return None };
+    let upstream = rules.config.upstreams.get(upstream.0 as usize)?;
+    sites::explain(&rules.config, listener, target.host(), id, trace);
+    let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.written.clone()).collect();
+    Some(Explanation {
+        steps: Vec::new(),
+        outcome: Outcome::Passthrough { upstream: upstream.name.clone(), endpoints },
+        decided_by: route.place,
+        site: Some(id),
+        route: Some(RouteId(number)),
+    })
+}
+
+/// The refusal of a client whose certificate is not among those that are taken, and its line.
+fn refuse_client(
+    settings: &RouteSettings,
+    query: &Query<'_>,
+    trace: &mut Steps,
+) -> Option<(Outcome, Place)> {
+    let first = settings.clients.first()?;
+    let allowed = client_allowed(&settings.clients, query.tls.and_then(|tls| tls.client));
+    let (place, outcome) = match allowed {
+        Ok(place) => (place.unwrap_or(first.place), StepOutcome::Decided),
+        Err(refused) => (refused.place, StepOutcome::Differs(refused.reason.describe().to_owned())),
+    };
+    trace.step(Step { place, text: "client".to_owned(), outcome });
+    let refused = allowed.err()?;
+    Some((Outcome::Refused { status: 403, reason: refused.reason.describe() }, refused.place))
 }
 
 /// What a route does.
@@ -338,10 +410,17 @@ fn check(
         Some(written) => forward_named(&rules.config, written).map(Through::Forward),
         None => listener_for(rules, &target).map(Through::Listener),
     };
+    let certificate = expect.client_name.as_deref().map(supposed_certificate);
     let through = through.ok_or_else(|| {
         let message = match &expect.forward {
             Some(written) => format!("there is no `forward \"{written}\"`"),
-            None => format!("no listener serves sites on port {}", target.port()),
+            None => {
+                let how = match target.scheme() {
+                    Scheme::Http => "in clear",
+                    Scheme::Https => "over TLS",
+                };
+                format!("no listener serves sites on port {} {how}", target.port())
+            }
         };
         fail(nowhere, message)
     })?;
@@ -352,7 +431,7 @@ fn check(
         through,
         addresses: &[],
         is_global,
-        tls: None,
+        tls: supposed_tls(rules, through, &target, certificate.as_ref()),
     };
     let explanation = explain(rules, &query);
     match difference(&rules.config, expect, &explanation) {
@@ -381,10 +460,11 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
         return Some((format!("a redirect to {expected}"), described()));
     }
     if let Some(expected) = &expect.upstream {
-        let plain = |written: &str| written.strip_prefix("http://").unwrap_or(written).to_owned();
-        let is_same = matches!(outcome, Outcome::Proxied { upstream, endpoints, .. }
-            if **upstream == **expected
-                || endpoints.iter().any(|endpoint| plain(endpoint) == plain(expected)));
+        let is_one = |endpoint: &Arc<str>| without_scheme(endpoint) == without_scheme(expected);
+        let is_same = matches!(outcome,
+            Outcome::Proxied { upstream, endpoints, .. }
+            | Outcome::Passthrough { upstream, endpoints }
+            if **upstream == **expected || endpoints.iter().any(is_one));
         if !is_same {
             return Some((format!("upstream {expected}"), described()));
         }
@@ -425,12 +505,30 @@ pub fn forward_named(config: &Config, written: &str) -> Option<ForwardId> {
     same_text.or_else(same_address).map(|(id, _)| ForwardId(id))
 }
 
-/// The listener that a URL in reverse is most likely sent to: the first one on its port that
-/// serves its host, else the first one on its port, else the first one that serves its host.
+/// What would be known of the client's connection, as far as it can be supposed.
+pub fn supposed_tls<'a>(
+    rules: &Rules,
+    through: Through,
+    target: &'a Target,
+    client: Option<&'a ClientCertificate>,
+) -> Option<TlsFacts<'a>> {
+    let config = &rules.config;
+    let (listener, name) = match through {
+        Through::Listener(id) => (id, Some(target.host()).filter(|_| target.ip().is_none())),
+        Through::Forward(id) => (config.forwards.get(id.0 as usize)?.listener, None),
+    };
+    config.listeners.get(listener.0 as usize).filter(|listener| listener.tls)?;
+    Some(TlsFacts { version: "TLSv1.3", name, client })
+}
+
+/// The listener that a URL in reverse is most likely sent to, of those that speak TLS or of those
+/// that do not, as its scheme says: the first one on its port that serves its host, else the first
+/// one on its port, else the first one that serves its host.
 pub fn listener_for(rules: &Rules, target: &Target) -> Option<ListenerId> {
     let reverse = (0u32..)
         .zip(&rules.config.listeners)
         .filter(|(_, listener)| matches!(listener.serves, Serves::Sites(_)))
+        .filter(|(_, listener)| listener.tls == (target.scheme() == Scheme::Https))
         .map(|(id, listener)| (ListenerId(id), listener.address.port() == target.port()));
     let rank = |&(id, same_port): &(ListenerId, bool)| {
         let serves = rules.site(id, target.host()).is_some();

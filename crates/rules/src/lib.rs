@@ -39,10 +39,10 @@ use std::sync::Arc;
 use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId};
 use message::Method;
 
-pub use clients::{ClientRefusal, ClientRefused, client_allowed};
+pub use clients::{ClientRefusal, ClientRefused, client_allowed, supposed_certificate};
 pub use explain::{
     Explanation, Failure, Outcome, Query, Through, check_expectations, explain, forward_named,
-    listener_for,
+    listener_for, supposed_tls,
 };
 pub use forward::{Address, DenyReason, Passage, Verdict};
 pub use template::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};

@@ -81,11 +81,12 @@ pub(crate) fn explain<T: Trace>(
     let Some(site) = site_of(config, found) else { return };
     let names: Vec<String> = site.names.iter().map(written).collect();
     let on = config.listeners.get(listener.0 as usize).map_or("", |listener| &listener.written);
-    trace.step(Step {
-        place: site.place,
-        text: format!("site {} serves {host} on {on}", names.join(" ")),
-        outcome: StepOutcome::Decided,
-    });
+    let names = names.join(" ");
+    let text = match site.https.and_then(|https| site_of(config, https)) {
+        Some(_) => format!("site {names} has https://, where {host} on {on} is sent"),
+        None => format!("site {names} serves {host} on {on}"),
+    };
+    trace.step(Step { place: site.place, text, outcome: StepOutcome::Decided });
 }
 
 /// A name of a site as one writes it, in quotes.

@@ -253,6 +253,7 @@ pub fn location(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
     for (index, part) in template.parts.iter().enumerate() {
         match part {
             TemplatePart::Literal(text) => {
+                let text = without_empty_query(text, &template.parts, index, facts);
                 push_encoded(text.as_bytes(), out, is_uri_byte);
                 absolute |= at == Component::Start && after_scheme(text).is_some();
                 at = at.after(text);
@@ -281,6 +282,18 @@ pub fn location(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
     if !absolute {
         keep_on_site(out, start);
     }
+}
+
+/// A literal without the `?` at its end, if an empty `{query}` is all that would follow.
+fn without_empty_query<'a>(
+    literal: &'a str,
+    parts: &[TemplatePart],
+    index: usize,
+    facts: &Facts<'_>,
+) -> &'a str {
+    let follows = parts.get(index + 1..).unwrap_or_default();
+    let is_empty = follows == [TemplatePart::Variable(Variable::Query)] && facts.query.is_none();
+    literal.strip_suffix('?').filter(|_| is_empty).unwrap_or(literal)
 }
 
 /// What follows `//` or `scheme://` at the start of a template.
@@ -345,8 +358,9 @@ pub fn upstream_path(rewrite: &Rewrite, facts: &Facts<'_>, out: &mut Vec<u8>) {
     };
     let start = out.len();
     let mut at = Component::Path;
-    for part in &template.parts {
+    for (index, part) in template.parts.iter().enumerate() {
         if let TemplatePart::Literal(text) = part {
+            let text = without_empty_query(text, &template.parts, index, facts);
             push_encoded(text.as_bytes(), out, |byte| is_uri_byte(byte) && byte != b'#');
             at = at.after(text);
         } else {
@@ -379,10 +393,14 @@ pub fn upstream_host<'a>(
         (HostPolicy::Preserve, _) => target.authority(),
         (HostPolicy::Literal(host), _) => host,
         (HostPolicy::Endpoint, EndpointAddress::Unix(_)) => "localhost",
-        (HostPolicy::Endpoint, _) => {
-            endpoint.written.strip_prefix("http://").unwrap_or(&endpoint.written)
-        }
+        (HostPolicy::Endpoint, _) => without_scheme(&endpoint.written),
     }
+}
+
+/// An endpoint's host and port, without what else may be written around them.
+pub(crate) fn without_scheme(written: &str) -> &str {
+    let Some((_, authority)) = written.split_once("://") else { return written };
+    authority.strip_suffix('/').unwrap_or(authority)
 }
 
 /// How many dots a dot segment has; 0 for another segment.

@@ -193,6 +193,8 @@ fn hosts_sent_upstream() {
     check(HostPolicy::Preserve, &tcp, "a.example:8080");
     check(HostPolicy::Endpoint, &tcp, "10.0.0.1:80");
     check(HostPolicy::Endpoint, &unix, "localhost");
+    let name = EndpointAddress::Name { host: "api.internal".into(), port: 443 };
+    check(HostPolicy::Endpoint, &endpoint("https://api.internal/", name), "api.internal");
     check(HostPolicy::Literal("b.example".into()), &unix, "b.example");
 }
 

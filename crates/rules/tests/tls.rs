@@ -1,0 +1,153 @@
+//! What TLS changes about decisions: which listener, redirects, clients by their certificates.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rules::{Query, Rules, Steps, Through, check_expectations, explain, listener_for};
+
+const TEXT: &str = r#"
+site "shop.example.com" "*.shop.example.com" {
+    tls cert="shop.pem" key="shop.key" { client request ca="staff.pem"; }
+    route "/admin/*" {
+        client name="ops.example.com,*.ops.example.com"
+        to "10.0.0.2:80"
+    }
+    to "https://10.0.0.1:8443"
+}
+site "api.example.com" {
+    listen ":8443"
+    redirect-http ":8080"
+    tls internal { client require ca="staff.pem"; }
+    client name="robot"
+    route "/all/*" { client name="*.example.com"; respond; }
+    route "/x" method=GET { respond; }
+    host endpoint
+    to "https://api.internal/"
+}
+site "mail.example.com" {
+    tls passthrough
+    to "10.0.0.9:993"
+}
+site "shop.example.com" "plain.example.com" {
+    listen ":80"
+    respond status=204
+}
+site "10.0.0.3" { listen "127.0.0.1:444"; tls internal; redirect-http ":8080"; respond; }
+forward ":3129" {
+    tls internal name="proxy.lan" { client request ca="staff.pem"; }
+    allow client-name="ops.example.com" port=any
+    allow to="*.example.com"
+}
+
+expect "GET https://shop.example.com/" upstream="10.0.0.1:8443" site="shop.example.com"
+expect "GET https://shop.example.com/" upstream="https://10.0.0.1:8443"
+expect "GET https://shop.example.com/admin/x" status=403 denied=#true
+expect "GET https://shop.example.com/admin/x" client-name="ops.example.com" upstream="10.0.0.2:80"
+expect "GET https://shop.example.com/admin/x" client-name="a.ops.example.com" upstream="10.0.0.2:80"
+expect "GET https://shop.example.com/admin/x" client-name="dev.example.com" status=403
+expect "GET https://shop.example.com/" client-name="dev.example.com" upstream="10.0.0.1:8443"
+
+expect "GET http://shop.example.com/a" status=204
+expect "GET http://plain.example.com/a" status=204
+expect "GET http://b.shop.example.com/a?b=c" status=308 location="https://b.shop.example.com/a?b=c"
+expect "GET http://b.shop.example.com/a?" status=308 location="https://b.shop.example.com/a?"
+expect "GET http://b.shop.example.com" status=308 location="https://b.shop.example.com/"
+expect "GET http://api.example.com:8080/a" status=308 location="https://api.example.com:8443/a"
+expect "GET http://10.0.0.3:8080/" status=308 location="https://10.0.0.3:444/"
+expect "GET http://mail.example.com/" status=421
+
+expect "GET https://mail.example.com/" upstream="10.0.0.9:993" site="mail.example.com"
+expect "GET https://other.example.com/" status=421
+expect "GET https://api.example.com:8443/" status=403
+expect "GET https://api.example.com:8443/" client-name="robot" upstream="https://api.internal" path="/"
+expect "GET https://api.example.com:8443/all/x" client-name="robot" status=403
+expect "GET https://api.example.com:8443/all/x" client-name="a.example.com" status=200
+expect "POST https://api.example.com:8443/x" client-name="robot" upstream="api.internal"
+
+expect "CONNECT www.example.com:443" forward=":3129" denied=#false
+expect "CONNECT www.example.org:22" forward=":3129" denied=#true
+expect "CONNECT www.example.org:22" forward=":3129" client-name="ops.example.com" denied=#false
+expect "CONNECT www.example.org:22" forward=":3129" client-name="dev" from="10.0.0.1" denied=#true
+"#;
+
+fn rules(text: &str) -> Rules {
+    match config::parse("test.kdl", text) {
+        Ok(loaded) => Rules::compile(Arc::new(loaded.config)),
+        Err(failure) => panic!("{}", failure.render(false)),
+    }
+}
+
+#[test]
+fn expectations_of_a_text() {
+    let rules = rules(TEXT);
+    let failures = check_expectations(&rules, &|ip: IpAddr| !ip.is_loopback());
+    let messages: Vec<&str> = failures.iter().map(|failure| failure.message.as_str()).collect();
+    assert_eq!(messages, <[&str; 0]>::default());
+    assert_eq!(rules.warnings(), []);
+}
+
+#[test]
+fn what_fails_says_what_is_the_case() {
+    #[track_caller]
+    fn check(expect: &str, message: &str) {
+        let lines = TEXT.lines().filter(|line| !line.starts_with("expect"));
+        let text: Vec<&str> = lines.chain([expect]).collect();
+        let failures = check_expectations(&rules(&text.join("\n")), &|_| true);
+        let messages: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
+        assert_eq!(messages, [message]);
+    }
+    check(
+        "expect \"GET https://mail.example.com/\" status=200",
+        "expected status 200, got its TLS is passed on to upstream 10.0.0.9:993, unseen, decided by test.kdl:22",
+    );
+    check(
+        "expect \"GET https://shop.example.com/admin/\" upstream=shop",
+        "expected upstream shop, got refused (403): only clients with certain certificates are taken, and none was shown, decided by test.kdl:5",
+    );
+    check(
+        "expect \"GET https://shop.example.com/admin/\" client-name=dev upstream=shop",
+        "expected upstream shop, got refused (403): the client's certificate is not among those that are taken, decided by test.kdl:5",
+    );
+    check(
+        "expect \"GET http://b.shop.example.com/\" status=200",
+        "expected status 200, got redirected to https://b.shop.example.com/ (308), decided by test.kdl:3",
+    );
+}
+
+#[test]
+fn a_redirect_says_whose_it_is() {
+    let rules = rules(TEXT);
+    let mut target = message::Target::default();
+    let method = message::Method::Get;
+    target.parse(&method, b"http://b.shop.example.com/", None, message::Scheme::Http).unwrap();
+    let through = Through::Listener(listener_for(&rules, &target).unwrap());
+    let query = Query {
+        method: &method,
+        target: &target,
+        from: IpAddr::from([192, 0, 2, 1]),
+        through,
+        addresses: &[],
+        is_global: &|_| true,
+        tls: None,
+    };
+    let explanation = explain(&rules, &query);
+    let first = &explanation.steps[0];
+    assert_eq!(
+        first.text,
+        "site \"*.shop.example.com\" has https://, where b.shop.example.com on :80 is sent"
+    );
+    assert_eq!(rules.config().locate(first.place), "test.kdl:3");
+    let site = &rules.config().sites[explanation.site.unwrap().0 as usize];
+    assert_eq!(site.https, Some(config::SiteId(0)));
+    let Through::Listener(listener) = through else { panic!() };
+    let direct = rules.route(listener, &method, target.host(), "/", &mut Steps::default());
+    assert!(matches!(direct, rules::Routed::Route { .. }));
+}
+
+#[test]
+fn a_url_without_a_listener_of_its_scheme() {
+    let rules =
+        rules("site \"a\" { listen \":443\"; respond; }\nexpect \"GET https://a/\" status=200");
+    let failures = check_expectations(&rules, &|_| true);
+    assert_eq!(failures[0].message, "no listener serves sites on port 443 over TLS");
+}
