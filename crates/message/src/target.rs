@@ -160,6 +160,14 @@ impl Target {
         self.scratch.shrink_to(1024);
     }
 
+    /// Makes it one of this scheme, and its port the scheme's unless it names one.
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        if self.scheme != scheme {
+            self.scheme = scheme;
+            self.port = self.explicit_port.unwrap_or(scheme.default_port());
+        }
+    }
+
     /// Decides the target from the request line's target and the value of `Host`.
     ///
     /// `host` may be missing only where the target itself names a host; that a message of

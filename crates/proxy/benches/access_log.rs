@@ -49,6 +49,8 @@ fn config() -> Config {
             trusted_proxies: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            tls: false,
+            http2: true,
             serves: Serves::Sites(vec![SiteId(0)]),
         }],
         sites: vec![Site {
@@ -57,6 +59,8 @@ fn config() -> Config {
             listeners: vec![ListenerId(0)],
             routes: vec![route],
             base: RouteSettings::default(),
+            tls: None,
+            https: None,
         }],
         upstreams: vec![Upstream {
             name: "shop".into(),
@@ -67,10 +71,13 @@ fn config() -> Config {
                 written: "10.0.0.1:8080".into(),
                 address: EndpointAddress::Ip(address),
                 weight: 1,
+                tls: false,
             }],
             balance: "round-robin".into(),
             pool_max: 256,
             timeouts: UpstreamTimeouts::default(),
+            tls: config::UpstreamTls::default(),
+            protocol: config::UpstreamProtocol::Auto,
         }],
         ..Config::default()
     }

@@ -15,6 +15,7 @@ use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
 use crate::files::{self, Asked, Body, FileBody};
 use crate::observe::{Blame, ErrorKind};
+use crate::secure;
 use crate::worker::Work;
 
 /// Sends what stands in `work.response` and `work.body`, and settles the rest of the request.
@@ -23,6 +24,7 @@ async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: 
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);
+    secure::mark(context, record.scope, response);
     let (_, reply) = down.split();
     if reply.has_begun() {
         return Ending::Broken;
@@ -245,7 +247,9 @@ pub(crate) async fn local<D: Downstream>(
     body.clear();
     match &route.action {
         Action::Redirect { to, status } => {
-            redirect(request, record.client.ip(), route, to, path);
+            let facts = facts(context, request, record.client.ip(), route);
+            path.clear();
+            rules::location(to, &facts, path);
             response.status = *status;
             response.fields.push_known(Known::Location, path);
             write_html(body, *status, "what you look for is elsewhere");
@@ -267,8 +271,45 @@ pub(crate) async fn local<D: Downstream>(
     }
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
-    let plan = Plan::local(route);
+    let plan = Plan::local(route, context.tls());
     edits::response(request, response, &plan, record.client.ip(), &context.core.scratch);
+    send_made(context, work, down).await
+}
+
+/// Where challenges of HTTP-01 are fetched (RFC 8555, section 8.3).
+const ACME_PATH: &str = "/.well-known/acme-challenge/";
+
+/// Whether a directory fetches the answer to a challenge; nearly always this is one load.
+pub(crate) fn is_acme(context: &Context<'_>, request: &message::Request) -> bool {
+    let challenges = &context.core.challenges;
+    !challenges.is_empty()
+        && context.client.tls.is_none()
+        && request.method.is_safe()
+        && token(request).is_some_and(|token| challenges.http(token).is_some())
+}
+
+fn token(request: &message::Request) -> Option<&str> {
+    request.target.path().strip_prefix(ACME_PATH)
+}
+
+/// Answers the challenge, whatever the host's site says.
+pub(crate) async fn acme<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+) -> Ending {
+    down.begin_body(&work.request, None);
+    let Work { request, response, body, .. } = &mut *work;
+    response.clear();
+    body.clear();
+    if let Some(answer) = token(request).and_then(|token| context.core.challenges.http(token)) {
+        response.status = 200;
+        response.fields.push_known(Known::ContentType, b"application/octet-stream");
+        body.extend_from_slice(answer.as_bytes());
+    } else {
+        response.status = 404; // forgotten a moment ago
+    }
+    response.body = BodyLength::Exact(body.len() as u64);
     send_made(context, work, down).await
 }
 
@@ -282,7 +323,7 @@ pub(crate) async fn file<D: Downstream>(
 ) -> Ending {
     let Work { request, response, record, body, path, .. } = &mut *work;
     let client = record.client.ip();
-    let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
+    let facts = facts(context, request, client, route);
     path.clear();
     rules::upstream_path(&route.settings.rewrite, &facts, path);
     let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
@@ -302,7 +343,13 @@ pub(crate) async fn file<D: Downstream>(
     for (name, value) in &found.fields {
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
-    edits::response(request, response, &Plan::local(route), client, &context.core.scratch);
+    edits::response(
+        request,
+        response,
+        &Plan::local(route, context.tls()),
+        client,
+        &context.core.scratch,
+    );
     body.clear();
     match found.body {
         Body::Empty => send_made(context, work, down).await,
@@ -325,6 +372,7 @@ async fn send_file<D: Downstream>(
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);
+    secure::mark(context, record.scope, response);
     let (_, reply) = down.split();
     reply.head(request, response, keep, None);
     loop {
@@ -351,14 +399,11 @@ async fn send_file<D: Downstream>(
     }
 }
 
-fn redirect(
-    request: &message::Request,
+fn facts<'a>(
+    context: &'a Context<'_>,
+    request: &'a message::Request,
     client: std::net::IpAddr,
-    route: &Route,
-    to: &Template,
-    out: &mut Vec<u8>,
-) {
-    let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
-    out.clear();
-    rules::location(to, &facts, out);
+    route: &'a Route,
+) -> Facts<'a> {
+    Facts::of(client, &request.method, &request.target, Some(route), context.tls())
 }

@@ -6,6 +6,7 @@ use rules::Facts;
 
 use crate::exchange::Plan;
 use crate::http1::Scratch;
+use crate::secure;
 use crate::worker::Work;
 
 /// Edits the request's fields, before it is sent for the first time.
@@ -22,7 +23,7 @@ pub(crate) fn request(work: &mut Work, plan: &Plan<'_>) {
             fields.remove(known);
         }
     }
-    let facts = Facts::of(record.client.ip(), method, target, plan.route, None);
+    let facts = Facts::of(record.client.ip(), method, target, plan.route, plan.tls);
     edits.iter().for_each(|edit| apply(fields, edit, &facts, body));
 }
 
@@ -35,10 +36,23 @@ pub(crate) fn response(
     scratch: &Scratch,
 ) {
     let edits = &plan.settings.response_fields;
-    if edits.is_empty() {
-        return;
+    if !edits.is_empty() {
+        apply_all(request, response, plan, client, scratch);
     }
-    let facts = Facts::of(client, &request.method, &request.target, plan.route, None);
+    if let Some(value) = plan.hsts {
+        secure::mark_with(response, value);
+    }
+}
+
+fn apply_all(
+    request: &Request,
+    response: &mut Response,
+    plan: &Plan<'_>,
+    client: std::net::IpAddr,
+    scratch: &Scratch,
+) {
+    let edits = &plan.settings.response_fields;
+    let facts = Facts::of(client, &request.method, &request.target, plan.route, plan.tls);
     let mut value = scratch.take();
     edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
     scratch.give_back(value);

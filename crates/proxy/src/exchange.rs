@@ -8,12 +8,13 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
 use message::{Known, Method, Request, Response};
 use net::{Alarm, Buffer};
-use rules::{Facts, Routed};
+use rules::{Facts, Routed, TlsFacts};
 
 use crate::answer;
 use crate::attempt::{Attempt, Attempted};
@@ -25,6 +26,7 @@ use crate::edits;
 use crate::forward;
 use crate::identity::{self, Identity};
 use crate::observe::{Direction, ErrorKind, Record, Scope};
+use crate::secure;
 use crate::snapshot::View;
 use crate::tunnel::Tunnel;
 use crate::upstream::Connection;
@@ -74,6 +76,11 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// What is known of the client's TLS, for rules and templates.
+    pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
+        self.client.tls.as_deref().map(secure::TlsFacts::for_rules)
+    }
+
     /// Whether the client's connection may stay open after this exchange, as far as we are
     /// concerned: not if the process or the listener is going.
     pub(crate) fn may_keep(&self) -> bool {
@@ -140,6 +147,9 @@ pub(crate) async fn run<D: Downstream>(
     }
     let _under_way = context.core.enter_exchange();
     let ending = match (&listener.serves, hops_left(&mut work.request)) {
+        (Serves::Sites(_), _) if answer::is_acme(context, &work.request) => {
+            answer::acme(context, work, down).await
+        }
         (_, Hops::None) => answer::last_hop(context, work, down).await,
         (Serves::Sites(_), Hops::Some) => reverse(context, work, down, trusted).await,
         (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id, trusted).await,
@@ -177,6 +187,7 @@ fn begin_record(context: &Context<'_>, work: &mut Work) {
     if !context.core.access.borrow().is_on() {
         return; // the rest is for the log alone
     }
+    record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
     let target = &request.target;
     if target.form() == message::Form::Authority {
         record.target.set(target.authority());
@@ -267,7 +278,10 @@ async fn reverse<D: Downstream>(
     record.decided = route.map_or(site.place, |route| route.place);
     down.be_patient(&settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
-    if let Err(trouble) = admissible(request, settings) {
+    let admitted = secure::admit(context, site_id, site, request, trusted)
+        .and_then(|()| secure::admit_client(context, settings, record))
+        .and_then(|()| admissible(request, settings));
+    if let Err(trouble) = admitted {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
     let Some(route) = route else {
@@ -280,12 +294,15 @@ async fn reverse<D: Downstream>(
                 return Ending::Closed;
             };
             let client = record.client.ip();
-            let facts = Facts::of(client, &request.method, &request.target, Some(route), None);
+            let facts =
+                Facts::of(client, &request.method, &request.target, Some(route), context.tls());
             path.clear();
             rules::upstream_path(&settings.rewrite, &facts, path);
+            let hsts = secure::hsts(context, record.scope);
             let peer = std::mem::take(&mut work.address);
             let identity = Identity::reverse(settings, &peer, trusted);
-            let plan = Plan { settings, identity, via: None, route: Some(route), remove: &[] };
+            let (route, tls) = (Some(route), context.tls());
+            let plan = Plan { settings, identity, via: None, route, tls, hsts, remove: &[] };
             let ending = forward_to(context, work, down, &mut destination, &plan).await;
             work.address = peer;
             ending
@@ -323,15 +340,21 @@ pub(crate) struct Plan<'a> {
     pub(crate) via: Option<&'a str>,
     /// The route, for field edits with captures.
     pub(crate) route: Option<&'a config::Route>,
+    /// What the client's TLS is, for the same.
+    pub(crate) tls: Option<TlsFacts<'a>>,
+    /// What `Strict-Transport-Security` says, if it is sent.
+    pub(crate) hsts: Option<&'a [u8]>,
     /// Names of request fields that are removed, before the edits.
     pub(crate) remove: &'a [Box<str>],
 }
 
 impl<'a> Plan<'a> {
     /// For an answer of our own.
-    pub(crate) fn local(route: &'a config::Route) -> Self {
-        let identity = Identity::nobody();
-        Self { settings: &route.settings, identity, via: None, route: Some(route), remove: &[] }
+    pub(crate) fn local(route: &'a config::Route, tls: Option<TlsFacts<'a>>) -> Self {
+        let (settings, identity) = (&route.settings, Identity::nobody());
+        let route = Some(route);
+        // Answers of our own are marked as they are sent, errors too.
+        Self { settings, identity, via: None, route, tls, hsts: None, remove: &[] }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::exchange::{
 };
 use crate::identity::Identity;
 use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
+use crate::secure;
 use crate::worker::Work;
 
 /// Serves a request of a forward client.
@@ -37,7 +38,11 @@ pub(crate) async fn run<D: Downstream>(
     work.record.decided = forward.place;
     down.be_patient(&settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
-    if let Err(trouble) = in_form(&work.request, forward) {
+    let admitted = match context.client.tls.as_deref() {
+        Some(facts) => secure::admit_early(facts, &mut work.request, trusted),
+        None => Ok(()),
+    };
+    if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
     let mut named = std::mem::take(&mut work.named);
@@ -83,7 +88,7 @@ async fn to_named<D: Downstream>(
             method: &method,
             host,
             port: work.request.target.port(),
-            certificate: None,
+            certificate: context.tls().and_then(|tls| tls.client),
         },
         decided: Cell::new(forward.place),
     };
@@ -108,7 +113,8 @@ async fn to_named<D: Downstream>(
     let identity = Identity::forward(forward, &address, trusted);
     let via = if forward.anonymous.is_some() { None } else { Some(&*forward.via) };
     let remove = forward.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.remove);
-    let plan = Plan { settings, identity, via, route: None, remove };
+    let plan =
+        Plan { settings, identity, via, route: None, tls: context.tls(), hsts: None, remove };
     let mut destination = Destination::Named(named);
     let ending = forward_to(context, work, down, &mut destination, &plan).await;
     work.address = address;

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance::Algorithm;
-use config::{Config, EndpointAddress, ListenerId, UpstreamId};
+use config::{Config, EndpointAddress, ListenerId, SiteId, UpstreamId};
 use foldhash::HashMap;
 use net::{Resolver, Watched};
 use rules::Rules;
 
 use crate::observe::Names;
+use crate::secure;
 use crate::upstream::Pool;
 
 /// One compiled configuration.
@@ -25,6 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) names: Names,
     /// What TLS handshakes go by.
     pub(crate) contexts: tls::Contexts,
+    /// By [`SiteId`]: the value of `Strict-Transport-Security`.
+    hsts: Vec<Option<Box<[u8]>>>,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
     watched: Vec<Vec<Option<Arc<Watched>>>>,
     /// The ports that we listen on ourselves, for telling loops.
@@ -46,7 +49,13 @@ impl Snapshot {
         let upstreams = config.upstreams.iter();
         let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
         let rules = Rules::compile(Arc::clone(&config));
-        Self { config, rules, names, contexts, watched, own_addresses }
+        let hsts = config.sites.iter().map(secure::hsts_of).collect();
+        Self { config, rules, names, contexts, hsts, watched, own_addresses }
+    }
+
+    /// What a site says by `Strict-Transport-Security`, if anything.
+    pub(crate) fn hsts(&self, site: SiteId) -> Option<&[u8]> {
+        self.hsts.get(site.0 as usize)?.as_deref()
     }
 
     /// The addresses of an endpoint now; none for a name that has not been found yet, or for a

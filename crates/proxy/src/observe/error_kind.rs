@@ -143,6 +143,8 @@ error_kinds! {
     NotImplemented = "not_implemented", "http_request_error", Client, 501;
     /// The host is not one that the listener serves (RFC 9110, section 15.5.20).
     MisdirectedRequest = "misdirected_request", "destination_not_found", Client, 421;
+    /// The request came as early data, and is not one that may be replayed (RFC 8470, section 5.2).
+    TooEarly = "too_early", "http_request_error", Client, 425;
     /// A tunnel or stream was closed because no byte came either way for too long.
     IdleTimeout = "idle_timeout", "connection_read_timeout", Policy, 504;
     /// The exchange took longer than an exchange may.

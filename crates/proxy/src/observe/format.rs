@@ -17,6 +17,10 @@
 //! | `route` | the pattern of the route |
 //! | `decided` | the line that decided, as `file:line` |
 //! | `method`, `target`, `version` | the request; left out if nothing could be told of it |
+//! | `tls` | the version of the client's TLS, such as `TLSv1.3` |
+//! | `cipher` | its cipher suite |
+//! | `sni` | the name that the client asked for in the handshake |
+//! | `client_subject` | the subject of the client's certificate, if it has shown one |
 //! | `status` | the status sent |
 //! | `request_body_bytes`, `response_body_bytes` | bytes of the bodies, or both ways of a tunnel |
 //! | `received_bytes`, `sent_bytes` | all bytes from and to the client, heads and framing too |
@@ -164,8 +168,24 @@ fn push_request(out: &mut Vec<u8>, record: &Record) {
         push_url(out, b",\"target\":\"", &record.target);
         push_word(out, b",\"version\":\"", record.version.as_str());
     }
+    if let Some(tls) = &record.tls {
+        push_tls(out, tls);
+    }
     if record.status > 0 {
         push_count(out, b",\"status\":", u64::from(record.status));
+    }
+}
+
+fn push_tls(out: &mut Vec<u8>, tls: &tls::Info) {
+    push_word(out, b",\"tls\":\"", tls.version);
+    push_word(out, b",\"cipher\":\"", tls.cipher);
+    if let Some(name) = &tls.name {
+        push_word(out, b",\"sni\":\"", name); // a DNS name has nothing to escape
+    }
+    if let Some(client) = &tls.client {
+        out.extend_from_slice(b",\"client_subject\":\"");
+        escape::json(out, client.subject.as_bytes());
+        out.push(b'"');
     }
 }
 

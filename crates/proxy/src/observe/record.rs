@@ -7,6 +7,7 @@
 //! the [`Names`](super::Names) of the same snapshot.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{ForwardId, Place, RouteId, SiteId};
@@ -72,6 +73,8 @@ pub struct Record {
     pub target: Text,
     /// The version of the request.
     pub version: Version,
+    /// What is known of the client's TLS.
+    pub tls: Option<Arc<tls::Info>>,
     /// The status sent, or that would have been sent; 0 if there is none.
     pub status: u16,
     /// Bytes of the request's body read from the client; in a tunnel what it sent.
@@ -125,6 +128,7 @@ impl Record {
             method: Method::Get,
             target: Text::new(TARGET_BYTES_MAX),
             version: Version::Http11,
+            tls: None,
             status: 0,
             request_body_bytes: 0,
             response_body_bytes: 0,

@@ -3,7 +3,10 @@
 //! A client's connection to a TLS listener begins in [`serve`]: the ClientHello is read and names the site,
 //! whose context carries the handshake; what comes out is a layered stream with the facts of its TLS, and is served
 //! as any other. The memory of the handshake is free by then. [`handshake`] and [`secured`] serve upstreams too.
+//! What all that means for requests is in `request`.
 //! Not here: TLS itself (`tls`), connections that are passed through (`passthrough`).
+
+mod request;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,9 +27,11 @@ use crate::observe::{Handshake, Refusal};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
 
+pub(crate) use request::{admit, admit_client, admit_early, hsts, hsts_of, mark, mark_with};
+
 /// What is known of a client's TLS connection.
 pub(crate) struct TlsFacts {
-    pub(crate) info: tls::Info,
+    pub(crate) info: Arc<tls::Info>,
     /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
     early: Rc<Cell<bool>>,
 }
@@ -39,7 +44,7 @@ impl TlsFacts {
 
     /// For templates and rules.
     pub(crate) fn for_rules(&self) -> rules::TlsFacts<'_> {
-        let tls::Info { version, name, client, .. } = &self.info;
+        let tls::Info { version, name, client, .. } = &*self.info;
         rules::TlsFacts { version, name: name.as_deref(), client: client.as_deref() }
     }
 }
@@ -357,7 +362,7 @@ async fn open(
         return Ok(None); // RFC 8737, section 3: nothing is said over such a connection
     }
     let early = Rc::new(Cell::new(session.is_early()));
-    let facts = Rc::new(TlsFacts { info, early: Rc::clone(&early) });
+    let facts = Rc::new(TlsFacts { info: Arc::new(info), early: Rc::clone(&early) });
     let layer = Secured { session, early: Some(early) };
     Ok(Some(Accepted::Secured(client.secured(|stream| stream.layered(Box::new(layer)), facts))))
 }

@@ -1,0 +1,129 @@
+//! What a client's TLS means for its requests, and for what it is answered.
+
+use config::{Hsts, ListenerId, RouteSettings, Site, SiteId, SiteTls};
+use message::{Known, Request, Response, Scheme};
+use rules::client_allowed;
+
+use super::{TlsFacts, site_asked_for};
+use crate::exchange::{Context, Trouble};
+use crate::observe::{ErrorKind, Record, Scope};
+use crate::snapshot::View;
+
+/// Whether a request for a site may come over the client's connection at all, before anything is done with it.
+pub(crate) fn admit(
+    context: &Context<'_>,
+    site_id: SiteId,
+    site: &Site,
+    request: &mut Request,
+    trusted: bool,
+) -> Result<(), Trouble> {
+    // The connection is what it is, whatever an absolute target claims.
+    request.target.set_scheme(context.client.scheme());
+    let Some(facts) = context.client.tls.as_deref() else {
+        if !trusted {
+            request.fields.remove(Known::EarlyData);
+        }
+        return Ok(());
+    };
+    if !is_same_site(context.view, context.listener_id, facts, request, site_id) {
+        return Err(Trouble::new(
+            ErrorKind::MisdirectedRequest,
+            "the connection was made for another site than the request names",
+        ));
+    }
+    // A connection from before a reload may have been made by other rules.
+    if let Some(SiteTls::Terminate(tls)) = &site.tls
+        && tls.client.policy == config::ClientPolicy::Require
+        && facts.info.client.is_none()
+    {
+        return Err(Trouble::new(
+            ErrorKind::MisdirectedRequest,
+            "the connection was made without the client certificate that the site asks for",
+        ));
+    }
+    admit_early(facts, request, trusted)
+}
+
+/// RFC 8470, section 3: what was sent before the handshake was confirmed may be a replay, so that only what
+/// changes nothing is taken; the next server is told.
+pub(crate) fn admit_early(
+    facts: &TlsFacts,
+    request: &mut Request,
+    trusted: bool,
+) -> Result<(), Trouble> {
+    if facts.is_early() {
+        if !request.method.is_safe() || request.upgrade || !request.body.is_empty() {
+            let detail = "the request came before the handshake was confirmed; send it again";
+            return Err(Trouble::new(ErrorKind::TooEarly, detail));
+        }
+        request.fields.set(b"Early-Data", b"1");
+    } else if !trusted {
+        request.fields.remove(Known::EarlyData);
+    }
+    Ok(())
+}
+
+/// Whether a route takes the client, by its certificate.
+pub(crate) fn admit_client(
+    context: &Context<'_>,
+    settings: &RouteSettings,
+    record: &mut Record,
+) -> Result<(), Trouble> {
+    if settings.clients.is_empty() {
+        return Ok(());
+    }
+    let facts = context.client.tls.as_deref();
+    let shown = facts.and_then(|facts| facts.info.client.as_deref());
+    client_allowed(&settings.clients, shown).map(|_| ()).map_err(|refused| {
+        record.decided = refused.place;
+        Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe())
+    })
+}
+
+/// RFC 9110, section 7.4: the name that the handshake was for and the one that the request is for must be of
+/// one site, or else rules for one of them (about client certificates, say) would be evaded by the other.
+fn is_same_site(
+    view: &View,
+    listener: ListenerId,
+    facts: &TlsFacts,
+    request: &Request,
+    site: SiteId,
+) -> bool {
+    let asked = facts.info.name.as_deref();
+    asked == Some(request.target.host()) || site_asked_for(view, listener, asked) == Some(site)
+}
+
+/// What the site of an exchange says by `Strict-Transport-Security`; only over TLS (RFC 6797, section 7.2).
+pub(crate) fn hsts<'a>(context: &Context<'a>, scope: Scope) -> Option<&'a [u8]> {
+    if context.client.scheme() != Scheme::Https {
+        return None;
+    }
+    let Scope::Site(site, _) = scope else { return None };
+    context.view.shared.hsts(site)
+}
+
+/// Puts it on a response. Ours alone: of several, clients take the first (section 8.1).
+pub(crate) fn mark_with(response: &mut Response, hsts: &[u8]) {
+    response.fields.set(b"Strict-Transport-Security", hsts);
+}
+
+/// Both.
+pub(crate) fn mark(context: &Context<'_>, scope: Scope, response: &mut Response) {
+    if let Some(hsts) = hsts(context, scope) {
+        mark_with(response, hsts);
+    }
+}
+
+/// The value of `Strict-Transport-Security` for a site, if it sends that.
+pub(crate) fn hsts_of(site: &Site) -> Option<Box<[u8]>> {
+    let Some(SiteTls::Terminate(tls)) = &site.tls else { return None };
+    let Hsts { max_age, subdomains, preload } = tls.hsts.as_ref()?;
+    let mut value = format!("max-age={}", max_age.as_secs());
+    if *subdomains {
+        value.push_str("; includeSubDomains");
+    }
+    if *preload {
+        value.push_str("; preload");
+    }
+    Some(value.into_bytes().into())
+}
