@@ -60,6 +60,19 @@ const NAMES: &[&str] = &[
     "body",
     "slow-rate",
     "tls",
+    "acme",
+    "directory",
+    "challenge",
+    "contact",
+    "client",
+    "versions",
+    "early-data",
+    "hsts",
+    "protocol",
+    "http2",
+    "redirect-http",
+    "verify",
+    "ca",
     "foo",
 ];
 
@@ -120,6 +133,20 @@ const VALUES: &[&str] = &[
     "\"a\\nb\"",
     "502",
     "404",
+    "auto",
+    "internal",
+    "passthrough",
+    "dns",
+    "require",
+    "h2",
+    "\"1.3\"",
+    "\"https://api.internal\"",
+    "letsencrypt",
+    "name=\"a.example\"",
+    "cert=\"a.pem\"",
+    "key=\"a.key\"",
+    "ca=\"ca.pem\"",
+    "client-name=ops",
 ];
 
 fn line() -> impl Strategy<Value = String> {
@@ -164,7 +191,15 @@ fn sensible() -> impl Strategy<Value = String> {
         (pattern, modifier.clone(), action.clone()).prop_map(|(pattern, modifier, action)| {
             format!("route \"{pattern}\" {{\n{modifier}\n{action}\n}}")
         });
-    let listen = of(&["", "listen \":80\"", "listen \":81\" \"127.0.0.1:82\""]);
+    let listen = of(&[
+        "",
+        "listen \":80\"",
+        "listen \":81\" \"127.0.0.1:82\"",
+        "tls internal { client request ca=\"ca.pem\"; hsts; }\nclient name=\"*.x,y\" subject=\"CN=a\"",
+        "tls cert=\"a\" key=\"b\" { versions \"1.3\"; }\ntls cert=\"c\" key=\"c\"",
+        "listen \":444\"\ntls auto acme=own\nredirect-http \":8080\"",
+        "listen \":445\" \":443\"\ntls auto\nredirect-http off",
+    ]);
     let site = (any::<u8>(), listen, modifier, prop::collection::vec(route, 0..4), action);
     let site = site.prop_map(|(number, listen, modifier, routes, action)| {
         format!(
@@ -186,7 +221,7 @@ fn sensible() -> impl Strategy<Value = String> {
     (prop::collection::vec(site, 0..4), prop::collection::vec(other, 0..4)).prop_map(
         |(sites, others)| {
             format!(
-                "upstream shop {{ to \"10.0.0.9:80\" weight=2; }}\n{}{}",
+                "upstream shop {{ to \"https://10.0.0.9\" weight=2; protocol h2; }}\nacme own {{ challenge dns command=x; }}\n{}{}",
                 others.concat(),
                 sites.concat()
             )

@@ -187,7 +187,7 @@ impl Decoder<'_> {
         let nodes: Vec<_> = children.iter().filter(|child| child.row.name == "tls").collect();
         site.tls = self.tls(&nodes, false);
         if let Some(RawTls { kind: RawTlsKind::Passthrough, span, .. }) = site.tls {
-            self.check_passed_on(&children, span);
+            site.broken |= !self.check_passed_on(&children, span);
         }
         for child in children {
             match child.row.name {
@@ -214,8 +214,8 @@ impl Decoder<'_> {
         site
     }
 
-    /// Tells what means nothing where TLS is passed on as it is.
-    fn check_passed_on(&mut self, children: &[Checked<'_, '_>], tls: Span) {
+    /// Tells what means nothing where TLS is passed on as it is; false if nothing says where to.
+    fn check_passed_on(&mut self, children: &[Checked<'_, '_>], tls: Span) -> bool {
         let takes = ["tls", "listen", "to", "timeouts"];
         for child in children.iter().filter(|child| !takes.contains(&child.row.name)) {
             let message = format!("`{}` cannot be done where TLS is passed on", child.row.name);
@@ -223,10 +223,12 @@ impl Decoder<'_> {
                 .related(tls, "`tls passthrough`")
                 .hint("what is within is not seen: such a site has `listen`, `to` and `timeouts`");
         }
-        if !children.iter().any(|child| child.row.name == "to") {
+        let goes_somewhere = children.iter().any(|child| child.row.name == "to");
+        if !goes_somewhere {
             self.error(tls, "`tls passthrough` needs a `to` in the site")
                 .hint("write to \"10.0.0.1:443\"");
         }
+        goes_somewhere
     }
 
     /// Tells an address that one site names twice.

@@ -104,7 +104,7 @@ impl Block {
     pub(crate) fn place(&self) -> String {
         match self {
             Self::Rows { name, .. } if *name == TOP.name() => format!("at {name}"),
-            Self::Rows { name, .. } => format!("in `{name}`"),
+            Self::Rows { name, .. } => format!("in {}", block_text(name)),
             Self::Timeouts(Scope::Top) | Self::Limits(Scope::Top) => {
                 format!("in `{}`", self.name())
             }
@@ -131,6 +131,14 @@ impl Block {
     }
 }
 
+/// The name of a block, for people; `tls of upstream` is that of a block within another.
+fn block_text(name: &str) -> String {
+    match name.split_once(" of ") {
+        Some((inner, outer)) => format!("`{inner}` of `{outer}`"),
+        None => format!("`{name}`"),
+    }
+}
+
 /// Where a node of this name may stand, for people.
 pub(crate) fn homes(name: &str) -> Option<String> {
     let scopes = [Scope::Listen, Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream];
@@ -148,7 +156,7 @@ pub(crate) fn homes(name: &str) -> Option<String> {
     let holds = |block: &&&Block| block.row(name).is_some();
     let names: Vec<_> = BLOCKS.iter().filter(holds).map(|block| block.name()).collect();
     let inner: Vec<_> = names.iter().filter(|name| **name != TOP.name()).collect();
-    let inner = inner.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let inner = inner.iter().map(|name| block_text(name)).collect::<Vec<_>>().join(", ");
     match names.first() {
         None => None,
         Some(first) if *first != TOP.name() => Some(format!("in {inner}")),

@@ -80,7 +80,7 @@ pub(super) static FORWARD_TLS: NodeRow = NodeRow {
 };
 
 pub(crate) static TLS_BLOCK: Block =
-    rows("tls", &[&VERSIONS, &TLS_CLIENT, &EARLY_DATA, &TICKETS, &HSTS]);
+    rows("tls of site", &[&VERSIONS, &TLS_CLIENT, &EARLY_DATA, &TICKETS, &HSTS]);
 
 pub(crate) static FORWARD_TLS_BLOCK: Block =
     rows("tls of forward", &[&VERSIONS, &TLS_CLIENT, &TICKETS]);

@@ -71,7 +71,7 @@ pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[
     ("virtualhost", "Apache", "`site`"),
     ("proxy_ssl_name", "nginx", "`tls { name \"…\" }` in `upstream`"),
     ("proxy_ssl_trusted_certificate", "nginx", "`tls { ca \"…\" }` in `upstream`"),
-    ("proxy_ssl_verify", "nginx", "`tls { verify … }` in `upstream`, on unless said otherwise"),
+    ("proxy_ssl_verify", "nginx", "`tls { verify … }` in `upstream`"),
     ("cert_issuer", "Caddy", "`acme`"),
     ("crt", "HAProxy", "`tls cert=\"…\" key=\"…\"`"),
     ("worker_processes", "nginx", "`process { cores 4 }`"),

@@ -223,6 +223,9 @@ pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), Wrong> {
     if authority.contains('@') {
         return Err(wrong("it has a user name"));
     }
+    if authority.starts_with('[') && !authority.contains(']') {
+        return Err(wrong("a `]` is missing"));
+    }
     let plain = ip_of(authority).is_some() || !authority.contains(':');
     let (host, port) = match (split(authority), scheme_port) {
         (Some((host, given)), _) => (host, remote_port(given)?),

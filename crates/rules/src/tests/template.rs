@@ -83,6 +83,9 @@ fn redirects() {
     check("/old/*", "/old", "/new/{rest}", "/new/");
     check("/old/*", "/old/a%20b/c", "/new/{rest}", "/new/a%20b/c");
     check("/*", "/a?x=1&y=2", "https://{host}{path}?{query}", "https://a.example/a?x=1&y=2");
+    check("/*", "/a", "https://{host}:8443{path}?{query}", "https://a.example:8443/a");
+    check("/*", "/a?", "https://{host}{path}?{query}", "https://a.example/a?"); // it is there
+    check("/*", "/a", "/b?x&{query}", "/b?x&");
     check("/*", "/a", "{scheme}://www.{host}{path}", "http://www.a.example/a");
     check("/u/{id}", "/u/a&b+c", "/find?user={id}&in=x", "/find?user=a%26b%2Bc&in=x");
     check("/*", "/a?b#c", "/x?{query}", "/x?b%23c");
@@ -160,6 +163,8 @@ fn paths_sent_upstream() {
     check(to("{rest}"), "/*", "/a", "/a");
     check(to("/user?id={id}"), "/u/{id}", "/u/a&b?x=1", "/user?id=a%26b&x=1");
     check(to("/q/{query}"), "/*", "/?a=b&c", "/q/a=b&c");
+    check(to("/q?{query}"), "/*", "/", "/q");
+    check(to("/q?{query}"), "/*", "/?", "/q?");
     check(to("/q?z={query}&y"), "/*", "/?a=b", "/q?z=a=b&y");
     // What is put together stays canonical.
     check(to("/safe/{query}"), "/*", "/?../../etc", "/etc");

@@ -305,9 +305,11 @@ impl Decoder<'_> {
         if let Some((false, tickets)) = options.tickets {
             self.error(span, "early data needs tickets: it comes with sessions that are resumed")
                 .related(tickets, "they are switched off here");
+            return;
         }
         if let Some(((_, TlsVersion::Tls12), versions)) = options.versions {
             self.error(span, "early data needs TLS 1.3").related(versions, "it is not spoken");
+            return;
         }
         self.warning(span, "early data can be sent again by whoever records it").hint(
             "only safe methods are taken; the upstream sees `Early-Data: 1` and may answer 425",

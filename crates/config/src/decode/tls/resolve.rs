@@ -226,7 +226,10 @@ impl Resolver<'_, '_> {
         let asks = raw.tls.as_ref().is_some_and(RawTls::asks_for_certificates);
         let layers = || std::iter::once(&raw.layer).chain(raw.routes.iter().map(|r| &r.layer));
         let first = layers().find_map(|layer: &Layer| layer.clients.first());
-        let is_broken = raw.tls.as_ref().is_some_and(|tls| matches!(tls.kind, RawTlsKind::Broken));
+        // What cannot be done where TLS is passed on is told already.
+        let is_told =
+            |tls: &RawTls| matches!(tls.kind, RawTlsKind::Broken | RawTlsKind::Passthrough);
+        let is_broken = raw.tls.as_ref().is_some_and(is_told);
         if let Some(line) = first.filter(|_| !asks && !is_broken) {
             let problem = self
                 .decoder
