@@ -3,9 +3,11 @@
 //! It is a thread of its own with a small runtime: reading files, making keys and asking ACME
 //! directories must not hold up the control thread.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::Notify;
 
 use crate::keeper::Shared;
@@ -19,34 +21,41 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) struct Worker {
     wake: Arc<Notify>,
     stop: Arc<Notify>,
+    handle: Handle,
 }
 
 impl Worker {
     /// Starts it. `None` if there can be no more threads: then everything serves, but nothing is
     /// renewed; the next reload tries again.
     pub(crate) fn start(shared: Arc<Shared>) -> Option<Self> {
-        let worker = Self { wake: Arc::default(), stop: Arc::default() };
+        let started = Self::try_start(shared);
+        started
+            .inspect_err(|error| tracing::error!(%error, "certificates are not looked after"))
+            .ok()
+    }
+
+    fn try_start(shared: Arc<Shared>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let worker =
+            Self { wake: Arc::default(), stop: Arc::default(), handle: runtime.handle().clone() };
         let (wake, stop) = (worker.wake.clone(), worker.stop.clone());
         let body = move || {
-            let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            match built {
-                Ok(runtime) => runtime.block_on(async {
-                    tokio::select! {
-                        () = look_after(&shared, &wake) => {}
-                        () = stop.notified() => {}
-                    }
-                }),
-                Err(error) => tracing::error!(%error, "certificates are not looked after"),
-            }
+            runtime.block_on(async {
+                tokio::select! {
+                    () = look_after(&shared, &wake) => {}
+                    () = stop.notified() => {}
+                }
+            });
+            // Whatever is being looked up goes on alone.
+            runtime.shutdown_background();
         };
-        let thread = std::thread::Builder::new().name("certificates".to_owned()).spawn(body);
-        match thread {
-            Ok(_) => Some(worker),
-            Err(error) => {
-                tracing::error!(%error, "certificates are not looked after");
-                None
-            }
-        }
+        std::thread::Builder::new().name("certificates".to_owned()).spawn(body)?;
+        Ok(worker)
+    }
+
+    /// The runtime of the thread, for work that waits for the network.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Other certificates are to be looked after.

@@ -1,0 +1,267 @@
+//! What a server shows to a client: one handshake that takes any certificate, and then a verdict
+//! as strict as a browser's.
+//!
+//! For people who look (`bothways cert show`), never for traffic. The transport is whatever can be
+//! read and written.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::inspect::Certificate;
+use crate::keeper::lock;
+
+/// What a server has shown.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// `TLSv1.3`.
+    pub version: String,
+    /// Such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: String,
+    /// Such as `X25519MLKEM768`.
+    pub key_exchange: Option<String>,
+    /// The protocol that it picked of `h2` and `http/1.1`.
+    pub alpn: Option<String>,
+    /// Its certificates, the leaf first.
+    pub chain: Vec<Certificate>,
+    /// Whether a client that believes these roots accepts it; if not, why.
+    pub verdict: Result<(), String>,
+    /// Whether it asks for a certificate of ours.
+    pub asks_for_certificate: bool,
+}
+
+/// Why nothing could be seen, in words.
+pub type ProbeError = String;
+
+/// Shakes hands as a client that wants `name` and believes `roots` would.
+pub fn probe<S: Read + Write>(
+    stream: &mut S,
+    name: &str,
+    roots: Roots,
+) -> Result<Seen, ProbeError> {
+    let server = ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
+        .map_err(|_| format!("`{name}` is no host name"))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let watcher = Arc::new(Watcher {
+        inner: roots.verifier(&provider),
+        provider: provider.clone(),
+        seen: Mutex::default(),
+    });
+    let asked = Arc::new(Asked::default());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(watcher.clone())
+        .with_client_cert_resolver(asked.clone());
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let mut connection =
+        ClientConnection::new(Arc::new(config), server).map_err(|error| error.to_string())?;
+    while connection.is_handshaking() {
+        if let Err(error) = connection.complete_io(stream) {
+            return Err(handshake_words(&error));
+        }
+    }
+    connection.send_close_notify();
+    let _ = connection.write_tls(stream);
+    let (ders, verdict) = lock(&watcher.seen).take().ok_or("it has shown no certificate")?;
+    let chain = ders.into_iter().map(Certificate::from_der).collect::<Result<_, _>>();
+    Ok(Seen {
+        version: connection.protocol_version().map_or_else(String::new, version_words),
+        cipher: connection
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or_default()
+            .to_owned(),
+        key_exchange: connection
+            .negotiated_key_exchange_group()
+            .and_then(|group| group.name().as_str())
+            .map(str::to_owned),
+        alpn: connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+        chain: chain.map_err(|why| format!("a certificate that it shows cannot be read: {why}"))?,
+        verdict,
+        asks_for_certificate: *lock(&asked.0),
+    })
+}
+
+fn version_words(version: rustls::ProtocolVersion) -> String {
+    match version {
+        rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What people call what goes wrong in a handshake.
+fn handshake_words(error: &std::io::Error) -> String {
+    use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::AlertReceived(AlertDescription::UnrecognisedName)) => {
+            "it serves nothing of that name (alert unrecognized_name)".to_owned()
+        }
+        Some(Error::AlertReceived(alert)) => {
+            format!("it ended the handshake with the alert {alert:?}")
+        }
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            "it does not speak TLS there".to_owned()
+        }
+        Some(Error::PeerIncompatible(
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        )) => "it speaks only versions of TLS that are not safe any more (before 1.2)".to_owned(),
+        Some(other) => other.to_string(),
+        None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "it closed the connection instead of answering; perhaps it does not speak TLS there"
+                .to_owned()
+        }
+        None if matches!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+        ) =>
+        {
+            "it does not answer; perhaps it does not speak TLS there".to_owned()
+        }
+        None => crate::state::plain(error),
+    }
+}
+
+/// Whom to believe.
+#[derive(Debug)]
+pub struct Roots(RootCertStore);
+
+impl Roots {
+    /// The system's.
+    ///
+    /// # Errors
+    /// If there are none, in words.
+    pub fn of_system() -> Result<Self, String> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added == 0 {
+            return Err("this system has no list of CAs that it trusts (package ca-certificates)"
+                .to_owned());
+        }
+        Ok(Self(store))
+    }
+
+    /// None, so that nothing is believed.
+    pub fn none() -> Self {
+        Self(RootCertStore::empty())
+    }
+
+    /// These too.
+    pub fn add(&mut self, certificates: &[Certificate]) {
+        let ders = certificates.iter().map(|certificate| certificate.der().clone());
+        self.0.add_parsable_certificates(ders);
+    }
+
+    fn verifier(self, provider: &Arc<CryptoProvider>) -> Option<Arc<WebPkiServerVerifier>> {
+        WebPkiServerVerifier::builder_with_provider(Arc::new(self.0), provider.clone()).build().ok()
+    }
+}
+
+/// What the server has shown, and what the verifier says of it.
+type Verdict = (Vec<CertificateDer<'static>>, Result<(), String>);
+
+/// Takes every certificate, and remembers it and what it should have been told.
+#[derive(Debug)]
+struct Watcher {
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+    seen: Mutex<Option<Verdict>>,
+}
+
+impl ServerCertVerifier for Watcher {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verdict = match &self.inner {
+            Some(inner) => inner
+                .verify_server_cert(leaf, others, name, ocsp, now)
+                .map(|_| ())
+                .map_err(|error| verdict_words(&error, name)),
+            None => Err("there are no CAs that are trusted".to_owned()),
+        };
+        let chain = std::iter::once(leaf).chain(others);
+        let chain = chain.map(|der| der.clone().into_owned()).collect();
+        *lock(&self.seen) = Some((chain, verdict));
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn verdict_words(error: &rustls::Error, name: &ServerName<'_>) -> String {
+    let rustls::Error::InvalidCertificate(error) = error else { return error.to_string() };
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "a certificate of the chain has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "a certificate of the chain is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("it is not for `{}`", name.to_str())
+        }
+        CertificateError::UnknownIssuer => {
+            "it comes from nobody who is trusted here, or an intermediate is missing".to_owned()
+        }
+        CertificateError::Revoked => "it has been revoked".to_owned(),
+        CertificateError::BadSignature => "its signature is wrong".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Remembers whether the server has asked for a certificate of ours.
+#[derive(Debug, Default)]
+struct Asked(Mutex<bool>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *lock(&self.0) = true;
+        None
+    }
+
+    /// Else it would not be asked.
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
