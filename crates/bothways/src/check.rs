@@ -1,7 +1,8 @@
 //! `bothways check`: mistakes, warnings, and whether what must hold does.
 //!
-//! Diagnostics go to standard error, the summary to standard output. Nothing is looked up, opened
-//! or sent: a file is judged the same on every machine.
+//! Diagnostics go to standard error, the summary to standard output. Nothing is looked up or sent.
+//! The text is judged the same on every machine; the certificates and keys that it names are those
+//! of this one.
 
 use std::sync::Arc;
 
@@ -20,15 +21,24 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let loaded = source.load()?;
     let warnings = warnings(&loaded);
     let failures = failed_expectations(&loaded);
-    for diagnostic in warnings.iter().chain(&failures) {
+    let (bad_files, doubtful_files): (Vec<_>, Vec<_>) =
+        of_tls(&loaded, &tls::check(&loaded.config))
+            .into_iter()
+            .partition(|diagnostic| diagnostic.severity == Severity::Error);
+    let warnings = [warnings, doubtful_files].concat();
+    for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
         terminal::to_stderr("\n");
     }
-    let is_good = failures.is_empty() && (warnings.is_empty() || !options.strict);
+    let is_good =
+        failures.is_empty() && bad_files.is_empty() && (warnings.is_empty() || !options.strict);
     let paint = Paint::new(terminal::stdout_is_coloured());
     let verdict = if is_good { paint.green("good") } else { paint.red("not good") };
     let name = source.name();
-    let found = found(warnings.len(), failures.len(), loaded.config.expects.len());
+    let mut found = found(warnings.len(), failures.len(), loaded.config.expects.len());
+    if !bad_files.is_empty() {
+        found.push_str(&format!("  {}\n", count(bad_files.len() as u64, "error")));
+    }
     terminal::to_stdout(&format!("{name}: {verdict}, {}\n{found}", contents(&loaded.config)))?;
     if is_good { Ok(()) } else { Err(Failure::said(CONFIGURATION)) }
 }
@@ -52,6 +62,30 @@ pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut all: Vec<_> = loaded.warnings.iter().cloned().chain(of_rules).collect();
     all.sort_by_key(|warning| warning.place);
     all
+}
+
+/// What is wrong with certificates and keys, as other mistakes are told. Each is told once, even
+/// where several sites share it.
+pub(crate) fn of_tls(loaded: &Loaded, problems: &[tls::Problem]) -> Vec<Diagnostic> {
+    let mut told: Vec<&tls::Problem> = Vec::new();
+    for problem in problems {
+        if !told.contains(&problem) {
+            told.push(problem);
+        }
+    }
+    let diagnostics = told.into_iter().map(|problem| {
+        let severity = match problem.severity {
+            tls::Severity::Error => Severity::Error,
+            tls::Severity::Warning => Severity::Warning,
+        };
+        let diagnostic =
+            loaded.sources.diagnostic(severity, problem.place, problem.message.clone());
+        match &problem.hint {
+            Some(hint) => diagnostic.hinted(hint.clone()),
+            None => diagnostic,
+        }
+    });
+    diagnostics.collect()
 }
 
 /// Expectations of the file that do not hold.

@@ -3,6 +3,8 @@
 //! Only words here; every command is done in the module of its name. Each command's help ends in
 //! examples that can be copied (a test holds that).
 
+mod cert;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +12,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::exit;
+
+pub(crate) use cert::{
+    Ca, CaRoot, CaTask, Cert, CertTask, CheckSite, Csr, Key, Show as ShowCertificate,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,6 +144,10 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Have the running process read its file anew
     Reload(Reload),
+    /// Keys, requests and certificates: make them, show them, find what is wrong
+    Cert(Cert),
+    /// The internal CA, which signs for `tls internal`
+    Ca(Ca),
     /// See it work: two servers, a reverse and a forward proxy, on this machine alone
     Demo(Demo),
     /// Print completions for a shell

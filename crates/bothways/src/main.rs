@@ -3,6 +3,8 @@
 //! `main` only dispatches. What a command says is in [`cli`], what it does in the module of its
 //! name; everything that serves traffic is in the `proxy` crate.
 
+mod ca;
+mod cert;
 mod check;
 mod cli;
 mod completions;
@@ -45,6 +47,8 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(options) => show::show(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Cert(options) => cert::cert(&options),
+        Command::Ca(options) => ca::ca(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Completions(options) => completions::completions(&options),
         Command::Version(options) => version::version(&options),

@@ -93,6 +93,14 @@ pub fn read_key(path: &Path) -> Result<PrivateKey, Finding> {
     })
 }
 
+/// Reads a certificate chain and the key that must be its own; everything that is wrong with them
+/// as a pair is told at once.
+pub fn read_pair(cert: &Path, key: &Path) -> Result<Vec<Certificate>, Vec<Finding>> {
+    let place = config::Place::default();
+    let files = CertificateFiles { place, cert: cert.to_owned(), key: key.to_owned() };
+    load(&files).map(|pair| pair.certificates)
+}
+
 /// Reads a pair. Both files are looked at, so that both mistakes are told at once.
 pub(crate) fn load(files: &CertificateFiles) -> Result<Pair, Vec<Finding>> {
     let (certificates, key) = match (read_certificates(&files.cert), read_key(&files.key)) {

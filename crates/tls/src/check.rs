@@ -56,8 +56,12 @@ fn dates_only(chain: &[crate::inspect::Certificate], now: SystemTime) -> Vec<Fin
     all.into_iter().filter(|finding| finding.message.starts_with("the certificate ")).collect()
 }
 
-/// What is wrong with one site or forward listener.
-pub(crate) fn server(
+/// What is wrong with one site or forward listener, which is for these names.
+pub fn check_server(config: &Config, settings: &ServerTls, names: &[SiteName]) -> Vec<Problem> {
+    server(config, settings, names, SystemTime::now())
+}
+
+fn server(
     config: &Config,
     settings: &ServerTls,
     names: &[SiteName],

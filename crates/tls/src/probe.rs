@@ -246,6 +246,10 @@ fn verdict_words(error: &rustls::Error, name: &ServerName<'_>) -> String {
         }
         CertificateError::Revoked => "it has been revoked".to_owned(),
         CertificateError::BadSignature => "its signature is wrong".to_owned(),
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is a CA's own certificate (CA:TRUE), not a server's; strict clients want another"
+                .to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -59,6 +59,11 @@ impl StateError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Io { doing: "read" | "list", source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some("do it as root, or as the user that runs bothways (sudo -u USER …)".to_owned())
+            }
             Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some(format!(

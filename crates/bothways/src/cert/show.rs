@@ -1,0 +1,338 @@
+//! `bothways cert show`: what is in a file, or what a server shows.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use config::SiteName;
+use tls::{Certificate, Contents, Finding, KeyFacts, Roots, Seen, Severity, day, judge, relative};
+
+use super::{failure, json, written};
+use crate::cli::ShowCertificate as Show;
+use crate::exit::{Failure, OTHER};
+use crate::terminal::{self, Paint, count};
+
+/// For a connection, and for each read.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const READ_TIME: Duration = Duration::from_secs(10);
+
+/// What is to be told.
+pub(super) struct Told {
+    /// What was asked about.
+    pub(super) target: String,
+    /// What is in it.
+    pub(super) contents: Contents,
+    /// What the server has shown, without the certificates.
+    pub(super) seen: Option<Seen>,
+    /// What is wrong.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Shows it.
+pub(super) fn show(options: &Show) -> Result<(), Failure> {
+    let path = Path::new(&options.target);
+    let now = SystemTime::now();
+    let told = if path.exists() {
+        of_file(path, options, now)?
+    } else {
+        let Some(server) = Server::parse(&options.target) else {
+            return Err(Failure::other(format!("there is no file {}", options.target))
+                .hint("a server is HOST:PORT"));
+        };
+        of_server(&server, options, now)?
+    };
+    if options.pem {
+        let texts: Vec<_> = told.contents.certificates.iter().map(Certificate::to_pem).collect();
+        return Ok(terminal::to_stdout(&texts.concat())?);
+    }
+    if options.json {
+        terminal::to_stdout(&format!("{}\n", json::told(&told, now)))?;
+    } else {
+        let paint = Paint::new(terminal::stdout_is_coloured());
+        terminal::to_stdout(&text(&told, now, &paint))?;
+    }
+    let is_bad = told.findings.iter().any(|finding| finding.severity == Severity::Error);
+    if is_bad { Err(Failure::said(OTHER)) } else { Ok(()) }
+}
+
+fn of_file(path: &Path, options: &Show, now: SystemTime) -> Result<Told, Failure> {
+    let contents = Contents::read(path).map_err(failure)?;
+    let mut findings = Vec::new();
+    if let Some(leaf) = contents.certificates.first() {
+        let names = options.name.iter().map(|name| wanted(name)).collect::<Vec<_>>();
+        // A file with a CA's own certificate is no server's chain.
+        if leaf.is_ca && leaf.names.is_empty() {
+            findings.extend(of_authority(&contents.certificates, now));
+        } else {
+            findings.extend(judge(&contents.certificates, &names, now));
+        }
+    }
+    let own_key = contents.key.as_ref().map(|_| path);
+    let key = options.key.as_deref().or(own_key.filter(|_| !contents.certificates.is_empty()));
+    if let Some(key) = key {
+        findings.extend(tls::read_pair(path, key).err().unwrap_or_default());
+    }
+    if let Some(request) = contents.request.as_ref().filter(|request| !request.is_signed) {
+        let message = format!("the request for `{}` is not signed by its key", request.subject);
+        findings.push(Finding { severity: Severity::Error, message, hint: None });
+    }
+    let target = path.display().to_string();
+    Ok(Told { target, contents, seen: None, findings })
+}
+
+/// CAs must only hold.
+fn of_authority(certificates: &[Certificate], now: SystemTime) -> Vec<Finding> {
+    let ended = certificates.iter().filter(|certificate| certificate.not_after < now);
+    let findings = ended.map(|certificate| Finding {
+        severity: Severity::Error,
+        message: format!("`{}` expired on {}", certificate.title(), day(certificate.not_after)),
+        hint: None,
+    });
+    findings.collect()
+}
+
+fn wanted(name: &str) -> SiteName {
+    let name = name.to_ascii_lowercase();
+    match name.strip_prefix("*.") {
+        Some(suffix) => SiteName::Wildcard(suffix.into()),
+        None => SiteName::Exact(name.into()),
+    }
+}
+
+/// A server on the network.
+struct Server {
+    host: String,
+    port: u16,
+}
+
+impl Server {
+    /// `HOST`, `HOST:PORT`, `[ADDRESS]:PORT`, `https://HOST:PORT/…`.
+    fn parse(written: &str) -> Option<Self> {
+        let is_url = written.contains("://");
+        let rest = written.split_once("://").map_or(written, |(_, rest)| rest);
+        let authority = if is_url { rest.split(['/', '?', '#']).next()? } else { rest };
+        if authority.is_empty() || authority.contains(['/', ' ', '@']) {
+            return None;
+        }
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest.split_once(']')?;
+                (host, rest.strip_prefix(':'))
+            }
+            None if authority.matches(':').count() > 1 => (authority, None),
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        let port = port.map_or(Some(443), |port| port.parse().ok())?;
+        // `shop.pem` is more likely a file that is not there.
+        let looks_like_file = [".pem", ".crt", ".cer", ".key", ".csr", ".der", ".p12"];
+        let is_file = !authority.contains(':') && looks_like_file.iter().any(|e| host.ends_with(e));
+        let is_host = is_url || authority.contains([':', '.']) || host == "localhost";
+        (is_host && !is_file && !host.is_empty()).then(|| Self { host: host.to_owned(), port })
+    }
+
+    fn written(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn connect(&self) -> Result<TcpStream, Failure> {
+        let written = self.written();
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs();
+        let addresses = addresses.map_err(|_| {
+            Failure::other(format!("{} has no address", self.host)).hint(
+                "is the name right? To ask a server by its address: \
+                       bothways cert show ADDRESS:PORT --name NAME",
+            )
+        })?;
+        let mut last = None;
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, CONNECT_TIME) {
+                Ok(stream) => {
+                    stream.set_read_timeout(Some(READ_TIME))?;
+                    stream.set_write_timeout(Some(READ_TIME))?;
+                    return Ok(stream);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let why = last.map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+        let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
+        Err(Failure::other(format!("cannot connect to {written}: {why}")))
+    }
+}
+
+fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, Failure> {
+    if options.key.is_some() {
+        return Err(Failure::usage("--key is for a certificate in a file"));
+    }
+    let mut roots = Roots::of_system().unwrap_or_else(|_| Roots::none());
+    if let Some(file) = &options.ca {
+        roots.add(&tls::read_certificates(file).map_err(failure)?);
+    }
+    let name = options.name.as_deref().unwrap_or(&server.host);
+    let mut stream = server.connect()?;
+    let seen = tls::probe(&mut stream, name, roots);
+    let seen = seen.map_err(|why| Failure::other(format!("{}: {why}", server.written())))?;
+    let mut findings = judge(&seen.chain, &[wanted(name)], now);
+    if let Err(why) = &seen.verdict {
+        // What the judgement has told already in more words needs no second line.
+        let is_told = findings.iter().any(|finding| finding.severity == Severity::Error);
+        if !is_told {
+            let hint =
+                "an own CA is believed with --ca FILE, here and in `upstream { tls { ca } }`";
+            let message = format!("clients refuse it: {why}");
+            findings.push(Finding {
+                severity: Severity::Error,
+                message,
+                hint: Some(hint.to_owned()),
+            });
+        }
+    }
+    let contents = Contents { certificates: seen.chain.clone(), ..Contents::default() };
+    Ok(Told { target: server.written(), contents, seen: Some(seen), findings })
+}
+
+fn text(told: &Told, now: SystemTime, paint: &Paint) -> String {
+    let mut out = format!("{}\n", paint.bold(&told.target));
+    if let Some(seen) = &told.seen {
+        out.push_str(&server_text(seen, paint));
+    }
+    let many = told.contents.certificates.len() > 1;
+    for (index, certificate) in told.contents.certificates.iter().enumerate() {
+        if many || told.contents.key.is_some() {
+            let role = role(index, certificate);
+            let head = format!("certificate {}: {} ({role})", index + 1, certificate.title());
+            out.push_str(&format!("\n{}\n", paint.bold(&head)));
+        }
+        out.push_str(&certificate_text(certificate, now, paint));
+    }
+    if let Some(request) = &told.contents.request {
+        out.push_str(&row("request for", &request.names.join(", "), paint));
+        out.push_str(&row("subject", &request.subject, paint));
+        out.push_str(&key_rows(&request.key, paint));
+    }
+    if let Some(key) = &told.contents.key {
+        out.push_str(&row("private key", &key.facts().words, paint));
+    }
+    if let Some(key) = &told.contents.public_key {
+        out.push_str(&row("public key", &key.words, paint));
+    }
+    out.push('\n');
+    for finding in &told.findings {
+        out.push_str(&written(finding, paint));
+    }
+    out.push_str(&verdict(told, paint));
+    out
+}
+
+/// The last line: whether all is well.
+fn verdict(told: &Told, paint: &Paint) -> String {
+    let counted = |severity| {
+        told.findings.iter().filter(|finding| finding.severity == severity).count() as u64
+    };
+    let (errors, warnings) = (counted(Severity::Error), counted(Severity::Warning));
+    match (errors, warnings) {
+        (0, 0) => format!("{}\n", paint.green("nothing is wrong with it")),
+        (0, _) => format!("{}, {}\n", paint.green("usable"), count(warnings, "warning")),
+        (_, 0) => format!("{}\n", paint.red(&count(errors, "error"))),
+        _ => format!("{}, {}\n", paint.red(&count(errors, "error")), count(warnings, "warning")),
+    }
+}
+
+fn role(index: usize, certificate: &Certificate) -> &'static str {
+    match (index, certificate.is_ca, certificate.is_self_signed) {
+        (_, true, true) => "root CA",
+        (_, true, false) => "intermediate CA",
+        (0, false, true) => "server, signed by itself",
+        _ => "server",
+    }
+}
+
+fn server_text(seen: &Seen, paint: &Paint) -> String {
+    let mut out = row("TLS", &format!("{}, {}", seen.version, seen.cipher), paint);
+    if let Some(group) = &seen.key_exchange {
+        out.push_str(&row("key exchange", group, paint));
+    }
+    out.push_str(&row("protocol", seen.alpn.as_deref().unwrap_or("none picked (HTTP/1.1)"), paint));
+    if seen.asks_for_certificate {
+        out.push_str(&row("clients", "are asked for a certificate", paint));
+    }
+    let trusted = match &seen.verdict {
+        Ok(()) => paint.green("yes"),
+        Err(why) => format!("{}: {why}", paint.red("no")),
+    };
+    out.push_str(&row("trusted here", &trusted, paint));
+    out
+}
+
+fn certificate_text(certificate: &Certificate, now: SystemTime, paint: &Paint) -> String {
+    let mut out = String::new();
+    if !certificate.names.is_empty() {
+        out.push_str(&row("names", &certificate.names.join(", "), paint));
+    }
+    out.push_str(&row("subject", &certificate.subject, paint));
+    let issuer = if certificate.is_self_signed { "itself" } else { &certificate.issuer };
+    out.push_str(&row("issued by", issuer, paint));
+    let dates = format!(
+        "{} to {} ({})",
+        day(certificate.not_before),
+        day(certificate.not_after),
+        ends(certificate, now)
+    );
+    out.push_str(&row("valid", &dates, paint));
+    out.push_str(&key_rows(&certificate.key, paint));
+    out.push_str(&row("signature", &certificate.signature, paint));
+    out.push_str(&row("serial", &certificate.serial, paint));
+    out.push_str(&row("SHA-256", &certificate.fingerprint, paint));
+    out
+}
+
+fn ends(certificate: &Certificate, now: SystemTime) -> String {
+    if certificate.not_before > now {
+        format!("begins {}", relative(certificate.not_before, now))
+    } else if certificate.not_after < now {
+        format!("ended {}", relative(certificate.not_after, now))
+    } else {
+        format!("ends {}", relative(certificate.not_after, now))
+    }
+}
+
+fn key_rows(key: &KeyFacts, paint: &Paint) -> String {
+    row("key", &key.words, paint)
+}
+
+fn row(name: &str, value: &str, paint: &Paint) -> String {
+    format!("  {} {value}\n", paint.dim(&format!("{name:<13}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers() {
+        #[track_caller]
+        fn check(written: &str, expected: Option<(&str, u16)>) {
+            let parsed = Server::parse(written).map(|server| (server.host, server.port));
+            assert_eq!(parsed, expected.map(|(host, port)| (host.to_owned(), port)), "{written}");
+        }
+        check("shop.example.com", Some(("shop.example.com", 443)));
+        check("localhost", Some(("localhost", 443)));
+        check("api:8443", Some(("api", 8443)));
+        check("[::1]:8443", Some(("::1", 8443)));
+        check("::1", Some(("::1", 443)));
+        check("https://shop.example.com/a?b", Some(("shop.example.com", 443)));
+        check("https://shop:8443", Some(("shop", 8443)));
+        check("shop.pem", None);
+        check("./nothing.txt", None);
+        check("api:https", None);
+        check("shop", None);
+        check("", None);
+    }
+}
