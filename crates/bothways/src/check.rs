@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use config::{Config, Diagnostic, Loaded, Related, Severity};
+use config::{Config, Diagnostic, Loaded, Related, Severity, Sources};
 use net::AddressKind;
 use rules::Rules;
 
@@ -22,7 +22,7 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let warnings = warnings(&loaded);
     let failures = failed_expectations(&loaded);
     let (bad_files, doubtful_files): (Vec<_>, Vec<_>) =
-        of_tls(&loaded, &tls::check(&loaded.config))
+        of_tls(&loaded.sources, &tls::check(&loaded.config))
             .into_iter()
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
     let warnings = [warnings, doubtful_files].concat();
@@ -66,7 +66,7 @@ pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// What is wrong with certificates and keys, as other mistakes are told. Each is told once, even
 /// where several sites share it.
-pub(crate) fn of_tls(loaded: &Loaded, problems: &[tls::Problem]) -> Vec<Diagnostic> {
+pub(crate) fn of_tls(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagnostic> {
     let mut told: Vec<&tls::Problem> = Vec::new();
     for problem in problems {
         if !told.contains(&problem) {
@@ -78,8 +78,7 @@ pub(crate) fn of_tls(loaded: &Loaded, problems: &[tls::Problem]) -> Vec<Diagnost
             tls::Severity::Error => Severity::Error,
             tls::Severity::Warning => Severity::Warning,
         };
-        let diagnostic =
-            loaded.sources.diagnostic(severity, problem.place, problem.message.clone());
+        let diagnostic = sources.diagnostic(severity, problem.place, problem.message.clone());
         match &problem.hint {
             Some(hint) => diagnostic.hinted(hint.clone()),
             None => diagnostic,

@@ -157,8 +157,11 @@ fn distinguished(text: &str) -> Result<DistinguishedName, RequestError> {
     Ok(subject)
 }
 
+/// A name of RFC 4514, and what it stands for.
+type Attribute = (&'static str, fn() -> DnType);
+
 /// What a subject may be made of.
-static ATTRIBUTES: &[(&str, fn() -> DnType)] = &[
+static ATTRIBUTES: &[Attribute] = &[
     ("CN", || DnType::CommonName),
     ("O", || DnType::OrganizationName),
     ("OU", || DnType::OrganizationalUnitName),

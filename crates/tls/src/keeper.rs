@@ -418,3 +418,6 @@ fn names_of(names: &[SiteName]) -> Vec<Box<str>> {
     }
     if all.is_empty() { own_names() } else { all }
 }
+
+#[cfg(test)]
+mod tests;

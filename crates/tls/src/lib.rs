@@ -17,6 +17,8 @@ mod contents;
 mod csr;
 mod error;
 mod files;
+#[cfg(test)]
+mod fixtures;
 mod hello;
 mod inspect;
 mod internal;

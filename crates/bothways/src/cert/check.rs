@@ -45,7 +45,7 @@ pub(super) fn check(options: &CheckSite) -> Result<(), Failure> {
 }
 
 fn finish(loaded: &Loaded, problems: &[tls::Problem], paint: &Paint) -> Result<(), Failure> {
-    for diagnostic in crate::check::of_tls(loaded, problems) {
+    for diagnostic in crate::check::of_tls(&loaded.sources, problems) {
         terminal::to_stderr(&format!("\n{}", diagnostic.render(terminal::stderr_is_coloured())));
     }
     if problems.iter().any(|problem| problem.severity == tls::Severity::Error) {

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
 use crate::load::{self, Source};
-use proxy::Server;
+use crate::terminal;
+use proxy::{Server, StartError};
 
 use super::admin::Admin;
 use super::logging::Logging;
@@ -163,6 +164,17 @@ impl Control {
         let outcome = tokio::task::spawn_blocking(move || server.reload(for_server)).await;
         let change = match outcome {
             Ok(Ok(change)) => change,
+            Ok(Err(StartError::Tls(problems))) => {
+                let problems: Vec<_> = problems.into_iter().map(|(_, problem)| problem).collect();
+                let summary = format!(
+                    "{} in {}",
+                    terminal::count(problems.len() as u64, "error"),
+                    self.source.name()
+                );
+                let diagnostics = crate::check::of_tls(&loaded.sources, &problems);
+                let texts: Vec<_> = diagnostics.iter().map(|one| one.render(false)).collect();
+                return Report::Refused { summary, diagnostics: texts.join("\n") };
+            }
             Ok(Err(error)) => return Report::Failed { error: error.to_string() },
             Err(error) => {
                 return Report::Failed { error: format!("the reload broke off: {error}") };

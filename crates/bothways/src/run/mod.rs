@@ -25,10 +25,10 @@ use std::time::SystemTime;
 use config::Loaded;
 use tokio::runtime::{Builder, LocalRuntime};
 
-use crate::exit::Failure;
+use crate::exit::{CONFIGURATION, Failure};
 use crate::load::Source;
 use crate::{cli, terminal};
-use proxy::{Inherited, Server};
+use proxy::{Inherited, Server, StartError};
 
 use control::Start;
 use logging::Logging;
@@ -73,7 +73,7 @@ async fn run(
     // Before the data plane starts, so that a signal from now on finds somebody.
     let signals = Signals::catch()?;
     let config = Arc::new(loaded.config.clone());
-    let server = Server::start(config, inherited).map_err(Failure::other)?;
+    let server = Server::start(config, inherited).map_err(|error| refused(&error, &loaded))?;
     let _pid_file = plan.pid_file.map(PidFile::write).transpose()?;
     let since = plan.watch.then_some(since);
     let start = Start { server: server.clone(), source: plan.source, loaded, logging };
@@ -81,6 +81,17 @@ async fn run(
     // Joins the threads of the data plane, which blocks; nothing else is left to do here.
     server.stop();
     outcome
+}
+
+/// Certificates and keys that cannot be used are mistakes like those in the text.
+fn refused(error: &StartError, loaded: &Loaded) -> Failure {
+    let StartError::Tls(problems) = error else { return Failure::other(error) };
+    let problems: Vec<_> = problems.iter().map(|(_, problem)| problem.clone()).collect();
+    for diagnostic in crate::check::of_tls(&loaded.sources, &problems) {
+        terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
+        terminal::to_stderr("\n");
+    }
+    Failure::said(CONFIGURATION)
 }
 
 /// The runtime of the control thread. Everything on it is small and short.

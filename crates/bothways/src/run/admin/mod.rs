@@ -5,6 +5,7 @@
 //! this machine could send; [`pages`] answers; [`socket`] listens.
 //! Bounds: connections, time and size of a request head, life of a connection.
 
+mod certificates;
 mod guard;
 mod pages;
 mod socket;

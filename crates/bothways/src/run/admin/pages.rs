@@ -1,7 +1,7 @@
 //! What the admin interface answers.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 
 use super::super::control::Control;
 use super::super::report::Report;
-use super::guard;
 use super::socket::Over;
+use super::{certificates, guard};
 
 /// For a reload to be done.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 6] = [
+static PAGES: [Page; 7] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -42,6 +42,11 @@ static PAGES: [Page; 6] = [
         summary: "200 while traffic is served, 503 while starting or draining",
     },
     Page { path: "/metrics", method: Method::GET, summary: "metrics for Prometheus" },
+    Page {
+        path: "/certificates",
+        method: Method::GET,
+        summary: "the certificates that are looked after and when they end, as JSON",
+    },
     Page {
         path: "/config",
         method: Method::GET,
@@ -78,6 +83,7 @@ pub(super) async fn answer(
         "/healthz" => plain(StatusCode::OK, "alive\n".to_owned()),
         "/readyz" => ready(control),
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(control)),
+        "/certificates" => listed(control),
         "/config" => effective(control, wants_json),
         _ => reload(control, wants_json).await,
     }
@@ -156,7 +162,13 @@ fn metrics(control: &Control) -> String {
         "# HELP {NAME} Whether the last reload (or the start) went well.\n\
          # TYPE {NAME} gauge\n{NAME} {value}\n"
     ));
+    text.push_str(&certificates::metrics(&control.server.keeper().states()));
     text
+}
+
+fn listed(control: &Control) -> Answer {
+    let list = certificates::list(&control.server.keeper().states(), SystemTime::now());
+    reply(StatusCode::OK, JSON, format!("{list}\n"))
 }
 
 fn effective(control: &Control, wants_json: bool) -> Answer {
