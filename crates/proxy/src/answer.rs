@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use config::{Action, FileServing, Route, RouteSettings, SiteId, Template};
+use config::{Action, FileServing, Route, RouteSettings, SiteId};
 use message::{BodyLength, Known, Method, reason_phrase};
 use rules::Facts;
 

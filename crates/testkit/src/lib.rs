@@ -15,6 +15,8 @@ pub mod names;
 pub mod origin;
 pub mod peer;
 pub mod print;
+#[cfg(feature = "secure")]
+pub mod secure;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod wait;
