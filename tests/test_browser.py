@@ -6,7 +6,7 @@ from harness.clients import request
 from harness.origins import Dns, Nginx, flask, nginx, websocket_echo
 from harness.programs import find, free_port, wait_until
 from harness.story import Story, needs
-from harness.tls import Certificates
+from harness.tls import Authority, Certificates, key_digest
 
 # The background services of a browser would only be refused here, again and again.
 OPTIONS = (
@@ -16,8 +16,29 @@ OPTIONS = (
 )
 
 
+class BrowserStory(Story):
+    def chromium(self, *arguments):
+        profile = self.directory / "profile"
+        return [find("chromium"), *OPTIONS, f"--user-data-dir={profile}", *arguments]
+
+    def page_reports(self, *arguments):
+        """Opens a page that tries out what pages do, and returns what it reports."""
+        while request(flask().at, target="/report")[0] == 200:
+            pass  # What an earlier story left.
+        # With a port for debugging it stays until it is ended.
+        browser = self.start("chromium", self.chromium("--remote-debugging-port=0", *arguments))
+
+        def reported():
+            status, _, body = request(flask().at, target="/report")
+            return json.loads(body) if status == 200 else None
+
+        report = wait_until(reported, "the page reports", program=browser)
+        browser.stop()
+        return report
+
+
 @needs("chromium")
-class Browser(Story):
+class Browser(BrowserStory):
     def setUp(self):
         super().setUp()
         self.at = f"127.0.0.1:{free_port()}"
@@ -37,25 +58,6 @@ forward "{self.out}" {{
     allow to="shop.test,secure.test"
 }}
 """)
-
-    def chromium(self, *arguments):
-        profile = self.directory / "profile"
-        return [find("chromium"), *OPTIONS, f"--user-data-dir={profile}", *arguments]
-
-    def page_reports(self, *arguments):
-        """Opens a page that tries out what pages do, and returns what it reports."""
-        while request(flask().at, target="/report")[0] == 200:
-            pass  # What an earlier story left.
-        # With a port for debugging it stays until it is ended.
-        browser = self.start("chromium", self.chromium("--remote-debugging-port=0", *arguments))
-
-        def reported():
-            status, _, body = request(flask().at, target="/report")
-            return json.loads(body) if status == 200 else None
-
-        report = wait_until(reported, "the page reports", program=browser)
-        browser.stop()
-        return report
 
     def check(self, report, host):
         self.assertNotIn("error", report)
@@ -107,3 +109,75 @@ forward "{self.out}" {{
         self.assertIn("denied.test", page)
         self.assertIn("403", page)
         self.assertNotIn("nginx", page)
+
+
+@needs("chromium")
+class Http2(BrowserStory):
+    """Chromium over TLS and HTTP/2, towards origins and towards a proxy."""
+
+    def setUp(self):
+        super().setUp()
+        self.authority = Authority(self.directory / "keys")
+        self.pair = self.authority.issue("all", "shop.test", "static.test", "proxy.test")
+        self.dns = Dns({"shop.test": "127.0.0.1"})
+        self.addCleanup(self.dns.stop)
+        self.port, self.out = free_port(), f"127.0.0.1:{free_port()}"
+        self.proxy = self.bothways(f"""
+process {{ resolver {{ server "{self.dns.at}"; hosts #false; }} }}
+site "shop.test" {{
+    listen "127.0.0.1:{self.port}"
+    redirect-http off
+    tls {self.pair.kdl}
+    route "/echo" {{ to "{websocket_echo().at}"; }}
+    to "{flask().at}"
+}}
+site "static.test" {{
+    listen "127.0.0.1:{self.port}"
+    redirect-http off
+    tls {self.pair.kdl}
+    route "/report" {{ to "{flask().at}"; }}
+    to "{nginx().at}"
+}}
+forward "{self.out}" {{
+    tls {self.pair.kdl}
+    ports any
+    allow to="shop.test"
+}}
+""")
+
+    def chromium(self, *arguments):
+        known = key_digest(self.pair.certificate, self.directory)
+        return super().chromium(f"--ignore-certificate-errors-spki-list={known}",
+                                "--host-resolver-rules=MAP *.test 127.0.0.1", *arguments)
+
+    def test_a_page_and_all_that_it_does(self):
+        report = self.page_reports(f"https://shop.test:{self.port}/?echo=/echo")
+        self.assertNotIn("error", report)
+        self.assertEqual(report["protocols"], ["h2"])
+        self.assertEqual((report["upload"]["length"], report["stream"], report["event"]), (300_000, 20_000, "welcome"))
+        self.assertEqual(report["echo"], "h\u00e9llo")
+        # RFC 8441: the WebSocket is a stream of the connection that is there.
+        record = self.proxy.wait_for_record(route="/echo")
+        self.assertEqual(record["protocol"], "HTTP/2.0", record)
+
+    def test_a_hundred_objects(self):
+        (nginx().www / "object").mkdir(exist_ok=True)
+        for number in range(100):
+            part = request(flask().at, target=f"/object/{number}.js")[2]
+            (nginx().www / f"object/{number}.js").write_bytes(part)
+        (nginx().www / "album.html").write_bytes(request(flask().at, target="/album")[2])
+        for page in ("shop.test", "static.test"):
+            with self.subTest(page):
+                path = "album" if page == "shop.test" else "album.html"
+                report = self.page_reports(f"https://{page}:{self.port}/{path}")
+                self.assertEqual(report, {"objects": 100, "protocols": ["h2"]})
+        parts = [r for r in self.proxy.records() if r.get("target", "").startswith("/object/")]
+        self.assertEqual(len(parts), 200)
+        self.assertEqual({(r["status"], r["protocol"]) for r in parts}, {(200, "HTTP/2.0")})
+
+    def test_an_https_proxy(self):
+        through = (f"--proxy-server=https://proxy.test:{self.out.rpartition(':')[2]}", "--proxy-bypass-list=<-loopback>")
+        report = self.page_reports(*through, f"https://shop.test:{self.port}/album")
+        self.assertEqual(report, {"objects": 100, "protocols": ["h2"]})
+        record = self.proxy.wait_for_record(method="CONNECT", direction="forward")
+        self.assertEqual((record["protocol"], record["status"]), ("HTTP/2.0", 200), record)

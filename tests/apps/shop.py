@@ -31,8 +31,10 @@ async function all() {
         source.onerror = reject;
     });
     const echo = new URLSearchParams(location.search).get("echo");
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    done.protocols = [...new Set(performance.getEntriesByType("resource").map(entry => entry.nextHopProtocol))];
     if (echo) done.echo = await new Promise((resolve, reject) => {
-        const socket = new WebSocket(echo.startsWith("/") ? `ws://${location.host}${echo}` : echo);
+        const socket = new WebSocket(echo.startsWith("/") ? `${scheme}://${location.host}${echo}` : echo);
         socket.onopen = () => socket.send("h\\u00e9llo");
         socket.onmessage = event => { socket.close(); resolve(event.data); };
         socket.onerror = () => reject(new Error("WebSocket failed"));
@@ -43,6 +45,23 @@ all().catch(error => { done.error = String(error); })
         body: JSON.stringify(done)}));
 </script>
 """
+
+# A page of many parts, which says how they came.
+OBJECTS = 100
+ALBUM = """<!doctype html>
+<meta charset="utf-8">
+<title>Album</title>
+<script>
+const got = new Set();
+addEventListener("load", () => {
+    const entries = performance.getEntriesByType("resource");
+    const own = performance.getEntriesByType("navigation")[0].nextHopProtocol;
+    const protocols = [...new Set([own, ...entries.map(entry => entry.nextHopProtocol)])];
+    fetch("/report", {method: "POST", headers: {"Content-Type": "application/json"},
+        body: JSON.stringify({objects: got.size, protocols})});
+});
+</script>
+""" + "".join(f'<script async src="/object/{number}.js"></script>\n' for number in range(OBJECTS))
 
 reports = queue.Queue()
 channels = {}
@@ -57,6 +76,18 @@ def channel(name):
 @app.get("/")
 def page():
     return PAGE
+
+
+@app.get("/album")
+def album():
+    return ALBUM
+
+
+@app.get("/object/<int:number>.js")
+def part(number):
+    """A part of the album; some are small, some not."""
+    padding = "/" * 10 + "x" * (number * 500)
+    return Response(f"got.add({number});\n{padding}\n", mimetype="application/javascript")
 
 
 @app.get("/assets/style.css")

@@ -19,10 +19,11 @@ def request(at, method="GET", target="/", body=None, **fields):
         connection.close()
 
 
-def connect(at):
-    """A bare connection."""
+def connect(at, context=None, name=None):
+    """A bare connection; with a `context` over TLS, asking for a server of this name."""
     host, _, port = at.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
+    return context.wrap_socket(connection, server_hostname=name) if context else connection
 
 
 def read_until(connection, mark):
@@ -50,8 +51,8 @@ class Load:
     connection for as long as the proxy lets it, as browsers do.
     """
 
-    def __init__(self, at, clients, ask):
-        self.at, self.ask = at, ask
+    def __init__(self, at, clients, ask, context=None):
+        self.at, self.ask, self.context = at, ask, context
         self.good, self.failures = 0, []
         self.lock = threading.Lock()
         self.ends = threading.Event()
@@ -60,7 +61,10 @@ class Load:
             thread.start()
 
     def client(self):
-        connection = http.client.HTTPConnection(self.at, timeout=PATIENCE)
+        kind, more = http.client.HTTPConnection, {}
+        if self.context is not None:
+            kind, more = http.client.HTTPSConnection, {"context": self.context}
+        connection = kind(self.at, timeout=PATIENCE, **more)
         while not self.ends.is_set():
             try:
                 failure = self.ask(connection)

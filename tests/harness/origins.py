@@ -22,9 +22,13 @@ APPS = Path(__file__).resolve().parent.parent / "apps"
 
 
 class Nginx(Program):
-    """A real nginx that serves the folder `www` of its directory; `more` goes into its server."""
+    """A real nginx that serves the folder `www` of its directory; `more` goes into its server.
 
-    def __init__(self, directory, more="", port=None, tls=None):
+    With `tls` (a certificate and key) it is also served over TLS; with `http2` in HTTP/2: over TLS beside
+    HTTP/1.1, and on a third port in clear, where it speaks nothing else.
+    """
+
+    def __init__(self, directory, more="", port=None, tls=None, http2=False):
         self.port = port or free_port()
         self.www = directory / "www"
         self.www.mkdir(exist_ok=True)
@@ -33,9 +37,13 @@ class Nginx(Program):
         if tls is not None:
             self.tls_port = free_port()
             secure = f"""
-        listen 127.0.0.1:{self.tls_port} ssl;
+        listen 127.0.0.1:{self.tls_port} ssl{" http2" if http2 else ""};
         ssl_certificate {tls.certificate};
         ssl_certificate_key {tls.key};"""
+        if http2:
+            self.h2c_port = free_port()
+            secure += f"""
+        listen 127.0.0.1:{self.h2c_port} http2;"""
         (directory / "nginx.conf").write_text(f"""
 daemon off;
 pid {directory}/nginx.pid;
@@ -60,6 +68,7 @@ http {{
         root {self.www};
         location = /seen-by-nginx {{ return 200 "$request_method $request_uri $host\\n"; }}
         location = /hello {{ return 200 "hello\\n"; }}
+        location = /protocol {{ return 200 "$server_protocol $ssl_protocol $ssl_server_name $connection\\n"; }}
         location /slowly/ {{ alias {self.www}/; limit_rate 200k; }}
         {more}
     }}
