@@ -129,9 +129,7 @@ site {names} {{
             self.assertEqual(reused, [False] + [True] * 11, version)
 
     def test_a_session_of_one_site_is_no_good_for_another(self):
-        other = self.site(names='"other.test"', tls=f"tls {keys().shop.kdl}").replace(
-            "redirect-http off", f'redirect-http off\n tls {{ client request ca="{keys().ca}"; }}' if False else "redirect-http off")
-        self.bothways(self.site() + other)
+        self.bothways(self.site() + self.site(names='"other.test"'))
         context = keys().authority.context()
         context.check_hostname = False
         with connect(self.at, context, "shop.test") as client:
@@ -299,7 +297,6 @@ site {names} {{
         proxy = self.bothways(self.site() + f"""
 site "behind.test" {{
     listen "{self.at}"
-    redirect-http off
     tls passthrough
     to "127.0.0.1:{server.tls_port}"
 }}
