@@ -66,6 +66,8 @@ fn help_and_version_are_0() {
         "show",
         "explain",
         "reload",
+        "cert",
+        "ca",
         "demo",
         "completions",
         "version",
