@@ -79,7 +79,10 @@ fn server(
             each.collect()
         }
         CertificateSource::Internal { .. } => internal(config, settings.place),
-        CertificateSource::Auto { .. } => Vec::new(),
+        CertificateSource::Auto { acme, names } => {
+            let acme = config.acme.get(acme.0 as usize);
+            acme.map_or_else(Vec::new, |acme| crate::acme::check(acme, settings.place, names))
+        }
     };
     let slot = std::sync::Arc::new(Slot::new(""));
     let made = Server::new(settings, true, slot, Tickets::new(), Challenges::new());

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use config::{CertificateSource, Config, Place, ServerTls, SiteName, SiteTls, UpstreamTls};
 
+use crate::acme::{self, Kept, Manager};
 use crate::challenges::Challenges;
 use crate::client::Client;
 use crate::error::{Problem, Severity};
@@ -44,6 +45,9 @@ pub(crate) struct Shared {
     installed: Mutex<Installed>,
     ca: Mutex<Option<SharedCa>>,
     worker: Mutex<Option<crate::watch::Worker>>,
+    /// Whose certificates come from ACME directories, and who looks after them.
+    acme: Option<Manager>,
+    ordered: Mutex<Vec<(Arc<Source>, Kept)>>,
 }
 
 /// What is in effect.
@@ -113,9 +117,12 @@ pub struct CertificateState {
 impl Keeper {
     /// One that keeps what must outlast the process in this directory, or in the usual one.
     pub fn start(state: Option<&Path>) -> Arc<Self> {
+        let (state, challenges) = (StateDir::find(state).ok(), Challenges::new());
         let shared = Shared {
-            state: StateDir::find(state).ok(),
-            challenges: Challenges::new(),
+            acme: state.clone().map(|state| Manager::start(state, challenges.clone())),
+            ordered: Mutex::default(),
+            state,
+            challenges,
             tickets: Tickets::new(),
             installed: Mutex::default(),
             ca: Mutex::default(),
@@ -175,8 +182,13 @@ impl Keeper {
         self.shared.sources().iter().flat_map(|source| source.states()).collect()
     }
 
-    /// Looks after nothing any more; what serves goes on.
+    /// Looks after nothing any more; what serves goes on. Waits for a moment if there are DNS
+    /// records to be cleared.
     pub fn stop(&self) {
+        lock(&self.shared.ordered).clear();
+        if let Some(acme) = &self.shared.acme {
+            acme.wait_until_cleared();
+        }
         drop(lock(&self.shared.worker).take());
     }
 }
@@ -191,6 +203,26 @@ impl Shared {
     /// What is in effect.
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
         lock(&self.installed).sources.clone()
+    }
+
+    /// Has exactly those certificates of ACME directories looked after that are in effect. Within
+    /// a tokio runtime.
+    pub(crate) fn keep_ordered(&self) {
+        let Some(acme) = &self.acme else { return };
+        let sources = self.sources();
+        let mut ordered = lock(&self.ordered);
+        ordered.retain(|(kept, _)| sources.iter().any(|source| Arc::ptr_eq(source, kept)));
+        for source in &sources {
+            let Kind::Auto { acme: settings, names } = source.kind() else { continue };
+            let known = ordered.iter().find(|(kept, _)| Arc::ptr_eq(source, kept));
+            match known {
+                Some((_, kept)) => source.set_error(kept.status().last_error),
+                None => {
+                    let kept = acme.keep(settings, names, source.slot().clone());
+                    ordered.push((source.clone(), kept));
+                }
+            }
+        }
     }
 
     /// The internal CA; made on first use.
@@ -356,6 +388,20 @@ impl<'c> Preparing<'c> {
             }
             None => Arc::new(Source::new(kind, Slot::new(&name), names.to_vec(), configured)),
         };
+        if let Kind::Auto { acme, names } = source.kind() {
+            let problems = acme::check(acme, settings.place, names);
+            let problems = problems.into_iter().filter(|new| !self.problems.contains(new));
+            let mut problems: Vec<_> = problems.collect();
+            match &self.shared.acme {
+                // A new source serves what is stored from the moment that its context is used.
+                Some(manager) => manager.serve_stored(acme, names, source.slot()),
+                None => {
+                    let error = crate::state::StateError::Nowhere;
+                    problems.push(finding(error.to_string(), error.hint()).at(settings.place));
+                }
+            }
+            self.problems.extend(problems);
+        }
         let ca = match source.kind() {
             Kind::Internal { .. } => match self.shared.internal_ca(self.now) {
                 Ok(ca) => Some(ca),

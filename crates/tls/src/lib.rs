@@ -9,6 +9,7 @@
 //!
 //! Not here: sockets (`net`), choosing a site by the name asked for (`proxy`).
 
+mod acme;
 mod chain;
 mod challenges;
 mod check;

@@ -110,14 +110,16 @@ impl Chain {
         let leaf = certificates.first().ok_or(ChainError::Empty)?;
         let fingerprint = digest::digest(&digest::SHA256, leaf);
         let fingerprint = fingerprint.as_ref().try_into().unwrap_or_default();
-        let (names, not_before, not_after) = leaf_facts(leaf)?;
+        let facts = leaf_facts(leaf)?;
         let key = any_supported_type(key).map_err(|error| ChainError::Key(error.to_string()))?;
         let schemes = schemes_of(&*key);
-        let key = CertifiedKey::new(certificates, key);
-        match key.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(ChainError::Mismatch),
+        // `CertifiedKey::keys_match` does not read certificates with critical extensions that it
+        // does not know, such as those of RFC 8737.
+        if key.public_key().is_some_and(|public| *public != *facts.public_key) {
+            return Err(ChainError::Mismatch);
         }
+        let key = CertifiedKey::new(certificates, key);
+        let LeafFacts { names, not_before, not_after, .. } = facts;
         Ok(Self { key: Arc::new(key), names, not_before, not_after, fingerprint, schemes })
     }
 
@@ -173,7 +175,15 @@ fn schemes_of(key: &dyn SigningKey) -> Vec<SignatureScheme> {
     ALL.into_iter().filter(|scheme| key.choose_scheme(&[*scheme]).is_some()).collect()
 }
 
-fn leaf_facts(leaf: &[u8]) -> Result<(Vec<Box<str>>, SystemTime, SystemTime), ChainError> {
+struct LeafFacts {
+    names: Vec<Box<str>>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    /// A SubjectPublicKeyInfo in DER.
+    public_key: Vec<u8>,
+}
+
+fn leaf_facts(leaf: &[u8]) -> Result<LeafFacts, ChainError> {
     let (_, leaf) = X509Certificate::from_der(leaf)
         .map_err(|error| ChainError::Certificate(error.to_string()))?;
     let extension = leaf
@@ -192,7 +202,8 @@ fn leaf_facts(leaf: &[u8]) -> Result<(Vec<Box<str>>, SystemTime, SystemTime), Ch
     };
     let not_before = time(validity.not_before.timestamp()).unwrap_or(SystemTime::UNIX_EPOCH);
     let not_after = time(validity.not_after.timestamp()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok((names.collect(), not_before, not_after))
+    let public_key = leaf.public_key().raw.to_vec();
+    Ok(LeafFacts { names: names.collect(), not_before, not_after, public_key })
 }
 
 /// An address of a certificate as text.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 use crate::keeper::Shared;
@@ -21,7 +21,6 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) struct Worker {
     wake: Arc<Notify>,
     stop: Arc<Notify>,
-    handle: Handle,
 }
 
 impl Worker {
@@ -36,8 +35,7 @@ impl Worker {
 
     fn try_start(shared: Arc<Shared>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let worker =
-            Self { wake: Arc::default(), stop: Arc::default(), handle: runtime.handle().clone() };
+        let worker = Self { wake: Arc::default(), stop: Arc::default() };
         let (wake, stop) = (worker.wake.clone(), worker.stop.clone());
         let body = move || {
             runtime.block_on(async {
@@ -51,11 +49,6 @@ impl Worker {
         };
         std::thread::Builder::new().name("certificates".to_owned()).spawn(body)?;
         Ok(worker)
-    }
-
-    /// The runtime of the thread, for work that waits for the network.
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// Other certificates are to be looked after.
@@ -73,6 +66,7 @@ impl Drop for Worker {
 async fn look_after(shared: &Shared, wake: &Notify) {
     loop {
         look(shared, SystemTime::now());
+        shared.keep_ordered();
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = wake.notified() => {}
