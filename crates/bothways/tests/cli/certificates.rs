@@ -162,6 +162,32 @@ fn show_of_files() {
     scratch.run(&["cert", "show", "hello.txt"]).ended(1).complains("it is no PEM");
 }
 
+/// Every `sh` block of the page, one after the other in one directory.
+#[test]
+fn the_page_about_certificates_holds() {
+    let scratch = Scratch::new();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/certificates.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks: Vec<_> =
+        page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 5);
+    let program = Path::new(env!("CARGO_BIN_EXE_bothways")).parent().unwrap().display().to_string();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
+    let script = format!("set -eux\n{}", blocks.concat());
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(scratch.path(""))
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (out, err) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    assert!(output.status.success(), "{err}");
+    let out = String::from_utf8_lossy(&out);
+    assert!(out.contains("bothways.kdl: good") && out.contains("nothing is wrong"), "{out}{err}");
+    assert!(!out.contains("warning"), "{out}{err}");
+}
+
 /// `openssl s_server`; killed at the end.
 struct SServer(Child);
 
