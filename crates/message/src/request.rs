@@ -23,6 +23,11 @@ impl Version {
             Self::Http2 => "HTTP/2.0",
         }
     }
+
+    /// The number alone, as `Via` has it (RFC 9110, section 7.6.3).
+    pub fn number(self) -> &'static str {
+        self.as_str().trim_start_matches("HTTP/")
+    }
 }
 
 /// How a body is delimited (RFC 9112, section 6.3).

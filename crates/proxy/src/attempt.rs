@@ -22,6 +22,7 @@ use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Switched, Trouble, gone};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::observe::{ErrorKind, Record};
+use crate::tunnel::Far;
 use crate::upstream::Connection;
 use crate::worker::Work;
 
@@ -226,7 +227,8 @@ impl Attempt<'_> {
             Raced::Download(Ok(Download::Switched)) => {
                 record.tunnel = true;
                 let idle = self.plan.settings.timeouts.tunnel_idle;
-                Attempted::Ended(Ending::Tunnel(Switched { connection, unread, idle }))
+                let far = Far::Connection(connection);
+                Attempted::Ended(Ending::Tunnel(Switched { far, unread, idle }))
             }
             Raced::Download(Ok(Download::Complete)) => {
                 if whole && !request.body.is_empty() {

@@ -182,6 +182,11 @@ impl Patience {
         }
     }
 
+    /// For a side of a tunnel, which is watched as a whole.
+    pub(crate) fn endless() -> Self {
+        Self::for_upstream(Duration::ZERO)
+    }
+
     /// Counts bytes in the peer's favour.
     pub(crate) fn moved(&mut self, bytes: usize) {
         self.bytes += bytes as u64;

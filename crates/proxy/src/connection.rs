@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use config::{ListenerId, ProxyProtocol, Timeouts};
 use message::{Request, Response, Scheme, Version};
-use net::{Alarm, Size, Stream};
+use net::{Alarm, Buffer, Size, Stream};
 use wire::http1::{HeadLimits, RequestError};
 use wire::proxy_protocol::Header;
 
@@ -19,10 +19,11 @@ use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, unless_ze
 use crate::core::{Client, Core};
 use crate::exchange::{self, Downstream, Ending, Reply};
 use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
+use crate::http2::{self, RefusedRequest};
 use crate::observe::{ErrorKind, Refusal};
 use crate::snapshot::View;
 use crate::tunnel::{self, Tunnel};
-use crate::worker::{Bench, Work};
+use crate::worker::{Bench, Job, Work};
 
 /// How long a closing connection is read, so that the last answer is not lost by a reset
 /// (RFC 9112, section 9.6): without a byte, and in all. Many clients look for an answer only once
@@ -42,6 +43,8 @@ pub(crate) enum Next {
     Abort,
     /// It has become a tunnel.
     Tunnel(Box<Tunnel>),
+    /// It speaks HTTP/2; this has been read of it.
+    Http2(Buffer),
 }
 
 /// Serves a connection until it ends.
@@ -52,7 +55,7 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
         }
         let mut worker = core.worker();
         let unfinished = Unfinished(&client.stream);
-        let next = worker.serve(&client).await;
+        let next = worker.serve(Job::Connection(Rc::clone(&client))).await;
         unfinished.has_finished();
         core.give_back(worker);
         match next {
@@ -61,6 +64,9 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
             Next::Close { linger: true } => return Box::pin(linger(&core, &client)).await,
             Next::Abort => return client.stream.reset_when_closed(),
             Next::Tunnel(tunnel) => return Box::pin(tunnel::run(&core, &client, tunnel)).await,
+            Next::Http2(before) => {
+                return Box::pin(http2::serve(&core, &client, Some(before))).await;
+            }
         }
     }
 }
@@ -255,7 +261,7 @@ impl Sink for Http1Reply<'_> {
 
 /// Serves what has arrived, until nothing more has.
 pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Bench) -> Next {
-    let Bench { work, alarm } = bench;
+    let Bench { work, alarm, .. } = bench;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Close { linger: false } };
     let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
@@ -323,6 +329,7 @@ async fn serve_requests(
         work.record.queue = Some(waited);
         let ending = match head {
             Head::Complete => {
+                client.spoken.set(true);
                 let context = exchange::Context {
                     core,
                     client,
@@ -334,6 +341,11 @@ async fn serve_requests(
                 exchange::run(&context, work, down).await
             }
             Head::Gone => return Next::Close { linger: false },
+            Head::Refused(_, RefusedHead::Malformed(RequestError::Http2Preface))
+                if listener.http2 && !client.spoken.get() && client.tls.is_none() =>
+            {
+                return Next::Http2(down.body.buffer.take());
+            }
             Head::Refused(kind, error) => {
                 let context = exchange::Context {
                     core,
@@ -349,7 +361,8 @@ async fn serve_requests(
         let record = &mut work.record;
         record.received_bytes = down.body.taken() - before;
         if let Ending::Tunnel(tunnel) = ending {
-            return Next::Tunnel(exchange::into_tunnel(tunnel, work, &mut down.body.buffer, view));
+            let unread = down.body.buffer.take();
+            return Next::Tunnel(exchange::into_tunnel(tunnel, work, None, Some(unread), view));
         }
         (record.response_body_bytes, record.sent_bytes) = down.reply.sent();
         exchange::finish(core, &view, record);
@@ -381,14 +394,27 @@ enum Head {
 /// Why a head was refused.
 pub(crate) enum RefusedHead {
     Malformed(RequestError),
+    Http2(RefusedRequest),
     TooLate,
     TooLarge,
+}
+
+impl RefusedHead {
+    /// The status it is answered with, if that is not what the kind of error says.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Malformed(error) => Some(error.status()),
+            Self::Http2(error) => Some(error.status()),
+            Self::TooLate | Self::TooLarge => None,
+        }
+    }
 }
 
 impl std::fmt::Display for RefusedHead {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(error) => error.fmt(out),
+            Self::Http2(error) => error.fmt(out),
             Self::TooLate => out.write_str("the request did not arrive in time"),
             Self::TooLarge => out.write_str("the request's head is larger than allowed"),
         }

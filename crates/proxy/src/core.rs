@@ -110,6 +110,8 @@ pub(crate) struct Core {
     /// Answers to ACME challenges.
     pub(crate) challenges: Arc<tls::Challenges>,
     pub(crate) draining: Cell<bool>,
+    /// HTTP/2 connections of clients.
+    pub(crate) http2_open: Cell<u32>,
     workers: RefCell<Vec<Worker>>,
     pub(crate) listening: RefCell<Vec<Rc<Listening>>>,
 }
@@ -145,6 +147,7 @@ impl Core {
             registry,
             challenges,
             draining: Cell::new(false),
+            http2_open: Cell::new(0),
             workers: RefCell::default(),
             listening: RefCell::default(),
         })
@@ -165,6 +168,12 @@ impl Core {
     pub(crate) fn enter_exchange(&self) -> UnderWay<'_> {
         self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         UnderWay(&self.exchanges)
+    }
+
+    /// Counts an HTTP/2 connection of a client, until what this answers is dropped.
+    pub(crate) fn http2_opened(&self) -> Http2Open<'_> {
+        self.http2_open.set(self.http2_open.get() + 1);
+        Http2Open(&self.http2_open)
     }
 
     /// Goes over to a new snapshot, between two exchanges.
@@ -237,6 +246,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// An HTTP/2 connection that is counted.
+pub(crate) struct Http2Open<'a>(&'a Cell<u32>);
+
+impl Drop for Http2Open<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 /// An address that this core listens on, over all snapshots.
 pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
@@ -261,6 +279,8 @@ pub(crate) struct Client {
     pub(crate) listening: Rc<Listening>,
     /// The peer, or whom a PROXY protocol header names.
     pub(crate) address: Cell<SocketAddr>,
+    /// Whether a request has been read.
+    pub(crate) spoken: Cell<bool>,
     /// Whether the PROXY protocol header, if one is due, has been read.
     pub(crate) introduced: Cell<bool>,
     /// What is known of its TLS, if it speaks that.
@@ -305,6 +325,7 @@ impl Client {
             alarm: core.wheel.alarm(),
             listening: Rc::clone(listening),
             address: Cell::new(SocketAddr::new(counted, peer.port())),
+            spoken: Cell::new(false),
             introduced: Cell::new(false),
             tls: None,
             _admitted: Admitted { core: Rc::clone(core), slot: listening.slot, counted },

@@ -28,8 +28,7 @@ use crate::identity::{self, Identity};
 use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
 use crate::snapshot::View;
-use crate::tunnel::Tunnel;
-use crate::upstream::Connection;
+use crate::tunnel::{Ends, Far, Tunnel};
 use crate::worker::Work;
 
 /// A client, whatever protocol it speaks: the body of its request, and the reply to it.
@@ -102,7 +101,7 @@ pub(crate) enum Ending {
 
 /// The upstream's side of a tunnel that begins.
 pub(crate) struct Switched {
-    pub(crate) connection: Connection,
+    pub(crate) far: Far,
     /// What the upstream sent already.
     pub(crate) unread: Option<Buffer>,
     pub(crate) idle: Duration,
@@ -215,8 +214,8 @@ pub(crate) async fn refuse_head<D: Downstream>(
 ) -> Ending {
     work.record.client = context.client.address.get();
     work.record.listener = context.listener_id.0;
-    if let RefusedHead::Malformed(error) = &error {
-        work.record.status = error.status();
+    if let Some(status) = error.status() {
+        work.record.status = status;
     }
     // What stands in a refused head counts for nothing, but the answer must not either pretend
     // that the connection can be used again or that there was a HEAD.
@@ -237,12 +236,13 @@ pub(crate) fn finish(core: &Core, view: &View, record: &mut Record) {
 pub(crate) fn into_tunnel(
     switched: Switched,
     work: &mut Work,
-    unread: &mut Buffer,
+    client: Option<Ends>,
+    unread: Option<Buffer>,
     view: Rc<View>,
 ) -> Box<Tunnel> {
     let now = std::time::Instant::now();
     let record = std::mem::replace(&mut work.record, Record::new(now));
-    Box::new(Tunnel::new(switched, unread.take(), record, view))
+    Box::new(Tunnel::new(switched, client, unread, record, view))
 }
 
 /// Serves a request in reverse: the configuration names the destination.

@@ -20,6 +20,7 @@ use crate::exchange::{
 use crate::identity::Identity;
 use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
 use crate::secure;
+use crate::tunnel::Far;
 use crate::worker::Work;
 
 /// Serves a request of a forward client.
@@ -307,7 +308,7 @@ async fn connect<D: Downstream>(
         return gone(record);
     }
     let idle = settings.timeouts.tunnel_idle;
-    Ending::Tunnel(Switched { connection, unread: None, idle })
+    Ending::Tunnel(Switched { far: Far::Connection(connection), unread: None, idle })
 }
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own

@@ -266,8 +266,8 @@ fn write_merged(out: &mut Vec<u8>, earlier: Option<&Fields>, known: Known, last:
 fn write_via(out: &mut Vec<u8>, version: Version, earlier: Option<&Fields>, name: &str) {
     out.extend_from_slice(b"Via: ");
     write_list(out, earlier, Known::Via);
-    let version = if version == Version::Http10 { "1.0 " } else { "1.1 " };
-    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(version.number().as_bytes());
+    out.push(b' ');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\r\n");
 }

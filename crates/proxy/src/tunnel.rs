@@ -1,8 +1,11 @@
 //! Tunnels: bytes both ways after CONNECT or an upgrade, without a look at them.
 //!
 //! Each direction ends on its own (half-close); the tunnel ends when both have, when one breaks, or
-//! when no byte has moved for too long. The record of the exchange is kept until then.
+//! when no byte has moved for too long. The record of the exchange is kept until then. Between two
+//! plain connections the kernel moves the bytes; a stream of HTTP/2 on one side, or on both, takes
+//! the loop that bodies take.
 
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,24 +13,44 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use net::{Buffer, Side, Stream, relay};
+use h2::{Reason, RecvStream};
+use message::{BodyLength, Fields};
+use net::{Alarm, Buffer, Side, Size, Stream, relay};
 
-use crate::body::unless_zero;
+use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unless_zero};
 use crate::core::{Client, Core};
 use crate::exchange::{self, Switched};
+use crate::http1::{Incoming, Outgoing};
+use crate::http2::{Half, Receiving, Sending};
 use crate::observe::{ErrorKind, Record};
 use crate::snapshot::View;
 use crate::upstream::Connection;
 
 /// A tunnel that begins.
 pub(crate) struct Tunnel {
-    upstream: Connection,
+    /// The client's side, where that is not its connection as a whole.
+    client: Option<Ends>,
+    upstream: Far,
     /// What each side has sent before the tunnel began.
-    from_client: Buffer,
+    from_client: Option<Buffer>,
     from_upstream: Option<Buffer>,
     idle: Duration,
     record: Record,
     view: Rc<View>,
+}
+
+/// A stream of HTTP/2 that has become one side of a tunnel.
+pub(crate) struct Ends {
+    pub(crate) receive: RecvStream,
+    pub(crate) half: Half,
+}
+
+/// The upstream's side of a tunnel.
+pub(crate) enum Far {
+    /// A connection as a whole.
+    Connection(Connection),
+    /// A stream of one.
+    Stream(Ends),
 }
 
 /// How a direction ended.
@@ -36,15 +59,19 @@ enum Broke {
     Upstream(std::io::Error),
 }
 
+/// How a tunnel ended; `Err(None)`: no byte moved for too long.
+type Ended = Result<(), Option<Broke>>;
+
 impl Tunnel {
     pub(crate) fn new(
         switched: Switched,
-        from_client: Buffer,
+        client: Option<Ends>,
+        from_client: Option<Buffer>,
         record: Record,
         view: Rc<View>,
     ) -> Self {
-        let Switched { connection, unread, idle } = switched;
-        Self { upstream: connection, from_client, from_upstream: unread, idle, record, view }
+        let Switched { far, unread, idle } = switched;
+        Self { client, upstream: far, from_client, from_upstream: unread, idle, record, view }
     }
 }
 
@@ -66,52 +93,95 @@ impl Drop for Open<'_> {
     }
 }
 
+/// What has moved, and the time that is left until something must again.
+struct Moved<'a> {
+    sent: Cell<u64>,
+    received: Cell<u64>,
+    idle: Duration,
+    alarm: &'a Alarm,
+}
+
+impl<'a> Moved<'a> {
+    fn new(idle: Duration, alarm: &'a Alarm) -> Self {
+        alarm.set(idle);
+        Self { sent: Cell::new(0), received: Cell::new(0), idle, alarm }
+    }
+
+    fn count(&self, count: u64, counter: &Cell<u64>) {
+        counter.set(counter.get() + count);
+        self.alarm.set(self.idle);
+    }
+}
+
 /// Runs a tunnel to its end.
 pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel>) {
     let _open = Open::new(core);
-    let Tunnel { upstream, from_client, from_upstream, idle, mut record, view } = *tunnel;
-    let idle = unless_zero(idle);
-    let alarm = &client.alarm;
-    alarm.set(idle);
-    let (near, far) = (&client.stream, &upstream.stream);
-    let (sent, received) = (std::cell::Cell::new(0u64), std::cell::Cell::new(0u64));
-    let progress = |count: u64, counter: &std::cell::Cell<u64>| {
-        counter.set(counter.get() + count);
-        alarm.set(idle);
+    let Tunnel { client: near, upstream, from_client, from_upstream, idle, mut record, view } =
+        *tunnel;
+    let alarm = core.wheel.alarm();
+    let moved = Moved::new(unless_zero(idle), &alarm);
+    let ended = match (near, upstream) {
+        (None, Far::Connection(upstream)) => {
+            let streams = (&client.stream, &upstream.stream);
+            whole(streams, (from_client, from_upstream), &moved).await
+        }
+        (None, Far::Stream(far)) => {
+            let near = PlainSide::new(core, &client.stream, from_client);
+            sides(near, StreamSide::new(core, far), &moved).await
+        }
+        (Some(near), Far::Connection(upstream)) => {
+            let far = PlainSide::new(core, &upstream.stream, from_upstream);
+            sides(StreamSide::new(core, near), far, &moved).await
+        }
+        (Some(near), Far::Stream(far)) => {
+            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved).await
+        }
     };
+    match ended {
+        Ok(()) => {}
+        Err(Some(Broke::Client(error))) => {
+            record.fail(ErrorKind::ClientGone, format_args!("the client's side broke: {error}"));
+        }
+        Err(Some(Broke::Upstream(error))) => {
+            let detail = format_args!("the upstream's side broke: {error}");
+            record.fail(ErrorKind::ConnectionTerminated, detail);
+        }
+        Err(None) => record.fail(ErrorKind::IdleTimeout, "no byte moved for too long"),
+    }
+    record.request_body_bytes = moved.sent.get();
+    record.response_body_bytes = moved.received.get();
+    record.received_bytes += moved.sent.get();
+    record.sent_bytes += moved.received.get();
+    exchange::finish(core, &view, &mut record);
+}
+
+/// A tunnel between two connections as a whole.
+async fn whole(
+    (near, far): (&Stream, &Stream),
+    (from_near, from_far): (Option<Buffer>, Option<Buffer>),
+    moved: &Moved<'_>,
+) -> Ended {
     let outward = async {
-        let moved = direction(near, far, Some(from_client), |count| progress(count, &sent)).await;
-        moved.map_err(|(side, error)| match side {
+        let ended = direction(near, far, from_near, |count| moved.count(count, &moved.sent)).await;
+        ended.map_err(|(side, error)| match side {
             Side::Reading => Broke::Client(error),
             Side::Writing => Broke::Upstream(error),
         })
     };
     let inward = async {
-        let moved = direction(far, near, from_upstream, |count| progress(count, &received)).await;
-        moved.map_err(|(side, error)| match side {
+        let ended = direction(far, near, from_far, |count| moved.count(count, &moved.received));
+        ended.await.map_err(|(side, error)| match side {
             Side::Reading => Broke::Upstream(error),
             Side::Writing => Broke::Client(error),
         })
     };
-    let ended = both(outward, inward, alarm).await;
-    match ended {
-        Ok(()) => {}
-        Err(Some(Broke::Client(error))) => {
-            record.fail(ErrorKind::ClientGone, format_args!("the client's side broke: {error}"));
-            far.reset_when_closed();
-        }
-        Err(Some(Broke::Upstream(error))) => {
-            let detail = format_args!("the upstream's side broke: {error}");
-            record.fail(ErrorKind::ConnectionTerminated, detail);
-            near.reset_when_closed();
-        }
-        Err(None) => record.fail(ErrorKind::IdleTimeout, "no byte moved for too long"),
+    let ended = both(outward, inward, moved.alarm).await;
+    match &ended {
+        Err(Some(Broke::Client(_))) => far.reset_when_closed(),
+        Err(Some(Broke::Upstream(_))) => near.reset_when_closed(),
+        Ok(()) | Err(None) => {}
     }
-    record.request_body_bytes = sent.get();
-    record.response_body_bytes = received.get();
-    record.received_bytes += sent.get();
-    record.sent_bytes += received.get();
-    exchange::finish(core, &view, &mut record);
+    ended
 }
 
 /// Moves what was read before, then everything to the end, and passes the end on.
@@ -132,12 +202,164 @@ async fn direction(
     Ok(())
 }
 
+/// A side of a tunnel as bodies see it: what comes from it, and where to put what goes to it.
+trait TunnelSide {
+    /// Both directions.
+    fn ends(&mut self) -> (impl Source, impl Sink);
+    /// The other side has broken: this one must not take that for an end.
+    fn abort(&self);
+}
+
+/// A connection as a whole.
+struct PlainSide<'a> {
+    core: &'a Core,
+    stream: &'a Stream,
+    before: Option<Buffer>,
+    alarms: [Alarm; 2],
+}
+
+impl<'a> PlainSide<'a> {
+    fn new(core: &'a Core, stream: &'a Stream, before: Option<Buffer>) -> Self {
+        let alarms = [core.wheel.alarm(), core.wheel.alarm()];
+        Self { core, stream, before, alarms }
+    }
+}
+
+impl TunnelSide for PlainSide<'_> {
+    fn ends(&mut self) -> (impl Source, impl Sink) {
+        let Self { core, stream, before, alarms: [reading, writing] } = self;
+        let buffer = before.take().unwrap_or_else(|| core.buffers.buffer(Size::Large));
+        let mut incoming = Incoming::new(stream, buffer, &core.wheel, reading, Patience::endless());
+        incoming.begin_body(BodyLength::UntilClose, None);
+        let (scratch, wheel) = (&core.scratch, &core.wheel);
+        let outgoing = Outgoing::new(stream, scratch, wheel, writing, Patience::endless());
+        (incoming, Closing { outgoing, stream })
+    }
+
+    fn abort(&self) {
+        self.stream.reset_when_closed();
+    }
+}
+
+/// The sending direction of a connection that ends with what it carries.
+struct Closing<'a> {
+    outgoing: Outgoing<'a>,
+    stream: &'a Stream,
+}
+
+impl Sink for Closing<'_> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.outgoing.data(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.outgoing.flush().await
+    }
+
+    async fn bulk(&mut self, _bulk: Bulk<'_>) -> Result<u64, PumpError> {
+        Ok(0)
+    }
+
+    async fn finish(&mut self, _trailers: &Fields) -> Result<(), WriteError> {
+        self.outgoing.flush().await?;
+        let _ = self.stream.shutdown_write(); // one that has gone needs no word
+        Ok(())
+    }
+}
+
+/// A stream of HTTP/2.
+struct StreamSide<'a> {
+    core: &'a Core,
+    receive: Option<RecvStream>,
+    half: RefCell<Half>,
+    alarms: [Alarm; 2],
+}
+
+impl<'a> StreamSide<'a> {
+    fn new(core: &'a Core, ends: Ends) -> Self {
+        let alarms = [core.wheel.alarm(), core.wheel.alarm()];
+        Self { core, receive: Some(ends.receive), half: RefCell::new(ends.half), alarms }
+    }
+}
+
+impl TunnelSide for StreamSide<'_> {
+    fn ends(&mut self) -> (impl Source, impl Sink) {
+        let Self { core, receive, half, alarms: [reading, writing] } = self;
+        let patience = Patience::endless();
+        let source = Receiving::new(receive.take(), half, &core.wheel, reading, patience.clone());
+        (source, Sending::new(half, &core.wheel, writing, patience))
+    }
+
+    fn abort(&self) {
+        self.half.borrow_mut().reset(Reason::CONNECT_ERROR); // RFC 9113, section 8.5
+    }
+}
+
+/// A tunnel with a stream of HTTP/2 on one side, or on both.
+async fn sides(mut near: impl TunnelSide, mut far: impl TunnelSide, moved: &Moved<'_>) -> Ended {
+    let ended = {
+        let (mut from_near, to_near) = near.ends();
+        let (mut from_far, to_far) = far.ends();
+        let mut to_near = Counted { sink: to_near, moved, counter: &moved.received };
+        let mut to_far = Counted { sink: to_far, moved, counter: &moved.sent };
+        let outward = async {
+            pump(&mut from_near, &mut to_far).await.map_err(|error| match error {
+                PumpError::Reading(error) => Broke::Client(std::io::Error::other(error)),
+                PumpError::Writing(error) => Broke::Upstream(std::io::Error::other(error)),
+            })
+        };
+        let inward = async {
+            pump(&mut from_far, &mut to_near).await.map_err(|error| match error {
+                PumpError::Reading(error) => Broke::Upstream(std::io::Error::other(error)),
+                PumpError::Writing(error) => Broke::Client(std::io::Error::other(error)),
+            })
+        };
+        both(outward, inward, moved.alarm).await
+    };
+    match &ended {
+        Ok(()) => {}
+        Err(Some(Broke::Client(_))) => far.abort(),
+        Err(Some(Broke::Upstream(_))) => near.abort(),
+        Err(None) => {
+            near.abort();
+            far.abort();
+        }
+    }
+    ended
+}
+
+/// A sink whose bytes are counted.
+struct Counted<'a, S> {
+    sink: S,
+    moved: &'a Moved<'a>,
+    counter: &'a Cell<u64>,
+}
+
+impl<S: Sink> Sink for Counted<'_, S> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.moved.count(bytes.len() as u64, self.counter);
+        self.sink.data(bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        self.sink.flush().await
+    }
+
+    async fn bulk(&mut self, _bulk: Bulk<'_>) -> Result<u64, PumpError> {
+        Ok(0) // it would pass uncounted
+    }
+
+    async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
+        self.sink.finish(trailers).await
+    }
+}
+
 /// Runs both directions; `Err(None)` when time is up.
 async fn both(
     outward: impl Future<Output = Result<(), Broke>>,
     inward: impl Future<Output = Result<(), Broke>>,
-    alarm: &net::Alarm,
-) -> Result<(), Option<Broke>> {
+    alarm: &Alarm,
+) -> Ended {
     let (mut outward, mut inward) = (pin!(outward), pin!(inward));
     let (mut outward_done, mut inward_done) = (false, false);
     poll_fn(|cx| {

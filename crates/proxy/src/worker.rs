@@ -19,13 +19,16 @@ use net::Alarm;
 use crate::connection::{self, Next};
 use crate::core::{Client, Core};
 use crate::forward::Named;
+use crate::http2::{self, Arrived};
 use crate::observe::Record;
 
 /// The memory of one exchange.
 pub(crate) struct Bench {
     pub(crate) work: Work,
-    /// For what comes from the client; what goes to it uses the connection's own alarm.
+    /// For what comes from the client.
     pub(crate) alarm: Alarm,
+    /// For what goes to it, where the connection's own alarm is not the exchange's to use.
+    pub(crate) reply_alarm: Alarm,
 }
 
 /// The part of it that every protocol has.
@@ -56,7 +59,7 @@ impl Bench {
             named: Named::default(),
             body: Vec::new(),
         };
-        Self { work, alarm: core.wheel.alarm() }
+        Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
     }
 
     /// Gives back memory that an unusual exchange took.
@@ -74,10 +77,18 @@ impl Bench {
     }
 }
 
+/// What a worker can be given to do.
+pub(crate) enum Job {
+    /// What has arrived on a connection that speaks HTTP/1.
+    Connection(Rc<Client>),
+    /// A request that came on a stream of HTTP/2.
+    Stream(Box<Arrived>),
+}
+
 /// The place where a job is handed over and its outcome comes back.
 #[derive(Default)]
 struct Desk {
-    job: RefCell<Option<Rc<Client>>>,
+    job: RefCell<Option<Job>>,
     outcome: RefCell<Option<Next>>,
 }
 
@@ -94,10 +105,9 @@ impl Worker {
         Self { desk, future }
     }
 
-    /// Serves what has arrived on a connection. If this is dropped in between, the worker must be
-    /// dropped too.
-    pub(crate) async fn serve(&mut self, client: &Rc<Client>) -> Next {
-        *self.desk.job.borrow_mut() = Some(Rc::clone(client));
+    /// Does a job. If this is dropped in between, the worker must be dropped too.
+    pub(crate) async fn serve(&mut self, job: Job) -> Next {
+        *self.desk.job.borrow_mut() = Some(job);
         poll_fn(|cx| {
             let Poll::Pending = self.future.as_mut().poll(cx);
             match self.desk.outcome.borrow_mut().take() {
@@ -111,16 +121,18 @@ impl Worker {
 
 async fn work(core: std::rc::Weak<Core>, mut bench: Bench, desk: Rc<Desk>) -> Infallible {
     loop {
-        let client = poll_fn(|_| match desk.job.borrow_mut().take() {
+        let job = poll_fn(|_| match desk.job.borrow_mut().take() {
             Some(job) => Poll::Ready(job),
             None => Poll::Pending,
         })
         .await;
         // A worker whose core has gone is never given a job.
         let Some(core) = core.upgrade() else { return std::future::pending().await };
-        let outcome = connection::serve(&core, &client, &mut bench).await;
+        let outcome = match job {
+            Job::Connection(client) => connection::serve(&core, &client, &mut bench).await,
+            Job::Stream(arrived) => http2::serve_stream(&core, *arrived, &mut bench).await,
+        };
         bench.shrink();
-        drop(client);
         *desk.outcome.borrow_mut() = Some(outcome);
     }
 }

@@ -95,9 +95,9 @@ impl ClientHead<'_> {
             }
         }
         if let Some(name) = self.via {
-            let version = if response.version == Version::Http10 { "1.0 " } else { "1.1 " };
             out.extend_from_slice(b"Via: ");
-            out.extend_from_slice(version.as_bytes());
+            out.extend_from_slice(response.version.number().as_bytes());
+            out.push(b' ');
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\r\n");
         }

@@ -6,10 +6,15 @@
 //! Not here: what happens within an exchange (`exchange`), what a peer may overdo (`wire::http2`).
 
 mod fields;
+mod guarded;
 mod receive;
 mod request;
 mod response;
 mod send;
+mod server;
 
+pub(crate) use guarded::{Guarded, Watch};
 pub(crate) use receive::Receiving;
+pub(crate) use request::RefusedRequest;
 pub(crate) use send::{Half, Sending};
+pub(crate) use server::{Arrived, serve, serve_stream};

@@ -36,15 +36,16 @@ pub(crate) struct Receiving<'a> {
 
 impl<'a> Receiving<'a> {
     pub(crate) fn new(
-        stream: RecvStream,
+        stream: Option<RecvStream>,
         sending: &'a RefCell<Half>,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
         patience: Patience,
     ) -> Self {
-        let done = stream.is_end_stream();
+        let stream = stream.filter(|stream| !stream.is_end_stream());
+        let done = stream.is_none();
         Self {
-            stream: (!done).then_some(stream),
+            stream,
             piece: Bytes::new(),
             done,
             trailers: Fields::new(),
@@ -57,6 +58,11 @@ impl<'a> Receiving<'a> {
             limit: u64::MAX,
             failed: None,
         }
+    }
+
+    /// The stream, for what follows an upgrade.
+    pub(crate) fn into_stream(self) -> Option<RecvStream> {
+        self.stream
     }
 
     /// At most so many bytes are taken.

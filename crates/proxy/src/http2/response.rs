@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use message::{BodyLength, Field, Known, Method, Request, Response, Version};
+use message::{BodyLength, Field, Known, Method, Request, Response};
 
 use super::fields;
 use crate::http1::with_date;
@@ -16,11 +16,7 @@ pub(super) fn head(
     let kept = |field: &Field<'_>| field.known != Known::ContentLength;
     let mut map = fields::map(response.fields.end_to_end().filter(kept));
     if let Some(name) = via {
-        let version = match response.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
-            Version::Http2 => "2.0",
-        };
+        let version = response.version.number();
         fields::push(&mut map, b"via", Bytes::from(format!("{version} {name}")));
     }
     if !map.contains_key(header::DATE) {

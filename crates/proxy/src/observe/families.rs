@@ -250,6 +250,15 @@ fn endpoints(printer: &mut Printer, state: &State) {
 
 fn cores(printer: &mut Printer, state: &State) {
     let total = |counter: fn(&CoreCells) -> &Counter| sum(state, Some, counter);
+    printer.family(
+        "bothways_http2_violations_total",
+        Kind::Counter,
+        "HTTP/2 connections of clients that were ended, by what the client overdid.",
+    );
+    for (index, kind) in wire::http2::Flood::NAMES.iter().enumerate() {
+        let count = sum(state, |core| core.http2_violations.get(index), |counter| counter);
+        printer.sample(&[("kind", kind)], count);
+    }
     printer.family("bothways_tunnels_open", Kind::Gauge, "Tunnels now open.");
     let closed = total(|core| &core.tunnels_closed);
     printer.sample(&[], total(|core| &core.tunnels_opened).saturating_sub(closed));

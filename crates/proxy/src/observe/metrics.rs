@@ -11,6 +11,8 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use wire::http2::Flood;
+
 use super::counter::{Counter, Table};
 use super::error_kind::ErrorKind;
 use super::histogram::Histogram;
@@ -160,6 +162,8 @@ pub(crate) struct CoreCells {
     pub(crate) tunnels_closed: Counter,
     pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
     pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
+    /// By [`Flood::index`].
+    pub(crate) http2_violations: [Counter; Flood::NAMES.len()],
 }
 
 impl CoreCells {
@@ -174,6 +178,7 @@ impl CoreCells {
             tunnels_closed: Counter::new(),
             handshakes_done: Default::default(),
             handshakes_failed: Default::default(),
+            http2_violations: [const { Counter::new() }; Flood::NAMES.len()],
         }
     }
 }
@@ -240,6 +245,13 @@ impl CoreMetrics {
     pub fn connection_closed(&self, listener: ListenerSlot) {
         if let Some(cells) = self.cells.listeners.get(listener.0) {
             cells.closed.add(1);
+        }
+    }
+
+    /// Counts a client's HTTP/2 connection that was ended for what the client did.
+    pub fn http2_violation(&self, flood: Flood) {
+        if let Some(counter) = self.cells.http2_violations.get(flood.index()) {
+            counter.add(1);
         }
     }
 

@@ -23,6 +23,7 @@ use wire::proxy_protocol::Header;
 use crate::body::unless_zero;
 use crate::connection;
 use crate::core::{Client, Core};
+use crate::http2;
 use crate::observe::{Handshake, Refusal};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
@@ -204,7 +205,14 @@ pub(crate) async fn serve(core: Rc<Core>, client: Client) {
     // In a box, so that an established connection does not carry the memory of its handshake.
     let accepted = Box::pin(accept(&core, client)).await;
     match accepted {
-        Some(Accepted::Secured(client)) => connection::run(core, Rc::new(client)).await,
+        Some(Accepted::Secured(client)) => {
+            let is_http2 = client.tls.as_ref().is_some_and(|tls| tls.info.alpn == Some(Alpn::H2));
+            let client = Rc::new(client);
+            match is_http2 {
+                true => Box::pin(http2::serve(&core, &client, None)).await,
+                false => connection::run(core, client).await,
+            }
+        }
         Some(Accepted::Passes(passage)) => Box::pin(passthrough::run(&core, *passage)).await,
         None => {}
     }

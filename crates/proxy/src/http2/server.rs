@@ -1,0 +1,413 @@
+//! A client's HTTP/2 connection: accepting streams, watching it, and ending it.
+//!
+//! Each request runs in a small task of its own on a borrowed worker, all on the core that has the
+//! connection, so that the answers of one turn leave in one write.
+//! Not here: the exchange, which does not know what protocol the client speaks.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::ops::Deref;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use config::{Listener, Serves, Timeouts};
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use message::Request;
+use net::{Buffer, Stream};
+use wire::http1::HeadLimits;
+use wire::http2::{Flood, Guard, GuardLimits, Violation};
+
+use super::guarded::{Guarded, Watch};
+use super::request::{Reading, RefusedRequest};
+use super::{Half, Receiving, Sending};
+use crate::body::{Patience, Source, unless_zero};
+use crate::connection::{Next, RefusedHead};
+use crate::core::{Client, Core};
+use crate::exchange::{self, Downstream, Ending};
+use crate::observe::ErrorKind;
+use crate::tunnel::{self, Ends};
+use crate::worker::{Bench, Job};
+
+/// What a client may send ahead on one stream.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What it may send ahead in all: the larger is for cores with few such connections.
+const WINDOW_BYTES_MIN: u32 = 64 * 1024 - 1;
+const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
+/// What all of them may have sent ahead, per core.
+const WINDOW_BYTES_IN_ALL: u32 = 128 * 1024 * 1024;
+/// What we keep for a stream that the client does not take.
+const SEND_BYTES_MAX: usize = 32 * 1024;
+/// The longest frame that we take: the least that there may be (RFC 9113, section 4.2).
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// How long a connection that is ending may take to send what is left.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What is read from a client that was told to go, so that it gets to see why.
+const FAREWELL_BYTES_MAX: u64 = 256 * 1024;
+
+/// A client's stream, as `h2` takes it.
+struct ClientStream(Rc<Client>);
+
+impl Deref for ClientStream {
+    type Target = Stream;
+
+    fn deref(&self) -> &Stream {
+        &self.0.stream
+    }
+}
+
+/// A request that has come.
+pub(crate) struct Arrived {
+    client: Rc<Client>,
+    parts: Parts,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+}
+
+/// Exchanges under way on a connection.
+#[derive(Default)]
+struct Running(Cell<u32>);
+
+/// One of them.
+struct OneRunning {
+    running: Rc<Running>,
+    client: Rc<Client>,
+    idle: Duration,
+}
+
+impl OneRunning {
+    fn new(running: &Rc<Running>, client: &Rc<Client>, idle: Duration) -> Self {
+        running.0.set(running.0.get() + 1);
+        client.alarm.clear();
+        Self { running: Rc::clone(running), client: Rc::clone(client), idle }
+    }
+}
+
+impl Drop for OneRunning {
+    fn drop(&mut self) {
+        let left = self.running.0.get().saturating_sub(1);
+        self.running.0.set(left);
+        if left == 0 {
+            self.client.alarm.set(self.idle);
+        }
+    }
+}
+
+/// What happens on a connection.
+enum Event {
+    Arrived(http::Request<RecvStream>, SendResponse<Bytes>),
+    /// The guard has seen enough.
+    Violation(Violation),
+    /// It has ended, well or not.
+    Ended(Result<(), h2::Error>),
+    /// Nothing has happened for too long.
+    Idle,
+}
+
+/// Serves a connection to its end. `before`: what was read of it already.
+pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<Buffer>) {
+    let view = core.view();
+    let Some(id) = client.listening.id.get() else { return };
+    let Some(listener) = view.config().listeners.get(id.0 as usize) else { return };
+    let idle = unless_zero(listener.timeouts.client_idle);
+    let streams = listener.limits.streams;
+    let limits = GuardLimits { streams, frame_bytes: FRAME_BYTES_MAX, ..GuardLimits::default() };
+    let io =
+        Guarded::new(ClientStream(Rc::clone(client)), before, Guard::server(&limits), &core.wheel);
+    let watch = io.watch();
+    let _open = core.http2_opened();
+    client.alarm.set(unless_zero(listener.timeouts.head));
+    let mut connection = match greet(core, client, listener, io, &watch).await {
+        Ok(connection) => connection,
+        Err(violation) => {
+            if let Some(violation) = violation {
+                complain(core, client, &violation);
+                // `h2` is not that far yet.
+                let _ = client.stream.write(&go_away(violation.reason)).await;
+            }
+            return farewell(client).await;
+        }
+    };
+    drop(view);
+    client.alarm.set(idle);
+    let running = Rc::new(Running::default());
+    let mut leaving = false;
+    loop {
+        let event = poll_fn(|cx| {
+            if !leaving && (core.draining.get() || client.listening.closed.get()) {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            poll_event(&mut connection, client, &watch, cx)
+        });
+        match event.await {
+            Event::Arrived(request, respond) => {
+                let one = OneRunning::new(&running, client, idle);
+                let (parts, body) = request.into_parts();
+                let arrived = Arrived { client: Rc::clone(client), parts, body, respond };
+                tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
+            }
+            Event::Violation(violation) => {
+                complain(core, client, &violation);
+                return end(client, connection, Reason::from(violation.reason)).await;
+            }
+            Event::Ended(result) => {
+                if let Err(error) = result
+                    && error.is_library()
+                {
+                    let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+                    let reason = error.reason().map_or(1, u32::from);
+                    let flood = match calm {
+                        true => Flood::Unknown,
+                        false => Flood::Frame("a rule of HTTP/2 was broken"),
+                    };
+                    complain(core, client, &Violation { reason, flood });
+                }
+                return farewell(client).await;
+            }
+            Event::Idle if leaving || client.alarm.is_set() && running.0.get() == 0 => {
+                return end(client, connection, Reason::NO_ERROR).await;
+            }
+            Event::Idle => {}
+        }
+    }
+}
+
+fn poll_event(
+    connection: &mut Connection<Guarded<ClientStream>, Bytes>,
+    client: &Client,
+    watch: &Watch,
+    cx: &mut Context<'_>,
+) -> Poll<Event> {
+    let accepted = connection.poll_accept(cx);
+    if let Some(violation) = watch.violation.get() {
+        return Poll::Ready(Event::Violation(violation));
+    }
+    match accepted {
+        Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Event::Arrived(request, respond)),
+        Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Err(error))),
+        Poll::Ready(None) => Poll::Ready(Event::Ended(Ok(()))),
+        Poll::Pending => client.alarm.poll_fired(cx).map(|()| Event::Idle),
+    }
+}
+
+/// The prefaces of both sides. `Err`: there is no connection, and perhaps why.
+async fn greet(
+    core: &Core,
+    client: &Client,
+    listener: &Listener,
+    io: Guarded<ClientStream>,
+    watch: &Watch,
+) -> Result<Connection<Guarded<ClientStream>, Bytes>, Option<Violation>> {
+    let share = WINDOW_BYTES_IN_ALL / core.http2_open.get().max(1);
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES.min(share.max(WINDOW_BYTES_MIN)))
+        .initial_connection_window_size(share.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX))
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_concurrent_streams(listener.limits.streams)
+        // What is counted here has 32 bytes more for each field (RFC 9113, section 6.5.2).
+        .max_header_list_size(listener.limits.head_bytes)
+        .max_concurrent_reset_streams(64)
+        .max_pending_accept_reset_streams(64)
+        .max_local_error_reset_streams(Some(256))
+        .max_send_buffer_size(SEND_BYTES_MAX)
+        .reset_stream_duration(Duration::from_secs(1))
+        .enable_connect_protocol();
+    let mut greeting = pin!(builder.handshake(io));
+    poll_fn(|cx| {
+        let greeted = greeting.as_mut().poll(cx);
+        if let Some(violation) = watch.violation.get() {
+            return Poll::Ready(Err(Some(violation)));
+        }
+        match greeted {
+            Poll::Ready(Ok(connection)) => Poll::Ready(Ok(connection)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(None)),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| Err(None)),
+        }
+    })
+    .await
+}
+
+fn complain(core: &Core, client: &Client, violation: &Violation) {
+    core.metrics.http2_violation(violation.flood);
+    let (address, kind) = (client.address.get(), violation.flood.name());
+    crate::log_limited!(WARN, client = %address, kind, "HTTP/2 connection ended: {violation}");
+}
+
+/// GOAWAY without any stream (RFC 9113, section 6.8).
+fn go_away(reason: u32) -> [u8; 17] {
+    let [r0, r1, r2, r3] = reason.to_be_bytes();
+    [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, r0, r1, r2, r3]
+}
+
+/// Tells the client that it is over, and closes.
+async fn end(
+    client: &Client,
+    mut connection: Connection<Guarded<ClientStream>, Bytes>,
+    reason: Reason,
+) {
+    if reason == Reason::NO_ERROR {
+        connection.graceful_shutdown();
+    } else {
+        connection.abrupt_shutdown(reason);
+    }
+    client.alarm.set(FAREWELL);
+    poll_fn(|cx| match connection.poll_closed(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => client.alarm.poll_fired(cx),
+    })
+    .await;
+    drop(connection);
+    farewell(client).await;
+}
+
+/// Reads on for a little, so that the last words are not lost by a reset (RFC 9112, section 9.6,
+/// says why; it is the same here).
+async fn farewell(client: &Client) {
+    if client.stream.shutdown_write().is_err() {
+        return;
+    }
+    client.alarm.set(FAREWELL);
+    let (mut piece, mut read) = ([0; 4096], 0);
+    while read < FAREWELL_BYTES_MAX {
+        let count = poll_fn(|cx| match client.stream.poll_read(cx, &mut piece) {
+            Poll::Ready(count) => Poll::Ready(count.unwrap_or(0)),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| 0),
+        });
+        match count.await {
+            0 => return,
+            count => read += count as u64,
+        }
+    }
+}
+
+/// A request's task.
+async fn run(core: Rc<Core>, arrived: Arrived, one: OneRunning) {
+    let client = Rc::clone(&arrived.client);
+    let mut worker = core.worker();
+    let next = worker.serve(Job::Stream(Box::new(arrived))).await;
+    core.give_back(worker);
+    if let Next::Tunnel(tunnel) = next {
+        Box::pin(tunnel::run(&core, &client, tunnel)).await;
+    }
+    drop(one);
+}
+
+/// A client's stream.
+struct Http2<'a> {
+    body: Receiving<'a>,
+    reply: Sending<'a>,
+}
+
+impl<'a> Downstream for Http2<'a> {
+    type Body = Receiving<'a>;
+    type Reply = Sending<'a>;
+
+    fn split(&mut self) -> (&mut Receiving<'a>, &mut Sending<'a>) {
+        (&mut self.body, &mut self.reply)
+    }
+
+    fn begin_body(&mut self, _request: &Request, limit: Option<u64>) {
+        self.body.limit(limit);
+    }
+
+    fn be_patient(&mut self, timeouts: &Timeouts) {
+        self.body.patience = Patience::for_client(timeouts);
+        self.reply.patience = Patience::for_client(timeouts);
+    }
+
+    fn buffered_body(&self) -> Option<&[u8]> {
+        self.body.buffered()
+    }
+
+    fn skip_buffered_body(&mut self) {
+        self.body.skip_buffered();
+    }
+}
+
+/// Serves one request; on a worker.
+pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
+    let Bench { work, alarm, reply_alarm } = bench;
+    let Arrived { client, parts, body, respond } = arrived;
+    let client = &client;
+    let view = core.view();
+    let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
+    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
+        return Next::Idle;
+    };
+    work.record.clear(Instant::now());
+    work.record.queue = Some(Duration::ZERO);
+    alarm.clear();
+    reply_alarm.clear();
+    let half = RefCell::new(Half::Answer(respond));
+    let ended = body.is_end_stream();
+    let patience = Patience::for_client(&listener.timeouts);
+    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience.clone());
+    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience);
+    let mut down = Http2 { body, reply };
+    let head_bytes = parts_size(&parts);
+    let read = read_head(listener, client, &parts, ended, &mut work.request);
+    drop(parts);
+    let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
+    let ending = match read {
+        Ok(()) => {
+            down.body.look().await;
+            exchange::run(&context, work, &mut down).await
+        }
+        Err(error) => {
+            let kind = match error.status() {
+                414 => ErrorKind::RequestTargetTooLong,
+                431 => ErrorKind::RequestHeadTooLarge,
+                501 | 417 => ErrorKind::NotImplemented,
+                _ => ErrorKind::HttpRequestError,
+            };
+            let error = RefusedHead::Http2(error);
+            exchange::refuse_head(&context, work, &mut down, kind, error).await
+        }
+    };
+    let record = &mut work.record;
+    record.received_bytes = head_bytes + down.body.received();
+    let Http2 { body, reply } = down;
+    (record.response_body_bytes, record.sent_bytes) = exchange::Reply::sent(&reply);
+    match ending {
+        Ending::Tunnel(switched) => {
+            let body = body.into_stream();
+            drop(reply);
+            let near = body.map(|receive| Ends { receive, half: half.into_inner() });
+            return Next::Tunnel(exchange::into_tunnel(switched, work, near, None, view));
+        }
+        Ending::Broken => half.borrow_mut().reset(Reason::INTERNAL_ERROR),
+        Ending::Kept | Ending::Closed => {}
+    }
+    exchange::finish(core, &view, record);
+    Next::Idle
+}
+
+fn read_head(
+    listener: &Listener,
+    client: &Client,
+    parts: &Parts,
+    ended: bool,
+    request: &mut Request,
+) -> Result<(), RefusedRequest> {
+    let limits = HeadLimits {
+        bytes: listener.limits.head_bytes as usize,
+        fields: usize::from(listener.limits.head_fields),
+        target: listener.limits.target_bytes as usize,
+    };
+    let scheme = client.scheme();
+    let forward = matches!(listener.serves, Serves::Forward(_));
+    Reading { limits: &limits, scheme, forward, ended }.read(parts, request)
+}
+
+/// Bytes of a head before compression.
+fn parts_size(parts: &Parts) -> u64 {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    (fields.sum::<usize>() + path + parts.method.as_str().len()) as u64
+}
