@@ -108,11 +108,13 @@ fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// `2 sites with 5 routes, 1 upstream, 1 forward listener`
 fn contents(config: &Config) -> String {
-    let routes = config.sites.iter().map(|site| site.routes.len() as u64).sum();
+    // Those that only send clients to https:// are nobody's lines.
+    let sites: Vec<_> = config.sites.iter().filter(|site| site.https.is_none()).collect();
+    let routes = sites.iter().map(|site| site.routes.len() as u64).sum();
     let named = config.upstreams.iter().filter(|upstream| !upstream.inline).count() as u64;
     let mut parts = Vec::new();
     if !config.sites.is_empty() {
-        let sites = count(config.sites.len() as u64, "site");
+        let sites = count(sites.len() as u64, "site");
         parts.push(format!("{sites} with {}", count(routes, "route")));
     }
     if named > 0 {

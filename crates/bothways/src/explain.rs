@@ -20,9 +20,12 @@ use crate::terminal::{self, Paint};
 
 /// Explains a request.
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
-    let asked = read_request(options)?;
+    let mut asked = read_request(options, Scheme::Http)?;
     let loaded = Source::find(options.config.as_deref())?.load()?;
     let rules = Rules::compile(Arc::new(loaded.config));
+    if !options.url.contains("://") && speaks_tls(rules.config(), asked.target.port()) {
+        asked = read_request(options, Scheme::Https)?;
+    }
     let through = through(&rules, options, &asked)?;
     let assumes_address = matches!(through, Through::Forward(_))
         && asked.target.ip().is_none()
@@ -62,8 +65,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     Ok(terminal::to_stdout(&text)?)
 }
 
-/// The request that is asked about.
-fn read_request(options: &Explain) -> Result<Request, Failure> {
+/// The request that is asked about; with this scheme, unless it says so itself.
+fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
     // Browsers keep what is after `#` to themselves.
     let written = options.url.split('#').next().unwrap_or_default();
     let names_port = |text: &str| {
@@ -81,7 +84,7 @@ fn read_request(options: &Explain) -> Result<Request, Failure> {
     let is_tunnel = method == Method::Connect;
     let url = match written {
         url if is_tunnel || url.contains("://") => url.to_owned(),
-        bare => format!("http://{bare}"),
+        bare => format!("{}://{bare}", scheme.as_str()),
     };
     let mut target = Target::default();
     target.parse(&method, url.as_bytes(), None, Scheme::Http).map_err(|error| {
@@ -89,6 +92,12 @@ fn read_request(options: &Explain) -> Result<Request, Failure> {
         if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
     })?;
     Ok(Request { method, target, ..Request::default() })
+}
+
+/// Whether TLS is what is spoken on a port, so that a URL without a scheme means https://.
+fn speaks_tls(config: &Config, port: u16) -> bool {
+    let there = || config.listeners.iter().filter(|listener| listener.address.port() == port);
+    there().next().is_some() && there().all(|listener| listener.tls)
 }
 
 fn through(rules: &Rules, options: &Explain, asked: &Request) -> Result<Through, Failure> {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 
-use config::{Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName};
+use config::{Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName, SiteTls};
 
 use crate::terminal::{self, Paint, count};
 use proxy::Server;
@@ -58,6 +58,10 @@ fn rows(config: &Config, server: &Server) -> Vec<Row> {
             }
             None => ("", String::new()),
         };
+        let serves = match listener.is_some_and(|listener| listener.tls) {
+            true => format!("over TLS: {serves}"),
+            false => serves,
+        };
         Row { written, address, kind, serves }
     });
     rows.collect()
@@ -67,9 +71,16 @@ fn rows(config: &Config, server: &Server) -> Vec<Row> {
 fn site_words(config: &Config, site: &Site) -> String {
     let names: Vec<_> = site.names.iter().map(name_words).collect();
     let mut words = names.join(", ");
+    if site.https.is_some() {
+        words.push_str(" -> https://");
+        return words;
+    }
     let others = match site.routes.split_last() {
         Some((last, others)) if &*last.pattern.written == "/*" => {
             let _ = write!(words, " -> {}", action_words(config, &last.action));
+            if site.tls == Some(SiteTls::Passthrough) {
+                words.push_str(", passed on");
+            }
             others.len()
         }
         _ => site.routes.len(),

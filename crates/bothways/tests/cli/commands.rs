@@ -188,6 +188,45 @@ fn explain_in_reverse() {
 }
 
 #[test]
+fn explain_over_tls() {
+    let scratch = Scratch::new();
+    scratch.write(
+        "bothways.kdl",
+        r#"
+site "shop.example.com" {
+    tls internal { client request ca="staff.pem"; }
+    request { set "X-Who" "{client-names} by {tls-version} as {tls-name}"; }
+    route "/admin/*" {
+        client name="ops.example.com"
+        to "127.0.0.1:9002"
+    }
+    to "https://127.0.0.1:9001"
+}
+site "mail.example.com" { tls passthrough; to "127.0.0.1:9003"; }
+"#,
+    );
+    let http = scratch.run(&["explain", "http://shop.example.com/a?b"]).ended(0);
+    http.says("has https://, where shop.example.com on :80 is sent")
+        .says("redirected to https://shop.example.com/a?b (308)")
+        .says("decided by bothways.kdl:3");
+    let https = scratch.run(&["explain", "https://shop.example.com/"]).ended(0);
+    https.says("https://127.0.0.1:9001").says("X-Who:  by TLSv1.3 as shop.example.com");
+    let admin = ["explain", "https://shop.example.com/admin/x"];
+    scratch.run(&admin).ended(0).says("refused (403)").says("decided by bothways.kdl:6");
+    let shown = [&admin[..], &["--client", "ops.example.com"]].concat();
+    scratch.run(&shown).ended(0).says("127.0.0.1:9002").says("X-Who: ops.example.com by TLSv1.3");
+    let json = scratch.run(&["explain", "https://mail.example.com/", "--json"]).ended(0).out;
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["outcome"]["kind"], "passthrough", "{value:#}");
+    let clear = ["explain", "http://shop.example.com/", "--client", "ops"];
+    scratch.run(&clear).ended(64).complains("https://");
+    scratch.run(&["explain", "http://a/", "--forward", ":1"]).ended(64);
+    let wrong = scratch.run(&["explain", "http://mail.example.com:443/"]).ended(64);
+    wrong.complains("there is one for https://");
+    scratch.run(&["explain", "mail.example.com:443/"]).ended(0).says("passed on to upstream");
+}
+
+#[test]
 fn explain_forward() {
     let scratch = shop();
     let denied = scratch.run(&["explain", "www.blocked.example:443"]).ended(0);
