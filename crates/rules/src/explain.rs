@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::{
-    Action, Config, Expect, ForwardId, ListenerId, Place, RouteId, RouteSettings, Serves, Site,
-    SiteId, SiteTls,
+    Action, ClientMatch, Config, Expect, ForwardId, ListenerId, Place, RouteId, RouteSettings,
+    Serves, Site, SiteId, SiteTls,
 };
 use message::{ClientCertificate, Method, Scheme, Target};
 
@@ -272,9 +272,25 @@ fn refuse_client(
         Ok(place) => (place.unwrap_or(first.place), StepOutcome::Decided),
         Err(refused) => (refused.place, StepOutcome::Differs(refused.reason.describe().to_owned())),
     };
-    trace.step(Step { place, text: "client".to_owned(), outcome });
+    trace.step(Step { place, text: written_client(&settings.clients, place), outcome });
     let refused = allowed.err()?;
     Some((Outcome::Refused { status: 403, reason: refused.reason.describe() }, refused.place))
+}
+
+/// A line that says who is taken, as one writes it: what it lists became several clients.
+fn written_client(clients: &[ClientMatch], line: Place) -> String {
+    let property = |name: &str, part: fn(&ClientMatch) -> Option<&str>| {
+        let mut values: Vec<&str> = Vec::new();
+        for value in clients.iter().filter(|client| client.place == line).filter_map(part) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        if values.is_empty() { String::new() } else { format!(" {name}=\"{}\"", values.join(",")) }
+    };
+    let name = property("name", |client| client.name.as_deref());
+    let fingerprint = property("fingerprint", |client| client.fingerprint.as_deref());
+    format!("client{name}{fingerprint}{}", property("subject", |client| client.subject.as_deref()))
 }
 
 /// What a route does.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rules::{Query, Rules, Steps, Through, check_expectations, explain, listener_for};
+use rules::{Query, Rules, StepOutcome, Steps, Through, check_expectations, explain, listener_for};
 
 const TEXT: &str = r#"
 site "shop.example.com" "*.shop.example.com" {
@@ -142,6 +142,43 @@ fn a_redirect_says_whose_it_is() {
     let Through::Listener(listener) = through else { panic!() };
     let direct = rules.route(listener, &method, target.host(), "/", &mut Steps::default());
     assert!(matches!(direct, rules::Routed::Route { .. }));
+}
+
+#[test]
+fn the_line_about_clients_is_a_step() {
+    #[track_caller]
+    fn check(client: Option<&str>, expected: (&str, &str, Option<u16>)) {
+        let rules = rules(TEXT);
+        let mut target = message::Target::default();
+        let method = message::Method::Get;
+        let url = b"https://shop.example.com/admin/x";
+        target.parse(&method, url, None, message::Scheme::Https).unwrap();
+        let through = Through::Listener(listener_for(&rules, &target).unwrap());
+        let certificate = client.map(rules::supposed_certificate);
+        let query = Query {
+            method: &method,
+            target: &target,
+            from: IpAddr::from([192, 0, 2, 1]),
+            through,
+            addresses: &[],
+            is_global: &|_| true,
+            tls: rules::supposed_tls(&rules, through, &target, certificate.as_ref()),
+        };
+        let explanation = explain(&rules, &query);
+        let step = explanation.steps.last().unwrap();
+        let outcome = match &step.outcome {
+            StepOutcome::Decided => "yes",
+            StepOutcome::Differs(why) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((&*step.text, outcome, explanation.outcome.status()), expected);
+    }
+    let name = "client name=\"ops.example.com,*.ops.example.com\"";
+    let other = "the client's certificate is not among those that are taken";
+    check(Some("ops.example.com"), (name, "yes", None));
+    check(Some("a.example.com"), (name, other, Some(403)));
+    let none = "only clients with certain certificates are taken, and none was shown";
+    check(None, (name, none, Some(403)));
 }
 
 #[test]
