@@ -158,7 +158,7 @@ impl<'a> Destination<'a> {
 }
 
 /// Logs what was wrong with an endpoint or with a host that a client named.
-fn complain_of(endpoint: &str, trouble: &Trouble) {
+pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
     crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }
 
@@ -336,7 +336,7 @@ impl NamedDestination<'_> {
     }
 }
 
-async fn dial(
+pub(crate) async fn dial(
     addresses: &[SocketAddr],
     judge: &dyn Fn(SocketAddr) -> Result<(), Refused>,
     limit: Duration,
@@ -355,12 +355,12 @@ async fn dial(
     }
 }
 
-fn connect_late(name: &str, limit: Duration) -> Trouble {
+pub(crate) fn connect_late(name: &str, limit: Duration) -> Trouble {
     let detail = format!("no connection to {name} within {limit:?}");
     Trouble::new(ErrorKind::ConnectionTimeout, detail)
 }
 
-fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
+pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
     use std::io::ErrorKind as Io;
     let kind = match error.kind() {
         Io::ConnectionRefused | Io::NotFound | Io::PermissionDenied => ErrorKind::ConnectionRefused,

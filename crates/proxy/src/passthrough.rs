@@ -1,23 +1,35 @@
 //! TLS connections that pass through: we look at the name that the ClientHello asks for, and no further.
+//!
+//! The whole connection goes to the upstream of the site's own `to` as a tunnel, what was read of it first. To the
+//! log and the metrics it is one exchange of its site.
+//! Not here: reading the ClientHello (`secure`), the tunnel itself (`tunnel`).
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use config::{ListenerId, SiteId};
-use net::Buffer;
+use config::{Action, Endpoint, EndpointAddress, ListenerId, Route, RouteId, SiteId, UpstreamId};
+use net::{Buffer, Stream};
+use tls::ClientHello;
 
+use crate::body::unless_zero;
 use crate::core::{Client, Core};
+use crate::destination::{complain_of, connect_failed, connect_late, dial};
+use crate::exchange::{self, Switched, Trouble};
+use crate::observe::{ErrorKind, Record, Scope};
+use crate::secure::{self, INTERNAL_ERROR};
 use crate::snapshot::View;
+use crate::tunnel::{self, Far, Tunnel};
+use crate::upstream::{Connection, Meter};
 
 /// A connection that passes through to the upstream of a site.
 pub(crate) struct Passage {
-    client: Client,
-    view: Rc<View>,
-    listener: ListenerId,
-    site: SiteId,
-    /// The name that the client asks for.
-    name: Option<Box<str>>,
+    pub(crate) client: Client,
+    pub(crate) view: Rc<View>,
+    pub(crate) site: SiteId,
     /// What the client has sent: the ClientHello, and more.
-    sent: Buffer,
+    pub(crate) sent: Buffer,
+    pub(crate) record: Record,
 }
 
 impl Passage {
@@ -26,15 +38,123 @@ impl Passage {
         view: Rc<View>,
         listener: ListenerId,
         site: SiteId,
-        name: Option<Box<str>>,
+        hello: &ClientHello,
         sent: Buffer,
     ) -> Self {
-        Self { client, view, listener, site, name, sent }
+        let mut record = Record::new(Instant::now());
+        record.client = client.address.get();
+        record.listener = listener.0;
+        record.scope = Scope::Site(site, None);
+        record.received_bytes = sent.len() as u64;
+        record.tls = Some(Arc::new(tls::Info { name: hello.name.clone(), ..tls::Info::default() }));
+        Self { client, view, site, sent, record }
     }
 }
 
 /// Carries a connection to its end.
 pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
-    let Passage { client, view, listener, site, name, sent } = passage;
-    let _ = (core, client, view, listener, site, name, sent);
+    let Passage { client, view, site, sent, mut record, .. } = passage;
+    let Some((route_id, route, upstream)) = upstream_of(&view, site) else { return };
+    record.scope = Scope::Site(site, Some(route_id));
+    record.decided = route.place;
+    let timeouts = &route.settings.timeouts;
+    let dialled = {
+        let _under_way = core.enter_exchange();
+        connect(core, &view, upstream, timeouts.connect, &mut record).await
+    };
+    match dialled {
+        Ok(connection) => {
+            record.tunnel = true;
+            let idle = timeouts.tunnel_idle;
+            let switched = Switched { far: Far::Connection(connection), unread: None, idle };
+            let tunnel = Tunnel::new(switched, None, Some(sent), record, Rc::clone(&view));
+            tunnel::run(core, &Rc::new(client), Box::new(tunnel)).await;
+        }
+        Err(trouble) => {
+            record.fail(trouble.kind, &trouble.detail);
+            exchange::finish(core, &view, &mut record);
+            secure::alert(&client.stream, INTERNAL_ERROR).await;
+        }
+    }
+}
+
+/// The upstream of a site's own `to`.
+fn upstream_of(view: &View, site: SiteId) -> Option<(RouteId, &Route, UpstreamId)> {
+    let routes = &view.config().sites.get(site.0 as usize)?.routes;
+    // It stands after the routes.
+    routes.iter().enumerate().rev().find_map(|(index, route)| match &route.action {
+        Action::To(upstream) => Some((RouteId(index as u32), route, *upstream)),
+        _ => None,
+    })
+}
+
+/// A new connection to one of the endpoints; to others if one cannot be reached.
+async fn connect(
+    core: &Rc<Core>,
+    view: &View,
+    id: UpstreamId,
+    limit: Duration,
+    record: &mut Record,
+) -> Result<Connection, Trouble> {
+    let nobody = || Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached");
+    let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
+    let group = view.group(id).ok_or_else(nobody)?;
+    let mut failed: Vec<usize> = Vec::new();
+    let mut last = None;
+    loop {
+        let picked = group.algorithm.borrow_mut().pick(&mut |index| !failed.contains(&index));
+        let endpoint = picked.and_then(|index| Some((index, upstream.endpoints.get(index)?)));
+        let Some((index, endpoint)) = endpoint else { return Err(last.unwrap_or_else(nobody)) };
+        record.endpoint = Some((id.0, index as u32));
+        if last.is_some() {
+            record.retries = record.retries.saturating_add(1);
+        }
+        let slot = view.shared.names.endpoint_slot(id.0, index as u32);
+        let begun = Instant::now();
+        let dialled = dial_endpoint(view, (id, index), endpoint, unless_zero(limit)).await;
+        record.connect = Some(begun.elapsed());
+        match dialled {
+            Ok(mut connection) => {
+                connection.meter = Some(Meter::opened(&core.metrics, slot));
+                record.dialled = connection.address;
+                return Ok(connection);
+            }
+            Err(trouble) => {
+                core.metrics.upstream_failed(slot);
+                complain_of(&endpoint.written, &trouble);
+                failed.push(index);
+                last = Some(trouble);
+            }
+        }
+    }
+}
+
+/// Whether or not the endpoint is one of `https://`: the client brings the TLS.
+async fn dial_endpoint(
+    view: &View,
+    (id, index): (UpstreamId, usize),
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<Connection, Trouble> {
+    let addresses = match &endpoint.address {
+        EndpointAddress::Unix(path) => {
+            let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
+            return match connected {
+                Ok(Ok(stream)) => Ok(Connection::fresh(stream, None)),
+                Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
+                Err(_) => Err(connect_late(&endpoint.written, limit)),
+            };
+        }
+        EndpointAddress::Ip(_) | EndpointAddress::Name { .. } => {
+            if let Some(watched) = view.shared.watched(id, index) {
+                let _ = tokio::time::timeout(limit, watched.ready()).await;
+            }
+            view.shared.addresses(id, index)
+        }
+    };
+    if addresses.is_empty() {
+        let detail = format!("{} has no address: its name was not found", endpoint.written);
+        return Err(Trouble::new(ErrorKind::DnsError, detail));
+    }
+    dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
 }

@@ -107,6 +107,7 @@ pub struct SecureClient {
     /// What is sent at once at most, at the beginning.
     piece: usize,
     early: Option<&'static str>,
+    before: &'static str,
 }
 
 impl SecureClient {
@@ -144,7 +145,7 @@ impl SecureClient {
             None => builder.with_no_client_auth(),
         };
         config.enable_early_data = true;
-        Self { config: Arc::new(config), piece: usize::MAX, early: None }
+        Self { config: Arc::new(config), piece: usize::MAX, early: None, before: "" }
     }
 
     /// The same, offering these protocols.
@@ -167,6 +168,12 @@ impl SecureClient {
         Self { early: Some(early), ..self }
     }
 
+    /// The same, sending this in clear first.
+    #[must_use]
+    pub fn after(self, before: &'static str) -> Self {
+        Self { before, ..self }
+    }
+
     /// Connects, asking for a name; with an address in its place, for none.
     #[track_caller]
     pub fn connect(&self, address: SocketAddr, name: &str) -> Secure {
@@ -184,6 +191,7 @@ impl SecureClient {
         if let (Some(early), Some(mut writer)) = (self.early, client.early_data()) {
             writer.write_all(early.as_bytes())?;
         }
+        tcp.write_all(self.before.as_bytes())?;
         let mut pieces = Pieces { tcp: &tcp, piece: self.piece };
         while client.is_handshaking() || client.wants_write() {
             client.complete_io(&mut pieces)?;
@@ -195,7 +203,6 @@ impl SecureClient {
             version: format!("{:?}", client.protocol_version()),
             certificate: client.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())),
         };
-        tcp.flush()?;
         Ok(Secure { peer: bridge(client.into(), tcp), facts })
     }
 }

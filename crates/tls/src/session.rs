@@ -22,7 +22,7 @@ pub enum Read {
 }
 
 /// What was agreed on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Info {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,

@@ -177,8 +177,11 @@ fn push_request(out: &mut Vec<u8>, record: &Record) {
 }
 
 fn push_tls(out: &mut Vec<u8>, tls: &tls::Info) {
-    push_word(out, b",\"tls\":\"", tls.version);
-    push_word(out, b",\"cipher\":\"", tls.cipher);
+    // Of connections that pass through only the name is known.
+    if !tls.version.is_empty() {
+        push_word(out, b",\"tls\":\"", tls.version);
+        push_word(out, b",\"cipher\":\"", tls.cipher);
+    }
     if let Some(name) = &tls.name {
         push_word(out, b",\"sni\":\"", name); // a DNS name has nothing to escape
     }

@@ -196,7 +196,7 @@ enum Answer {
 /// RFC 8446, section 6.2.
 const HANDSHAKE_FAILURE: u8 = 40;
 const DECODE_ERROR: u8 = 50;
-const INTERNAL_ERROR: u8 = 80;
+pub(crate) const INTERNAL_ERROR: u8 = 80;
 /// RFC 6066, section 3.
 const UNRECOGNIZED_NAME: u8 = 112;
 
@@ -323,13 +323,12 @@ async fn open(
         Some(Destination::Here(context)) => context,
         Some(Destination::Passes(site)) => {
             client.alarm.clear();
-            let name = hello.name.clone();
             return Ok(Some(Accepted::Passes(Box::new(Passage::new(
                 client,
                 Rc::clone(view),
                 id,
                 site,
-                name,
+                hello,
                 buffer,
             )))));
         }
@@ -443,11 +442,7 @@ async fn reject(core: &Core, rejected: Rejected) {
     );
     match answer {
         Answer::Nothing => {}
-        Answer::Alert(alert) => {
-            // A record of TLS 1.2 with a fatal alert; as far as it goes without waiting.
-            let record = [21, 3, 3, 0, 2, 2, alert];
-            let _ = poll_fn(|cx| Poll::Ready(client.stream.poll_write(cx, &record))).await;
-        }
+        Answer::Alert(description) => alert(&client.stream, description).await,
         Answer::Plain => {
             const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
                 Content-Length: 55\r\nConnection: close\r\n\
@@ -456,4 +451,10 @@ async fn reject(core: &Core, rejected: Rejected) {
             connection::say_and_close(client, ANSWER).await;
         }
     }
+}
+
+/// Sends a fatal alert in clear, as far as that goes without waiting.
+pub(crate) async fn alert(stream: &Stream, description: u8) {
+    let record = [21, 3, 3, 0, 2, 2, description];
+    let _ = poll_fn(|cx| Poll::Ready(stream.poll_write(cx, &record))).await;
 }

@@ -14,5 +14,6 @@ mod limits;
 mod pool;
 mod records;
 mod reload;
+mod tls;
 mod upgrade;
 mod versions;
