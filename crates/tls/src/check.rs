@@ -69,12 +69,12 @@ fn server(
 ) -> Vec<Problem> {
     let mut problems = match &settings.certificates {
         CertificateSource::Files(files) => {
+            // Each alone, so that a pair that cannot be read does not hide what is wrong with others.
             let each = files.iter().flat_map(|files| {
-                let findings = match read(std::slice::from_ref(files), Vec::new(), names, now) {
-                    Ok(fresh) => fresh.findings,
-                    Err(findings) => findings,
-                };
-                findings.into_iter().map(|finding| finding.at(files.place))
+                match read(std::slice::from_ref(files), Vec::new(), names, now) {
+                    Ok(fresh) => fresh.problems,
+                    Err(problems) => problems,
+                }
             });
             each.collect()
         }

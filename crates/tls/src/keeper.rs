@@ -412,19 +412,22 @@ impl<'c> Preparing<'c> {
             },
             _ => None,
         };
+        let at_source = |problem: Problem| match problem.place.line {
+            0 => Problem { place: settings.place, ..problem },
+            _ => problem,
+        };
         let fresh = match source.fresh(ca.as_deref(), self.now) {
             Ok(fresh) => fresh,
-            Err(findings) => {
-                let place = settings.place;
-                self.problems.extend(findings.into_iter().map(|finding| finding.at(place)));
+            Err(problems) => {
+                self.problems.extend(problems.into_iter().map(at_source));
                 return None;
             }
         };
         // What a pair is blamed for does not keep it from being served where there is nothing
         // better.
-        let findings = fresh.iter().flat_map(|fresh| fresh.findings.iter().cloned());
-        let problems = findings.map(|finding| Finding { severity: Severity::Warning, ..finding });
-        self.problems.extend(problems.map(|finding| finding.at(settings.place)));
+        let problems = fresh.iter().flat_map(|fresh| fresh.problems.iter().cloned());
+        let problems = problems.map(|problem| Problem { severity: Severity::Warning, ..problem });
+        self.problems.extend(problems.map(at_source));
         // A new source serves from the moment that its context is used.
         if source.slot().is_empty()
             && let Some(fresh) = &fresh

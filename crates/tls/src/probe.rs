@@ -37,6 +37,8 @@ pub struct Seen {
     pub verdict: Result<(), String>,
     /// Whether it asks for a certificate of ours.
     pub asks_for_certificate: bool,
+    /// Why it ended the handshake after it had shown its certificate, if it did.
+    pub ended: Option<String>,
 }
 
 /// Why nothing could be seen, in words.
@@ -66,14 +68,15 @@ pub fn probe<S: Read + Write>(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut connection =
         ClientConnection::new(Arc::new(config), server).map_err(|error| error.to_string())?;
-    while connection.is_handshaking() {
-        if let Err(error) = connection.complete_io(stream) {
-            return Err(handshake_words(&error));
-        }
+    let mut ended = None;
+    while connection.is_handshaking() && ended.is_none() {
+        ended = connection.complete_io(stream).err().map(|error| handshake_words(&error));
     }
     connection.send_close_notify();
     let _ = connection.write_tls(stream);
-    let (ders, verdict) = lock(&watcher.seen).take().ok_or("it has shown no certificate")?;
+    let Some((ders, verdict)) = lock(&watcher.seen).take() else {
+        return Err(ended.unwrap_or_else(|| "it has shown no certificate".to_owned()));
+    };
     let chain = ders.into_iter().map(Certificate::from_der).collect::<Result<_, _>>();
     Ok(Seen {
         version: connection.protocol_version().map_or_else(String::new, version_words),
@@ -90,6 +93,7 @@ pub fn probe<S: Read + Write>(
         chain: chain.map_err(|why| format!("a certificate that it shows cannot be read: {why}"))?,
         verdict,
         asks_for_certificate: *lock(&asked.0),
+        ended,
     })
 }
 

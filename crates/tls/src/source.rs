@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use config::{CertificateFiles, Place, SiteName};
 
 use crate::chain::{self, Pair};
-use crate::error::Severity;
+use crate::error::{Problem, Severity};
 use crate::files::Stamp;
 use crate::inspect::{Certificate, EXPIRY_WARNING, Finding, day, hex, judge, relative};
 use crate::internal::{InternalCa, renewal_of};
@@ -110,12 +110,12 @@ pub(crate) struct Fresh {
     pairs: Vec<Pair>,
     stamps: Vec<Stamp>,
     /// What they are blamed for.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Fresh {
     fn is_bad(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 }
 
@@ -148,7 +148,7 @@ impl Source {
         &self,
         ca: Option<&InternalCa>,
         now: SystemTime,
-    ) -> Result<Option<Fresh>, Vec<Finding>> {
+    ) -> Result<Option<Fresh>, Vec<Problem>> {
         match &self.kind {
             Kind::Files(files) => {
                 let stamps = Stamp::of_all(paths(files));
@@ -162,10 +162,10 @@ impl Source {
                 let Some(ca) = ca.filter(|_| is_due) else { return Ok(None) };
                 let chain = ca
                     .issue(names, now)
-                    .map_err(|error| vec![Finding::error(error.to_string())])?;
+                    .map_err(|error| vec![Problem::error(Place::default(), error.to_string())])?;
                 let certificates = certificates_of(&chain);
                 let pair = Pair { chain: Arc::new(chain), certificates };
-                Ok(Some(Fresh { pairs: vec![pair], stamps: Vec::new(), findings: Vec::new() }))
+                Ok(Some(Fresh { pairs: vec![pair], stamps: Vec::new(), problems: Vec::new() }))
             }
             Kind::Auto { .. } => Ok(None),
         }
@@ -213,9 +213,9 @@ impl Source {
                     );
                     return;
                 }
-                (texts(&fresh.findings), fresh.stamps)
+                (texts(&fresh.problems), fresh.stamps)
             }
-            Err(findings) => (texts(&findings), self.stamps()),
+            Err(problems) => (texts(&problems), self.stamps()),
         };
         let mut live = lock(&self.live);
         let is_same = live.failed.as_ref() == Some(&stamps);
@@ -354,8 +354,8 @@ fn certificates_of(chain: &Chain) -> Vec<Certificate> {
     ders.filter_map(|der| Certificate::from_der(der.into_owned()).ok()).collect()
 }
 
-fn texts(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ")
+fn texts(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")
 }
 
 /// Reads all pairs of a site, with what they are blamed for.
@@ -364,21 +364,22 @@ pub(crate) fn read(
     stamps: Vec<Stamp>,
     names: &[SiteName],
     now: SystemTime,
-) -> Result<Fresh, Vec<Finding>> {
-    let mut fresh = Fresh { pairs: Vec::new(), stamps, findings: Vec::new() };
+) -> Result<Fresh, Vec<Problem>> {
+    let mut fresh = Fresh { pairs: Vec::new(), stamps, problems: Vec::new() };
     let mut errors = Vec::new();
     for files in files {
+        let place = files.place;
         match chain::load(files) {
             Ok(pair) => {
                 let findings = judge(&pair.certificates, names, now).into_iter();
                 let file = files.cert.display();
-                fresh.findings.extend(findings.map(|finding| Finding {
-                    message: format!("{file}: {}", finding.message),
-                    ..finding
+                fresh.problems.extend(findings.map(|finding| {
+                    let message = format!("{file}: {}", finding.message);
+                    Finding { message, ..finding }.at(place)
                 }));
                 fresh.pairs.push(pair);
             }
-            Err(findings) => errors.extend(findings),
+            Err(findings) => errors.extend(findings.into_iter().map(|finding| finding.at(place))),
         }
     }
     if errors.is_empty() { Ok(fresh) } else { Err(errors) }

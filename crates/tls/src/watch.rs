@@ -4,6 +4,7 @@
 //! directories must not hold up the control thread.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -65,7 +66,11 @@ impl Drop for Worker {
 
 async fn look_after(shared: &Shared, wake: &Notify) {
     loop {
-        look(shared, SystemTime::now());
+        // A mistake of ours must not end the renewal of everything.
+        let looked = catch_unwind(AssertUnwindSafe(|| look(shared, SystemTime::now())));
+        if looked.is_err() {
+            tracing::error!("looking after certificates broke off by a mistake of this program");
+        }
         shared.keep_ordered();
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}

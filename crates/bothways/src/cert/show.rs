@@ -194,6 +194,11 @@ fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, F
             });
         }
     }
+    if let Some(why) = &seen.ended {
+        // Which is what a server does that wants to know its clients.
+        let severity = if seen.asks_for_certificate { Severity::Warning } else { Severity::Error };
+        findings.push(Finding { severity, message: why.clone(), hint: None });
+    }
     let contents = Contents { certificates: seen.chain.clone(), ..Contents::default() };
     Ok(Told { target: server.written(), contents, seen: Some(seen), findings })
 }

@@ -231,6 +231,12 @@ fn show_of_servers() {
     let line = ["cert", "show", &address, "--name", "b.example", "--ca", "a.example.pem"];
     scratch.run(&line).ended(1).says("it is not for `b.example`, but for `a.example`");
 
+    let line = "-cert a.example.pem -key a.example.key -Verify 1 -tls1_2 -CAfile a.example.pem";
+    let (_strict, strict) = SServer::start(&scratch, line);
+    let line = ["cert", "show", &strict, "--name", "a.example", "--ca", "a.example.pem"];
+    let outcome = scratch.run(&line).ended(0).says("are asked for a certificate");
+    outcome.says("warning: it ended the handshake");
+
     let plain = crate::support::origin("plain").to_string();
     let nobody = free_address().to_string();
     scratch.run(&["cert", "show", &plain]).ended(1).complains("does not speak TLS");
