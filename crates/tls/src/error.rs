@@ -5,12 +5,16 @@ use std::borrow::Cow;
 use config::Place;
 use thiserror::Error;
 
+use crate::hello::HelloError;
+use crate::open::alert;
+
 /// Why a connection's TLS failed, in words: which check, with names and dates.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct TlsError {
     kind: TlsErrorKind,
     message: Cow<'static, str>,
+    farewell: Vec<u8>,
 }
 
 /// What a caller can act on.
@@ -30,7 +34,32 @@ pub enum TlsErrorKind {
 
 impl TlsError {
     pub(crate) fn new(kind: TlsErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), farewell: Vec::new() }
+    }
+
+    /// With an alert to be sent in clear (RFC 8446, section 6.2).
+    pub(crate) fn with_alert(self, description: u8) -> Self {
+        Self { farewell: alert_record(description).to_vec(), ..self }
+    }
+
+    /// With what is to be sent before the connection is closed.
+    pub(crate) fn with_farewell(self, farewell: &[u8]) -> Self {
+        Self { farewell: farewell.to_vec(), ..self }
+    }
+
+    /// What is to be sent before the connection is closed, if no session came to be that would
+    /// have it in [`Session::outgoing`](crate::Session::outgoing): an alert.
+    pub fn farewell(&self) -> &[u8] {
+        &self.farewell
+    }
+
+    /// No site is responsible for the name that the client asks for.
+    pub fn unknown_name(name: Option<&str>) -> Self {
+        let message = match name {
+            Some(name) => format!("no site is called {name}"),
+            None => "the client names no site, and there is no default".to_owned(),
+        };
+        Self::new(TlsErrorKind::Local, message).with_alert(alert::UNRECOGNIZED_NAME)
     }
 
     /// What a caller can act on.
@@ -78,4 +107,20 @@ impl Problem {
         self.hint = Some(hint.into());
         self
     }
+}
+
+impl From<HelloError> for TlsError {
+    fn from(error: HelloError) -> Self {
+        match error {
+            HelloError::NotTls => Self::new(TlsErrorKind::NotTls, error.to_string()),
+            HelloError::Malformed(_) | HelloError::TooLong => {
+                Self::new(TlsErrorKind::Protocol, error.to_string()).with_alert(alert::DECODE_ERROR)
+            }
+        }
+    }
+}
+
+/// A fatal alert in clear.
+fn alert_record(description: u8) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, description]
 }

@@ -20,20 +20,28 @@ mod error;
 mod files;
 #[cfg(test)]
 mod fixtures;
+mod handshake;
 mod hello;
+mod identity;
 mod inspect;
 mod internal;
 mod keeper;
 mod key;
+mod open;
 mod pem;
+mod pool;
 mod probe;
+mod record;
 mod server;
 mod session;
 mod slot;
 mod source;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod watch;
+mod words;
 
 pub use chain::{read_certificates, read_key, read_pair};
 pub use challenges::Challenges;

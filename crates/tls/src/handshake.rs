@@ -1,0 +1,238 @@
+//! Driving rustls through a handshake.
+//!
+//! rustls sees whole records, one more at a time, so that it never reads beyond the handshake: the
+//! moment it is done its secrets move to our own record layer. Early data (RFC 8446, section 2.3)
+//! is what it decrypts itself.
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::kernel::KernelConnection;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{CommonState, ExtractedSecrets};
+
+use crate::error::{TlsError, TlsErrorKind};
+use crate::pool::Buffer;
+use crate::record::{HEADER_BYTES, OVERHEAD_MAX, PLAIN_BYTES_MAX, kind};
+use crate::session::Kernel;
+
+/// One side of a handshake.
+pub(crate) enum Connection {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// A handshake under way.
+pub(crate) struct Handshake {
+    connection: Connection,
+    /// Bytes at the front of what was received that rustls has seen and not yet let go.
+    offered: usize,
+    /// Whether anything came that looked like TLS.
+    has_begun: bool,
+    /// Whether early data was accepted.
+    pub(crate) has_early_data: bool,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// More must be received.
+    More,
+    /// It is done.
+    Done,
+}
+
+/// What one step of rustls came to.
+enum Step {
+    Again,
+    Blocked,
+    Done,
+    Closed,
+}
+
+impl Handshake {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, offered: 0, has_begun: false, has_early_data: false }
+    }
+
+    /// What was agreed on.
+    pub(crate) fn common(&self) -> &CommonState {
+        match &self.connection {
+            Connection::Server(connection) => connection,
+            Connection::Client(connection) => connection,
+        }
+    }
+
+    /// Goes on with what was received.
+    pub(crate) fn advance(
+        &mut self,
+        incoming: &mut Buffer,
+        outgoing: &mut Buffer,
+        early: &mut Vec<u8>,
+    ) -> Result<Progress, TlsError> {
+        loop {
+            let (discard, step) = self.step(incoming, outgoing, early);
+            incoming.consume(discard);
+            self.offered = self.offered.saturating_sub(discard);
+            match step {
+                Ok(Step::Again) => {}
+                Ok(Step::Done) if !self.common().is_handshaking() => return Ok(Progress::Done),
+                Ok(Step::Closed) => {
+                    let message = "the peer closed the connection during the handshake";
+                    return Err(TlsError::new(TlsErrorKind::Alert("close_notify".into()), message));
+                }
+                // rustls may allow answers to early data before it is done.
+                Ok(Step::Blocked | Step::Done) => match self.next_record(incoming) {
+                    Some(length) => self.offered += length,
+                    None => return Ok(Progress::More),
+                },
+                Err(error) => return Err(self.describe(&error, incoming)),
+            }
+        }
+    }
+
+    /// How many bytes the next whole record takes. What is no record at all is left to rustls,
+    /// which knows the alert for it.
+    fn next_record(&mut self, incoming: &Buffer) -> Option<usize> {
+        let rest = incoming.filled().get(self.offered..)?;
+        let is_record = matches!(rest, [kind::CHANGE_CIPHER_SPEC..=kind::DATA, 3, ..]);
+        if !is_record && rest.len() >= HEADER_BYTES {
+            return Some(rest.len());
+        }
+        let [_, _, _, high, low, ..] = rest else { return None };
+        let length = HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+        self.has_begun |= is_record;
+        (rest.len() >= length).then_some(length)
+    }
+
+    fn describe(&self, error: &rustls::Error, incoming: &Buffer) -> TlsError {
+        if !self.has_begun && !incoming.is_empty() {
+            return TlsError::not_tls(incoming.filled());
+        }
+        TlsError::from_rustls(error)
+    }
+
+    fn step(
+        &mut self,
+        incoming: &mut Buffer,
+        outgoing: &mut Buffer,
+        early: &mut Vec<u8>,
+    ) -> (usize, Result<Step, rustls::Error>) {
+        let offered = incoming.filled_mut().get_mut(..self.offered).unwrap_or_default();
+        match &mut self.connection {
+            Connection::Client(connection) => {
+                act(connection.process_tls_records(offered), outgoing, |_| Ok(()))
+            }
+            Connection::Server(connection) => {
+                let status = connection.process_tls_records(offered);
+                let has_early_data = &mut self.has_early_data;
+                act(status, outgoing, |state| {
+                    *has_early_data = true;
+                    take_early_data(state, early)
+                })
+            }
+        }
+    }
+
+    /// Puts the alert that rustls has prepared after an error into what is to be sent.
+    pub(crate) fn drain(&mut self, incoming: &mut Buffer, outgoing: &mut Buffer) {
+        while let (discard, Ok(Step::Again)) = self.step(incoming, outgoing, &mut Vec::new()) {
+            incoming.consume(discard);
+            self.offered = self.offered.saturating_sub(discard);
+        }
+    }
+
+    /// Encrypts an answer to early data before the handshake is over (RFC 8446, section 2.3), if
+    /// that is allowed; one record.
+    pub(crate) fn write(&mut self, plain: &[u8], incoming: &mut Buffer, out: &mut Buffer) -> usize {
+        let Connection::Server(connection) = &mut self.connection else { return 0 };
+        if !self.has_early_data {
+            return 0;
+        }
+        let offered = incoming.filled_mut().get_mut(..self.offered).unwrap_or_default();
+        let UnbufferedStatus { discard, state } = connection.process_tls_records(offered);
+        let mut taken = 0;
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+            out.borrow(false);
+            out.compact();
+            let count = out.room().len().saturating_sub(2 * OVERHEAD_MAX).min(PLAIN_BYTES_MAX);
+            let chunk = plain.get(..count).unwrap_or(plain);
+            if let Ok(written) = traffic.encrypt(chunk, out.room()) {
+                out.end += written;
+                taken = chunk.len();
+            }
+        }
+        incoming.consume(discard);
+        self.offered = self.offered.saturating_sub(discard);
+        taken
+    }
+
+    /// The certificate that a client has shown.
+    pub(crate) fn client_leaf(&self) -> Option<Vec<u8>> {
+        let Connection::Server(connection) = &self.connection else { return None };
+        Some(connection.peer_certificates()?.first()?.to_vec())
+    }
+
+    /// Ends rustls' part.
+    pub(crate) fn finish(self) -> Result<(ExtractedSecrets, Kernel), TlsError> {
+        let result = match self.connection {
+            Connection::Server(connection) => connection.dangerous_into_kernel_connection().map(
+                |(secrets, kernel): (_, KernelConnection<_>)| (secrets, Kernel::Server(kernel)),
+            ),
+            Connection::Client(connection) => connection
+                .dangerous_into_kernel_connection()
+                .map(|(secrets, kernel)| (secrets, Kernel::Client(kernel))),
+        };
+        result.map_err(|error| TlsError::from_rustls(&error))
+    }
+}
+
+fn act<'c, 'i, Data>(
+    status: UnbufferedStatus<'c, 'i, Data>,
+    outgoing: &mut Buffer,
+    early: impl FnOnce(ConnectionState<'c, 'i, Data>) -> Result<(), rustls::Error>,
+) -> (usize, Result<Step, rustls::Error>) {
+    let UnbufferedStatus { discard, state } = status;
+    let step = state.and_then(|state| match state {
+        ConnectionState::EncodeTlsData(mut data) => encode(outgoing, |out| data.encode(out)),
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Step::Again)
+        }
+        state @ ConnectionState::ReadEarlyData(_) => early(state).map(|()| Step::Again),
+        ConnectionState::BlockedHandshake => Ok(Step::Blocked),
+        ConnectionState::WriteTraffic(_) => Ok(Step::Done),
+        // Only what rustls has read beyond the handshake, which it is never given.
+        ConnectionState::ReadTraffic(_) => Err(rustls::Error::HandshakeNotComplete),
+        _ => Ok(Step::Closed),
+    });
+    (discard, step)
+}
+
+/// Appends what rustls encodes, in larger memory if it must be.
+fn encode(
+    outgoing: &mut Buffer,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<Step, rustls::Error> {
+    outgoing.borrow(false);
+    outgoing.compact();
+    let written = encode(outgoing.room()).or_else(|_| {
+        outgoing.grow();
+        encode(outgoing.room())
+    });
+    // More than 64 KiB at once: certificates that nobody would take either.
+    let written = written.map_err(|error| rustls::Error::General(error.to_string()))?;
+    outgoing.end += written;
+    Ok(Step::Again)
+}
+
+fn take_early_data(
+    state: ConnectionState<'_, '_, ServerConnectionData>,
+    early: &mut Vec<u8>,
+) -> Result<(), rustls::Error> {
+    if let ConnectionState::ReadEarlyData(mut data) = state {
+        while let Some(record) = data.next_record() {
+            early.extend_from_slice(record?.payload);
+        }
+    }
+    Ok(())
+}

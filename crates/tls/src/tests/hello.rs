@@ -1,0 +1,1 @@
+//! The ClientHello: tables, splits, and real ones.

@@ -1,0 +1,1 @@
+//! Tickets, their bounds, and early data.
