@@ -125,6 +125,9 @@ fn told(trouble: &Trouble) -> &str {
             ErrorKind::ConnectionRefused
             | ErrorKind::DestinationUnavailable
             | ErrorKind::DestinationIpUnroutable => "the server cannot be reached",
+            ErrorKind::TlsCertificateError
+            | ErrorKind::TlsProtocolError
+            | ErrorKind::TlsAlertReceived => "there is no secure connection to the server",
             _ => "the server's answer was not usable",
         },
     }

@@ -6,13 +6,14 @@
 //! upstream's, and whether the request may be sent again.
 //! Invariant: a response that has begun and cannot be completed ends as [`Ending::Broken`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use h2::RecvStream;
 use message::{Known, Request, Response};
 use net::{Alarm, Buffer};
 
@@ -21,9 +22,11 @@ use crate::destination::{Destination, Times};
 use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Switched, Trouble, gone};
 use crate::http1::{Http1Upward, UpstreamHead};
+use crate::http2::{Half, Http2Upward, Ticket};
 use crate::observe::{ErrorKind, Record};
-use crate::tunnel::Far;
-use crate::upstream::Connection;
+use crate::tunnel::{Ends, Far};
+use crate::upstream::{Connection, Link};
+use crate::websocket;
 use crate::worker::Work;
 
 /// One try over one connection.
@@ -75,7 +78,7 @@ enum Raced {
 /// how some tell that they are still at work (RFC 2518, section 10.1), so these are many.
 const INTERIM_MAX: u32 = 1000;
 
-/// How often a request is sent again because an endpoint says that it has done nothing about it.
+/// How often a request is sent again over other streams.
 const UNPROCESSED_MAX: u8 = 3;
 
 /// How far the request has got.
@@ -118,6 +121,8 @@ pub(crate) trait Answer: Source {
     ) -> Result<(), NoHead>;
     /// Starts the body that follows the final head.
     fn begin_body(&mut self, response: &Response);
+    /// Whether an answer to an upgrade proves that it is meant for this key.
+    fn proves(&self, key: &str, response: &Response) -> bool;
     /// When the first byte of all came.
     fn first_byte_at(&self) -> Option<Instant>;
 }
@@ -146,23 +151,57 @@ struct Outcome {
     left: Left,
 }
 
+/// What a try leaves of its connection.
+enum After {
+    /// The connection, and what has come behind the head of a response.
+    Http1(Connection, Option<Buffer>),
+    /// The right to a stream, its sending direction, and the other one behind a final head.
+    Http2 { ticket: Ticket, half: Half, receiving: Option<RecvStream> },
+}
+
+impl After {
+    fn into_tunnel(self) -> Option<(Far, Option<Buffer>)> {
+        match self {
+            Self::Http1(connection, unread) => Some((Far::Connection(connection), unread)),
+            Self::Http2 { ticket, half, receiving } => {
+                Some((Far::Stream(Ends { receive: receiving?, half }, ticket), None))
+            }
+        }
+    }
+}
+
 impl Attempt<'_> {
     /// Sends the request over a connection and relays the response.
     pub(crate) async fn run<D: Downstream>(
         &self,
-        connection: Connection,
+        link: Link,
         work: &mut Work,
         down: &mut D,
-        destination: &Destination<'_>,
+        destination: &mut Destination<'_>,
     ) -> Attempted {
         let (alarm, reply_alarm) = (self.context.alarm, self.context.reply_alarm);
         let patience = Patience::for_upstream(self.timeouts.stream_idle);
         let core = self.context.core;
-        let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
-        let outcome = self.carry_out(&mut up, connection.reused, work, down).await;
-        let unread = up.take_unread();
-        drop(up);
-        self.settle(outcome, connection, unread, work, down, destination)
+        match link {
+            Link::Http1(connection) => {
+                let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
+                let outcome = self.carry_out(&mut up, connection.reused, work, down).await;
+                let unread = up.take_unread();
+                drop(up);
+                let after = After::Http1(connection, unread);
+                self.settle(outcome, after, work, down, destination)
+            }
+            Link::Http2 { ticket, secure } => {
+                let half = RefCell::new(Half::Idle);
+                let mut up =
+                    Http2Upward::new(&ticket, secure, &half, core, alarm, reply_alarm, patience);
+                let outcome = self.carry_out(&mut up, ticket.reused, work, down).await;
+                let receiving = up.take_stream();
+                drop(up);
+                let after = After::Http2 { ticket, half: half.into_inner(), receiving };
+                self.settle(outcome, after, work, down, destination)
+            }
+        }
     }
 
     /// Sends the request and relays the response.
@@ -191,14 +230,17 @@ impl Attempt<'_> {
         }
         let target = str::from_utf8(path).unwrap_or("/");
         let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
-        let head = UpstreamHead { request, target, host, identity, upgrade };
+        // RFC 6455 wants a key and its proof over HTTP/1.1; a client of HTTP/2 has none.
+        let key = if upgrade { websocket::missing_key(request) } else { None };
+        let key = key.as_deref();
+        let head = UpstreamHead { request, target, host, identity, upgrade, key };
         let body = down.buffered_body().unwrap_or_default();
         let begun = up.begin(&head, body, unsent_body).await;
         // The clock is only read again if anything was waited for since it was.
         let at_once = reused && record.queue == Some(Duration::ZERO);
         let sent_at = if at_once { record.started } else { Instant::now() };
         let raced = match begun {
-            Ok(()) => self.race(down, request, response, up, unsent_body).await,
+            Ok(()) => self.race(down, request, response, up, unsent_body, key).await,
             Err(trouble) => {
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
@@ -211,11 +253,10 @@ impl Attempt<'_> {
     fn settle<D: Downstream>(
         &self,
         outcome: Outcome,
-        connection: Connection,
-        unread: Option<Buffer>,
+        after: After,
         work: &mut Work,
         down: &mut D,
-        destination: &Destination<'_>,
+        destination: &mut Destination<'_>,
     ) -> Attempted {
         let Work { request, response, record, .. } = work;
         let Outcome { raced, whole, left } = outcome;
@@ -227,15 +268,22 @@ impl Attempt<'_> {
             Raced::Download(Ok(Download::Switched)) => {
                 record.tunnel = true;
                 let idle = self.plan.settings.timeouts.tunnel_idle;
-                let far = Far::Connection(connection);
-                Attempted::Ended(Ending::Tunnel(Switched { far, unread, idle }))
+                match after.into_tunnel() {
+                    Some((far, unread)) => {
+                        Attempted::Ended(Ending::Tunnel(Switched { far, unread, idle }))
+                    }
+                    None => Attempted::Ended(gone(record)), // it ended as it began
+                }
             }
             Raced::Download(Ok(Download::Complete)) => {
                 if whole && !request.body.is_empty() {
                     down.skip_buffered_body();
                 }
                 let request_read = down.split().0.is_done();
-                if left.reusable && (whole || request_read) {
+                if let After::Http1(connection, _) = after
+                    && left.reusable
+                    && (whole || request_read)
+                {
                     if let Some(timeout) = keep_alive_timeout(response) {
                         destination.announced(timeout);
                     }
@@ -245,15 +293,26 @@ impl Attempt<'_> {
             }
             Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
                 let body_is_here = whole || down.split().0.is_untouched();
-                let replayable = body_is_here && (left.unsent || request.method.is_idempotent());
-                if connection.reused && silent && replayable {
-                    destination.closed_early();
-                    return Attempted::SendAgain;
+                let again = body_is_here
+                    && match &after {
+                        After::Http1(connection, _) => {
+                            let repeatable = left.unsent || request.method.is_idempotent();
+                            connection.reused && silent && repeatable
+                        }
+                        After::Http2 { ticket, .. } => {
+                            let repeatable = silent && request.method.is_idempotent();
+                            record.retries < UNPROCESSED_MAX
+                                && (left.unprocessed || (ticket.reused && repeatable))
+                        }
+                    };
+                if !again {
+                    return Attempted::Failed(trouble);
                 }
-                if left.unprocessed && body_is_here && record.retries < UNPROCESSED_MAX {
-                    return Attempted::SendAgain;
+                match after {
+                    After::Http1(..) => destination.closed_early(),
+                    After::Http2 { ticket, .. } => destination.avoid(&ticket),
                 }
-                Attempted::Failed(trouble)
+                Attempted::SendAgain
             }
             Raced::Download(Err(DownloadError::Incomplete(trouble))) => {
                 destination.complain(&trouble);
@@ -309,6 +368,7 @@ impl Attempt<'_> {
     }
 
     /// Runs both directions at once, until the response is complete or something fails.
+    #[allow(clippy::too_many_arguments)] // both connections, and what they carry
     async fn race<U: Upward, D: Downstream>(
         &self,
         down: &mut D,
@@ -316,6 +376,7 @@ impl Attempt<'_> {
         response: &mut Response,
         up: &mut U,
         unsent_body: bool,
+        key: Option<&str>,
     ) -> Raced {
         let (up_out, up_in) = up.split();
         let upload = &Cell::new(Upload::Running);
@@ -337,7 +398,7 @@ impl Attempt<'_> {
             poll_fn(|cx| body.poll_vanished(cx)).await;
             Raced::Vanished
         };
-        let downloading = self.download(request, response, up_in, reply, upload);
+        let downloading = self.download(request, response, up_in, reply, upload, key);
         let (mut uploading, mut downloading) = (pin!(uploading), pin!(downloading));
         let mut downloaded = false;
         poll_fn(|cx| {
@@ -372,6 +433,7 @@ impl Attempt<'_> {
         up_in: &mut impl Answer,
         reply: &mut impl Reply,
         upload: &Cell<Upload>,
+        key: Option<&str>,
     ) -> Result<Download, DownloadError> {
         for interim in 0u32.. {
             let head = up_in.head(request, response, self.timeouts.first_byte, upload).await;
@@ -387,6 +449,11 @@ impl Attempt<'_> {
                 }
                 // We have asked for the body ourselves.
                 100 => {}
+                101 if key.is_some_and(|key| !up_in.proves(key, response)) => {
+                    let detail = "the endpoint does not prove that it takes the WebSocket";
+                    let trouble = Trouble::new(ErrorKind::HttpUpgradeFailed, detail);
+                    return Err(DownloadError::NoResponse { trouble, silent: false });
+                }
                 101 if wants_tunnel(request) => {
                     reply.switch(request, response);
                     reply.flush().await.map_err(DownloadError::Client)?;
@@ -417,7 +484,7 @@ impl Attempt<'_> {
 }
 
 /// True if the request asks to leave HTTP, and for a protocol that we let through.
-fn wants_tunnel(request: &Request) -> bool {
+pub(crate) fn wants_tunnel(request: &Request) -> bool {
     // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules. RFC 9110,
     // section 7.8: nobody may switch before the request is complete, so with a body still to come
     // the upstream is not even asked.

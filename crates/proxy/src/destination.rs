@@ -14,18 +14,20 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use config::{
-    EndpointAddress, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId,
-    UpstreamTimeouts,
+    Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
 };
 use message::Request;
-use net::{DialError, Refused, Stream};
+use net::{DialError, Refused};
 
+use crate::attempt::wants_tunnel;
 use crate::body::{Source, unless_zero};
 use crate::core::Core;
 use crate::exchange::{Context, Downstream, Trouble};
-use crate::observe::{ErrorKind, Record};
+use crate::http2::{Multiplexed, Ticket};
+use crate::observe::{EndpointSlot, ErrorKind, Record};
 use crate::snapshot::Group;
-use crate::upstream::{Connection, Meter, Pool};
+use crate::upstream::{Connection, Link, Pool};
+use crate::way::Way;
 
 /// The times that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,7 @@ impl Times {
 
 /// A connection to send a request over.
 pub(crate) struct Taken {
-    pub(crate) connection: Connection,
+    pub(crate) link: Link,
     pub(crate) timeouts: Times,
 }
 
@@ -74,6 +76,10 @@ pub(crate) struct GroupDestination<'a> {
     chosen: Option<usize>,
     /// Endpoints that could not be reached.
     failed: Vec<usize>,
+    /// Whether the request asks for an upgrade.
+    upgrade: bool,
+    /// A connection that has refused the request.
+    avoid: Option<Rc<Multiplexed>>,
 }
 
 /// A host that the client named.
@@ -90,8 +96,30 @@ impl<'a> Destination<'a> {
     pub(crate) fn group(context: &Context<'a>, id: UpstreamId) -> Option<Self> {
         let upstream = context.view.config().upstreams.get(id.0 as usize)?;
         let group = context.view.group(id)?;
-        let failed = Vec::new();
-        Some(Self::Group(GroupDestination { id, upstream, group, chosen: None, failed }))
+        Some(Self::Group(GroupDestination {
+            id,
+            upstream,
+            group,
+            chosen: None,
+            failed: Vec::new(),
+            upgrade: false,
+            avoid: None,
+        }))
+    }
+
+    /// Notes what the request needs of a connection.
+    pub(crate) fn prepare(&mut self, request: &Request) {
+        if let Self::Group(group) = self {
+            group.upgrade = wants_tunnel(request);
+        }
+    }
+
+    /// This connection has refused the request, which is to go over another one.
+    pub(crate) fn avoid(&mut self, refused: &Ticket) {
+        refused.connection().refused();
+        if let Self::Group(group) = self {
+            group.avoid = Some(Rc::clone(refused.connection()));
+        }
     }
 
     /// A connection: an idle one unless it must be `fresh`.
@@ -180,7 +208,6 @@ impl GroupDestination<'_> {
         settings: &Timeouts,
         fresh: bool,
     ) -> Result<Taken, NoConnection> {
-        let core = context.core;
         let timeouts = Times::new(settings, &self.upstream.timeouts);
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
         let mut last: Option<Trouble> = None;
@@ -200,23 +227,29 @@ impl GroupDestination<'_> {
             self.chosen = Some(index);
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
-            if !fresh && let Some(connection) = self.take_idle(context, index, idle) {
-                core.metrics.upstream_reused(slot);
-                record.dialled = connection.address;
-                return Ok(Taken { connection, timeouts });
+            let Some(way) = self.way(context, index, slot, timeouts.connect) else {
+                let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
+                return Err(NoConnection::Trouble(none));
+            };
+            if !fresh && let Some(link) = way.at_once(idle) {
+                context.core.metrics.upstream_reused(slot);
+                record.dialled = link.address();
+                return Ok(Taken { link, timeouts });
             }
             let begun = Instant::now();
-            let dialled = or_gone(down, self.dial(context, index, timeouts.connect)).await;
-            let Some(dialled) = dialled else { return Err(NoConnection::ClientGone) };
-            record.connect = Some(begun.elapsed());
-            match dialled {
-                Ok(mut connection) => {
-                    connection.meter = Some(Meter::opened(&core.metrics, slot));
-                    record.dialled = connection.address;
-                    return Ok(Taken { connection, timeouts });
+            let found = or_gone(down, way.found()).await;
+            let Some(found) = found else { return Err(NoConnection::ClientGone) };
+            match found {
+                Ok(link) => {
+                    if !link.reused() {
+                        record.connect = Some(begun.elapsed());
+                    }
+                    record.dialled = link.address();
+                    return Ok(Taken { link, timeouts });
                 }
                 Err(trouble) => {
-                    core.metrics.upstream_failed(slot);
+                    record.connect = Some(begun.elapsed());
+                    context.core.metrics.upstream_failed(slot);
                     self.failed.push(index);
                     complain_of(self.endpoint_name(), &trouble);
                     last = Some(trouble);
@@ -225,67 +258,40 @@ impl GroupDestination<'_> {
         }
     }
 
-    /// An idle connection to where the endpoint is now. Those to addresses that its name does not
-    /// have any more are closed: a busy connection would else hold its traffic there for ever.
-    fn take_idle(&self, context: &Context<'_>, index: usize, idle: Duration) -> Option<Connection> {
-        let pool = self.pool()?;
-        let now = context.core.wheel.now();
-        let Some(watched) = context.view.shared.watched(self.id, index) else {
-            return pool.take(now, idle);
-        };
-        let version = watched.version();
-        loop {
-            let mut connection = pool.take(now, idle)?;
-            if connection.names_version != version {
-                let addresses = watched.addresses();
-                let at = connection.address.map(|address| address.ip());
-                if !addresses.iter().any(|&ip| Some(ip) == at) {
-                    continue;
-                }
-                connection.names_version = version;
-            }
-            return Some(connection);
-        }
+    fn way<'w>(
+        &'w self,
+        context: &'w Context<'w>,
+        index: usize,
+        slot: EndpointSlot,
+        limit: Duration,
+    ) -> Option<Way<'w>> {
+        let endpoint = self.upstream.endpoints.get(index)?;
+        let pool = self.group.pools.get(index)?;
+        let contexts = &context.view.shared.contexts.upstreams;
+        let tls = contexts.get(self.id.0 as usize).and_then(Option::as_ref);
+        let tls = tls.filter(|_| endpoint.tls);
+        let watched = context.view.shared.watched(self.id, index);
+        let limit = unless_zero(limit);
+        let (id, protocol) = (self.id, self.upstream.protocol);
+        let (upgrade, avoid) = (self.upgrade, self.avoid.as_ref());
+        Some(Way {
+            context,
+            at: (id, index),
+            endpoint,
+            protocol,
+            pool,
+            tls,
+            watched,
+            slot,
+            limit,
+            upgrade,
+            avoid,
+        })
     }
 
     fn pick(&self) -> Option<usize> {
         let failed = &self.failed;
         self.group.algorithm.borrow_mut().pick(&mut |index| !failed.contains(&index))
-    }
-
-    async fn dial(
-        &self,
-        context: &Context<'_>,
-        index: usize,
-        limit: Duration,
-    ) -> Result<Connection, Trouble> {
-        let Some(endpoint) = self.upstream.endpoints.get(index) else {
-            return Err(Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint"));
-        };
-        let limit = unless_zero(limit);
-        if let EndpointAddress::Unix(path) = &endpoint.address {
-            let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
-            return match connected {
-                Ok(Ok(stream)) => Ok(Connection::fresh(stream, None)),
-                Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
-                Err(_) => Err(connect_late(&endpoint.written, limit)),
-            };
-        }
-        let shared = &context.view.shared;
-        if let EndpointAddress::Ip(address) = endpoint.address {
-            return dial(&[address], &|_| Ok(()), limit, &endpoint.written).await;
-        }
-        if let Some(watched) = shared.watched(self.id, index) {
-            // Right after the start a name may not have been looked up yet. Should that take longer
-            // than a connection may, there is no address.
-            let _ = tokio::time::timeout(limit, watched.ready()).await;
-        }
-        let addresses = shared.addresses(self.id, index);
-        if addresses.is_empty() {
-            let detail = format!("{} has no address: its name was not found", endpoint.written);
-            return Err(Trouble::new(ErrorKind::DnsError, detail));
-        }
-        dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
     }
 }
 
@@ -308,7 +314,7 @@ impl NamedDestination<'_> {
                 {
                     record.dialled = connection.address;
                     self.pool = Some(pool);
-                    return Ok(Taken { connection, timeouts });
+                    return Ok(Taken { link: Link::Http1(connection), timeouts });
                 }
             }
         }
@@ -316,7 +322,7 @@ impl NamedDestination<'_> {
         self.pool = connection
             .address
             .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
-        Ok(Taken { connection, timeouts })
+        Ok(Taken { link: Link::Http1(connection), timeouts })
     }
 
     /// A new connection.

@@ -108,6 +108,7 @@ pub(crate) struct Switched {
 }
 
 /// Why an exchange cannot go on: what the client is told, and the log.
+#[derive(Clone)]
 pub(crate) struct Trouble {
     pub(crate) kind: ErrorKind,
     pub(crate) detail: Detail,
@@ -369,21 +370,22 @@ pub(crate) async fn forward_to<D: Downstream>(
     edits::request(work, plan);
     let total = total_alarm(context, &plan.settings.timeouts);
     let mut fresh = false;
+    destination.prepare(&work.request);
     loop {
         let times = &plan.settings.timeouts;
         let taken = destination.connection(context, &mut work.record, down, times, fresh).await;
-        let Taken { connection, timeouts } = match taken {
+        let Taken { link, timeouts } = match taken {
             Ok(taken) => taken,
             Err(NoConnection::ClientGone) => return gone(&mut work.record),
             Err(NoConnection::Trouble(trouble)) => {
                 return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
             }
         };
-        work.record.reused = connection.reused;
+        work.record.reused = link.reused();
         let client = work.record.client.ip();
         let attempt = Attempt { context, plan, timeouts, total: total.as_ref(), client };
         destination.write_host(&work.request, plan.settings, &mut work.host);
-        match attempt.run(connection, work, down, destination).await {
+        match attempt.run(link, work, down, destination).await {
             Attempted::Ended(ending) => return ending,
             Attempted::SendAgain => {
                 work.record.retries = work.record.retries.saturating_add(1);

@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
 use crate::secure;
 use crate::tunnel::Far;
+use crate::upstream::Connection;
 use crate::worker::Work;
 
 /// Serves a request of a forward client.
@@ -313,7 +314,7 @@ async fn connect<D: Downstream>(
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own
 /// address is told that no list has.
-fn is_connected_to_us(context: &Context<'_>, connection: &crate::upstream::Connection) -> bool {
+fn is_connected_to_us(context: &Context<'_>, connection: &Connection) -> bool {
     let Some(address) = connection.address else { return false };
     let own = &context.view.shared.own_addresses;
     let listens = |own: &SocketAddr| own.port() == address.port() && own.ip().is_unspecified();

@@ -28,6 +28,8 @@ mod server;
 mod snapshot;
 mod tunnel;
 mod upstream;
+mod way;
+mod websocket;
 mod worker;
 
 pub use identity::identity_fields;

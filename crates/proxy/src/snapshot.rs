@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use balance::Algorithm;
-use config::{Config, EndpointAddress, ListenerId, SiteId, UpstreamId};
+use config::{
+    Config, Endpoint, EndpointAddress, ListenerId, SiteId, Upstream, UpstreamId, UpstreamProtocol,
+};
 use foldhash::HashMap;
 use net::{Resolver, Watched};
 use rules::Rules;
@@ -42,7 +44,7 @@ impl Snapshot {
         resolver: &Resolver,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
-        let watch = |endpoint: &config::Endpoint| match &endpoint.address {
+        let watch = |endpoint: &Endpoint| match &endpoint.address {
             EndpointAddress::Name { host, .. } => Some(resolver.watch(host)),
             EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
         };
@@ -82,8 +84,28 @@ impl Snapshot {
     }
 }
 
-/// Pools by where they lead.
-pub(crate) type Pools = HashMap<EndpointAddress, Rc<Pool>>;
+/// Pools by where they lead, and how.
+pub(crate) type Pools = HashMap<PoolKey, Rc<Pool>>;
+
+/// What the connections of one pool have in common. A reload that changes any of it begins anew.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    address: EndpointAddress,
+    /// The context of TLS.
+    tls: Option<u64>,
+    protocol: UpstreamProtocol,
+}
+
+impl PoolKey {
+    fn new(upstream: &Upstream, endpoint: &Endpoint, context: Option<&Arc<tls::Client>>) -> Self {
+        let tls = context.filter(|_| endpoint.tls).map(|context| context.id());
+        let protocol = match upstream.protocol {
+            UpstreamProtocol::Auto if tls.is_none() => UpstreamProtocol::Http1,
+            protocol => protocol,
+        };
+        Self { address: endpoint.address.clone(), tls, protocol }
+    }
+}
 
 /// A core's view of a snapshot.
 pub(crate) struct View {
@@ -108,13 +130,15 @@ impl View {
         let settings = sites.flat_map(|site| site.routes.iter().map(|route| &route.settings));
         let longest = settings.map(|settings| settings.timeouts.upstream_idle).max();
         let default_idle = longest.unwrap_or(config::Timeouts::default().upstream_idle);
-        let groups = shared.config.upstreams.iter().map(|upstream| {
+        let groups = shared.config.upstreams.iter().enumerate().map(|(index, upstream)| {
+            let context = shared.contexts.upstreams.get(index).and_then(Option::as_ref);
             let idle = upstream.timeouts.upstream_idle.unwrap_or(default_idle);
-            let pool_of = |endpoint: &config::Endpoint| {
-                let pool = kept.entry(endpoint.address.clone()).or_insert_with(|| {
-                    let before = pools.get(&endpoint.address).map(Rc::clone);
-                    before.unwrap_or_else(|| Rc::new(Pool::new()))
-                });
+            let pool_of = |endpoint: &Endpoint| {
+                let key = PoolKey::new(upstream, endpoint, context);
+                let before = pools.get(&key).map(Rc::clone);
+                let pool = kept
+                    .entry(key)
+                    .or_insert_with(|| before.unwrap_or_else(|| Rc::new(Pool::new())));
                 pool.configure(upstream.pool_max as usize, idle);
                 Rc::clone(pool)
             };
@@ -124,7 +148,7 @@ impl View {
             Group { algorithm: RefCell::new(algorithm), pools }
         });
         let groups = groups.collect();
-        pools.extract_if(|address, _| !kept.contains_key(address)).for_each(|(_, p)| p.clear());
+        pools.extract_if(|key, _| !kept.contains_key(key)).for_each(|(_, p)| p.close());
         *pools = kept;
         Self { shared, groups }
     }

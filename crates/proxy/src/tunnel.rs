@@ -21,7 +21,7 @@ use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unl
 use crate::core::{Client, Core};
 use crate::exchange::{self, Switched};
 use crate::http1::{Incoming, Outgoing};
-use crate::http2::{Half, Receiving, Sending};
+use crate::http2::{Half, Receiving, Sending, Ticket};
 use crate::observe::{ErrorKind, Record};
 use crate::snapshot::View;
 use crate::upstream::Connection;
@@ -49,8 +49,8 @@ pub(crate) struct Ends {
 pub(crate) enum Far {
     /// A connection as a whole.
     Connection(Connection),
-    /// A stream of one.
-    Stream(Ends),
+    /// A stream of one, and the right to it.
+    Stream(Ends, Ticket),
 }
 
 /// How a direction ended.
@@ -125,7 +125,7 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
             let streams = (&client.stream, &upstream.stream);
             whole(streams, (from_client, from_upstream), &moved).await
         }
-        (None, Far::Stream(far)) => {
+        (None, Far::Stream(far, _ticket)) => {
             let near = PlainSide::new(core, &client.stream, from_client);
             sides(near, StreamSide::new(core, far), &moved).await
         }
@@ -133,7 +133,7 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
             let far = PlainSide::new(core, &upstream.stream, from_upstream);
             sides(StreamSide::new(core, near), far, &moved).await
         }
-        (Some(near), Far::Stream(far)) => {
+        (Some(near), Far::Stream(far, _ticket)) => {
             sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved).await
         }
     };

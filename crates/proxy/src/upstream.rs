@@ -15,6 +15,7 @@ use std::time::Duration;
 use net::Stream;
 use tokio::time::Instant;
 
+use crate::http2::{Multiplexer, Ticket};
 use crate::observe::{CoreMetrics, EndpointSlot};
 
 /// Shortest idle time that is learned from an endpoint that closes early.
@@ -40,6 +41,32 @@ impl Connection {
     }
 }
 
+/// What a request goes over.
+pub(crate) enum Link {
+    /// A connection of its own.
+    Http1(Connection),
+    /// A stream of a connection that it shares. `secure`: over TLS.
+    Http2 { ticket: Ticket, secure: bool },
+}
+
+impl Link {
+    /// Whether a response came over the connection before.
+    pub(crate) fn reused(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.reused,
+            Self::Http2 { ticket, .. } => ticket.reused,
+        }
+    }
+
+    /// The address dialled; `None` for a unix socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(connection) => connection.address,
+            Self::Http2 { ticket, .. } => ticket.connection().address(),
+        }
+    }
+}
+
 /// Counts one connection to an endpoint, from its begin to its end.
 pub(crate) struct Meter {
     metrics: Rc<CoreMetrics>,
@@ -51,6 +78,26 @@ impl Meter {
     pub(crate) fn opened(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         metrics.upstream_opened(slot);
         Self { metrics: Rc::clone(metrics), slot }
+    }
+}
+
+impl Meter {
+    /// It has no exchange now, or one again.
+    pub(crate) fn idles(&self, idle: bool) {
+        if idle {
+            self.metrics.upstream_pooled(self.slot);
+        } else {
+            self.metrics.upstream_unpooled(self.slot);
+        }
+    }
+
+    /// A stream of it begins or ends.
+    pub(crate) fn stream(&self, open: bool) {
+        if open {
+            self.metrics.upstream_stream_opened(self.slot);
+        } else {
+            self.metrics.upstream_stream_closed(self.slot);
+        }
     }
 }
 
@@ -68,7 +115,7 @@ struct Idle {
 impl Idle {
     fn new(connection: Connection, since: Instant) -> Self {
         if let Some(meter) = &connection.meter {
-            meter.metrics.upstream_pooled(meter.slot);
+            meter.idles(true);
         }
         Self { connection, since }
     }
@@ -77,12 +124,14 @@ impl Idle {
 /// An idle connection is in the pool exactly as long as it is counted there.
 fn leaves(connection: &Connection) {
     if let Some(meter) = &connection.meter {
-        meter.metrics.upstream_unpooled(meter.slot);
+        meter.idles(false);
     }
 }
 
-/// Idle connections of one endpoint on one core, the one used last first.
+/// Connections of one endpoint on one core: idle ones of HTTP/1, the one used last first, and those
+/// of HTTP/2.
 pub(crate) struct Pool {
+    pub(crate) http2: Multiplexer,
     /// The oldest in front.
     idle: RefCell<VecDeque<Idle>>,
     max: Cell<usize>,
@@ -95,6 +144,7 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new() -> Self {
         Self {
+            http2: Multiplexer::default(),
             idle: RefCell::default(),
             max: Cell::new(1024),
             allowed: Cell::new(Duration::from_secs(4)),
@@ -170,16 +220,23 @@ impl Pool {
             keep
         };
         self.idle.borrow_mut().retain(keep);
+        self.http2.sweep(now, self.allowed.get());
         let grown = learned.mul_f32(1.05).saturating_add(Duration::from_millis(1));
         self.learned.set(grown.min(self.allowed.get()));
     }
 
-    /// How many idle connections are kept.
+    /// How many connections are kept.
     pub(crate) fn len(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().len() + self.http2.len()
     }
 
-    /// Closes all.
+    /// Closes all, those of HTTP/2 after their last exchange.
+    pub(crate) fn close(&self) {
+        self.http2.clear();
+        self.clear();
+    }
+
+    /// Closes idle connections of HTTP/1.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().drain(..).for_each(|idle| leaves(&idle.connection));
     }

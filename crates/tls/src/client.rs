@@ -1,6 +1,7 @@
 //! TLS towards upstreams.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,15 @@ const SESSIONS_MAX: usize = 256;
 /// How long the system's roots are kept before they are read again.
 const ROOTS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// How many contexts there have been.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
+
 /// The context of one upstream: whom it believes, what it shows, which sessions it may resume.
 pub struct Client {
+    id: u64,
     config: Arc<ClientConfig>,
+    /// The same, offering HTTP/1.1 alone.
+    http1: Arc<ClientConfig>,
     name: Option<Box<str>>,
 }
 
@@ -79,20 +86,38 @@ impl Client {
         config.alpn_protocols = alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
         config.enable_secret_extraction = true;
-        Ok(Arc::new(Self { config: Arc::new(config), name: settings.name.clone() }))
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![Alpn::Http1.id().to_vec()];
+        let (config, http1) = (Arc::new(config), Arc::new(http1));
+        let id = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self { id, config, http1, name: settings.name.clone() }))
+    }
+
+    /// What no other context has: connections made by one are not used for another.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// A session with the endpoint of this name or address, unless the settings name another; its
     /// ClientHello is in [`Session::outgoing`].
     pub fn session(self: &Arc<Self>, name: &str) -> Result<Session, TlsError> {
+        self.begin(&self.config, name)
+    }
+
+    /// The same, but HTTP/1.1 is all that is offered, whatever the upstream's protocol: for upgrades
+    /// that the endpoint does not take over HTTP/2.
+    pub fn http1_session(self: &Arc<Self>, name: &str) -> Result<Session, TlsError> {
+        self.begin(&self.http1, name)
+    }
+
+    fn begin(&self, config: &Arc<ClientConfig>, name: &str) -> Result<Session, TlsError> {
         let name = self.name.as_deref().unwrap_or(name);
         let bare = name.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         let server = ServerName::try_from(bare).map_err(|_| {
             TlsError::new(TlsErrorKind::Local, format!("{name} is no name that TLS can verify"))
         })?;
-        let connection =
-            UnbufferedClientConnection::new(Arc::clone(&self.config), server.to_owned())
-                .map_err(|error| TlsError::from_rustls(&error))?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(config), server.to_owned())
+            .map_err(|error| TlsError::from_rustls(&error))?;
         let name = Some(bare.to_ascii_lowercase().into());
         let mut session = Session::new(Connection::Client(Box::new(connection)), name);
         session.received(0)?;

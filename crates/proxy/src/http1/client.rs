@@ -135,6 +135,10 @@ impl Answer for Incoming<'_> {
         Incoming::begin_body(self, response.body, None);
     }
 
+    fn proves(&self, key: &str, response: &Response) -> bool {
+        crate::websocket::is_answered(key, response)
+    }
+
     fn first_byte_at(&self) -> Option<Instant> {
         self.first_read
     }

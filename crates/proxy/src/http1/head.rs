@@ -21,6 +21,8 @@ pub(crate) struct UpstreamHead<'a> {
     pub(crate) identity: &'a Identity<'a>,
     /// Whether the request asks for an upgrade that we pass on.
     pub(crate) upgrade: bool,
+    /// The key of a WebSocket whose client has none, as it speaks HTTP/2.
+    pub(crate) key: Option<&'a str>,
 }
 
 impl UpstreamHead<'_> {
@@ -39,6 +41,9 @@ impl UpstreamHead<'_> {
             out.extend_from_slice(b"Connection: upgrade\r\n");
             for protocol in request.fields.get_all(Known::Upgrade) {
                 write_field(out, b"Upgrade", protocol);
+            }
+            if let Some(key) = self.key {
+                write_field(out, b"Sec-WebSocket-Key", key.as_bytes());
             }
         } else if request.takes_trailers {
             // RFC 9110, section 10.1.4: TE is hop-by-hop, so it must be named here.

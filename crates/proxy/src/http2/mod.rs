@@ -2,9 +2,10 @@
 //!
 //! [`Receiving`] and [`Sending`] are the two directions of a stream, the same towards clients and
 //! upstreams. `request` and `response` turn heads into canonical messages and back: no byte of one
-//! passes unjudged. `server` is a client's connection.
+//! passes unjudged. `server` is a client's connection, `client` has those to endpoints.
 //! Not here: what happens within an exchange (`exchange`), what a peer may overdo (`wire::http2`).
 
+mod client;
 mod fields;
 mod guarded;
 mod receive;
@@ -13,7 +14,7 @@ mod response;
 mod send;
 mod server;
 
-pub(crate) use guarded::{Guarded, Watch};
+pub(crate) use client::{Acquired, Http2Upward, Multiplexed, Multiplexer, Spoken, Ticket, Wanted};
 pub(crate) use receive::Receiving;
 pub(crate) use request::RefusedRequest;
 pub(crate) use send::{Half, Sending};

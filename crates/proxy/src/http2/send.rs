@@ -19,6 +19,8 @@ const GATHERED_BYTES: usize = 16 * 1024;
 
 /// What is left to be sent on a stream.
 pub(crate) enum Half {
+    /// Nothing: the stream has not begun.
+    Idle,
     /// A response, from its head on.
     Answer(SendResponse<Bytes>),
     /// Data and trailers.
@@ -29,6 +31,7 @@ impl Half {
     /// Ready once the peer has reset the stream, or the connection has gone.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
+            Self::Idle => Poll::Pending,
             Self::Answer(answer) => answer.poll_reset(cx).map(drop),
             Self::Data(data) => data.poll_reset(cx).map(drop),
         }
@@ -37,6 +40,7 @@ impl Half {
     /// Ends the stream at once.
     pub(crate) fn reset(&mut self, reason: Reason) {
         match self {
+            Self::Idle => {}
             Self::Answer(answer) => answer.send_reset(reason),
             Self::Data(data) => data.send_reset(reason),
         }
@@ -127,7 +131,7 @@ impl<'a> Sending<'a> {
     fn send(&mut self, piece: Bytes, end: bool) -> Result<(), WriteError> {
         match &mut *self.half.borrow_mut() {
             Half::Data(data) => data.send_data(piece, end).map_err(broken),
-            Half::Answer(_) => Err(gone()),
+            Half::Answer(_) | Half::Idle => Err(gone()),
         }
     }
 }
@@ -169,7 +173,7 @@ impl Sink for Sending<'_> {
             self.push(false).await?;
             return match &mut *self.half.borrow_mut() {
                 Half::Data(data) => data.send_trailers(trailers).map_err(broken),
-                Half::Answer(_) => Err(gone()),
+                Half::Answer(_) | Half::Idle => Err(gone()),
             };
         }
         if self.waiting.is_empty() {
@@ -184,7 +188,7 @@ impl Reply for Sending<'_> {
         let head = response::interim(response);
         match &mut *self.half.borrow_mut() {
             Half::Answer(answer) => answer.send_informational(head).map_err(broken),
-            Half::Data(_) => Ok(()),
+            Half::Data(_) | Half::Idle => Ok(()),
         }
     }
 

@@ -195,7 +195,7 @@ fn endpoints(printer: &mut Printer, state: &State) {
     }
     let count =
         |slot, counter: EndpointCounter| sum(state, |core| core.endpoints.get(slot), counter);
-    let counters: [(&'static str, &str, EndpointCounter); 3] = [
+    let counters: [(&'static str, &str, EndpointCounter); 4] = [
         (
             "bothways_upstream_connections_opened_total",
             "Connections opened to an endpoint.",
@@ -211,6 +211,11 @@ fn endpoints(printer: &mut Printer, state: &State) {
             "Exchanges that got an idle connection from the pool.",
             |cells| &cells.reused,
         ),
+        (
+            "bothways_upstream_streams_total",
+            "Exchanges over streams of HTTP/2 connections to an endpoint.",
+            |cells| &cells.streams_opened,
+        ),
     ];
     for (name, help, counter) in counters {
         printer.family(name, Kind::Counter, help);
@@ -221,7 +226,7 @@ fn endpoints(printer: &mut Printer, state: &State) {
             }
         }
     }
-    let gauges: [(&'static str, &str, EndpointCounter, EndpointCounter); 2] = [
+    let gauges: [(&'static str, &str, EndpointCounter, EndpointCounter); 3] = [
         (
             "bothways_upstream_connections_open",
             "Connections to an endpoint now open, idle ones too.",
@@ -233,6 +238,12 @@ fn endpoints(printer: &mut Printer, state: &State) {
             "Connections to an endpoint now idle in the pool.",
             |cells| &cells.unpooled,
             |cells| &cells.pooled,
+        ),
+        (
+            "bothways_upstream_streams_open",
+            "Streams of HTTP/2 connections to an endpoint now taken by exchanges.",
+            |cells| &cells.streams_closed,
+            |cells| &cells.streams_opened,
         ),
     ];
     for (name, help, out, into) in gauges {

@@ -149,6 +149,8 @@ pub(crate) struct EndpointCells {
     pub(crate) closed: Counter,
     pub(crate) pooled: Counter,
     pub(crate) unpooled: Counter,
+    pub(crate) streams_opened: Counter,
+    pub(crate) streams_closed: Counter,
 }
 
 /// Everything that one core counts.
@@ -320,6 +322,20 @@ impl CoreMetrics {
     pub fn upstream_unpooled(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
             cells.unpooled.add(1);
+        }
+    }
+
+    /// Counts an exchange that begins over a stream of HTTP/2.
+    pub fn upstream_stream_opened(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.streams_opened.add(1);
+        }
+    }
+
+    /// Counts the end of one that [`Self::upstream_stream_opened`] counted.
+    pub fn upstream_stream_closed(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.streams_closed.add(1);
         }
     }
 

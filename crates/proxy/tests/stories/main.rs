@@ -16,4 +16,5 @@ mod records;
 mod reload;
 mod tls;
 mod upgrade;
+mod upstream_h2;
 mod versions;

@@ -1,0 +1,210 @@
+//! Connections to endpoints that speak HTTP/2: few, each with many exchanges at once.
+//!
+//! A [`Multiplexer`] has those of one endpoint on one core. [`Multiplexer::acquire`] gives a
+//! [`Ticket`], the right to one stream, or the task of opening a connection ([`Opening`]), which one
+//! exchange does for all that wait. A connection that runs full, is to go or has idled too long gets
+//! no more streams, and ends with its last one.
+//! Not here: dialling (`destination`), an exchange over a stream ([`exchange`]).
+//! Invariant: streams that are promised never exceed what the endpoint allows, as far as it has said.
+
+mod connection;
+mod exchange;
+mod heads;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use net::Wheel;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(crate) use connection::{Multiplexed, Ticket};
+pub(crate) use exchange::Http2Upward;
+
+use crate::exchange::Trouble;
+use crate::observe::ErrorKind;
+use crate::upstream::Connection;
+
+/// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each this is more
+/// than a core can do with.
+const CONNECTIONS_MAX: usize = 64;
+/// Exchanges that may wait for a stream of one endpoint, per core; beyond, they are refused.
+const WAITING_MAX: u32 = 1024;
+
+/// What an endpoint was found to speak, where TLS lets it choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Spoken {
+    #[default]
+    Unknown,
+    Http1,
+    Http2,
+}
+
+/// The connections of one endpoint on one core.
+#[derive(Default)]
+pub(crate) struct Multiplexer {
+    connections: RefCell<Vec<Rc<Multiplexed>>>,
+    /// Whether one is being opened.
+    opening: Cell<bool>,
+    pub(crate) spoken: Cell<Spoken>,
+    waiting: Cell<u32>,
+    /// Tells those who wait that there is a stream, a connection, or a failure.
+    changed: Rc<Notify>,
+    /// How many attempts to open a connection have failed, and why the last did.
+    failures: Cell<u64>,
+    failure: RefCell<Option<Trouble>>,
+}
+
+/// What an exchange got.
+pub(crate) enum Acquired<'a> {
+    /// A stream.
+    Ticket(Ticket),
+    /// The task of opening a connection.
+    Open(Opening<'a>),
+    /// The endpoint was found to speak HTTP/1.1 only.
+    Http1,
+    /// Nothing: somebody else has tried in vain.
+    Failed(Trouble),
+}
+
+/// What kind of stream is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Where the endpoint is now; connections to elsewhere get no more streams.
+    pub(crate) is_current: &'a dyn Fn(&Multiplexed) -> bool,
+    /// A connection that is not wanted, because it has refused the exchange.
+    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+}
+
+impl Multiplexer {
+    /// A stream of a connection that is there, or the task of opening one. Waits no longer than
+    /// `limit`.
+    pub(crate) async fn acquire(&self, wanted: Wanted<'_>, limit: Duration) -> Acquired<'_> {
+        let until = Instant::now().checked_add(limit);
+        let failures = self.failures.get();
+        loop {
+            if let Some(ticket) = self.ticket(wanted) {
+                return Acquired::Ticket(ticket);
+            }
+            if self.failures.get() != failures
+                && let Some(trouble) = &*self.failure.borrow()
+            {
+                return Acquired::Failed(trouble.clone());
+            }
+            if self.spoken.get() == Spoken::Http1 {
+                return Acquired::Http1;
+            }
+            // A connection that has not told its limit yet will soon: it may have room for all.
+            let settling = self.connections.borrow().iter().any(|c| !c.has_settled());
+            let room = self.connections.borrow().len() < CONNECTIONS_MAX;
+            if !self.opening.get() && !settling && room {
+                self.opening.set(true);
+                return Acquired::Open(Opening { of: self });
+            }
+            if self.waiting.get() >= WAITING_MAX {
+                return Acquired::Failed(exhausted());
+            }
+            self.waiting.set(self.waiting.get() + 1);
+            let waits = Waits(self);
+            let changed = self.changed.notified();
+            let in_time = match until {
+                Some(until) => tokio::time::timeout_at(until, changed).await.is_ok(),
+                None => {
+                    changed.await;
+                    true
+                }
+            };
+            drop(waits);
+            if !in_time {
+                return Acquired::Failed(exhausted());
+            }
+        }
+    }
+
+    /// Begins HTTP/2 over a fresh connection, and takes its first stream. `limit`: how long the
+    /// endpoint may take to tell its settings.
+    pub(crate) async fn open(
+        &self,
+        connection: Connection,
+        wheel: &Wheel,
+        limit: Duration,
+    ) -> Result<Ticket, Trouble> {
+        let opened = connection::open(connection, wheel, &self.changed, limit).await;
+        let opened = opened.map_err(|error| exchange::failed(&error).0)?;
+        self.spoken.set(Spoken::Http2);
+        let ticket = Ticket::new(&opened);
+        self.connections.borrow_mut().push(opened);
+        self.changed.notify_waiters();
+        Ok(ticket)
+    }
+
+    /// A stream of a connection that has room.
+    pub(crate) fn ticket(&self, wanted: Wanted<'_>) -> Option<Ticket> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| {
+            if !(wanted.is_current)(connection) {
+                connection.leave();
+            }
+            !connection.is_leaving()
+        });
+        let fits = |connection: &&Rc<Multiplexed>| {
+            connection.has_room() && wanted.avoid.is_none_or(|avoid| !Rc::ptr_eq(avoid, connection))
+        };
+        connections.iter().find(fits).map(Ticket::new)
+    }
+
+    /// Lets those go that have had no stream for longer than `idle`, or are closed.
+    pub(crate) fn sweep(&self, now: Instant, idle: Duration) {
+        self.connections.borrow_mut().retain(|connection| {
+            if connection.has_idled(now, idle) {
+                connection.leave();
+            }
+            !connection.is_leaving()
+        });
+    }
+
+    /// Lets all go; exchanges under way end first.
+    pub(crate) fn clear(&self) {
+        self.connections.borrow_mut().drain(..).for_each(|connection| connection.leave());
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.borrow().len()
+    }
+}
+
+/// Counts one who waits.
+struct Waits<'a>(&'a Multiplexer);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    }
+}
+
+/// The task of opening a connection. Whoever gives up lets the next one try.
+pub(crate) struct Opening<'a> {
+    of: &'a Multiplexer,
+}
+
+impl Opening<'_> {
+    /// It failed, for all that wait.
+    pub(crate) fn failed(self, trouble: &Trouble) {
+        self.of.failures.set(self.of.failures.get() + 1);
+        *self.of.failure.borrow_mut() = Some(trouble.clone());
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.of.opening.set(false);
+        self.of.changed.notify_waiters();
+    }
+}
+
+fn exhausted() -> Trouble {
+    let detail = "every stream that the endpoint allows is taken";
+    Trouble::new(ErrorKind::ConnectionLimitReached, detail)
+}

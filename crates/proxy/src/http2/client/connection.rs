@@ -1,0 +1,376 @@
+//! One connection to an endpoint, and the task that runs it.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong};
+use net::{Alarm, Stream, Wheel};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wire::http2::{Guard, GuardLimits};
+
+use super::super::guarded::{Guarded, Watch as Watched};
+use crate::observe::ErrorKind;
+use crate::upstream::{Connection, Meter};
+
+/// Streams at once on one connection, whatever its endpoint allows; more open another connection.
+pub(super) const STREAMS_MAX: usize = 64;
+/// What an endpoint may send ahead on a stream whose client does not keep up.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same for all streams together: enough that no stalled one holds up the others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
+/// Largest list of fields that is taken, as for HTTP/1.
+const FIELDS_BYTES_MAX: u32 = 64 * 1024;
+/// What is taken from a request's body before the endpoint's window lets it go.
+const SENDING_BYTES_MAX: usize = 64 * 1024;
+/// Streams that we have reset and whose late frames are passed over.
+const RESET_MAX: usize = 256;
+/// How long an endpoint may be silent while streams are open before it is asked whether it is
+/// there, how long it may take to say so, and the pause before it is asked again: many servers take
+/// more frequent questions for an attack.
+const SILENCE: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(15);
+const ASKED_AGAIN: Duration = Duration::from_secs(300);
+
+/// An open connection over which many exchanges go at once.
+pub(crate) struct Multiplexed {
+    address: Option<SocketAddr>,
+    /// Of an endpoint with a name: at which version of its addresses this was one of them.
+    names_version: Cell<u64>,
+    /// `None` once no new stream may begin.
+    requests: RefCell<Option<SendRequest<Bytes>>>,
+    /// Whether the endpoint has told its limits.
+    settled: Cell<bool>,
+    in_flight: Cell<usize>,
+    /// How many there may be, and how many the endpoint said that there may.
+    limit: Cell<usize>,
+    allowed: Cell<usize>,
+    /// Whether a response came over it before.
+    served: Cell<bool>,
+    idle_since: Cell<Instant>,
+    /// Whether it is counted as idle.
+    idles: Cell<bool>,
+    wheel: Wheel,
+    /// Tells of streams that have ended, to who waits for one.
+    changed: Rc<Notify>,
+    /// Why we have broken it off, if we have.
+    fault: Cell<Option<(ErrorKind, &'static str)>>,
+    /// Tells that the endpoint has told its limits, or never will.
+    settles: Notify,
+    meter: Option<Meter>,
+}
+
+impl Multiplexed {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// At which version of the endpoint's addresses this was one of them.
+    pub(crate) fn names_version(&self) -> &Cell<u64> {
+        &self.names_version
+    }
+
+    /// Whether the endpoint has told its limits.
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled.get()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.is_leaving() && self.in_flight.get() < self.limit.get()
+    }
+
+    /// No more streams: the connection ends with its last one.
+    pub(crate) fn leave(&self) {
+        self.requests.borrow_mut().take();
+        self.count_idle(false);
+    }
+
+    fn count_idle(&self, idle: bool) {
+        if self.idles.replace(idle) != idle
+            && let Some(meter) = &self.meter
+        {
+            meter.idles(idle);
+        }
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.requests.borrow().is_none()
+    }
+
+    pub(super) fn has_idled(&self, now: Instant, allowed: Duration) -> bool {
+        self.in_flight.get() == 0 && now.saturating_duration_since(self.idle_since.get()) > allowed
+    }
+
+    /// Opens streams.
+    pub(super) fn requests(&self) -> Option<SendRequest<Bytes>> {
+        self.requests.borrow().clone()
+    }
+
+    /// Whether the endpoint takes extended CONNECT (RFC 8441).
+    pub(crate) fn takes_extended_connect(&self) -> bool {
+        let requests = self.requests.borrow();
+        requests.as_ref().is_some_and(SendRequest::is_extended_connect_protocol_enabled)
+    }
+
+    /// Why we have broken it off, if we have.
+    pub(super) fn fault(&self) -> Option<(ErrorKind, &'static str)> {
+        self.fault.get()
+    }
+
+    /// A response has come over it.
+    pub(super) fn served(&self) {
+        self.served.set(true);
+    }
+
+    /// It has refused a stream: what it has besides is all that it takes.
+    pub(crate) fn refused(&self) {
+        let others = self.in_flight.get().saturating_sub(1).max(1);
+        self.limit.set(self.limit.get().min(others));
+    }
+
+    /// Looks at what the endpoint has said of late; true if that is of interest to who waits.
+    fn look(&self, cx: &mut Context<'_>) -> bool {
+        let allowed = {
+            let mut requests = self.requests.borrow_mut();
+            let Some(requests) = requests.as_mut() else { return false };
+            // After GOAWAY, and once the connection has failed, this tells the error.
+            let open = !matches!(requests.poll_ready(cx), Poll::Ready(Err(_)));
+            open.then(|| requests.current_max_send_streams())
+        };
+        let Some(allowed) = allowed else {
+            self.leave();
+            return true;
+        };
+        if !self.settled.get() {
+            if allowed == UNSETTLED {
+                return false;
+            }
+            self.settled.set(true);
+        }
+        if self.allowed.replace(allowed) == allowed {
+            return false;
+        }
+        self.limit.set(allowed.min(STREAMS_MAX));
+        true
+    }
+}
+
+/// A number of streams that no endpoint allows: it has not said anything yet.
+const UNSETTLED: usize = usize::MAX - 1;
+
+/// The right to one stream of a connection.
+pub(crate) struct Ticket {
+    connection: Rc<Multiplexed>,
+    /// Whether the connection had served before.
+    pub(crate) reused: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(connection: &Rc<Multiplexed>) -> Self {
+        let before = connection.in_flight.get();
+        connection.in_flight.set(before + 1);
+        connection.count_idle(false);
+        if let Some(meter) = &connection.meter {
+            meter.stream(true);
+        }
+        Self { connection: Rc::clone(connection), reused: connection.served.get() }
+    }
+
+    /// Whose stream it is.
+    pub(crate) fn connection(&self) -> &Rc<Multiplexed> {
+        &self.connection
+    }
+
+    /// Whether the endpoint takes extended CONNECT; waits until it has told its settings.
+    pub(crate) async fn takes_extended_connect(&self) -> bool {
+        while !self.connection.has_settled() && !self.connection.is_leaving() {
+            self.connection.settles.notified().await;
+        }
+        self.connection.takes_extended_connect()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let left = connection.in_flight.get().saturating_sub(1);
+        connection.in_flight.set(left);
+        connection.idle_since.set(connection.wheel.now());
+        connection.count_idle(left == 0 && !connection.is_leaving());
+        if let Some(meter) = &connection.meter {
+            meter.stream(false);
+        }
+        connection.changed.notify_one();
+    }
+}
+
+/// Begins HTTP/2 over a fresh connection. `limit`: how long the endpoint may take to answer the
+/// preface.
+pub(super) async fn open(
+    connection: Connection,
+    wheel: &Wheel,
+    changed: &Rc<Notify>,
+    limit: Duration,
+) -> Result<Rc<Multiplexed>, h2::Error> {
+    let Connection { stream, address, names_version, meter, .. } = connection;
+    let limits = GuardLimits { streams: STREAMS_MAX as u32, ..GuardLimits::default() };
+    let guarded = Guarded::new(Box::new(stream), None, Guard::client(&limits), wheel);
+    let seen = guarded.watch();
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(UNSETTLED)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(FIELDS_BYTES_MAX)
+        .max_send_buffer_size(SENDING_BYTES_MAX)
+        .max_concurrent_reset_streams(RESET_MAX)
+        // Late frames of streams that were reset long ago are no reason to break the others off.
+        .max_local_error_reset_streams(None);
+    let (requests, mut running) = builder.handshake(guarded).await?;
+    let pings = running.ping_pong();
+    let opened = Rc::new(Multiplexed {
+        address,
+        names_version: Cell::new(names_version),
+        requests: RefCell::new(Some(requests)),
+        settled: Cell::new(false),
+        in_flight: Cell::new(0),
+        limit: Cell::new(1),
+        allowed: Cell::new(UNSETTLED),
+        served: Cell::new(false),
+        idle_since: Cell::new(wheel.now()),
+        idles: Cell::new(false),
+        wheel: wheel.clone(),
+        changed: Rc::clone(changed),
+        fault: Cell::new(None),
+        settles: Notify::new(),
+        meter,
+    });
+    let watch = Watch {
+        alarm: wheel.alarm(),
+        wheel: wheel.clone(),
+        pings,
+        guarded: seen,
+        seen: 0,
+        heard: wheel.now(),
+        asked: None,
+        limit,
+    };
+    tokio::task::spawn_local(run(running, Rc::clone(&opened), watch));
+    Ok(opened)
+}
+
+/// Runs a connection to its end.
+async fn run(
+    mut running: h2::client::Connection<Guarded<Box<Stream>>, Bytes>,
+    connection: Rc<Multiplexed>,
+    mut watch: Watch,
+) {
+    watch.alarm.set(watch.limit);
+    poll_fn(|cx| {
+        let ended = Pin::new(&mut running).poll(cx);
+        if connection.look(cx) {
+            connection.changed.notify_waiters();
+            connection.settles.notify_waiters();
+        }
+        if ended.is_ready() {
+            return Poll::Ready(());
+        }
+        watch.poll_gone(&connection, cx).map(|fault| connection.fault.set(Some(fault)))
+    })
+    .await;
+    connection.leave();
+    connection.changed.notify_waiters();
+    connection.settles.notify_waiters();
+}
+
+/// Looks after an endpoint that says nothing.
+struct Watch {
+    alarm: Alarm,
+    wheel: Wheel,
+    pings: Option<PingPong>,
+    /// What comes over it, and how many bytes had come when we looked last.
+    guarded: Rc<Watched>,
+    seen: u64,
+    /// When something was heard last.
+    heard: Instant,
+    /// When it was asked whether it is there.
+    asked: Option<Asked>,
+    limit: Duration,
+}
+
+const SILENT: (ErrorKind, &str) =
+    (ErrorKind::ConnectionReadTimeout, "the endpoint has gone: it does not answer PING");
+
+struct Asked {
+    at: Instant,
+    answered: bool,
+}
+
+impl Watch {
+    /// Ready once the connection must be broken off, with the reason.
+    fn poll_gone(
+        &mut self,
+        connection: &Multiplexed,
+        cx: &mut Context<'_>,
+    ) -> Poll<(ErrorKind, &'static str)> {
+        if let Some(violation) = self.guarded.violation.get() {
+            return Poll::Ready((ErrorKind::HttpProtocolError, violation.text()));
+        }
+        self.hear(cx);
+        while self.alarm.poll_fired(cx).is_ready() {
+            let now = self.wheel.now();
+            if !connection.settled.get() {
+                let what = "the endpoint did not answer the preface of HTTP/2 in time";
+                return Poll::Ready((ErrorKind::ConnectionTimeout, what));
+            }
+            let next = match &self.asked {
+                Some(asked) if !asked.answered => return Poll::Ready(SILENT),
+                Some(asked) => (asked.at + ASKED_AGAIN).saturating_duration_since(now),
+                None => (self.heard + SILENCE).saturating_duration_since(now),
+            };
+            if connection.in_flight.get() == 0 || !next.is_zero() {
+                self.alarm.set(next.max(Duration::from_secs(1)).min(SILENCE));
+                continue;
+            }
+            let sent = self.pings.as_mut().map(|pings| pings.send_ping(Ping::opaque()));
+            if !matches!(sent, Some(Ok(()))) {
+                return Poll::Ready(SILENT);
+            }
+            self.asked = Some(Asked { at: now, answered: false });
+            self.alarm.set(PONG);
+        }
+        Poll::Pending
+    }
+
+    /// Notes what has come.
+    fn hear(&mut self, cx: &mut Context<'_>) {
+        let received = self.guarded.received.get();
+        let came = received - self.seen;
+        self.seen = received;
+        let Some(asked) = &mut self.asked else {
+            if came > 0 {
+                self.heard = self.wheel.now();
+            }
+            return;
+        };
+        if !asked.answered {
+            let pong = self.pings.as_mut().is_some_and(|pings| pings.poll_pong(cx).is_ready());
+            if pong || came > 0 {
+                asked.answered = true;
+                self.alarm.set(SILENCE);
+            }
+        } else if came > 0 {
+            // More than the answer: the endpoint does something, and may be asked as before.
+            self.asked = None;
+            self.heard = self.wheel.now();
+        }
+    }
+}

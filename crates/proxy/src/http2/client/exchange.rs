@@ -1,0 +1,319 @@
+//! An exchange with an endpoint over a stream of a connection that it shares with others.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::StatusCode;
+use message::{Fields, Known, Request, Response};
+use net::{Alarm, Wheel};
+
+use super::super::{Half, Receiving, Sending};
+use super::{Multiplexed, Ticket, heads};
+use crate::attempt::{Answer, Left, NoHead, Upload, Upward};
+use crate::body::{Bulk, Patience, ReadError, Source, unless_zero};
+use crate::core::Core;
+use crate::exchange::Trouble;
+use crate::http1::UpstreamHead;
+use crate::observe::ErrorKind;
+
+/// Both directions of a stream to an endpoint, for one exchange.
+pub(crate) struct Http2Upward<'a> {
+    ticket: &'a Ticket,
+    /// Whether it is TLS below.
+    secure: bool,
+    half: &'a RefCell<Half>,
+    out: Sending<'a>,
+    incoming: Incoming<'a>,
+}
+
+/// What comes over a stream: heads, then a body.
+pub(crate) struct Incoming<'a> {
+    connection: &'a Multiplexed,
+    response: Option<ResponseFuture>,
+    /// The stream behind the final head, until its body begins.
+    stream: Option<RecvStream>,
+    body: Option<Receiving<'a>>,
+    half: &'a RefCell<Half>,
+    wheel: &'a Wheel,
+    alarm: &'a Alarm,
+    patience: Patience,
+    /// Whether this is extended CONNECT.
+    upgrade: bool,
+    first_head: Option<Instant>,
+    /// The endpoint says that it has done nothing about the request.
+    unprocessed: bool,
+    none: Fields,
+}
+
+impl<'a> Http2Upward<'a> {
+    /// `half` must be [`Half::Idle`]; `alarm` watches over what is sent, `reply_alarm` over what
+    /// comes.
+    pub(crate) fn new(
+        ticket: &'a Ticket,
+        secure: bool,
+        half: &'a RefCell<Half>,
+        core: &'a Core,
+        alarm: &'a Alarm,
+        reply_alarm: &'a Alarm,
+        patience: Patience,
+    ) -> Self {
+        let wheel = &core.wheel;
+        let out = Sending::new(half, wheel, alarm, patience.clone());
+        let incoming = Incoming {
+            connection: ticket.connection(),
+            response: None,
+            stream: None,
+            body: None,
+            half,
+            wheel,
+            alarm: reply_alarm,
+            patience,
+            upgrade: false,
+            first_head: None,
+            unprocessed: false,
+            none: Fields::new(),
+        };
+        Self { ticket, secure, half, out, incoming }
+    }
+
+    /// The receiving direction, after the head that begins a tunnel.
+    pub(crate) fn take_stream(&mut self) -> Option<RecvStream> {
+        self.incoming.stream.take()
+    }
+}
+
+impl<'a> Upward for Http2Upward<'a> {
+    type Out = Sending<'a>;
+    type In = Incoming<'a>;
+
+    async fn begin(
+        &mut self,
+        head: &UpstreamHead<'_>,
+        body: &[u8],
+        more: bool,
+    ) -> Result<(), Trouble> {
+        let request = heads::request(head, self.secure)
+            .map_err(|detail| Trouble::new(ErrorKind::HttpRequestError, detail))?;
+        // A connection that has gone in the meantime has seen nothing of the request.
+        self.incoming.unprocessed = true;
+        self.incoming.upgrade = head.upgrade;
+        let mut requests = self.ticket.connection().requests().ok_or_else(left)?;
+        let ended = body.is_empty() && !more && !head.upgrade;
+        let sent = requests.send_request(request, ended);
+        let (response, mut stream) = sent.map_err(|error| failed(&error).0)?;
+        self.incoming.unprocessed = false;
+        if !body.is_empty() {
+            let sent = stream.send_data(Bytes::copy_from_slice(body), true);
+            sent.map_err(|error| failed(&error).0)?;
+        }
+        self.incoming.response = Some(response);
+        *self.half.borrow_mut() = Half::Data(stream);
+        Ok(())
+    }
+
+    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>) {
+        (&mut self.out, &mut self.incoming)
+    }
+
+    fn left(&self, _response: &Response) -> Left {
+        let unprocessed = self.incoming.unprocessed;
+        if self.incoming.first_head.is_some() {
+            self.ticket.connection().served();
+        }
+        Left { unsent: unprocessed, unprocessed, reusable: false }
+    }
+}
+
+/// The connection was closed to new streams after it had been chosen.
+fn left() -> Trouble {
+    Trouble::new(ErrorKind::ConnectionTerminated, "the endpoint is closing the connection")
+}
+
+/// What an error means, and whether it proves that nothing was done about the request.
+pub(super) fn failed(error: &h2::Error) -> (Trouble, bool) {
+    // RFC 9113, section 8.7: streams above the last that GOAWAY names, and refused ones.
+    let refused = error.reason() == Some(Reason::REFUSED_STREAM);
+    let unprocessed = error.is_remote() && (error.is_go_away() || (error.is_reset() && refused));
+    let (kind, what) = if error.is_library() {
+        (ErrorKind::HttpProtocolError, "the endpoint broke the rules of HTTP/2")
+    } else if error.is_go_away() {
+        (ErrorKind::ConnectionTerminated, "the endpoint closed the connection before the request")
+    } else if error.is_reset() {
+        (ErrorKind::ConnectionTerminated, "the endpoint reset the stream")
+    } else {
+        (ErrorKind::ConnectionTerminated, "the connection to the endpoint broke")
+    };
+    (Trouble::new(kind, format!("{what}: {error}")), unprocessed)
+}
+
+impl Incoming<'_> {
+    /// The next head that comes: interim ones too.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+        let Some(response) = &mut self.response else { return Poll::Pending };
+        if let Some(interim) = ready!(response.poll_informational(cx)) {
+            let (parts, ()) = interim?.into_parts();
+            return Poll::Ready(Ok(Head { parts, stream: None }));
+        }
+        let (parts, stream) = ready!(Pin::new(response).poll(cx))?.into_parts();
+        self.response = None;
+        Poll::Ready(Ok(Head { parts, stream: Some(stream) }))
+    }
+
+    /// Fills `response` from a head.
+    fn take(
+        &mut self,
+        head: Head,
+        request: &Request,
+        response: &mut Response,
+    ) -> Result<(), NoHead> {
+        self.first_head.get_or_insert_with(Instant::now);
+        let Head { parts: http::response::Parts { status, headers, .. }, stream } = head;
+        let ended = stream.as_ref().is_some_and(RecvStream::is_end_stream);
+        let read = heads::response(request, status, &headers, ended, response);
+        read.map_err(|what| NoHead { trouble: malformed(what), silent: false })?;
+        if self.upgrade && status.is_success() {
+            switched(request, status, response);
+        }
+        self.stream = stream;
+        Ok(())
+    }
+}
+
+/// A head, and what follows it if it is the final one.
+struct Head {
+    parts: http::response::Parts,
+    stream: Option<RecvStream>,
+}
+
+fn malformed(what: &str) -> Trouble {
+    let detail = format!("the endpoint's response is malformed: {what}");
+    Trouble::new(ErrorKind::HttpProtocolError, detail)
+}
+
+/// RFC 8441, section 5: success of extended CONNECT is what 101 is over HTTP/1.1.
+fn switched(request: &Request, status: StatusCode, response: &mut Response) {
+    debug_assert!(status.is_success());
+    response.status = 101;
+    response.body = message::BodyLength::None;
+    response.fields.remove(Known::ContentLength);
+    if let Some(protocol) = request.fields.get(Known::Upgrade) {
+        response.fields.push_known(Known::Upgrade, protocol);
+    }
+    if let Some(key) = request.fields.get(Known::SecWebSocketKey) {
+        response.fields.remove(Known::SecWebSocketAccept);
+        let accept = crate::websocket::accept(key);
+        response.fields.push_known(Known::SecWebSocketAccept, accept.as_bytes());
+    }
+}
+
+impl Answer for Incoming<'_> {
+    async fn head(
+        &mut self,
+        request: &Request,
+        response: &mut Response,
+        first_byte: Duration,
+        upload: &Cell<Upload>,
+    ) -> Result<(), NoHead> {
+        let first_byte = unless_zero(first_byte);
+        let (alarm, mut set) = (self.alarm, false);
+        let head = poll_fn(|cx| {
+            if let Poll::Ready(head) = self.poll_head(cx) {
+                return Poll::Ready(Some(head));
+            }
+            if !set || (alarm.has_fired() && upload.get() == Upload::Running) {
+                // The time runs from the end of the request.
+                set = true;
+                alarm.set(first_byte);
+            }
+            alarm.poll_fired(cx).map(|()| None)
+        });
+        match head.await {
+            Some(Ok(head)) => {
+                alarm.clear();
+                self.take(head, request, response)
+            }
+            Some(Err(error)) => {
+                let (mut trouble, unprocessed) = failed(&error);
+                if let Some((kind, what)) = self.connection.fault() {
+                    trouble = Trouble::new(kind, what);
+                }
+                self.unprocessed = unprocessed;
+                Err(NoHead { trouble, silent: self.first_head.is_none() })
+            }
+            None => {
+                let detail = "the endpoint did not begin its response in time";
+                let trouble = Trouble::new(ErrorKind::HttpResponseTimeout, detail);
+                Err(NoHead { trouble, silent: self.first_head.is_none() })
+            }
+        }
+    }
+
+    fn begin_body(&mut self, _response: &Response) {
+        let (stream, patience) = (self.stream.take(), self.patience.clone());
+        let body = Receiving::new(stream, self.half, self.wheel, self.alarm, patience);
+        self.body = Some(body);
+    }
+
+    fn proves(&self, _key: &str, _response: &Response) -> bool {
+        true // RFC 8441, section 5: there is nothing to be proved
+    }
+
+    fn first_byte_at(&self) -> Option<Instant> {
+        self.first_head
+    }
+}
+
+impl Source for Incoming<'_> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        match &mut self.body {
+            Some(body) => body.ready().await,
+            None => Ok(false),
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.body.as_ref().map_or(&[], Source::data)
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Some(body) = &mut self.body {
+            body.consume(count);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.body.as_ref().is_none_or(Source::is_drained)
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.as_ref().is_none_or(Source::is_done)
+    }
+
+    fn trailers(&self) -> &Fields {
+        self.body.as_ref().map_or(&self.none, Source::trailers)
+    }
+
+    fn received(&self) -> u64 {
+        self.body.as_ref().map_or(0, Source::received)
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.body.as_ref().is_none_or(Source::is_untouched)
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
+
+    fn moved_past(&mut self, _count: u64) {}
+
+    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending // the next head or piece tells
+    }
+}

@@ -1,0 +1,254 @@
+//! How one endpoint is reached: over which protocol, with or without TLS, by a connection that is
+//! there or a new one.
+//!
+//! Over TLS an endpoint may pick HTTP/2 or HTTP/1.1 (ALPN, RFC 7301). Until it has once, one exchange
+//! dials for all that wait; from then on it is remembered, for as long as its pool lives, which does
+//! not keep a later connection from being taken for what it says.
+//! Not here: which endpoint it is (`destination`), connections that are there (`upstream`, `http2`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
+use net::{Stream, Watched};
+use tls::{Alpn, TlsErrorKind};
+
+use crate::destination::{connect_failed, connect_late, dial};
+use crate::exchange::{Context, Trouble};
+use crate::http2::{Acquired, Multiplexed, Spoken, Ticket, Wanted};
+use crate::observe::{EndpointSlot, ErrorKind};
+use crate::secure::{HandshakeError, handshake, secured};
+use crate::upstream::{Connection, Link, Meter, Pool};
+
+/// How one endpoint is reached, for one request.
+pub(crate) struct Way<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) at: (UpstreamId, usize),
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) protocol: UpstreamProtocol,
+    pub(crate) pool: &'a Pool,
+    pub(crate) tls: Option<&'a Arc<tls::Client>>,
+    /// The endpoint's name, if it has one.
+    pub(crate) watched: Option<&'a Watched>,
+    pub(crate) slot: EndpointSlot,
+    /// How long a connection may take.
+    pub(crate) limit: Duration,
+    /// Whether the request asks for an upgrade.
+    pub(crate) upgrade: bool,
+    /// A connection that has refused the request.
+    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+}
+
+/// What a new connection may speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Any,
+    Http1,
+}
+
+impl Way<'_> {
+    /// What there is to be had without waiting.
+    pub(crate) fn at_once(&self, idle: Duration) -> Option<Link> {
+        if self.may_be_http2()
+            && let Some(ticket) = self.pool.http2.ticket(self.wanted(&|c| self.is_current(c)))
+            && (!self.upgrade || ticket.connection().takes_extended_connect())
+        {
+            return Some(self.shared(ticket));
+        }
+        if self.may_be_http1() { self.take_idle(idle).map(Link::Http1) } else { None }
+    }
+
+    /// What there is to be had with patience: a stream that gets free, or a new connection.
+    pub(crate) async fn found(&self) -> Result<Link, Trouble> {
+        if !self.may_be_http2() {
+            return self.fresh(Offer::Http1).await;
+        }
+        let link = self.any().await?;
+        let Link::Http2 { ticket, .. } = &link else { return Ok(link) };
+        if !self.upgrade || ticket.takes_extended_connect().await {
+            return Ok(link);
+        }
+        if self.may_be_http1() {
+            // The endpoint takes no upgrades over HTTP/2, but perhaps over a connection of their own.
+            return self.fresh(Offer::Http1).await;
+        }
+        let detail = "the endpoint takes no upgrades over HTTP/2 (extended CONNECT, RFC 8441)";
+        Err(Trouble::new(ErrorKind::HttpUpgradeFailed, detail))
+    }
+
+    async fn any(&self) -> Result<Link, Trouble> {
+        let is_current = |connection: &Multiplexed| self.is_current(connection);
+        match self.pool.http2.acquire(self.wanted(&is_current), self.limit).await {
+            Acquired::Ticket(ticket) => Ok(self.shared(ticket)),
+            Acquired::Http1 => self.fresh(Offer::Any).await,
+            Acquired::Failed(trouble) => Err(trouble),
+            Acquired::Open(opening) => {
+                let opened = self.fresh(Offer::Any).await;
+                match &opened {
+                    Ok(_) => drop(opening),
+                    Err(trouble) => opening.failed(trouble),
+                }
+                opened
+            }
+        }
+    }
+
+    fn may_be_http2(&self) -> bool {
+        match self.protocol {
+            UpstreamProtocol::Auto => self.tls.is_some(),
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
+        }
+    }
+
+    fn may_be_http1(&self) -> bool {
+        matches!(self.protocol, UpstreamProtocol::Auto | UpstreamProtocol::Http1)
+    }
+
+    fn shared(&self, ticket: Ticket) -> Link {
+        Link::Http2 { ticket, secure: self.tls.is_some() }
+    }
+
+    fn wanted<'w>(&'w self, is_current: &'w dyn Fn(&Multiplexed) -> bool) -> Wanted<'w> {
+        Wanted { is_current, avoid: self.avoid }
+    }
+
+    /// Whether a connection leads to where the endpoint is now. Those to addresses that its name does
+    /// not have any more get no new requests: a busy connection would else hold its traffic there
+    /// for ever.
+    fn is_current(&self, connection: &Multiplexed) -> bool {
+        let Some(watched) = self.watched else { return true };
+        let (version, seen) = (watched.version(), connection.names_version());
+        if seen.get() != version {
+            let at = connection.address().map(|address| address.ip());
+            if !watched.addresses().iter().any(|&ip| Some(ip) == at) {
+                return false;
+            }
+            seen.set(version);
+        }
+        true
+    }
+
+    /// An idle connection of HTTP/1 to where the endpoint is now; those to elsewhere are closed.
+    fn take_idle(&self, idle: Duration) -> Option<Connection> {
+        let now = self.context.core.wheel.now();
+        let Some(watched) = self.watched else {
+            return self.pool.take(now, idle);
+        };
+        let version = watched.version();
+        loop {
+            let mut connection = self.pool.take(now, idle)?;
+            if connection.names_version != version {
+                let addresses = watched.addresses();
+                let at = connection.address.map(|address| address.ip());
+                if !addresses.iter().any(|&ip| Some(ip) == at) {
+                    continue;
+                }
+                connection.names_version = version;
+            }
+            return Some(connection);
+        }
+    }
+
+    /// A new connection.
+    async fn fresh(&self, offer: Offer) -> Result<Link, Trouble> {
+        let begun = Instant::now();
+        let mut connection = self.dial().await?;
+        connection.meter = Some(Meter::opened(&self.context.core.metrics, self.slot));
+        let mut speaks_http2 = self.may_be_http2() && offer == Offer::Any;
+        if let Some(context) = self.tls {
+            let left = self.limit.saturating_sub(begun.elapsed());
+            let (stream, alpn) = self.secure(context, connection.stream, offer, left).await?;
+            connection.stream = stream;
+            let picked = alpn == Some(Alpn::H2) || self.protocol == UpstreamProtocol::H2c;
+            if speaks_http2 && !picked && !self.may_be_http1() {
+                let detail = format!("{} does not speak HTTP/2", self.endpoint.written);
+                return Err(Trouble::new(ErrorKind::TlsProtocolError, detail));
+            }
+            speaks_http2 = picked;
+        }
+        if speaks_http2 {
+            let left = self.limit.saturating_sub(begun.elapsed());
+            let ticket = self.pool.http2.open(connection, &self.context.core.wheel, left).await?;
+            return Ok(self.shared(ticket));
+        }
+        if offer == Offer::Any {
+            self.pool.http2.spoken.set(Spoken::Http1);
+        }
+        Ok(Link::Http1(connection))
+    }
+
+    async fn dial(&self) -> Result<Connection, Trouble> {
+        let (endpoint, limit) = (self.endpoint, self.limit);
+        match &endpoint.address {
+            EndpointAddress::Unix(path) => {
+                let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
+                match connected {
+                    Ok(Ok(stream)) => Ok(Connection::fresh(stream, None)),
+                    Ok(Err(error)) => Err(connect_failed(&endpoint.written, &error)),
+                    Err(_) => Err(connect_late(&endpoint.written, limit)),
+                }
+            }
+            EndpointAddress::Ip(address) => {
+                dial(&[*address], &|_| Ok(()), limit, &endpoint.written).await
+            }
+            EndpointAddress::Name { .. } => {
+                if let Some(watched) = self.watched {
+                    // Right after the start a name may not have been looked up yet. Should that take
+                    // longer than a connection may, there is no address.
+                    let _ = tokio::time::timeout(limit, watched.ready()).await;
+                }
+                let addresses = self.context.view.shared.addresses(self.at.0, self.at.1);
+                if addresses.is_empty() {
+                    let written = &endpoint.written;
+                    let detail = format!("{written} has no address: its name was not found");
+                    return Err(Trouble::new(ErrorKind::DnsError, detail));
+                }
+                dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
+            }
+        }
+    }
+
+    /// TLS over a new connection, and the protocol that the endpoint picked.
+    async fn secure(
+        &self,
+        context: &Arc<tls::Client>,
+        stream: Stream,
+        offer: Offer,
+        limit: Duration,
+    ) -> Result<(Stream, Option<Alpn>), Trouble> {
+        let written = &self.endpoint.written;
+        let name = match &self.endpoint.address {
+            EndpointAddress::Ip(address) => address.ip().to_string(),
+            EndpointAddress::Name { host, .. } => host.to_string(),
+            EndpointAddress::Unix(_) => "localhost".to_owned(),
+        };
+        let session = match offer {
+            Offer::Any => context.session(&name),
+            Offer::Http1 => context.http1_session(&name),
+        };
+        let failed = |error| handshake_failed(written, &error);
+        let mut session = session.map_err(HandshakeError::Tls).map_err(failed)?;
+        let alarm = self.context.core.wheel.alarm();
+        alarm.set(limit);
+        handshake(&stream, &mut session, &alarm).await.map_err(failed)?;
+        let alpn = session.info().alpn;
+        Ok((secured(stream, session), alpn))
+    }
+}
+
+/// RFC 9209, sections 2.3.13 to 2.3.15; the words say which check failed.
+fn handshake_failed(written: &str, error: &HandshakeError) -> Trouble {
+    let kind = match error {
+        HandshakeError::Tls(error) => match error.kind() {
+            TlsErrorKind::Certificate => ErrorKind::TlsCertificateError,
+            TlsErrorKind::Alert(_) => ErrorKind::TlsAlertReceived,
+            TlsErrorKind::Protocol | TlsErrorKind::NotTls => ErrorKind::TlsProtocolError,
+            TlsErrorKind::Local => ErrorKind::ProxyConfigurationError,
+        },
+        HandshakeError::Broken(_) | HandshakeError::Closed => ErrorKind::ConnectionTerminated,
+        HandshakeError::TimedOut => ErrorKind::ConnectionTimeout,
+    };
+    Trouble::new(kind, format!("no TLS connection to {written}: {error}"))
+}
