@@ -1,11 +1,13 @@
-//! Requests over kept connections cost no memory from the heap, once the first have been served.
+//! Requests over kept connections cost no memory from the heap, once the first have been served, and connections that
+//! wait cost little.
 //!
 //! A test binary of its own, as the allocator that counts is for the whole process. What the peers
 //! of the story do is not counted: only the thread of the proxy's one core is watched.
 
-use testkit::counting::{Counting, counted, trap};
+use testkit::counting::{Counting, counted, held, trap};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
+use testkit::secure::{Authority, SecureClient};
 use testkit::server::TestServer;
 
 #[global_allocator]
@@ -30,7 +32,25 @@ fn check(
 ) {
     let origin = Origin::answering(answer);
     let server = TestServer::start(&configuration(&origin.address().to_string()));
-    let mut client = server.connect();
+    let client = server.connect();
+    check_over(what, client, &origin, target, fields);
+}
+
+/// The same over TLS.
+#[track_caller]
+fn check_secure(client: &SecureClient, what: &str, tls: &str, answer: &'static str, fields: &str) {
+    let origin = Origin::answering(answer);
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=off; }}
+         site \"a\" {{ listen \"127.0.0.1:0\"; tls {tls}; to \"{}\"; }}",
+        origin.address(),
+    ));
+    let client = client.connect(server.address(), "a").into_peer();
+    check_over(what, client, &origin, "GET /", fields);
+}
+
+#[track_caller]
+fn check_over(what: &str, mut client: Peer, origin: &Origin, target: &str, fields: &str) {
     let target = target.replace("ORIGIN", &origin.address().to_string());
     let host = if target.contains("http:") { origin.address().to_string() } else { "a".to_owned() };
     let request = format!("{target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
@@ -58,6 +78,35 @@ fn check(
     let per_request = allocated as f64 / REQUESTS as f64;
     assert!(per_request < 0.01, "{what}: {allocated} allocations, {freed} frees for {REQUESTS}");
     assert!(before.0 > 0, "the core's thread is watched");
+}
+
+/// What a connection takes that waits for its next request.
+#[track_caller]
+fn check_idle(
+    what: &str,
+    tls: Option<&str>,
+    bytes_max: i64,
+    connect: impl Fn(&TestServer) -> Peer,
+) {
+    const CONNECTIONS: i64 = 100;
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=off; }}
+         site \"a\" {{ listen \"127.0.0.1:0\"; tls {}; respond \"hello\"; }}",
+        tls.unwrap_or("off"),
+    ));
+    let connect = || {
+        let mut client = connect(&server);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status(), 200);
+        client
+    };
+    let _first = connect(); // pools and tables have their size
+    let before = held();
+    let clients: Vec<Peer> = (0..CONNECTIONS).map(|_| connect()).collect();
+    // Whatever the core does after an answer is done once it has answered somebody else.
+    let each = (held() - before) / CONNECTIONS;
+    println!("{what}: {each} bytes for each of {} connections", clients.len());
+    assert!((1..=bytes_max).contains(&each), "{what}: {each} bytes for an idle connection");
 }
 
 const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
@@ -127,4 +176,22 @@ fn steady_state_allocates_nothing() {
             .to_owned()
     };
     check("an answer of ours", local, SMALL, "GET /", BROWSER);
+    let authority = Authority::new();
+    let tls = authority.issue("a", &["a"]).kdl();
+    let client = SecureClient::of(&authority);
+    check_secure(&client, "TLS 1.3", &tls, SMALL, BROWSER);
+    check_secure(&client, "an answer in chunks over TLS", &tls, chunked, "");
+    let hsts = format!("{tls} {{ hsts max-age=\"1d\"; }}");
+    check_secure(&client, "Strict-Transport-Security", &hsts, SMALL, BROWSER);
+    let client = SecureClient::of_tls12(&authority);
+    check_secure(&client, "TLS 1.2", &tls, SMALL, BROWSER);
+    check_idle("idle", None, 1536, TestServer::connect);
+    for (what, client) in [
+        ("idle over TLS 1.3", SecureClient::of(&authority)),
+        ("idle over TLS 1.2", SecureClient::of_tls12(&authority)),
+    ] {
+        check_idle(what, Some(&tls), 4 * 1024, |server| {
+            client.connect(server.address(), "a").into_peer()
+        });
+    }
 }

@@ -7,13 +7,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// The system's allocator, which counts for the thread named [`WATCHED_THREAD`].
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static FREES: AtomicU64 = AtomicU64::new(0);
+static HELD: AtomicI64 = AtomicI64::new(0);
 static TRAPPED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -49,9 +50,10 @@ fn thread_name_is(name: &[u8]) -> bool {
     read.trim_ascii_end() == name
 }
 
-fn count(counter: &AtomicU64) {
+fn count(counter: &AtomicU64, more: usize, less: usize) {
     if is_watched() {
         counter.fetch_add(1, Ordering::Relaxed);
+        HELD.fetch_add(more as i64 - less as i64, Ordering::Relaxed);
         if TRAPPED.swap(false, Ordering::Relaxed) {
             // Printing allocates, but the trap is off by now.
             eprintln!("an allocation:\n{}", std::backtrace::Backtrace::force_capture());
@@ -64,6 +66,11 @@ pub fn counted() -> (u64, u64) {
     (ALLOCATIONS.load(Ordering::Relaxed), FREES.load(Ordering::Relaxed))
 }
 
+/// The bytes that the watched thread holds: what it asked for, less what it gave back.
+pub fn held() -> i64 {
+    HELD.load(Ordering::Relaxed)
+}
+
 /// Prints where the next allocation of the watched thread comes from.
 pub fn trap() {
     TRAPPED.store(true, Ordering::Relaxed);
@@ -73,25 +80,25 @@ pub fn trap() {
 // counting touches no memory that is handed out.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(&ALLOCATIONS);
+        count(&ALLOCATIONS, layout.size(), 0);
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(&FREES);
+        count(&FREES, 0, layout.size());
         // SAFETY: as above; what is given back came from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(&ALLOCATIONS);
+        count(&ALLOCATIONS, layout.size(), 0);
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(&ALLOCATIONS);
+        count(&ALLOCATIONS, size, layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }

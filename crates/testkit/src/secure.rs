@@ -229,6 +229,13 @@ pub struct Secure {
     pub facts: Facts,
 }
 
+impl Secure {
+    /// The connection alone.
+    pub fn into_peer(self) -> Peer {
+        self.peer
+    }
+}
+
 impl Deref for Secure {
     type Target = Peer;
 

@@ -276,15 +276,12 @@ fn sessions_are_resumed_on_any_core_but_not_at_another_site() {
 fn ends_are_told_apart() {
     let authority = Authority::new();
     let origin = Origin::start(|peer, _| {
-        while let Ok(request) = peer.try_request() {
-            match request.target() {
-                "/close" => return peer.send("HTTP/1.1 200 OK\r\n\r\nwhole"),
-                _ => {
-                    peer.send("HTTP/1.1 200 OK\r\n\r\nhalf");
-                    return peer.reset();
-                }
-            }
+        let Ok(request) = peer.try_request() else { return };
+        if request.target() == "/close" {
+            return peer.send("HTTP/1.1 200 OK\r\n\r\nwhole");
         }
+        peer.send("HTTP/1.1 200 OK\r\n\r\nhalf");
+        peer.reset();
     });
     let server = TestServer::start(&format!(
         "site \"a.test\" {{ listen \"127.0.0.1:0\"; tls {}; to \"{}\"; }}",
