@@ -131,3 +131,24 @@ fn what_is_no_certificate_is_refused() {
     der.push(0);
     assert!(Certificate::from_der(CertificateDer::from(der)).is_err());
 }
+
+proptest::proptest! {
+    /// Whatever a file or a server says, there is an answer.
+    #[test]
+    fn broken_certificates_are_no_panic(
+        changes in proptest::collection::vec((0..1000_usize, 0..=255_u8), 1..8),
+        cut in 0..2000_usize,
+    ) {
+        static GOOD: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let good = GOOD.get_or_init(|| Wanted::default().by(None).certificate().der().to_vec());
+        let mut der = good.clone();
+        for (at, byte) in changes {
+            let at = at % der.len();
+            der[at] = byte;
+        }
+        der.truncate(cut.max(1));
+        if let Ok(certificate) = Certificate::from_der(CertificateDer::from(der)) {
+            judge(&[certificate], &[exact("a.example")], SystemTime::now());
+        }
+    }
+}
