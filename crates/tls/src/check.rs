@@ -1,6 +1,8 @@
 //! What `bothways check` says of certificates and keys: everything is read and judged, nothing is
 //! changed or looked up.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use config::{CertificateSource, Config, Place, ServerTls, SiteName, SiteTls};
@@ -71,10 +73,12 @@ fn server(
         CertificateSource::Files(files) => {
             // Each alone, so that a pair that cannot be read does not hide what is wrong with others.
             let each = files.iter().flat_map(|files| {
-                match read(std::slice::from_ref(files), Vec::new(), names, now) {
+                let mut problems = match read(std::slice::from_ref(files), Vec::new(), names, now) {
                     Ok(fresh) => fresh.problems,
                     Err(problems) => problems,
-                }
+                };
+                problems.extend(open_key(&files.key).map(|finding| finding.at(files.place)));
+                problems
             });
             each.collect()
         }
@@ -88,6 +92,14 @@ fn server(
     let made = Server::new(settings, true, slot, Tickets::new(), Challenges::new());
     problems.extend(made.err());
     problems
+}
+
+/// A key that every user of the machine can read.
+fn open_key(key: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(key).ok()?.permissions().mode();
+    let key = key.display();
+    let finding = Finding::warning(format!("{key} is a private key, and every user can read it"));
+    (mode & 0o004 != 0).then(|| finding.hint(format!("chmod o= {key}")))
 }
 
 fn internal(config: &Config, place: Place) -> Vec<Problem> {

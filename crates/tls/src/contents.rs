@@ -9,7 +9,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 use crate::chain::{parse_certificates, read};
-use crate::inspect::{Certificate, Finding, rfc4514};
+use crate::identity::name_words;
+use crate::inspect::{Certificate, Finding};
 use crate::key::{KeyFacts, PrivateKey};
 use crate::pem::{PemError, Sections};
 use crate::slot::address;
@@ -109,7 +110,7 @@ impl Request {
             _ => None,
         });
         Some(Self {
-            subject: rfc4514(&info.subject),
+            subject: name_words(&info.subject),
             names: names.collect(),
             key: KeyFacts::of(&info.subject_pki),
             is_signed: parsed.verify_signature().is_ok(),

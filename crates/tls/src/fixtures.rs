@@ -1,5 +1,6 @@
 //! Certificates for tests.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,7 @@ impl Made {
         let (cert, key): (PathBuf, PathBuf) = (directory.join("a.pem"), directory.join("a.key"));
         std::fs::write(&cert, &self.cert).unwrap();
         std::fs::write(&key, &self.key).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         CertificateFiles { place: Place::default(), cert, key }
     }
 }

@@ -5,14 +5,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use config::SiteName;
 use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::x509::X509Name;
 
 use crate::error::{Problem, Severity};
+use crate::identity::{fingerprint, hex, name_words};
 use crate::key::KeyFacts;
 use crate::slot::address;
 
@@ -87,7 +86,7 @@ pub struct Certificate {
 impl Certificate {
     /// Reads one.
     pub fn from_der(der: CertificateDer<'static>) -> Result<Self, String> {
-        let fingerprint = hex(digest(&SHA256, &der).as_ref());
+        let fingerprint = fingerprint(&der);
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
         if !rest.is_empty() {
             return Err("there is something after its end".to_owned());
@@ -95,14 +94,14 @@ impl Certificate {
         let names = names(&parsed)?;
         let (signature, signature_weak) = signature(&parsed);
         let facts = Self {
-            subject: rfc4514(parsed.subject()),
+            subject: name_words(parsed.subject()),
             common_name: parsed
                 .subject()
                 .iter_common_name()
                 .next()
                 .and_then(|name| name.as_str().ok())
                 .map(str::to_owned),
-            issuer: rfc4514(parsed.issuer()),
+            issuer: name_words(parsed.issuer()),
             names,
             serial: hex(parsed.raw_serial()),
             not_before: time(parsed.validity().not_before.timestamp()),
@@ -185,10 +184,6 @@ fn time(unix: i64) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn names(parsed: &X509Certificate<'_>) -> Result<Vec<String>, String> {
     let extension = parsed
         .subject_alternative_name()
@@ -249,61 +244,6 @@ fn signature(parsed: &X509Certificate<'_>) -> (String, Option<&'static str>) {
     (words.to_owned(), weak)
 }
 
-/// A name as RFC 4514 writes it: the last part first.
-pub(crate) fn rfc4514(name: &X509Name<'_>) -> String {
-    let parts: Vec<_> = name.iter_rdn().collect();
-    let texts = parts.iter().rev().map(|rdn| {
-        let pairs = rdn.iter().map(|pair| {
-            let oid = pair.attr_type().to_id_string();
-            let name = ATTRIBUTES.iter().find(|(id, _)| *id == oid).map(|(_, name)| *name);
-            match (name, pair.as_str()) {
-                (Some(name), Ok(value)) => format!("{name}={}", escaped(value)),
-                (None, Ok(value)) => format!("{oid}={}", escaped(value)),
-                (name, Err(_)) => {
-                    format!("{}=#{}", name.unwrap_or(&oid), hex(pair.attr_value().data))
-                }
-            }
-        });
-        pairs.collect::<Vec<_>>().join("+")
-    });
-    texts.collect::<Vec<_>>().join(",")
-}
-
-static ATTRIBUTES: &[(&str, &str)] = &[
-    ("2.5.4.3", "CN"),
-    ("2.5.4.5", "serialNumber"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "STREET"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-    ("0.9.2342.19200300.100.1.1", "UID"),
-    ("1.2.840.113549.1.9.1", "emailAddress"),
-];
-
-fn escaped(value: &str) -> String {
-    let last = value.chars().count().saturating_sub(1);
-    let mut out = String::new();
-    for (index, letter) in value.chars().enumerate() {
-        let at_end =
-            (index == 0 && (letter == ' ' || letter == '#')) || (index == last && letter == ' ');
-        if at_end || "\"+,;<>\\".contains(letter) {
-            out.push('\\');
-        }
-        if letter.is_control() {
-            let mut bytes = [0; 4];
-            for byte in letter.encode_utf8(&mut bytes).bytes() {
-                out.push_str(&format!("\\{byte:02x}"));
-            }
-        } else {
-            out.push(letter);
-        }
-    }
-    out
-}
-
 /// A day: `2026-11-23`.
 pub fn day(at: SystemTime) -> String {
     let unix = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -336,13 +276,35 @@ pub fn relative(at: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// A certificate that ends so soon is warned of.
+/// How long before its end a certificate is warned of.
 pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 3600);
+
+/// The same for certificates that live for days only: somebody surely renews those by themselves.
+pub(crate) fn expiry_warning(not_before: SystemTime, not_after: SystemTime) -> Duration {
+    const SHORT_LIFE: Duration = Duration::from_secs(8 * 24 * 3600);
+    let life = not_after.duration_since(not_before).unwrap_or_default();
+    if life < SHORT_LIFE { life / 4 } else { EXPIRY_WARNING }
+}
+
+/// What is wrong with a chain (the leaf first) that some server shows, for these names.
+pub fn judge_shown(chain: &[Certificate], names: &[SiteName], now: SystemTime) -> Vec<Finding> {
+    let ahead = chain.first().map(|leaf| expiry_warning(leaf.not_before, leaf.not_after));
+    judge_within(chain, names, now, ahead.unwrap_or_default())
+}
 
 /// What is wrong with a chain (the leaf first) that a server is to show for these names.
 pub fn judge(chain: &[Certificate], names: &[SiteName], now: SystemTime) -> Vec<Finding> {
+    judge_within(chain, names, now, EXPIRY_WARNING)
+}
+
+fn judge_within(
+    chain: &[Certificate],
+    names: &[SiteName],
+    now: SystemTime,
+    ahead: Duration,
+) -> Vec<Finding> {
     let Some(leaf) = chain.first() else { return vec![Finding::error("there is no certificate")] };
-    let mut findings = dates(leaf, now);
+    let mut findings = dates(leaf, now, ahead);
     findings.extend(coverage(leaf, names));
     if leaf.is_ca && !leaf.is_self_signed {
         findings.push(Finding::error("the first certificate is a CA's, not a server's").hint(
@@ -368,7 +330,7 @@ pub fn judge(chain: &[Certificate], names: &[SiteName], now: SystemTime) -> Vec<
     findings
 }
 
-fn dates(leaf: &Certificate, now: SystemTime) -> Vec<Finding> {
+fn dates(leaf: &Certificate, now: SystemTime, ahead: Duration) -> Vec<Finding> {
     let finding = if leaf.not_after < now {
         Finding::error(format!(
             "the certificate expired on {} ({})",
@@ -383,7 +345,7 @@ fn dates(leaf: &Certificate, now: SystemTime) -> Vec<Finding> {
             relative(leaf.not_before, now)
         ))
         .hint("is this machine's clock right?")
-    } else if leaf.not_after.duration_since(now).is_ok_and(|left| left < EXPIRY_WARNING) {
+    } else if leaf.not_after.duration_since(now).is_ok_and(|left| left < ahead) {
         Finding::warning(format!(
             "the certificate expires on {} ({})",
             day(leaf.not_after),

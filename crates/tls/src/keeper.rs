@@ -11,6 +11,7 @@
 //! can be resumed across reloads.
 //! What always holds: a slot that has a certificate never loses it to a worse one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     installed: Mutex<Installed>,
     ca: Mutex<Option<SharedCa>>,
     worker: Mutex<Option<crate::watch::Worker>>,
+    /// Files that have changed and wait for a reload; each is told once.
+    told: Mutex<BTreeSet<PathBuf>>,
     /// Whose certificates come from ACME directories, and who looks after them.
     acme: Option<Manager>,
     ordered: Mutex<Vec<(Arc<Source>, Kept)>>,
@@ -64,7 +67,7 @@ struct ServerKey {
     settings: ServerTls,
     http2: bool,
     slot: Box<str>,
-    files: Vec<Stamp>,
+    files: Seen,
 }
 
 /// Two clients of equal keys are the same.
@@ -72,7 +75,21 @@ struct ServerKey {
 struct ClientKey {
     settings: UpstreamTls,
     protocol: config::UpstreamProtocol,
-    files: Vec<Stamp>,
+    files: Seen,
+}
+
+/// The files that a context was made from, and what tells that they are still the same.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen(Vec<(PathBuf, Stamp)>);
+
+impl Seen {
+    fn of<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Self {
+        Self(files.into_iter().map(|file| (file.clone(), Stamp::of(file))).collect())
+    }
+
+    fn changed(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().filter(|(file, was)| Stamp::of(file) != *was).map(|(file, _)| file)
+    }
 }
 
 /// What a configuration needs for TLS, ready to be used.
@@ -127,6 +144,7 @@ impl Keeper {
             installed: Mutex::default(),
             ca: Mutex::default(),
             worker: Mutex::default(),
+            told: Mutex::default(),
         };
         Arc::new(Self { shared: Arc::new(shared) })
     }
@@ -165,7 +183,7 @@ impl Keeper {
             installed.clients.clone_from(&contexts.clients);
         }
         let mut worker = lock(&self.shared.worker);
-        if worker.is_none() && !contexts.sources.is_empty() {
+        if worker.is_none() && !(contexts.sources.is_empty() && contexts.clients.is_empty()) {
             *worker = crate::watch::Worker::start(self.shared.clone());
         } else if let Some(worker) = &*worker {
             worker.wake();
@@ -203,6 +221,23 @@ impl Shared {
     /// What is in effect.
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
         lock(&self.installed).sources.clone()
+    }
+
+    /// CAs and revocation lists are part of contexts, which only a reload makes anew. Says so where
+    /// they have changed.
+    pub(crate) fn tell_changed(&self) {
+        let changed: BTreeSet<PathBuf> = {
+            let installed = lock(&self.installed);
+            let servers = installed.servers.iter().flat_map(|(key, _)| key.files.changed());
+            let clients = installed.clients.iter().flat_map(|(key, _)| key.files.changed());
+            servers.chain(clients).cloned().collect()
+        };
+        let mut told = lock(&self.told);
+        for file in changed.difference(&told) {
+            let file = file.display();
+            tracing::warn!(%file, "the file has changed; `bothways reload` takes the new one");
+        }
+        *told = changed;
     }
 
     /// Has exactly those certificates of ACME directories looked after that are in effect. Within
@@ -313,7 +348,7 @@ impl<'c> Preparing<'c> {
             },
             http2,
             slot: source.slot().name().into(),
-            files: Stamp::of_all(files.map(PathBuf::as_path)),
+            files: Seen::of(files),
         };
         let installed = lock(&self.shared.installed);
         let known = self.servers.iter().chain(&installed.servers).find(|(is, _)| *is == key);
@@ -349,7 +384,7 @@ impl<'c> Preparing<'c> {
         let mut key = ClientKey {
             settings: settings.clone(),
             protocol: upstream.protocol,
-            files: Stamp::of_all(files.map(PathBuf::as_path)),
+            files: Seen::of(files),
         };
         if let Some(client) = &mut key.settings.client {
             client.place = Place::default();

@@ -51,7 +51,7 @@ pub use contents::{Contents, Request};
 pub use csr::{RequestError, request};
 pub use error::{Problem, Severity, TlsError, TlsErrorKind};
 pub use hello::{ClientHello, HELLO_BYTES_MAX, HelloError};
-pub use inspect::{Certificate, Finding, day, judge, relative};
+pub use inspect::{Certificate, Finding, day, judge, judge_shown, relative};
 pub use internal::{CaError, InternalCa};
 pub use keeper::{CertificateState, Contexts, Keeper};
 pub use key::{KeyError, KeyFacts, PrivateKey};

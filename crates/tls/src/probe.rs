@@ -12,11 +12,12 @@ use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
-    SignatureScheme,
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::error::TlsError;
+use crate::identity::cipher_name;
 use crate::inspect::Certificate;
 use crate::keeper::lock;
 
@@ -25,7 +26,7 @@ use crate::keeper::lock;
 pub struct Seen {
     /// `TLSv1.3`.
     pub version: String,
-    /// Such as `TLS13_AES_128_GCM_SHA256`.
+    /// Such as `TLS_AES_128_GCM_SHA256`.
     pub cipher: String,
     /// Such as `X25519MLKEM768`.
     pub key_exchange: Option<String>,
@@ -82,8 +83,7 @@ pub fn probe<S: Read + Write>(
         version: connection.protocol_version().map_or_else(String::new, version_words),
         cipher: connection
             .negotiated_cipher_suite()
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or_default()
+            .map_or("", |suite| cipher_name(suite.suite()))
             .to_owned(),
         key_exchange: connection
             .negotiated_key_exchange_group()
@@ -107,23 +107,16 @@ fn version_words(version: rustls::ProtocolVersion) -> String {
 
 /// What people call what goes wrong in a handshake.
 fn handshake_words(error: &std::io::Error) -> String {
-    use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
+    use rustls::{AlertDescription, Error, InvalidMessage};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::AlertReceived(AlertDescription::UnrecognisedName)) => {
             "it serves nothing of that name (alert unrecognized_name)".to_owned()
         }
-        Some(Error::AlertReceived(alert)) => {
-            format!("it ended the handshake with the alert {alert:?}")
-        }
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "it does not speak TLS there".to_owned()
         }
-        Some(Error::PeerIncompatible(
-            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-            | PeerIncompatible::ServerDoesNotSupportTls12Or13,
-        )) => "it speaks only versions of TLS that are not safe any more (before 1.2)".to_owned(),
-        Some(other) => other.to_string(),
+        Some(other) => TlsError::from_rustls(other).to_string(),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "it closed the connection instead of answering; perhaps it does not speak TLS there"
                 .to_owned()
@@ -199,7 +192,7 @@ impl ServerCertVerifier for Watcher {
             Some(inner) => inner
                 .verify_server_cert(leaf, others, name, ocsp, now)
                 .map(|_| ())
-                .map_err(|error| verdict_words(&error, name)),
+                .map_err(|error| TlsError::from_rustls(&error).to_string()),
             None => Err("there are no CAs that are trusted".to_owned()),
         };
         let chain = std::iter::once(leaf).chain(others);
@@ -230,31 +223,6 @@ impl ServerCertVerifier for Watcher {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn verdict_words(error: &rustls::Error, name: &ServerName<'_>) -> String {
-    let rustls::Error::InvalidCertificate(error) = error else { return error.to_string() };
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "a certificate of the chain has expired".to_owned()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "a certificate of the chain is not valid yet".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("it is not for `{}`", name.to_str())
-        }
-        CertificateError::UnknownIssuer => {
-            "it comes from nobody who is trusted here, or an intermediate is missing".to_owned()
-        }
-        CertificateError::Revoked => "it has been revoked".to_owned(),
-        CertificateError::BadSignature => "its signature is wrong".to_owned(),
-        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "it is a CA's own certificate (CA:TRUE), not a server's; strict clients want another"
-                .to_owned()
-        }
-        other => other.to_string(),
     }
 }
 

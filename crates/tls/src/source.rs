@@ -10,7 +10,8 @@ use config::{CertificateFiles, Place, SiteName};
 use crate::chain::{self, Pair};
 use crate::error::{Problem, Severity};
 use crate::files::Stamp;
-use crate::inspect::{Certificate, EXPIRY_WARNING, Finding, day, hex, judge, relative};
+use crate::identity::hex;
+use crate::inspect::{Certificate, EXPIRY_WARNING, Finding, day, expiry_warning, judge, relative};
 use crate::internal::{InternalCa, renewal_of};
 use crate::keeper::{CertificateState, lock};
 use crate::slot::{Chain, Slot};
@@ -283,10 +284,12 @@ impl Source {
     /// Certificates that renew themselves are worth a word only when that has not worked, so that
     /// short-lived ones are not always warned of.
     fn warning_ahead(&self, chain: &Chain) -> Duration {
-        let life = chain.not_after.duration_since(chain.not_before).unwrap_or_default();
         match self.kind {
             Kind::Files(_) => EXPIRY_WARNING,
-            _ => EXPIRY_WARNING.min(life / 4),
+            _ => {
+                let life = chain.not_after.duration_since(chain.not_before).unwrap_or_default();
+                expiry_warning(chain.not_before, chain.not_after).min(life / 4)
+            }
         }
     }
 

@@ -91,4 +91,5 @@ pub(crate) fn look(shared: &Shared, now: SystemTime) {
         }
         source.warn(now);
     }
+    shared.tell_changed();
 }

@@ -149,6 +149,9 @@ fn certificate_words(error: &CertificateError) -> Cow<'static, str> {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the certificate is not meant for this (extended key usage)".into()
         }
+        CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => {
+            "the certificate is a CA's own (CA:TRUE), not one for a server or client".into()
+        }
         CertificateError::Other(error) => error.to_string().into(),
         other => format!("the certificate was refused: {other:?}").into(),
     }

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use config::SiteName;
-use tls::{Certificate, Contents, Finding, KeyFacts, Roots, Seen, Severity, day, judge, relative};
+use tls::{
+    Certificate, Contents, Finding, KeyFacts, Roots, Seen, Severity, day, judge, judge_shown,
+    relative,
+};
 
 use super::{failure, json, written};
 use crate::cli::ShowCertificate as Show;
@@ -179,7 +182,7 @@ fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, F
     let mut stream = server.connect()?;
     let seen = tls::probe(&mut stream, name, roots);
     let seen = seen.map_err(|why| Failure::other(format!("{}: {why}", server.written())))?;
-    let mut findings = judge(&seen.chain, &[wanted(name)], now);
+    let mut findings = judge_shown(&seen.chain, &[wanted(name)], now);
     if let Err(why) = &seen.verdict {
         // What the judgement has told already in more words needs no second line.
         let is_told = findings.iter().any(|finding| finding.severity == Severity::Error);

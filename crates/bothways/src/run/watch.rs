@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use config::{Config, Sources};
+use config::{Config, SiteTls, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -164,16 +164,34 @@ fn directories_of(files: &[PathBuf]) -> BTreeSet<PathBuf> {
     .collect()
 }
 
-/// What a configuration was read from: itself, what it includes, its error pages, and the
-/// directories that a pattern of an `include` looks in, where a first file may still come.
+/// What a configuration was read from: itself, what it includes, its error pages, its CAs and
+/// revocation lists, and the directories that a pattern of an `include` looks in, where a first file
+/// may still come. Certificates and keys of sites are looked after without a reload.
 pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
     let routes =
         config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
     let forwards = config.forwards.iter().map(|forward| &forward.settings);
     let pages = routes.chain(forwards).flat_map(|settings| &settings.error_pages);
     let pages = pages.map(|page| page.file.clone());
-    let files: BTreeSet<PathBuf> = files_read(sources).into_iter().chain(pages).collect();
+    let all = files_read(sources).into_iter().chain(pages).chain(authorities(config));
+    let files: BTreeSet<PathBuf> = all.collect();
     files.into_iter().collect()
+}
+
+/// Whom clients and upstreams are believed by, and what we show to upstreams.
+fn authorities(config: &Config) -> Vec<PathBuf> {
+    let of_sites = config.sites.iter().filter_map(|site| match &site.tls {
+        Some(SiteTls::Terminate(settings)) => Some(settings),
+        _ => None,
+    });
+    let of_forwards = config.forwards.iter().filter_map(|forward| forward.tls.as_ref());
+    let clients = of_sites.chain(of_forwards).map(|settings| &settings.client);
+    let of_clients = clients.flat_map(|client| client.ca.iter().chain(&client.crl));
+    let of_upstreams = config.upstreams.iter().flat_map(|upstream| {
+        let pair = upstream.tls.client.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        upstream.tls.ca.iter().chain(pair)
+    });
+    of_clients.chain(of_upstreams).cloned().collect()
 }
 
 /// The files that were read, and the patterns by which others would be.

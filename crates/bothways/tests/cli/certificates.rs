@@ -224,7 +224,7 @@ fn show_of_servers() {
     let (_server, address) = SServer::start(&scratch, line);
     let outcome = scratch.run(&["cert", "show", &address, "--name", "a.example"]).ended(1);
     let outcome = outcome.says("TLSv1.2").says("protocol      http/1.1").says("trusted here  no");
-    outcome.says("clients refuse it: it comes from nobody who is trusted here");
+    outcome.says("clients refuse it: the certificate comes from an unknown issuer");
     let line = ["cert", "show", &address, "--name", "a.example", "--ca", "a.example.pem", "--json"];
     let json: Value = serde_json::from_str(&scratch.run(&line).ended(0).out).unwrap();
     assert_eq!((&json["trusted"], &json["alpn"]), (&true.into(), &"http/1.1".into()));
@@ -235,7 +235,7 @@ fn show_of_servers() {
     let (_strict, strict) = SServer::start(&scratch, line);
     let line = ["cert", "show", &strict, "--name", "a.example", "--ca", "a.example.pem"];
     let outcome = scratch.run(&line).ended(0).says("are asked for a certificate");
-    outcome.says("warning: it ended the handshake");
+    outcome.says("warning: the peer gave up");
 
     let plain = crate::support::origin("plain").to_string();
     let nobody = free_address().to_string();

@@ -40,6 +40,11 @@ fn dates_and_names() {
     check(&[&made((2, 90), &["a.example"])], &[], &[(ERROR, "not valid before")]);
     check(&[&made((-90, 20), &["a.example"])], &[], &[(WARNING, "(in 19 days)")]);
     check(&[&made((-90, 22), &["a.example"])], &[], &[]);
+    let shown =
+        |days| judge_shown(&[made(days, &["a.example"]).certificate()], &[], SystemTime::now());
+    assert_eq!(shown((-1, 6)), [], "it lives for a week");
+    assert_eq!(shown((-6, 1)).len(), 1);
+    assert_eq!(shown((-60, 20)).len(), 1);
     check(&[&made((-1, 90), &[])], &[], &[(ERROR, "no subject alternative names")]);
 }
 
@@ -108,7 +113,7 @@ fn names_are_written_as_rfc_4514_says() {
         params.distinguished_name = name;
     };
     let made = Wanted { change, ..Wanted::default() }.by(None).certificate();
-    assert_eq!(made.subject, "CN=\\#a\\0a,O=\\ A\\, \\\"B\\\" \\+ C,C=DE");
+    assert_eq!(made.subject, "CN=\\#a\\0A,O=\\ A\\, \\\"B\\\" \\+ C,C=DE");
     assert_eq!(made.issuer, made.subject);
     assert!(made.is_self_signed);
 }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use config::{CertificateFiles, ClientCertificates, ListenerId, RouteSettings, Site, TlsVersion};
@@ -282,6 +282,11 @@ fn check_reads_everything_and_changes_nothing() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].message.contains("a.pem: the certificate expired on"), "{problems:?}");
     assert_eq!(problems[0].severity, Severity::Error);
+    story.put(&good());
+    fs::set_permissions(story.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let problems = crate::check(&story.config);
+    assert!(problems[0].message.ends_with("every user can read it"), "{problems:?}");
+    assert_eq!((problems.len(), problems[0].severity), (1, Severity::Warning));
     let story = Story::new(|_| CertificateSource::Internal { names: Vec::new() });
     assert_eq!(crate::check(&story.config), []);
     assert!(!story.path("state").exists());
