@@ -133,11 +133,16 @@ impl Handshake {
         }
     }
 
-    /// Puts the alert that rustls has prepared after an error into what is to be sent.
+    /// Puts the alert that rustls has prepared after an error into what is to be sent. It comes
+    /// before rustls looks at what was received again, which it must not after an error.
     pub(crate) fn drain(&mut self, incoming: &mut Buffer, outgoing: &mut Buffer) {
-        while let (discard, Ok(Step::Again)) = self.step(incoming, outgoing, &mut Vec::new()) {
+        while self.common().wants_write() {
+            let (discard, step) = self.step(incoming, outgoing, &mut Vec::new());
             incoming.consume(discard);
             self.offered = self.offered.saturating_sub(discard);
+            if !matches!(step, Ok(Step::Again)) {
+                return;
+            }
         }
     }
 
@@ -154,6 +159,9 @@ impl Handshake {
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
             out.borrow(false);
             out.compact();
+            if out.room().len() < plain.len().min(PLAIN_BYTES_MAX) + 2 * OVERHEAD_MAX {
+                out.grow();
+            }
             let count = out.room().len().saturating_sub(2 * OVERHEAD_MAX).min(PLAIN_BYTES_MAX);
             let chunk = plain.get(..count).unwrap_or(plain);
             if let Ok(written) = traffic.encrypt(chunk, out.room()) {

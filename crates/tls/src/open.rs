@@ -364,10 +364,12 @@ impl Open {
             return Ok(0);
         }
         outgoing.borrow(plain.len() > PLAIN_BYTES_MAX);
-        if plain.len() > PLAIN_BYTES_MAX {
+        outgoing.compact();
+        // What waits already, say tickets, must not keep a whole record from fitting behind it.
+        let wanted = plain.len().min(PLAIN_BYTES_MAX) + OVERHEAD_MAX + RESERVED_BYTES;
+        if plain.len() > PLAIN_BYTES_MAX || outgoing.room().len() < wanted {
             outgoing.grow();
         }
-        outgoing.compact();
         let mut taken = 0;
         for chunk in plain.chunks(PLAIN_BYTES_MAX) {
             if outgoing.room().len() < chunk.len() + OVERHEAD_MAX + RESERVED_BYTES {

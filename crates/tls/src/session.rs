@@ -241,15 +241,21 @@ impl Session {
         count
     }
 
-    /// Whether [`Session::read`] has bytes.
+    /// Whether [`Session::read`] has bytes, or the end.
     pub fn has_plaintext(&self) -> bool {
-        let is_unread = matches!(&self.state, State::Open(open) if open.unread > 0);
+        let has_news = |open: &Open| open.unread > 0 || open.was_closed;
+        let is_unread = matches!(&self.state, State::Open(open) if has_news(open));
         is_unread || self.early_taken < self.early.len()
     }
 
+    /// Whether a part of a record was received, of which nothing can be told yet.
+    pub fn holds_part(&self) -> bool {
+        !self.incoming.is_empty() && !self.has_plaintext()
+    }
+
     /// Encrypts as much of `plain` as there is room for in [`Session::outgoing`], and tells how
-    /// much: all up to 64 KiB if nothing waits to be sent. 0 asks to send first what waits, or, if
-    /// nothing does, to wait for the handshake.
+    /// much: all up to 64 KiB if nothing waits to be sent, and as a rule something even then. 0 asks
+    /// to send first what waits, or, if nothing does, to wait for the handshake.
     pub fn write(&mut self, plain: &[u8]) -> Result<usize, TlsError> {
         match &mut self.state {
             State::Open(open) => open.write(plain, &mut self.outgoing),

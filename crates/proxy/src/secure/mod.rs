@@ -81,6 +81,10 @@ impl Layer for Secured {
         self.session.has_plaintext()
     }
 
+    fn holds_part(&self) -> bool {
+        self.session.holds_part()
+    }
+
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
         self.session.write(plain).map_err(broken)
     }

@@ -11,7 +11,6 @@ pub(super) trait End {
     fn take(&mut self, bytes: &[u8]) -> Result<(), TlsError>;
     /// What goes to the other end.
     fn give(&mut self) -> Vec<u8>;
-    fn is_handshaking(&self) -> bool;
     fn send(&mut self, plain: &[u8]);
     fn plaintext(&mut self) -> Vec<u8>;
 
@@ -55,10 +54,6 @@ impl End for Session {
         }
     }
 
-    fn is_handshaking(&self) -> bool {
-        Session::is_handshaking(self)
-    }
-
     fn send(&mut self, plain: &[u8]) {
         assert_eq!(self.write(plain).unwrap(), plain.len());
     }
@@ -89,10 +84,6 @@ macro_rules! theirs {
                     self.0.write_tls(&mut bytes).unwrap();
                 }
                 bytes
-            }
-
-            fn is_handshaking(&self) -> bool {
-                self.0.is_handshaking()
             }
 
             fn send(&mut self, plain: &[u8]) {
