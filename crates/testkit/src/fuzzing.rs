@@ -35,6 +35,46 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("http2_guard", http2_guard),
 ];
 
+/// Those of TLS, whose corpora are replayed by the tests of `tls`.
+#[cfg(feature = "tls")]
+pub const TLS_TARGETS: &[(&str, Check)] = &[("client_hello", client_hello)];
+
+/// A ClientHello: any prefix asks for more or gives what the whole gives, any split into records
+/// means the same, and a name that is found is canonical.
+#[cfg(feature = "tls")]
+pub fn client_hello(data: &[u8]) {
+    use tls::ClientHello;
+    let check_prefixes = |bytes: &[u8]| {
+        let whole = ClientHello::parse(bytes);
+        let step = bytes.len() / PREFIXES_MAX + 1;
+        for length in (0..bytes.len()).step_by(step) {
+            let part = ClientHello::parse(bytes.get(..length).unwrap_or_default());
+            assert!(part == Ok(None) || part == whole, "{whole:?} but {part:?} of {length} bytes");
+        }
+        if let Ok(Some(ClientHello { name: Some(name), .. })) = &whole {
+            let is_plain =
+                |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+            assert!(name.bytes().all(is_plain) && (1..=253).contains(&name.len()), "{name}");
+            assert!(name.split('.').all(|label| (1..=63).contains(&label.len())), "{name}");
+        }
+        whole
+    };
+    let _ = check_prefixes(data);
+    // The same bytes as the message within records, whose headers count for the longest.
+    let message = data.get(..8192).unwrap_or(data);
+    let split = |size: usize| {
+        let record = |part: &[u8]| {
+            let [high, low] = u16::try_from(part.len()).unwrap_or_default().to_be_bytes();
+            [&[22, 3, 1, high, low], part].concat()
+        };
+        message.chunks(size).flat_map(record).collect::<Vec<u8>>()
+    };
+    let whole = check_prefixes(&split(1 << 14));
+    for size in [1, 7, 600] {
+        assert_eq!(ClientHello::parse(&split(size)), whole, "in records of {size} bytes");
+    }
+}
+
 /// A request head: any prefix gives the same answer or none, what is accepted means the same to
 /// all readers, and comes back from what we print.
 pub fn http1_request(data: &[u8]) {
