@@ -24,6 +24,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -166,6 +167,13 @@ impl Wanted {
         names.dedup();
         Self { names, key: acme.key, profile: acme.profile.clone() }
     }
+}
+
+/// Where the certificate for these names is kept once there is one, with its key.
+pub fn certificate_file(state: &StateDir, acme: &Acme, names: &[Box<str>]) -> PathBuf {
+    let eab = acme.eab.as_ref().map(|eab| &*eab.key_id);
+    let store = Store::new(state.clone(), &acme.directory, eab);
+    state.path_of(&store.certificate_file(&Wanted::new(acme, names)))
 }
 
 /// A certificate that is looked after until this is dropped.

@@ -43,6 +43,7 @@ mod tickets;
 mod watch;
 mod words;
 
+pub use acme::certificate_file as acme_certificate_file;
 pub use chain::{read_certificates, read_key, read_pair};
 pub use challenges::Challenges;
 pub use check::{check, check_server};

@@ -1,10 +1,11 @@
 //! `bothways cert check`: what a site has configured, and what is wrong with it.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use config::{
-    AcmeChallenge, CertificateSource, ClientPolicy, Config, Loaded, ServerTls, Site, SiteName,
-    SiteTls,
+    Acme, AcmeChallenge, CertificateSource, ClientPolicy, Config, Loaded, ServerTls, Site,
+    SiteName, SiteTls,
 };
 use tls::{InternalCa, StateDir, day, relative};
 
@@ -108,14 +109,7 @@ fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str
             for files in files {
                 rows.push(("certificate", files.cert.display().to_string()));
                 rows.push(("key", files.key.display().to_string()));
-                if let Ok(chain) = tls::read_certificates(&files.cert)
-                    && let Some(leaf) = chain.first()
-                {
-                    let until = day(leaf.not_after);
-                    let when = relative(leaf.not_after, SystemTime::now());
-                    rows.push(("is for", leaf.names.join(", ")));
-                    rows.push(("ends", format!("{until} ({when}), {}", leaf.key.words)));
-                }
+                rows.extend(of_file(&files.cert));
             }
         }
         CertificateSource::Auto { acme, names } => {
@@ -129,9 +123,9 @@ fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str
                     AcmeChallenge::Dns { .. } => "dns: by the command that is configured",
                 };
                 rows.push(("shown by", challenge.to_owned()));
+                rows.push(("wanted for", names.join(", ")));
+                rows.extend(ordered(config, acme, names));
             }
-            rows.push(("for", names.join(", ")));
-            rows.push(("state", state(config)));
         }
         CertificateSource::Internal { .. } => {
             rows.push((
@@ -149,6 +143,39 @@ fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str
             ClientPolicy::Require => "must show a certificate".to_owned(),
         },
     ));
+    rows
+}
+
+/// Whom a certificate is for, and when it ends.
+fn of_file(file: &Path) -> Vec<(&'static str, String)> {
+    let chain = tls::read_certificates(file).unwrap_or_default();
+    let Some(leaf) = chain.first() else { return Vec::new() };
+    let until = day(leaf.not_after);
+    let when = relative(leaf.not_after, SystemTime::now());
+    vec![
+        ("is for", leaf.names.join(", ")),
+        ("ends", format!("{until} ({when}), {}", leaf.key.words)),
+    ]
+}
+
+/// What is kept of an ACME directory for these names.
+fn ordered(config: &Config, acme: &Acme, names: &[Box<str>]) -> Vec<(&'static str, String)> {
+    let state = match StateDir::find(config.process.state.as_deref()) {
+        Ok(state) => state,
+        Err(error) => return vec![("kept in", error.to_string())],
+    };
+    let file = tls::acme_certificate_file(&state, acme, names);
+    let known = of_file(&file);
+    let mut rows = vec![("kept in", file.display().to_string())];
+    if known.is_empty() {
+        // Whoever asks may not be who serves.
+        let words = match file.try_exists() {
+            Ok(false) => "there is none yet; the log of the process says how the order goes",
+            _ => "it cannot be read by this user",
+        };
+        rows.push(("ends", words.to_owned()));
+    }
+    rows.extend(known);
     rows
 }
 

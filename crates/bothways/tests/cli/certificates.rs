@@ -275,6 +275,15 @@ fn check_says_what_is_wrong_with_certificates() {
     outcome.complains("a.example.pem: it is not for `c.example`, but for `a.example`");
     let line = ["cert", "check", "d.example", "--config", "names.kdl"];
     scratch.run(&line).ended(1).complains("there are: a.example, c.example");
+    scratch.write("auto.kdl", &site("\"a.example\"", "tls auto"));
+    let line = ["cert", "check", "a.example", "--config", "auto.kdl"];
+    let outcome =
+        scratch.run(&line).ended(0).says("by ACME from https://").says("there is none yet");
+    let file = outcome.out.lines().find_map(|line| line.trim().strip_prefix("kept in")).unwrap();
+    let file = scratch.path(file.trim());
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::copy(scratch.path("a.example.pem"), &file).unwrap();
+    scratch.run(&line).ended(0).says("ends         20").says("(in 89 days)");
     let missing = site("\"a.example\"", "tls cert=\"gone.pem\" key=\"a.example.key\"");
     scratch.write("gone.kdl", &missing);
     scratch
@@ -301,6 +310,23 @@ fn the_root_of_the_internal_ca() {
     scratch.run(&["cert", "show", "root.pem"]).ended(0).says("nothing is wrong with it");
     assert_eq!(mode(&scratch.path("state")), 0o700);
     assert_eq!(mode(&scratch.path("state/internal-ca/root.key")), 0o600);
+}
+
+#[test]
+fn who_trusts_the_internal_ca_trusts_the_site() {
+    let scratch = Scratch::new();
+    scratch.write("bothways.kdl", &site("\"a.example\" \"*.a.example\"", "tls internal"));
+    let running = scratch.start(&[]);
+    let address = running.address(0).to_string();
+    scratch.write("root.pem", &scratch.run(&["ca", "root"]).ended(0).out);
+    for name in ["a.example", "b.a.example"] {
+        let line = ["cert", "show", &address, "--name", name, "--ca", "root.pem"];
+        let outcome = scratch.run(&line).ended(0).says("TLSv1.3").says("protocol      h2");
+        outcome.says("trusted here  yes").says("nothing is wrong with it");
+    }
+    let line = ["cert", "show", &address, "--name", "other.example"];
+    scratch.run(&line).ended(1).complains("it serves nothing of that name");
+    running.stop();
 }
 
 #[test]

@@ -80,7 +80,8 @@ impl Store {
         format!("{}/certificates", self.folder)
     }
 
-    fn certificate_file(&self, wanted: &Wanted) -> String {
+    /// Where the certificate is kept that is issued for exactly this.
+    pub(super) fn certificate_file(&self, wanted: &Wanted) -> String {
         let first = wanted.names.first().map_or("", |name| name);
         let mut parts: Vec<&str> = wanted.names.iter().map(AsRef::as_ref).collect();
         parts.extend([key_word(wanted.key), wanted.profile.as_deref().unwrap_or_default()]);
