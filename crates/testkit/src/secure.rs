@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +48,10 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "A testing CA");
+        // One that differs from the others': an unknown issuer is not one with another key.
+        static AUTHORITIES: AtomicUsize = AtomicUsize::new(1);
+        let name = format!("Testing CA {}", AUTHORITIES.fetch_add(1, Ordering::Relaxed));
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("a root certificate");
         let directory = tempfile::tempdir().expect("a directory");
@@ -64,6 +68,25 @@ impl Authority {
     /// that was there before is replaced.
     #[track_caller]
     pub fn issue(&self, file: &str, names: &[&str]) -> Issued {
+        self.issue_with(file, names, |_| {})
+    }
+
+    /// The same, but it expired at the beginning of 2021.
+    #[track_caller]
+    pub fn issue_expired(&self, file: &str, names: &[&str]) -> Issued {
+        self.issue_with(file, names, |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    #[track_caller]
+    fn issue_with(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -72,6 +95,7 @@ impl Authority {
         }
         let serial = std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64);
         params.serial_number = Some(SerialNumber::from(serial));
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let made = params.signed_by(&key, &self.issuer).expect("a certificate");
         let path = |ending: &str| self.directory.path().join(format!("{file}.{ending}"));

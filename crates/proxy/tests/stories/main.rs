@@ -17,4 +17,5 @@ mod reload;
 mod tls;
 mod upgrade;
 mod upstream_h2;
+mod upstream_tls;
 mod versions;

@@ -109,7 +109,9 @@ fn many_requests_share_a_connection() {
     assert_eq!(origin.connections(), 1);
     assert_eq!(server.metric("bothways_upstream_connections_opened_total", ""), 1.0);
     assert_eq!(server.metric("bothways_upstream_streams_total", ""), CLIENTS as f64);
-    assert_eq!(server.metric("bothways_upstream_streams_open", ""), 0.0);
+    testkit::wait::until("the end of all streams", || {
+        server.metric("bothways_upstream_streams_open", "") == 0.0
+    });
     assert_eq!(server.metric("bothways_upstream_connections_idle", ""), 1.0);
 }
 
