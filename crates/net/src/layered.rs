@@ -32,7 +32,8 @@ pub trait Layer {
         false
     }
 
-    /// Takes some of `plain` to be sent: how much, never nothing unless `plain` is empty.
+    /// Takes some of `plain` to be sent: how much. Nothing if what is in [`outgoing`](Self::outgoing) must leave first;
+    /// or, should that be empty, if something must be received first.
     fn write(&mut self, plain: &[u8]) -> io::Result<usize>;
 
     /// What is to be sent below.
@@ -138,7 +139,7 @@ impl Layered {
             if state.closing != Closing::Open {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            state.taken = state.layer.write(buf)?;
+            ready!(state.poll_take(&self.below, cx, buf))?;
         }
         state.poll_sent(&self.below, cx, buf.len())
     }
@@ -261,6 +262,38 @@ impl State {
         Poll::Ready(outcome)
     }
 
+    /// Hands something of `buf` to the layer, as soon as it takes any.
+    fn poll_take(
+        &mut self,
+        below: &Stream,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<()>> {
+        loop {
+            self.taken = self.layer.write(buf)?;
+            if self.taken > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.layer.outgoing().is_empty() {
+                ready!(self.poll_flush_as_writer(below, cx))?;
+            } else if let Some(kind) = self.broken {
+                return Poll::Ready(Err(kind.into()));
+            } else {
+                ready!(self.poll_receive(below, cx))?;
+            }
+        }
+    }
+
+    fn poll_flush_as_writer(
+        &mut self,
+        below: &Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let flushed = self.poll_flush(below, cx);
+        self.writer_waits = flushed.is_pending();
+        flushed
+    }
+
     /// Sends what the layer has to say of its own accord, as far as there is room; a waiting writer sends it anyway.
     fn say(&mut self, below: &Stream, cx: &mut Context<'_>) {
         if !self.writer_waits && self.has_to_say() {
@@ -295,9 +328,7 @@ impl State {
         cx: &mut Context<'_>,
         asked: usize,
     ) -> Poll<io::Result<usize>> {
-        let flushed = self.poll_flush(below, cx);
-        self.writer_waits = flushed.is_pending();
-        ready!(flushed)?;
+        ready!(self.poll_flush_as_writer(below, cx))?;
         let taken = std::mem::take(&mut self.taken);
         if taken > asked {
             // Another buffer than the one that was taken from: what has been sent cannot be told any more.

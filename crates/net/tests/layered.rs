@@ -32,6 +32,8 @@ struct Toy {
     incoming: Vec<u8>,
     plain: Vec<u8>,
     closed: bool,
+    /// Nothing can be written before something was received.
+    listens_first: bool,
     outgoing: Vec<u8>,
     seen: Rc<Seen>,
 }
@@ -53,6 +55,7 @@ impl Layer for Toy {
     fn received(&mut self, count: usize) -> io::Result<()> {
         self.incoming.extend(self.room[..count].iter().map(|byte| byte ^ MASK));
         self.room = Vec::new();
+        self.listens_first &= count == 0;
         self.seen.holds_room.set(false);
         while let Some((head, rest)) = self.incoming.split_first_chunk() {
             let head = u32::from_be_bytes(*head);
@@ -96,6 +99,9 @@ impl Layer for Toy {
     }
 
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        if self.listens_first {
+            return Ok(0);
+        }
         let count = plain.len().min(MESSAGE_BYTES_MAX);
         self.say(count as u32, &plain[..count]);
         Ok(count)
@@ -200,6 +206,26 @@ fn a_write_is_done_once_its_bytes_have_left() {
         let mut expected = message(1000, &[7; 1000]).repeat(written / 1000 + 1);
         expected.extend(message(CLOSE, &[]));
         assert!(received == expected, "each message once, and whole");
+    });
+}
+
+#[test]
+fn a_writer_reads_where_the_layer_must_hear_something_first() {
+    run(async {
+        let (near, far) = Stream::pair();
+        let mut toy = Toy { listens_first: true, ..Toy::default() };
+        toy.say(QUESTION, &[]);
+        let near = near.layered(Box::new(toy));
+        assert!(once(|cx| near.poll_write(cx, b"hi")).is_pending());
+        let mut buf = [0; 64];
+        let count = far.read(&mut buf).await.unwrap();
+        assert_eq!(buf[..count], message(QUESTION, &[]), "what was to be said before has left");
+        let writing = async { near.write(b"hi").await.unwrap() };
+        let answering = async { far.write_all(&message(ANSWER, &[])).await.unwrap() };
+        let (count, ()) = tokio::join!(writing, answering);
+        assert_eq!(count, 2);
+        let count = far.read(&mut buf).await.unwrap();
+        assert_eq!(buf[..count], message(2, b"hi"));
     });
 }
 

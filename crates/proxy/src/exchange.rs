@@ -146,6 +146,14 @@ pub(crate) async fn run<D: Downstream>(
         }
     }
     let _under_way = context.core.enter_exchange();
+    if listener.tls != context.client.tls.is_some() {
+        // A reload has changed what is spoken here since the connection was made.
+        down.begin_body(&work.request, None);
+        let detail = "this port speaks TLS now, or does not any more; connect again";
+        let trouble = Trouble::new(ErrorKind::MisdirectedRequest, detail);
+        work.request.keep_alive = false;
+        return answer::trouble(context, work, down, None, trouble).await;
+    }
     let ending = match (&listener.serves, hops_left(&mut work.request)) {
         (Serves::Sites(_), _) if answer::is_acme(context, &work.request) => {
             answer::acme(context, work, down).await

@@ -186,7 +186,7 @@ impl SecureClient {
         Self { piece, ..self }
     }
 
-    /// The same, sending this as early data if it can.
+    /// The same, sending this as early data if it can, and waiting for the answer before the handshake ends.
     #[must_use]
     pub fn early(self, early: &'static str) -> Self {
         Self { early: Some(early), ..self }
@@ -214,6 +214,12 @@ impl SecureClient {
         let mut client = made.map_err(io::Error::other)?;
         if let (Some(early), Some(mut writer)) = (self.early, client.early_data()) {
             writer.write_all(early.as_bytes())?;
+            let mut first_flight = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut first_flight)?;
+            }
+            tcp.write_all(&first_flight)?;
+            await_early_answer(&mut client, &mut tcp)?;
         }
         tcp.write_all(self.before.as_bytes())?;
         let mut pieces = Pieces { tcp: &tcp, piece: self.piece };
@@ -228,6 +234,21 @@ impl SecureClient {
             certificate: client.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())),
         };
         Ok(Secure { peer: bridge(client.into(), tcp), facts })
+    }
+}
+
+/// Reads until there is an answer to early data, before the client confirms the handshake: a server that waits for
+/// that would fail the story.
+fn await_early_answer(client: &mut ClientConnection, tcp: &mut TcpStream) -> io::Result<()> {
+    loop {
+        if client.read_tls(tcp)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let state = client.process_new_packets().map_err(io::Error::other)?;
+        let refused = !client.is_handshaking() && !client.is_early_data_accepted();
+        if refused || state.plaintext_bytes_to_read() > 0 {
+            return Ok(());
+        }
     }
 }
 

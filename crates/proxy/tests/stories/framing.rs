@@ -126,7 +126,6 @@ fn malformed_heads() {
     check("GET /%zz HTTP/1.1\r\nHost: a");
     check("GET /% HTTP/1.1\r\nHost: a");
     check("\r\n\r\nGET / HTTP/1.1\r\nHost: a");
-    check("PRI * HTTP/2.0\r\n\r\nSM");
     proxy.refuses("GET / HTTP/1.1\nHost: a\n\n", 400);
     proxy.refuses("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
     proxy.refuses("GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n", 417);

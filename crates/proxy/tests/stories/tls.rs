@@ -247,6 +247,20 @@ fn a_new_certificate_leaves_connections_alone() {
 }
 
 #[test]
+fn a_port_that_goes_over_to_tls_serves_nothing_in_clear() {
+    let authority = Authority::new();
+    let server =
+        TestServer::start("site \"a.test\" { listen \"127.0.0.1:0\"; respond \"clear\"; }");
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, "a.test").0, 200);
+    server.reload(&site(&authority, &["a.test"], "")).expect("a configuration");
+    assert_eq!(ask(&mut client, "a.test").0, 421);
+    client.expect_closed();
+    let mut client = SecureClient::of(&authority).connect(server.address(), "a.test");
+    assert_eq!(ask(&mut client, "a.test").0, 200);
+}
+
+#[test]
 fn sessions_are_resumed_on_any_core_but_not_at_another_site() {
     let authority = Authority::new();
     let server = TestServer::start(&format!(
