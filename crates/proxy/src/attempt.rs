@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use h2::RecvStream;
-use message::{Known, Request, Response};
+use message::{BodyLength, Known, Request, Response};
 use net::{Alarm, Buffer};
 
 use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump};
@@ -214,10 +214,15 @@ impl Attempt<'_> {
     ) -> Outcome {
         let Work { request, response, record, path, host, .. } = work;
         // A small body that is here already leaves with the head, and stays until a response has
-        // come, so that the request can be replayed.
-        let mut unsent_body = !request.body.is_empty();
-        let buffered = down.buffered_body().filter(|body| !body.is_empty());
-        unsent_body &= buffered.is_none();
+        // come, so that the request can be replayed. Without chunks around it, so only if its
+        // length is told.
+        let whole = match request.body {
+            BodyLength::Exact(length) => down
+                .buffered_body()
+                .is_some_and(|body| !body.is_empty() && body.len() as u64 == length),
+            _ => false,
+        };
+        let unsent_body = !request.body.is_empty() && !whole;
         if unsent_body && request.expect_continue {
             // RFC 9110, section 10.1.1: whoever takes the body asks for it. We do.
             response.clear();
@@ -234,7 +239,7 @@ impl Attempt<'_> {
         let key = if upgrade { websocket::missing_key(request) } else { None };
         let key = key.as_deref();
         let head = UpstreamHead { request, target, host, identity, upgrade, key };
-        let body = down.buffered_body().unwrap_or_default();
+        let body = down.buffered_body().filter(|_| whole).unwrap_or_default();
         let begun = up.begin(&head, body, unsent_body).await;
         // The clock is only read again if anything was waited for since it was.
         let at_once = reused && record.queue == Some(Duration::ZERO);

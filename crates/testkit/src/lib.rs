@@ -7,6 +7,8 @@
 //! ([`fuzzing`]).
 
 pub mod counting;
+#[cfg(feature = "server")]
+pub mod floods;
 pub mod fuzzing;
 pub mod h2raw;
 pub mod message_text;

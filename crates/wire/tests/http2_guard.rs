@@ -251,7 +251,8 @@ fn floods() {
     let update = frame(kind::PRIORITY_UPDATE, 0, 0, &[0, 0, 0, 1]);
     assert_eq!(flood(&[], |_| update.clone()), (200, "priority"));
     assert_eq!(flood(&[], |_| window_update(0, 1000)), (1000, "window_update"));
-    assert_eq!(flood(&[], |_| window_update(0, 1)), (200, "small_window"));
+    let opened = |n| [get(odd(n)), window_update(0, 1)].concat();
+    assert_eq!(flood(&[], opened), (1000, "window_update"));
     let tiny = settings(&[(setting::INITIAL_WINDOW_SIZE, 1)]);
     assert_eq!(flood(&[], |_| tiny.clone()), (25, "small_window"));
     assert_eq!(flood(&[], |_| cheap(0x77, 3, 1)), (100, "unknown"));

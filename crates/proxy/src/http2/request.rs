@@ -165,12 +165,14 @@ impl Reading<'_> {
         let asked = match uri.scheme_str() {
             Some("http") => Scheme::Http,
             Some("https") => Scheme::Https,
+            // `h2` has seen one, but keeps it with :authority only.
+            None if authority.is_none() => self.scheme,
             _ => return Err(RefusedRequest::Scheme),
         };
-        let path = uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
-        if path.is_empty() {
+        if uri.path().is_empty() {
             return Err(RefusedRequest::NoPath);
         }
+        let path = uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
         if path.len() > self.limits.target {
             return Err(RefusedRequest::TargetTooLong);
         }

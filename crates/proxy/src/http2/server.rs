@@ -17,7 +17,7 @@ use config::{Listener, Serves, Timeouts};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::request::Parts;
-use message::Request;
+use message::{BodyLength, Request};
 use net::{Buffer, Stream};
 use wire::http1::HeadLimits;
 use wire::http2::{Flood, Guard, GuardLimits, Violation};
@@ -42,6 +42,12 @@ const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 const WINDOW_BYTES_IN_ALL: u32 = 128 * 1024 * 1024;
 /// What we keep for a stream that the client does not take.
 const SEND_BYTES_MAX: usize = 32 * 1024;
+/// Streams that were reset before we have looked at them: more than the guard lets through at once.
+const PENDING_RESETS_MAX: usize = 512;
+/// Streams that we reset because of what came on them, over the life of a connection. The guard
+/// has a budget that grows back, but sees a reset only once it is written; this holds one that
+/// reads nothing.
+const OWN_RESETS_MAX: usize = 1024;
 /// The longest frame that we take: the least that there may be (RFC 9113, section 4.2).
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// How long a connection that is ending may take to send what is left.
@@ -98,6 +104,7 @@ impl Drop for OneRunning {
 }
 
 /// What happens on a connection.
+#[allow(clippy::large_enum_variant)] // lives for a moment, on the stack
 enum Event {
     Arrived(http::Request<RecvStream>, SendResponse<Bytes>),
     /// The guard has seen enough.
@@ -162,7 +169,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                     let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
                     let reason = error.reason().map_or(1, u32::from);
                     let flood = match calm {
-                        true => Flood::Unknown,
+                        true => Flood::Other,
                         false => Flood::Frame("a rule of HTTP/2 was broken"),
                     };
                     complain(core, client, &Violation { reason, flood });
@@ -213,8 +220,8 @@ async fn greet(
         // What is counted here has 32 bytes more for each field (RFC 9113, section 6.5.2).
         .max_header_list_size(listener.limits.head_bytes)
         .max_concurrent_reset_streams(64)
-        .max_pending_accept_reset_streams(64)
-        .max_local_error_reset_streams(Some(256))
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(OWN_RESETS_MAX))
         .max_send_buffer_size(SEND_BYTES_MAX)
         .reset_stream_duration(Duration::from_secs(1))
         .enable_connect_protocol();
@@ -357,6 +364,12 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let ending = match read {
         Ok(()) => {
             down.body.look().await;
+            // Not every origin takes chunks; what is here whole has a length.
+            if work.request.body == BodyLength::Chunked
+                && let Some(whole) = down.body.buffered()
+            {
+                work.request.body = BodyLength::Exact(whole.len() as u64);
+            }
             exchange::run(&context, work, &mut down).await
         }
         Err(error) => {

@@ -32,13 +32,10 @@ struct Rate {
 pub(super) const TINY_DATA_BYTES: u32 = 16;
 /// Window increments and initial windows below this make us send crumbs.
 pub(super) const SMALL_WINDOW_BYTES: u32 = 64;
-/// DATA frames of ours with at least this much content are something that a peer may react to;
-/// smaller ones could be the peer's own doing.
-pub(super) const REAL_DATA_BYTES: u32 = 64;
 /// Settings in one frame that one token pays for. There are seven in use.
 pub(super) const SETTINGS_PER_TOKEN: u32 = 32;
 /// What a tiny initial window costs: it may cut every answer that runs into crumbs.
-pub(super) const SMALL_INITIAL_WINDOW_COST: u32 = 8;
+pub(super) const SMALL_INITIAL_WINDOW_COST: u32 = 400;
 
 #[rustfmt::skip]
 const RATES: [Rate; ACCOUNTS] = [
@@ -50,7 +47,7 @@ const RATES: [Rate; ACCOUNTS] = [
     // that keeps the rules causes none, but for refused streams before it knows our limit.
     Rate { account: Account::OwnResets, burst: 100, per_second: 10 },
     // CVE-2019-9512. Keep-alive takes one in seconds; those who measure bandwidth send one with
-    // what they receive, so a real DATA frame gives one token. Answers count too.
+    // what they receive, so a DATA frame of ours gives one token. Answers count too.
     Rate { account: Account::Pings, burst: 100, per_second: 10 },
     // CVE-2019-9515, CVE-2020-11080. One at the start, and a few by clients that tune windows.
     Rate { account: Account::Settings, burst: 30, per_second: 2 },
@@ -62,10 +59,11 @@ const RATES: [Rate; ACCOUNTS] = [
     // CVE-2019-9513, resource loop. Old browsers send a tree at the start, others one or two a
     // stream; a new stream gives two tokens. PRIORITY_UPDATE counts as well.
     Rate { account: Account::Priorities, burst: 200, per_second: 20 },
-    // The most eager clients send two for each DATA frame, so a real one gives two tokens.
+    // The most eager clients send two for each DATA frame, so one of ours gives two tokens.
     Rate { account: Account::WindowUpdates, burst: 1_000, per_second: 100 },
-    // CVE-2019-9511, data dribble: windows that cut what we send into crumbs.
-    Rate { account: Account::SmallWindows, burst: 200, per_second: 20 },
+    // CVE-2019-9511, data dribble: windows that cut what we send into crumbs. Eager clients answer
+    // each tiny message with such an update, and one costs less than a request.
+    Rate { account: Account::SmallWindows, burst: 10_000, per_second: 1_000 },
     // CVE-2019-9518: empty HEADERS and CONTINUATION that do not end a field block.
     Rate { account: Account::EmptyBlocks, burst: 20, per_second: 1 },
     // Unknown types, which must be ignored (RFC 9113, section 4.1), and GOAWAY. Clients that send

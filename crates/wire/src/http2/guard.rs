@@ -9,8 +9,8 @@
 //! Invariant: the answer depends on the bytes and the times alone, not on how they are split.
 
 use super::budget::{
-    Account, Budgets, REAL_DATA_BYTES, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST,
-    SMALL_WINDOW_BYTES, TINY_DATA_BYTES,
+    Account, Budgets, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST, SMALL_WINDOW_BYTES,
+    TINY_DATA_BYTES,
 };
 use super::frame::{Head, PREFACE, code, flag, kind, setting};
 use super::scanner::{PART_BYTES, Piece, Scanner};
@@ -455,7 +455,7 @@ impl Guard {
         let is_end = head.has(flag::END_STREAM);
         match head.kind {
             kind::RST_STREAM => return self.sending.ask(4),
-            kind::DATA if is_end || head.length >= REAL_DATA_BYTES => {
+            kind::DATA => {
                 self.budgets.give(Account::WindowUpdates, 2);
                 self.budgets.give(Account::Pings, 1);
             }
@@ -464,7 +464,7 @@ impl Guard {
             {
                 self.streams.open(head.stream);
             }
-            kind::DATA | kind::HEADERS => {}
+            kind::HEADERS => {}
             _ => return,
         }
         if is_end {

@@ -29,13 +29,15 @@ pub enum Flood {
     HeaderList,
     /// Frames of unknown types, or several GOAWAY.
     Unknown,
+    /// What `h2` itself bears no more: a list of fields far too long, small DATA frames that wait.
+    Other,
     /// No flood: a broken rule of RFC 9113.
     Frame(&'static str),
 }
 
 impl Flood {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 13] = [
         "rapid_reset",
         "made_you_reset",
         "ping",
@@ -47,6 +49,7 @@ impl Flood {
         "continuation",
         "header_list",
         "unknown",
+        "other",
         "frame",
     ];
 
@@ -64,7 +67,8 @@ impl Flood {
             Self::Continuation => 8,
             Self::HeaderList => 9,
             Self::Unknown => 10,
-            Self::Frame(_) => 11,
+            Self::Other => 11,
+            Self::Frame(_) => 12,
         }
     }
 
@@ -99,6 +103,7 @@ impl Violation {
             Flood::Continuation => "too many CONTINUATION frames",
             Flood::HeaderList => "a field block is too long",
             Flood::Unknown => "too many frames of unknown types",
+            Flood::Other => "the peer is a burden",
             Flood::Frame(text) => text,
         }
     }
