@@ -64,13 +64,17 @@ class Service(grpc.GenericRpcHandler):
     def watched(self, context):
         self.remaining = context.time_remaining()
         ended = threading.Event()
-        context.add_callback(ended.set)
+
+        def end():
+            ended.set()
+            self.cancelled.release()
+
+        assert context.add_callback(end), "it ended before it began"
         self.hanging.release()
         return ended
 
     def hang(self, message, context):
         self.watched(context).wait(PATIENCE)
-        self.cancelled.release()
         return message
 
     def forever(self, message, context):
@@ -78,7 +82,6 @@ class Service(grpc.GenericRpcHandler):
         while not ended.is_set():
             yield message
             ended.wait(0.001)
-        self.cancelled.release()
 
 
 class Server:
