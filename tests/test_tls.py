@@ -316,7 +316,7 @@ site "behind.test" {{
     def test_sslyze(self):
         """Nothing to complain of, beyond what docs/operations.md defends."""
         self.bothways(self.site(tls=f"tls {keys().shop.kdl}\n    tls {keys().shop_rsa.kdl}"))
-        done = self.run_command(sys.executable, "-W", "ignore", "-m", "sslyze", "--quiet", "--json_out", "told.json",
+        done = self.run_command(sys.executable, "-W", "ignore", "-m", "sslyze", "--quiet", "--early_data", "--json_out", "told.json",
                                 "--certinfo_ca_file", keys().ca, "--sni", "shop.test", self.at, code=None, patience=300)
         told = json.loads((self.directory / "told.json").read_text())
         self.assertEqual(told["invalid_server_strings"], [])

@@ -39,6 +39,7 @@ class Nginx(Program):
             secure = f"""
         listen 127.0.0.1:{self.tls_port} ssl{" http2" if http2 else ""};
         ssl_certificate {tls.certificate};
+        ssl_protocols TLSv1.2 TLSv1.3;
         ssl_certificate_key {tls.key};"""
         if http2:
             self.h2c_port = free_port()
