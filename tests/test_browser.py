@@ -158,7 +158,7 @@ forward "{self.out}" {{
         self.assertEqual(report["echo"], "h\u00e9llo")
         # RFC 8441: the WebSocket is a stream of the connection that is there.
         record = self.proxy.wait_for_record(route="/echo")
-        self.assertEqual(record["protocol"], "HTTP/2.0", record)
+        self.assertEqual(record["version"], "HTTP/2.0", record)
 
     def test_a_hundred_objects(self):
         (nginx().www / "object").mkdir(exist_ok=True)
@@ -173,11 +173,11 @@ forward "{self.out}" {{
                 self.assertEqual(report, {"objects": 100, "protocols": ["h2"]})
         parts = [r for r in self.proxy.records() if r.get("target", "").startswith("/object/")]
         self.assertEqual(len(parts), 200)
-        self.assertEqual({(r["status"], r["protocol"]) for r in parts}, {(200, "HTTP/2.0")})
+        self.assertEqual({(r["status"], r["version"]) for r in parts}, {(200, "HTTP/2.0")})
 
     def test_an_https_proxy(self):
         through = (f"--proxy-server=https://proxy.test:{self.out.rpartition(':')[2]}", "--proxy-bypass-list=<-loopback>")
         report = self.page_reports(*through, f"https://shop.test:{self.port}/album")
         self.assertEqual(report, {"objects": 100, "protocols": ["h2"]})
         record = self.proxy.wait_for_record(method="CONNECT", direction="forward")
-        self.assertEqual((record["protocol"], record["status"]), ("HTTP/2.0", 200), record)
+        self.assertEqual((record["version"], record["status"]), ("HTTP/2.0", 200), record)

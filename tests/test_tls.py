@@ -308,8 +308,8 @@ site "behind.test" {{
         context = ssl.create_default_context(cafile=ca)
         context.set_alpn_protocols([f"protocol-{number:04}" for number in range(300)] + ["http/1.1"])
         self.assertIn(b"hello\n", slowly(self.at, context, "behind.test", "/hello"))
-        record = proxy.wait_for_record(site="behind.test")
-        self.assertGreater(record.get("bytes_out", record.get("response_bytes", 1)), 0)
+        record = proxy.wait_for_record(scope="behind.test")
+        self.assertGreater(record["sent_bytes"], 0)
 
     # What it looks like from outside.
 

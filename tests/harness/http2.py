@@ -26,7 +26,8 @@ class Http2:
         self.scheme = "http" if context is None else "https"
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.h2.initiate_connection()
-        self.events, self.ended = [], False
+        self.events, self.unread = [], b""
+        self.terminated = self.ended = False
         self.flush()
 
     def flush(self):
@@ -80,12 +81,21 @@ class Http2:
         if not data:
             self.ended = True
             return False
-        for event in self.h2.receive_data(data):
-            if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            self.events.append(event)
-        self.flush()
+        self.unread += data
+        # By the frame: the library takes nothing after GOAWAY, though streams may still be under way.
+        while not self.terminated and len(self.unread) >= (size := 9 + int.from_bytes(self.unread[:3], "big")):
+            frame, self.unread = self.unread[:size], self.unread[size:]
+            for event in self.h2.receive_data(frame):
+                self.take(event)
+        if not self.terminated:
+            self.flush()
         return True
+
+    def take(self, event):
+        if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        self.terminated |= isinstance(event, h2.events.ConnectionTerminated)
+        self.events.append(event)
 
     def wait(self, wanted):
         """The first event that is wanted, which is then forgotten."""
