@@ -266,6 +266,7 @@ site {{
         self.proxy.send(signal.SIGTERM)
         self.proxy.wait_for_event("draining")
         idle.wait(lambda event: isinstance(event, h2.events.ConnectionTerminated))
+        idle.close()
         for text in ("now", ""):
             request(flask().at, "POST", "/events/http2-drain", text)
         self.assertEqual(client.ended(), 0)
