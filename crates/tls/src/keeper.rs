@@ -61,12 +61,11 @@ struct Installed {
     clients: Vec<(ClientKey, Arc<Client>)>,
 }
 
-/// Two servers of equal keys are the same.
+/// Two servers of equal keys and the same slot are the same.
 #[derive(Debug, Clone, PartialEq)]
 struct ServerKey {
     settings: ServerTls,
     http2: bool,
-    slot: Box<str>,
     files: Seen,
 }
 
@@ -347,11 +346,14 @@ impl<'c> Preparing<'c> {
                 ..settings.clone()
             },
             http2,
-            slot: source.slot().name().into(),
             files: Seen::of(files),
         };
+        // A site with other files keeps its name, but has another slot.
+        let is_ours = |(is, server): &&(ServerKey, Arc<Server>)| {
+            *is == key && Arc::ptr_eq(server.slot(), source.slot())
+        };
         let installed = lock(&self.shared.installed);
-        let known = self.servers.iter().chain(&installed.servers).find(|(is, _)| *is == key);
+        let known = self.servers.iter().chain(&installed.servers).find(is_ours);
         let known = known.map(|(_, server)| server.clone());
         drop(installed);
         let made = known.map_or_else(

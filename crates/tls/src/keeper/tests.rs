@@ -211,6 +211,21 @@ fn contexts_are_the_same_until_something_changes() {
 }
 
 #[test]
+fn a_site_that_names_other_files_shows_those() {
+    let (first, second) = (good(), good());
+    let mut story = Story::of_files(&first);
+    story.serve();
+    let other = story.path("other");
+    fs::create_dir(&other).unwrap();
+    let Some(SiteTls::Terminate(tls)) = &mut story.config.sites[0].tls else { panic!() };
+    tls.certificates = CertificateSource::Files(vec![second.write(&other)]);
+    let contexts = story.serve();
+    let shown = contexts.sites[0].as_ref().unwrap().slot().load();
+    let shown = crate::identity::fingerprint(&shown[0].key.cert[0]);
+    assert_eq!(shown, second.certificate().fingerprint);
+}
+
+#[test]
 fn a_reload_reads_files_anew_and_refuses_bad_ones() {
     let (first, second) = (good(), good());
     let story = Story::of_files(&first);
