@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use message::{BodyLength, Known, Request, Response};
 use net::{Alarm, Buffer};
 
@@ -57,8 +57,8 @@ enum Download {
 enum DownloadError {
     /// Nothing of a final response came. `silent`: not a single byte did.
     NoResponse { trouble: Trouble, silent: bool },
-    /// The response had begun when the upstream failed.
-    Incomplete(Trouble),
+    /// The response had begun when the upstream failed; with the reason, if it reset a stream.
+    Incomplete(Trouble, Option<Reason>),
     /// The client did not take it.
     Client(WriteError),
 }
@@ -319,8 +319,11 @@ impl Attempt<'_> {
                 }
                 Attempted::SendAgain
             }
-            Raced::Download(Err(DownloadError::Incomplete(trouble))) => {
+            Raced::Download(Err(DownloadError::Incomplete(trouble, reason))) => {
                 destination.complain(&trouble);
+                if let Some(reason) = reason {
+                    down.split().1.break_off(reason);
+                }
                 self.unless_begun(record, down, trouble)
             }
             Raced::Download(Err(DownloadError::Client(error))) => {
@@ -482,7 +485,9 @@ impl Attempt<'_> {
         reply.head(request, response, keep, self.plan.via);
         let pumped = pump(up_in, reply).await;
         pumped.map(|()| Download::Complete).map_err(|error| match error {
-            PumpError::Reading(error) => DownloadError::Incomplete(reading_failed(&error)),
+            PumpError::Reading(error) => {
+                DownloadError::Incomplete(reading_failed(&error), reset_for(&error))
+            }
             PumpError::Writing(error) => DownloadError::Client(error),
         })
     }
@@ -505,6 +510,18 @@ fn keep_alive_timeout(response: &Response) -> Option<Duration> {
     let value = response.fields.list(Known::KeepAlive);
     let mut seconds = value.filter_map(|parameter| parameter.strip_prefix(b"timeout="));
     str::from_utf8(seconds.next()?).ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// The reason for which an endpoint reset a stream, if it means the same to a client: that the work was
+/// cancelled, that there was too much of it, or that it must be asked for in another way. (That nothing
+/// was done, as REFUSED_STREAM says, is not true of a response that had begun.)
+fn reset_for(error: &ReadError) -> Option<Reason> {
+    let ReadError::Broken(error) = error else { return None };
+    let error = error.get_ref()?.downcast_ref::<h2::Error>()?;
+    let reason = error.reason().filter(|_| error.is_reset() && error.is_remote())?;
+    let means_the_same =
+        matches!(reason, Reason::CANCEL | Reason::ENHANCE_YOUR_CALM | Reason::INADEQUATE_SECURITY);
+    means_the_same.then_some(reason)
 }
 
 fn reading_failed(error: &ReadError) -> Trouble {

@@ -56,6 +56,9 @@ pub(crate) trait Reply: Sink {
     fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>);
     /// Begins a tunnel by 101.
     fn switch(&mut self, request: &Request, response: &Response);
+    /// Breaks the response off for the reason that the endpoint gave, where the client's protocol can
+    /// tell it.
+    fn break_off(&mut self, _reason: h2::Reason) {}
     /// Whether the response has begun.
     fn has_begun(&self) -> bool;
     /// Bytes of body, and in all.

@@ -207,6 +207,10 @@ impl Reply for Sending<'_> {
         self.begun = true;
     }
 
+    fn break_off(&mut self, reason: Reason) {
+        self.half.borrow_mut().reset(reason);
+    }
+
     fn has_begun(&self) -> bool {
         self.begun
     }

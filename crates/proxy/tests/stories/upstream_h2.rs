@@ -521,3 +521,175 @@ fn connections_outlive_a_reload_and_idle_ones_are_closed() {
     assert_eq!(get(&mut client, "/c").0, 200);
     assert_eq!(origin.connections(), 2);
 }
+
+/// A client that speaks HTTP/2 in clear.
+fn h2_client(server: &TestServer) -> Connection {
+    Connection::client(server.address(), &[])
+}
+
+/// What a gRPC client sends at first.
+fn call(client: &mut Connection, stream: u32, flags: u8) {
+    let request = testkit::h2raw::request("POST", "http", "a", "/pkg.Service/Call");
+    let more = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "5S")];
+    let fields: Vec<_> = request.into_iter().chain(more).collect();
+    client.send(headers(flags, stream, &fields));
+}
+
+#[test]
+fn a_call_that_fails_at_once_is_a_head_alone() {
+    let origin = Origin::start(|peer, _| {
+        let mut raw = Connection::server(peer, &[]);
+        let (stream, _, fields) = begun(&mut raw).unwrap();
+        let value = |name: &str| testkit::h2raw::field(&fields, name);
+        assert_eq!(value("te"), Some("trailers"));
+        assert_eq!(value("grpc-timeout"), Some("5S"));
+        assert_eq!(value("content-length"), None);
+        let head = [(":status", "200"), ("grpc-status", "5"), ("grpc-message", "no such thing")];
+        raw.send(headers(flag::END_STREAM, stream, &head));
+        let _ = raw.goodbye();
+    });
+    let server = before(&origin, "");
+    let mut client = h2_client(&server);
+    call(&mut client, 1, 0);
+    client.send(data(0, 1, "request"));
+    let head = client.expect_kind(kind::HEADERS);
+    assert!(head.has(flag::END_STREAM), "nothing follows: {head:?}");
+    let fields = client.fields_of(&head);
+    assert_eq!(testkit::h2raw::field(&fields, "grpc-status"), Some("5"));
+    assert_eq!(testkit::h2raw::field(&fields, "content-length"), None);
+}
+
+#[test]
+fn calls_stream_both_ways_with_trailers() {
+    let origin = Origin::start(|peer, _| {
+        let mut raw = Connection::server(peer, &[]);
+        let (stream, ..) = begun(&mut raw).unwrap();
+        raw.send(headers(0, stream, &[(":status", "200"), ("content-type", "application/grpc")]));
+        loop {
+            let said = raw.until(|frame| frame.head.kind == kind::DATA).unwrap();
+            if said.has(flag::END_STREAM) {
+                break;
+            }
+            raw.send(data(0, stream, said.payload));
+        }
+        raw.send(headers(flag::END_STREAM, stream, &[("grpc-status", "0")]));
+        let _ = raw.goodbye();
+    });
+    let server = before(&origin, "");
+    let mut client = h2_client(&server);
+    call(&mut client, 1, 0);
+    for word in ["one", "two", "three"] {
+        client.send(data(0, 1, word));
+        let echo = client.expect_kind(kind::DATA);
+        assert_eq!(echo.payload, word.as_bytes());
+    }
+    client.send(data(flag::END_STREAM, 1, ""));
+    let trailers = client.expect_kind(kind::HEADERS);
+    assert!(trailers.has(flag::END_STREAM));
+    assert_eq!(client.fields_of(&trailers), [("grpc-status".to_owned(), "0".to_owned())]);
+}
+
+#[test]
+fn what_a_client_cancels_is_cancelled_at_the_endpoint() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let origin = Origin::start(move |peer, _| {
+        let mut raw = Connection::server(peer, &[]);
+        let (stream, ..) = begun(&mut raw).unwrap();
+        raw.send(headers(0, stream, &[(":status", "200")]));
+        let cancelled = raw.expect_kind(kind::RST_STREAM);
+        tell.lock().unwrap().send((cancelled.head.stream == stream, cancelled.code())).unwrap();
+        let _ = raw.goodbye();
+    });
+    let server = before(&origin, "");
+    let mut client = h2_client(&server);
+    call(&mut client, 1, 0);
+    client.expect_kind(kind::HEADERS);
+    client.send(reset(1, code::CANCEL));
+    assert_eq!(told.recv().unwrap(), (true, Some(code::CANCEL)));
+    client.round_trip().expect("the client's connection goes on");
+}
+
+#[test]
+fn why_an_endpoint_breaks_off_is_passed_on_where_it_means_the_same() {
+    for (said, heard) in [
+        (code::CANCEL, code::CANCEL),
+        (code::ENHANCE_YOUR_CALM, code::ENHANCE_YOUR_CALM),
+        (code::INTERNAL_ERROR, code::INTERNAL_ERROR),
+        (code::PROTOCOL_ERROR, code::INTERNAL_ERROR),
+        (code::REFUSED_STREAM, code::INTERNAL_ERROR), // something was done about it
+    ] {
+        let origin = Origin::start(move |peer, _| {
+            let mut raw = Connection::server(peer, &[]);
+            let (stream, ..) = begun(&mut raw).unwrap();
+            raw.send([headers(0, stream, &[(":status", "200")]), data(0, stream, "x")].concat());
+            raw.until(|frame| frame.head.kind == kind::DATA).unwrap();
+            raw.send(reset(stream, said));
+            let _ = raw.goodbye();
+        });
+        let server = before(&origin, "");
+        let mut client = h2_client(&server);
+        call(&mut client, 1, 0);
+        client.expect_kind(kind::DATA);
+        client.send(data(0, 1, "go on"));
+        assert_eq!(client.expect_kind(kind::RST_STREAM).code(), Some(heard), "{said}");
+    }
+}
+
+#[test]
+fn a_websocket_goes_from_http2_to_http1() {
+    // RFC 8441: the client has no key, the endpoint must prove one all the same.
+    for proves in [true, false] {
+        let origin = Origin::start(move |peer, _| {
+            let request = peer.request();
+            assert_eq!(request.field("Upgrade"), Some("websocket"));
+            let key = request.field("Sec-WebSocket-Key").expect("a key of ours").to_owned();
+            assert_eq!(key.len(), 24);
+            // The answer to the key of RFC 6455 proves nothing for another.
+            let proof = if proves { accept(&key) } else { "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into() };
+            peer.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Accept: {proof}\r\n\r\nhello"
+            ));
+            if proves {
+                peer.expect("ping");
+                peer.send("pong");
+            }
+            peer.expect_closed();
+        });
+        let server = TestServer::reverse(origin.address(), "");
+        let mut client = h2_client(&server);
+        let request = testkit::h2raw::request("CONNECT", "http", "a", "/chat");
+        let more = [(":protocol", "websocket"), ("sec-websocket-version", "13")];
+        let fields: Vec<_> = request.into_iter().chain(more).collect();
+        client.send(headers(0, 1, &fields));
+        let head = client.expect_kind(kind::HEADERS);
+        let fields = client.fields_of(&head);
+        let status = testkit::h2raw::field(&fields, ":status");
+        if !proves {
+            assert_eq!(status, Some("502"));
+            continue;
+        }
+        assert_eq!(status, Some("200"));
+        assert_eq!(testkit::h2raw::field(&fields, "sec-websocket-accept"), None);
+        assert_eq!(client.expect_kind(kind::DATA).payload, b"hello");
+        client.send(data(0, 1, "ping"));
+        assert_eq!(client.expect_kind(kind::DATA).payload, b"pong");
+        client.send(data(flag::END_STREAM, 1, ""));
+    }
+}
+
+/// RFC 6455, section 4.2.2, by another library than ours.
+fn accept(key: &str) -> String {
+    use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    let bits: String = digest.as_ref().iter().map(|byte| format!("{byte:08b}")).collect();
+    let letters: Vec<char> =
+        ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
+    let sextets = bits.as_bytes().chunks(6).map(|bits| {
+        let bits = format!("{:0<6}", str::from_utf8(bits).unwrap());
+        letters[usize::from_str_radix(&bits, 2).unwrap()]
+    });
+    sextets.chain(['=']).collect()
+}
