@@ -75,30 +75,32 @@ pub(crate) struct Arrived {
 }
 
 /// Exchanges under way on a connection.
-#[derive(Default)]
-struct Running(Cell<u32>);
+struct Running {
+    count: Cell<u32>,
+    /// How long there may be none.
+    idle: Cell<Duration>,
+}
 
 /// One of them.
 struct OneRunning {
     running: Rc<Running>,
     client: Rc<Client>,
-    idle: Duration,
 }
 
 impl OneRunning {
-    fn new(running: &Rc<Running>, client: &Rc<Client>, idle: Duration) -> Self {
-        running.0.set(running.0.get() + 1);
+    fn new(running: &Rc<Running>, client: &Rc<Client>) -> Self {
+        running.count.set(running.count.get() + 1);
         client.alarm.clear();
-        Self { running: Rc::clone(running), client: Rc::clone(client), idle }
+        Self { running: Rc::clone(running), client: Rc::clone(client) }
     }
 }
 
 impl Drop for OneRunning {
     fn drop(&mut self) {
-        let left = self.running.0.get().saturating_sub(1);
-        self.running.0.set(left);
+        let left = self.running.count.get().saturating_sub(1);
+        self.running.count.set(left);
         if left == 0 {
-            self.client.alarm.set(self.idle);
+            self.client.alarm.set(self.running.idle.get());
         }
     }
 }
@@ -141,26 +143,30 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     };
     drop(view);
     client.alarm.set(idle);
-    let running = Rc::new(Running::default());
+    let running = Rc::new(Running { count: Cell::new(0), idle: Cell::new(idle) });
     let mut leaving = false;
     loop {
         let event = poll_fn(|cx| {
             if !leaving && (core.draining.get() || client.listening.closed.get()) {
                 leaving = true;
                 connection.graceful_shutdown();
+                running.idle.set(Duration::ZERO);
+                if running.count.get() == 0 {
+                    client.alarm.set(FAREWELL);
+                }
             }
             poll_event(&mut connection, client, &watch, cx)
         });
         match event.await {
             Event::Arrived(request, respond) => {
-                let one = OneRunning::new(&running, client, idle);
+                let one = OneRunning::new(&running, client);
                 let (parts, body) = request.into_parts();
                 let arrived = Arrived { client: Rc::clone(client), parts, body, respond };
                 tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
             }
             Event::Violation(violation) => {
                 complain(core, client, &violation);
-                return end(client, connection, Reason::from(violation.reason)).await;
+                return end(client, &watch, connection, Reason::from(violation.reason)).await;
             }
             Event::Ended(result) => {
                 if let Err(error) = result
@@ -176,10 +182,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                 }
                 return farewell(client).await;
             }
-            Event::Idle if leaving || client.alarm.is_set() && running.0.get() == 0 => {
-                return end(client, connection, Reason::NO_ERROR).await;
-            }
-            Event::Idle => {}
+            Event::Idle => return end(client, &watch, connection, Reason::NO_ERROR).await,
         }
     }
 }
@@ -255,6 +258,7 @@ fn go_away(reason: u32) -> [u8; 17] {
 /// Tells the client that it is over, and closes.
 async fn end(
     client: &Client,
+    watch: &Watch,
     mut connection: Connection<Guarded<ClientStream>, Bytes>,
     reason: Reason,
 ) {
@@ -263,10 +267,21 @@ async fn end(
     } else {
         connection.abrupt_shutdown(reason);
     }
+    // What answers have left behind goes out as long as the client takes it.
+    let mut sent = watch.sent.get();
     client.alarm.set(FAREWELL);
-    poll_fn(|cx| match connection.poll_closed(cx) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => client.alarm.poll_fired(cx),
+    poll_fn(|cx| {
+        if connection.poll_closed(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        while client.alarm.poll_fired(cx).is_ready() {
+            let before = std::mem::replace(&mut sent, watch.sent.get());
+            if before == sent {
+                return Poll::Ready(());
+            }
+            client.alarm.set(FAREWELL);
+        }
+        Poll::Pending
     })
     .await;
     drop(connection);

@@ -8,6 +8,7 @@ mod chaos;
 mod files;
 mod forward;
 mod framing;
+mod http2;
 mod identity;
 mod keep_alive;
 mod limits;
