@@ -82,7 +82,7 @@ fn server(
             });
             each.collect()
         }
-        CertificateSource::Internal { .. } => internal(config, settings.place),
+        CertificateSource::Internal { .. } => internal(config, settings.place, now),
         CertificateSource::Auto { acme, names } => {
             let acme = config.acme.get(acme.0 as usize);
             acme.map_or_else(Vec::new, |acme| crate::acme::check(acme, settings.place, names))
@@ -102,7 +102,7 @@ fn open_key(key: &Path) -> Option<Finding> {
     (mode & 0o004 != 0).then(|| finding.hint(format!("chmod o= {key}")))
 }
 
-fn internal(config: &Config, place: Place) -> Vec<Problem> {
+fn internal(config: &Config, place: Place, now: SystemTime) -> Vec<Problem> {
     let state = match StateDir::find(config.process.state.as_deref()) {
         Ok(state) => state,
         Err(error) => {
@@ -112,7 +112,10 @@ fn internal(config: &Config, place: Place) -> Vec<Problem> {
         }
     };
     match InternalCa::open(&state) {
-        Ok(_) => Vec::new(),
+        Ok(ca) => {
+            let ends = ca.and_then(|ca| ca.ends_soon(now));
+            ends.map(|words| Finding::warning(words).at(place)).into_iter().collect()
+        }
         // Whoever checks may be somebody else than who serves.
         Err(crate::internal::CaError::State(_)) => Vec::new(),
         Err(error) => {

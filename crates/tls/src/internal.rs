@@ -29,6 +29,8 @@ const LOCK: &str = "internal-ca";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROOT_LIFE: Duration = Duration::from_secs(3652 * 24 * 3600);
+/// How long before its end it is warned of.
+const ROOT_WARNING: Duration = Duration::from_secs(90 * 24 * 3600);
 const LEAF_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Clocks of clients may be behind ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
@@ -102,6 +104,9 @@ impl InternalCa {
     /// The one in the state directory; it is made if there is none.
     pub fn open_or_make(state: &StateDir, now: SystemTime) -> Result<Self, CaError> {
         if let Some(there) = Self::open(state)? {
+            if let Some(words) = there.ends_soon(now) {
+                tracing::warn!("{words}");
+            }
             return Ok(there);
         }
         let _lock = lock(state)?;
@@ -131,6 +136,18 @@ impl InternalCa {
     /// Its own certificate, which clients must trust.
     pub fn root(&self) -> &Certificate {
         &self.root
+    }
+
+    /// That its end is near, if it is: it must be replaced by hand, since clients must be told.
+    pub(crate) fn ends_soon(&self, now: SystemTime) -> Option<String> {
+        let is_soon = self.root.not_after < later(now, ROOT_WARNING);
+        is_soon.then(|| {
+            let until = day(self.root.not_after);
+            format!(
+                "the internal CA ends on {until}: remove its directory internal-ca in the state \
+                 directory, restart, and have clients trust the new one (bothways ca root)"
+            )
+        })
     }
 
     /// A new certificate with a new key for these names, which are never empty.
@@ -236,6 +253,8 @@ mod tests {
         let again = InternalCa::open_or_make(&state, now).unwrap();
         assert_eq!(made.root().fingerprint, again.root().fingerprint);
         assert!(made.root().is_ca && made.root().is_self_signed);
+        assert_eq!(made.ends_soon(now), None);
+        assert!(made.ends_soon(later(now, ROOT_LIFE - DAY)).is_some());
         let years = made.root().not_after.duration_since(now).unwrap() / (365 * 24 * 3600);
         assert!((9..=10).contains(&years.as_secs()), "{years:?}");
     }

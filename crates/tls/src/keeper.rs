@@ -11,7 +11,7 @@
 //! can be resumed across reloads.
 //! What always holds: a slot that has a certificate never loses it to a worse one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -290,6 +290,9 @@ struct Preparing<'c> {
     shared: &'c Shared,
     config: &'c Config,
     now: SystemTime,
+    /// Sources by the names of their slots: those in effect, and those that are to be.
+    installed: HashMap<String, Vec<Arc<Source>>>,
+    prepared: HashMap<String, Vec<Arc<Source>>>,
     sources: Vec<(Arc<Source>, Option<Fresh>)>,
     servers: Vec<(ServerKey, Arc<Server>)>,
     clients: Vec<(ClientKey, Arc<Client>)>,
@@ -304,10 +307,16 @@ impl<'c> Preparing<'c> {
             let message = "another state directory takes effect at the next start";
             problems.push(Problem::warning(Place::default(), message));
         }
+        let mut installed: HashMap<String, Vec<Arc<Source>>> = HashMap::new();
+        for source in shared.sources() {
+            installed.entry(source.slot().name().to_owned()).or_default().push(source);
+        }
         Self {
             shared,
             config,
             now: SystemTime::now(),
+            installed,
+            prepared: HashMap::new(),
             sources: Vec::new(),
             servers: Vec::new(),
             clients: Vec::new(),
@@ -411,12 +420,12 @@ impl<'c> Preparing<'c> {
     fn source(&mut self, settings: &ServerTls, names: &[SiteName]) -> Option<Arc<Source>> {
         let kind = self.kind(&settings.certificates, names)?;
         let name = kind.slot_name(settings.place, names);
-        let same = |source: &&Arc<Source>| source.slot().name() == name && *source.kind() == kind;
-        let prepared = self.sources.iter().map(|(source, _)| source).find(same).cloned();
+        let same = |source: &&Arc<Source>| *source.kind() == kind;
+        let prepared = self.prepared.get(&name).into_iter().flatten().find(same).cloned();
         if prepared.is_some() {
             return prepared;
         }
-        let installed = lock(&self.shared.installed).sources.iter().find(same).cloned();
+        let installed = self.installed.get(&name).into_iter().flatten().find(same).cloned();
         let configured = self.config.locate(settings.place);
         let source = match installed {
             Some(source) => {
@@ -425,6 +434,7 @@ impl<'c> Preparing<'c> {
             }
             None => Arc::new(Source::new(kind, Slot::new(&name), names.to_vec(), configured)),
         };
+        self.prepared.entry(name).or_default().push(source.clone());
         if let Kind::Auto { acme, names } = source.kind() {
             let problems = acme::check(acme, settings.place, names);
             let problems = problems.into_iter().filter(|new| !self.problems.contains(new));

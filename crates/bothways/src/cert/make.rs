@@ -21,7 +21,7 @@ enum Readers {
 
 /// Makes a key.
 pub(super) fn key(options: &Key) -> Result<(), Failure> {
-    let Some(file) = &options.output else {
+    let Some(file) = file_of(options.output.as_deref()) else {
         let key = PrivateKey::generate(options.kind.into()).map_err(Failure::other)?;
         return Ok(terminal::to_stdout(&key.to_pem())?);
     };
@@ -38,8 +38,11 @@ pub(super) fn key(options: &Key) -> Result<(), Failure> {
 
 /// Makes a request.
 pub(super) fn request(options: &Csr) -> Result<(), Failure> {
-    if let Some(file) = &options.output {
-        refuse_to_overwrite(file, options.force)?;
+    let output = file_of(options.output.as_deref());
+    if let Some(file) = output {
+        // Not even by force: a lost key cannot be had again.
+        let force = options.force && read_key(file).is_err();
+        refuse_to_overwrite(file, force)?;
     }
     let file = &options.key;
     let kind = options.kind.map(Into::into).unwrap_or_default();
@@ -61,7 +64,7 @@ pub(super) fn request(options: &Csr) -> Result<(), Failure> {
             file.display()
         ));
     }
-    let Some(output) = &options.output else { return Ok(terminal::to_stdout(&text)?) };
+    let Some(output) = output else { return Ok(terminal::to_stdout(&text)?) };
     write(output, &text, Readers::All, options.force)?;
     let names = if options.names.is_empty() { String::new() } else { options.names.join(", ") };
     terminal::to_stderr(&format!(
@@ -72,6 +75,11 @@ pub(super) fn request(options: &Csr) -> Result<(), Failure> {
         file.display(),
     ));
     Ok(())
+}
+
+/// `-` is standard output, as everywhere.
+fn file_of(output: Option<&Path>) -> Option<&Path> {
+    output.filter(|file| *file != Path::new("-"))
 }
 
 fn there(key: &Path) -> Result<(), Failure> {
@@ -108,6 +116,16 @@ fn exists(file: &Path) -> Failure {
     }
 }
 
+/// Gives a file the other name too, if that is free. Not every file system has links.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !to.exists() => {
+            fs::rename(from, to)
+        }
+        other => other,
+    }
+}
+
 /// Writes a file whole: under another name, then renamed.
 fn write(file: &Path, text: &str, readers: Readers, force: bool) -> Result<(), Failure> {
     let refuse = |error: io::Error| {
@@ -134,7 +152,7 @@ fn write(file: &Path, text: &str, readers: Readers, force: bool) -> Result<(), F
                 fs::rename(&temporary, file)
             } else {
                 // Unlike a rename this never replaces a file that has come meanwhile.
-                fs::hard_link(&temporary, file)
+                link(&temporary, file)
             }
         });
     let _ = fs::remove_file(&temporary);

@@ -114,6 +114,9 @@ fn requests_that_cannot_be_made_say_the_way_out() {
     assert!(!scratch.path("a.key").exists(), "a wrong name leaves no key behind");
     scratch.run(&line(&["--new-key", "a.example"])).ended(0);
     scratch.run(&line(&["--new-key", "a.example"])).ended(1).complains("there already");
+    let outcome = scratch.run(&line(&["a.example", "-o", "a.key", "--force"])).ended(1);
+    outcome.complains("there already, and holds a key");
+    scratch.run(&line(&["a.example", "-o", "-"])).ended(0).says("BEGIN CERTIFICATE REQUEST");
     scratch.run(&line(&["a.example", "--subject", "X=1"])).ended(64).complains("known: CN");
     scratch.write("a.csr", "mine");
     scratch.run(&line(&["a.example", "-o", "a.csr"])).ended(1).complains("--force");
