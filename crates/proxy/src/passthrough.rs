@@ -45,7 +45,6 @@ impl Passage {
         record.client = client.address.get();
         record.listener = listener.0;
         record.scope = Scope::Site(site, None);
-        record.received_bytes = sent.len() as u64;
         record.tls = Some(Arc::new(tls::Info { name: hello.name.clone(), ..tls::Info::default() }));
         Self { client, view, site, sent, record }
     }

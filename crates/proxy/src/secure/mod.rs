@@ -193,12 +193,13 @@ enum Answer {
     Nothing,
     /// An alert in clear (RFC 8446, section 6).
     Alert(u8),
+    /// These bytes: an alert.
+    Bytes(Vec<u8>),
     /// A client that speaks HTTP in clear is answered in kind.
     Plain,
 }
 
 /// RFC 8446, section 6.2.
-const HANDSHAKE_FAILURE: u8 = 40;
 const DECODE_ERROR: u8 = 50;
 pub(crate) const INTERNAL_ERROR: u8 = 80;
 /// RFC 6066, section 3.
@@ -352,7 +353,9 @@ async fn open(
     let mut session = match context.session(hello, buffer.filled()) {
         Ok(session) => session,
         Err(error) => {
-            return reject(client, result_of(&error), error.to_string(), HANDSHAKE_FAILURE);
+            let answer = Answer::Bytes(error.farewell().to_vec());
+            let (why, detail) = (result_of(&error), error.to_string());
+            return Err(Box::new(Rejected { client, why, detail, answer }));
         }
     };
     buffer.clear();
@@ -436,17 +439,17 @@ pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) ->
 async fn reject(core: &Core, rejected: Rejected) {
     let Rejected { client, why, detail, answer } = rejected;
     core.metrics.handshake_failed(why);
-    crate::log_limited!(
-        DEBUG,
-        client = %client.address.get(),
-        listener = %client.listening.address,
-        why = why.name(),
-        %detail,
-        "no TLS connection with a client"
-    );
+    let (address, listener) = (client.address.get(), client.listening.address);
+    if why == Handshake::Local {
+        crate::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
+    } else {
+        let why = why.name();
+        crate::log_limited!(DEBUG, client = %address, %listener, why, %detail, "no TLS connection");
+    }
     match answer {
         Answer::Nothing => {}
         Answer::Alert(description) => alert(&client.stream, description).await,
+        Answer::Bytes(bytes) => say(&client.stream, &bytes).await,
         Answer::Plain => {
             const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
                 Content-Length: 55\r\nConnection: close\r\n\
@@ -459,6 +462,9 @@ async fn reject(core: &Core, rejected: Rejected) {
 
 /// Sends a fatal alert in clear, as far as that goes without waiting.
 pub(crate) async fn alert(stream: &Stream, description: u8) {
-    let record = [21, 3, 3, 0, 2, 2, description];
-    let _ = poll_fn(|cx| Poll::Ready(stream.poll_write(cx, &record))).await;
+    say(stream, &[21, 3, 3, 0, 2, 2, description]).await;
+}
+
+async fn say(stream: &Stream, bytes: &[u8]) {
+    let _ = poll_fn(|cx| Poll::Ready(stream.poll_write(cx, bytes))).await;
 }

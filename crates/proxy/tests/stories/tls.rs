@@ -494,6 +494,9 @@ fn connections_pass_through_by_name() {
     server.wait_until_quiet();
     assert_eq!(server.metric("bothways_tunnels_total", "inside.test"), 2.0);
     assert_eq!(server.metric("bothways_upstream_connections_failed_total", "127.0.0.1:1"), 1.0);
+    let bytes = |name: &str| server.metric(&format!("bothways_{name}_bytes_total"), "inside.test");
+    assert!(bytes("received") > 5000.0);
+    assert_eq!(bytes("received"), bytes("request_body"), "all of it is the tunnel's");
     // Sites that end TLS here are beside it on the same port.
     let mut here = SecureClient::of(&authority).connect(server.address(), "a.test");
     assert_eq!(ask(&mut here, "a.test").0, 200);
