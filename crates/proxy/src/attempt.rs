@@ -164,7 +164,7 @@ impl After {
         match self {
             Self::Http1(connection, unread) => Some((Far::Connection(connection), unread)),
             Self::Http2 { ticket, half, receiving } => {
-                Some((Far::Stream(Ends { receive: receiving?, half }, ticket), None))
+                Some((Far::Stream(Ends { receive: Some(receiving?), half }, ticket), None))
             }
         }
     }

@@ -41,7 +41,8 @@ pub(crate) struct Tunnel {
 
 /// A stream of HTTP/2 that has become one side of a tunnel.
 pub(crate) struct Ends {
-    pub(crate) receive: RecvStream,
+    /// `None` if it has ended already.
+    pub(crate) receive: Option<RecvStream>,
     pub(crate) half: Half,
 }
 
@@ -278,7 +279,7 @@ struct StreamSide<'a> {
 impl<'a> StreamSide<'a> {
     fn new(core: &'a Core, ends: Ends) -> Self {
         let alarms = [core.wheel.alarm(), core.wheel.alarm()];
-        Self { core, receive: Some(ends.receive), half: RefCell::new(ends.half), alarms }
+        Self { core, receive: ends.receive, half: RefCell::new(ends.half), alarms }
     }
 }
 
@@ -286,7 +287,9 @@ impl TunnelSide for StreamSide<'_> {
     fn ends(&mut self) -> (impl Source, impl Sink) {
         let Self { core, receive, half, alarms: [reading, writing] } = self;
         let patience = Patience::endless();
-        let source = Receiving::new(receive.take(), half, &core.wheel, reading, patience.clone());
+        let mut source =
+            Receiving::new(receive.take(), half, &core.wheel, reading, patience.clone());
+        source.refuse_trailers(); // RFC 9113, section 8.5: nothing but DATA
         (source, Sending::new(half, &core.wheel, writing, patience))
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Receiving<'a> {
     piece: Bytes,
     done: bool,
     trailers: Fields,
+    /// Whether there may be none.
+    trailers_refused: bool,
     /// The other direction, by which a reset is noticed once this one has ended.
     sending: &'a RefCell<Half>,
     wheel: &'a Wheel,
@@ -49,6 +51,7 @@ impl<'a> Receiving<'a> {
             piece: Bytes::new(),
             done,
             trailers: Fields::new(),
+            trailers_refused: false,
             sending,
             wheel,
             alarm,
@@ -63,6 +66,11 @@ impl<'a> Receiving<'a> {
     /// The stream, for what follows an upgrade.
     pub(crate) fn into_stream(self) -> Option<RecvStream> {
         self.stream
+    }
+
+    /// Fields after the data are an error.
+    pub(crate) fn refuse_trailers(&mut self) {
+        self.trailers_refused = true;
     }
 
     /// At most so many bytes are taken.
@@ -118,6 +126,11 @@ impl<'a> Receiving<'a> {
         }
         match stream.poll_trailers(cx) {
             Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(Some(_))) if self.trailers_refused => {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "fields in a tunnel");
+                self.failed = Some(ReadError::Broken(error));
+                return Poll::Ready(());
+            }
             Poll::Ready(Ok(Some(trailers))) => fields::load_trailers(&trailers, &mut self.trailers),
             Poll::Ready(Ok(None)) => {}
             Poll::Ready(Err(error)) => {

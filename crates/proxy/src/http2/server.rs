@@ -17,7 +17,7 @@ use config::{Listener, Serves, Timeouts};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::request::Parts;
-use message::{BodyLength, Request};
+use message::{BodyLength, Method, Request};
 use net::{Buffer, Stream};
 use wire::http1::HeadLimits;
 use wire::http2::{Flood, Guard, GuardLimits, Violation};
@@ -378,7 +378,10 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
     let ending = match read {
         Ok(()) => {
-            down.body.look().await;
+            // What comes on a tunnel is for later, and must stay where it is.
+            if !work.request.upgrade && work.request.method != Method::Connect {
+                down.body.look().await;
+            }
             // Not every origin takes chunks; what is here whole has a length.
             if work.request.body == BodyLength::Chunked
                 && let Some(whole) = down.body.buffered()
@@ -406,7 +409,7 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
         Ending::Tunnel(switched) => {
             let body = body.into_stream();
             drop(reply);
-            let near = body.map(|receive| Ends { receive, half: half.into_inner() });
+            let near = Some(Ends { receive: body, half: half.into_inner() });
             return Next::Tunnel(exchange::into_tunnel(switched, work, near, None, view));
         }
         Ending::Broken => half.borrow_mut().reset(Reason::INTERNAL_ERROR),

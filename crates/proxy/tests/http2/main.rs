@@ -6,4 +6,5 @@ mod conformance;
 mod hpack;
 mod messages;
 mod smuggling;
+mod tunnels;
 mod windows;

@@ -518,3 +518,61 @@ fn answers_lose_fields_of_the_connection() {
         assert_eq!(*name, name.to_lowercase());
     }
 }
+
+/// However an upload comes, its content is framed as content.
+#[test]
+fn uploads_in_pieces() {
+    let ends = [("", true), ("", false), ("GET /smuggled HTTP/1.1\r\n\r\n", true)];
+    for waits in 0..8 {
+        for (last, is_data) in ends {
+            let origin = Origin::serving(|request| ok(&request.text().to_uppercase()));
+            let proxy = TestServer::reverse(origin.address(), "");
+            let mut client = Connection::client(proxy.address(), &[]);
+            let mut content = String::new();
+            client.send(headers(0, 1, &request("POST", "http", "a", "/")));
+            for number in 0..3 {
+                if waits >> number & 1 == 1 {
+                    client.round_trip().expect("a connection that goes on");
+                }
+                client.send(data(0, 1, SMUGGLED));
+                content.push_str(SMUGGLED);
+            }
+            content.push_str(last);
+            client.send(if is_data { data(END, 1, last) } else { headers(END, 1, &[("x", "y")]) });
+            let answer = client.message(1).expect("an answer");
+            assert_eq!(answer.text(), content.to_uppercase(), "{waits} {last:?} {is_data}");
+        }
+    }
+}
+
+/// An answer that breaks off is a broken one for the client.
+#[test]
+fn answers_that_break_off() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n123",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    ] {
+        let origin = Origin::start(move |peer, _| {
+            if peer.try_request().is_ok() {
+                peer.send(answer);
+            }
+        });
+        let proxy = TestServer::reverse(origin.address(), "");
+        let mut client = Connection::client(proxy.address(), &[]);
+        client.get(1, "/");
+        let failure = client.message(1).expect_err("no whole answer");
+        assert!(matches!(failure, h2raw::Failure::Reset(_)), "{answer:?}: {failure:?}");
+        client.round_trip().expect("a connection that goes on");
+    }
+    // Until the end of the connection, which is whole however it ends.
+    let origin = Origin::start(move |peer, _| {
+        if peer.try_request().is_ok() {
+            peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it");
+        }
+    });
+    let proxy = TestServer::reverse(origin.address(), "");
+    let mut client = Connection::client(proxy.address(), &[]);
+    client.get(1, "/");
+    assert_eq!(client.message(1).expect("an answer").text(), "all of it");
+}

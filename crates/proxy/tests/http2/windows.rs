@@ -222,3 +222,41 @@ fn fields_longer_than_a_frame_are_continued() {
     let answer = client.message(1).expect("an answer");
     assert_eq!(answer.field("x-long").map(str::len), Some(20_000));
 }
+
+/// What begins like HTTP/2 and goes on otherwise (RFC 9113, section 3.4) is neither.
+#[test]
+fn prefaces_that_are_none() {
+    let origin = Origin::serving(|_| ok("hi"));
+    let proxy = TestServer::reverse(origin.address(), "");
+    for begin in [
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\nx",
+        "PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
+        "PRI / HTTP/2.0\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let mut client = proxy.connect();
+        client.send(begin);
+        client.finish();
+        let (said, _) = client.rest();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.starts_with("HTTP/1.1 2"), "{begin:?}: {said:?}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+/// A preface may come in any pieces.
+#[test]
+fn a_preface_byte_by_byte() {
+    let served = served();
+    let mut client = Connection::of(served.proxy.connect());
+    let begin = [
+        wire::http2::frame::PREFACE.as_slice(),
+        &h2raw::settings(&[]),
+        &headers(flag::END_STREAM, 1, &request("GET", "http", "a", "/")),
+    ];
+    for byte in begin.concat() {
+        client.send([byte]);
+    }
+    assert_eq!(client.message(1).expect("an answer").status(), 200);
+}
