@@ -37,6 +37,10 @@ impl TlsError {
         Self { kind, message: message.into(), farewell: Vec::new() }
     }
 
+    pub(crate) fn closed_by_us() -> Self {
+        Self::new(TlsErrorKind::Local, "the connection was closed by us")
+    }
+
     /// With an alert to be sent in clear (RFC 8446, section 6.2).
     pub(crate) fn with_alert(self, description: u8) -> Self {
         Self { farewell: alert_record(description).to_vec(), ..self }

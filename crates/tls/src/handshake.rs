@@ -7,7 +7,7 @@
 use rustls::client::UnbufferedClientConnection;
 use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
 use rustls::{CommonState, ExtractedSecrets};
 
 use crate::error::{TlsError, TlsErrorKind};
@@ -30,6 +30,8 @@ pub(crate) struct Handshake {
     has_begun: bool,
     /// Whether early data was accepted.
     pub(crate) has_early_data: bool,
+    /// Whether close_notify was sent already, behind an answer to early data.
+    pub(crate) has_closed: bool,
 }
 
 /// How far it is.
@@ -51,7 +53,7 @@ enum Step {
 
 impl Handshake {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, offered: 0, has_begun: false, has_early_data: false }
+        Self { connection, offered: 0, has_begun: false, has_early_data: false, has_closed: false }
     }
 
     /// What was agreed on.
@@ -149,29 +151,54 @@ impl Handshake {
     /// Encrypts an answer to early data before the handshake is over (RFC 8446, section 2.3), if
     /// that is allowed; one record.
     pub(crate) fn write(&mut self, plain: &[u8], incoming: &mut Buffer, out: &mut Buffer) -> usize {
-        let Connection::Server(connection) = &mut self.connection else { return 0 };
+        let wanted = plain.len().min(PLAIN_BYTES_MAX) + 2 * OVERHEAD_MAX;
+        let mut taken = 0;
+        self.write_early(incoming, out, wanted, |mut traffic, room| {
+            let count = room.len().saturating_sub(2 * OVERHEAD_MAX).min(PLAIN_BYTES_MAX);
+            let chunk = plain.get(..count).unwrap_or(plain);
+            let written = traffic.encrypt(chunk, room).ok()?;
+            taken = chunk.len();
+            Some(written)
+        });
+        taken
+    }
+
+    /// Says that the answer to early data is whole.
+    pub(crate) fn close(&mut self, incoming: &mut Buffer, out: &mut Buffer) {
+        if !self.has_closed {
+            let mut has_closed = false;
+            self.write_early(incoming, out, OVERHEAD_MAX + 2, |mut traffic, room| {
+                let written = traffic.queue_close_notify(room).ok()?;
+                has_closed = true;
+                Some(written)
+            });
+            self.has_closed = has_closed;
+        }
+    }
+
+    fn write_early(
+        &mut self,
+        incoming: &mut Buffer,
+        out: &mut Buffer,
+        wanted: usize,
+        write: impl FnOnce(WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Option<usize>,
+    ) {
+        let Connection::Server(connection) = &mut self.connection else { return };
         if !self.has_early_data {
-            return 0;
+            return;
         }
         let offered = incoming.filled_mut().get_mut(..self.offered).unwrap_or_default();
         let UnbufferedStatus { discard, state } = connection.process_tls_records(offered);
-        let mut taken = 0;
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+        if let Ok(ConnectionState::WriteTraffic(traffic)) = state {
             out.borrow(false);
             out.compact();
-            if out.room().len() < plain.len().min(PLAIN_BYTES_MAX) + 2 * OVERHEAD_MAX {
+            if out.room().len() < wanted {
                 out.grow();
             }
-            let count = out.room().len().saturating_sub(2 * OVERHEAD_MAX).min(PLAIN_BYTES_MAX);
-            let chunk = plain.get(..count).unwrap_or(plain);
-            if let Ok(written) = traffic.encrypt(chunk, out.room()) {
-                out.end += written;
-                taken = chunk.len();
-            }
+            out.end += write(traffic, out.room()).unwrap_or_default();
         }
         incoming.consume(discard);
         self.offered = self.offered.saturating_sub(discard);
-        taken
     }
 
     /// The certificate that a client has shown.

@@ -45,7 +45,7 @@ pub(crate) struct Open {
     is_tls13: bool,
     /// Whether the peer waits for an update of our keys.
     owes_update: bool,
-    has_closed: bool,
+    pub(crate) has_closed: bool,
     pub(crate) was_closed: bool,
     /// Bytes at the front of what was received whose records are opened.
     opened: usize,
@@ -358,7 +358,7 @@ impl Open {
     /// Seals as much as there is room for.
     pub(crate) fn write(&mut self, plain: &[u8], outgoing: &mut Buffer) -> Result<usize, TlsError> {
         if self.has_closed {
-            return Err(TlsError::new(TlsErrorKind::Local, "the connection was closed by us"));
+            return Err(TlsError::closed_by_us());
         }
         if plain.is_empty() {
             return Ok(0);

@@ -197,9 +197,10 @@ impl Session {
         let name = self.name.take();
         let info = Info { early_data: has_early_data, name, ..info(handshake.common()) };
         let is_tls13 = info.version == TLS13;
-        let leaf = handshake.client_leaf();
+        let (leaf, has_closed) = (handshake.client_leaf(), handshake.has_closed);
         let (secrets, kernel) = handshake.finish()?;
         let mut open = Box::new(Open::new(secrets, kernel, is_tls13, info)?);
+        open.has_closed = has_closed;
         // A resumed session brings its certificate along, so that its end is looked at again.
         match leaf.map(|leaf| identity::of_client(&leaf)).transpose() {
             Ok(client) => open.info.client = client.map(Arc::new),
@@ -259,6 +260,7 @@ impl Session {
     pub fn write(&mut self, plain: &[u8]) -> Result<usize, TlsError> {
         match &mut self.state {
             State::Open(open) => open.write(plain, &mut self.outgoing),
+            State::Handshake(it) if it.has_closed => Err(TlsError::closed_by_us()),
             State::Handshake(handshake) => {
                 Ok(handshake.write(plain, &mut self.incoming, &mut self.outgoing))
             }
@@ -279,8 +281,10 @@ impl Session {
 
     /// Queues close_notify; nothing can be written any more.
     pub fn close(&mut self) {
-        if let State::Open(open) = &mut self.state {
-            open.close(&mut self.outgoing);
+        match &mut self.state {
+            State::Open(open) => open.close(&mut self.outgoing),
+            State::Handshake(it) => it.close(&mut self.incoming, &mut self.outgoing),
+            State::Failed(_) => {}
         }
     }
 

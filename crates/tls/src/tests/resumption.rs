@@ -134,6 +134,28 @@ fn early_data_is_read_and_answered_before_the_handshake_ends() {
 }
 
 #[test]
+fn an_answer_to_early_data_may_be_the_last() {
+    let settings = ServerTls { early_data: true, ..settings() };
+    let server = server(&settings, vec![PKI.chain(&Leaf::default())]);
+    let config = early_client();
+    warm_up(&server, &config);
+    let mut second = early_connection(&config);
+    second.0.early_data().unwrap().write_all(b"GET /").unwrap();
+    let mut ours = accept(&server, &mut second).unwrap();
+    assert_eq!(ours.plaintext(), b"GET /");
+    ours.send(b"200");
+    ours.close();
+    ours.close();
+    assert!(ours.write(b"more").is_err());
+    second.take(&ours.give()).unwrap();
+    assert!(second.0.process_new_packets().unwrap().peer_has_closed());
+    assert_eq!(second.plaintext(), b"200");
+    // What the client still says of the handshake changes nothing.
+    ours.take(&second.give()).unwrap();
+    assert!(!ours.is_handshaking() && ours.write(b"more").is_err());
+}
+
+#[test]
 fn without_the_setting_there_is_no_early_data() {
     let with_clients = ServerTls { early_data: true, ..asks_clients(ClientPolicy::Request, &PKI) };
     for server in [plain_server(), server(&with_clients, vec![PKI.chain(&Leaf::default())])] {
