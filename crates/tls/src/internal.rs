@@ -260,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn processes_that_start_together_share_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let state = StateDir::new(scratch.path());
+        let now = SystemTime::now();
+        let made = std::thread::scope(|scope| {
+            let start = || InternalCa::open_or_make(&state, now).unwrap().root.fingerprint;
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(made.iter().all(|fingerprint| *fingerprint == made[0]), "{made:?}");
+    }
+
+    #[test]
     fn leafs_are_for_names_wildcards_and_addresses() {
         let scratch = tempfile::tempdir().unwrap();
         let state = StateDir::new(scratch.path());

@@ -202,6 +202,8 @@ impl Keeper {
     /// Looks after nothing any more; what serves goes on. Waits for a moment if there are DNS
     /// records to be cleared.
     pub fn stop(&self) {
+        // First, so that no look in between begins anew what ends here.
+        lock(&self.shared.installed).sources.clear();
         lock(&self.shared.ordered).clear();
         if let Some(acme) = &self.shared.acme {
             acme.wait_until_cleared();
