@@ -89,6 +89,7 @@ fn every_example_of_the_reference_works() {
 #[test]
 fn every_example_of_the_tutorial_works() {
     check_page("docs/configuration.md", 10);
+    check_page("docs/acme.md", 4);
 }
 
 #[test]

@@ -85,7 +85,9 @@ fn server(
         CertificateSource::Internal { .. } => internal(config, settings.place, now),
         CertificateSource::Auto { acme, names } => {
             let acme = config.acme.get(acme.0 as usize);
-            acme.map_or_else(Vec::new, |acme| crate::acme::check(acme, settings.place, names))
+            acme.map_or_else(Vec::new, |acme| {
+                crate::acme::check(config, acme, settings.place, names)
+            })
         }
     };
     let slot = std::sync::Arc::new(Slot::new(""));

@@ -438,7 +438,7 @@ impl<'c> Preparing<'c> {
         };
         self.prepared.entry(name).or_default().push(source.clone());
         if let Kind::Auto { acme, names } = source.kind() {
-            let problems = acme::check(acme, settings.place, names);
+            let problems = acme::check(self.config, acme, settings.place, names);
             let problems = problems.into_iter().filter(|new| !self.problems.contains(new));
             let mut problems: Vec<_> = problems.collect();
             match &self.shared.acme {

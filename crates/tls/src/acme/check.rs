@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use config::{Acme, AcmeChallenge, Place};
+use config::{Acme, AcmeChallenge, Config, Listener, Place, Serves};
 use http::Uri;
 
 use super::account::external_key;
@@ -15,7 +15,12 @@ use crate::error::{Problem, Severity};
 const NAMES_MAX: usize = 100;
 
 /// What is wrong with ordering these names (of a site's `tls` at `place`) by `acme`.
-pub(crate) fn check(acme: &Acme, place: Place, names: &[Box<str>]) -> Vec<Problem> {
+pub(crate) fn check(
+    config: &Config,
+    acme: &Acme,
+    place: Place,
+    names: &[Box<str>],
+) -> Vec<Problem> {
     let mut problems: Vec<Problem> =
         names.iter().filter_map(|name| bad_name(acme, place, name)).collect();
     if names.len() > NAMES_MAX {
@@ -24,6 +29,18 @@ pub(crate) fn check(acme: &Acme, place: Place, names: &[Box<str>]) -> Vec<Proble
             format!("{} names in one certificate: most CAs take {NAMES_MAX} at most", names.len()),
         );
         problems.push(problem.hint("make several sites of it"));
+    }
+    let is_plain =
+        |listener: &Listener| !listener.tls && matches!(listener.serves, Serves::Sites(_));
+    if acme.challenge == AcmeChallenge::Http && !config.listeners.iter().any(is_plain) {
+        let problem = Problem::warning(
+            place,
+            "nothing listens in clear where the CA could fetch the answer to its challenge",
+        );
+        problems.push(
+            problem
+                .hint("leave out `redirect-http off`; or in the `acme` block: challenge tls-alpn"),
+        );
     }
     problems.extend(bad_directory(acme));
     if let Some(Err(why)) = acme.ca.as_deref().map(|path| roots(Some(path))) {
@@ -146,5 +163,89 @@ fn bad_command(place: Place, command: &[Box<str>]) -> Option<Problem> {
         Err(error) => {
             Some(Problem::error(place, format!("the DNS hook {program} cannot be read: {error}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::KeyKind;
+
+    use super::*;
+
+    fn acme(challenge: AcmeChallenge) -> Acme {
+        Acme {
+            place: Place::default(),
+            name: "".into(),
+            directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+            contacts: Vec::new(),
+            challenge,
+            eab: None,
+            profile: None,
+            ca: None,
+            key: KeyKind::EcP256,
+        }
+    }
+
+    #[track_caller]
+    fn says(acme: &Acme, name: &str, expected: &[&str]) {
+        let found = check(&Config::default(), acme, Place::default(), &[name.into()]);
+        let found: Vec<_> = found.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(found, expected, "{name}");
+    }
+
+    #[test]
+    fn names() {
+        let by_tls = acme(AcmeChallenge::TlsAlpn);
+        says(&by_tls, "a.example", &[]);
+        says(&by_tls, "192.0.2.1", &[]);
+        says(&by_tls, "a..example", &["\"a..example\" is no name that can be certified"]);
+        says(
+            &by_tls,
+            "localhost",
+            &["Let's Encrypt does not issue for localhost: it is no public name"],
+        );
+        says(
+            &by_tls,
+            "*.a.example",
+            &[
+                "no CA issues a certificate for *.a.example unless control of a.example is shown in the DNS",
+            ],
+        );
+        let command = vec!["hook-of-the-path".into()];
+        let by_dns = acme(AcmeChallenge::Dns { command, wait: std::time::Duration::ZERO });
+        says(&by_dns, "*.a.example", &[]);
+        says(
+            &by_dns,
+            "*.*.example",
+            &["*.*.example cannot be certified: a wildcard stands for one whole label"],
+        );
+        says(
+            &by_dns,
+            "192.0.2.1",
+            &["control of the address 192.0.2.1 cannot be shown in the DNS"],
+        );
+    }
+
+    #[test]
+    fn the_rest() {
+        let mut settings = acme(AcmeChallenge::Http);
+        let nowhere =
+            "nothing listens in clear where the CA could fetch the answer to its challenge";
+        says(&settings, "a.example", &[nowhere]);
+        settings.challenge = AcmeChallenge::TlsAlpn;
+        settings.directory = "http://ca.example/directory".into();
+        says(
+            &settings,
+            "a.example",
+            &["the directory http://ca.example/directory is not https (RFC 8555, section 6.1)"],
+        );
+        settings.directory = "ca example".into();
+        says(
+            &settings,
+            "a.example",
+            &["the directory \"ca example\" is no URL: invalid uri character"],
+        );
+        settings = acme(AcmeChallenge::Dns { command: vec!["/".into()], wait: Default::default() });
+        says(&settings, "a.example", &["the DNS hook / cannot be executed"]);
     }
 }

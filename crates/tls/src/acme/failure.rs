@@ -82,7 +82,7 @@ fn kind_of(problem: &Problem) -> FailureKind {
     match type_of(problem) {
         "rateLimited" => FailureKind::RateLimited,
         "accountDoesNotExist" => FailureKind::NoAccount,
-        "serverInternal" => FailureKind::Unreachable,
+        "serverInternal" | "badNonce" => FailureKind::Unreachable,
         _ => match problem.status {
             Some(429) => FailureKind::RateLimited,
             Some(500..) => FailureKind::Unreachable,

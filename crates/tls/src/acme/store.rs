@@ -111,25 +111,32 @@ impl Store {
         }
     }
 
-    /// Another certificate that was issued for some of the names and is still valid: what is served
-    /// until there is the right one.
+    /// Another certificate, of this directory or another, that was issued for some of the names and
+    /// is still valid: what is served until there is the right one.
     pub(super) fn substitute(&self, wanted: &Wanted, now: SystemTime) -> Option<Arc<Chain>> {
-        let folder = self.folder_of_certificates();
-        let files = self.state.list(&folder).ok()?;
-        let chains = files
-            .iter()
-            .filter(|name| name.ends_with(".pem"))
-            .filter_map(|name| self.state.read(&format!("{folder}/{name}")).ok().flatten())
-            .filter_map(|bytes| chain_from(&bytes).ok())
-            .filter(|chain| chain.not_after > now);
+        let own = self.folder_of_certificates();
+        let folders = self.state.list("acme").ok()?;
+        let folders = folders.iter().map(|folder| format!("acme/{folder}/certificates"));
+        let chains = folders.flat_map(|folder| {
+            let is_own = folder == own;
+            self.chains_in(&folder).into_iter().map(move |chain| (is_own, chain))
+        });
         chains
-            .map(|chain| {
+            .filter(|(_, chain)| chain.not_after > now)
+            .map(|(is_own, chain)| {
                 let covered = wanted.names.iter().filter(|name| covers(&chain, name)).count();
-                (covered, chain)
+                (covered, is_own, chain)
             })
-            .filter(|(covered, _)| *covered > 0)
-            .max_by_key(|(covered, chain)| (*covered, chain.not_after))
-            .map(|(_, chain)| Arc::new(chain))
+            .filter(|(covered, ..)| *covered > 0)
+            .max_by_key(|(covered, is_own, chain)| (*covered, *is_own, chain.not_after))
+            .map(|(_, _, chain)| Arc::new(chain))
+    }
+
+    fn chains_in(&self, folder: &str) -> Vec<Chain> {
+        let files = self.state.list(folder).unwrap_or_default();
+        let files = files.iter().filter(|name| name.ends_with(".pem"));
+        let read = |name: &String| self.state.read(&format!("{folder}/{name}")).ok().flatten();
+        files.filter_map(read).filter_map(|bytes| chain_from(&bytes).ok()).collect()
     }
 
     /// Keeps a certificate with its key.

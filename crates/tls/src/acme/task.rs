@@ -14,7 +14,7 @@ use super::check::hopeless;
 use super::failure::{Failure, FailureKind};
 use super::order::{self, Issued, Request};
 use super::schedule::{self, Backoff, Life, Window};
-use super::store::{Store, has_name};
+use super::store::Store;
 use super::{Shared, Status, Wanted, list};
 use crate::slot::{Chain, Slot};
 use crate::state::StateError;
@@ -34,6 +34,8 @@ pub(super) struct Task {
     wanted: Wanted,
     slot: Arc<Slot>,
     status: Arc<Mutex<Status>>,
+    /// The fingerprint of the certificate that was issued for exactly this.
+    own: Mutex<Option<[u8; 32]>>,
 }
 
 /// What the work on a certificate remembers.
@@ -49,6 +51,7 @@ struct Memory {
 }
 
 impl Task {
+    /// A slot that does not have the stored certificate for exactly this gets it.
     pub(super) fn new(
         shared: Arc<Shared>,
         directory: Arc<Directory>,
@@ -57,7 +60,12 @@ impl Task {
         slot: Arc<Slot>,
         status: Arc<Mutex<Status>>,
     ) -> Self {
-        Self { shared, directory, acme, wanted, slot, status }
+        let stored = directory.store.certificate(&wanted);
+        let own = Mutex::new(stored.as_ref().map(|chain| chain.fingerprint));
+        if let Some(chain) = stored {
+            slot.set(vec![chain]);
+        }
+        Self { shared, directory, acme, wanted, slot, status, own }
     }
 
     /// Works until it is told to stop, whatever happens.
@@ -115,12 +123,11 @@ impl Task {
         wait.min(ask).min(LOOK)
     }
 
-    /// The certificate that is served, if it is the wanted one.
+    /// The certificate that is served, if it is the wanted one: of these names, and from where and
+    /// as the settings say.
     fn current(&self) -> Option<Arc<Chain>> {
-        let chains = self.slot.load();
-        let chain = chains.first()?;
-        let exact = self.wanted.names.iter().all(|name| has_name(chain, name));
-        (exact && chain.names.len() == self.wanted.names.len()).then(|| Arc::clone(chain))
+        let own = *self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        self.slot.load().iter().find(|chain| Some(chain.fingerprint) == own).cloned()
     }
 
     /// Asks the directory when it wants the certificate to be renewed, if it is time to.
@@ -243,6 +250,7 @@ impl Task {
         {
             tracing::error!(%error, "a new certificate cannot be stored; it is served, and lost at the next start");
         }
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain.fingerprint);
         self.slot.set(vec![Arc::clone(&chain)]);
         Ok(chain)
     }

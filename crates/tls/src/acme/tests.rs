@@ -560,3 +560,30 @@ async fn what_is_dropped_asks_no_more() {
     sleep(Duration::from_secs(100 * DAY)).await;
     assert_eq!(story.ca.script().seen.len(), seen);
 }
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_are_another_certificate() {
+    let mut story = Story::new();
+    let manager = story.manager();
+    let slot = Arc::new(Slot::new("test"));
+    let names: [Box<str>; 1] = ["a.example".into()];
+    let keep = |acme: &Acme| {
+        let kept = manager.keep(acme, &names, Arc::clone(&slot));
+        Certificate { kept, slot: Arc::clone(&slot) }
+    };
+    let first = keep(&story.acme).issued().await;
+    assert_eq!(keep(&story.acme).issued().await.fingerprint, first.fingerprint);
+    story.acme.key = KeyKind::EcP384;
+    let kept = keep(&story.acme);
+    assert!(kept.chain().is_some(), "the old one serves until then");
+    let next = || kept.chain().filter(|chain| chain.fingerprint != first.fingerprint);
+    let second = wait_until("another", next).await;
+    // In a new slot, as after another reload, and from another directory.
+    story.acme.directory = "https://ca.example:443/directory".into();
+    let elsewhere = story.keep(&manager, &["a.example"]);
+    assert_eq!(elsewhere.chain().unwrap().fingerprint, second.fingerprint);
+    let third = || elsewhere.chain().filter(|chain| chain.fingerprint != second.fingerprint);
+    wait_until("a third", third).await;
+    assert_eq!(story.ca.asked("POST /account").len(), 2);
+    assert!(story.ca.seconds() < MINUTE);
+}
