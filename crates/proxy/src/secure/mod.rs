@@ -7,6 +7,8 @@
 //! Not here: TLS itself (`tls`), connections that are passed through (`passthrough`).
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::future::poll_fn;
