@@ -410,6 +410,16 @@ impl RefusedHead {
     }
 }
 
+/// The kind of error of a head that is answered with this status.
+pub(crate) fn kind_of(status: u16) -> ErrorKind {
+    match status {
+        414 => ErrorKind::RequestTargetTooLong,
+        431 => ErrorKind::RequestHeadTooLarge,
+        501 | 505 | 417 => ErrorKind::NotImplemented,
+        _ => ErrorKind::HttpRequestError,
+    }
+}
+
 impl std::fmt::Display for RefusedHead {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -437,12 +447,7 @@ async fn read_head(
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    let kind = match error.status() {
-                        414 => ErrorKind::RequestTargetTooLong,
-                        431 => ErrorKind::RequestHeadTooLarge,
-                        501 | 505 | 417 => ErrorKind::NotImplemented,
-                        _ => ErrorKind::HttpRequestError,
-                    };
+                    let kind = kind_of(error.status());
                     return Head::Refused(kind, RefusedHead::Malformed(error));
                 }
             }

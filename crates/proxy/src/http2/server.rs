@@ -2,36 +2,30 @@
 //!
 //! Each request runs in a small task of its own on a borrowed worker, all on the core that has the
 //! connection, so that the answers of one turn leave in one write.
-//! Not here: the exchange, which does not know what protocol the client speaks.
+//! Not here: a stream (`stream`), and the exchange, which does not know what protocol the client speaks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use config::{Listener, Serves, Timeouts};
+use config::Listener;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::request::Parts;
-use message::{BodyLength, Method, Request};
 use net::{Buffer, Stream};
-use wire::http1::HeadLimits;
 use wire::http2::{Flood, Guard, GuardLimits, Violation};
 
 use super::guarded::{Guarded, Watch};
-use super::request::{Reading, RefusedRequest};
-use super::{Half, Receiving, Sending};
-use crate::body::{Patience, Source, unless_zero};
-use crate::connection::{Next, RefusedHead};
+use super::stream::Arrived;
+use crate::body::unless_zero;
+use crate::connection::Next;
 use crate::core::{Client, Core};
-use crate::exchange::{self, Downstream, Ending};
-use crate::observe::ErrorKind;
-use crate::tunnel::{self, Ends};
-use crate::worker::{Bench, Job};
+use crate::tunnel;
+use crate::worker::Job;
 
 /// What a client may send ahead on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -64,14 +58,6 @@ impl Deref for ClientStream {
     fn deref(&self) -> &Stream {
         &self.0.stream
     }
-}
-
-/// A request that has come.
-pub(crate) struct Arrived {
-    client: Rc<Client>,
-    parts: Parts,
-    body: RecvStream,
-    respond: SendResponse<Bytes>,
 }
 
 /// Exchanges under way on a connection.
@@ -318,127 +304,4 @@ async fn run(core: Rc<Core>, arrived: Arrived, one: OneRunning) {
         Box::pin(tunnel::run(&core, &client, tunnel)).await;
     }
     drop(one);
-}
-
-/// A client's stream.
-struct Http2<'a> {
-    body: Receiving<'a>,
-    reply: Sending<'a>,
-}
-
-impl<'a> Downstream for Http2<'a> {
-    type Body = Receiving<'a>;
-    type Reply = Sending<'a>;
-
-    fn split(&mut self) -> (&mut Receiving<'a>, &mut Sending<'a>) {
-        (&mut self.body, &mut self.reply)
-    }
-
-    fn begin_body(&mut self, _request: &Request, limit: Option<u64>) {
-        self.body.limit(limit);
-    }
-
-    fn be_patient(&mut self, timeouts: &Timeouts) {
-        self.body.patience = Patience::for_client(timeouts);
-        self.reply.patience = Patience::for_client(timeouts);
-    }
-
-    fn buffered_body(&self) -> Option<&[u8]> {
-        self.body.buffered()
-    }
-
-    fn skip_buffered_body(&mut self) {
-        self.body.skip_buffered();
-    }
-}
-
-/// Serves one request; on a worker.
-pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
-    let Bench { work, alarm, reply_alarm } = bench;
-    let Arrived { client, parts, body, respond } = arrived;
-    let client = &client;
-    let view = core.view();
-    let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
-    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
-        return Next::Idle;
-    };
-    work.record.clear(Instant::now());
-    work.record.queue = Some(Duration::ZERO);
-    alarm.clear();
-    reply_alarm.clear();
-    let half = RefCell::new(Half::Answer(respond));
-    let ended = body.is_end_stream();
-    let patience = Patience::for_client(&listener.timeouts);
-    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience.clone());
-    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience);
-    let mut down = Http2 { body, reply };
-    let head_bytes = parts_size(&parts);
-    let read = read_head(listener, client, &parts, ended, &mut work.request);
-    drop(parts);
-    let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
-    let ending = match read {
-        Ok(()) => {
-            // What comes on a tunnel is for later, and must stay where it is.
-            if !work.request.upgrade && work.request.method != Method::Connect {
-                down.body.look().await;
-            }
-            // Not every origin takes chunks; what is here whole has a length.
-            if work.request.body == BodyLength::Chunked
-                && let Some(whole) = down.body.buffered()
-            {
-                work.request.body = BodyLength::Exact(whole.len() as u64);
-            }
-            exchange::run(&context, work, &mut down).await
-        }
-        Err(error) => {
-            let kind = match error.status() {
-                414 => ErrorKind::RequestTargetTooLong,
-                431 => ErrorKind::RequestHeadTooLarge,
-                501 | 417 => ErrorKind::NotImplemented,
-                _ => ErrorKind::HttpRequestError,
-            };
-            let error = RefusedHead::Http2(error);
-            exchange::refuse_head(&context, work, &mut down, kind, error).await
-        }
-    };
-    let record = &mut work.record;
-    record.received_bytes = head_bytes + down.body.received();
-    let Http2 { body, reply } = down;
-    (record.response_body_bytes, record.sent_bytes) = exchange::Reply::sent(&reply);
-    match ending {
-        Ending::Tunnel(switched) => {
-            let body = body.into_stream();
-            drop(reply);
-            let near = Some(Ends { receive: body, half: half.into_inner() });
-            return Next::Tunnel(exchange::into_tunnel(switched, work, near, None, view));
-        }
-        Ending::Broken => half.borrow_mut().reset(Reason::INTERNAL_ERROR),
-        Ending::Kept | Ending::Closed => {}
-    }
-    exchange::finish(core, &view, record);
-    Next::Idle
-}
-
-fn read_head(
-    listener: &Listener,
-    client: &Client,
-    parts: &Parts,
-    ended: bool,
-    request: &mut Request,
-) -> Result<(), RefusedRequest> {
-    let limits = HeadLimits {
-        bytes: listener.limits.head_bytes as usize,
-        fields: usize::from(listener.limits.head_fields),
-        target: listener.limits.target_bytes as usize,
-    };
-    let scheme = client.scheme();
-    let forward = matches!(listener.serves, Serves::Forward(_));
-    Reading { limits: &limits, scheme, forward, ended }.read(parts, request)
-}
-
-/// Bytes of a head before compression.
-fn parts_size(parts: &Parts) -> u64 {
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-    (fields.sum::<usize>() + path + parts.method.as_str().len()) as u64
 }

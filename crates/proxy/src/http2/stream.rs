@@ -1,0 +1,154 @@
+//! A client's stream: one request and its response.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use config::{Listener, Serves, Timeouts};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use message::{BodyLength, Method, Request};
+use wire::http1::HeadLimits;
+
+use super::request::{Reading, RefusedRequest};
+use super::{Half, Receiving, Sending};
+use crate::body::{Patience, Source};
+use crate::connection::{Next, RefusedHead, kind_of};
+use crate::core::{Client, Core};
+use crate::exchange::{self, Downstream, Ending};
+use crate::tunnel::Ends;
+use crate::worker::Bench;
+
+/// A request that has come.
+pub(crate) struct Arrived {
+    pub(super) client: Rc<Client>,
+    pub(super) parts: Parts,
+    pub(super) body: RecvStream,
+    pub(super) respond: SendResponse<Bytes>,
+}
+
+/// A client's stream.
+struct Http2<'a> {
+    body: Receiving<'a>,
+    reply: Sending<'a>,
+}
+
+impl Http2<'_> {
+    /// Takes in what of the body is here already.
+    async fn look(&mut self, request: &mut Request) {
+        // What comes on a tunnel is for later, and must stay where it is.
+        if !request.upgrade && request.method != Method::Connect {
+            self.body.look().await;
+        }
+        // Not every origin takes chunks; what is here whole has a length.
+        if request.body == BodyLength::Chunked
+            && let Some(whole) = self.body.buffered()
+        {
+            request.body = BodyLength::Exact(whole.len() as u64);
+        }
+    }
+}
+
+impl<'a> Downstream for Http2<'a> {
+    type Body = Receiving<'a>;
+    type Reply = Sending<'a>;
+
+    fn split(&mut self) -> (&mut Receiving<'a>, &mut Sending<'a>) {
+        (&mut self.body, &mut self.reply)
+    }
+
+    fn begin_body(&mut self, _request: &Request, limit: Option<u64>) {
+        self.body.limit(limit);
+    }
+
+    fn be_patient(&mut self, timeouts: &Timeouts) {
+        self.body.patience = Patience::for_client(timeouts);
+        self.reply.patience = Patience::for_client(timeouts);
+    }
+
+    fn buffered_body(&self) -> Option<&[u8]> {
+        self.body.buffered()
+    }
+
+    fn skip_buffered_body(&mut self) {
+        self.body.skip_buffered();
+    }
+}
+
+/// Serves one request; on a worker.
+pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
+    let Bench { work, alarm, reply_alarm } = bench;
+    let Arrived { client, parts, body, respond } = arrived;
+    let client = &client;
+    let view = core.view();
+    let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
+    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
+        return Next::Idle;
+    };
+    work.record.clear(Instant::now());
+    work.record.queue = Some(Duration::ZERO);
+    alarm.clear();
+    reply_alarm.clear();
+    let half = RefCell::new(Half::Answer(respond));
+    let ended = body.is_end_stream();
+    let patience = Patience::for_client(&listener.timeouts);
+    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience.clone());
+    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience);
+    let mut down = Http2 { body, reply };
+    let head_bytes = parts_size(&parts);
+    let read = read_head(listener, client, &parts, ended, &mut work.request);
+    drop(parts);
+    let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
+    let ending = match read {
+        Ok(()) => {
+            down.look(&mut work.request).await;
+            exchange::run(&context, work, &mut down).await
+        }
+        Err(error) => {
+            let (kind, error) = (kind_of(error.status()), RefusedHead::Http2(error));
+            exchange::refuse_head(&context, work, &mut down, kind, error).await
+        }
+    };
+    let record = &mut work.record;
+    record.received_bytes = head_bytes + down.body.received();
+    let Http2 { body, reply } = down;
+    (record.response_body_bytes, record.sent_bytes) = exchange::Reply::sent(&reply);
+    match ending {
+        Ending::Tunnel(switched) => {
+            let receive = body.into_stream();
+            drop(reply);
+            let near = Some(Ends { receive, half: half.into_inner() });
+            return Next::Tunnel(exchange::into_tunnel(switched, work, near, None, view));
+        }
+        Ending::Broken => half.borrow_mut().reset(Reason::INTERNAL_ERROR),
+        Ending::Kept | Ending::Closed => {}
+    }
+    exchange::finish(core, &view, record);
+    Next::Idle
+}
+
+fn read_head(
+    listener: &Listener,
+    client: &Client,
+    parts: &Parts,
+    ended: bool,
+    request: &mut Request,
+) -> Result<(), RefusedRequest> {
+    let limits = HeadLimits {
+        bytes: listener.limits.head_bytes as usize,
+        fields: usize::from(listener.limits.head_fields),
+        target: listener.limits.target_bytes as usize,
+    };
+    let scheme = client.scheme();
+    let forward = matches!(listener.serves, Serves::Forward(_));
+    Reading { limits: &limits, scheme, forward, ended }.read(parts, request)
+}
+
+/// Bytes of a head before compression.
+fn parts_size(parts: &Parts) -> u64 {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    (fields.sum::<usize>() + path + parts.method.as_str().len()) as u64
+}
