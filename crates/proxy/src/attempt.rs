@@ -139,6 +139,8 @@ pub(crate) struct Left {
     pub(crate) unsent: bool,
     /// The endpoint says that it has done nothing about the request.
     pub(crate) unprocessed: bool,
+    /// The endpoint has not taken it because it is not over HTTP/1.1.
+    pub(crate) wants_http1: bool,
     /// The response has ended, the connection is open and nothing more has come over it.
     pub(crate) reusable: bool,
 }
@@ -306,8 +308,9 @@ impl Attempt<'_> {
                         }
                         After::Http2 { ticket, .. } => {
                             let repeatable = silent && request.method.is_idempotent();
+                            let other = left.wants_http1 && destination.falls_back();
                             record.retries < UNPROCESSED_MAX
-                                && (left.unprocessed || (ticket.reused && repeatable))
+                                && (left.unprocessed || other || (ticket.reused && repeatable))
                         }
                     };
                 if !again {

@@ -14,7 +14,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use config::{
-    Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
+    Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamProtocol,
+    UpstreamTimeouts,
 };
 use message::Request;
 use net::{DialError, Refused};
@@ -78,6 +79,8 @@ pub(crate) struct GroupDestination<'a> {
     failed: Vec<usize>,
     /// Whether the request asks for an upgrade.
     upgrade: bool,
+    /// Whether it is to go over HTTP/1.1, as the endpoint has asked for that.
+    http1: bool,
     /// A connection that has refused the request.
     avoid: Option<Rc<Multiplexed>>,
 }
@@ -103,6 +106,7 @@ impl<'a> Destination<'a> {
             chosen: None,
             failed: Vec::new(),
             upgrade: false,
+            http1: false,
             avoid: None,
         }))
     }
@@ -112,6 +116,13 @@ impl<'a> Destination<'a> {
         if let Self::Group(group) = self {
             group.upgrade = wants_tunnel(request);
         }
+    }
+
+    /// The endpoint asks for HTTP/1.1; true if it may be spoken.
+    pub(crate) fn falls_back(&mut self) -> bool {
+        let Self::Group(group) = self else { return false };
+        group.http1 = group.upstream.protocol == UpstreamProtocol::Auto;
+        group.http1
     }
 
     /// This connection has refused the request, which is to go over another one.
@@ -272,7 +283,8 @@ impl GroupDestination<'_> {
         let tls = tls.filter(|_| endpoint.tls);
         let watched = context.view.shared.watched(self.id, index);
         let limit = unless_zero(limit);
-        let (id, protocol) = (self.id, self.upstream.protocol);
+        let id = self.id;
+        let protocol = if self.http1 { UpstreamProtocol::Http1 } else { self.upstream.protocol };
         let (upgrade, avoid) = (self.upgrade, self.avoid.as_ref());
         Some(Way {
             context,

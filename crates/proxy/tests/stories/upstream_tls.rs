@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use testkit::h2raw::{Connection, data, field, headers};
+use testkit::h2raw::{Connection, data, field, headers, reset};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
 use testkit::peer::Peer;
 use testkit::secure::{Authority, SecureFront};
 use testkit::server::TestServer;
 use testkit::wait;
-use wire::http2::frame::{flag, kind, setting};
+use wire::http2::frame::{code, flag, kind, setting};
 
 /// A proxy whose upstream is at `to`; `more` stands in the upstream.
 fn text(to: &str, more: &str) -> String {
@@ -45,6 +45,10 @@ fn either(peer: &mut Peer, settings: &[(u16, u32)]) {
             let fields = raw.fields_of(&head);
             let scheme = field(&fields, ":scheme").unwrap_or_default().to_owned();
             let stream = head.head.stream;
+            if field(&fields, ":path") == Some("/http1") {
+                raw.send(reset(stream, code::HTTP_1_1_REQUIRED));
+                continue;
+            }
             raw.send(headers(0, stream, &[(":status", "200")]));
             raw.send(data(flag::END_STREAM, stream, format!("h2 {scheme}")));
         }
@@ -257,6 +261,28 @@ fn a_websocket_gets_a_connection_of_its_own_where_http2_takes_none() {
     client.expect("hello");
     let picked: Vec<_> = front.handshakes().into_iter().map(|h| h.unwrap().alpn.unwrap()).collect();
     assert_eq!(picked, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+}
+
+#[test]
+fn an_endpoint_may_ask_for_http1() {
+    let authority = Authority::new();
+    let origin = Origin::start(|peer, _| either(peer, &[]));
+    let front = SecureFront::start(
+        &authority.issue("asks", &["api.test"]),
+        &[b"h2".as_slice(), b"http/1.1"],
+        origin.address(),
+    );
+    let to = format!("https://{}", front.address());
+    let server = TestServer::start(&text(&to, &ca(&authority, "")));
+    let mut client = server.connect();
+    client.send("BREW /http1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.response().text(), "h1");
+    assert_eq!(get(&mut client), (200, "h2 https".to_owned()));
+    drop(server);
+    let server = TestServer::start(&text(&to, &format!("protocol h2\n{}", ca(&authority, ""))));
+    let mut client = server.connect();
+    client.send("GET /http1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status(), 502);
 }
 
 #[test]

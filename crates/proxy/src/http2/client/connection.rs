@@ -374,3 +374,71 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
+    use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
+
+    use super::*;
+
+    /// An endpoint that tells its settings, and answers pings or not; counts them.
+    async fn endpoint(stream: Stream, answers: bool, pings: Rc<Cell<u32>>) {
+        let frame = |kind, flags, length| Head { kind, flags, stream: 0, length }.print();
+        let mut preface = [0; PREFACE.len()];
+        read_exact(&stream, &mut preface).await;
+        let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0)).await;
+        let mut head = [0; HEAD_BYTES];
+        while read_exact(&stream, &mut head).await {
+            let head = Head::parse(&head);
+            let mut payload = vec![0; head.length as usize];
+            read_exact(&stream, &mut payload).await;
+            if head.kind == kind::PING && !head.has(flag::ACK) {
+                pings.set(pings.get() + 1);
+                if answers {
+                    let pong = [&frame(kind::PING, flag::ACK, 8)[..], &payload].concat();
+                    let _ = stream.write_all(&pong).await;
+                }
+            }
+        }
+    }
+
+    async fn read_exact(stream: &Stream, mut bytes: &mut [u8]) -> bool {
+        while !bytes.is_empty() {
+            match stream.read(bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(count) => bytes = &mut bytes[count..],
+            }
+        }
+        true
+    }
+
+    /// Whether an endpoint is still believed to be there after so long without a word, and how often
+    /// it was asked.
+    fn after(seconds: u64, answers: bool, in_use: bool) -> (bool, u32) {
+        let mut builder = RuntimeBuilder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let wheel = Wheel::start();
+            let (ours, theirs) = Stream::pair();
+            let pings = Rc::new(Cell::new(0));
+            tokio::task::spawn_local(endpoint(theirs, answers, Rc::clone(&pings)));
+            let connection = Connection::fresh(ours, None);
+            let limit = Duration::from_secs(5);
+            let opened = open(connection, &wheel, &Rc::default(), limit).await.unwrap();
+            let _ticket = in_use.then(|| Ticket::new(&opened));
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            (!opened.is_leaving(), pings.get())
+        })
+    }
+
+    #[test]
+    fn an_endpoint_that_says_nothing_is_asked_but_not_often() {
+        assert_eq!(after(25, false, true), (true, 0));
+        assert_eq!(after(40, false, true), (true, 1));
+        assert_eq!(after(60, false, true), (false, 1));
+        assert_eq!(after(60, true, true), (true, 1));
+        assert_eq!(after(700, true, true), (true, 3));
+        assert_eq!(after(700, false, false), (true, 0));
+    }
+}

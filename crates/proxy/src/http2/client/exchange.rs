@@ -48,6 +48,8 @@ pub(crate) struct Incoming<'a> {
     first_head: Option<Instant>,
     /// The endpoint says that it has done nothing about the request.
     unprocessed: bool,
+    /// The endpoint asks for HTTP/1.1.
+    wants_http1: bool,
     none: Fields,
 }
 
@@ -77,6 +79,7 @@ impl<'a> Http2Upward<'a> {
             upgrade: false,
             first_head: None,
             unprocessed: false,
+            wants_http1: false,
             none: Fields::new(),
         };
         Self { ticket, secure, half, out, incoming }
@@ -126,7 +129,8 @@ impl<'a> Upward for Http2Upward<'a> {
         if self.incoming.first_head.is_some() {
             self.ticket.connection().served();
         }
-        Left { unsent: unprocessed, unprocessed, reusable: false }
+        let wants_http1 = self.incoming.wants_http1;
+        Left { unsent: unprocessed, unprocessed, wants_http1, reusable: false }
     }
 }
 
@@ -244,6 +248,9 @@ impl Answer for Incoming<'_> {
                     trouble = Trouble::new(kind, what);
                 }
                 self.unprocessed = unprocessed;
+                // RFC 9113, section 7: such as for a client certificate, asked for in mid-connection.
+                let reason = error.reason().filter(|_| error.is_reset() && error.is_remote());
+                self.wants_http1 = reason == Some(Reason::HTTP_1_1_REQUIRED);
                 Err(NoHead { trouble, silent: self.first_head.is_none() })
             }
             None => {
