@@ -3,6 +3,7 @@
 
 mod case;
 mod conformance;
+mod endpoints;
 mod hpack;
 mod messages;
 mod smuggling;
