@@ -410,6 +410,11 @@ impl Open {
     }
 
     #[cfg(test)]
+    pub(crate) fn send_raw(&mut self, kind: u8, content: &[u8], outgoing: &mut Buffer) {
+        assert!(self.control(kind, content, outgoing));
+    }
+
+    #[cfg(test)]
     pub(crate) fn exhaust_keys(&mut self) {
         self.sealer.exhaust();
     }

@@ -265,7 +265,8 @@ struct FromSlot(Arc<Slot>);
 
 impl ResolvesServerCert for FromSlot {
     fn resolve(&self, hello: RustlsHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.pick(hello.server_name(), hello.signature_schemes())
+        let name = hello.server_name().map(|name| name.trim_end_matches('.'));
+        self.0.pick(name, hello.signature_schemes())
     }
 }
 

@@ -313,6 +313,13 @@ impl Session {
     }
 
     #[cfg(test)]
+    pub(crate) fn send_raw(&mut self, kind: u8, content: &[u8]) {
+        if let State::Open(open) = &mut self.state {
+            open.send_raw(kind, content, &mut self.outgoing);
+        }
+    }
+
+    #[cfg(test)]
     pub(crate) fn exhaust_keys(&mut self) {
         if let State::Open(open) = &mut self.state {
             open.exhaust_keys();

@@ -1,5 +1,7 @@
 //! The ClientHello: tables, splits, and real ones.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::pki::{client, trusting};
@@ -196,8 +198,33 @@ fn a_real_one_in_any_split() {
     }
 }
 
+/// What rustls makes of it, if it is whole.
+fn by_rustls(bytes: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    acceptor.read_tls(&mut &*bytes).ok()?;
+    let accepted = acceptor.accept().ok()??;
+    let hello = accepted.client_hello();
+    let alpn = hello.alpn().map(|alpn| alpn.map(<[u8]>::to_vec).collect());
+    Some((hello.server_name().map(str::to_ascii_lowercase), alpn.unwrap_or_default()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever both take means the same to both.
+    #[test]
+    fn rustls_sees_the_same(position: usize, value: u8) {
+        static FIRST: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            client(&trusting()).session("shop.a.example").unwrap().outgoing().to_vec()
+        });
+        let mut bytes = FIRST.clone();
+        let index = 5 + position % (bytes.len() - 5);
+        bytes[index] = value;
+        if let (Ok(Some(ours)), Some((name, alpn))) = (ClientHello::parse(&bytes), by_rustls(&bytes)) {
+            prop_assert_eq!(ours.name.map(String::from), name);
+            prop_assert_eq!(ours.alpn.into_iter().map(Vec::from).collect::<Vec<_>>(), alpn);
+        }
+    }
 
     /// A change anywhere is refused or read, and prefixes never contradict the whole.
     #[test]

@@ -6,9 +6,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite};
 
 use super::pair::{End, Theirs, accept, connect, exchange, talk};
-use super::pki::{PKI, client, plain_server, trusting};
+use super::pki::{Leaf, PKI, client, plain_server, server, settings, trusting};
 use crate::server::PROVIDER;
-use crate::{Alpn, Read, TlsErrorKind};
+use crate::{Alpn, Read, Session, TlsErrorKind};
+use config::{ServerTls, TlsVersion};
 
 fn rustls_client(suite: SupportedCipherSuite) -> ClientConnection {
     let provider = CryptoProvider { cipher_suites: vec![suite], ..(**PROVIDER).clone() };
@@ -134,17 +135,147 @@ fn what_was_changed_under_way_is_refused_with_an_alert() {
 }
 
 #[test]
-fn records_without_data_are_counted() {
+fn updates_of_keys_between_data_are_fine() {
     let (mut server, mut client) =
         connect(&plain_server(), &client(&trusting()), "a.example").unwrap();
-    let mut sent = Ok(());
     for _ in 0..40 {
-        // Each makes an update of keys.
         client.exhaust_keys();
-        client.send(b"");
         client.send(b"x");
-        sent = server.take(&client.give());
+        server.take(&client.give()).unwrap();
     }
-    sent.expect("updates between data are fine");
     assert_eq!(server.plaintext().len(), 40);
+}
+
+/// A pair that speaks only this version.
+fn pair(version: TlsVersion) -> (Session, Session) {
+    let settings = ServerTls { version_min: version, version_max: version, ..settings() };
+    let server = server(&settings, vec![PKI.chain(&Leaf::default())]);
+    connect(&server, &client(&trusting()), "a.example").unwrap()
+}
+
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+
+#[test]
+fn messages_out_of_place_after_the_handshake() {
+    use TlsVersion::{Tls12, Tls13};
+    /// Records of the client, and the alert that they get, if any.
+    #[track_caller]
+    fn check(version: TlsVersion, records: &[(u8, &[u8])], alert: Option<&str>) {
+        let (mut server, mut client) = pair(version);
+        for (kind, content) in records {
+            client.send_raw(*kind, content);
+        }
+        let result = server.take(&client.give());
+        assert_eq!(result.is_err(), alert.is_some(), "{result:?}");
+        if alert == Some("close_notify") {
+            client.take(&server.give()).unwrap();
+            assert_eq!(client.read(&mut [0; 9]), Read::Closed);
+        } else if let Some(alert) = alert {
+            let theirs = client.take(&server.give()).unwrap_err();
+            assert_eq!(*theirs.kind(), TlsErrorKind::Alert(alert.to_owned().into()));
+        } else {
+            client.take(&server.give()).unwrap();
+        }
+    }
+    const UPDATE: &[u8] = &[24, 0, 0, 1, 0];
+    let unexpected = Some("unexpected_message");
+    // RFC 8446, section 4.6: of a client only updates of keys.
+    check(Tls13, &[(HANDSHAKE, &[4, 0, 0, 0])], unexpected);
+    check(Tls13, &[(HANDSHAKE, &[1, 0, 0, 0])], unexpected);
+    check(Tls13, &[(HANDSHAKE, &[])], unexpected);
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 1, 2])], Some("illegal_parameter"));
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 2, 0, 0])], Some("illegal_parameter"));
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 1, 0, 24])], unexpected);
+    check(Tls13, &[(HANDSHAKE, &[24, 2, 0, 0])], Some("decode_error"));
+    check(Tls13, &[(20, &[1])], unexpected);
+    check(Tls13, &[(99, &[1])], unexpected);
+    // Section 5.1: a message may be split, but nothing comes between its parts.
+    check(Tls13, &[(HANDSHAKE, &UPDATE[..2]), (DATA, b"x")], unexpected);
+    check(Tls13, &[(HANDSHAKE, &UPDATE[..2]), (ALERT, &[1, 0])], unexpected);
+    // Section 6: alerts.
+    check(Tls13, &[(ALERT, &[2])], Some("decode_error"));
+    check(Tls13, &[(ALERT, &[1, 90])], None);
+    check(Tls13, &[(ALERT, &[1, 46])], Some("close_notify"));
+    check(Tls12, &[(ALERT, &[1, 46])], None);
+    check(Tls12, &[(ALERT, &[2, 46])], Some("close_notify"));
+    // RFC 5246, section 7.2.2: no renegotiation, said by a warning.
+    check(Tls12, &[(HANDSHAKE, &[1, 0, 0, 0])], None);
+    check(Tls12, &[(HANDSHAKE, UPDATE)], unexpected);
+    check(Tls12, &[(20, &[1])], unexpected);
+    for flood in [(DATA, [].as_slice()), (ALERT, &[1, 90])] {
+        check(Tls13, &[flood; 32], None);
+        check(Tls13, &[flood; 33], unexpected);
+        check(Tls12, &[flood; 33], unexpected);
+    }
+}
+
+#[test]
+fn an_update_of_keys_may_come_in_parts() {
+    let (mut server, mut client) = pair(TlsVersion::Tls13);
+    client.exhaust_keys();
+    client.send(b"before");
+    server.take(&client.give()).unwrap();
+    // The server asks for an update in three records, and the client answers with its own.
+    for part in [&[24u8, 0][..], &[0], &[1, 1]] {
+        server.send_raw(HANDSHAKE, part);
+        client.take(&server.give()).unwrap();
+    }
+    assert!(!client.outgoing().is_empty(), "an update of the client's keys");
+    client.send(b", after");
+    server.take(&client.give()).unwrap();
+    assert_eq!(server.plaintext(), b"before, after");
+}
+
+#[test]
+fn a_client_of_tls_1_2_refuses_to_renegotiate() {
+    let (mut server, mut client) = pair(TlsVersion::Tls12);
+    server.send_raw(HANDSHAKE, &[0, 0, 0, 0]);
+    client.take(&server.give()).unwrap();
+    server.take(&client.give()).unwrap();
+    talk(&mut client, &mut server, usize::MAX);
+    server.exhaust_keys();
+    assert!(server.write(b"more").is_err(), "TLS 1.2 cannot change its keys");
+}
+
+#[test]
+fn a_long_clienthello_in_many_records() {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore { roots: Vec::new() })
+        .with_no_client_auth();
+    config.alpn_protocols = (0..60).map(|index| vec![b'a' + index % 20; 250]).collect();
+    config.alpn_protocols.push(b"h2".to_vec());
+    let name = "a.example".try_into().unwrap();
+    let mut theirs = Theirs(ClientConnection::new(Arc::new(config), name).unwrap());
+    let flight = theirs.give();
+    let message: Vec<u8> = {
+        let mut rest = &flight[..];
+        let mut message = Vec::new();
+        while let [_, _, _, high, low, after @ ..] = rest {
+            let (content, later) = after.split_at(usize::from(*high) << 8 | usize::from(*low));
+            message.extend_from_slice(content);
+            rest = later;
+        }
+        message
+    };
+    assert!(message.len() > 15_000);
+    let record = |part: &[u8]| {
+        let [high, low] = u16::try_from(part.len()).unwrap().to_be_bytes();
+        [&[22, 3, 1, high, low], part].concat()
+    };
+    for size in [100, 1000, 16_000] {
+        let split = message.chunks(size).flat_map(record).collect::<Vec<u8>>();
+        let hello = crate::ClientHello::parse(&split).unwrap().expect("it is whole");
+        let session = plain_server().session(&hello, &split).unwrap();
+        assert_eq!(session.outgoing()[..3], [22, 3, 3], "a ServerHello");
+    }
+}
+
+#[test]
+fn the_post_quantum_group_comes_first() {
+    let groups = PROVIDER.kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>();
+    assert_eq!(groups[..2], [rustls::NamedGroup::X25519MLKEM768, rustls::NamedGroup::X25519]);
 }
