@@ -1,5 +1,6 @@
 """`tls auto` against Pebble, the ACME test server of Let's Encrypt: certificates that come and renew by themselves."""
 
+import signal
 import ssl
 
 from cryptography import x509
@@ -221,6 +222,38 @@ site {names} {{
         said = done.out + done.err
         self.assertIn(f"the DNS hook {hook} cannot be executed", said)
         self.assertIn("cannot read the EAB key in /does/not/exist", said)
+
+    def test_hook_is_gone(self):
+        """What is stored is served without it; and a restart is no reason to refuse."""
+        self.pebble.start()
+        hook, _ = self.pebble.hook()
+        config = self.config(f'challenge dns command="{hook}" wait="10ms"')
+        proxy = self.bothways(config)
+        shown = self.wait_for_certificate(proxy)
+        proxy.stop()
+        hook.unlink()
+        proxy = self.bothways(config)
+        self.assertEqual(self.shown(), shown)
+
+    def test_records_are_cleared_at_the_end(self):
+        """A process that is ended while the CA is yet to look leaves no record behind."""
+        self.pebble.start()
+        hook, calls = self.pebble.hook()
+        proxy = self.bothways(self.config(f'challenge dns command="{hook}" wait="10min"'))
+        wait_until(lambda: calls.exists() and "set " in calls.read_text(), "the hook was called", program=proxy)
+        proxy.send(signal.SIGTERM)
+        self.assertEqual(proxy.ended(), 0)
+        self.assertEqual([line.split()[0] for line in calls.read_text().splitlines()], ["set", "clear"])
+
+    def test_directory_of_an_unknown_issuer(self):
+        """The directory's own certificate is verified, and the log says what to do."""
+        self.pebble.start()
+        other = Authority(self.directory / "other", "Other CA")
+        config = self.config().replace(str(self.authority.ca), str(other.ca))
+        proxy = self.bothways(config)
+        error = proxy.wait_for_event("cannot get a certificate")["error"]
+        self.assertIn("an issuer that is not known here; `ca` of the `acme` block names a file with it", error)
+        self.assertEqual(self.pebble.orders(), 0)
 
     def test_second_process(self):
         """Two processes with one state: one orders, the other says why it does not."""

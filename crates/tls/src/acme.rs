@@ -40,7 +40,7 @@ use crate::challenges::Challenges;
 use crate::slot::Slot;
 use crate::state::{Lock, StateDir, StateError};
 
-pub(crate) use self::check::check;
+pub(crate) use self::check::{check, check_files};
 
 /// How long the end of the process waits for records in the DNS to be cleared.
 const CLEARING_WAIT: Duration = Duration::from_secs(10);

@@ -86,7 +86,9 @@ fn server(
         CertificateSource::Auto { acme, names } => {
             let acme = config.acme.get(acme.0 as usize);
             acme.map_or_else(Vec::new, |acme| {
-                crate::acme::check(config, acme, settings.place, names)
+                let mut problems = crate::acme::check(config, acme, settings.place, names);
+                problems.extend(crate::acme::check_files(acme));
+                problems
             })
         }
     };

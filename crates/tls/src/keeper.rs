@@ -438,7 +438,11 @@ impl<'c> Preparing<'c> {
         };
         self.prepared.entry(name).or_default().push(source.clone());
         if let Kind::Auto { acme, names } = source.kind() {
-            let problems = acme::check(self.config, acme, settings.place, names);
+            let mut problems = acme::check(self.config, acme, settings.place, names);
+            // What is stored serves, whatever has become of a hook meanwhile.
+            let files = acme::check_files(acme).into_iter();
+            problems
+                .extend(files.map(|problem| Problem { severity: Severity::Warning, ..problem }));
             let problems = problems.into_iter().filter(|new| !self.problems.contains(new));
             let mut problems: Vec<_> = problems.collect();
             match &self.shared.acme {

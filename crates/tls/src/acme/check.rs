@@ -43,6 +43,12 @@ pub(crate) fn check(
         );
     }
     problems.extend(bad_directory(acme));
+    problems
+}
+
+/// What is wrong with the files that `acme` names. What is stored is served without them.
+pub(crate) fn check_files(acme: &Acme) -> Vec<Problem> {
+    let mut problems = Vec::new();
     if let Some(Err(why)) = acme.ca.as_deref().map(|path| roots(Some(path))) {
         problems.push(Problem::error(acme.place, why));
     }
@@ -188,7 +194,8 @@ mod tests {
 
     #[track_caller]
     fn says(acme: &Acme, name: &str, expected: &[&str]) {
-        let found = check(&Config::default(), acme, Place::default(), &[name.into()]);
+        let mut found = check(&Config::default(), acme, Place::default(), &[name.into()]);
+        found.extend(check_files(acme));
         let found: Vec<_> = found.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(found, expected, "{name}");
     }

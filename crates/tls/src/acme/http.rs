@@ -204,7 +204,11 @@ impl Transport for Https {
         Box::pin(async move {
             let cannot = |error: &dyn std::error::Error| {
                 let hint = match chain(error) {
-                    words if words.contains("UnknownIssuer") => {
+                    words
+                        if ["UnknownIssuer", "BadSignature"]
+                            .iter()
+                            .any(|why| words.contains(why)) =>
+                    {
                         format!(
                             "{words} (its certificate comes from an issuer that is not known here; `ca` of the `acme` block names a file with it)"
                         )
