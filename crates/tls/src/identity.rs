@@ -29,13 +29,16 @@ pub(crate) fn of_client(leaf: &[u8]) -> Result<ClientCertificate, TlsError> {
     let extension = parsed.subject_alternative_name().ok().flatten();
     let general = extension.iter().flat_map(|extension| &extension.value.general_names);
     let names = general.filter_map(|name| match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
-            Some((*name).into())
-        }
-        GeneralName::IPAddress(octets) => address(octets).map(Into::into),
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(octets) => address(octets),
         _ => None,
     });
+    // What could not stand in a field is no name.
+    let is_plain = |name: &String| !name.chars().any(char::is_control);
+    let names = names.filter(is_plain).map(Into::into);
     let common_name = parsed.subject().iter_common_name().last().and_then(text_of);
+    let common_name = common_name.filter(is_plain);
     Ok(ClientCertificate {
         subject: name_words(parsed.subject()).into(),
         common_name: common_name.map(Into::into),
@@ -165,5 +168,54 @@ pub(crate) fn cipher_name(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         other => other.as_str().unwrap_or("unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
+
+    use super::*;
+
+    /// What is told of a certificate with this subject, in the order of its parts.
+    fn told(subject: &[(DnType, &str)], names: &[&str]) -> ClientCertificate {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), DnValue::Utf8String((*value).to_owned()));
+        }
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        of_client(certificate.der()).unwrap()
+    }
+
+    #[test]
+    fn subjects_as_rfc_4514_writes_them() {
+        #[track_caller]
+        fn check(subject: &[(DnType, &str)], expected: &str) {
+            assert_eq!(&*told(subject, &[]).subject, expected);
+        }
+        let mail = || DnType::CustomDnType(vec![1, 2, 840, 113549, 1, 9, 1]);
+        let own = || DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 99999, 1]);
+        use DnType::{CommonName, CountryName, OrganizationName};
+        check(&[], "");
+        check(&[(OrganizationName, "Example"), (CommonName, "ops")], "CN=ops,O=Example");
+        check(&[(CountryName, "DE"), (mail(), "a@b.example")], "emailAddress=a@b.example,C=DE");
+        check(&[(CommonName, "a,b+c\"d\\e<f>g;h")], "CN=a\\,b\\+c\\\"d\\\\e\\<f\\>g\\;h");
+        check(&[(CommonName, " #x ")], "CN=\\ #x\\ ");
+        check(&[(CommonName, "#x")], "CN=\\#x");
+        check(&[(CommonName, "a\r\nB: c\0")], "CN=a\\0D\\0AB: c\\00");
+        check(&[(CommonName, "J\u{fc}rgen")], "CN=J\u{fc}rgen");
+        check(&[(own(), "hi")], "1.3.6.1.4.1.99999.1=#0c026869");
+    }
+
+    #[test]
+    fn names_of_all_kinds() {
+        let names = ["Ops.Example", "10.1.2.3", "2001:db8::1", "a@b.example"];
+        let client = told(&[(DnType::CommonName, "a\r\nb")], &names);
+        let expected = ["ops.example", "10.1.2.3", "2001:db8::1", "a@b.example"];
+        assert_eq!(client.names, expected.map(Into::into));
+        assert_eq!(client.common_name, None, "it could not stand in a field");
+        assert!(client.fingerprint.len() == 64 && !client.fingerprint.contains(char::is_uppercase));
     }
 }
