@@ -220,6 +220,7 @@ site {{
         self.assertEqual(client.get("static.test", "/hello")[2], b"hello\n")
         client.send(number, bytes([0x88, 0x80, 0, 0, 0, 0]))
         client.body(number)
+        client.send(number, end=True)
         record = self.proxy.wait_for_record(route="/echo")
         self.assertEqual(record["version"], "HTTP/2.0", record)
 

@@ -455,7 +455,7 @@ site "shop.test" {{
         self.addCleanup(old_h2.close)
         old_h1 = connect(self.at, keys().authority.context(), "shop.test")
         self.addCleanup(old_h1.close)
-        wrk = self.start("wrk", ["wrk", "-t1", "-c32", "-d6s", "-H", "Host: shop.test", f"https://localhost:{self.port}/hello"])
+        wrk = self.start("wrk", ["wrk", "-t1", "-c32", "-d6s", "-H", "Host: shop.test", f"https://{self.at}/hello"])
         fresh = Load(self.at, 2, ask_for("/hello", lambda b: b == b"hello\n", Host="shop.test", Connection="close"),
                      keys().authority.context())
         h2load = self.start("h2load", ["h2load", "-t1", "-c4", "-m8", "-D5s", "-H", ":authority: shop.test",
@@ -609,8 +609,7 @@ site {{
     def test_verify_off_is_loud(self):
         proxy = self.bothways(self.config(self.nginx(), "verify off"))
         self.assertEqual(request(self.at, target="/hello")[2], b"hello\n")
-        warnings = [event for event in proxy.events() if event.get("level", "").lower() == "warn"]
-        self.assertTrue(any("verif" in json.dumps(event) for event in warnings), proxy.events())
+        self.assertIn("NOT verified", proxy.err.read_text())
 
     def test_we_show_a_certificate(self):
         us = self.origin_keys.issue("us", "proxy.test", client=True)
@@ -727,14 +726,28 @@ forward "{self.at}" {{
     @needs("git")
     def test_git(self):
         make_repository(self, flask().repositories / "tls-pears.git")
-        bare = world().nginx.www / f"dumb-tls-{os.getpid()}.git"
         self.bothways(self.config())
-        env = self.environment(GIT_PROXY_SSL_CAINFO=world().ca, GIT_SSL_CAINFO=world().ca)
+        # No https:// within: TLS in TLS stalls in Debian's libcurl-gnutls, whoever speaks the outer TLS
+        # (the same with HAProxy in front of the proxy in clear). `test_tls_within_tls` shows ours.
+        env = self.environment(GIT_PROXY_SSL_CAINFO=world().ca)
         self.run_command("git", "clone", "-q", f"http://world.test:{flask().port}/git/tls-pears.git", "clone", env=env)
-        self.run_command("git", "clone", "-q", "--bare", "clone", bare)
-        self.run_command("git", "-C", bare, "update-server-info")
-        self.run_command("git", "clone", "-q", f"{world().https}/{bare.name}", "dumb", env=env)
-        self.same_bytes((self.directory / "dumb/pears").read_bytes(), (self.directory / "clone/pears").read_bytes())
+        self.assertEqual((self.directory / "clone/pears").stat().st_size, 2 << 20)
+
+    def test_tls_within_tls(self):
+        """Many exchanges through one tunnel, whose records are of all sizes."""
+        sizes = (0, 1, 5000, 16384, 16385, 40_000, 300_000)
+        for size in sizes:
+            (world().nginx.www / f"of-{size}").write_bytes(b"x" * size)
+        self.bothways(self.config())
+        target = f"world.test:{world().nginx.tls_port}"
+        for _ in range(5):
+            with connect(self.at, world().authority.context(), "localhost") as client:
+                client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+                self.assertIn(b" 200 ", read_until(client, b"\r\n\r\n"))
+                within = Within(world().authority.context(), "world.test", client.sendall, lambda: client.recv(65536))
+                for size in sizes:
+                    body = within.get(f"/of-{size}", size)
+                    self.assertEqual(len(body), size)
 
 
 def slowly(at, context, name, target):
@@ -771,23 +784,41 @@ def slowly(at, context, name, target):
 
 def through_stream(client, number, context, name, target):
     """One exchange over TLS within a tunnel that is a stream of HTTP/2."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    send, receive = (lambda data: client.send(number, data)), (lambda: client.data(number, 1))
+    return Within(context, name, send, receive).get(target, len(b"hello\n"))
 
-    def turn(step):
+
+class Within:
+    """HTTP/1.1 over TLS over something that sends and receives bytes."""
+
+    def __init__(self, context, name, send, receive):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+        self.name, self.send, self.receive = name, send, receive
+        self.turn(self.session.do_handshake)
+
+    def turn(self, step):
         while True:
             try:
                 return step()
             except ssl.SSLWantReadError:
-                client.send(number, outgoing.read())
-                incoming.write(client.data(number, 1))
+                self.flush()
+                data = self.receive()
+                assert data, "the connection ended"
+                self.incoming.write(data)
 
-    turn(session.do_handshake)
-    session.write(f"GET {target} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-    answer = b""
-    while not answer.endswith(b"hello\n"):
-        answer += turn(lambda: session.read(65536))
-    return answer
+    def flush(self):
+        if data := self.outgoing.read():
+            self.send(data)
+
+    def get(self, target, length):
+        """The body, of which the length is known."""
+        self.session.write(f"GET {target} HTTP/1.1\r\nHost: {self.name}\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer or len(answer.partition(b"\r\n\r\n")[2]) < length:
+            answer += self.turn(lambda: self.session.read(65536))
+        assert answer.startswith(b"HTTP/1.1 200"), answer[:100]
+        return answer.partition(b"\r\n\r\n")[2]
 
 
 def loaded(authority):
