@@ -11,22 +11,23 @@
 //! can be resumed across reloads.
 //! What always holds: a slot that has a certificate never loses it to a worse one.
 
-use std::collections::{BTreeSet, HashMap};
+mod prepare;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use config::{CertificateSource, Config, Place, ServerTls, SiteName, SiteTls, UpstreamTls};
+use config::{Config, ServerTls, UpstreamTls};
 
-use crate::acme::{self, Kept, Manager};
+use crate::acme::{Kept, Manager};
 use crate::challenges::Challenges;
 use crate::client::Client;
 use crate::error::{Problem, Severity};
 use crate::files::Stamp;
 use crate::inspect::Finding;
-use crate::internal::{InternalCa, SharedCa, own_names};
+use crate::internal::{InternalCa, SharedCa};
 use crate::server::Server;
-use crate::slot::Slot;
 use crate::source::{Fresh, Kind, Source};
 use crate::state::StateDir;
 use crate::tickets::Tickets;
@@ -153,13 +154,13 @@ impl Keeper {
     /// # Errors
     /// Everything that keeps the configuration from taking effect.
     pub fn prepare(&self, config: &Config) -> Result<Contexts, Vec<Problem>> {
-        let mut preparing = Preparing::new(&self.shared, config);
+        let mut preparing = prepare::Preparing::new(&self.shared, config);
         let sites: Vec<_> = config.sites.iter().map(|site| preparing.site(site)).collect();
         let forwards: Vec<_> =
             config.forwards.iter().map(|forward| preparing.forward(forward)).collect();
         let upstreams: Vec<_> =
             config.upstreams.iter().map(|upstream| preparing.upstream(upstream)).collect();
-        let Preparing { sources, servers, clients, problems, .. } = preparing;
+        let prepare::Preparing { sources, servers, clients, problems, .. } = preparing;
         let (errors, warnings): (Vec<_>, Vec<_>) =
             problems.into_iter().partition(|problem| problem.severity == Severity::Error);
         if !errors.is_empty() {
@@ -285,240 +286,6 @@ fn finding(message: String, hint: Option<String>) -> Finding {
 /// A panic of another thread leaves nothing half done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One configuration on its way to contexts.
-struct Preparing<'c> {
-    shared: &'c Shared,
-    config: &'c Config,
-    now: SystemTime,
-    /// Sources by the names of their slots: those in effect, and those that are to be.
-    installed: HashMap<String, Vec<Arc<Source>>>,
-    prepared: HashMap<String, Vec<Arc<Source>>>,
-    sources: Vec<(Arc<Source>, Option<Fresh>)>,
-    servers: Vec<(ServerKey, Arc<Server>)>,
-    clients: Vec<(ClientKey, Arc<Client>)>,
-    problems: Vec<Problem>,
-}
-
-impl<'c> Preparing<'c> {
-    fn new(shared: &'c Shared, config: &'c Config) -> Self {
-        let mut problems = Vec::new();
-        let wanted = StateDir::find(config.process.state.as_deref()).ok();
-        if wanted != shared.state {
-            let message = "another state directory takes effect at the next start";
-            problems.push(Problem::warning(Place::default(), message));
-        }
-        let mut installed: HashMap<String, Vec<Arc<Source>>> = HashMap::new();
-        for source in shared.sources() {
-            installed.entry(source.slot().name().to_owned()).or_default().push(source);
-        }
-        Self {
-            shared,
-            config,
-            now: SystemTime::now(),
-            installed,
-            prepared: HashMap::new(),
-            sources: Vec::new(),
-            servers: Vec::new(),
-            clients: Vec::new(),
-            problems,
-        }
-    }
-
-    fn site(&mut self, site: &config::Site) -> Option<Arc<Server>> {
-        let Some(SiteTls::Terminate(settings)) = &site.tls else { return None };
-        // Where one of its listeners does not speak it, it is offered nowhere.
-        let http2 = site.listeners.iter().all(|id| {
-            self.config.listeners.get(id.0 as usize).is_some_and(|listener| listener.http2)
-        });
-        self.server(settings, http2, &site.names)
-    }
-
-    fn forward(&mut self, forward: &config::Forward) -> Option<Arc<Server>> {
-        let settings = forward.tls.as_ref()?;
-        let listener = self.config.listeners.get(forward.listener.0 as usize);
-        let http2 = listener.is_some_and(|listener| listener.http2);
-        self.server(settings, http2, &[])
-    }
-
-    fn server(
-        &mut self,
-        settings: &ServerTls,
-        http2: bool,
-        names: &[SiteName],
-    ) -> Option<Arc<Server>> {
-        let source = self.source(settings, names)?;
-        let files = settings.client.ca.iter().chain(&settings.client.crl);
-        let key = ServerKey {
-            settings: ServerTls {
-                place: Place::default(),
-                certificates: CertificateSource::Internal { names: Vec::new() },
-                ..settings.clone()
-            },
-            http2,
-            files: Seen::of(files),
-        };
-        // A site with other files keeps its name, but has another slot.
-        let is_ours = |(is, server): &&(ServerKey, Arc<Server>)| {
-            *is == key && Arc::ptr_eq(server.slot(), source.slot())
-        };
-        let installed = lock(&self.shared.installed);
-        let known = self.servers.iter().chain(&installed.servers).find(is_ours);
-        let known = known.map(|(_, server)| server.clone());
-        drop(installed);
-        let made = known.map_or_else(
-            || {
-                let (tickets, challenges) = (&self.shared.tickets, &self.shared.challenges);
-                let slot = source.slot().clone();
-                Server::new(settings, http2, slot, tickets.clone(), challenges.clone())
-            },
-            Ok,
-        );
-        match made {
-            Ok(server) => {
-                self.servers.push((key, server.clone()));
-                Some(server)
-            }
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
-        }
-    }
-
-    fn upstream(&mut self, upstream: &config::Upstream) -> Option<Arc<Client>> {
-        if !upstream.endpoints.iter().any(|endpoint| endpoint.tls) {
-            return None;
-        }
-        let settings = &upstream.tls;
-        let pair = settings.client.iter().flat_map(|client| [&client.cert, &client.key]);
-        let files = settings.ca.iter().chain(pair);
-        let mut key = ClientKey {
-            settings: settings.clone(),
-            protocol: upstream.protocol,
-            files: Seen::of(files),
-        };
-        if let Some(client) = &mut key.settings.client {
-            client.place = Place::default();
-        }
-        let installed = lock(&self.shared.installed);
-        let known = self.clients.iter().chain(&installed.clients).find(|(is, _)| *is == key);
-        let known = known.map(|(_, client)| client.clone());
-        drop(installed);
-        match known.map_or_else(|| Client::new(settings, upstream.place, upstream.protocol), Ok) {
-            Ok(client) => {
-                self.clients.push((key, client.clone()));
-                Some(client)
-            }
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
-        }
-    }
-
-    /// The source of a site's certificates: the one that is looked after already, or a new one.
-    fn source(&mut self, settings: &ServerTls, names: &[SiteName]) -> Option<Arc<Source>> {
-        let kind = self.kind(&settings.certificates, names)?;
-        let name = kind.slot_name(settings.place, names);
-        let same = |source: &&Arc<Source>| *source.kind() == kind;
-        let prepared = self.prepared.get(&name).into_iter().flatten().find(same).cloned();
-        if prepared.is_some() {
-            return prepared;
-        }
-        let installed = self.installed.get(&name).into_iter().flatten().find(same).cloned();
-        let configured = self.config.locate(settings.place);
-        let source = match installed {
-            Some(source) => {
-                source.moved_to(configured);
-                source
-            }
-            None => Arc::new(Source::new(kind, Slot::new(&name), names.to_vec(), configured)),
-        };
-        self.prepared.entry(name).or_default().push(source.clone());
-        if let Kind::Auto { acme, names } = source.kind() {
-            let mut problems = acme::check(self.config, acme, settings.place, names);
-            // What is stored serves, whatever has become of a hook meanwhile.
-            let files = acme::check_files(acme).into_iter();
-            problems
-                .extend(files.map(|problem| Problem { severity: Severity::Warning, ..problem }));
-            let problems = problems.into_iter().filter(|new| !self.problems.contains(new));
-            let mut problems: Vec<_> = problems.collect();
-            match &self.shared.acme {
-                // A new source serves what is stored from the moment that its context is used.
-                Some(manager) => manager.serve_stored(acme, names, source.slot()),
-                None => {
-                    let error = crate::state::StateError::Nowhere;
-                    problems.push(finding(error.to_string(), error.hint()).at(settings.place));
-                }
-            }
-            self.problems.extend(problems);
-        }
-        let ca = match source.kind() {
-            Kind::Internal { .. } => match self.shared.internal_ca(self.now) {
-                Ok(ca) => Some(ca),
-                Err(finding) => {
-                    self.problems.push(finding.at(settings.place));
-                    return None;
-                }
-            },
-            _ => None,
-        };
-        let at_source = |problem: Problem| match problem.place.line {
-            0 => Problem { place: settings.place, ..problem },
-            _ => problem,
-        };
-        let fresh = match source.fresh(ca.as_deref(), self.now) {
-            Ok(fresh) => fresh,
-            Err(problems) => {
-                self.problems.extend(problems.into_iter().map(at_source));
-                return None;
-            }
-        };
-        // What a pair is blamed for does not keep it from being served where there is nothing
-        // better.
-        let problems = fresh.iter().flat_map(|fresh| fresh.problems.iter().cloned());
-        let problems = problems.map(|problem| Problem { severity: Severity::Warning, ..problem });
-        self.problems.extend(problems.map(at_source));
-        // A new source serves from the moment that its context is used.
-        if source.slot().is_empty()
-            && let Some(fresh) = &fresh
-        {
-            source.take(fresh);
-        }
-        self.sources.push((source.clone(), fresh));
-        Some(source)
-    }
-
-    fn kind(&mut self, certificates: &CertificateSource, names: &[SiteName]) -> Option<Kind> {
-        Some(match certificates {
-            CertificateSource::Files(files) => Kind::Files(files.clone()),
-            CertificateSource::Internal { names: given } => {
-                let names = if given.is_empty() { names_of(names) } else { given.clone() };
-                Kind::Internal { names }
-            }
-            CertificateSource::Auto { acme, names } => {
-                let acme = self.config.acme.get(acme.0 as usize)?;
-                Kind::Auto { acme: acme.clone(), names: names.clone() }
-            }
-        })
-    }
-}
-
-/// What a certificate for these is made for; this machine's own names where there are none.
-fn names_of(names: &[SiteName]) -> Vec<Box<str>> {
-    let mut all: Vec<Box<str>> = Vec::new();
-    for name in names {
-        match name {
-            SiteName::Exact(host) => all.push(host.clone()),
-            SiteName::Wildcard(suffix) => {
-                all.extend([format!("*.{suffix}").into(), suffix.clone()]);
-            }
-            SiteName::Default => all.extend(own_names()),
-        }
-    }
-    if all.is_empty() { own_names() } else { all }
 }
 
 #[cfg(test)]

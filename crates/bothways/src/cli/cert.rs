@@ -218,3 +218,24 @@ pub(crate) struct CaRoot {
     #[arg(long)]
     pub make: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_task_teaches_by_example() {
+        let all = Cli::command();
+        for command in ["cert", "ca"] {
+            let command = all.find_subcommand(command).unwrap();
+            for task in command.get_subcommands() {
+                let help = task.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let words = format!("bothways {} {}", command.get_name(), task.get_name());
+                assert!(help.contains("Examples:") && help.contains(&words), "{words}");
+                assert!(task.get_about().is_some(), "{words}");
+            }
+        }
+    }
+}

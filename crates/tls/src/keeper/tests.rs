@@ -2,7 +2,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use config::{CertificateFiles, ClientCertificates, ListenerId, RouteSettings, Site, TlsVersion};
+use config::{
+    CertificateFiles, CertificateSource, ClientCertificates, ListenerId, Place, RouteSettings,
+    Site, SiteName, SiteTls, TlsVersion,
+};
 
 use super::*;
 use crate::fixtures::{Made, Wanted, at};
