@@ -26,7 +26,11 @@ impl Version {
 
     /// The number alone, as `Via` has it (RFC 9110, section 7.6.3).
     pub fn number(self) -> &'static str {
-        self.as_str().trim_start_matches("HTTP/")
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2.0",
+        }
     }
 }
 

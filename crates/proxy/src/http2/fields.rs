@@ -1,8 +1,8 @@
 //! Fields between their two shapes: ours, in one buffer, and those of `http`.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
-use message::{Field, Fields};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use message::{Field, Fields, Known};
 use wire::http1::allowed_trailer;
 
 /// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
@@ -15,20 +15,43 @@ pub(super) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> Header
     let mut values = values.freeze();
     let mut map = HeaderMap::with_capacity(count);
     for field in fields {
-        let value = values.split_to(field.value.len());
-        push(&mut map, field.name, value);
+        let value = HeaderValue::from_maybe_shared(values.split_to(field.value.len()));
+        append(&mut map, name(field), value.ok());
     }
     map
 }
 
 /// Adds a field, unless it cannot be one.
 pub(super) fn push(map: &mut HeaderMap, name: &[u8], value: Bytes) {
-    if let (Ok(name), Ok(value)) =
-        (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value))
-    {
+    let value = HeaderValue::from_maybe_shared(value);
+    append(map, HeaderName::from_bytes(name).ok(), value.ok());
+}
+
+fn append(map: &mut HeaderMap, name: Option<HeaderName>, value: Option<HeaderValue>) {
+    if let (Some(name), Some(value)) = (name, value) {
         // Fails beyond 32,768 fields, which no head of ours has.
         let _ = map.try_append(name, value);
     }
+}
+
+/// The name of a field; those that most responses have need not be looked up by their letters.
+fn name(field: Field<'_>) -> Option<HeaderName> {
+    Some(match field.known {
+        Known::ContentType => header::CONTENT_TYPE,
+        Known::ContentEncoding => header::CONTENT_ENCODING,
+        Known::ContentRange => header::CONTENT_RANGE,
+        Known::AcceptRanges => header::ACCEPT_RANGES,
+        Known::SetCookie => header::SET_COOKIE,
+        Known::Location => header::LOCATION,
+        Known::Server => header::SERVER,
+        Known::Date => header::DATE,
+        Known::ETag => header::ETAG,
+        Known::LastModified => header::LAST_MODIFIED,
+        Known::CacheControl => header::CACHE_CONTROL,
+        Known::Age => header::AGE,
+        Known::Vary => header::VARY,
+        _ => return HeaderName::from_bytes(field.name).ok(),
+    })
 }
 
 /// The trailers that may be sent (RFC 9110, section 6.5.1), if there are any.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use net::{Buffer, Stream, Wheel};
+use net::{Buffer, Buffers, Size, Stream, Wheel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use wire::http2::{Guard, Violation};
@@ -25,8 +25,10 @@ pub(crate) struct Watch {
 /// A stream, as `h2` takes one.
 pub(crate) struct Guarded<S> {
     stream: S,
-    /// What was read before.
-    before: Option<Buffer>,
+    /// What was read and not yet taken; without memory if there is nothing.
+    buffer: Buffer,
+    /// Whether the guard has seen it.
+    is_seen: bool,
     guard: Guard,
     watch: Rc<Watch>,
     wheel: Wheel,
@@ -34,29 +36,34 @@ pub(crate) struct Guarded<S> {
 }
 
 impl<S: Deref<Target = Stream>> Guarded<S> {
+    /// `before`: what was read of it already.
     pub(crate) fn new(stream: S, before: Option<Buffer>, guard: Guard, wheel: &Wheel) -> Self {
-        let before = before.filter(|before| !before.is_empty());
+        let buffer = before.unwrap_or_else(|| Buffers::of_thread().buffer(Size::Large));
         let (watch, wheel, origin) = (Rc::default(), wheel.clone(), wheel.now());
-        Self { stream, before, guard, watch, wheel, origin }
+        Self { stream, buffer, is_seen: false, guard, watch, wheel, origin }
     }
 
     pub(crate) fn watch(&self) -> Rc<Watch> {
         Rc::clone(&self.watch)
     }
 
-    /// Bytes from what was read before, then from the stream.
-    fn poll_some(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(before) = &mut self.before else { return self.stream.poll_read(cx, out) };
-        let filled = before.filled();
-        let count = filled.len().min(out.len());
-        if let (Some(to), Some(from)) = (out.get_mut(..count), filled.get(..count)) {
-            to.copy_from_slice(from);
+    /// Reads if there is nothing left, and shows what came to the guard. Zero: the stream has ended.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.is_empty() {
+            let count = ready!(self.buffer.poll_fill(cx, &self.stream))?;
+            self.watch.received.set(self.watch.received.get() + count as u64);
+            self.is_seen = false;
         }
-        before.consume(count);
-        if before.is_empty() {
-            self.before = None;
+        if !self.is_seen {
+            self.is_seen = true;
+            let since = self.wheel.now().saturating_duration_since(self.origin);
+            let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            if let Err(violation) = self.guard.inspect(self.buffer.filled(), now) {
+                self.watch.violation.set(Some(violation));
+                return Poll::Pending; // whoever looks after the connection ends it
+            }
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(self.buffer.len()))
     }
 
     fn wrote(&mut self, count: usize) {
@@ -72,18 +79,15 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for Guarded<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.watch.violation.get().is_some() {
-            return Poll::Pending; // whoever looks after the connection ends it
-        }
-        let count = ready!(this.poll_some(cx, out.initialize_unfilled()))?;
-        this.watch.received.set(this.watch.received.get() + count as u64);
-        let bytes = out.initialize_unfilled().get(..count).unwrap_or_default();
-        let since = this.wheel.now().saturating_duration_since(this.origin);
-        let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        if let Err(violation) = this.guard.inspect(bytes, now) {
-            this.watch.violation.set(Some(violation));
             return Poll::Pending;
         }
-        out.advance(count);
+        // Not read into `out` at once: that would have to be zeroed first, whether or not anything comes.
+        let count = ready!(this.poll_some(cx))?.min(out.remaining());
+        out.put_slice(this.buffer.filled().get(..count).unwrap_or_default());
+        this.buffer.consume(count);
+        if this.buffer.is_empty() {
+            this.buffer.release();
+        }
         Poll::Ready(Ok(()))
     }
 }

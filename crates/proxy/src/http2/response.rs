@@ -19,7 +19,7 @@ pub(super) fn head(
         let version = response.version.number();
         fields::push(&mut map, b"via", Bytes::from(format!("{version} {name}")));
     }
-    if !map.contains_key(header::DATE) {
+    if !response.fields.has(Known::Date) {
         with_date(|date| fields::push(&mut map, b"date", Bytes::copy_from_slice(date.as_bytes())));
     }
     // RFC 9110, section 9.3.2: the fields are those of the answer to GET, without a body.

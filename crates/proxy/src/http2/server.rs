@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::Listener;
-use h2::server::{Connection, SendResponse};
-use h2::{Reason, RecvStream};
+use h2::Reason;
+use h2::server::Connection;
 use net::{Buffer, Stream};
 use wire::http2::{Flood, Guard, GuardLimits, Violation};
 
@@ -92,9 +92,8 @@ impl Drop for OneRunning {
 }
 
 /// What happens on a connection.
-#[allow(clippy::large_enum_variant)] // lives for a moment, on the stack
 enum Event {
-    Arrived(http::Request<RecvStream>, SendResponse<Bytes>),
+    Arrived(Box<Arrived>),
     /// The guard has seen enough.
     Violation(Violation),
     /// It has ended, well or not.
@@ -144,10 +143,8 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
             poll_event(&mut connection, client, &watch, cx)
         });
         match event.await {
-            Event::Arrived(request, respond) => {
+            Event::Arrived(arrived) => {
                 let one = OneRunning::new(&running, client);
-                let (parts, body) = request.into_parts();
-                let arrived = Arrived { client: Rc::clone(client), parts, body, respond };
                 tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
             }
             Event::Violation(violation) => {
@@ -175,7 +172,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
 
 fn poll_event(
     connection: &mut Connection<Guarded<ClientStream>, Bytes>,
-    client: &Client,
+    client: &Rc<Client>,
     watch: &Watch,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
@@ -184,7 +181,9 @@ fn poll_event(
         return Poll::Ready(Event::Violation(violation));
     }
     match accepted {
-        Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Event::Arrived(request, respond)),
+        Poll::Ready(Some(Ok((request, respond)))) => {
+            Poll::Ready(Event::Arrived(Box::new(Arrived::new(client, request, respond))))
+        }
         Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Err(error))),
         Poll::Ready(None) => Poll::Ready(Event::Ended(Ok(()))),
         Poll::Pending => client.alarm.poll_fired(cx).map(|()| Event::Idle),
@@ -295,13 +294,12 @@ async fn farewell(client: &Client) {
 }
 
 /// A request's task.
-async fn run(core: Rc<Core>, arrived: Arrived, one: OneRunning) {
-    let client = Rc::clone(&arrived.client);
+async fn run(core: Rc<Core>, arrived: Box<Arrived>, one: OneRunning) {
     let mut worker = core.worker();
-    let next = worker.serve(Job::Stream(Box::new(arrived))).await;
+    let next = worker.serve(Job::Stream(arrived)).await;
     core.give_back(worker);
     if let Next::Tunnel(tunnel) = next {
-        Box::pin(tunnel::run(&core, &client, tunnel)).await;
+        Box::pin(tunnel::run(&core, &one.client, tunnel)).await;
     }
     drop(one);
 }

@@ -23,10 +23,21 @@ use crate::worker::Bench;
 
 /// A request that has come.
 pub(crate) struct Arrived {
-    pub(super) client: Rc<Client>,
-    pub(super) parts: Parts,
-    pub(super) body: RecvStream,
-    pub(super) respond: SendResponse<Bytes>,
+    client: Rc<Client>,
+    parts: Parts,
+    body: RecvStream,
+    respond: SendResponse<Bytes>,
+}
+
+impl Arrived {
+    pub(super) fn new(
+        client: &Rc<Client>,
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) -> Self {
+        let (parts, body) = request.into_parts();
+        Self { client: Rc::clone(client), parts, body, respond }
+    }
 }
 
 /// A client's stream.
