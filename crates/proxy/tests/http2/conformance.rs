@@ -15,7 +15,8 @@
 //! - It lets SETTINGS_ENABLE_CONNECT_PROTOCOL be taken back (RFC 8441, 3).
 //!
 //! What it does that is allowed, but harsher than it could be: WINDOW_UPDATE by 0 on a stream ends
-//! the connection (6.9).
+//! the connection (6.9). So does the sixth CONTINUATION of a block (6.10), and the 101st empty DATA
+//! frame over the whole life of a connection.
 
 use testkit::h2raw::{self, data, frame, headers, ping, request, reset, settings, window_update};
 use wire::http2::frame::{PREFACE, code, flag, kind, setting};

@@ -53,9 +53,9 @@ const RATES: [Rate; ACCOUNTS] = [
     Rate { account: Account::Settings, burst: 30, per_second: 2 },
     // CVE-2019-9518. Nothing but the end of a stream needs an empty DATA frame.
     Rate { account: Account::EmptyData, burst: 100, per_second: 10 },
-    // CVE-2019-9511 the other way round. Streams of tiny messages exist (chats, gRPC), and one
-    // costs less than a request.
-    Rate { account: Account::TinyData, burst: 10_000, per_second: 2_000 },
+    // CVE-2019-9511 the other way round. Streams of tiny messages exist (chats, gRPC), many on one
+    // connection, and one costs less than a request.
+    Rate { account: Account::TinyData, burst: 50_000, per_second: 20_000 },
     // CVE-2019-9513, resource loop. Old browsers send a tree at the start, others one or two a
     // stream; a new stream gives two tokens. PRIORITY_UPDATE counts as well.
     Rate { account: Account::Priorities, burst: 200, per_second: 20 },
@@ -71,6 +71,10 @@ const RATES: [Rate; ACCOUNTS] = [
     Rate { account: Account::Others, burst: 100, per_second: 10 },
 ];
 
+/// How much more an endpoint may ask for than a client: it has been chosen, and serves many clients
+/// over one connection.
+pub(super) const ENDPOINT_SCALE: u32 = 10;
+
 /// Tokens are kept in thousandths.
 const TOKEN: u32 = 1000;
 /// Filled up at most so often.
@@ -84,13 +88,16 @@ pub(super) struct Budgets {
     filled_ms: Option<u64>,
     /// The burst of resets, which depends on how many streams there may be.
     resets: u32,
+    /// What all rates are multiplied by.
+    scale: u32,
 }
 
 impl Budgets {
-    /// Full accounts for a peer that may have so many streams open at once.
-    pub(super) fn new(streams: u32) -> Self {
-        let mut budgets =
-            Self { tokens: [0; ACCOUNTS], filled_ms: None, resets: streams.min(100_000) * 2 };
+    /// Full accounts for a peer that may have so many streams open at once, and may do `scale`
+    /// times what stands in the table.
+    pub(super) fn new(streams: u32, scale: u32) -> Self {
+        let resets = streams.min(100_000) * 2;
+        let mut budgets = Self { tokens: [0; ACCOUNTS], filled_ms: None, resets, scale };
         for rate in &RATES {
             budgets.give(rate.account, u32::MAX / TOKEN);
         }
@@ -102,7 +109,7 @@ impl Budgets {
             Account::Resets => rate.burst.max(self.resets),
             _ => rate.burst,
         };
-        burst * TOKEN
+        burst.saturating_mul(TOKEN).saturating_mul(self.scale)
     }
 
     /// Fills the accounts up for the time that has passed. A clock that runs back gives nothing.
@@ -118,7 +125,8 @@ impl Budgets {
         self.filled_ms = Some(now_ms);
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         for rate in &RATES {
-            self.add(rate, rate.per_second.saturating_mul(passed).saturating_mul(TOKEN / 1000));
+            // A token per second is a thousandth of one per millisecond.
+            self.add(rate, rate.per_second.saturating_mul(passed).saturating_mul(self.scale));
         }
     }
 
@@ -171,7 +179,7 @@ mod tests {
 
     #[test]
     fn burst_then_rate() {
-        let mut budgets = Budgets::new(100);
+        let mut budgets = Budgets::new(100, 1);
         let mut paid = |now_ms| {
             budgets.refill(now_ms);
             (0..10_000).take_while(|_| budgets.pay(Account::Pings, 1)).count()
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_bounded() {
-        let mut budgets = Budgets::new(400);
+        let mut budgets = Budgets::new(400, 1);
         budgets.give(Account::Resets, 1_000_000);
         assert!(budgets.pay(Account::Resets, 800));
         assert!(!budgets.pay(Account::Resets, 1));

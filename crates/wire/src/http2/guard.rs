@@ -9,8 +9,8 @@
 //! Invariant: the answer depends on the bytes and the times alone, not on how they are split.
 
 use super::budget::{
-    Account, Budgets, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST, SMALL_WINDOW_BYTES,
-    TINY_DATA_BYTES,
+    Account, Budgets, ENDPOINT_SCALE, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST,
+    SMALL_WINDOW_BYTES, TINY_DATA_BYTES,
 };
 use super::frame::{Head, PREFACE, code, flag, kind, setting};
 use super::scanner::{PART_BYTES, Piece, Scanner};
@@ -89,17 +89,17 @@ impl Guard {
         Self::new(limits, Peer::Client)
     }
 
-    /// For a client that takes no pushes: the peer is a server. Its resets, and ours, are not
-    /// limited, as each answers a request of our own.
+    /// For a client that takes no pushes: the peer is a server, and may do ten times what a client
+    /// may. Its resets, and ours, are not limited, as each answers a request of our own.
     pub fn client(limits: &GuardLimits) -> Self {
         Self::new(limits, Peer::Server)
     }
 
     fn new(limits: &GuardLimits, peer: Peer) -> Self {
         let whole = PREFACE.len() as u8;
-        let (preface, own_preface) = match peer {
-            Peer::Client => (0, whole),
-            Peer::Server => (whole, 0),
+        let (preface, own_preface, scale) = match peer {
+            Peer::Client => (0, whole, 1),
+            Peer::Server => (whole, 0, ENDPOINT_SCALE),
         };
         Self {
             limits: *limits,
@@ -109,7 +109,7 @@ impl Guard {
             received: Scanner::default(),
             block: None,
             streams: Streams::default(),
-            budgets: Budgets::new(limits.streams),
+            budgets: Budgets::new(limits.streams, scale),
             offers_connect: false,
             violation: None,
             own_preface,
