@@ -285,13 +285,18 @@ impl Attack {
     }
 }
 
-/// Waits until the other side has given up a connection of which nothing is read.
+/// Waits until the other side has given up a connection of which nothing is read. It is asked with
+/// what means nothing, and no more often than anybody may.
 fn wait_until_gone(peer: &mut Peer) -> Option<Ended> {
+    let nothing = frame(kind::PRIORITY, 0, 99, [0, 0, 0, 0, 1]);
+    let mut asked = Instant::now();
     crate::wait::until("the end of the connection", || {
+        if asked.elapsed() < Duration::from_millis(100) {
+            return false;
+        }
+        asked = Instant::now();
         // Goes through as long as the other side reads.
-        let is_gone = peer.try_send(window_update(0, 1)).is_err();
-        std::thread::sleep(Duration::from_millis(100));
-        is_gone
+        peer.try_send(&nothing).is_err()
     });
     Some(Ended::Reset)
 }
