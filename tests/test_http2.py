@@ -122,7 +122,6 @@ site {{
         slow = client.request("a", "/slow/http2")
         for _ in range(200):
             self.assertEqual(client.get("static.test", "/hello")[2], b"hello\n")
-        request(flask().at, "POST", "/events/http2-none", "x")
         request(flask().at, "POST", "/events/http2", "now")
         client.head(slow)
         self.assertEqual(client.body(slow), b"late now")

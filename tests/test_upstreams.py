@@ -184,8 +184,8 @@ site {{
 """)
         self.curl_json("--haproxy-protocol", f"http://{self.at}/seen")
 
-    def test_clients_that_want_http2(self):
-        self.bothways(f'site {{ listen "{self.at}"; to "{nginx().at}"; }}')
+    def test_clients_that_want_http2_where_it_is_off(self):
+        self.bothways(f'listen "{self.at}" {{ http2 off; }}\nsite {{ listen "{self.at}"; to "{nginx().at}"; }}')
         told = self.curl("--http2", "-w", "%{http_version}", f"http://{self.at}/hello").out
         self.assertEqual(told, "hello\n1.1", "the upgrade to h2c is not taken")
         with connect(self.at) as client:
