@@ -50,7 +50,9 @@ impl Slot {
     }
 
     /// The first chain that covers the name and whose key makes signatures that the client takes;
-    /// failing that, one that does not cover the name.
+    /// failing that, one that does not cover the name. If there is nothing that the client takes, the
+    /// first of all: then rustls finds that there is nothing in common, and says handshake_failure
+    /// (RFC 8446, section 4.4.2.2), where without a chain it would say access_denied.
     pub(crate) fn pick(
         &self,
         name: Option<&str>,
@@ -59,7 +61,8 @@ impl Slot {
         let chains = self.chains.load();
         let usable = || chains.iter().filter(|chain| chain.signs_with(schemes));
         let covering = name.and_then(|name| usable().find(|chain| chain.covers(name)));
-        covering.or_else(|| usable().next()).map(|chain| Arc::clone(&chain.key))
+        let chosen = covering.or_else(|| usable().next()).or_else(|| chains.first());
+        chosen.map(|chain| Arc::clone(&chain.key))
     }
 }
 
