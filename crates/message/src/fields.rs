@@ -271,17 +271,22 @@ impl Fields {
 
     /// Adds a field at the end.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.push_as(Known::of(name), name, value);
+    }
+
+    /// Adds a field at the end that was recognised already: `known` is what [`Known::of`] says.
+    pub fn push_as(&mut self, known: Known, name: &[u8], value: &[u8]) {
         let name_start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         let value_start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         let end = self.bytes.len();
-        self.push_range(Known::of(name), name_start..value_start, value_start..end);
+        self.push_range(known, name_start..value_start, value_start..end);
     }
 
     /// Adds a known field at the end, in its usual spelling.
     pub fn push_known(&mut self, known: Known, value: &[u8]) {
-        self.push(known.as_str().as_bytes(), value);
+        self.push_as(known, known.as_str().as_bytes(), value);
     }
 
     /// How many there are.

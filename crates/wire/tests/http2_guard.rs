@@ -387,3 +387,16 @@ mod splits {
         }
     }
 }
+
+#[test]
+fn a_client_that_gives_back_what_small_answers_took_does_no_harm() {
+    let mut guard = server();
+    guard.inspect(&[PREFACE.as_slice(), &settings(&[])].concat(), 0).expect("a preface");
+    for number in 0..50_000 {
+        let stream = 2 * number + 1;
+        guard.inspect(&get(stream), 0).expect("a request");
+        guard.sent(&frame(kind::HEADERS, flag::END_HEADERS, stream, b"\x88"));
+        guard.sent(&data(flag::END_STREAM, stream, 5));
+        guard.inspect(&window_update(0, 5), 0).expect("an update of the size of the answer");
+    }
+}

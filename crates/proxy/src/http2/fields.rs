@@ -13,7 +13,7 @@ pub(super) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> Header
     let mut values = BytesMut::with_capacity(bytes);
     fields.clone().for_each(|field| values.extend_from_slice(field.value));
     let mut values = values.freeze();
-    let mut map = HeaderMap::with_capacity(count);
+    let mut map = HeaderMap::with_capacity(count + 3); // Date, Via and Content-Length may follow
     for field in fields {
         let value = HeaderValue::from_maybe_shared(values.split_to(field.value.len()));
         append(&mut map, name(field), value.ok());

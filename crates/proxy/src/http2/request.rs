@@ -135,7 +135,7 @@ impl Reading<'_> {
                 Known::Other if name.contains(&b'_') => continue,
                 _ => {}
             }
-            request.fields.push(name, value);
+            request.fields.push_as(known, name, value);
         }
         if cookies > 0 {
             join_cookies(map, request);

@@ -116,6 +116,14 @@ impl<'a> Sending<'a> {
         while !self.waiting.is_empty() {
             let Self { half, waiting, wheel, alarm, patience, .. } = self;
             let wanted = waiting.len();
+            if end && self.sent == wanted as u64 && wanted <= GATHERED_BYTES {
+                // A small answer is handed over whole, whatever the window is: `h2` keeps it no
+                // longer than we would, and asks for less when it is not asked for room.
+                let piece = std::mem::take(waiting).freeze();
+                patience.moved(piece.len());
+                self.raw += piece.len() as u64;
+                return self.send(piece, true);
+            }
             let capacity = patience
                 .wait(wheel, alarm, |cx| half.borrow_mut().poll_capacity(cx, wanted))
                 .await?

@@ -458,6 +458,10 @@ impl Guard {
             kind::DATA => {
                 self.budgets.give(Account::WindowUpdates, 2);
                 self.budgets.give(Account::Pings, 1);
+                // A client that gives back just what it got does no harm: the answer was that small.
+                if is_end && head.length < SMALL_WINDOW_BYTES {
+                    self.budgets.give(Account::SmallWindows, 1);
+                }
             }
             kind::HEADERS
                 if self.peer == Peer::Server && self.streams.state(head.stream) == State::Idle =>
