@@ -163,7 +163,12 @@ site "static.test" {{
                 path = "album" if page == "shop.test" else "album.html"
                 report = self.page_reports(f"https://{page}:{self.port}/{path}")
                 self.assertEqual(report, {"objects": 100, "protocols": ["h2"]})
-        parts = [r for r in self.proxy.records() if "/object/" in r.get("target", "")]
+
+        def parts_told():
+            return [r for r in self.proxy.records() if "/object/" in r.get("target", "")]
+
+        wait_until(lambda: len(parts_told()) >= 200, "a record of each object")
+        parts = parts_told()
         self.assertEqual(len(parts), 200)
         self.assertEqual({(r["status"], r["version"]) for r in parts}, {(200, "HTTP/2.0")})
 

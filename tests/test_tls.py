@@ -90,6 +90,7 @@ site {names} {{
                     self.assertEqual(fields["x-forwarded-proto"], "https")
                     self.assertEqual(fields["host"], f"shop.test:{self.port}")
                     self.assertEqual(self.get("shop.test", "/nginx/hello", *how).out, "hello\n")
+        wait_until(lambda: len(proxy.records()) == 8, "two records for each")
         self.assertEqual({record["status"] for record in proxy.records()}, {200})
 
     def test_large_bodies(self):
