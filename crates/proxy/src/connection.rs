@@ -43,8 +43,8 @@ pub(crate) enum Next {
     Abort,
     /// It has become a tunnel.
     Tunnel(Box<Tunnel>),
-    /// It speaks HTTP/2; this has been read of it.
-    Http2(Buffer),
+    /// It speaks HTTP/2; this has been read of it. (In a box, so that idle connections stay small.)
+    Http2(Box<Buffer>),
 }
 
 /// Serves a connection until it ends.
@@ -65,7 +65,7 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
             Next::Abort => return client.stream.reset_when_closed(),
             Next::Tunnel(tunnel) => return Box::pin(tunnel::run(&core, &client, tunnel)).await,
             Next::Http2(before) => {
-                return Box::pin(http2::serve(&core, &client, Some(before))).await;
+                return Box::pin(http2::serve(&core, &client, Some(*before))).await;
             }
         }
     }
@@ -344,7 +344,7 @@ async fn serve_requests(
             Head::Refused(_, RefusedHead::Malformed(RequestError::Http2Preface))
                 if listener.http2 && !client.spoken.get() && client.tls.is_none() =>
             {
-                return Next::Http2(down.body.buffer.take());
+                return Next::Http2(Box::new(down.body.buffer.take()));
             }
             Head::Refused(kind, error) => {
                 let context = exchange::Context {

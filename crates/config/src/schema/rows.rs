@@ -234,7 +234,10 @@ static LEVELS: &[WordRow] = &[
     word("warn", "degraded, still serving"),
     word("info", "the life cycle of the process"),
     word("debug", "each connection"),
-    word("trace", "everything"),
+    word(
+        "trace",
+        "everything; as `debug` in a build for release, where the calls are left out for their cost",
+    ),
 ];
 
 static LOG: NodeRow = NodeRow {
