@@ -117,8 +117,10 @@ impl<'a> Sending<'a> {
             let Self { half, waiting, wheel, alarm, patience, .. } = self;
             let wanted = waiting.len();
             if end && self.sent == wanted as u64 && wanted <= GATHERED_BYTES {
-                // A small answer is handed over whole, whatever the window is: `h2` keeps it no
-                // longer than we would, and asks for less when it is not asked for room.
+                // A small answer is handed over whole, whatever the window is, as that costs less
+                // than asking for room. What a client does not take stays in `h2`, at most this much
+                // for each of its streams, until the connection ends: an idle one does, however
+                // much is left on it.
                 let piece = std::mem::take(waiting).freeze();
                 patience.moved(piece.len());
                 self.raw += piece.len() as u64;

@@ -107,7 +107,7 @@ pub(crate) fn mark_with(response: &mut Response, hsts: &[u8]) {
     response.fields.set(b"Strict-Transport-Security", hsts);
 }
 
-/// Both.
+/// Puts what the site of an exchange says on a response of our own.
 pub(crate) fn mark(context: &Context<'_>, scope: Scope, response: &mut Response) {
     if let Some(hsts) = hsts(context, scope) {
         mark_with(response, hsts);
