@@ -1,43 +1,21 @@
-//! Upstream groups: which endpoint gets the next request.
+//! Upstream groups: which endpoint gets the next request, and how it stands with each.
 //!
-//! An [`Algorithm`] is built from the weights of a group's endpoints and lives on one core, so it
-//! takes no lock. [`Algorithm::pick`] is asked once per try, with a predicate that says which
-//! endpoints may be taken (those already tried are not). A new algorithm is one file and one row
-//! of [`ALGORITHMS`].
-//! Not here: connections, retries (`proxy`).
+//! What all cores and all snapshots share is a few atomics per endpoint ([`EndpointState`]) and per
+//! group ([`GroupState`]); they live in the [`States`] by name, so that a reload forgets nothing. A
+//! snapshot has a [`Group`] for each upstream: its endpoints as they are now, their settings and
+//! what the algorithm works out once for all cores. A core has a [`Balancer`] of it, which picks
+//! without a lock and gives a [`Lease`]: the request that is under way, and what came of it.
+//!
+//! A new algorithm is one file and one row of [`ALGORITHMS`].
+//! Not here: connections, dialling, checks and timers (`proxy`).
 
+mod algorithm;
+mod balancer;
+mod endpoint;
+mod group;
 mod round_robin;
 
-/// Chooses endpoints of one group, on one core.
-pub trait Algorithm {
-    /// The index of the endpoint to take, among those that `usable` answers with true; `None` if
-    /// there is none.
-    fn pick(&mut self, usable: &mut dyn FnMut(usize) -> bool) -> Option<usize>;
-}
-
-/// A row of the table of algorithms.
-pub struct AlgorithmRow {
-    /// Its name in the configuration.
-    pub name: &'static str,
-    /// What it does, in a few words.
-    pub summary: &'static str,
-    /// Makes one for endpoints of these weights (each at least 1). `start` differs from core to
-    /// core, so that cores do not all begin with the same endpoint.
-    pub build: fn(weights: &[u16], start: usize) -> Box<dyn Algorithm>,
-}
-
-/// Every algorithm; the first is the default.
-pub static ALGORITHMS: &[AlgorithmRow] = &[AlgorithmRow {
-    name: "round-robin",
-    summary: "each endpoint in turn, as often as its weight says, evenly spread",
-    build: round_robin::build,
-}];
-
-/// Builds the algorithm of this name, or the default one if there is none of this name.
-pub fn build(name: &str, weights: &[u16], start: usize) -> Box<dyn Algorithm> {
-    let named = ALGORITHMS.iter().find(|row| row.name == name);
-    match named.or(ALGORITHMS.first()) {
-        Some(row) => (row.build)(weights, start),
-        None => round_robin::build(weights, start),
-    }
-}
+pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, algorithm};
+pub use balancer::{Ask, Balancer, Lease, NotPicked, Outcome};
+pub use endpoint::{EndpointState, Standing};
+pub use group::{Group, GroupState, Member, States};

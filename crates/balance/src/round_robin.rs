@@ -5,7 +5,10 @@
 //! then one step along it. Weights whose schedule would be longer than [`SCHEDULE_MAX`] are scaled
 //! down to fit, which is off by less than one part in a thousand.
 
-use crate::Algorithm;
+use std::sync::Arc;
+
+use crate::algorithm::{Algorithm, Allowed, Shared};
+use crate::group::{Group, Member};
 
 /// Entries of a schedule at most.
 const SCHEDULE_MAX: u32 = 16 * 1024;
@@ -15,15 +18,31 @@ struct RoundRobin {
     next: usize,
 }
 
-/// Builds the schedule.
-pub(crate) fn build(weights: &[u16], start: usize) -> Box<dyn Algorithm> {
-    let schedule = schedule(weights);
-    let next = if schedule.is_empty() { 0 } else { start % schedule.len() };
-    Box::new(RoundRobin { schedule, next })
+struct Plain;
+
+/// There is nothing to share: the schedule follows from which endpoints are up.
+pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
+    Arc::new(Plain)
+}
+
+impl Shared for Plain {
+    fn on_core(self: Arc<Self>, _group: &Arc<Group>, core: usize) -> Box<dyn Algorithm> {
+        Box::new(RoundRobin { schedule: Box::default(), next: core })
+    }
 }
 
 impl Algorithm for RoundRobin {
-    fn pick(&mut self, usable: &mut dyn FnMut(usize) -> bool) -> Option<usize> {
+    fn refresh(&mut self, group: &Group, eligible: &[u32]) {
+        let members = eligible.iter().filter_map(|&index| group.members.get(index as usize));
+        let weights: Vec<u16> = members.map(|member| member.settings.weight).collect();
+        self.schedule = schedule(&weights);
+        for entry in &mut self.schedule {
+            *entry = eligible.get(usize::from(*entry)).map_or(*entry, |&index| index as u16);
+        }
+        self.next = self.next.checked_rem(self.schedule.len()).unwrap_or(0);
+    }
+
+    fn pick(&mut self, _group: &Group, _key: u64, usable: &mut Allowed<'_>) -> Option<usize> {
         for _ in 0..self.schedule.len() {
             let endpoint = usize::from(*self.schedule.get(self.next)?);
             self.next = if self.next + 1 == self.schedule.len() { 0 } else { self.next + 1 };
@@ -71,48 +90,4 @@ fn scaled(weights: &[u16]) -> Vec<u32> {
 
 fn common_divisor(a: u16, b: u16) -> u16 {
     if b == 0 { a } else { common_divisor(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn picks(weights: &[u16], count: usize, down: &[usize]) -> Vec<usize> {
-        let mut algorithm = build(weights, 0);
-        (0..count).filter_map(|_| algorithm.pick(&mut |index| !down.contains(&index))).collect()
-    }
-
-    #[test]
-    fn order() {
-        #[track_caller]
-        fn check(weights: &[u16], down: &[usize], expected: &[usize]) {
-            assert_eq!(picks(weights, expected.len().max(1), down), expected);
-        }
-        check(&[1, 1, 1], &[], &[0, 1, 2, 0, 1, 2]);
-        check(&[5, 1, 1], &[], &[0, 0, 1, 0, 2, 0, 0]);
-        check(&[10, 20], &[], &[1, 0, 1, 1, 0, 1]);
-        check(&[1, 1, 1], &[1], &[0, 2, 0, 2]);
-        check(&[1, 1], &[0, 1], &[]);
-        check(&[], &[], &[]);
-    }
-
-    #[test]
-    fn shares_follow_weights() {
-        for weights in [&[1u16, 1000][..], &[3, 5, 7, 11], &[1000; 100], &[999, 1000, 998]] {
-            let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
-            let count = 200_000;
-            let picks = picks(weights, count, &[]);
-            for (index, &weight) in weights.iter().enumerate() {
-                let got = picks.iter().filter(|&&picked| picked == index).count() as f64;
-                let expected = count as f64 * f64::from(weight) / total as f64;
-                assert!((got - expected).abs() < count as f64 * 0.002 + 2.0, "{weights:?} {index}");
-            }
-        }
-    }
-
-    #[test]
-    fn cores_start_apart() {
-        let first = |start| build(&[1, 1, 1], start).pick(&mut |_| true);
-        assert_eq!([first(0), first(1), first(2)], [Some(0), Some(1), Some(2)]);
-    }
 }

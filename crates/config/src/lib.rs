@@ -19,6 +19,7 @@ mod schema;
 mod source;
 mod syntax;
 mod tls;
+mod upstream;
 mod values;
 
 use std::path::Path;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::tls::{Acme, ClientMatch, ServerTls, SiteTls, UpstreamProtocol, UpstreamTls};
+use crate::tls::{Acme, ClientMatch, ServerTls, SiteTls};
+pub use crate::upstream::*;
 
 /// A place in a configuration file: what provenance is made of. Lines and columns count from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
@@ -70,6 +71,11 @@ pub struct Process {
     pub cores: Option<u16>,
     /// Where the admin interface listens.
     pub admin: Option<AdminAddress>,
+    /// A file with the token that changes by the admin interface over TCP need; `None`: they can be
+    /// made by a unix socket alone.
+    pub admin_token: Option<PathBuf>,
+    /// Where the process stands: endpoints of the same zone are taken first.
+    pub zone: Option<Arc<str>>,
     /// Where the access log goes.
     pub access_log: LogTarget,
     /// How a line of the access log looks.
@@ -95,6 +101,8 @@ impl Default for Process {
         Self {
             cores: None,
             admin: None,
+            admin_token: None,
+            zone: None,
             access_log: LogTarget::Stdout,
             access_format: AccessFormat::Json,
             error_log: LogTarget::Stderr,
@@ -357,6 +365,8 @@ pub enum Segment {
 pub enum Action {
     /// It goes to an upstream.
     To(UpstreamId),
+    /// It goes to one of several upstreams, by shares.
+    Split(Split),
     /// The client is sent elsewhere.
     Redirect {
         /// Where to.
@@ -458,6 +468,8 @@ pub struct RouteSettings {
     pub encoded_separators: bool,
     /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
     pub clients: Vec<ClientMatch>,
+    /// Where copies of the requests go.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// The path sent upstream.
@@ -519,73 +531,6 @@ pub struct ErrorPage {
     pub content_type: Box<str>,
     /// What it held when the configuration was read.
     pub body: Arc<[u8]>,
-}
-
-/// A group of endpoints.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// Its name; for one written inline the endpoints as written, joined by commas.
-    pub name: Arc<str>,
-    /// Whether it was written inline, in a `to`.
-    pub inline: bool,
-    /// The line of it.
-    pub place: Place,
-    /// Its endpoints; never empty.
-    pub endpoints: Vec<Endpoint>,
-    /// The row of the table of algorithms, by name.
-    pub balance: Box<str>,
-    /// Idle connections kept at most, per endpoint and core.
-    pub pool_max: u32,
-    /// Times set for the upstream; they win over the route's.
-    pub timeouts: UpstreamTimeouts,
-    /// TLS towards those endpoints that have it.
-    pub tls: UpstreamTls,
-    /// Which HTTP is spoken.
-    pub protocol: UpstreamProtocol,
-}
-
-/// Times that an upstream sets itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct UpstreamTimeouts {
-    /// See [`Timeouts::connect`].
-    pub connect: Option<Duration>,
-    /// See [`Timeouts::first_byte`].
-    pub first_byte: Option<Duration>,
-    /// See [`Timeouts::stream_idle`].
-    pub stream_idle: Option<Duration>,
-    /// See [`Timeouts::upstream_idle`].
-    pub upstream_idle: Option<Duration>,
-}
-
-/// One server of an upstream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The line of it.
-    pub place: Place,
-    /// As written, for people, logs and metrics.
-    pub written: Arc<str>,
-    /// Where it is.
-    pub address: EndpointAddress,
-    /// Its share of the requests, 1 to 1000.
-    pub weight: u16,
-    /// Whether it is spoken to over TLS (`https://`).
-    pub tls: bool,
-}
-
-/// Where an endpoint is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum EndpointAddress {
-    /// An address.
-    Ip(SocketAddr),
-    /// A name, looked up again by its TTL.
-    Name {
-        /// In lower case.
-        host: Arc<str>,
-        /// The port.
-        port: u16,
-    },
-    /// A unix socket.
-    Unix(PathBuf),
 }
 
 /// A forward-proxy listener.

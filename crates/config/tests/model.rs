@@ -136,7 +136,7 @@ fn upstreams_named_and_inline() {
         ]
     );
     let shop = &config.upstreams[0];
-    assert_eq!(shop.pool_max, 32);
+    assert_eq!(shop.pool.max, 32);
     assert_eq!(shop.timeouts.upstream_idle, Some(Duration::ZERO));
     assert_eq!(shop.timeouts.first_byte, None);
     let weights: Vec<_> = shop.endpoints.iter().map(|endpoint| endpoint.weight).collect();

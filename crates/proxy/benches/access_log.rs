@@ -62,23 +62,10 @@ fn config() -> Config {
             tls: None,
             https: None,
         }],
-        upstreams: vec![Upstream {
-            name: "shop".into(),
-            inline: false,
-            place,
-            endpoints: vec![Endpoint {
-                place,
-                written: "10.0.0.1:8080".into(),
-                address: EndpointAddress::Ip(address),
-                weight: 1,
-                tls: false,
-            }],
-            balance: "round-robin".into(),
-            pool_max: 256,
-            timeouts: UpstreamTimeouts::default(),
-            tls: config::UpstreamTls::default(),
-            protocol: config::UpstreamProtocol::Auto,
-        }],
+        upstreams: vec![Upstream::new(
+            "shop",
+            vec![Endpoint::new("10.0.0.1:8080", EndpointAddress::Ip(address))],
+        )],
         ..Config::default()
     }
 }

@@ -265,7 +265,7 @@ pub(crate) async fn local<D: Downstream>(
                 response.fields.push_known(Known::ContentType, content_type.as_bytes());
             }
         }
-        Action::To(_) | Action::Files(_) => {}
+        Action::To(_) | Action::Split(_) | Action::Files(_) => {}
     }
     // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5: these have no content.
     let bodiless = matches!(response.status, 204 | 304);

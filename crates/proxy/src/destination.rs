@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use balance::{Ask, Lease, NotPicked, Outcome};
 use config::{
     Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamProtocol,
     UpstreamTimeouts,
@@ -73,8 +74,8 @@ pub(crate) struct GroupDestination<'a> {
     id: UpstreamId,
     upstream: &'a Upstream,
     group: &'a Group,
-    /// The endpoint taken last.
-    chosen: Option<usize>,
+    /// The request, as it counts on the endpoint taken last.
+    lease: Option<Lease>,
     /// Endpoints that could not be reached.
     failed: Vec<usize>,
     /// Whether the request asks for an upgrade.
@@ -103,7 +104,7 @@ impl<'a> Destination<'a> {
             id,
             upstream,
             group,
-            chosen: None,
+            lease: None,
             failed: Vec::new(),
             upgrade: false,
             http1: false,
@@ -202,13 +203,18 @@ pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
 }
 
 impl GroupDestination<'_> {
+    /// The endpoint taken last.
+    fn chosen(&self) -> Option<usize> {
+        self.lease.as_ref().map(Lease::index)
+    }
+
     fn endpoint_name(&self) -> &str {
-        let endpoint = self.chosen.and_then(|index| self.upstream.endpoints.get(index));
+        let endpoint = self.chosen().and_then(|index| self.upstream.endpoints.get(index));
         endpoint.map_or(&*self.upstream.name, |endpoint| &*endpoint.written)
     }
 
     fn pool(&self) -> Option<&Pool> {
-        self.group.pools.get(self.chosen?).map(Rc::as_ref)
+        self.group.pools.get(self.chosen()?).map(Rc::as_ref)
     }
 
     async fn connection<D: Downstream>(
@@ -223,19 +229,21 @@ impl GroupDestination<'_> {
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
         let mut last: Option<Trouble> = None;
         // A request that is sent again goes to the endpoint it was meant for.
-        let mut again = if fresh { self.chosen } else { None };
+        let mut again = fresh && self.lease.is_some();
         loop {
-            let Some(index) = again.take().or_else(|| self.pick()) else {
-                let none = || {
-                    let detail = "no endpoint can be reached";
-                    Trouble::new(ErrorKind::DestinationUnavailable, detail)
-                };
-                return Err(NoConnection::Trouble(last.unwrap_or_else(none)));
-            };
+            if !std::mem::take(&mut again) {
+                self.lease = None;
+                match self.pick() {
+                    Ok(lease) => self.lease = Some(lease),
+                    Err(why) => {
+                        return Err(NoConnection::Trouble(last.unwrap_or_else(|| none(why))));
+                    }
+                }
+            }
+            let Some(index) = self.chosen() else { continue };
             if last.is_some() {
                 record.retries = record.retries.saturating_add(1);
             }
-            self.chosen = Some(index);
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
             let Some(way) = self.way(context, index, slot, timeouts.connect) else {
@@ -262,6 +270,12 @@ impl GroupDestination<'_> {
                     record.connect = Some(begun.elapsed());
                     context.core.metrics.upstream_failed(slot);
                     self.failed.push(index);
+                    if let Some(lease) = &mut self.lease {
+                        lease.report(match trouble.kind {
+                            ErrorKind::ConnectionTimeout => Outcome::ConnectTimeout,
+                            _ => Outcome::Unreachable,
+                        });
+                    }
                     complain_of(self.endpoint_name(), &trouble);
                     last = Some(trouble);
                 }
@@ -301,9 +315,22 @@ impl GroupDestination<'_> {
         })
     }
 
-    fn pick(&self) -> Option<usize> {
-        let failed = &self.failed;
-        self.group.algorithm.borrow_mut().pick(&mut |index| !failed.contains(&index))
+    fn pick(&self) -> Result<Lease, NotPicked> {
+        let ask = Ask { key: 0, bound: None, tried: &self.failed, now: Instant::now() };
+        self.group.balancer.pick(&ask)
+    }
+}
+
+/// What the client is told when no endpoint can be picked.
+fn none(why: NotPicked) -> Trouble {
+    match why {
+        NotPicked::Down | NotPicked::Tried => {
+            Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached")
+        }
+        NotPicked::Full => {
+            let detail = "every endpoint has as many requests as it may";
+            Trouble::new(ErrorKind::ConnectionLimitReached, detail)
+        }
     }
 }
 

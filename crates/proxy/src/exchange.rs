@@ -301,8 +301,14 @@ async fn reverse<D: Downstream>(
         return answer::no_route(context, work, down, settings, allowed).await;
     };
     match &route.action {
-        Action::To(upstream) => {
-            let Some(mut destination) = Destination::group(context, *upstream) else {
+        Action::To(_) | Action::Split(_) => {
+            let upstream = match &route.action {
+                Action::Split(split) => split.parts.first().map(|part| part.upstream),
+                Action::To(upstream) => Some(*upstream),
+                _ => None,
+            };
+            let destination = upstream.and_then(|id| Destination::group(context, id));
+            let Some(mut destination) = destination else {
                 return Ending::Closed;
             };
             let client = record.client.ip();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balance::Ask;
 use config::{Action, Endpoint, EndpointAddress, ListenerId, Route, RouteId, SiteId, UpstreamId};
 use net::{Buffer, Stream};
 use tls::ClientHello;
@@ -101,9 +102,10 @@ async fn connect(
     let mut failed: Vec<usize> = Vec::new();
     let mut last = None;
     loop {
-        let picked = group.algorithm.borrow_mut().pick(&mut |index| !failed.contains(&index));
-        let endpoint = picked.and_then(|index| Some((index, upstream.endpoints.get(index)?)));
-        let Some((index, endpoint)) = endpoint else { return Err(last.unwrap_or_else(nobody)) };
+        let ask = Ask { key: 0, bound: None, tried: &failed, now: Instant::now() };
+        let Ok(lease) = group.balancer.pick(&ask) else { return Err(last.unwrap_or_else(nobody)) };
+        let index = lease.index();
+        let endpoint = upstream.endpoints.get(index).ok_or_else(nobody)?;
         record.endpoint = Some((id.0, index as u32));
         if last.is_some() {
             record.retries = record.retries.saturating_add(1);

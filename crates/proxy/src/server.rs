@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use balance::States;
 use config::Config;
 use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
 use tls::{Challenges, Contexts, Keeper, Problem};
@@ -143,6 +144,8 @@ struct Inner {
     writer: Mutex<Option<AccessWriter>>,
     resolver: Resolver,
     keeper: Arc<Keeper>,
+    /// How it stands with the endpoints, over all snapshots.
+    states: States,
     shared: Arc<Shared>,
     cores: Vec<CoreHandle>,
     state: Mutex<State>,
@@ -213,7 +216,9 @@ impl Server {
         let names = Names::new(&config, &registry);
         let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
         keeper.install(&contexts);
-        let snapshot = Snapshot::compile(Arc::clone(&config), names, contexts, &resolver, own);
+        let states = States::default();
+        let snapshot =
+            Snapshot::compile(Arc::clone(&config), names, contexts, &resolver, &states, own);
         let snapshot = Arc::new(snapshot);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
@@ -235,7 +240,8 @@ impl Server {
         registry.configured(1);
         let state = Mutex::new(State { config, generation: 1, listening });
         let (writer, draining) = (Mutex::new(Some(writer)), AtomicBool::new(false));
-        let inner = Inner { registry, writer, resolver, keeper, shared, cores, state, draining };
+        let inner =
+            Inner { registry, writer, resolver, keeper, states, shared, cores, state, draining };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -280,8 +286,9 @@ impl Server {
         let own = kept.iter().map(|listens| listens.actual).collect();
         // New sites have their certificates before anybody asks for them.
         inner.keeper.install(&contexts);
-        let resolver = &inner.resolver;
-        let snapshot = Snapshot::compile(Arc::clone(&config), names, contexts, resolver, own);
+        let (resolver, states) = (&inner.resolver, &inner.states);
+        let snapshot =
+            Snapshot::compile(Arc::clone(&config), names, contexts, resolver, states, own);
         let snapshot = Arc::new(snapshot);
         let (done, all_done) = mpsc::channel();
         for core in &inner.cores {

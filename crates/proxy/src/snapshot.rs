@@ -4,12 +4,11 @@
 //! must not be shared: the state of balancing, and the pools of idle connections, which pass from
 //! view to view so that a reload closes none that is still wanted.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use balance::Algorithm;
+use balance::{Balancer, States};
 use config::{
     Config, Endpoint, EndpointAddress, ListenerId, SiteId, Upstream, UpstreamId, UpstreamProtocol,
 };
@@ -30,6 +29,8 @@ pub(crate) struct Snapshot {
     pub(crate) contexts: tls::Contexts,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
     hsts: Vec<Option<Box<[u8]>>>,
+    /// By [`UpstreamId`]: what all cores share of the upstreams.
+    pub(crate) groups: Vec<Arc<balance::Group>>,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
     watched: Vec<Vec<Option<Arc<Watched>>>>,
     /// The ports that we listen on ourselves, for telling loops.
@@ -42,6 +43,7 @@ impl Snapshot {
         names: Names,
         contexts: tls::Contexts,
         resolver: &Resolver,
+        states: &States,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
         let watch = |endpoint: &Endpoint| match &endpoint.address {
@@ -50,9 +52,10 @@ impl Snapshot {
         };
         let upstreams = config.upstreams.iter();
         let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
+        let groups = states.groups(&config);
         let rules = Rules::compile(Arc::clone(&config));
         let hsts = config.sites.iter().map(secure::hsts_of).collect();
-        Self { config, rules, names, contexts, hsts, watched, own_addresses }
+        Self { config, rules, names, contexts, hsts, groups, watched, own_addresses }
     }
 
     /// What a site says by `Strict-Transport-Security`, if anything.
@@ -116,7 +119,7 @@ pub(crate) struct View {
 
 /// A core's state of an upstream.
 pub(crate) struct Group {
-    pub(crate) algorithm: RefCell<Box<dyn Algorithm>>,
+    pub(crate) balancer: Rc<Balancer>,
     /// By endpoint.
     pub(crate) pools: Vec<Rc<Pool>>,
 }
@@ -130,7 +133,8 @@ impl View {
         let settings = sites.flat_map(|site| site.routes.iter().map(|route| &route.settings));
         let longest = settings.map(|settings| settings.timeouts.upstream_idle).max();
         let default_idle = longest.unwrap_or(config::Timeouts::default().upstream_idle);
-        let groups = shared.config.upstreams.iter().enumerate().map(|(index, upstream)| {
+        let upstreams = shared.config.upstreams.iter().zip(&shared.groups);
+        let groups = upstreams.enumerate().map(|(index, (upstream, group))| {
             let context = shared.contexts.upstreams.get(index).and_then(Option::as_ref);
             let idle = upstream.timeouts.upstream_idle.unwrap_or(default_idle);
             let pool_of = |endpoint: &Endpoint| {
@@ -139,13 +143,11 @@ impl View {
                 let pool = kept
                     .entry(key)
                     .or_insert_with(|| before.unwrap_or_else(|| Rc::new(Pool::new())));
-                pool.configure(upstream.pool_max as usize, idle);
+                pool.configure(upstream.pool.max as usize, idle);
                 Rc::clone(pool)
             };
             let pools = upstream.endpoints.iter().map(pool_of).collect();
-            let weights: Vec<u16> = upstream.endpoints.iter().map(|e| e.weight).collect();
-            let algorithm = balance::build(&upstream.balance, &weights, core);
-            Group { algorithm: RefCell::new(algorithm), pools }
+            Group { balancer: Rc::new(Balancer::new(Arc::clone(group), core)), pools }
         });
         let groups = groups.collect();
         pools.extract_if(|key, _| !kept.contains_key(key)).for_each(|(_, p)| p.close());

@@ -305,8 +305,14 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let facts = Facts::of(from, method, target, Some(route), query.tls);
     let path = || text(|out| upstream_path(&route.settings.rewrite, &facts, out));
     match &route.action {
-        Action::To(upstream) => {
-            let Some(upstream) = rules.config.upstreams.get(upstream.0 as usize) else {
+        Action::To(_) | Action::Split(_) => {
+            let upstream = match &route.action {
+                Action::Split(split) => split.parts.first().map(|part| part.upstream),
+                Action::To(upstream) => Some(*upstream),
+                _ => None,
+            };
+            let upstream = upstream.and_then(|id| rules.config.upstreams.get(id.0 as usize));
+            let Some(upstream) = upstream else {
                 return Outcome::NotFound; // the decoder resolves every name
             };
             let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.written.clone());

@@ -7,7 +7,9 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 
-use config::{Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName, SiteTls};
+use config::{
+    Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName, SiteTls, UpstreamId,
+};
 
 use crate::terminal::{self, Paint, count};
 use proxy::Server;
@@ -100,10 +102,15 @@ fn name_words(name: &SiteName) -> String {
 }
 
 fn action_words(config: &Config, action: &Action) -> String {
+    let name_of = |id: &UpstreamId| {
+        let upstream = config.upstreams.get(id.0 as usize);
+        upstream.map(|upstream| upstream.name.to_string()).unwrap_or_default()
+    };
     match action {
-        Action::To(id) => {
-            let upstream = config.upstreams.get(id.0 as usize);
-            upstream.map(|upstream| upstream.name.to_string()).unwrap_or_default()
+        Action::To(id) => name_of(id),
+        Action::Split(split) => {
+            let names: Vec<_> = split.parts.iter().map(|part| name_of(&part.upstream)).collect();
+            names.join(" or ")
         }
         Action::Redirect { to, .. } => format!("redirect {}", to.written),
         Action::Respond { status, .. } => format!("respond {status}"),

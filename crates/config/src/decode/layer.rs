@@ -274,12 +274,11 @@ impl Decoder<'_> {
                 Datum::Name(name) => names.push((name.clone(), given.span)),
                 Datum::Endpoint { written, address, tls } => {
                     spans.push(given.span);
+                    let address = self.endpoint_path(address, given.span);
                     endpoints.push(Endpoint {
                         place: self.place(given.span),
-                        written: written.as_ref().into(),
-                        address: self.endpoint_path(address, given.span),
-                        weight: 1,
                         tls: *tls,
+                        ..Endpoint::new(written.as_ref(), address)
                     });
                 }
                 _ => {}

@@ -20,7 +20,7 @@ use crate::model::{
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
-use crate::tls::{AcmeId, SiteTls, UpstreamProtocol, UpstreamTls};
+use crate::tls::{AcmeId, SiteTls, UpstreamProtocol};
 
 /// Idle connections kept, where nothing is said.
 pub(super) const POOL_MAX: u32 = 1024;
@@ -152,17 +152,17 @@ impl Resolver<'_, '_> {
                     (setting.set)(&mut timeouts, datum);
                 }
             }
-            let id = self.add_upstream(Upstream {
-                name: upstream.name.as_ref().into(),
-                inline: false,
-                place: self.decoder.place(upstream.span),
-                endpoints: upstream.endpoints.clone(),
-                balance: upstream.balance.map_or("round-robin", |(name, _)| name).into(),
-                pool_max: upstream.pool_max.map_or(POOL_MAX, |(max, _)| max),
-                timeouts,
-                tls: upstream.tls.as_ref().map(|raw| raw.tls.clone()).unwrap_or_default(),
-                protocol: upstream.protocol.map_or(UpstreamProtocol::Auto, |(word, _)| word),
-            });
+            let mut settings = Upstream::new(upstream.name.as_ref(), upstream.endpoints.clone());
+            settings.place = self.decoder.place(upstream.span);
+            if let Some((algorithm, span)) = upstream.balance {
+                settings.balance.algorithm = algorithm.into();
+                settings.balance.place = self.decoder.place(span);
+            }
+            settings.pool.max = upstream.pool_max.map_or(settings.pool.max, |(max, _)| max);
+            settings.timeouts = timeouts;
+            settings.tls = upstream.tls.as_ref().map(|raw| raw.tls.clone()).unwrap_or_default();
+            settings.protocol = upstream.protocol.map_or(UpstreamProtocol::Auto, |(word, _)| word);
+            let id = self.add_upstream(settings);
             self.check_upstream(upstream);
             self.upstreams.insert(upstream.name.clone(), (id, upstream.span));
         }
@@ -211,17 +211,9 @@ impl Resolver<'_, '_> {
 
     fn inline(&mut self, endpoints: &[Endpoint], span: Span) -> UpstreamId {
         let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.written.as_ref()).collect();
-        self.add_upstream(Upstream {
-            name: names.join(",").into(),
-            inline: true,
-            place: self.decoder.place(span),
-            endpoints: endpoints.to_vec(),
-            balance: "round-robin".into(),
-            pool_max: POOL_MAX,
-            timeouts: UpstreamTimeouts::default(),
-            tls: UpstreamTls::default(),
-            protocol: UpstreamProtocol::Auto,
-        })
+        let place = self.decoder.place(span);
+        let upstream = Upstream::new(names.join(","), endpoints.to_vec());
+        self.add_upstream(Upstream { inline: true, place, ..upstream })
     }
 
     fn action(&mut self, raw: &RawAction) -> Option<Action> {

@@ -342,10 +342,9 @@ impl Decoder<'_> {
             }
             endpoints.push(Endpoint {
                 place: self.place(given.span),
-                written: written.as_ref().into(),
-                address,
                 weight,
                 tls: *tls,
+                ..Endpoint::new(written.as_ref(), address)
             });
             spans.push(given.span);
         }

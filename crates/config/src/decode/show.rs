@@ -326,7 +326,9 @@ impl Writer<'_, '_> {
                 ("respond", format!("{text} status={status} type={}", quoted(content_type)))
             }
             RawActionKind::Ready(Action::Files(files)) => return self.files(depth, files, span),
-            RawActionKind::Ready(Action::To(_)) | RawActionKind::Broken => return,
+            RawActionKind::Ready(Action::To(_) | Action::Split(_)) | RawActionKind::Broken => {
+                return;
+            }
         };
         self.value(depth, name, text, Some(span));
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use config::{
     Action, Config, Endpoint, EndpointAddress, Expect, FileServing, ForwardId, Listener,
-    ListenerId, Rewrite, Serves, Upstream, UpstreamId, UpstreamTimeouts,
+    ListenerId, Rewrite, Serves, Upstream, UpstreamId,
 };
 use message::{Method, Scheme, Target};
 
@@ -18,23 +18,13 @@ fn is_global(ip: IpAddr) -> bool {
 fn both_ways() -> Config {
     let routes = ["/api/*", "/old/*", "GET /hello", "/static/*", "/*"];
     let mut config = reverse(vec![site(1, &["shop.example", "*.shop.example"], &routes)]);
-    let endpoint = |text: &str| Endpoint {
-        place: at(9),
-        written: text.into(),
-        address: EndpointAddress::Ip(text.trim_start_matches("http://").parse().unwrap()),
-        weight: 1,
-        tls: false,
+    let endpoint = |text: &str| {
+        let address = text.trim_start_matches("http://").parse().unwrap();
+        Endpoint { place: at(9), ..Endpoint::new(text, EndpointAddress::Ip(address)) }
     };
-    let upstream = |name: &str, endpoints: &[&str]| Upstream {
-        name: name.into(),
-        inline: false,
-        place: at(9),
-        endpoints: endpoints.iter().map(|text| endpoint(text)).collect(),
-        balance: "round-robin".into(),
-        pool_max: 1,
-        timeouts: UpstreamTimeouts::default(),
-        tls: config::UpstreamTls::default(),
-        protocol: config::UpstreamProtocol::Auto,
+    let upstream = |name: &str, endpoints: &[&str]| {
+        let endpoints = endpoints.iter().map(|text| endpoint(text)).collect();
+        Upstream { place: at(9), ..Upstream::new(name, endpoints) }
     };
     config.upstreams = vec![
         upstream("shop", &["10.0.0.1:8080", "http://10.0.0.2:8080"]),

@@ -4,7 +4,7 @@ use config::{Endpoint, EndpointAddress, HostPolicy, Rewrite};
 use message::{Method, Scheme, Target};
 use proptest::prelude::*;
 
-use crate::fixtures::{at, pattern, template};
+use crate::fixtures::{pattern, template};
 use crate::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};
 
 /// Facts of `GET http://a.example{path}` from 192.0.2.7, whose route has the pattern.
@@ -182,13 +182,7 @@ fn paths_sent_upstream() {
 fn hosts_sent_upstream() {
     let mut target = Target::default();
     target.parse(&Method::Get, b"http://A.example:8080/", None, Scheme::Http).unwrap();
-    let endpoint = |written: &str, address| Endpoint {
-        place: at(1),
-        written: written.into(),
-        address,
-        weight: 1,
-        tls: false,
-    };
+    let endpoint = |written: &str, address| Endpoint::new(written, address);
     let ip = EndpointAddress::Ip("10.0.0.1:80".parse().unwrap());
     let tcp = endpoint("http://10.0.0.1:80", ip);
     let unix = endpoint("unix:/run/app", EndpointAddress::Unix("/run/app".into()));

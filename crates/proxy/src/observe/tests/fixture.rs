@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use config::{
     Action, Config, Endpoint, EndpointAddress, Forward, ForwardId, Limits, Listener, ListenerId,
     Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId, SiteName,
-    Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
+    Timeouts, Upstream, UpstreamId,
 };
 use message::Method;
 
@@ -59,27 +59,14 @@ fn site(name: SiteName) -> Site {
 }
 
 fn upstream(name: &str, endpoints: &[&str]) -> Upstream {
-    let endpoints = endpoints.iter().map(|written| Endpoint {
-        place: place(20),
-        written: (*written).into(),
-        address: match written.parse() {
+    let endpoints = endpoints.iter().map(|written| {
+        let address = match written.parse() {
             Ok(address) => EndpointAddress::Ip(address),
             Err(_) => EndpointAddress::Name { host: "app.internal".into(), port: 8080 },
-        },
-        weight: 1,
-        tls: false,
+        };
+        Endpoint { place: place(20), ..Endpoint::new(*written, address) }
     });
-    Upstream {
-        name: name.into(),
-        inline: false,
-        place: place(19),
-        endpoints: endpoints.collect(),
-        balance: "round-robin".into(),
-        pool_max: 8,
-        timeouts: UpstreamTimeouts::default(),
-        tls: config::UpstreamTls::default(),
-        protocol: config::UpstreamProtocol::Auto,
-    }
+    Upstream { place: place(19), ..Upstream::new(name, endpoints.collect()) }
 }
 
 /// Two sites at `:80`, a forward listener at `:3128`, an upstream `shop` with two endpoints.
