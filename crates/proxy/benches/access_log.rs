@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use config::{
     AccessFormat, Action, Config, Endpoint, EndpointAddress, Limits, Listener, ListenerId,
     LogTarget, Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId,
-    SiteName, Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
+    SiteName, Timeouts, Upstream, UpstreamId,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
