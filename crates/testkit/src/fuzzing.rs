@@ -10,7 +10,7 @@ use wire::http1::{
 };
 use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
 use wire::http2::{Guard, GuardLimits, Violation};
-use wire::proxy_protocol;
+use wire::{grpc_health, proxy_protocol};
 
 use crate::naive::{self, Framing, Habits, Reading};
 use crate::print;
@@ -33,6 +33,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("target", target),
     ("proxy_protocol", proxy_protocol),
     ("http2_guard", http2_guard),
+    ("grpc_health", grpc_health),
 ];
 
 /// Those of TLS, whose corpora are replayed by the tests of `tls`.
@@ -426,4 +427,29 @@ fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
         assert!(block.is_none_or(|(_, length)| length <= limits.block_bytes as usize));
         bytes = rest.get(length..).unwrap_or_default();
     }
+}
+
+/// A response to a check by gRPC: no prefix of one that is read is one itself, what stands in its
+/// first bytes decides, and a field that nobody knows changes nothing.
+pub fn grpc_health(data: &[u8]) {
+    let serving = grpc_health::decode(data);
+    let Ok(serving) = serving else { return };
+    assert!(data.len() <= grpc_health::PREFIX_BYTES + grpc_health::MESSAGE_BYTES_MAX);
+    let step = data.len() / PREFIXES_MAX + 1;
+    for length in (0..data.len()).step_by(step) {
+        let part = data.get(..length).unwrap_or_default();
+        assert_eq!(grpc_health::decode(part), Err(grpc_health::Error::Short), "{length}");
+    }
+    let more = [data, &[0]].concat();
+    assert_eq!(grpc_health::decode(&more), Err(grpc_health::Error::More));
+    let message = data.get(grpc_health::PREFIX_BYTES..).unwrap_or_default();
+    // Field 15 as text.
+    let unknown = [message, b"\x7a\x02hi"].concat();
+    let length = (unknown.len() as u32).to_be_bytes();
+    let expected = if unknown.len() <= grpc_health::MESSAGE_BYTES_MAX {
+        Ok(serving)
+    } else {
+        Err(grpc_health::Error::TooLong)
+    };
+    assert_eq!(grpc_health::decode(&[&[0], length.as_slice(), &unknown].concat()), expected);
 }

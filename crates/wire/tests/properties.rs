@@ -153,6 +153,31 @@ fn chunked() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..10).prop_map(|parts| parts.concat())
 }
 
+/// Parts of messages of protocol buffers, with a prefix that fits or does not.
+fn grpc_health() -> impl Strategy<Value = Vec<u8>> {
+    let part = prop::sample::select(vec![
+        &[0x08, 1][..],
+        &[0x08, 2],
+        &[0x08, 0x82, 0],
+        &[0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1],
+        &[0x12, 3, 0x08, 1, 0],
+        &[0x12, 255, 255, 3],
+        &[0x19, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[0x25, 1, 2, 3, 4],
+        &[0x80, 0x80, 1, 5],
+        &[0x0a, 0],
+        &[0x13],
+        &[0],
+    ]);
+    let off = prop_oneof![8 => Just(0i32), 1 => Just(-1), 1 => Just(1)];
+    let flag = prop_oneof![8 => Just(0u8), 1 => any::<u8>()];
+    (flag, off, prop::collection::vec(part, 0..6)).prop_map(|(flag, off, parts)| {
+        let message = parts.concat();
+        let length = (message.len() as u32).wrapping_add_signed(off).to_be_bytes();
+        [&[flag], length.as_slice(), &message].concat()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 400 } else { 20_000 }))]
 
@@ -169,6 +194,11 @@ proptest! {
     #[test]
     fn chunked_bodies_have_one_reading(body in chunked()) {
         fuzzing::chunked(body.as_bytes());
+    }
+
+    #[test]
+    fn health_of_grpc_is_read_whole(body in grpc_health()) {
+        fuzzing::grpc_health(&body);
     }
 
     #[test]
