@@ -71,6 +71,13 @@ impl States {
         });
         groups.collect()
     }
+
+    /// The group of one upstream, whose members are now others.
+    pub fn group(&self, upstream: &Upstream) -> Arc<Group> {
+        let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(Arc::clone(&upstream.name)).or_default();
+        Arc::new(Group::new(upstream, known))
+    }
 }
 
 impl Group {

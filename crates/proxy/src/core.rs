@@ -130,7 +130,7 @@ impl Core {
         challenges: Arc<tls::Challenges>,
     ) -> Rc<Self> {
         let mut pools = Pools::default();
-        let view = Rc::new(View::new(snapshot, index, &mut pools));
+        let view = Rc::new(View::new(snapshot, index, &mut pools, None));
         Rc::new(Self {
             index,
             view: RefCell::new(view),
@@ -178,7 +178,9 @@ impl Core {
 
     /// Goes over to a new snapshot, between two exchanges.
     pub(crate) fn install(&self, snapshot: Arc<Snapshot>) {
-        let view = Rc::new(View::new(snapshot, self.index, &mut self.pools.borrow_mut()));
+        let before = self.view();
+        let mut pools = self.pools.borrow_mut();
+        let view = Rc::new(View::new(snapshot, self.index, &mut pools, Some(&before)));
         for listening in self.listening.borrow().iter() {
             listening.id.set(view.listener(listening.address));
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use balance::{Ask, Lease, NotPicked, Outcome};
 use config::{
-    Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamProtocol,
+    Endpoint, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamProtocol,
     UpstreamTimeouts,
 };
 use message::Request;
@@ -154,7 +154,10 @@ impl<'a> Destination<'a> {
         out.clear();
         out.push_str(match (&settings.host, self) {
             (HostPolicy::Literal(host), _) => host,
-            (HostPolicy::Endpoint, Self::Group(group)) => group.endpoint_name(),
+            (HostPolicy::Endpoint, Self::Group(group)) => match group.endpoint() {
+                Some(endpoint) => rules::upstream_host(&settings.host, &request.target, endpoint),
+                None => request.target.authority(),
+            },
             (HostPolicy::Preserve | HostPolicy::Endpoint, _) => request.target.authority(),
         });
     }
@@ -208,9 +211,12 @@ impl GroupDestination<'_> {
         self.lease.as_ref().map(Lease::index)
     }
 
+    fn endpoint(&self) -> Option<&Endpoint> {
+        self.upstream.endpoints.get(self.chosen()?)
+    }
+
     fn endpoint_name(&self) -> &str {
-        let endpoint = self.chosen().and_then(|index| self.upstream.endpoints.get(index));
-        endpoint.map_or(&*self.upstream.name, |endpoint| &*endpoint.written)
+        self.endpoint().map_or(&*self.upstream.name, |endpoint| &*endpoint.written)
     }
 
     fn pool(&self) -> Option<&Pool> {

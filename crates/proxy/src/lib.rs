@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod core;
 mod destination;
+mod discovery;
 mod edits;
 mod exchange;
 mod files;
@@ -32,5 +33,6 @@ mod way;
 mod websocket;
 mod worker;
 
+pub use discovery::{Changes, Edit, EditError, Edited, Settings};
 pub use identity::identity_fields;
 pub use server::{Change, Inherited, Open, Server, StartError};

@@ -2,7 +2,8 @@
 //!
 //! [`Server::start`] binds every listener, starts a pinned thread per core and gives each its share
 //! of every listening socket. [`Server::reload`] makes a new snapshot, binds what is new, and has
-//! all cores go over to it; nothing changes if any of that fails.
+//! all cores go over to it; nothing changes if any of that fails. When upstreams get other members
+//! (`discovery`), a snapshot that shares everything else with the one before goes the same way.
 //! Not here: signals, files, the admin interface (the binary).
 
 use std::fmt;
@@ -16,13 +17,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use balance::States;
-use config::Config;
+use config::{Config, Endpoint};
 use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
 use tls::{Challenges, Contexts, Keeper, Problem};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
+use crate::discovery::{Changes, Discovery, Edit, EditError, Edited};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
@@ -144,6 +146,7 @@ struct Inner {
     writer: Mutex<Option<AccessWriter>>,
     resolver: Resolver,
     keeper: Arc<Keeper>,
+    discovery: Arc<Discovery>,
     /// How it stands with the endpoints, over all snapshots.
     states: States,
     shared: Arc<Shared>,
@@ -159,7 +162,10 @@ struct CoreHandle {
 }
 
 struct State {
+    /// As written.
     config: Arc<Config>,
+    /// What serves: with the members that the upstreams have now.
+    snapshot: Arc<Snapshot>,
     generation: u64,
     listening: Vec<Listens>,
 }
@@ -202,7 +208,9 @@ impl Server {
         let writer = writer.map_err(StartError::AccessLog)?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
         let keeper = Keeper::start(process.state.as_deref());
-        let contexts = prepare(&keeper, &config)?;
+        let discovery = Arc::new(Discovery::new(resolver.clone()));
+        let served = served(&discovery, &config);
+        let contexts = Arc::new(prepare(&keeper, &served)?);
         let shared = Arc::new(Shared::default());
         let mut inherited = inherited.listeners;
         let mut bound = Vec::new();
@@ -213,12 +221,11 @@ impl Server {
             listening.push(listens);
         }
         set_connections_max(&shared, &config, files);
-        let names = Names::new(&config, &registry);
+        let names = Names::new(&served, &registry);
         let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
         keeper.install(&contexts);
         let states = States::default();
-        let snapshot =
-            Snapshot::compile(Arc::clone(&config), names, contexts, &resolver, &states, own);
+        let snapshot = Snapshot::compile(served, names, contexts, &resolver, &states, own);
         let snapshot = Arc::new(snapshot);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
@@ -238,11 +245,28 @@ impl Server {
             cores.push(seed.grow().map_err(StartError::Thread)?);
         }
         registry.configured(1);
-        let state = Mutex::new(State { config, generation: 1, listening });
-        let (writer, draining) = (Mutex::new(Some(writer)), AtomicBool::new(false));
-        let inner =
-            Inner { registry, writer, resolver, keeper, states, shared, cores, state, draining };
-        Ok(Self { inner: Arc::new(inner) })
+        let state = Mutex::new(State { config, snapshot, generation: 1, listening });
+        let inner = Arc::new(Inner {
+            registry,
+            writer: Mutex::new(Some(writer)),
+            resolver,
+            keeper,
+            discovery,
+            states,
+            shared,
+            cores,
+            state,
+            draining: AtomicBool::new(false),
+        });
+        let weak = Arc::downgrade(&inner);
+        inner.discovery.start(move || match weak.upgrade() {
+            Some(inner) => {
+                Self { inner }.refresh_or_complain();
+                true
+            }
+            None => false,
+        });
+        Ok(Self { inner })
     }
 
     /// Goes over to another configuration: listeners are opened and closed by difference, and
@@ -262,7 +286,8 @@ impl Server {
         let mut state = self.state();
         let count = inner.cores.len();
         let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
-        let contexts = prepare(&inner.keeper, &config)?;
+        let served = served(&inner.discovery, &config);
+        let contexts = Arc::new(prepare(&inner.keeper, &served)?);
         let mut opened = Vec::new();
         let mut sockets = Vec::new();
         for listener in config.listeners.iter().filter(|l| !is_open(l.address)) {
@@ -282,41 +307,54 @@ impl Server {
         inner.resolver.reconfigure(resolver_settings(&config));
         set_connections_max(&inner.shared, &config, net::raise_open_files_limit().unwrap_or(1024));
         let generation = state.generation + 1;
-        let names = Names::new(&config, &inner.registry);
+        let names = Names::new(&served, &inner.registry);
         let own = kept.iter().map(|listens| listens.actual).collect();
         // New sites have their certificates before anybody asks for them.
         inner.keeper.install(&contexts);
         let (resolver, states) = (&inner.resolver, &inner.states);
-        let snapshot =
-            Snapshot::compile(Arc::clone(&config), names, contexts, resolver, states, own);
+        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, own);
         let snapshot = Arc::new(snapshot);
-        let (done, all_done) = mpsc::channel();
-        for core in &inner.cores {
-            let open = sockets.iter_mut();
-            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
-            let command = Command::Install {
-                snapshot: Arc::clone(&snapshot),
-                open: open.collect(),
-                close: closed.iter().map(|listens| listens.address).collect(),
-                done: done.clone(),
-            };
-            // A core that has ended takes no command; it is replaced with the process.
-            let _ = core.commands.send(command);
-        }
-        drop(done);
-        for _ in 0..count {
-            if all_done.recv_timeout(INSTALL_TIME_MAX).is_err() {
-                tracing::error!("a core has not gone over to the new configuration in time");
-                break;
-            }
-        }
+        let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
+        inner.install(&snapshot, &mut sockets, &close);
         let written = |listens: Vec<Listens>| listens.into_iter().map(|l| l.written).collect();
-        *state = State { config, generation, listening: kept };
+        *state = State { config, snapshot, generation, listening: kept };
         Ok(Change {
             listeners_opened: written(opened),
             listeners_closed: written(closed),
             generation,
         })
+    }
+
+    /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
+    /// returns. Reloads keep the change until it is reverted or written into the file.
+    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, EditError> {
+        let mut state = self.state();
+        let config = Arc::clone(&state.config);
+        let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
+        let upstream = upstream.ok_or(EditError::NoUpstream)?;
+        let discovery = &self.inner.discovery;
+        let (edited, before) = discovery.edit(upstream, edit)?;
+        if let Err(error) = self.inner.refresh(&mut state) {
+            discovery.set_changes(&upstream.name, before);
+            return Err(EditError::Refused(error));
+        }
+        Ok(edited)
+    }
+
+    /// What was changed at run time in an upstream.
+    pub fn changes(&self, upstream: &str) -> Changes {
+        self.inner.discovery.changes(upstream)
+    }
+
+    /// The upstreams with the members that they have now, and how it stands with these.
+    pub fn groups(&self) -> Vec<Arc<balance::Group>> {
+        self.state().snapshot.groups.clone()
+    }
+
+    fn refresh_or_complain(&self) {
+        if let Err(error) = self.inner.refresh(&mut self.state()) {
+            tracing::error!(%error, "the members of upstreams stay as they were");
+        }
     }
 
     /// Who looks after certificates.
@@ -380,6 +418,7 @@ impl Server {
             // A thread that panicked has said so itself.
             let _ = thread.map(JoinHandle::join);
         }
+        self.inner.discovery.stop();
         self.inner.keeper.stop();
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
@@ -411,6 +450,91 @@ impl Server {
     fn writer(&self) -> MutexGuard<'_, Option<AccessWriter>> {
         self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Inner {
+    /// Goes over to the members that the upstreams have now. Connections, tunnels, and pools of
+    /// endpoints that stay never notice. On an error nothing has changed.
+    fn refresh(&self, state: &mut State) -> Result<(), StartError> {
+        let before = Arc::clone(&state.snapshot);
+        let members = self.discovery.members(&state.config);
+        let pairs = members.iter().zip(&before.config.upstreams);
+        let changed: Vec<_> = pairs.map(|(now, before)| *now != before.endpoints).collect();
+        if !changed.contains(&true) {
+            return Ok(());
+        }
+        let config = with_members(&before.config, members);
+        let contexts = if needs_contexts(&config, &before.contexts) {
+            let contexts = prepare(&self.keeper, &config)?;
+            self.keeper.install(&contexts);
+            Arc::new(contexts)
+        } else {
+            Arc::clone(&before.contexts)
+        };
+        let names = Names::new(&config, &self.registry);
+        let (resolver, states) = (&self.resolver, &self.states);
+        let snapshot = before.with_members(config, &changed, names, contexts, resolver, states);
+        state.snapshot = Arc::new(snapshot);
+        self.install(&state.snapshot, &mut [], &[]);
+        Ok(())
+    }
+
+    /// Has all cores go over to a snapshot, and waits until they have.
+    fn install(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        open: &mut [(SocketAddr, std::vec::IntoIter<RawListener>)],
+        close: &[SocketAddr],
+    ) {
+        let (done, all_done) = mpsc::channel();
+        for core in &self.cores {
+            let open = open.iter_mut();
+            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
+            let command = Command::Install {
+                snapshot: Arc::clone(snapshot),
+                open: open.collect(),
+                close: close.to_vec(),
+                done: done.clone(),
+            };
+            // A core that has ended takes no command; it is replaced with the process.
+            let _ = core.commands.send(command);
+        }
+        drop(done);
+        for _ in 0..self.cores.len() {
+            match all_done.recv_timeout(INSTALL_TIME_MAX) {
+                Ok(()) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    tracing::error!("a core has not gone over to the new configuration in time");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A configuration with the members that its upstreams have now.
+fn served(discovery: &Discovery, config: &Arc<Config>) -> Arc<Config> {
+    let members = discovery.members(config);
+    let mut pairs = members.iter().zip(&config.upstreams);
+    if pairs.all(|(members, upstream)| *members == upstream.endpoints) {
+        return Arc::clone(config);
+    }
+    with_members(config, members)
+}
+
+fn with_members(config: &Config, members: Vec<Vec<Endpoint>>) -> Arc<Config> {
+    let mut config = config.clone();
+    for (upstream, members) in config.upstreams.iter_mut().zip(members) {
+        upstream.endpoints = members;
+    }
+    Arc::new(config)
+}
+
+/// Whether an upstream has its first endpoint with TLS.
+fn needs_contexts(config: &Config, contexts: &Contexts) -> bool {
+    let mut pairs = config.upstreams.iter().zip(&contexts.upstreams);
+    pairs.any(|(upstream, context)| context.is_none() && upstream.endpoints.iter().any(|e| e.tls))
 }
 
 /// What TLS needs of a configuration; nothing that serves changes.

@@ -1,6 +1,7 @@
 //! One compiled configuration, and what a core makes of it.
 //!
-//! A [`Snapshot`] is immutable and shared by all cores. Each core has a [`View`] of it, with what
+//! A [`Snapshot`] is immutable and shared by all cores. One in which upstreams have other members
+//! ([`Snapshot::with_members`]) shares everything else with the one before. Each core has a [`View`] of it, with what
 //! must not be shared: the state of balancing, and the pools of idle connections, which pass from
 //! view to view so that a reload closes none that is still wanted.
 
@@ -22,40 +23,67 @@ use crate::upstream::Pool;
 
 /// One compiled configuration.
 pub(crate) struct Snapshot {
+    /// What is written, with the members that the upstreams have now.
     pub(crate) config: Arc<Config>,
-    pub(crate) rules: Rules,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) names: Names,
     /// What TLS handshakes go by.
-    pub(crate) contexts: tls::Contexts,
+    pub(crate) contexts: Arc<tls::Contexts>,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
-    hsts: Vec<Option<Box<[u8]>>>,
+    hsts: Arc<[Option<Box<[u8]>>]>,
     /// By [`UpstreamId`]: what all cores share of the upstreams.
     pub(crate) groups: Vec<Arc<balance::Group>>,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
     watched: Vec<Vec<Option<Arc<Watched>>>>,
     /// The ports that we listen on ourselves, for telling loops.
-    pub(crate) own_addresses: Vec<SocketAddr>,
+    pub(crate) own_addresses: Arc<[SocketAddr]>,
 }
 
 impl Snapshot {
     pub(crate) fn compile(
         config: Arc<Config>,
         names: Names,
-        contexts: tls::Contexts,
+        contexts: Arc<tls::Contexts>,
         resolver: &Resolver,
         states: &States,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
-        let watch = |endpoint: &Endpoint| match &endpoint.address {
-            EndpointAddress::Name { host, .. } => Some(resolver.watch(host)),
-            EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
-        };
-        let upstreams = config.upstreams.iter();
-        let watched = upstreams.map(|u| u.endpoints.iter().map(watch).collect()).collect();
+        let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
         let groups = states.groups(&config);
-        let rules = Rules::compile(Arc::clone(&config));
+        let rules = Arc::new(Rules::compile(Arc::clone(&config)));
         let hsts = config.sites.iter().map(secure::hsts_of).collect();
+        let own_addresses = own_addresses.into();
         Self { config, rules, names, contexts, hsts, groups, watched, own_addresses }
+    }
+
+    /// The same with other members of those upstreams that `changed` says (by [`UpstreamId`]);
+    /// `config` has them.
+    pub(crate) fn with_members(
+        &self,
+        config: Arc<Config>,
+        changed: &[bool],
+        names: Names,
+        contexts: Arc<tls::Contexts>,
+        resolver: &Resolver,
+        states: &States,
+    ) -> Self {
+        let parts = self.groups.iter().zip(&self.watched);
+        let parts = config.upstreams.iter().zip(parts).zip(changed);
+        let parts = parts.map(|((upstream, (group, watched)), changed)| match changed {
+            true => (states.group(upstream), watch(upstream, resolver)),
+            false => (Arc::clone(group), watched.clone()),
+        });
+        let (groups, watched) = parts.unzip();
+        Self {
+            config,
+            rules: Arc::clone(&self.rules),
+            names,
+            contexts,
+            hsts: Arc::clone(&self.hsts),
+            groups,
+            watched,
+            own_addresses: Arc::clone(&self.own_addresses),
+        }
     }
 
     /// What a site says by `Strict-Transport-Security`, if anything.
@@ -87,6 +115,15 @@ impl Snapshot {
     }
 }
 
+/// The names of an upstream's endpoints, by endpoint.
+fn watch(upstream: &Upstream, resolver: &Resolver) -> Vec<Option<Arc<Watched>>> {
+    let watch = |endpoint: &Endpoint| match &endpoint.address {
+        EndpointAddress::Name { host, .. } => Some(resolver.watch(host)),
+        EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
+    };
+    upstream.endpoints.iter().map(watch).collect()
+}
+
 /// Pools by where they lead, and how.
 pub(crate) type Pools = HashMap<PoolKey, Rc<Pool>>;
 
@@ -94,14 +131,15 @@ pub(crate) type Pools = HashMap<PoolKey, Rc<Pool>>;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     address: EndpointAddress,
-    /// The context of TLS.
-    tls: Option<u64>,
+    /// The context of TLS, and the name that is asked for if it is not the address.
+    tls: Option<(u64, Option<Arc<str>>)>,
     protocol: UpstreamProtocol,
 }
 
 impl PoolKey {
     fn new(upstream: &Upstream, endpoint: &Endpoint, context: Option<&Arc<tls::Client>>) -> Self {
-        let tls = context.filter(|_| endpoint.tls).map(|context| context.id());
+        let tls = context.filter(|_| endpoint.tls);
+        let tls = tls.map(|context| (context.id(), endpoint.host.clone()));
         let protocol = match upstream.protocol {
             UpstreamProtocol::Auto if tls.is_none() => UpstreamProtocol::Http1,
             protocol => protocol,
@@ -125,8 +163,14 @@ pub(crate) struct Group {
 }
 
 impl View {
-    /// Makes a view, taking over the pools of the one before.
-    pub(crate) fn new(shared: Arc<Snapshot>, core: usize, pools: &mut Pools) -> Self {
+    /// Makes a view, taking over the pools of the one before, and what balances those upstreams that
+    /// are as they were.
+    pub(crate) fn new(
+        shared: Arc<Snapshot>,
+        core: usize,
+        pools: &mut Pools,
+        before: Option<&Self>,
+    ) -> Self {
         let mut kept = Pools::default();
         // What a route allows is seen to when a connection is taken; until then the longest counts.
         let sites = shared.config.sites.iter();
@@ -147,7 +191,13 @@ impl View {
                 Rc::clone(pool)
             };
             let pools = upstream.endpoints.iter().map(pool_of).collect();
-            Group { balancer: Rc::new(Balancer::new(Arc::clone(group), core)), pools }
+            let same = before.and_then(|before| before.groups.get(index));
+            let same = same.filter(|before| Arc::ptr_eq(before.balancer.group(), group));
+            let balancer = same.map_or_else(
+                || Rc::new(Balancer::new(Arc::clone(group), core)),
+                |before| Rc::clone(&before.balancer),
+            );
+            Group { balancer, pools }
         });
         let groups = groups.collect();
         pools.extract_if(|key, _| !kept.contains_key(key)).for_each(|(_, p)| p.close());

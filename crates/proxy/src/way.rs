@@ -219,10 +219,10 @@ impl Way<'_> {
         limit: Duration,
     ) -> Result<(Stream, Option<Alpn>), Trouble> {
         let written = &self.endpoint.written;
-        let name = match &self.endpoint.address {
-            EndpointAddress::Ip(address) => address.ip().to_string(),
-            EndpointAddress::Name { host, .. } => host.to_string(),
-            EndpointAddress::Unix(_) => "localhost".to_owned(),
+        let name = match (&self.endpoint.host, &self.endpoint.address) {
+            (Some(host), _) | (None, EndpointAddress::Name { host, .. }) => host.to_string(),
+            (None, EndpointAddress::Ip(address)) => address.ip().to_string(),
+            (None, EndpointAddress::Unix(_)) => "localhost".to_owned(),
         };
         let session = match offer {
             Offer::Any => context.session(&name),

@@ -397,8 +397,13 @@ pub fn upstream_host<'a>(
     }
 }
 
-/// An endpoint's host and port, without what else may be written around them.
+/// An endpoint's host and port, without what else may be written around them: the scheme, and the
+/// one address out of many that discovery has made an endpoint of (`name:port@address`).
 pub(crate) fn without_scheme(written: &str) -> &str {
+    if written.starts_with("unix:") {
+        return written;
+    }
+    let written = written.split_once('@').map_or(written, |(name, _)| name);
     let Some((_, authority)) = written.split_once("://") else { return written };
     authority.strip_suffix('/').unwrap_or(authority)
 }

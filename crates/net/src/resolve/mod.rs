@@ -156,6 +156,8 @@ struct Shared {
     runtime: Handle,
     engine: Mutex<Arc<Engine>>,
     table: Mutex<Table>,
+    /// Counts changes of what is watched.
+    changes: watch::Sender<u64>,
 }
 
 /// Looks up names for all threads. Cloning makes another handle of the same resolver.
@@ -170,7 +172,8 @@ impl Resolver {
     pub fn start(settings: ResolverSettings) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let engine = Mutex::new(Arc::new(Engine::new(bounded(settings))));
-        Ok(Self { shared: Arc::new(Shared { runtime, engine, table: Mutex::default() }) })
+        let (table, changes) = (Mutex::default(), watch::Sender::new(0));
+        Ok(Self { shared: Arc::new(Shared { runtime, engine, table, changes }) })
     }
 
     /// The addresses of `host`, from memory or by asking; an address stands for itself. A name with a dot is taken as
@@ -218,6 +221,11 @@ impl Resolver {
         let watched = Watched::start(self, host);
         table.watched.insert(host.into(), Arc::downgrade(&watched));
         watched
+    }
+
+    /// Tells whenever anything that is watched stands for something else.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
     }
 
     /// Uses other settings from now on. If they differ, what is known is forgotten; watched names keep their addresses

@@ -80,7 +80,9 @@ impl Watched {
                         at
                     }
                 };
-                watched.store(outcome);
+                if watched.store(outcome) {
+                    resolver_of_task.shared.changes.send_modify(|count| *count += 1);
+                }
                 drop(watched);
                 tokio::time::sleep_until(again_at).await;
             }
@@ -122,7 +124,8 @@ impl Watched {
         }
     }
 
-    fn store(&self, outcome: Outcome) {
+    /// True if the addresses are others than before.
+    fn store(&self, outcome: Outcome) -> bool {
         let before = self.known.load_full();
         let (addresses, state) = match outcome {
             Ok(answer) => (answer.addresses, WatchedState::Fresh),
@@ -137,6 +140,7 @@ impl Watched {
             self.version.fetch_add(1, Ordering::Release);
         }
         self.looked_up.notify_waiters();
+        changed
     }
 }
 

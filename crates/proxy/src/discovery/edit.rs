@@ -1,0 +1,164 @@
+//! Changing the endpoints of an upstream at run time, one at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use config::Endpoint;
+
+use super::members::{Changes, MEMBERS_MAX, Settings};
+use crate::server::StartError;
+
+/// Endpoints that may be added to one upstream at run time.
+const ADDED_MAX: usize = 1000;
+
+/// A change of an upstream at run time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// An endpoint more.
+    Add(Box<Endpoint>),
+    /// One less, by how it is written.
+    Remove(Arc<str>),
+    /// Something of one is set.
+    Set(Arc<str>, Settings),
+    /// Everything is as written again.
+    Revert,
+}
+
+/// An endpoint before and after a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// As it was; `None`: it was not there.
+    pub before: Option<Endpoint>,
+    /// As it is; `None`: it is not there.
+    pub after: Option<Endpoint>,
+}
+
+/// Why a change cannot be made. Nothing has changed.
+#[derive(Debug)]
+pub enum EditError {
+    /// There is no such upstream.
+    NoUpstream,
+    /// The upstream has no such endpoint.
+    NoEndpoint,
+    /// It has it already.
+    Exists,
+    /// It was removed, and is written with another zone, priority or other things than it would be
+    /// added with.
+    Differs,
+    /// The upstream has as many endpoints as it may.
+    Full,
+    /// The data plane cannot go over to it.
+    Refused(StartError),
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUpstream => out.write_str("there is no such upstream"),
+            Self::NoEndpoint => out.write_str("the upstream has no such endpoint"),
+            Self::Exists => out.write_str("the upstream has this endpoint already"),
+            Self::Differs => out.write_str(
+                "the endpoint is written with another zone, priority, backup or addresses; these \
+                 are changed in the file",
+            ),
+            Self::Full => out.write_str("the upstream has as many endpoints as it may"),
+            Self::Refused(error) => error.fmt(out),
+        }
+    }
+}
+
+impl std::error::Error for EditError {}
+
+/// What there is of an endpoint when it is changed.
+pub(super) struct Present<'a> {
+    /// The endpoints as written and found, without any change.
+    pub(super) base: &'a [Endpoint],
+    /// The same and those of their addresses, as they are now.
+    pub(super) now: &'a [Endpoint],
+}
+
+impl Present<'_> {
+    fn now(&self, name: &str) -> Option<&Endpoint> {
+        self.now.iter().find(|endpoint| &*endpoint.written == name)
+    }
+
+    fn base(&self, name: &str) -> Option<&Endpoint> {
+        self.base.iter().find(|endpoint| &*endpoint.written == name)
+    }
+}
+
+/// Makes a change.
+pub(super) fn edit(
+    changes: &mut Changes,
+    present: &Present<'_>,
+    edit: Edit,
+) -> Result<Edited, EditError> {
+    match edit {
+        Edit::Add(endpoint) => add(changes, present, *endpoint),
+        Edit::Remove(name) => {
+            let before = present.now(&name).ok_or(EditError::NoEndpoint)?.clone();
+            changes.added.retain(|endpoint| endpoint.written != name);
+            changes.set.remove(&name);
+            let is_added = !name.contains('@') && present.base(&name).is_none();
+            if !is_added {
+                changes.removed.insert(name);
+            }
+            Ok(Edited { before: Some(before), after: None })
+        }
+        Edit::Set(name, settings) => {
+            let before = present.now(&name).ok_or(EditError::NoEndpoint)?.clone();
+            if let Some(added) = changes.added.iter_mut().find(|e| e.written == name) {
+                settings.apply(added);
+            } else {
+                let all = changes.set.remove(&name).unwrap_or_default().then(settings);
+                let all = present.base(&name).map_or(all, |base| all.beside(base));
+                if all != Settings::default() {
+                    changes.set.insert(name, all);
+                }
+            }
+            let mut after = before.clone();
+            settings.apply(&mut after);
+            Ok(Edited { before: Some(before), after: Some(after) })
+        }
+        Edit::Revert => {
+            *changes = Changes::default();
+            Ok(Edited::default())
+        }
+    }
+}
+
+fn add(
+    changes: &mut Changes,
+    present: &Present<'_>,
+    endpoint: Endpoint,
+) -> Result<Edited, EditError> {
+    if present.now(&endpoint.written).is_some() {
+        return Err(EditError::Exists);
+    }
+    let settings = Settings::of(&endpoint);
+    let after = match present.base(&endpoint.written) {
+        // It was removed, and comes back.
+        Some(base) => {
+            let mut after = Endpoint { place: base.place, ..endpoint.clone() };
+            Settings::of(base).apply(&mut after);
+            if after != *base {
+                return Err(EditError::Differs);
+            }
+            settings.apply(&mut after);
+            changes.removed.remove(&endpoint.written);
+            let settings = settings.beside(base);
+            if settings != Settings::default() {
+                changes.set.insert(endpoint.written, settings);
+            }
+            after
+        }
+        None if changes.added.len() >= ADDED_MAX || present.now.len() >= MEMBERS_MAX => {
+            return Err(EditError::Full);
+        }
+        None => {
+            changes.added.push(endpoint.clone());
+            endpoint
+        }
+    };
+    Ok(Edited { before: None, after: Some(after) })
+}
