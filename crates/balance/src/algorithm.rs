@@ -3,10 +3,21 @@
 use std::sync::Arc;
 
 use crate::group::Group;
-use crate::round_robin;
+use crate::{p2c, random, round_robin};
 
-/// Which endpoints may be taken for this try.
+/// Asks whether an endpoint may be taken for this try, and takes it if so: one that it has said yes
+/// to must be the one that is picked. It says no to those that were tried for the request, are full,
+/// or have just come back and get less than their share.
 pub type Allowed<'a> = dyn FnMut(usize) -> bool + 'a;
+
+/// What a pick goes by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Turn {
+    /// The hash of the request's key.
+    pub key: u64,
+    /// The time, in milliseconds since the process began.
+    pub now: u32,
+}
 
 /// What an algorithm works out once per snapshot, for all cores, off their threads (a ring, a table).
 pub trait Shared: Send + Sync {
@@ -20,9 +31,9 @@ pub trait Algorithm {
     /// zone or priority counts). `eligible` has their indices, in order. O(n) at most.
     fn refresh(&mut self, group: &Group, eligible: &[u32]);
 
-    /// The index of the endpoint to take, among the eligible ones that are `allowed` (not those that
-    /// were tried or are full); `None` if there is none. `key` is the hash of the request's key.
-    fn pick(&mut self, group: &Group, key: u64, allowed: &mut Allowed<'_>) -> Option<usize>;
+    /// The index of the endpoint to take: the first, in the order of preference, of those that are
+    /// eligible and `allowed`; `None` if there is none.
+    fn pick(&mut self, group: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize>;
 
     /// A request of this core on this endpoint has ended.
     fn released(&mut self, _group: &Group, _index: usize) {}
@@ -41,15 +52,78 @@ pub struct AlgorithmRow {
 }
 
 /// Every algorithm; the first is the default.
-pub static ALGORITHMS: &[AlgorithmRow] = &[AlgorithmRow {
-    name: "round-robin",
-    summary: "each endpoint in turn, as often as its weight says, evenly spread",
-    by_key: false,
-    share: round_robin::share,
-}];
+pub static ALGORITHMS: &[AlgorithmRow] = &[
+    AlgorithmRow {
+        name: "p2c",
+        summary: "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
+        by_key: false,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "round-robin",
+        summary: "each endpoint in turn, as often as its weight says, evenly spread",
+        by_key: false,
+        share: round_robin::share,
+    },
+    AlgorithmRow {
+        name: "least-connections",
+        summary: "the endpoint with the fewest requests under way, by weight",
+        by_key: false,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "least-time",
+        summary: "the endpoint that should answer first: time to the first byte, times the requests under way",
+        by_key: false,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "random",
+        summary: "an endpoint by chance, as often as its weight says",
+        by_key: false,
+        share: random::share,
+    },
+    AlgorithmRow {
+        name: "first",
+        summary: "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
+        by_key: false,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "source",
+        summary: "the same endpoint for the same address of a client",
+        by_key: true,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "ring",
+        summary: "the same endpoint for the same key, by a ring of points (as ketama)",
+        by_key: true,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "rendezvous",
+        summary: "the same endpoint for the same key, by the highest rank: the fewest keys move",
+        by_key: true,
+        share: p2c::share,
+    },
+    AlgorithmRow {
+        name: "maglev",
+        summary: "the same endpoint for the same key, by a table of even shares",
+        by_key: true,
+        share: p2c::share,
+    },
+];
 
 /// The algorithm of this name, or the default one if there is none of this name.
 pub fn algorithm(name: &str) -> &'static AlgorithmRow {
     let named = ALGORITHMS.iter().find(|row| row.name == name);
     named.unwrap_or(const { &ALGORITHMS[0] })
+}
+
+/// The first of these that is allowed, from the one at `from` on and around.
+pub(crate) fn in_turn(eligible: &[u32], from: usize, allowed: &mut Allowed<'_>) -> Option<usize> {
+    let (before, after) = eligible.split_at(from.min(eligible.len()));
+    let mut indices = after.iter().chain(before).map(|&index| index as usize);
+    indices.find(|&index| allowed(index))
 }

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Turn};
+use crate::clock;
 use crate::group::Group;
 
 /// What is asked for.
@@ -93,7 +94,8 @@ impl Balancer {
             full |= !entered;
             entered
         };
-        match algorithm.pick(group, ask.key, &mut allowed) {
+        let turn = Turn { key: ask.key, now: clock::milliseconds(ask.now) };
+        match algorithm.pick(group, turn, &mut allowed) {
             Some(index) => Ok(Lease { balancer: Rc::clone(self), index }),
             None if full => Err(NotPicked::Full),
             None if ask.tried.is_empty() => Err(NotPicked::Down),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::latency::Latency;
+
 /// How it stands with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Standing {
@@ -23,11 +25,12 @@ pub enum Standing {
 pub struct EndpointState {
     name: Arc<str>,
     in_flight: AtomicU32,
+    latency: Latency,
 }
 
 impl EndpointState {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, in_flight: AtomicU32::new(0) }
+        Self { name, in_flight: AtomicU32::new(0), latency: Latency::default() }
     }
 
     /// As written in the configuration.
@@ -43,6 +46,11 @@ impl EndpointState {
     /// How it stands with it.
     pub fn standing(&self) -> Standing {
         Standing::Up
+    }
+
+    /// The average time to the first byte, in microseconds; `now` is by [`crate::clock`].
+    pub(crate) fn first_byte(&self, now: u32) -> Option<f32> {
+        self.latency.microseconds(now)
     }
 
     /// Counts one request more, unless there are `max` already.

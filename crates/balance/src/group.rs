@@ -81,6 +81,11 @@ impl States {
 }
 
 impl Group {
+    /// The weight of an endpoint, at least 1.
+    pub(crate) fn weight(&self, index: usize) -> u16 {
+        self.members.get(index).map_or(1, |member| member.settings.weight.max(1))
+    }
+
     fn new(upstream: &Upstream, known: &Known) -> Self {
         let mut states = known.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|name, _| upstream.endpoints.iter().any(|e| e.written == *name));

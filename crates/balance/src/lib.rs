@@ -11,11 +11,18 @@
 
 mod algorithm;
 mod balancer;
+mod clock;
+mod draw;
 mod endpoint;
 mod group;
+mod hash;
+mod latency;
+mod p2c;
+mod random;
 mod round_robin;
 
-pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, algorithm};
+pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, algorithm};
 pub use balancer::{Ask, Balancer, Lease, NotPicked, Outcome};
 pub use endpoint::{EndpointState, Standing};
 pub use group::{Group, GroupState, Member, States};
+pub use hash::{hash, key};

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared};
+use crate::algorithm::{Algorithm, Allowed, Shared, Turn};
 use crate::group::{Group, Member};
 
 /// Entries of a schedule at most.
@@ -42,7 +42,7 @@ impl Algorithm for RoundRobin {
         self.next = self.next.checked_rem(self.schedule.len()).unwrap_or(0);
     }
 
-    fn pick(&mut self, _group: &Group, _key: u64, usable: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(&mut self, _group: &Group, _: Turn, usable: &mut Allowed<'_>) -> Option<usize> {
         for _ in 0..self.schedule.len() {
             let endpoint = usize::from(*self.schedule.get(self.next)?);
             self.next = if self.next + 1 == self.schedule.len() { 0 } else { self.next + 1 };

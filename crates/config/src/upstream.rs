@@ -221,7 +221,7 @@ impl Default for Balance {
     fn default() -> Self {
         Self {
             place: Place::default(),
-            algorithm: "round-robin".into(),
+            algorithm: "p2c".into(),
             keys: Vec::new(),
             bound: Some(125),
         }

@@ -207,8 +207,7 @@ impl Writer<'_, '_> {
             self.out.value(1, "to", text, endpoint.place);
         }
         self.upstream_tls(raw);
-        let (balance, span) =
-            raw.balance.map_or(("round-robin", None), |(name, span)| (name, Some(span)));
+        let (balance, span) = raw.balance.map_or(("p2c", None), |(name, span)| (name, Some(span)));
         self.value(1, "balance", balance, span);
         let (max, span) =
             raw.pool_max.map_or((super::resolve::POOL_MAX, None), |(max, span)| (max, Some(span)));

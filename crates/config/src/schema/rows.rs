@@ -630,14 +630,36 @@ static ENDPOINT: NodeRow = NodeRow {
 };
 
 /// Algorithms of balancing; the crate `balance` has the same table with what they do.
-pub(crate) static ALGORITHMS: &[WordRow] =
-    &[word("round-robin", "each endpoint in turn, as often as its weight says, evenly spread")];
+pub(crate) static ALGORITHMS: &[WordRow] = &[
+    word(
+        "p2c",
+        "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
+    ),
+    word("round-robin", "each endpoint in turn, as often as its weight says, evenly spread"),
+    word("least-connections", "the endpoint with the fewest requests under way, by weight"),
+    word(
+        "least-time",
+        "the endpoint that should answer first: time to the first byte, times the requests under way",
+    ),
+    word("random", "an endpoint by chance, as often as its weight says"),
+    word(
+        "first",
+        "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
+    ),
+    word("source", "the same endpoint for the same address of a client"),
+    word("ring", "the same endpoint for the same key, by a ring of points (as ketama)"),
+    word(
+        "rendezvous",
+        "the same endpoint for the same key, by the highest rank: the fewest keys move",
+    ),
+    word("maglev", "the same endpoint for the same key, by a table of even shares"),
+];
 
 static BALANCE: NodeRow = NodeRow {
     name: "balance",
     arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
     doc: "How an endpoint is chosen.",
-    default: "round-robin",
+    default: "p2c",
     ..NodeRow::NEW
 };
 

@@ -21,7 +21,7 @@ pub(crate) static PLANNED: &[(&str, &str)] = &[
 ];
 
 /// The same for words that settings will be.
-pub(crate) static PLANNED_WORDS: &[&str] = &["least-connections"];
+pub(crate) static PLANNED_WORDS: &[&str] = &[];
 
 /// Words of other programs: the word, where it is from, and what is written here.
 pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[

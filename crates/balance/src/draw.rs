@@ -1,0 +1,99 @@
+//! Draws endpoints by chance, each as often as its weight says, at the same cost for any number.
+//!
+//! An *alias table* (Vose's method): each endpoint has a slot of the same width, of which it may give
+//! a part to one other. A draw is a slot, and a place in it.
+
+use crate::algorithm::{Allowed, in_turn};
+use crate::group::Group;
+use crate::hash::{hash, mix};
+
+/// Draws among the eligible endpoints of a group.
+pub(crate) struct Draw {
+    slots: Box<[Slot]>,
+    eligible: Box<[u32]>,
+    random: Random,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Below this (of 2³²) the slot is its own endpoint's.
+    own: u32,
+    endpoint: u16,
+    alias: u16,
+}
+
+impl Draw {
+    /// No endpoint yet. Cores draw differently.
+    pub(crate) fn new(group: &Group, core: usize) -> Self {
+        let seed = mix(hash(group.settings.name.as_bytes()) ^ core as u64);
+        Self { slots: Box::default(), eligible: Box::default(), random: Random(seed) }
+    }
+
+    pub(crate) fn refresh(&mut self, group: &Group, eligible: &[u32]) {
+        self.slots = slots(group, eligible);
+        self.eligible = eligible.into();
+    }
+
+    /// How many there are to draw from.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Draws one.
+    #[inline]
+    pub(crate) fn draw(&mut self) -> Option<usize> {
+        let random = self.random.next();
+        let index = ((random >> 32) * self.slots.len() as u64) >> 32;
+        let slot = self.slots.get(index as usize)?;
+        let own = (random as u32) < slot.own;
+        Some(usize::from(if own { slot.endpoint } else { slot.alias }))
+    }
+
+    /// Asks all of them in turn, from one by chance on.
+    pub(crate) fn rest(&mut self, allowed: &mut Allowed<'_>) -> Option<usize> {
+        let first = self.draw()?;
+        let from = self.eligible.partition_point(|&index| (index as usize) < first);
+        in_turn(&self.eligible, from, allowed)
+    }
+}
+
+fn slots(group: &Group, eligible: &[u32]) -> Box<[Slot]> {
+    let weight = |&index: &u32| u64::from(group.weight(index as usize));
+    let total: u64 = eligible.iter().map(weight).sum();
+    let count = eligible.len() as u64;
+    // Shares in parts of `total`, of which each slot holds as many.
+    let mut shares: Vec<u64> = eligible.iter().map(|index| weight(index) * count).collect();
+    let mut slots: Vec<Slot> = eligible
+        .iter()
+        .map(|&index| Slot { own: u32::MAX, endpoint: index as u16, alias: index as u16 })
+        .collect();
+    let (mut poor, mut rich): (Vec<usize>, Vec<usize>) =
+        (0..shares.len()).partition(|&at| shares.get(at).is_some_and(|&share| share < total));
+    while let (Some(from), Some(to)) = (rich.last().copied(), poor.pop()) {
+        let alias = slots.get(from).map_or(0, |slot| slot.endpoint);
+        let Some(&share) = shares.get(to) else { continue };
+        if let Some(slot) = slots.get_mut(to) {
+            slot.own = ((share << 32) / total.max(1)).min(u64::from(u32::MAX)) as u32;
+            slot.alias = alias;
+        }
+        if let Some(left) = shares.get_mut(from) {
+            *left -= total - share;
+            if *left < total {
+                rich.pop();
+                poor.push(from);
+            }
+        }
+    }
+    slots.into()
+}
+
+/// Numbers by chance (`SplitMix64`): the same for the same seed.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    #[inline]
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0)
+    }
+}
