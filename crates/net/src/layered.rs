@@ -16,8 +16,8 @@ use crate::stream::Stream;
 /// the time for a byte that it needs in pieces of 32 KiB.
 const PIECE_BYTES_MAX: usize = 32 * 1024;
 
-/// A protocol between a byte stream and its user, without I/O.
-pub trait Layer {
+/// A protocol between a byte stream and its user, without I/O. It may move to another thread ([`Stream::detach`]).
+pub trait Layer: Send {
     /// Where received bytes go. Never empty unless the layer has failed.
     fn room(&mut self) -> &mut [u8];
 
@@ -221,10 +221,60 @@ impl Layered {
         Ok(())
     }
 
+    /// Takes the layer out of a stream that is to be carried on elsewhere; what is left says nothing more. `None`, and
+    /// nothing has changed, while there is anything under way.
+    pub(crate) fn detach(&self) -> Option<Box<dyn Layer>> {
+        let mut state = self.state.borrow_mut();
+        let is_calm = state.taken == 0
+            && state.closing == Closing::Open
+            && state.broken.is_none()
+            && state.layer.outgoing().is_empty()
+            && !state.layer.has_plaintext()
+            && !state.layer.holds_part();
+        if !is_calm {
+            return None;
+        }
+        state.closing = Closing::Never;
+        Some(std::mem::replace(&mut state.layer, Box::new(Gone)))
+    }
+
     /// From now on nothing is said any more when this is dropped.
     pub(crate) fn forget_close(&self) {
         self.state.borrow_mut().closing = Closing::Never;
     }
+}
+
+/// Stands in for a layer that was taken out.
+struct Gone;
+
+impl Layer for Gone {
+    fn room(&mut self) -> &mut [u8] {
+        &mut []
+    }
+
+    fn received(&mut self, _count: usize) -> io::Result<()> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn read(&mut self, _out: &mut [u8]) -> Given {
+        Given::Closed
+    }
+
+    fn has_plaintext(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, _plain: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn outgoing(&self) -> &[u8] {
+        &[]
+    }
+
+    fn sent(&mut self, _count: usize) {}
+
+    fn close(&mut self) {}
 }
 
 impl Drop for Layered {

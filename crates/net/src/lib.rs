@@ -4,7 +4,8 @@
 //! [`Listener`] to accept from, [`dial`] to open connections, [`relay`] to move bytes without looking at
 //! them, [`Buffers`] and a [`Wheel`] of deadlines that cost nothing per request, and a [`Resolver`].
 //! Not here: protocols, and every decision on who may go where ([`AddressKind`] only says what an address is).
-//! Everything that carries a connection belongs to one thread, and its runtime is a tokio `LocalRuntime`.
+//! Everything that carries a connection belongs to one thread, and its runtime is a tokio `LocalRuntime`; an idle one
+//! may move to another ([`Detached`]).
 
 mod address;
 mod buffers;
@@ -27,6 +28,6 @@ pub use listen::{Bound, Listener, RawListener};
 pub use relay::{RelayError, Side, relay};
 pub use resolve::{Answer, ResolveError, Resolver, ResolverSettings, Watched, WatchedState};
 pub use socket::{Socket, SocketConnector};
-pub use stream::{Peer, Stream};
+pub use stream::{Detached, Peer, Stream};
 pub use system::{pin_to_core, raise_open_files_limit, usable_cores};
 pub use wheel::{Alarm, TICK_DEFAULT, Wheel};

@@ -4,6 +4,8 @@
 //! finds that nothing is left. A read or write that did less than it was asked for proves just that, so it
 //! clears the readiness and saves the system call that would only have answered `EAGAIN`.
 
+mod detached;
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -20,6 +22,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::layered::{Layer, Layered};
 use crate::memory::{self, MemoryStream};
+
+pub use detached::Detached;
 
 /// A byte stream to a peer. Every method takes `&self`, so that one task can run both directions at once:
 /// at any time at most one may wait for reading and one for writing.

@@ -1,9 +1,9 @@
 //! Streams with a layer on top, by a toy of one: messages of a length in four bytes and so many bytes, all XORed.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use net::{Given, Layer, Stream, relay};
@@ -21,9 +21,9 @@ const ROOM: usize = 700;
 /// Tells what the toy has seen.
 #[derive(Default)]
 struct Seen {
-    answers: Cell<u32>,
+    answers: AtomicU32,
     /// Whether memory for what is received is held.
-    holds_room: Cell<bool>,
+    holds_room: AtomicBool,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ struct Toy {
     /// Nothing can be written before something was received.
     listens_first: bool,
     outgoing: Vec<u8>,
-    seen: Rc<Seen>,
+    seen: Arc<Seen>,
 }
 
 impl Toy {
@@ -47,7 +47,7 @@ impl Toy {
 
 impl Layer for Toy {
     fn room(&mut self) -> &mut [u8] {
-        self.seen.holds_room.set(true);
+        self.seen.holds_room.store(true, Ordering::Relaxed);
         self.room.resize(ROOM, 0);
         &mut self.room
     }
@@ -56,14 +56,14 @@ impl Layer for Toy {
         self.incoming.extend(self.room[..count].iter().map(|byte| byte ^ MASK));
         self.room = Vec::new();
         self.listens_first &= count == 0;
-        self.seen.holds_room.set(false);
+        self.seen.holds_room.store(false, Ordering::Relaxed);
         while let Some((head, rest)) = self.incoming.split_first_chunk() {
             let head = u32::from_be_bytes(*head);
             let mut used = 4;
             match head {
                 CLOSE => self.closed = true,
                 QUESTION => self.say(ANSWER, &[]),
-                ANSWER => self.seen.answers.set(self.seen.answers.get() + 1),
+                ANSWER => drop(self.seen.answers.fetch_add(1, Ordering::Relaxed)),
                 length if length as usize > MESSAGE_BYTES_MAX => {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
@@ -135,10 +135,10 @@ fn layered() -> (Stream, Stream) {
 }
 
 /// One end with the layer, one without.
-fn half_layered() -> (Stream, Stream, Rc<Seen>) {
+fn half_layered() -> (Stream, Stream, Arc<Seen>) {
     let (left, right) = Stream::pair();
     let toy = Toy::default();
-    let seen = Rc::clone(&toy.seen);
+    let seen = Arc::clone(&toy.seen);
     (left.layered(Box::new(toy)), right, seen)
 }
 
@@ -266,7 +266,7 @@ fn messages_of_the_layer_leave_an_idle_connection_fit() {
         far.write_all(&message(CLOSE, &[])).await.unwrap();
         assert!(!near.is_quiet());
         assert_eq!(near.read(&mut buf).await.unwrap(), 0);
-        assert!(!seen.holds_room.get());
+        assert!(!seen.holds_room.load(Ordering::Relaxed));
     });
 }
 
@@ -276,10 +276,10 @@ fn a_waiting_reader_holds_no_memory_and_sends_the_layers_answers() {
         let (near, far, seen) = half_layered();
         let mut buf = [0; 64];
         assert!(once(|cx| near.poll_read(cx, &mut buf)).is_pending());
-        assert!(!seen.holds_room.get());
+        assert!(!seen.holds_room.load(Ordering::Relaxed));
         far.write_all(&message(QUESTION, &[])).await.unwrap();
         assert!(once(|cx| near.poll_read(cx, &mut buf)).is_pending());
-        assert!(!seen.holds_room.get());
+        assert!(!seen.holds_room.load(Ordering::Relaxed));
         let count = far.read(&mut buf).await.unwrap();
         assert_eq!(buf[..count], message(ANSWER, &[]));
     });

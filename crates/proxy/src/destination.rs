@@ -307,7 +307,8 @@ impl GroupDestination<'_> {
         let protocol = if self.http1 { UpstreamProtocol::Http1 } else { self.upstream.protocol };
         let (upgrade, avoid) = (self.upgrade, self.avoid.as_ref());
         Some(Way {
-            context,
+            core: context.core,
+            view: context.view,
             at: (id, index),
             endpoint,
             protocol,

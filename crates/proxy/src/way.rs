@@ -14,16 +14,19 @@ use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
 use net::{Stream, Watched};
 use tls::{Alpn, TlsErrorKind};
 
+use crate::core::Core;
 use crate::destination::{connect_failed, connect_late, dial};
-use crate::exchange::{Context, Trouble};
+use crate::exchange::Trouble;
 use crate::http2::{Acquired, Multiplexed, Spoken, Ticket, Wanted};
 use crate::observe::{EndpointSlot, ErrorKind};
 use crate::secure::{HandshakeError, handshake, secured};
+use crate::snapshot::View;
 use crate::upstream::{Connection, Link, Meter, Pool};
 
 /// How one endpoint is reached, for one request.
 pub(crate) struct Way<'a> {
-    pub(crate) context: &'a Context<'a>,
+    pub(crate) core: &'a Rc<Core>,
+    pub(crate) view: &'a View,
     pub(crate) at: (UpstreamId, usize),
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) protocol: UpstreamProtocol,
@@ -132,7 +135,7 @@ impl Way<'_> {
 
     /// An idle connection of HTTP/1 to where the endpoint is now; those to elsewhere are closed.
     fn take_idle(&self, idle: Duration) -> Option<Connection> {
-        let now = self.context.core.wheel.now();
+        let now = self.core.wheel.now();
         let Some(watched) = self.watched else {
             return self.pool.take(now, idle);
         };
@@ -155,7 +158,7 @@ impl Way<'_> {
     async fn fresh(&self, offer: Offer) -> Result<Link, Trouble> {
         let begun = Instant::now();
         let mut connection = self.dial().await?;
-        connection.meter = Some(Meter::opened(&self.context.core.metrics, self.slot));
+        connection.meter = Some(Meter::opened(&self.core.metrics, self.slot));
         let mut speaks_http2 = self.may_be_http2() && offer == Offer::Any;
         if let Some(context) = self.tls {
             let left = self.limit.saturating_sub(begun.elapsed());
@@ -170,7 +173,7 @@ impl Way<'_> {
         }
         if speaks_http2 {
             let left = self.limit.saturating_sub(begun.elapsed());
-            let ticket = self.pool.http2.open(connection, &self.context.core.wheel, left).await?;
+            let ticket = self.pool.http2.open(connection, &self.core.wheel, left).await?;
             return Ok(self.shared(ticket));
         }
         if offer == Offer::Any {
@@ -199,7 +202,7 @@ impl Way<'_> {
                     // longer than a connection may, there is no address.
                     let _ = tokio::time::timeout(limit, watched.ready()).await;
                 }
-                let addresses = self.context.view.shared.addresses(self.at.0, self.at.1);
+                let addresses = self.view.shared.addresses(self.at.0, self.at.1);
                 if addresses.is_empty() {
                     let written = &endpoint.written;
                     let detail = format!("{written} has no address: its name was not found");
@@ -230,7 +233,7 @@ impl Way<'_> {
         };
         let failed = |error| handshake_failed(written, &error);
         let mut session = session.map_err(HandshakeError::Tls).map_err(failed)?;
-        let alarm = self.context.core.wheel.alarm();
+        let alarm = self.core.wheel.alarm();
         alarm.set(limit);
         handshake(&stream, &mut session, &alarm).await.map_err(failed)?;
         let alpn = session.info().alpn;

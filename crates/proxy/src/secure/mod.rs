@@ -10,11 +10,11 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
@@ -36,13 +36,13 @@ pub(crate) use request::{admit, admit_client, admit_early, hsts, hsts_of, mark, 
 pub(crate) struct TlsFacts {
     pub(crate) info: Arc<tls::Info>,
     /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
-    early: Rc<Cell<bool>>,
+    early: Arc<AtomicBool>,
 }
 
 impl TlsFacts {
     /// Whether what was read last may have been replayed (RFC 8446, section 8).
     pub(crate) fn is_early(&self) -> bool {
-        self.early.get()
+        self.early.load(Ordering::Relaxed)
     }
 
     /// For templates and rules.
@@ -55,7 +55,7 @@ impl TlsFacts {
 /// TLS as a layer of a stream.
 struct Secured {
     session: Session,
-    early: Option<Rc<Cell<bool>>>,
+    early: Option<Arc<AtomicBool>>,
 }
 
 impl Layer for Secured {
@@ -70,7 +70,7 @@ impl Layer for Secured {
     fn read(&mut self, out: &mut [u8]) -> Given {
         let read = self.session.read(out);
         if let Some(early) = &self.early {
-            early.set(self.session.is_early());
+            early.store(self.session.is_early(), Ordering::Relaxed);
         }
         match read {
             Read::Bytes(count) => Given::Bytes(count),
@@ -377,8 +377,8 @@ async fn open(
     if info.alpn == Some(Alpn::AcmeChallenge) {
         return Ok(None); // RFC 8737, section 3: nothing is said over such a connection
     }
-    let early = Rc::new(Cell::new(session.is_early()));
-    let facts = Rc::new(TlsFacts { info: Arc::new(info), early: Rc::clone(&early) });
+    let early = Arc::new(AtomicBool::new(session.is_early()));
+    let facts = Rc::new(TlsFacts { info: Arc::new(info), early: Arc::clone(&early) });
     let layer = Secured { session, early: Some(early) };
     Ok(Some(Accepted::Secured(client.secured(|stream| stream.layered(Box::new(layer)), facts))))
 }
