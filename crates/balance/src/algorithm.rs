@@ -15,8 +15,8 @@ pub type Allowed<'a> = dyn FnMut(usize) -> bool + 'a;
 pub struct Turn {
     /// The hash of the request's key.
     pub key: u64,
-    /// The time, in milliseconds since the process began.
-    pub now: u32,
+    /// The time, in milliseconds since the process began (`millis`).
+    pub now_ms: u64,
 }
 
 /// What an algorithm works out once per snapshot, for all cores, off their threads (a ring, a table).

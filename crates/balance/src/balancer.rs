@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::algorithm::{Algorithm, Turn};
-use crate::clock;
+use crate::clock::millis;
 use crate::group::Group;
 
 /// What is asked for.
@@ -94,7 +94,7 @@ impl Balancer {
             full |= !entered;
             entered
         };
-        let turn = Turn { key: ask.key, now: clock::milliseconds(ask.now) };
+        let turn = Turn { key: ask.key, now_ms: millis(ask.now) };
         match algorithm.pick(group, turn, &mut allowed) {
             Some(index) => Ok(Lease { balancer: Rc::clone(self), index }),
             None if full => Err(NotPicked::Full),

@@ -48,9 +48,10 @@ impl EndpointState {
         Standing::Up
     }
 
-    /// The average time to the first byte, in microseconds; `now` is by [`crate::clock`].
-    pub(crate) fn first_byte(&self, now: u32) -> Option<f32> {
-        self.latency.microseconds(now)
+    /// How long it takes to begin a response, of late, in microseconds: for algorithms. `now_ms` is
+    /// [`millis`](crate::clock::millis) of now.
+    pub fn latency_micros(&self, now_ms: u64) -> Option<f32> {
+        self.latency.micros(now_ms)
     }
 
     /// Counts one request more, unless there are `max` already.

@@ -23,6 +23,7 @@ mod round_robin;
 
 pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, algorithm};
 pub use balancer::{Ask, Balancer, Lease, NotPicked, Outcome};
+pub use clock::millis;
 pub use endpoint::{EndpointState, Standing};
 pub use group::{Group, GroupState, Member, States};
 pub use hash::{hash, key};

@@ -46,7 +46,7 @@ impl Algorithm for TwoChoices {
         }
         for _ in 0..PAIRS_MAX {
             let (first, second) = self.pair()?;
-            let (better, other) = if beats(group, second, first, turn.now) {
+            let (better, other) = if beats(group, second, first, turn.now_ms) {
                 (second, first)
             } else {
                 (first, second)
@@ -77,14 +77,16 @@ impl TwoChoices {
 }
 
 /// Whether `second` is better than `first`.
-fn beats(group: &Group, second: usize, first: usize, now: u32) -> bool {
+fn beats(group: &Group, second: usize, first: usize, now_ms: u64) -> bool {
     let (Some(first), Some(second)) = (group.members.get(first), group.members.get(second)) else {
         return false;
     };
     let load =
         |member: &Member| member.state.in_flight() as f32 / f32::from(member.settings.weight);
     let (first_load, second_load) = (load(first), load(second));
-    if let (Some(a), Some(b)) = (first.state.first_byte(now), second.state.first_byte(now)) {
+    if let (Some(a), Some(b)) =
+        (first.state.latency_micros(now_ms), second.state.latency_micros(now_ms))
+    {
         let (a, b) = (a * (1.0 + first_load), b * (1.0 + second_load));
         if a > b * CLEARLY || b > a * CLEARLY {
             return b < a;
