@@ -1,10 +1,8 @@
 //! One try of a request over one connection to its destination.
 //!
 //! The head leaves, with the body if that is small and here already; then both directions run at
-//! once ([`Attempt::race`]) until the response is complete or something fails. [`Attempt::settle`]
-//! is the one place that decides what such an end means: for the client's connection, for the
-//! upstream's, and whether the request may be sent again.
-//! Invariant: a response that has begun and cannot be completed ends as [`Ending::Broken`].
+//! once ([`Attempt::race`]) until the response is complete or something fails.
+//! Not here: what such an end means (`settle`).
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -15,15 +13,18 @@ use std::time::{Duration, Instant};
 
 use h2::{Reason, RecvStream};
 use message::{BodyLength, Known, Request, Response};
-use net::{Alarm, Buffer};
+use net::Buffer;
 
 use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump};
-use crate::destination::{Destination, Times};
+use crate::deadline::Deadline;
+use crate::destination::{Destination, Times, Turn};
 use crate::edits;
-use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Switched, Trouble, gone};
+use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward, Ticket};
-use crate::observe::{ErrorKind, Record};
+use crate::observe::{ErrorKind, RetryReason};
+use crate::replay::{Kept, Replay};
+use crate::retry::Retries;
 use crate::tunnel::{Ends, Far};
 use crate::upstream::{Connection, Link};
 use crate::websocket;
@@ -34,29 +35,32 @@ pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) plan: &'a Plan<'a>,
     pub(crate) timeouts: Times,
-    /// Fires when the exchange has taken too long as a whole.
-    pub(crate) total: Option<&'a Alarm>,
+    pub(crate) retries: &'a Retries<'a>,
+    /// When the exchange as a whole must be over.
+    pub(crate) deadline: Option<&'a Deadline>,
     pub(crate) client: IpAddr,
 }
 
 /// What came of it.
 pub(crate) enum Attempted {
     Ended(Ending),
-    /// Nothing of a response came over a used connection, and the request can be replayed.
-    SendAgain,
+    /// The request is to be sent again.
+    Again(Turn),
     Failed(Trouble),
 }
 
 /// How the response ended.
-enum Download {
+pub(crate) enum Download {
     Complete,
     /// 101: the connection is no HTTP any more.
     Switched,
 }
 
-enum DownloadError {
+pub(crate) enum DownloadError {
     /// Nothing of a final response came. `silent`: not a single byte did.
     NoResponse { trouble: Trouble, silent: bool },
+    /// A final response whose status is not passed on, as the request may be sent again.
+    Unwanted,
     /// The response had begun when the upstream failed; with the reason, if it reset a stream.
     Incomplete(Trouble, Option<Reason>),
     /// The client did not take it.
@@ -64,22 +68,22 @@ enum DownloadError {
 }
 
 /// What ended first.
-enum Raced {
+pub(crate) enum Raced {
     Download(Result<Download, DownloadError>),
     /// The client's side of the request failed.
     Client(ReadError),
     /// The client closed its connection.
     Vanished,
     /// The exchange took too long as a whole.
-    OutOfTime,
+    OutOfTime(Trouble),
 }
 
 /// Interim responses that an endpoint may send before the final one. A `102` every few seconds is
 /// how some tell that they are still at work (RFC 2518, section 10.1), so these are many.
 const INTERIM_MAX: u32 = 1000;
 
-/// How often a request is sent again over other streams.
-const UNPROCESSED_MAX: u8 = 3;
+/// Bytes of a response that nobody gets which are taken off, so that its connection can be kept.
+const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 
 /// How far the request has got.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,6 +143,8 @@ pub(crate) struct Left {
     pub(crate) unsent: bool,
     /// The endpoint says that it has done nothing about the request.
     pub(crate) unprocessed: bool,
+    /// The connection has ended, not just the exchange.
+    pub(crate) closed: bool,
     /// The endpoint has not taken it because it is not over HTTP/1.1.
     pub(crate) wants_http1: bool,
     /// The response has ended, the connection is open and nothing more has come over it.
@@ -146,15 +152,15 @@ pub(crate) struct Left {
 }
 
 /// How a try went, before it is decided what that means.
-struct Outcome {
-    raced: Raced,
+pub(crate) struct Went {
+    pub(crate) raced: Raced,
     /// The request has left whole; its body, if any, is still in the client's buffer.
-    whole: bool,
-    left: Left,
+    pub(crate) whole: bool,
+    pub(crate) left: Left,
 }
 
 /// What a try leaves of its connection.
-enum After {
+pub(crate) enum After {
     /// The connection, and what has come behind the head of a response.
     Http1(Connection, Option<Buffer>),
     /// The right to a stream, its sending direction, and the other one behind a final head.
@@ -162,7 +168,16 @@ enum After {
 }
 
 impl After {
-    fn into_tunnel(self) -> Option<(Far, Option<Buffer>)> {
+    /// Whether a response came over the connection before.
+    pub(crate) fn reused(&self) -> bool {
+        match self {
+            Self::Http1(connection, _) => connection.reused,
+            Self::Http2 { ticket, .. } => ticket.reused,
+        }
+    }
+
+    /// What is the upstream's side of a tunnel; `None` if it ended as it began.
+    pub(crate) fn into_tunnel(self) -> Option<(Far, Option<Buffer>)> {
         match self {
             Self::Http1(connection, unread) => Some((Far::Connection(connection), unread)),
             Self::Http2 { ticket, half, receiving } => {
@@ -187,21 +202,21 @@ impl Attempt<'_> {
         match link {
             Link::Http1(connection) => {
                 let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
-                let outcome = self.carry_out(&mut up, connection.reused, work, down).await;
+                let went = self.carry_out(&mut up, connection.reused, work, down).await;
                 let unread = up.take_unread();
                 drop(up);
                 let after = After::Http1(connection, unread);
-                self.settle(outcome, after, work, down, destination)
+                self.settle(went, after, work, down, destination)
             }
             Link::Http2 { ticket, secure } => {
                 let half = RefCell::new(Half::Idle);
                 let mut up =
                     Http2Upward::new(&ticket, secure, &half, core, alarm, reply_alarm, patience);
-                let outcome = self.carry_out(&mut up, ticket.reused, work, down).await;
+                let went = self.carry_out(&mut up, ticket.reused, work, down).await;
                 let receiving = up.take_stream();
                 drop(up);
                 let after = After::Http2 { ticket, half: half.into_inner(), receiving };
-                self.settle(outcome, after, work, down, destination)
+                self.settle(went, after, work, down, destination)
             }
         }
     }
@@ -213,8 +228,8 @@ impl Attempt<'_> {
         reused: bool,
         work: &mut Work,
         down: &mut D,
-    ) -> Outcome {
-        let Work { request, response, record, path, host, .. } = work;
+    ) -> Went {
+        let Work { request, response, record, path, host, replay, .. } = work;
         // A small body that is here already leaves with the head, and stays until a response has
         // come, so that the request can be replayed. Without chunks around it, so only if its
         // length is told.
@@ -231,7 +246,7 @@ impl Attempt<'_> {
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
                 let left = up.left(response);
-                return Outcome { raced: Raced::Vanished, whole: false, left };
+                return Went { raced: Raced::Vanished, whole: false, left };
             }
             request.expect_continue = false; // once, however often the request is sent
         }
@@ -247,135 +262,13 @@ impl Attempt<'_> {
         let at_once = reused && record.queue == Some(Duration::ZERO);
         let sent_at = if at_once { record.started } else { Instant::now() };
         let raced = match begun {
-            Ok(()) => self.race(down, request, response, up, unsent_body, key).await,
+            Ok(()) => self.race(down, request, response, up, replay, unsent_body, key).await,
             Err(trouble) => {
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
         };
         record.first_byte = up.split().1.first_byte_at().map(|at| at.duration_since(sent_at));
-        Outcome { raced, whole: !unsent_body, left: up.left(response) }
-    }
-
-    /// Decides what the end of a try means for the request and for both connections.
-    fn settle<D: Downstream>(
-        &self,
-        outcome: Outcome,
-        after: After,
-        work: &mut Work,
-        down: &mut D,
-        destination: &mut Destination<'_>,
-    ) -> Attempted {
-        let Work { request, response, record, .. } = work;
-        let Outcome { raced, whole, left } = outcome;
-        if down.split().1.has_begun() {
-            // Whatever happens from here on, this is what the client was told.
-            record.status = response.status;
-        }
-        match raced {
-            Raced::Download(Ok(Download::Switched)) => {
-                record.tunnel = true;
-                let idle = self.plan.settings.timeouts.tunnel_idle;
-                match after.into_tunnel() {
-                    Some((far, unread)) => {
-                        Attempted::Ended(Ending::Tunnel(Switched { far, unread, idle }))
-                    }
-                    None => Attempted::Ended(gone(record)), // it ended as it began
-                }
-            }
-            Raced::Download(Ok(Download::Complete)) => {
-                if whole && !request.body.is_empty() {
-                    down.skip_buffered_body();
-                }
-                let request_read = down.split().0.is_done();
-                if let After::Http1(connection, _) = after
-                    && left.reusable
-                    && (whole || request_read)
-                {
-                    if let Some(timeout) = keep_alive_timeout(response) {
-                        destination.announced(timeout);
-                    }
-                    destination.put_back(self.context.core, connection);
-                }
-                Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
-            }
-            Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
-                let body_is_here = whole || down.split().0.is_untouched();
-                let again = body_is_here
-                    && match &after {
-                        After::Http1(connection, _) => {
-                            let repeatable = left.unsent || request.method.is_idempotent();
-                            connection.reused && silent && repeatable
-                        }
-                        After::Http2 { ticket, .. } => {
-                            let repeatable = silent && request.method.is_idempotent();
-                            let other = left.wants_http1 && destination.falls_back();
-                            record.retries < UNPROCESSED_MAX
-                                && (left.unprocessed || other || (ticket.reused && repeatable))
-                        }
-                    };
-                if !again {
-                    return Attempted::Failed(trouble);
-                }
-                match after {
-                    After::Http1(..) => destination.closed_early(),
-                    After::Http2 { ticket, .. } => destination.avoid(&ticket),
-                }
-                Attempted::SendAgain
-            }
-            Raced::Download(Err(DownloadError::Incomplete(trouble, reason))) => {
-                destination.complain(&trouble);
-                if let Some(reason) = reason {
-                    down.split().1.break_off(reason);
-                }
-                self.unless_begun(record, down, trouble)
-            }
-            Raced::Download(Err(DownloadError::Client(error))) => {
-                let kind = match error {
-                    WriteError::Broken(_) => ErrorKind::ClientGone,
-                    WriteError::Idle | WriteError::TooSlow => ErrorKind::ClientTooSlow,
-                };
-                record.fail(kind, format_args!("the response could not be sent: {error}"));
-                Attempted::Ended(Ending::Broken)
-            }
-            Raced::Vanished => Attempted::Ended(gone(record)),
-            Raced::Client(error) => self.client_failed(record, down, error),
-            Raced::OutOfTime => {
-                let detail = "the exchange took longer than the time set for requests";
-                let trouble = Trouble::new(ErrorKind::RequestTimeout, detail);
-                self.unless_begun(record, down, trouble)
-            }
-        }
-    }
-
-    fn client_failed<D: Downstream>(
-        &self,
-        record: &mut Record,
-        down: &mut D,
-        error: ReadError,
-    ) -> Attempted {
-        let kind = match error {
-            ReadError::Truncated | ReadError::Broken(_) => return Attempted::Ended(gone(record)),
-            ReadError::Malformed(_) => ErrorKind::HttpRequestError,
-            ReadError::TooLarge => ErrorKind::RequestBodyTooLarge,
-            ReadError::Idle => ErrorKind::ClientTimeout,
-            ReadError::TooSlow => ErrorKind::ClientTooSlow,
-        };
-        let trouble = Trouble::new(kind, format!("the request's body could not be read: {error}"));
-        self.unless_begun(record, down, trouble)
-    }
-
-    /// An answer that tells the trouble, unless another one has begun already.
-    fn unless_begun<D: Downstream>(
-        &self,
-        record: &mut Record,
-        down: &mut D,
-        trouble: Trouble,
-    ) -> Attempted {
-        if !down.split().1.has_begun() {
-            return Attempted::Failed(trouble);
-        }
-        record.fail(trouble.kind, &trouble.detail);
-        Attempted::Ended(Ending::Broken)
+        Went { raced, whole: !unsent_body, left: up.left(response) }
     }
 
     /// Runs both directions at once, until the response is complete or something fails.
@@ -386,15 +279,18 @@ impl Attempt<'_> {
         request: &Request,
         response: &mut Response,
         up: &mut U,
+        replay: &mut Replay,
         unsent_body: bool,
         key: Option<&str>,
     ) -> Raced {
         let (up_out, up_in) = up.split();
+        let (kept, lost) = replay.parts();
         let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
         let uploading = async {
             if unsent_body {
-                match pump(body, up_out).await {
+                let kept_max = self.kept_bytes_max(request);
+                match pump(&mut Kept::new(body, kept, lost, kept_max), up_out).await {
                     Ok(()) => upload.set(Upload::Complete),
                     Err(PumpError::Reading(error)) => return Raced::Client(error),
                     Err(PumpError::Writing(_)) => {
@@ -409,7 +305,7 @@ impl Attempt<'_> {
             poll_fn(|cx| body.poll_vanished(cx)).await;
             Raced::Vanished
         };
-        let downloading = self.download(request, response, up_in, reply, upload, key);
+        let downloading = self.download(request, response, up_in, reply, upload, lost, key);
         let (mut uploading, mut downloading) = (pin!(uploading), pin!(downloading));
         let mut downloaded = false;
         poll_fn(|cx| {
@@ -429,14 +325,26 @@ impl Attempt<'_> {
             if let Poll::Ready(raced) = raced {
                 return Poll::Ready(raced);
             }
-            if self.total.is_some_and(|total| total.poll_fired(cx).is_ready()) {
-                return Poll::Ready(Raced::OutOfTime);
+            if let Some(deadline) = self.deadline
+                && deadline.poll_passed(cx).is_ready()
+            {
+                return Poll::Ready(Raced::OutOfTime(deadline.trouble()));
             }
             Poll::Pending
         })
         .await
     }
 
+    /// How much of the request's body is kept: nothing of one that is too long anyway.
+    fn kept_bytes_max(&self, request: &Request) -> usize {
+        let bytes_max = self.retries.kept_bytes_max();
+        match request.body {
+            BodyLength::Exact(length) if length > bytes_max as u64 => 0,
+            _ => bytes_max,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
     async fn download(
         &self,
         request: &Request,
@@ -444,6 +352,7 @@ impl Attempt<'_> {
         up_in: &mut impl Answer,
         reply: &mut impl Reply,
         upload: &Cell<Upload>,
+        lost: &Cell<bool>,
         key: Option<&str>,
     ) -> Result<Download, DownloadError> {
         for interim in 0u32.. {
@@ -482,6 +391,14 @@ impl Attempt<'_> {
             }
         }
         up_in.begin_body(response);
+        if self.retries.is_unwanted(response.status)
+            && request.method.is_idempotent()
+            && !lost.get()
+            && self.retries.may(RetryReason::Status)
+        {
+            take_off(up_in).await;
+            return Err(DownloadError::Unwanted);
+        }
         let scratch = &self.context.core.scratch;
         edits::response(request, response, self.plan, self.client, scratch);
         let keep = self.context.may_keep();
@@ -496,6 +413,21 @@ impl Attempt<'_> {
     }
 }
 
+/// Takes off what has come of a body that nobody gets, without waiting for more.
+async fn take_off(source: &mut impl Source) {
+    let mut taken = 0;
+    while taken < UNWANTED_BYTES_MAX {
+        let at_once = {
+            let mut ready = pin!(source.ready());
+            poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await
+        };
+        let Poll::Ready(Ok(true)) = at_once else { return };
+        let count = source.data().len();
+        source.consume(count);
+        taken += count;
+    }
+}
+
 /// True if the request asks to leave HTTP, and for a protocol that we let through.
 pub(crate) fn wants_tunnel(request: &Request) -> bool {
     // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules. RFC 9110,
@@ -506,13 +438,6 @@ pub(crate) fn wants_tunnel(request: &Request) -> bool {
         && !request.fields.list(Known::Upgrade).any(|protocol| {
             protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
         })
-}
-
-/// `Keep-Alive: timeout=5` (RFC 2068, section 19.7.1.1).
-fn keep_alive_timeout(response: &Response) -> Option<Duration> {
-    let value = response.fields.list(Known::KeepAlive);
-    let mut seconds = value.filter_map(|parameter| parameter.strip_prefix(b"timeout="));
-    str::from_utf8(seconds.next()?).ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// The reason for which an endpoint reset a stream, if it means the same to a client: that the work was

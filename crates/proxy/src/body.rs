@@ -68,8 +68,6 @@ pub(crate) trait Source {
     fn trailers(&self) -> &Fields;
     /// Bytes of the body that have come so far.
     fn received(&self) -> u64;
-    /// True if nothing has been given up yet, so that the body can still be read from its start.
-    fn is_untouched(&self) -> bool;
     /// What is left, if its length is known and large, and nothing of it is buffered: then it may
     /// bypass us.
     fn bulk(&self) -> Option<Bulk<'_>>;

@@ -2,10 +2,13 @@
 //!
 //! The destination is a group of endpoints that the configuration names (reverse), or a host that
 //! the client names (forward). Both offer connections in the same way: an idle one if there is one,
-//! else a new one; a group goes on to its other endpoints when one cannot be reached.
+//! else a new one; a group goes on to its other endpoints when one cannot be reached. For a request
+//! that is sent again an endpoint comes first that it was not tried at.
+//! Not here: whether a request is sent again (`settle`), and how often (`retry`).
 //! Invariant: an address that a client named is judged right before every use.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -24,9 +27,11 @@ use net::{DialError, Refused};
 use crate::attempt::wants_tunnel;
 use crate::body::{Source, unless_zero};
 use crate::core::Core;
+use crate::deadline::Deadline;
 use crate::exchange::{Context, Downstream, Trouble};
 use crate::http2::{Multiplexed, Ticket};
-use crate::observe::{EndpointSlot, ErrorKind, Record};
+use crate::observe::{EndpointSlot, ErrorKind, Record, RetryReason};
+use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
 use crate::upstream::{Connection, Link, Pool};
 use crate::way::Way;
@@ -63,6 +68,24 @@ pub(crate) enum NoConnection {
     Trouble(Trouble),
 }
 
+/// How a connection is looked for.
+pub(crate) struct Search<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) settings: &'a Timeouts,
+    pub(crate) retries: &'a Retries<'a>,
+    pub(crate) deadline: Option<&'a Deadline>,
+}
+
+/// Where the next try goes.
+pub(crate) enum Turn {
+    /// It is the first.
+    First,
+    /// To the endpoint that it was meant for, as a connection to it was closed; over a new one.
+    Same(Failed),
+    /// To another one, if there is any.
+    Other(Failed),
+}
+
 /// Where a request goes.
 pub(crate) enum Destination<'a> {
     Group(GroupDestination<'a>),
@@ -76,8 +99,8 @@ pub(crate) struct GroupDestination<'a> {
     group: &'a Group,
     /// The request, as it counts on the endpoint taken last.
     lease: Option<Lease>,
-    /// Endpoints that could not be reached.
-    failed: Vec<usize>,
+    /// Endpoints that it was tried at in vain.
+    tried: Vec<usize>,
     /// Whether the request asks for an upgrade.
     upgrade: bool,
     /// Whether it is to go over HTTP/1.1, as the endpoint has asked for that.
@@ -105,7 +128,7 @@ impl<'a> Destination<'a> {
             upstream,
             group,
             lease: None,
-            failed: Vec::new(),
+            tried: Vec::new(),
             upgrade: false,
             http1: false,
             avoid: None,
@@ -134,18 +157,41 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// A connection: an idle one unless it must be `fresh`.
+    /// How often the request may be sent again.
+    pub(crate) fn retries(&self, context: &'a Context<'a>, now: Instant) -> Retries<'a> {
+        let of = match self {
+            Self::Group(group) => Some((&group.upstream.retry, &group.group.balancer)),
+            Self::Named(_) => None,
+        };
+        Retries::new(context, of, now)
+    }
+
+    /// A connection: an idle one unless it must be a new one.
     pub(crate) async fn connection<D: Downstream>(
         &mut self,
-        context: &Context<'_>,
+        search: &Search<'_>,
         record: &mut Record,
         down: &mut D,
-        settings: &Timeouts,
-        fresh: bool,
+        turn: Turn,
     ) -> Result<Taken, NoConnection> {
         match self {
-            Self::Group(group) => group.connection(context, record, down, settings, fresh).await,
-            Self::Named(named) => named.connection(context, record, down, settings, fresh).await,
+            Self::Group(group) => group.connection(search, record, down, turn).await,
+            Self::Named(named) => named.connection(search, record, down, turn).await,
+        }
+    }
+
+    /// Tells what came of the try.
+    pub(crate) fn report(&mut self, outcome: Outcome, words: &dyn Display) {
+        if let Self::Group(group) = self {
+            group.report(outcome, words);
+        }
+    }
+
+    /// The request as it counts on its endpoint, for what goes on after the exchange.
+    pub(crate) fn take_lease(&mut self) -> Option<Lease> {
+        match self {
+            Self::Group(group) => group.lease.take(),
+            Self::Named(_) => None,
         }
     }
 
@@ -223,35 +269,42 @@ impl GroupDestination<'_> {
         self.group.pools.get(self.chosen()?).map(Rc::as_ref)
     }
 
+    fn report(&mut self, outcome: Outcome, _words: &dyn Display) {
+        if let Some(lease) = &mut self.lease {
+            lease.report(outcome);
+        }
+    }
+
     async fn connection<D: Downstream>(
         &mut self,
-        context: &Context<'_>,
+        search: &Search<'_>,
         record: &mut Record,
         down: &mut D,
-        settings: &Timeouts,
-        fresh: bool,
+        turn: Turn,
     ) -> Result<Taken, NoConnection> {
+        let Search { context, settings, retries, .. } = *search;
         let timeouts = Times::new(settings, &self.upstream.timeouts);
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
-        let mut last: Option<Trouble> = None;
-        // A request that is sent again goes to the endpoint it was meant for.
-        let mut again = fresh && self.lease.is_some();
+        let (mut last, mut fresh) = match turn {
+            Turn::First => (None, false),
+            Turn::Same(failed) => (Some(failed), true),
+            Turn::Other(failed) => {
+                self.leave();
+                (Some(failed), false)
+            }
+        };
         loop {
-            if !std::mem::take(&mut again) {
-                self.lease = None;
-                match self.pick() {
-                    Ok(lease) => self.lease = Some(lease),
-                    Err(why) => {
-                        return Err(NoConnection::Trouble(last.unwrap_or_else(|| none(why))));
-                    }
-                }
+            if self.lease.is_none() {
+                fresh = false;
+                self.lease = Some(self.pick(search, record, down, last.as_ref()).await?);
             }
             let Some(index) = self.chosen() else { continue };
-            if last.is_some() {
-                record.retries = record.retries.saturating_add(1);
+            if let Some(failed) = last.take() {
+                record.tried(retries.note(&failed, record.endpoint));
             }
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
+            retries.at(slot);
             let Some(way) = self.way(context, index, slot, timeouts.connect) else {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
                 return Err(NoConnection::Trouble(none));
@@ -262,30 +315,62 @@ impl GroupDestination<'_> {
                 return Ok(Taken { link, timeouts });
             }
             let begun = Instant::now();
-            let found = or_gone(down, way.found()).await;
-            let Some(found) = found else { return Err(NoConnection::ClientGone) };
-            match found {
+            let found = in_time(down, search.deadline, way.found()).await?;
+            if !found.as_ref().is_ok_and(Link::reused) {
+                record.connect = Some(begun.elapsed());
+            }
+            let trouble = match found {
                 Ok(link) => {
-                    if !link.reused() {
-                        record.connect = Some(begun.elapsed());
-                    }
                     record.dialled = link.address();
                     return Ok(Taken { link, timeouts });
                 }
-                Err(trouble) => {
-                    record.connect = Some(begun.elapsed());
-                    context.core.metrics.upstream_failed(slot);
-                    self.failed.push(index);
-                    if let Some(lease) = &mut self.lease {
-                        lease.report(match trouble.kind {
-                            ErrorKind::ConnectionTimeout => Outcome::ConnectTimeout,
-                            _ => Outcome::Unreachable,
-                        });
-                    }
-                    complain_of(self.endpoint_name(), &trouble);
-                    last = Some(trouble);
-                }
+                Err(trouble) => trouble,
+            };
+            context.core.metrics.upstream_failed(slot);
+            let late = trouble.kind == ErrorKind::ConnectionTimeout;
+            let outcome = if late { Outcome::ConnectTimeout } else { Outcome::Unreachable };
+            self.report(outcome, &trouble.detail);
+            complain_of(self.endpoint_name(), &trouble);
+            if !retries.may_pass_over(&trouble) {
+                return Err(NoConnection::Trouble(trouble));
             }
+            last = Some(Failed { reason: RetryReason::Connect, status: 0, trouble });
+            self.leave();
+        }
+    }
+
+    /// The endpoint taken last was tried in vain.
+    fn leave(&mut self) {
+        self.tried.extend(self.chosen());
+        self.lease = None;
+    }
+
+    /// Picks an endpoint; one of those that were tried if no other is left, after a pause.
+    async fn pick<D: Downstream>(
+        &mut self,
+        search: &Search<'_>,
+        record: &Record,
+        down: &mut D,
+        last: Option<&Failed>,
+    ) -> Result<Lease, NoConnection> {
+        loop {
+            // The first pick goes by the time at which the exchange began, which is as good.
+            let now = if last.is_none() { record.started } else { Instant::now() };
+            let ask = Ask { key: 0, bound: None, tried: &self.tried, now };
+            let why = match self.group.balancer.pick(&ask) {
+                Ok(lease) => return Ok(lease),
+                Err(why) => why,
+            };
+            let Some(failed) = last else { return Err(NoConnection::Trouble(none(why))) };
+            let pause = match why {
+                NotPicked::Tried => search.retries.backoff(failed),
+                NotPicked::Down | NotPicked::Full => None,
+            };
+            let Some(pause) = pause else {
+                return Err(NoConnection::Trouble(failed.trouble.clone()));
+            };
+            in_time(down, search.deadline, Box::pin(tokio::time::sleep(pause))).await?;
+            self.tried.clear();
         }
     }
 
@@ -321,11 +406,6 @@ impl GroupDestination<'_> {
             avoid,
         })
     }
-
-    fn pick(&self) -> Result<Lease, NotPicked> {
-        let ask = Ask { key: 0, bound: None, tried: &self.failed, now: Instant::now() };
-        self.group.balancer.pick(&ask)
-    }
 }
 
 /// What the client is told when no endpoint can be picked.
@@ -344,27 +424,32 @@ fn none(why: NotPicked) -> Trouble {
 impl NamedDestination<'_> {
     async fn connection<D: Downstream>(
         &mut self,
-        context: &Context<'_>,
+        search: &Search<'_>,
         record: &mut Record,
         down: &mut D,
-        settings: &Timeouts,
-        fresh: bool,
+        turn: Turn,
     ) -> Result<Taken, NoConnection> {
+        let Search { context, settings, retries, deadline } = *search;
         let timeouts = Times::new(settings, &UpstreamTimeouts::default());
         let core = context.core;
-        if !fresh {
-            for &address in self.addresses {
-                let pool = core.forward_pool(address, self.host, settings.upstream_idle);
-                if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
-                    && (self.judge)(address).is_ok()
-                {
-                    record.dialled = connection.address;
-                    self.pool = Some(pool);
-                    return Ok(Taken { link: Link::Http1(connection), timeouts });
+        match turn {
+            Turn::First => {
+                for &address in self.addresses {
+                    let pool = core.forward_pool(address, self.host, settings.upstream_idle);
+                    if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
+                        && (self.judge)(address).is_ok()
+                    {
+                        record.dialled = connection.address;
+                        self.pool = Some(pool);
+                        return Ok(Taken { link: Link::Http1(connection), timeouts });
+                    }
                 }
             }
+            Turn::Same(failed) | Turn::Other(failed) => {
+                record.tried(retries.note(&failed, None));
+            }
         }
-        let connection = self.dial(record, down, timeouts.connect).await?;
+        let connection = self.dial(record, down, timeouts.connect, deadline).await?;
         self.pool = connection
             .address
             .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
@@ -377,10 +462,11 @@ impl NamedDestination<'_> {
         record: &mut Record,
         down: &mut D,
         limit: Duration,
+        deadline: Option<&Deadline>,
     ) -> Result<Connection, NoConnection> {
         let begun = Instant::now();
         let dialling = dial(self.addresses, self.judge, unless_zero(limit), self.host);
-        let dialled = or_gone(down, dialling).await.ok_or(NoConnection::ClientGone)?;
+        let dialled = in_time(down, deadline, dialling).await?;
         record.connect = Some(begun.elapsed());
         let connection = dialled.map_err(NoConnection::Trouble)?;
         record.dialled = connection.address;
@@ -428,13 +514,30 @@ pub(crate) async fn or_gone<D: Downstream, T>(
     down: &mut D,
     future: impl Future<Output = T>,
 ) -> Option<T> {
+    in_time(down, None, future).await.ok()
+}
+
+/// Awaits, unless the client leaves before or the time of the exchange is over.
+pub(crate) async fn in_time<D: Downstream, T>(
+    down: &mut D,
+    deadline: Option<&Deadline>,
+    future: impl Future<Output = T>,
+) -> Result<T, NoConnection> {
     let (body, _) = down.split();
     let mut future = pin!(future);
     poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(value));
+            return Poll::Ready(Ok(value));
         }
-        body.poll_vanished(cx).map(|()| None)
+        if body.poll_vanished(cx).is_ready() {
+            return Poll::Ready(Err(NoConnection::ClientGone));
+        }
+        match deadline {
+            Some(deadline) => {
+                deadline.poll_passed(cx).map(|()| Err(NoConnection::Trouble(deadline.trouble())))
+            }
+            None => Poll::Pending,
+        }
     })
     .await
 }

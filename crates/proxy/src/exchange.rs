@@ -3,7 +3,7 @@
 //! [`run`] is the one path that every request takes, whatever protocol its client speaks
 //! ([`Downstream`]) and whoever names the destination: decide, then answer or forward
 //! ([`forward_to`]). Forwarding takes a connection from the destination and tries it (`attempt`),
-//! once more over a fresh one where that is safe.
+//! and again at another endpoint where that is safe (`settle`) and allowed (`retry`).
 //! Not here: how a try goes (`attempt`), who may go where (`forward`), our own answers (`answer`).
 
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use balance::Lease;
 use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
 use message::{Known, Method, Request, Response};
 use net::{Alarm, Buffer};
@@ -21,7 +22,8 @@ use crate::attempt::{Attempt, Attempted};
 use crate::body::{Sink, Source, WriteError};
 use crate::connection::RefusedHead;
 use crate::core::{Client, Core};
-use crate::destination::{Destination, NoConnection, Taken};
+use crate::deadline::Deadline;
+use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
 use crate::edits;
 use crate::forward;
 use crate::identity::{self, Identity};
@@ -105,6 +107,8 @@ pub(crate) enum Ending {
 /// The upstream's side of a tunnel that begins.
 pub(crate) struct Switched {
     pub(crate) far: Far,
+    /// The request as it counts on its endpoint.
+    pub(crate) lease: Option<Lease>,
     /// What the upstream sent already.
     pub(crate) unread: Option<Buffer>,
     pub(crate) idle: Duration,
@@ -385,44 +389,37 @@ pub(crate) async fn forward_to<D: Downstream>(
     plan: &Plan<'_>,
 ) -> Ending {
     edits::request(work, plan);
-    let total = total_alarm(context, &plan.settings.timeouts);
-    let mut fresh = false;
+    let settings = &plan.settings.timeouts;
+    let deadline = Deadline::new(context, settings.request);
+    let deadline = deadline.as_ref();
+    work.replay.clear();
     destination.prepare(&work.request);
+    let retries = &destination.retries(context, work.record.started);
+    let search = Search { context, settings, retries, deadline };
+    let mut turn = Turn::First;
     loop {
-        let times = &plan.settings.timeouts;
-        let taken = destination.connection(context, &mut work.record, down, times, fresh).await;
-        let Taken { link, timeouts } = match taken {
+        let taken = destination.connection(&search, &mut work.record, down, turn).await;
+        let Taken { link, mut timeouts } = match taken {
             Ok(taken) => taken,
             Err(NoConnection::ClientGone) => return gone(&mut work.record),
             Err(NoConnection::Trouble(trouble)) => {
                 return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
             }
         };
+        timeouts.first_byte = retries.first_byte(timeouts.first_byte);
         work.record.reused = link.reused();
         let client = work.record.client.ip();
-        let attempt = Attempt { context, plan, timeouts, total: total.as_ref(), client };
+        let attempt = Attempt { context, plan, timeouts, retries, deadline, client };
         destination.write_host(&work.request, plan.settings, &mut work.host);
         match attempt.run(link, work, down, destination).await {
             Attempted::Ended(ending) => return ending,
-            Attempted::SendAgain => {
-                work.record.retries = work.record.retries.saturating_add(1);
-                fresh = true;
-            }
+            Attempted::Again(next) => turn = next,
             Attempted::Failed(trouble) => {
                 destination.complain(&trouble);
                 return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
             }
         }
     }
-}
-
-fn total_alarm(context: &Context<'_>, timeouts: &Timeouts) -> Option<Alarm> {
-    if timeouts.request.is_zero() {
-        return None;
-    }
-    let alarm = context.core.wheel.alarm();
-    alarm.set(timeouts.request);
-    Some(alarm)
 }
 
 /// The client has left: nobody is there to be told.

@@ -285,7 +285,7 @@ async fn connect<D: Downstream>(
     named: &NamedDestination<'_>,
 ) -> Ending {
     let settings = &named.forward.settings;
-    let dialled = named.dial(&mut work.record, down, settings.timeouts.connect).await;
+    let dialled = named.dial(&mut work.record, down, settings.timeouts.connect, None).await;
     let connection = match dialled {
         Ok(connection) => connection,
         Err(NoConnection::ClientGone) => return gone(&mut work.record),
@@ -309,7 +309,7 @@ async fn connect<D: Downstream>(
         return gone(record);
     }
     let idle = settings.timeouts.tunnel_idle;
-    Ending::Tunnel(Switched { far: Far::Connection(connection), unread: None, idle })
+    Ending::Tunnel(Switched { far: Far::Connection(connection), lease: None, unread: None, idle })
 }
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::Ask;
+use balance::{Ask, Lease, Outcome};
 use config::{Action, Endpoint, EndpointAddress, ListenerId, Route, RouteId, SiteId, UpstreamId};
 use net::{Buffer, Stream};
 use tls::ClientHello;
@@ -17,7 +17,7 @@ use crate::body::unless_zero;
 use crate::core::{Client, Core};
 use crate::destination::{complain_of, connect_failed, connect_late, dial};
 use crate::exchange::{self, Switched, Trouble};
-use crate::observe::{ErrorKind, Record, Scope};
+use crate::observe::{ErrorKind, Record, RetryReason, Scope, Try};
 use crate::secure::{self, INTERNAL_ERROR};
 use crate::snapshot::View;
 use crate::tunnel::{self, Far, Tunnel};
@@ -63,10 +63,10 @@ pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
         connect(core, &view, upstream, timeouts.connect, &mut record).await
     };
     match dialled {
-        Ok(connection) => {
+        Ok((connection, lease)) => {
             record.tunnel = true;
-            let idle = timeouts.tunnel_idle;
-            let switched = Switched { far: Far::Connection(connection), unread: None, idle };
+            let (far, idle) = (Far::Connection(connection), timeouts.tunnel_idle);
+            let switched = Switched { far, lease: Some(lease), unread: None, idle };
             let tunnel = Tunnel::new(switched, None, Some(sent), record, Rc::clone(&view));
             tunnel::run(core, &Rc::new(client), Box::new(tunnel)).await;
         }
@@ -95,35 +95,44 @@ async fn connect(
     id: UpstreamId,
     limit: Duration,
     record: &mut Record,
-) -> Result<Connection, Trouble> {
+) -> Result<(Connection, Lease), Trouble> {
     let nobody = || Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached");
     let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
     let group = view.group(id).ok_or_else(nobody)?;
-    let mut failed: Vec<usize> = Vec::new();
+    let mut tried: Vec<usize> = Vec::new();
     let mut last = None;
+    let mut began = record.started;
     loop {
-        let ask = Ask { key: 0, bound: None, tried: &failed, now: Instant::now() };
-        let Ok(lease) = group.balancer.pick(&ask) else { return Err(last.unwrap_or_else(nobody)) };
+        let ask = Ask { key: 0, bound: None, tried: &tried, now: Instant::now() };
+        let picked = group.balancer.pick(&ask);
+        let Ok(mut lease) = picked else { return Err(last.unwrap_or_else(nobody)) };
         let index = lease.index();
         let endpoint = upstream.endpoints.get(index).ok_or_else(nobody)?;
-        record.endpoint = Some((id.0, index as u32));
-        if last.is_some() {
-            record.retries = record.retries.saturating_add(1);
-        }
-        let slot = view.shared.names.endpoint_slot(id.0, index as u32);
+        let before = record.endpoint.replace((id.0, index as u32));
+        let names = &view.shared.names;
+        let slot = names.endpoint_slot(id.0, index as u32);
         let begun = Instant::now();
+        if let (Some(Trouble { kind, .. }), Some(endpoint)) = (&last, before) {
+            let (reason, error) = (RetryReason::Connect, Some(*kind));
+            let took = begun.saturating_duration_since(began);
+            record.tried(Try { endpoint, reason, error, status: 0, took });
+            core.metrics.upstream_retried(names.endpoint_slot(endpoint.0, endpoint.1), reason);
+        }
+        began = begun;
         let dialled = dial_endpoint(view, (id, index), endpoint, unless_zero(limit)).await;
         record.connect = Some(begun.elapsed());
         match dialled {
             Ok(mut connection) => {
                 connection.meter = Some(Meter::opened(&core.metrics, slot));
                 record.dialled = connection.address;
-                return Ok(connection);
+                return Ok((connection, lease));
             }
             Err(trouble) => {
+                let late = trouble.kind == ErrorKind::ConnectionTimeout;
+                lease.report(if late { Outcome::ConnectTimeout } else { Outcome::Unreachable });
                 core.metrics.upstream_failed(slot);
                 complain_of(&endpoint.written, &trouble);
-                failed.push(index);
+                tried.push(index);
                 last = Some(trouble);
             }
         }

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use balance::Lease;
 use h2::{Reason, RecvStream};
 use message::{BodyLength, Fields};
 use net::{Alarm, Buffer, Side, Size, Stream, relay};
@@ -35,6 +36,8 @@ pub(crate) struct Tunnel {
     from_client: Option<Buffer>,
     from_upstream: Option<Buffer>,
     idle: Duration,
+    /// The tunnel counts on its endpoint as long as it lasts.
+    lease: Option<Lease>,
     record: Record,
     view: Rc<View>,
 }
@@ -71,8 +74,17 @@ impl Tunnel {
         record: Record,
         view: Rc<View>,
     ) -> Self {
-        let Switched { far, unread, idle } = switched;
-        Self { client, upstream: far, from_client, from_upstream: unread, idle, record, view }
+        let Switched { far, lease, unread, idle } = switched;
+        Self {
+            client,
+            upstream: far,
+            from_client,
+            from_upstream: unread,
+            idle,
+            lease,
+            record,
+            view,
+        }
     }
 }
 
@@ -117,8 +129,8 @@ impl<'a> Moved<'a> {
 /// Runs a tunnel to its end.
 pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel>) {
     let _open = Open::new(core);
-    let Tunnel { client: near, upstream, from_client, from_upstream, idle, mut record, view } =
-        *tunnel;
+    let Tunnel { client: near, upstream, from_client, from_upstream, idle, lease, .. } = *tunnel;
+    let (mut record, view) = (tunnel.record, tunnel.view);
     let alarm = core.wheel.alarm();
     let moved = Moved::new(unless_zero(idle), &alarm);
     let ended = match (near, upstream) {
@@ -138,6 +150,7 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
             sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved).await
         }
     };
+    drop(lease);
     match ended {
         Ok(()) => {}
         Err(Some(Broke::Client(error))) => {

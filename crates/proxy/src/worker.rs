@@ -21,6 +21,7 @@ use crate::core::{Client, Core};
 use crate::forward::Named;
 use crate::http2::{self, Arrived};
 use crate::observe::Record;
+use crate::replay::Replay;
 
 /// The memory of one exchange.
 pub(crate) struct Bench {
@@ -45,6 +46,8 @@ pub(crate) struct Work {
     pub(crate) named: Named,
     /// A body of our own.
     pub(crate) body: Vec<u8>,
+    /// What is kept of the request's body.
+    pub(crate) replay: Replay,
 }
 
 impl Bench {
@@ -58,6 +61,7 @@ impl Bench {
             host: String::with_capacity(64),
             named: Named::default(),
             body: Vec::new(),
+            replay: Replay::default(),
         };
         Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
     }
@@ -65,7 +69,7 @@ impl Bench {
     /// Gives back memory that an unusual exchange took.
     fn shrink(&mut self) {
         const USUAL: usize = 32 * 1024;
-        let Work { request, response, path, body, .. } = &mut self.work;
+        let Work { request, response, path, body, replay, .. } = &mut self.work;
         if request.fields.len() > 64 {
             request.fields.shrink();
         }
@@ -74,6 +78,7 @@ impl Bench {
         }
         path.shrink_to(USUAL);
         body.shrink_to(USUAL);
+        replay.shrink();
     }
 }
 

@@ -36,7 +36,16 @@ impl TestServer {
     /// needs several listeners.
     #[track_caller]
     pub fn start(text: &str) -> Self {
-        let config = configuration(text);
+        Self::start_with(text, |_| {})
+    }
+
+    /// The same, with the first upstream set as `edit` does it.
+    #[track_caller]
+    pub fn start_with(text: &str, edit: impl FnOnce(&mut config::Upstream)) -> Self {
+        let mut config = configuration(text);
+        if let Some(upstream) = Arc::make_mut(&mut config).upstreams.first_mut() {
+            edit(upstream);
+        }
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (started, server) = std::sync::mpsc::channel();
         let control = std::thread::spawn(move || {

@@ -74,6 +74,7 @@ impl<'a> Upward for Http1Upward<'a> {
         Left {
             unsent: self.out.is_unsent(),
             unprocessed: false,
+            closed: true,
             wants_http1: false,
             reusable: response.keep_alive && self.incoming.is_reusable(),
         }

@@ -249,10 +249,6 @@ impl Source for Incoming<'_> {
         self.received
     }
 
-    fn is_untouched(&self) -> bool {
-        self.received == self.piece as u64
-    }
-
     fn bulk(&self) -> Option<Bulk<'_>> {
         match self.decoder {
             BodyDecoder::Exact { left } if left >= BULK_BYTES_MIN && self.buffer.is_empty() => {

@@ -30,7 +30,6 @@ pub(crate) struct Receiving<'a> {
     alarm: &'a Alarm,
     pub(crate) patience: Patience,
     received: u64,
-    given_up: u64,
     limit: u64,
     /// What reading ahead has found, for when it is asked for.
     failed: Option<ReadError>,
@@ -57,7 +56,6 @@ impl<'a> Receiving<'a> {
             alarm,
             patience,
             received: 0,
-            given_up: 0,
             limit: u64::MAX,
             failed: None,
         }
@@ -170,7 +168,6 @@ impl Source for Receiving<'_> {
     fn consume(&mut self, count: usize) {
         let count = count.min(self.piece.len());
         let _ = self.piece.split_to(count);
-        self.given_up += count as u64;
         self.patience.moved(count);
         if let Some(stream) = &mut self.stream {
             // It fails only beyond what has come.
@@ -196,10 +193,6 @@ impl Source for Receiving<'_> {
 
     fn received(&self) -> u64 {
         self.received
-    }
-
-    fn is_untouched(&self) -> bool {
-        self.given_up == 0
     }
 
     fn bulk(&self) -> Option<Bulk<'_>> {

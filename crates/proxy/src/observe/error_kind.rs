@@ -90,6 +90,13 @@ error_kinds! {
     ConnectionWriteTimeout = "connection_write_timeout", "connection_write_timeout", Upstream, 504;
     /// No more connections to the upstream are allowed (section 2.3.12).
     ConnectionLimitReached = "connection_limit_reached", "connection_limit_reached", Policy, 503;
+    /// As many requests as may wait for an endpoint with room (the nearest type is that of section
+    /// 2.3.12, as for the next two).
+    QueueFull = "queue_full", "connection_limit_reached", Policy, 503;
+    /// No endpoint had room in time.
+    QueueTimeout = "queue_timeout", "connection_limit_reached", Policy, 503;
+    /// The upstream as a whole has as many requests as it may.
+    CircuitOpen = "circuit_open", "connection_limit_reached", Policy, 503;
     /// TLS with the upstream went wrong (section 2.3.13).
     TlsProtocolError = "tls_protocol_error", "tls_protocol_error", Upstream, 502;
     /// The upstream's certificate is not believed (section 2.3.14).

@@ -10,6 +10,7 @@ use super::metrics::{
 };
 use super::process;
 use super::rate_limit;
+use super::record::RetryReason;
 use super::registry::{LookupResult, Registry, State};
 
 /// All families as text.
@@ -195,7 +196,7 @@ fn endpoints(printer: &mut Printer, state: &State) {
     }
     let count =
         |slot, counter: EndpointCounter| sum(state, |core| core.endpoints.get(slot), counter);
-    let counters: [(&'static str, &str, EndpointCounter); 4] = [
+    let counters: [(&'static str, &str, EndpointCounter); 7] = [
         (
             "bothways_upstream_connections_opened_total",
             "Connections opened to an endpoint.",
@@ -216,6 +217,19 @@ fn endpoints(printer: &mut Printer, state: &State) {
             "Exchanges over streams of HTTP/2 connections to an endpoint.",
             |cells| &cells.streams_opened,
         ),
+        (
+            "bothways_upstream_retries_over_budget_total",
+            "Requests that were not sent again because the upstream's budget was used up.",
+            |cells| &cells.budget_refused,
+        ),
+        (
+            "bothways_upstream_hedges_total",
+            "Second tries at an endpoint, beside a slow one at another.",
+            |cells| &cells.hedges,
+        ),
+        ("bothways_upstream_hedges_won_total", "Those of them that answered first.", |cells| {
+            &cells.hedges_won
+        }),
     ];
     for (name, help, counter) in counters {
         printer.family(name, Kind::Counter, help);
@@ -223,6 +237,22 @@ fn endpoints(printer: &mut Printer, state: &State) {
             let count = count(slot, counter);
             if is_shown(slot, count) {
                 printer.sample(&[("upstream", upstream), ("endpoint", endpoint)], count);
+            }
+        }
+    }
+    printer.family(
+        "bothways_upstream_retries_total",
+        Kind::Counter,
+        "Requests sent again after a try at an endpoint, by what had come of that.",
+    );
+    for (slot, [upstream, endpoint]) in state.endpoints.iter() {
+        for (index, reason) in RetryReason::ALL.iter().enumerate() {
+            let count = sum(state, |core| core.endpoints.get(slot)?.retried.get(index), |c| c);
+            if count > 0 {
+                let reason = reason.name();
+                let labels =
+                    [("upstream", &**upstream), ("endpoint", endpoint), ("reason", reason)];
+                printer.sample(&labels, count);
             }
         }
     }

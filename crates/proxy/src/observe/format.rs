@@ -31,6 +31,8 @@
 //! | `upstream`, `endpoint` | where it went, as configured |
 //! | `dialled` | the address that was dialled |
 //! | `retries` | how often it was tried again, if it was |
+//! | `tries` | the tries before the last, the first eight: `endpoint`, `reason` (`connect`, `closed`, `refused`, `reset`, `timeout`, `status`), `error` or `status`, `us` |
+//! | `hedge` | whether a second try beside a slow one was the faster, if there was one: `won`, `lost` |
 //! | `reused` | whether the upstream's connection had been used before, if there was one |
 //! | `tunnel` | `true` for a tunnel |
 //! | `error`, `blame`, `detail` | what went wrong, whose fault it is, words for people |
@@ -223,6 +225,12 @@ fn push_upstream(out: &mut Vec<u8>, record: &Record, names: &Names) {
     if record.retries > 0 {
         push_count(out, b",\"retries\":", u64::from(record.retries));
     }
+    if !record.tries.is_empty() {
+        push_tries(out, record, names);
+    }
+    if let Some(won) = record.hedged {
+        push_word(out, b",\"hedge\":\"", if won { "won" } else { "lost" });
+    }
     if record.reused {
         out.extend_from_slice(b",\"reused\":true");
     } else if record.dialled.is_some() || record.connect.is_some() {
@@ -231,6 +239,26 @@ fn push_upstream(out: &mut Vec<u8>, record: &Record, names: &Names) {
     if record.tunnel {
         out.extend_from_slice(b",\"tunnel\":true");
     }
+}
+
+fn push_tries(out: &mut Vec<u8>, record: &Record, names: &Names) {
+    out.extend_from_slice(b",\"tries\":[");
+    for (number, tried) in record.tries.iter().enumerate() {
+        out.extend_from_slice(if number == 0 { b"{\"reason\":\"" } else { b",{\"reason\":\"" });
+        out.extend_from_slice(tried.reason.name().as_bytes());
+        out.push(b'"');
+        let (upstream, endpoint) = tried.endpoint;
+        push_name(out, b",\"endpoint\":", names.endpoint(upstream, endpoint));
+        if let Some(error) = tried.error {
+            push_word(out, b",\"error\":\"", error.name());
+        }
+        if tried.status > 0 {
+            push_count(out, b",\"status\":", u64::from(tried.status));
+        }
+        push_duration(out, b",\"us\":", Some(tried.took));
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Adds a line with its end.

@@ -17,7 +17,7 @@ use super::counter::{Counter, Table};
 use super::error_kind::ErrorKind;
 use super::histogram::Histogram;
 use super::names::Names;
-use super::record::Record;
+use super::record::{Record, RetryReason};
 use super::registry::{Caps, Registry};
 
 /// Where exchanges of a site or forward listener are counted.
@@ -151,6 +151,13 @@ pub(crate) struct EndpointCells {
     pub(crate) unpooled: Counter,
     pub(crate) streams_opened: Counter,
     pub(crate) streams_closed: Counter,
+    /// Requests that were sent again after a try here, by reason.
+    pub(crate) retried: [Counter; RetryReason::ALL.len()],
+    /// Those that were not because the budget was used up.
+    pub(crate) budget_refused: Counter,
+    /// Second tries here beside a slow one elsewhere, and those that were the faster.
+    pub(crate) hedges: Counter,
+    pub(crate) hedges_won: Counter,
 }
 
 /// Everything that one core counts.
@@ -336,6 +343,36 @@ impl CoreMetrics {
     pub fn upstream_stream_closed(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
             cells.streams_closed.add(1);
+        }
+    }
+
+    /// Counts a request that is sent again after it was tried at this endpoint.
+    pub fn upstream_retried(&self, endpoint: EndpointSlot, reason: RetryReason) {
+        if let Some(cells) = self.endpoint(endpoint)
+            && let Some(retried) = cells.retried.get(reason as usize)
+        {
+            retried.add(1);
+        }
+    }
+
+    /// Counts one that is not, because the upstream's budget is used up.
+    pub fn upstream_budget_refused(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.budget_refused.add(1);
+        }
+    }
+
+    /// Counts a second try at this endpoint, beside a slow one at another.
+    pub fn upstream_hedged(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.hedges.add(1);
+        }
+    }
+
+    /// Counts one that answered first.
+    pub fn upstream_hedge_won(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.hedges_won.add(1);
         }
     }
 

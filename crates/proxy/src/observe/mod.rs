@@ -35,7 +35,7 @@ pub use exposition::Exposition;
 pub use metrics::{CoreMetrics, EndpointSlot, Handshake, ListenerSlot, Refusal, ScopeSlot};
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};
-pub use record::{Direction, Record, Scope};
+pub use record::{Direction, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
 pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};
 pub use writer::AccessWriter;

@@ -48,6 +48,59 @@ pub enum Scope {
     Forward(ForwardId),
 }
 
+/// Why a request is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryReason {
+    /// There was no connection.
+    Connect,
+    /// The connection was closed before the request, or as it came.
+    Closed,
+    /// The endpoint said that it did nothing.
+    Refused,
+    /// The connection or the stream ended before the first byte of a response.
+    Reset,
+    /// No response began in time.
+    Timeout,
+    /// The response had a status that is not passed on while there are tries left.
+    Status,
+}
+
+impl RetryReason {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Connect, Self::Closed, Self::Refused, Self::Reset, Self::Timeout, Self::Status];
+
+    /// As in the log and in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// A try that was not the last of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Try {
+    /// The endpoint, as in [`Record::endpoint`].
+    pub endpoint: (u32, u32),
+    /// Why there was another.
+    pub reason: RetryReason,
+    /// What went wrong, unless it was the status.
+    pub error: Option<ErrorKind>,
+    /// The status that was not passed on, or 0.
+    pub status: u16,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Tries that a record tells of; of further ones there is only the number.
+pub(crate) const TRIES_TOLD_MAX: usize = 8;
+
 /// What is kept of an exchange. Everything has a meaning when left alone: nothing known.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -100,6 +153,10 @@ pub struct Record {
     pub dialled: Option<SocketAddr>,
     /// How often it was tried again.
     pub retries: u8,
+    /// The tries before the last, the first eight of them.
+    pub tries: Vec<Try>,
+    /// Whether a second try was begun beside a slow one; then, whether its response was the first.
+    pub hedged: Option<bool>,
     /// Whether the upstream's connection had been used before.
     pub reused: bool,
     /// Whether it became a tunnel.
@@ -141,6 +198,8 @@ impl Record {
             endpoint: None,
             dialled: None,
             retries: 0,
+            tries: Vec::new(),
+            hedged: None,
             reused: false,
             tunnel: false,
             error: None,
@@ -152,14 +211,24 @@ impl Record {
 
     /// Forgets everything of the last exchange, keeps the memory.
     pub fn clear(&mut self, now: Instant) {
-        let Self { target, detail, referer, user_agent, .. } = self;
+        let Self { target, detail, referer, user_agent, tries, .. } = self;
         let (mut target, mut detail) = (std::mem::take(target), std::mem::take(detail));
         let (mut referer, mut user_agent) = (std::mem::take(referer), std::mem::take(user_agent));
+        let mut tries = std::mem::take(tries);
         target.clear();
         detail.clear();
         referer.clear();
         user_agent.clear();
-        *self = Self { target, detail, referer, user_agent, ..Self::new(now) };
+        tries.clear();
+        *self = Self { target, detail, referer, user_agent, tries, ..Self::new(now) };
+    }
+
+    /// Notes a try after which there is another.
+    pub fn tried(&mut self, tried: Try) {
+        self.retries = self.retries.saturating_add(1);
+        if self.tries.len() < TRIES_TOLD_MAX {
+            self.tries.push(tried);
+        }
     }
 
     /// Notes what went wrong, with words for people; the status too, if there is none yet.
@@ -190,7 +259,15 @@ mod tests {
         record.target.set("x".repeat(TARGET_BYTES_MAX + 1));
         record.user_agent.set("agent");
         record.fail(ErrorKind::ConnectionRefused, "no");
-        record.retries = 3;
+        let tried = Try {
+            endpoint: (0, 1),
+            reason: RetryReason::Reset,
+            error: Some(ErrorKind::ConnectionTerminated),
+            status: 0,
+            took: Duration::from_millis(1),
+        };
+        (0..20).for_each(|_| record.tried(tried));
+        assert_eq!((record.retries, record.tries.len()), (20, TRIES_TOLD_MAX));
         assert_eq!(record.status, 502);
         let memory = record.target.as_bytes().as_ptr();
         record.clear(now);

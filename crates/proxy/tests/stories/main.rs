@@ -16,6 +16,7 @@ mod limits;
 mod pool;
 mod records;
 mod reload;
+mod retries;
 mod tls;
 mod upgrade;
 mod upstream_h2;

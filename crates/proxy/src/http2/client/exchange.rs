@@ -48,6 +48,8 @@ pub(crate) struct Incoming<'a> {
     first_head: Option<Instant>,
     /// The endpoint says that it has done nothing about the request.
     unprocessed: bool,
+    /// The connection has ended, not just the stream.
+    closed: bool,
     /// The endpoint asks for HTTP/1.1.
     wants_http1: bool,
     none: Fields,
@@ -79,6 +81,7 @@ impl<'a> Http2Upward<'a> {
             upgrade: false,
             first_head: None,
             unprocessed: false,
+            closed: false,
             wants_http1: false,
             none: Fields::new(),
         };
@@ -105,12 +108,14 @@ impl<'a> Upward for Http2Upward<'a> {
             .map_err(|detail| Trouble::new(ErrorKind::HttpRequestError, detail))?;
         // A connection that has gone in the meantime has seen nothing of the request.
         self.incoming.unprocessed = true;
+        self.incoming.closed = true;
         self.incoming.upgrade = head.upgrade;
         let mut requests = self.ticket.connection().requests().ok_or_else(left)?;
         let ended = body.is_empty() && !more && !head.upgrade;
         let sent = requests.send_request(request, ended);
         let (response, mut stream) = sent.map_err(|error| failed(&error).0)?;
         self.incoming.unprocessed = false;
+        self.incoming.closed = false;
         if !body.is_empty() {
             let sent = stream.send_data(Bytes::copy_from_slice(body), true);
             sent.map_err(|error| failed(&error).0)?;
@@ -129,8 +134,8 @@ impl<'a> Upward for Http2Upward<'a> {
         if self.incoming.first_head.is_some() {
             self.ticket.connection().served();
         }
-        let wants_http1 = self.incoming.wants_http1;
-        Left { unsent: unprocessed, unprocessed, wants_http1, reusable: false }
+        let (closed, wants_http1) = (self.incoming.closed, self.incoming.wants_http1);
+        Left { unsent: unprocessed, unprocessed, closed, wants_http1, reusable: false }
     }
 }
 
@@ -248,6 +253,7 @@ impl Answer for Incoming<'_> {
                     trouble = Trouble::new(kind, what);
                 }
                 self.unprocessed = unprocessed;
+                self.closed = !error.is_reset();
                 // RFC 9113, section 7: such as for a client certificate, asked for in mid-connection.
                 let reason = error.reason().filter(|_| error.is_reset() && error.is_remote());
                 self.wants_http1 = reason == Some(Reason::HTTP_1_1_REQUIRED);
@@ -308,10 +314,6 @@ impl Source for Incoming<'_> {
 
     fn received(&self) -> u64 {
         self.body.as_ref().map_or(0, Source::received)
-    }
-
-    fn is_untouched(&self) -> bool {
-        self.body.as_ref().is_none_or(Source::is_untouched)
     }
 
     fn bulk(&self) -> Option<Bulk<'_>> {

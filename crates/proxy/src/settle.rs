@@ -1,0 +1,250 @@
+//! What the end of a try means: for the request, for the client's connection, for the upstream's.
+//!
+//! [`Attempt::settle`] is the one place that decides whether a request can be sent again. It can if
+//! its body is still here whole, and either nothing of it can have been handled (no byte was sent, or
+//! the endpoint says so) or its method is idempotent and no byte of a response has come. How often
+//! is a matter of the settings (`retry`), where to one of the `destination`.
+//! Invariant: a response that has begun and cannot be completed ends as [`Ending::Broken`].
+
+use std::time::Duration;
+
+use balance::Outcome;
+use message::{Known, Request, Response};
+
+use crate::attempt::{After, Attempt, Attempted, Download, DownloadError, Left, Raced, Went};
+use crate::body::{ReadError, Source, WriteError};
+use crate::destination::{Destination, Turn};
+use crate::exchange::{Downstream, Ending, Reply, Switched, Trouble, gone};
+use crate::observe::{ErrorKind, Record, RetryReason};
+use crate::retry::Failed;
+use crate::worker::Work;
+
+impl Attempt<'_> {
+    /// Decides what the end of a try means for the request and for both connections.
+    pub(crate) fn settle<D: Downstream>(
+        &self,
+        went: Went,
+        after: After,
+        work: &mut Work,
+        down: &mut D,
+        destination: &mut Destination<'_>,
+    ) -> Attempted {
+        let Work { request, response, record, replay, .. } = work;
+        let Went { raced, whole, left } = went;
+        let begun = down.split().1.has_begun();
+        if begun {
+            // Whatever happens from here on, this is what the client was told.
+            record.status = response.status;
+        }
+        report(&raced, &left, after.reused(), begun, (record, response), destination);
+        match raced {
+            Raced::Download(Ok(Download::Switched)) => {
+                record.tunnel = true;
+                let idle = self.plan.settings.timeouts.tunnel_idle;
+                match after.into_tunnel() {
+                    Some((far, unread)) => {
+                        let lease = destination.take_lease();
+                        Attempted::Ended(Ending::Tunnel(Switched { far, lease, unread, idle }))
+                    }
+                    None => Attempted::Ended(gone(record)), // it ended as it began
+                }
+            }
+            Raced::Download(Ok(Download::Complete)) => {
+                if whole && !request.body.is_empty() {
+                    down.skip_buffered_body();
+                }
+                let request_read = down.split().0.is_done();
+                if whole || request_read {
+                    self.keep(after, &left, response, destination);
+                }
+                Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
+            }
+            Raced::Download(Err(DownloadError::Unwanted)) => {
+                if whole || request.body.is_empty() {
+                    self.keep(after, &left, response, destination);
+                }
+                let status = response.status;
+                let detail = format!("the endpoint answered {status}, and no other can be tried");
+                let trouble = Trouble::new(ErrorKind::DestinationUnavailable, detail);
+                let failed = Failed { reason: RetryReason::Status, status, trouble };
+                Attempted::Again(Turn::Other(failed))
+            }
+            Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
+                let body_is_here = whole || replay.is_whole();
+                self.again(request, body_is_here, silent, trouble, (after, left), destination)
+            }
+            Raced::Download(Err(DownloadError::Incomplete(trouble, reason))) => {
+                destination.complain(&trouble);
+                if let Some(reason) = reason {
+                    down.split().1.break_off(reason);
+                }
+                unless_begun(record, down, trouble)
+            }
+            Raced::Download(Err(DownloadError::Client(error))) => {
+                let kind = match error {
+                    WriteError::Broken(_) => ErrorKind::ClientGone,
+                    WriteError::Idle | WriteError::TooSlow => ErrorKind::ClientTooSlow,
+                };
+                record.fail(kind, format_args!("the response could not be sent: {error}"));
+                Attempted::Ended(Ending::Broken)
+            }
+            Raced::Vanished => Attempted::Ended(gone(record)),
+            Raced::Client(error) => client_failed(record, down, error),
+            Raced::OutOfTime(trouble) => unless_begun(record, down, trouble),
+        }
+    }
+
+    /// Keeps a connection whose response is complete, if it can be used again.
+    fn keep(
+        &self,
+        after: After,
+        left: &Left,
+        response: &Response,
+        destination: &mut Destination<'_>,
+    ) {
+        if let After::Http1(connection, _) = after
+            && left.reusable
+        {
+            if let Some(timeout) = keep_alive_timeout(response) {
+                destination.announced(timeout);
+            }
+            destination.put_back(self.context.core, connection);
+        }
+    }
+
+    /// No response came: whether the request is sent again, and where to.
+    fn again(
+        &self,
+        request: &Request,
+        body_is_here: bool,
+        silent: bool,
+        trouble: Trouble,
+        (after, left): (After, Left),
+        destination: &mut Destination<'_>,
+    ) -> Attempted {
+        let other_protocol = left.wants_http1 && destination.falls_back();
+        let nothing_done = left.unsent || left.unprocessed || other_protocol;
+        // Who answers with what is no HTTP will do so again.
+        let malformed = trouble.kind == ErrorKind::HttpProtocolError && !after.reused();
+        let silent = silent && !malformed;
+        let repeatable = nothing_done || (silent && request.method.is_idempotent());
+        if !body_is_here || !repeatable {
+            return Attempted::Failed(trouble);
+        }
+        let reason = reason_of(&trouble, &left, after.reused());
+        let same = reason == RetryReason::Closed || other_protocol;
+        let same = same && self.retries.may_resend();
+        if !same && !self.retries.may(reason) {
+            return Attempted::Failed(trouble);
+        }
+        match after {
+            After::Http1(..) if same => destination.closed_early(),
+            After::Http1(..) => {}
+            After::Http2 { ticket, .. } => {
+                if left.closed || left.unprocessed || other_protocol {
+                    destination.avoid(&ticket);
+                }
+            }
+        }
+        let failed = Failed { reason, status: 0, trouble };
+        Attempted::Again(if same { Turn::Same(failed) } else { Turn::Other(failed) })
+    }
+}
+
+/// What a try without any response shows. `reused`: its connection had served before.
+fn reason_of(trouble: &Trouble, left: &Left, reused: bool) -> RetryReason {
+    if is_late(trouble.kind) {
+        RetryReason::Timeout
+    } else if left.unprocessed && !left.closed {
+        RetryReason::Refused
+    } else if left.closed && (reused || left.unprocessed) {
+        RetryReason::Closed
+    } else {
+        RetryReason::Reset
+    }
+}
+
+fn is_late(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::HttpResponseTimeout
+            | ErrorKind::ConnectionReadTimeout
+            | ErrorKind::ConnectionWriteTimeout
+    )
+}
+
+/// Tells the balancer what came of the try. What is not the endpoint's doing is not told: a client
+/// that left, a connection that had idled too long.
+fn report(
+    raced: &Raced,
+    left: &Left,
+    reused: bool,
+    begun: bool,
+    (record, response): (&Record, &Response),
+    destination: &mut Destination<'_>,
+) {
+    let status = response.status;
+    let answered =
+        Outcome::Response { status, first_byte: record.first_byte.unwrap_or(Duration::ZERO) };
+    match raced {
+        Raced::Download(Ok(_) | Err(DownloadError::Unwanted)) => {
+            destination.report(answered, &format_args!("it answered {status}"));
+        }
+        Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
+            let outcome = match reason_of(trouble, left, reused) {
+                // What cannot be said in the endpoint's protocol.
+                _ if trouble.kind == ErrorKind::HttpRequestError => return,
+                _ if left.wants_http1 => Outcome::Refused,
+                RetryReason::Closed if *silent => return,
+                RetryReason::Refused => Outcome::Refused,
+                RetryReason::Timeout => Outcome::Timeout,
+                _ => Outcome::Reset,
+            };
+            destination.report(outcome, &trouble.detail);
+        }
+        Raced::Download(Err(DownloadError::Incomplete(trouble, _))) => {
+            let late = is_late(trouble.kind);
+            let outcome = if late { Outcome::Timeout } else { Outcome::Reset };
+            destination.report(outcome, &trouble.detail);
+        }
+        Raced::OutOfTime(trouble) if !begun => {
+            destination.report(Outcome::Timeout, &trouble.detail);
+        }
+        Raced::Download(Err(DownloadError::Client(_)))
+        | Raced::Client(_)
+        | Raced::Vanished
+        | Raced::OutOfTime(_) => {
+            if begun {
+                destination.report(answered, &format_args!("it answered {status}"));
+            }
+        }
+    }
+}
+
+fn client_failed<D: Downstream>(record: &mut Record, down: &mut D, error: ReadError) -> Attempted {
+    let kind = match error {
+        ReadError::Truncated | ReadError::Broken(_) => return Attempted::Ended(gone(record)),
+        ReadError::Malformed(_) => ErrorKind::HttpRequestError,
+        ReadError::TooLarge => ErrorKind::RequestBodyTooLarge,
+        ReadError::Idle => ErrorKind::ClientTimeout,
+        ReadError::TooSlow => ErrorKind::ClientTooSlow,
+    };
+    let trouble = Trouble::new(kind, format!("the request's body could not be read: {error}"));
+    unless_begun(record, down, trouble)
+}
+
+/// An answer that tells the trouble, unless another one has begun already.
+fn unless_begun<D: Downstream>(record: &mut Record, down: &mut D, trouble: Trouble) -> Attempted {
+    if !down.split().1.has_begun() {
+        return Attempted::Failed(trouble);
+    }
+    record.fail(trouble.kind, &trouble.detail);
+    Attempted::Ended(Ending::Broken)
+}
+
+/// `Keep-Alive: timeout=5` (RFC 2068, section 19.7.1.1).
+fn keep_alive_timeout(response: &Response) -> Option<Duration> {
+    let value = response.fields.list(Known::KeepAlive);
+    let mut seconds = value.filter_map(|parameter| parameter.strip_prefix(b"timeout="));
+    str::from_utf8(seconds.next()?).ok()?.parse().ok().map(Duration::from_secs)
+}
