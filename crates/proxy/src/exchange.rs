@@ -101,7 +101,7 @@ pub(crate) enum Ending {
     /// The response is not complete: the client must see that.
     Broken,
     /// Bytes both ways from here on.
-    Tunnel(Switched),
+    Tunnel(Box<Switched>),
 }
 
 /// The upstream's side of a tunnel that begins.
@@ -250,7 +250,7 @@ pub(crate) fn finish(core: &Core, view: &View, record: &mut Record) {
 
 /// Makes a tunnel of a connection and an exchange; the record goes with it.
 pub(crate) fn into_tunnel(
-    switched: Switched,
+    switched: Box<Switched>,
     work: &mut Work,
     client: Option<Ends>,
     unread: Option<Buffer>,
@@ -258,7 +258,7 @@ pub(crate) fn into_tunnel(
 ) -> Box<Tunnel> {
     let now = std::time::Instant::now();
     let record = std::mem::replace(&mut work.record, Record::new(now));
-    Box::new(Tunnel::new(switched, client, unread, record, view))
+    Box::new(Tunnel::new(*switched, client, unread, record, view))
 }
 
 /// Serves a request in reverse: the configuration names the destination.

@@ -309,7 +309,8 @@ async fn connect<D: Downstream>(
         return gone(record);
     }
     let idle = settings.timeouts.tunnel_idle;
-    Ending::Tunnel(Switched { far: Far::Connection(connection), lease: None, unread: None, idle })
+    let far = Far::Connection(connection);
+    Ending::Tunnel(Box::new(Switched { far, lease: None, unread: None, idle }))
 }
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own

@@ -44,7 +44,8 @@ impl Attempt<'_> {
                 match after.into_tunnel() {
                     Some((far, unread)) => {
                         let lease = destination.take_lease();
-                        Attempted::Ended(Ending::Tunnel(Switched { far, lease, unread, idle }))
+                        let switched = Switched { far, lease, unread, idle };
+                        Attempted::Ended(Ending::Tunnel(Box::new(switched)))
                     }
                     None => Attempted::Ended(gone(record)), // it ended as it began
                 }

@@ -304,10 +304,12 @@ fn a_group_shares_the_requests_out() {
     let origins: Vec<Origin> =
         (0..3).map(|number| Origin::answering(ok(&number.to_string()))).collect();
     let [a, b, c] = [0, 1, 2].map(|index: usize| origins[index].address());
-    let server = TestServer::start(&format!(
+    let text = format!(
         "upstream u {{ to \"{a}\" weight=2; to \"{b}\"; to \"{c}\"; }}
          site \"*\" {{ listen \"127.0.0.1:0\"; to u; }}"
-    ));
+    );
+    let server =
+        TestServer::start_with(&text, |group| group.balance.algorithm = "round-robin".into());
     let mut client = server.connect();
     let mut counts = [0; 3];
     for _ in 0..40 {

@@ -414,6 +414,7 @@ fn a_try_has_a_time_of_its_own() {
         addresses[0], addresses[1]
     );
     let server = TestServer::start_with(&text, |upstream| {
+        upstream.balance.algorithm = "round-robin".into();
         upstream.retry.try_timeout = Some(Duration::from_millis(100));
     });
     assert_eq!(get(&mut server.connect()).status(), 200);
