@@ -37,7 +37,11 @@ enum LineKind {
     Property {
         first: bool,
         last: bool,
+        /// Whether a block begins behind the last.
+        opens: bool,
     },
+    /// The first line of a node whose properties follow.
+    Head,
 }
 
 /// One effective value.
@@ -92,13 +96,25 @@ impl Effective {
         });
     }
 
-    /// The properties of a node, by name, value and place, one a line.
-    pub(crate) fn properties(&mut self, depth: u8, node: &str, all: &[(&str, String, Place)]) {
+    /// The properties of a node, by name, value and place, one a line; behind the value of the
+    /// node if it has one, and before its block if that comes next. There is one at least.
+    pub(crate) fn properties(
+        &mut self,
+        depth: u8,
+        node: &str,
+        head: Option<(&str, Place)>,
+        all: &[(&str, String, Place)],
+        opens: bool,
+    ) {
+        if let Some((value, place)) = head {
+            let (name, value) = (node.into(), value.into());
+            self.lines.push(Line { depth, kind: LineKind::Head, name, value, place });
+        }
         for (index, (name, value, place)) in all.iter().enumerate() {
-            let (first, last) = (index == 0, index + 1 == all.len());
+            let (first, last) = (index == 0 && head.is_none(), index + 1 == all.len());
             self.lines.push(Line {
                 depth,
-                kind: LineKind::Property { first, last },
+                kind: LineKind::Property { first, last, opens: opens && last },
                 name: format!("{node} {name}").into(),
                 value: value.as_str().into(),
                 place: *place,
@@ -128,6 +144,9 @@ impl Effective {
             }
             let mut path = blocks.clone();
             path.extend(line.name.split(' ').map(str::to_owned));
+            if let LineKind::Property { opens: true, .. } = line.kind {
+                blocks.push(line.name.split(' ').next().unwrap_or_default().to_owned());
+            }
             let origin = self.origin(line.place);
             Some(EffectiveValue { path, value: line.value.to_string(), origin })
         })
@@ -146,7 +165,9 @@ impl Effective {
                 out.push('\n');
             }
             self.line(&mut out, line, colours);
-            depth = line.depth + u8::from(line.kind == LineKind::Block);
+            let opens =
+                matches!(line.kind, LineKind::Block | LineKind::Property { opens: true, .. });
+            depth = line.depth + u8::from(opens);
         }
         while depth > 0 {
             depth -= 1;
@@ -164,10 +185,18 @@ impl Effective {
             LineKind::Block if value.is_empty() => format!("{indent}{name} {{"),
             LineKind::Block => format!("{indent}{name} {value} {{"),
             LineKind::Remark => format!("{indent}// {name}: {value}"),
-            LineKind::Property { first, last } => {
+            LineKind::Head => format!("{indent}{name} {value} \\"),
+            LineKind::Property { first, last, opens } => {
                 let own = name.split(' ').next_back().unwrap_or_default();
                 let name = if first { name.to_string() } else { format!("    {own}") };
-                format!("{indent}{name}={value}{}", if last { "" } else { " \\" })
+                let end = if opens {
+                    " {"
+                } else if last {
+                    ""
+                } else {
+                    " \\"
+                };
+                format!("{indent}{name}={value}{end}")
             }
         };
         out.push_str(&text);

@@ -66,3 +66,9 @@ pub fn format(name: &str, text: &str) -> Result<String, Failure> {
 pub fn reference() -> String {
     reference::reference()
 }
+
+/// Reads an endpoint as it stands behind `to`, such as `10.0.0.1:8080` or `https://app.internal`:
+/// where it is, and whether it is spoken to over TLS. Otherwise what is wrong with it.
+pub fn parse_endpoint(text: &str) -> Result<(EndpointAddress, bool), String> {
+    values::endpoint(text)
+}

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::tls::RawClients;
+use super::upstream::resolve::{RawMirror, RawPart};
 use super::{Checked, Decoder};
 use crate::diagnostic::plain_io;
 use crate::model::{
-    Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, Rewrite, Template,
+    Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, Rewrite, Stay,
+    Template,
 };
 use crate::schema::{ACTIONS, LIMITS, Setting, TIMEOUTS};
 use crate::source::Span;
@@ -33,6 +35,7 @@ pub(super) struct Layer {
     pub(super) error_pages: Vec<(ErrorPage, Span)>,
     pub(super) encoded_separators: Option<(bool, Span)>,
     pub(super) clients: Vec<RawClients>,
+    pub(super) mirrors: Vec<RawMirror>,
     pub(super) action: Option<RawAction>,
 }
 
@@ -50,6 +53,8 @@ pub(super) enum RawActionKind {
     Upstream { name: Box<str>, span: Span },
     /// To these endpoints.
     Endpoints(Vec<Endpoint>),
+    /// To several upstreams, by shares.
+    Split { parts: Vec<RawPart>, stay: Stay },
     /// Something else, ready.
     Ready(Action),
     /// Something with a mistake that is told.
@@ -84,6 +89,10 @@ impl Decoder<'_> {
             "client" => {
                 let line = self.client(node);
                 layer.clients.push(line);
+            }
+            "mirror" => {
+                let mirror = self.mirror(node);
+                layer.mirrors.extend(mirror);
             }
             name if ACTIONS.contains(&name) => self.action(layer, node, captures),
             _ => return false,
@@ -258,6 +267,7 @@ impl Decoder<'_> {
         }
         let ready = match node.row.name {
             "to" => Some(self.to(node)),
+            "split" => Some(self.split(node)),
             "redirect" => self.redirect(node, captures).map(RawActionKind::Ready),
             "respond" => self.respond(node).map(RawActionKind::Ready),
             _ => self.files(node).map(RawActionKind::Ready),
@@ -265,26 +275,16 @@ impl Decoder<'_> {
         layer.action = Some(RawAction { kind: ready.unwrap_or(RawActionKind::Broken), span });
     }
 
-    fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
+    pub(super) fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
         let mut endpoints = Vec::new();
         let mut spans = Vec::new();
-        let mut names = Vec::new();
-        for given in &node.arguments {
-            match &given.datum {
-                Datum::Name(name) => names.push((name.clone(), given.span)),
-                Datum::Endpoint { written, address, tls } => {
-                    spans.push(given.span);
-                    let address = self.endpoint_path(address, given.span);
-                    endpoints.push(Endpoint {
-                        place: self.place(given.span),
-                        tls: *tls,
-                        ..Endpoint::new(written.as_ref(), address)
-                    });
-                }
-                _ => {}
-            }
-        }
+        self.endpoints(node, &mut endpoints, &mut spans);
         self.check_mixed(&endpoints, &spans);
+        let names = node.arguments.iter().filter_map(|given| match &given.datum {
+            Datum::Name(name) => Some((name.clone(), given.span)),
+            _ => None,
+        });
+        let names: Vec<_> = names.collect();
         match names.as_slice() {
             [] if endpoints.is_empty() => RawActionKind::Broken,
             [] => RawActionKind::Endpoints(endpoints),
@@ -292,8 +292,12 @@ impl Decoder<'_> {
                 RawActionKind::Upstream { name: name.clone(), span: *span }
             }
             [(name, span), ..] => {
-                self.error(*span, format!("`{name}` does not stand beside others here"))
-                    .hint("`to` names one upstream, or endpoints with their ports");
+                self.error(*span, format!("`{name}` does not stand beside others here")).hint(
+                    format!(
+                        "`{}` names one upstream, or endpoints with their ports",
+                        node.row.name
+                    ),
+                );
                 RawActionKind::Broken
             }
         }

@@ -14,6 +14,7 @@ mod resolve;
 mod reverse;
 mod show;
 mod tls;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 

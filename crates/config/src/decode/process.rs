@@ -1,5 +1,7 @@
 //! `process`.
 
+use std::path::PathBuf;
+
 use super::{Checked, Decoder};
 use crate::model::{AccessFormat, Process};
 use crate::source::Span;
@@ -34,7 +36,9 @@ impl Decoder<'_> {
                         ("cores", Datum::Number(number)) => process.cores = Some(*number as u16),
                         ("admin", Datum::Admin(address)) => {
                             process.admin = Some(self.admin_path(address, given.span));
+                            process.admin_token = self.admin_token(&child);
                         }
+                        ("zone", zone) => process.zone = Some(zone.text().into()),
                         ("drain", Datum::Duration(time)) => process.drain = *time,
                         ("connections", Datum::Number(number)) => {
                             process.connections_max = Some(*number as u32);
@@ -48,6 +52,17 @@ impl Decoder<'_> {
             }
         }
         raw
+    }
+
+    fn admin_token(&mut self, node: &Checked<'_, '_>) -> Option<PathBuf> {
+        let given = node.property("token-file")?;
+        let Datum::Path(path) = &given.datum else { return None };
+        let path = self.path(path, given.span);
+        let hint = "changes over TCP are refused until there is: openssl rand -base64 32 > FILE";
+        if self.check_there(&path, given.span, hint) {
+            self.check_private(&path, given.span);
+        }
+        Some(path)
     }
 
     fn admin_path(

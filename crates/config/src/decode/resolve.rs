@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::Decoder;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides, RawAction, RawActionKind};
-use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite, RawUpstream};
+use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite};
 use super::show;
 use super::tls::RawTls;
 use super::tls::resolve::Speech;
+use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
     Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern, PortRange,
@@ -21,9 +22,6 @@ use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
 use crate::tls::{AcmeId, SiteTls, UpstreamProtocol};
-
-/// Idle connections kept, where nothing is said.
-pub(super) const POOL_MAX: u32 = 1024;
 
 /// Names that an unknown one is compared with, and names that are listed.
 const NAMES_COMPARED_MAX: usize = 1000;
@@ -152,18 +150,13 @@ impl Resolver<'_, '_> {
                     (setting.set)(&mut timeouts, datum);
                 }
             }
-            let mut settings = Upstream::new(upstream.name.as_ref(), upstream.endpoints.clone());
-            settings.place = self.decoder.place(upstream.span);
-            if let Some((algorithm, span)) = upstream.balance {
-                settings.balance.algorithm = algorithm.into();
-                settings.balance.place = self.decoder.place(span);
-            }
-            settings.pool.max = upstream.pool_max.map_or(settings.pool.max, |(max, _)| max);
+            let mut settings = upstream.settings.clone();
             settings.timeouts = timeouts;
             settings.tls = upstream.tls.as_ref().map(|raw| raw.tls.clone()).unwrap_or_default();
             settings.protocol = upstream.protocol.map_or(UpstreamProtocol::Auto, |(word, _)| word);
             let id = self.add_upstream(settings);
             self.check_upstream(upstream);
+            self.check_balancing(upstream);
             self.upstreams.insert(upstream.name.clone(), (id, upstream.span));
         }
     }
@@ -176,7 +169,7 @@ impl Resolver<'_, '_> {
     }
 
     /// The upstream of this name.
-    fn named(&mut self, name: &str, span: Span) -> Option<UpstreamId> {
+    pub(super) fn named(&mut self, name: &str, span: Span) -> Option<UpstreamId> {
         if let Some(&(id, _)) = self.upstreams.get(name) {
             if let Some(used) = self.used.get_mut(id.0 as usize) {
                 *used = true;
@@ -209,7 +202,7 @@ impl Resolver<'_, '_> {
         None
     }
 
-    fn inline(&mut self, endpoints: &[Endpoint], span: Span) -> UpstreamId {
+    pub(super) fn inline(&mut self, endpoints: &[Endpoint], span: Span) -> UpstreamId {
         let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.written.as_ref()).collect();
         let place = self.decoder.place(span);
         let upstream = Upstream::new(names.join(","), endpoints.to_vec());
@@ -222,6 +215,7 @@ impl Resolver<'_, '_> {
             RawActionKind::Endpoints(endpoints) => {
                 Some(Action::To(self.inline(endpoints, raw.span)))
             }
+            RawActionKind::Split { parts, stay } => self.split(parts, stay),
             RawActionKind::Ready(action) => Some(action.clone()),
             RawActionKind::Broken => None,
         }
@@ -260,7 +254,8 @@ impl Resolver<'_, '_> {
     fn site(&mut self, raw: &RawSite) {
         let id = SiteId(self.config.sites.len() as u32);
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
-        let base = Self::settings(&raw.layer, &RouteSettings::default(), &bounds);
+        let mut base = Self::settings(&raw.layer, &RouteSettings::default(), &bounds);
+        base.mirrors = self.mirrors(&raw.layer.mirrors);
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
         for route in &raw.routes {
             routes.extend(self.route(route, &base, &bounds));
@@ -268,6 +263,9 @@ impl Resolver<'_, '_> {
         if let Some(action) = &raw.layer.action
             && let Some(done) = self.action(action)
         {
+            if raw.routes.is_empty() {
+                self.check_mirrors(&raw.layer.mirrors, &done);
+            }
             let place = self.decoder.place(action.span);
             routes.push(Route {
                 place,
@@ -279,9 +277,9 @@ impl Resolver<'_, '_> {
             });
         }
         if raw.routes.is_empty() && raw.layer.action.is_none() && !raw.broken {
-            self.decoder
-                .error(raw.span, "the site does nothing")
-                .hint("it needs a `route`, or one of `to`, `redirect`, `respond` and `files`");
+            self.decoder.error(raw.span, "the site does nothing").hint(
+                "it needs a `route`, or one of `to`, `split`, `redirect`, `respond` and `files`",
+            );
         }
         let tls = self.site_tls(raw);
         if tls == Some(SiteTls::Passthrough) {
@@ -316,10 +314,14 @@ impl Resolver<'_, '_> {
         let action = raw.layer.action.as_ref()?;
         let done = self.action(action)?;
         let (timeouts, limits) = (&raw.layer.timeouts, &raw.layer.limits);
-        let settings = match timeouts.is_empty() && limits.is_empty() {
+        let mut settings = match timeouts.is_empty() && limits.is_empty() {
             true => Self::settings(&raw.layer, base, outer),
             false => Self::settings(&raw.layer, base, &outer.with(timeouts, limits)),
         };
+        if !raw.layer.mirrors.is_empty() {
+            settings.mirrors = self.mirrors(&raw.layer.mirrors);
+            self.check_mirrors(&raw.layer.mirrors, &done);
+        }
         Some(Route {
             place: self.decoder.place(raw.span),
             pattern: raw.pattern.clone(),

@@ -1,4 +1,4 @@
-//! The top level, `listen`, `site`, `route`, `upstream`.
+//! The top level, `listen`, `site`, `route`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides};
 use super::process::RawProcess;
-use super::tls::{RawAcme, RawTls, RawTlsKind, RawUpstreamTls, protocol};
+use super::tls::{RawAcme, RawTls, RawTlsKind};
+use super::upstream::RawUpstream;
 use super::{Checked, Decoder, Given};
-use crate::model::{Endpoint, Pattern, ProxyProtocol, Segment, SiteName};
+use crate::model::{Pattern, ProxyProtocol, Segment, SiteName};
 use crate::schema::{self, LIMITS, TIMEOUTS};
 use crate::source::Span;
 use crate::syntax::Node;
-use crate::tls::UpstreamProtocol;
 use crate::values::Datum;
 
 /// Everything that the files say.
@@ -74,19 +74,6 @@ pub(super) struct RawRoute {
     pub(super) pattern: Pattern,
     pub(super) methods: Vec<Box<str>>,
     pub(super) layer: Layer,
-}
-
-#[derive(Debug)]
-pub(super) struct RawUpstream {
-    pub(super) name: Box<str>,
-    pub(super) span: Span,
-    pub(super) endpoints: Vec<Endpoint>,
-    pub(super) balance: Option<(&'static str, Span)>,
-    pub(super) pool_max: Option<(u32, Span)>,
-    pub(super) timeouts: Overrides,
-    pub(super) protocol: Option<(UpstreamProtocol, Span)>,
-    pub(super) tls: Option<RawUpstreamTls>,
-    pub(super) broken: bool,
 }
 
 impl Given {
@@ -267,87 +254,13 @@ impl Decoder<'_> {
         let pattern = pattern?;
         if layer.action.is_none() && !unknown && !node.node.damaged {
             self.error(node.node.span, format!("the route `{}` does nothing", pattern.written))
-                .hint("it needs one of `to`, `redirect`, `respond` and `files`");
+                .hint("it needs one of `to`, `split`, `redirect`, `respond` and `files`");
         }
         let methods = match node.property("method").map(|given| &given.datum) {
             Some(Datum::Methods(methods)) => methods.clone(),
             _ => Vec::new(),
         };
         Some(RawRoute { span: node.name_span(), pattern, methods, layer })
-    }
-
-    fn upstream(&mut self, node: &Checked<'_, '_>) -> Option<RawUpstream> {
-        let mut upstream = RawUpstream {
-            name: node.first().map_or_else(Box::default, |given| given.datum.text().into()),
-            span: node.first().map_or(node.name_span(), |given| given.span),
-            endpoints: Vec::new(),
-            balance: None,
-            pool_max: None,
-            timeouts: Vec::new(),
-            protocol: None,
-            tls: None,
-            broken: node.node.damaged,
-        };
-        let mut spans = Vec::new();
-        let children = self.children(node);
-        upstream.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
-        for child in children {
-            match child.row.name {
-                "to" => {
-                    upstream.broken |= child.arguments.is_empty();
-                    self.endpoints(&child, &mut upstream.endpoints, &mut spans);
-                }
-                "protocol" => {
-                    let word = child.first().map(|given| given.datum.text());
-                    upstream.protocol = word.map(|word| (protocol(word), child.name_span()));
-                }
-                "tls" => upstream.tls = Some(self.upstream_tls(&child)),
-                "balance" => {
-                    if let Some(&Given { datum: Datum::Word(word), .. }) = child.first() {
-                        upstream.balance = Some((word, child.name_span()));
-                    }
-                }
-                "pool" => {
-                    let max = child.property("max");
-                    upstream.pool_max = max.map(|given| (given.datum.number() as u32, given.span));
-                }
-                // The rows of this table are those of `TIMEOUTS` that hold for an upstream.
-                "timeouts" => upstream.timeouts = self.overrides(&child, TIMEOUTS),
-                _ => {}
-            }
-        }
-        node.first()?;
-        self.check_mixed(&upstream.endpoints, &spans);
-        if upstream.endpoints.is_empty() && !upstream.broken {
-            self.error(node.node.span, format!("the upstream `{}` has no endpoint", upstream.name))
-                .hint("write to \"10.0.0.1:8080\" inside");
-        }
-        Some(upstream)
-    }
-
-    fn endpoints(
-        &mut self,
-        node: &Checked<'_, '_>,
-        endpoints: &mut Vec<Endpoint>,
-        spans: &mut Vec<Span>,
-    ) {
-        let weight = node.property("weight").map_or(1, |given| given.datum.number() as u16);
-        for given in &node.arguments {
-            let Datum::Endpoint { written, address, tls } = &given.datum else { continue };
-            let address = self.endpoint_path(address, given.span);
-            let is_same = |other: &Endpoint| other.address == address && other.tls == *tls;
-            if endpoints.iter().any(is_same) {
-                self.warning(given.span, format!("`{written}` is in the upstream twice"))
-                    .hint("for a larger share, write weight=2");
-            }
-            endpoints.push(Endpoint {
-                place: self.place(given.span),
-                weight,
-                tls: *tls,
-                ..Endpoint::new(written.as_ref(), address)
-            });
-            spans.push(given.span);
-        }
     }
 }
 

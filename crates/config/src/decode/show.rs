@@ -5,9 +5,10 @@ use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides, RawAction, RawActionKind};
 use super::process::RawProcess;
 use super::resolve::{Bounds, Sourced, addresses};
-use super::reverse::{Raw, RawRoute, RawSite, RawUpstream};
+use super::reverse::{Raw, RawRoute, RawSite};
 use super::tls::show::clients_text;
 use super::tls::{RawTls, RawTlsKind};
+use super::upstream::show::target_text;
 use crate::Effective;
 use crate::effective::quoted;
 use crate::model::{
@@ -36,6 +37,9 @@ pub(super) fn effective(
     for upstream in &raw.upstreams {
         writer.upstream(upstream);
     }
+    if config.upstreams.iter().any(|upstream| upstream.inline) {
+        writer.inline_upstreams();
+    }
     for (index, site) in raw.sites.iter().enumerate() {
         writer.site(site, SiteId(index as u32), config, outer);
     }
@@ -60,7 +64,7 @@ pub(super) struct Writer<'d, 's> {
 }
 
 impl Writer<'_, '_> {
-    fn place(&self, span: Option<Span>) -> Place {
+    pub(super) fn place(&self, span: Option<Span>) -> Place {
         span.map_or_else(Place::default, |span| self.decoder.place(span))
     }
 
@@ -84,7 +88,13 @@ impl Writer<'_, '_> {
             AdminAddress::Tcp(address) => quoted(&address.to_string()),
             AdminAddress::Unix(path) => quoted(&format!("unix:{}", path.display())),
         });
+        let token = process.admin_token.as_ref();
+        let token =
+            token.map(|path| format!(" token-file={}", quoted(&path.display().to_string())));
+        let admin = admin.map(|admin| admin + token.as_deref().unwrap_or_default());
         self.optional(1, "admin", admin, "off", raw.set("admin"));
+        let zone = process.zone.as_ref().map(|zone| quoted(zone));
+        self.optional(1, "zone", zone, "none", raw.set("zone"));
         let target = |target: &LogTarget| match target {
             LogTarget::Off => "off".to_owned(),
             LogTarget::Stdout => "stdout".to_owned(),
@@ -102,7 +112,7 @@ impl Writer<'_, '_> {
             ("level", process.error_level.to_string()),
         ];
         let properties = properties.map(|(name, text)| (name, text, self.place(raw.set(name))));
-        self.out.properties(1, "log", &properties);
+        self.out.properties(1, "log", None, &properties, false);
         self.value(1, "drain", quoted(&duration_text(process.drain)), raw.set("drain"));
         let none = "from the limit of open files";
         let connections = process.connections_max.map(|n| n.to_string());
@@ -159,7 +169,7 @@ impl Writer<'_, '_> {
     }
 
     /// The settings of a table that are set here.
-    fn overrides<T: Default>(
+    pub(super) fn overrides<T: Default>(
         &mut self,
         depth: u8,
         name: &str,
@@ -197,22 +207,6 @@ impl Writer<'_, '_> {
         self.optional(1, "trusted-proxy", nets, "none", set);
         self.settings(1, "timeouts", TIMEOUTS, Scope::Listen, &bounds.timeouts);
         self.settings(1, "limits", LIMITS, Scope::Listen, &bounds.limits);
-    }
-
-    fn upstream(&mut self, raw: &RawUpstream) {
-        let place = self.decoder.place(raw.span);
-        self.out.block(0, "upstream", raw.name.to_string(), place);
-        for endpoint in &raw.endpoints {
-            let text = format!("{} weight={}", quoted(&endpoint.written), endpoint.weight);
-            self.out.value(1, "to", text, endpoint.place);
-        }
-        self.upstream_tls(raw);
-        let (balance, span) = raw.balance.map_or(("p2c", None), |(name, span)| (name, Some(span)));
-        self.value(1, "balance", balance, span);
-        let (max, span) =
-            raw.pool_max.map_or((super::resolve::POOL_MAX, None), |(max, span)| (max, Some(span)));
-        self.value(1, "pool", format!("max={max}"), span);
-        self.overrides(1, "timeouts", TIMEOUTS, &raw.timeouts);
     }
 
     fn site(&mut self, raw: &RawSite, id: SiteId, config: &Config, outer: &Bounds) {
@@ -283,6 +277,9 @@ impl Writer<'_, '_> {
             let text = format!("{} file={}", page.status, quoted(&page.file.display().to_string()));
             self.value(depth, "error-page", text, Some(*span));
         }
+        for mirror in &layer.mirrors {
+            self.mirror(depth, mirror);
+        }
         if let Some((pass, span)) = layer.encoded_separators {
             self.value(
                 depth,
@@ -312,11 +309,10 @@ impl Writer<'_, '_> {
     fn action(&mut self, depth: u8, action: Option<&RawAction>) {
         let Some(&RawAction { ref kind, span }) = action else { return };
         let (name, text) = match kind {
-            RawActionKind::Upstream { name, .. } => ("to", name.to_string()),
-            RawActionKind::Endpoints(endpoints) => {
-                let written = endpoints.iter().map(|endpoint| quoted(&endpoint.written));
-                ("to", written.collect::<Vec<_>>().join(" "))
+            RawActionKind::Upstream { .. } | RawActionKind::Endpoints(_) => {
+                ("to", target_text(kind))
             }
+            RawActionKind::Split { parts, stay } => return self.split(depth, parts, stay, span),
             RawActionKind::Ready(Action::Redirect { to, status }) => {
                 ("redirect", format!("{} status={status}", quoted(&to.written)))
             }

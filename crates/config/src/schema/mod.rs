@@ -4,11 +4,13 @@
 //! rows. A new setting is one row here and the lines of `decode` that put it into the model.
 //! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
 
+mod balancing;
 mod rows;
 mod secure;
 mod settings;
 mod words;
 
+pub(crate) use balancing::{HTTP_CHECK, RETRY_REASONS};
 pub(crate) use rows::*;
 pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 pub(crate) use words::{FOREIGN, PLANNED, PLANNED_WORDS};
@@ -253,6 +255,30 @@ pub(crate) enum Kind {
     Directory,
     /// A mail address.
     Mail,
+    /// `20%`, whole, between two bounds.
+    Percent { min: u64, max: u64 },
+    /// The same, or `off`.
+    PercentOrOff { min: u64, max: u64 },
+    /// A share of requests, such as `0.5%`; `zero`: whether `0%` makes sense.
+    Share { zero: bool },
+    /// How many times something is another thing; 0 for never.
+    Factor,
+    /// How an endpoint is checked.
+    HealthCheck,
+    /// Statuses and ranges of them with commas.
+    Statuses,
+    /// One method.
+    Method,
+    /// A host, perhaps with a port.
+    Authority,
+    /// A host.
+    Host,
+    /// The path of a cookie.
+    CookiePath,
+    /// Why a request is sent again.
+    RetryOn,
+    /// A quantile or a time.
+    After,
 }
 
 impl Kind {
@@ -314,6 +340,22 @@ impl Kind {
             Self::Destinations => {
                 "a host, \"*.suffix\", network or \"*\", or several with commas".into()
             }
+            Self::Percent { min, max } => format!("a percentage from \"{min}%\" to \"{max}%\""),
+            Self::PercentOrOff { min, max } => {
+                format!("a percentage from \"{min}%\" to \"{max}%\", or `off`")
+            }
+            Self::Share { .. } => "a share such as \"5%\" or \"0.5%\"".into(),
+            Self::Factor => "a number above 1 such as 3.0, or 0".into(),
+            Self::HealthCheck => "a path such as \"/healthz\", `tcp` or `grpc`".into(),
+            Self::Statuses => "statuses such as \"200-399\" or \"200,204\"".into(),
+            Self::Method => "a method such as GET".into(),
+            Self::Authority => "a host such as \"app.internal\", perhaps with a port".into(),
+            Self::Host => "a host such as \"app.internal\"".into(),
+            Self::CookiePath => "a path such as \"/\"".into(),
+            Self::RetryOn => {
+                format!("{}, or a status from 400 to 599", one_of(RETRY_REASONS))
+            }
+            Self::After => "a quantile such as `p95`, or a time such as \"50ms\"".into(),
             Self::RequestLine => {
                 "a method and a URL, such as \"GET https://shop.example.com/\" or \"CONNECT example.com:443\"".into()
             }

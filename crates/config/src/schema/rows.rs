@@ -1,9 +1,12 @@
 //! Every node of the language, block by block.
 
 use super::Count::{Any, AtLeastOne, One, Optional};
+use super::balancing::{
+    BALANCE_BLOCK, HEALTH_BLOCK, MIRROR, RETRY_BLOCK, SPLIT, SPLIT_BLOCK, UPSTREAM_BLOCK,
+};
 use super::secure::{
-    ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, PROTOCOL, REDIRECT_HTTP,
-    SITE_TLS, STATE, TLS_BLOCK, UPSTREAM_TLS, UPSTREAM_TLS_BLOCK,
+    ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS,
+    STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
 };
 use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, WordRow};
 
@@ -57,7 +60,11 @@ pub(crate) static BLOCKS: &[&Block] = &[
     &FIELDS_BLOCK,
     &FILES_BLOCK,
     &TLS_BLOCK,
+    &SPLIT_BLOCK,
     &UPSTREAM_BLOCK,
+    &BALANCE_BLOCK,
+    &HEALTH_BLOCK,
+    &RETRY_BLOCK,
     &UPSTREAM_TLS_BLOCK,
     &FORWARD_BLOCK,
     &FORWARD_TLS_BLOCK,
@@ -86,7 +93,7 @@ static TOP_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Top));
 static LISTEN_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Listen));
 static SITE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Site));
 static ROUTE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Route));
-static UPSTREAM_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Upstream));
+pub(super) static UPSTREAM_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Upstream));
 static FORWARD_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Forward));
 static TOP_LIMITS: NodeRow = limits(&Block::Limits(Scope::Top));
 static LISTEN_LIMITS: NodeRow = limits(&Block::Limits(Scope::Listen));
@@ -205,7 +212,7 @@ static EXPECT: NodeRow = NodeRow {
 };
 
 pub(crate) static PROCESS_BLOCK: Block =
-    rows("process", &[&CORES, &ADMIN, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER]);
+    rows("process", &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER]);
 
 static CORES: NodeRow = NodeRow {
     name: "cores",
@@ -219,9 +226,24 @@ static CORES: NodeRow = NodeRow {
 static ADMIN: NodeRow = NodeRow {
     name: "admin",
     arguments: &[argument("address", Kind::Admin, One)],
-    doc: "Where `/metrics`, `/healthz`, `/readyz` and `/config` are served. Only loopback and unix sockets: whoever reaches it may control the proxy.",
+    properties: &[property(
+        "token-file",
+        Kind::Path,
+        "",
+        "A file with a token that changes over TCP have to bring (`Authorization: Bearer …`); without it they are made by a unix socket alone.",
+    )],
+    doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, and endpoints changed. Only loopback and unix sockets: whoever reaches it sees everything, and whoever may use the socket may change endpoints.",
     default: "off",
     example: "process { admin \"unix:/run/bothways.sock\" }",
+    ..NodeRow::NEW
+};
+
+static ZONE: NodeRow = NodeRow {
+    name: "zone",
+    arguments: &[argument("name", Kind::Token, One)],
+    doc: "Where the process stands: endpoints of the same `zone` are taken first.",
+    default: "none",
+    example: "process { zone \"eu-1a\" }",
     ..NodeRow::NEW
 };
 
@@ -363,9 +385,11 @@ pub(crate) static SITE_BLOCK: Block = rows(
         &REDIRECT_HTTP,
         &ROUTE,
         &TO,
+        &SPLIT,
         &REDIRECT,
         &RESPOND,
         &FILES,
+        &MIRROR,
         &STRIP_PREFIX,
         &REWRITE,
         &REQUEST,
@@ -383,9 +407,11 @@ pub(crate) static ROUTE_BLOCK: Block = rows(
     "route",
     &[
         &TO,
+        &SPLIT,
         &REDIRECT,
         &RESPOND,
         &FILES,
+        &MIRROR,
         &STRIP_PREFIX,
         &REWRITE,
         &REQUEST,
@@ -400,7 +426,7 @@ pub(crate) static ROUTE_BLOCK: Block = rows(
 );
 
 /// What a route does; it has exactly one of these.
-pub(crate) static ACTIONS: &[&str] = &["to", "redirect", "respond", "files"];
+pub(crate) static ACTIONS: &[&str] = &["to", "split", "redirect", "respond", "files"];
 
 static SITE_LISTEN: NodeRow = NodeRow {
     name: "listen",
@@ -423,7 +449,7 @@ static ROUTE: NodeRow = NodeRow {
     )],
     block: Some(&ROUTE_BLOCK),
     repeats: true,
-    doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
+    doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `split`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
     example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
     ..NodeRow::NEW
 };
@@ -611,24 +637,6 @@ static ENCODED_SEPARATORS: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static UPSTREAM_BLOCK: Block =
-    rows("upstream", &[&ENDPOINT, &PROTOCOL, &UPSTREAM_TLS, &BALANCE, &POOL, &UPSTREAM_TIMEOUTS]);
-
-static ENDPOINT: NodeRow = NodeRow {
-    name: "to",
-    arguments: &[argument("endpoint", Kind::Endpoint, AtLeastOne)],
-    properties: &[property(
-        "weight",
-        Kind::Number { min: 1, max: 1000 },
-        "1",
-        "Its share of the requests, beside that of the others.",
-    )],
-    repeats: true,
-    doc: "An endpoint, `https://` for one that is spoken to over TLS. Names are looked up again when their time to live is over; the proxy starts even if they cannot be.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3\n    to \"unix:/run/app.sock\"\n}\nsite { to app }",
-    ..NodeRow::NEW
-};
-
 /// Algorithms of balancing; the crate `balance` has the same table with what they do.
 pub(crate) static ALGORITHMS: &[WordRow] = &[
     word(
@@ -654,27 +662,6 @@ pub(crate) static ALGORITHMS: &[WordRow] = &[
     ),
     word("maglev", "the same endpoint for the same key, by a table of even shares"),
 ];
-
-static BALANCE: NodeRow = NodeRow {
-    name: "balance",
-    arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
-    doc: "How an endpoint is chosen.",
-    default: "p2c",
-    ..NodeRow::NEW
-};
-
-static POOL: NodeRow = NodeRow {
-    name: "pool",
-    properties: &[property(
-        "max",
-        Kind::Number { min: 0, max: 65_536 },
-        "1024",
-        "Idle connections kept at most, per endpoint and core; 0: each is used once.",
-    )],
-    doc: "How connections to an endpoint are kept to be used again.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\"\n    pool max=32\n}\nsite { to app }",
-    ..NodeRow::NEW
-};
 
 pub(crate) static FORWARD_BLOCK: Block = rows(
     "forward",

@@ -4,12 +4,10 @@
 pub(crate) static PLANNED: &[(&str, &str)] = &[
     ("auth", "login"),
     ("cache", "HTTP caching"),
-    ("health", "health checks of endpoints"),
     ("limit", "rate limits"),
     ("list", "lists of hosts from files"),
     ("memory", "a budget of memory"),
     ("rate", "rate limits"),
-    ("retry", "retry budgets"),
     ("time", "times of the week"),
     ("to-list", "lists of hosts from files"),
     ("unless-group", "groups of users"),

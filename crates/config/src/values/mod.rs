@@ -5,6 +5,7 @@
 //! together (`decode`).
 
 mod addresses;
+mod balancing;
 mod hosts;
 mod paths;
 mod requests;
@@ -27,6 +28,7 @@ use crate::schema::{Kind, PLANNED_WORDS, WordRow};
 use crate::syntax::{Value, ValueKind};
 
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
+pub(crate) use balancing::{share_text, statuses_text};
 pub(crate) use secure::LETSENCRYPT;
 pub(crate) use template::template;
 pub(crate) use units::{duration_text, size_text};
@@ -72,6 +74,8 @@ pub(crate) enum Datum {
     },
     /// Hosts, names of certificates, fingerprints.
     Texts(Vec<Box<str>>),
+    Statuses(Vec<(u16, u16)>),
+    Factor(f64),
 }
 
 impl Datum {
@@ -98,6 +102,11 @@ impl Datum {
     /// A size; `None` for `off`.
     pub(crate) fn limit(&self) -> Option<u64> {
         if let Self::Number(number) = self { Some(*number) } else { None }
+    }
+
+    /// A number; not more than the field that it goes to takes.
+    pub(crate) fn number_in<T: TryFrom<u64> + Default>(&self) -> T {
+        T::try_from(self.number()).unwrap_or_default()
     }
 
     pub(crate) fn flag(&self) -> bool {
@@ -135,6 +144,12 @@ pub(crate) fn read(value: &Value<'_>, kind: Kind) -> Result<Datum, Wrong> {
         ValueKind::Integer(number) => read_integer(*number, kind),
         ValueKind::Bool(flag) if matches!(kind, Kind::Flag) => Ok(Datum::Flag(*flag)),
         ValueKind::Bool(flag) => Err(other(&format!("#{flag}"), kind)),
+        ValueKind::Float(number) if matches!(kind, Kind::Factor) => {
+            balancing::factor(*number).map(Datum::Factor)
+        }
+        ValueKind::Float(number) if matches!(kind, Kind::Share { .. }) => {
+            Err(balancing::percent_of_number(number, "a share"))
+        }
         ValueKind::Float(number) => Err(other(&number.to_string(), kind)),
         ValueKind::Null => Err(other("#null", kind)),
     }
@@ -146,7 +161,9 @@ fn other(given: &str, kind: Kind) -> Wrong {
         ("#false", Kind::Word(rows)) if rows.iter().any(|row| row.word == "off") => {
             wrong.hinted("write off")
         }
-        ("#false", Kind::Limit | Kind::Log | Kind::ListenOrOff) => wrong.hinted("write off"),
+        ("#false", Kind::Limit | Kind::Log | Kind::ListenOrOff | Kind::PercentOrOff { .. }) => {
+            wrong.hinted("write off")
+        }
         ("#true", Kind::Word(rows)) if rows.iter().any(|row| row.word == "on") => {
             wrong.hinted("write on")
         }
@@ -178,6 +195,14 @@ fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
             let word = if number == 1 { "#true" } else { "#false" };
             Err(Wrong::unexpected(&number.to_string(), kind).hinted(format!("write {word}")))
         }
+        Kind::Percent { .. } | Kind::PercentOrOff { .. } => {
+            Err(balancing::percent_of_number(number, "a percentage"))
+        }
+        Kind::Share { .. } => Err(balancing::percent_of_number(number, "a share")),
+        Kind::Factor => balancing::factor(number as f64).map(Datum::Factor),
+        Kind::RetryOn => balancing::retry_status(number),
+        Kind::Statuses => read_text(&number.to_string(), kind),
+        Kind::After => read_integer(number, Kind::Duration { zero: false }),
         Kind::Text | Kind::ValueTemplate | Kind::FieldValue => {
             let wrong = Wrong::new(format!("{number} is a number, text is expected"));
             Err(wrong.hinted(format!("put it in quotes: \"{number}\"")))
@@ -250,7 +275,35 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Subject => secure::subject(text).map(Datum::Text),
         Kind::Directory => secure::directory(text).map(Datum::Text),
         Kind::Mail => secure::mail(text).map(Datum::Text),
+        Kind::PercentOrOff { .. } if text == "off" => Ok(Datum::Unlimited),
+        Kind::Percent { min, max } | Kind::PercentOrOff { min, max } => {
+            balancing::percent(text, min, max).map(Datum::Number)
+        }
+        Kind::Share { zero } => balancing::share(text, zero).map(Datum::Number),
+        Kind::Factor => Err(match text.parse::<f64>() {
+            Ok(_) => unexpected().hinted(format!("write it without quotes: {text}")),
+            Err(_) => unexpected(),
+        }),
+        Kind::HealthCheck => balancing::health_check(text),
+        Kind::Statuses => balancing::statuses(text).map(Datum::Statuses),
+        Kind::Method => balancing::method(text).map(Datum::Text),
+        Kind::Authority => balancing::authority(text).map(Datum::Text),
+        Kind::Host => balancing::host(text).map(Datum::Text),
+        Kind::CookiePath => balancing::cookie_path(text).map(Datum::Text),
+        Kind::RetryOn => match text.parse::<u16>() {
+            Ok(_) => Err(unexpected().hinted(format!("write it without quotes: {text}"))),
+            Err(_) => balancing::retry_on(text),
+        },
+        Kind::After => balancing::after(text),
     }
+}
+
+/// An endpoint, and whether it is spoken to over TLS; else what is wrong, in one sentence.
+pub(crate) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), String> {
+    addresses::endpoint(text).map_err(|wrong| match wrong.hint {
+        Some(hint) => format!("{}: {hint}", wrong.message),
+        None => wrong.message,
+    })
 }
 
 fn one_of(text: &str, rows: &'static [WordRow]) -> Result<Datum, Wrong> {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::super::forward::RawForward;
 use super::super::layer::Layer;
 use super::super::resolve::Resolver;
-use super::super::reverse::{Raw, RawAddress, RawSite, RawUpstream};
+use super::super::reverse::{Raw, RawAddress, RawSite};
 use super::super::show::site_name;
+use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, default_acme};
 use crate::model::{
     Action, EndpointAddress, ListenerId, Pattern, Route, RouteSettings, Serves, Site, SiteId,
@@ -430,7 +431,8 @@ impl Resolver<'_, '_> {
 
     /// Tells a protocol that does not fit the endpoints, and `tls` without any to have it.
     pub(in crate::decode) fn check_upstream(&mut self, raw: &RawUpstream) {
-        let endpoint = |tls: bool| raw.endpoints.iter().find(|endpoint| endpoint.tls == tls);
+        let endpoint =
+            |tls: bool| raw.settings.endpoints.iter().find(|endpoint| endpoint.tls == tls);
         if let Some((protocol, span)) = raw.protocol {
             let wrong = match protocol {
                 UpstreamProtocol::H2 => endpoint(false).map(|endpoint| {
@@ -453,7 +455,9 @@ impl Resolver<'_, '_> {
             }
         }
         let span = raw.tls.as_ref().and_then(|tls| tls.set("tls"));
-        if let Some(span) = span.filter(|_| endpoint(true).is_none() && !raw.endpoints.is_empty()) {
+        if let Some(span) =
+            span.filter(|_| endpoint(true).is_none() && !raw.settings.endpoints.is_empty())
+        {
             self.decoder
                 .warning(span, "no endpoint of the upstream has TLS")
                 .hint("write to \"https://…\" for those that have");

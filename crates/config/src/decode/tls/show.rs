@@ -1,7 +1,8 @@
 //! What is said of TLS, written down again.
 
-use super::super::reverse::{RawSite, RawUpstream};
+use super::super::reverse::RawSite;
 use super::super::show::Writer;
+use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, RawTlsOptions, RawUpstreamTls};
 use crate::effective::quoted;
 use crate::model::{Config, Place, SiteId};
@@ -170,7 +171,7 @@ impl Writer<'_, '_> {
         self.value(1, "protocol", word, span);
         let default = RawUpstreamTls::default();
         let given = raw.tls.as_ref();
-        if given.is_none() && !raw.endpoints.iter().any(|endpoint| endpoint.tls) {
+        if given.is_none() && !raw.settings.endpoints.iter().any(|endpoint| endpoint.tls) {
             return;
         }
         let raw = given.unwrap_or(&default);

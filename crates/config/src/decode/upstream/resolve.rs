@@ -1,0 +1,356 @@
+//! `split` and `mirror`, and what of an upstream does not fit together.
+
+use super::super::layer::RawActionKind;
+use super::super::resolve::Resolver;
+use super::super::{Checked, Decoder};
+use super::RawUpstream;
+use crate::model::{
+    Action, Check, Endpoint, EndpointAddress, KeyPart, Mirror, Split, SplitPart, Stay, Upstream,
+    UpstreamId,
+};
+use crate::schema::TIMEOUTS;
+use crate::source::Span;
+use crate::tls::UpstreamProtocol;
+use crate::values::{Datum, duration_text, share_text};
+
+/// The cookie of a split, where nothing is said.
+const SPLIT_COOKIE: &str = "bw-split";
+
+/// Algorithms that go by a key that can be chosen, and all that know bounded loads.
+const KEYED: &[&str] = &["ring", "rendezvous", "maglev"];
+pub(in crate::decode) const BOUNDED: &[&str] = &["ring", "rendezvous", "maglev", "source"];
+
+/// A `mirror`, before names are looked up.
+#[derive(Debug)]
+pub(in crate::decode) struct RawMirror {
+    /// `None`: `mirror off`.
+    pub(in crate::decode) to: Option<RawActionKind>,
+    pub(in crate::decode) span: Span,
+    pub(in crate::decode) share: u16,
+    pub(in crate::decode) body_max: u32,
+    pub(in crate::decode) in_flight: u32,
+}
+
+/// A part of a `split`, before names are looked up.
+#[derive(Debug)]
+pub(in crate::decode) struct RawPart {
+    pub(in crate::decode) to: RawActionKind,
+    pub(in crate::decode) span: Span,
+    pub(in crate::decode) share: u16,
+}
+
+impl Decoder<'_> {
+    pub(in crate::decode) fn mirror(&mut self, node: &Checked<'_, '_>) -> Option<RawMirror> {
+        let is_off = matches!(node.arguments.as_slice(), [given] if given.datum.text() == "off");
+        if let Some(property) = node.node.properties.first().filter(|_| is_off) {
+            self.error(property.name_span, "`mirror off` has nothing else");
+        }
+        let number = |name: &str, otherwise: u64| {
+            node.property(name).map_or(otherwise, |given| given.datum.number())
+        };
+        Some(RawMirror {
+            share: number("share", 10_000) as u16,
+            body_max: number("body", 64 * 1024) as u32,
+            in_flight: number("in-flight", 64) as u32,
+            to: if is_off { None } else { Some(self.to(node)) },
+            span: node.name_span(),
+        })
+    }
+
+    pub(in crate::decode) fn split(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
+        let cookie = node.property("cookie");
+        let stay = match node.property("stay").map(|given| given.datum.text()) {
+            Some("no") => Stay::No,
+            Some("cookie") => {
+                Stay::Cookie(cookie.map_or(SPLIT_COOKIE, |given| given.datum.text()).into())
+            }
+            _ => Stay::Address,
+        };
+        if let Some(given) = cookie.filter(|_| !matches!(stay, Stay::Cookie(_))) {
+            self.error(given.span, "a cookie is named, and the split does not stay by one")
+                .hint("write stay=cookie");
+        }
+        let children = self.children(node);
+        let mut broken = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
+        broken |= node.node.damaged;
+        let mut parts = Vec::new();
+        for child in &children {
+            let share = child.arguments.iter().find_map(|given| match given.datum {
+                Datum::Number(share) => Some(share as u16),
+                _ => None,
+            });
+            match (self.to(child), share) {
+                (RawActionKind::Broken, _) | (_, None) => broken = true,
+                (to, Some(share)) => parts.push(RawPart { to, span: child.name_span(), share }),
+            }
+        }
+        if broken {
+            return RawActionKind::Broken;
+        }
+        let sum: u32 = parts.iter().map(|part| u32::from(part.share)).sum();
+        if parts.is_empty() {
+            self.error(node.node.span, "`split` has no parts")
+                .hint("write split { to app \"95%\"; to canary \"5%\"; }");
+        } else if sum != 10_000 {
+            let rest = share_text(sum.abs_diff(10_000));
+            let what = if sum > 10_000 { "too many" } else { "missing" };
+            self.error(node.name_span(), format!("the shares make {}, not 100%", share_text(sum)))
+                .hint(format!("{rest} are {what}"));
+        }
+        RawActionKind::Split { parts, stay }
+    }
+}
+
+impl Resolver<'_, '_> {
+    /// The upstream that something leads to.
+    fn target(&mut self, to: &RawActionKind, span: Span) -> Option<UpstreamId> {
+        match to {
+            RawActionKind::Upstream { name, span } => self.named(name, *span),
+            RawActionKind::Endpoints(endpoints) => Some(self.inline(endpoints, span)),
+            RawActionKind::Split { .. } | RawActionKind::Ready(_) | RawActionKind::Broken => None,
+        }
+    }
+
+    pub(in crate::decode) fn split(&mut self, parts: &[RawPart], stay: &Stay) -> Option<Action> {
+        let mut found: Vec<(SplitPart, Span)> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let upstream = self.target(&part.to, part.span)?;
+            if let Some(&(_, earlier)) = found.iter().find(|(other, _)| other.upstream == upstream)
+            {
+                self.decoder
+                    .error(part.span, "two parts of the split lead to one upstream")
+                    .related(earlier, "here first")
+                    .hint("write one part with both shares");
+            }
+            let place = self.decoder.place(part.span);
+            found.push((SplitPart { place, upstream, share: part.share }, part.span));
+        }
+        let parts = found.into_iter().map(|(part, _)| part).collect();
+        Some(Action::Split(Split { parts, stay: stay.clone() }))
+    }
+
+    /// The mirrors that a site or route names; empty for `off`.
+    pub(in crate::decode) fn mirrors(&mut self, raw: &[RawMirror]) -> Vec<Mirror> {
+        let mut mirrors = Vec::new();
+        for mirror in raw {
+            let Some(to) = &mirror.to else {
+                if let Some(other) = raw.iter().find(|other| other.to.is_some()) {
+                    self.decoder
+                        .error(mirror.span, "`mirror off` stands beside another `mirror`")
+                        .related(other.span, "the other one");
+                }
+                continue;
+            };
+            let Some(upstream) = self.target(to, mirror.span) else { continue };
+            mirrors.push(Mirror {
+                place: self.decoder.place(mirror.span),
+                upstream,
+                share: mirror.share,
+                body_max: mirror.body_max,
+                in_flight: mirror.in_flight,
+            });
+        }
+        mirrors
+    }
+
+    /// Warns of mirrors that copy nothing, or copy to where the request goes itself.
+    pub(in crate::decode) fn check_mirrors(&mut self, raw: &[RawMirror], action: &Action) {
+        let Some(first) = raw.iter().find(|mirror| mirror.to.is_some()) else { return };
+        let goes = match action {
+            Action::To(upstream) => vec![*upstream],
+            Action::Split(split) => split.parts.iter().map(|part| part.upstream).collect(),
+            Action::Redirect { .. } | Action::Respond { .. } | Action::Files(_) => {
+                self.decoder
+                    .warning(first.span, "nothing is copied: no request goes to an upstream here")
+                    .hint("`mirror` stands beside `to` or `split`");
+                return;
+            }
+        };
+        for mirror in raw {
+            let Some(RawActionKind::Upstream { name, span }) = &mirror.to else { continue };
+            if self.named(name, *span).is_some_and(|upstream| goes.contains(&upstream)) {
+                self.decoder
+                    .warning(
+                        *span,
+                        format!("copies go to `{name}`, which gets the requests themselves"),
+                    )
+                    .hint("it does everything twice then");
+            }
+        }
+    }
+
+    /// Tells what of an upstream does not fit together.
+    pub(in crate::decode) fn check_balancing(&mut self, raw: &RawUpstream) {
+        self.check_balance(raw);
+        self.check_endpoints(raw);
+        self.check_health(raw);
+        self.check_tries(raw);
+    }
+
+    fn check_balance(&mut self, raw: &RawUpstream) {
+        let balance = &raw.settings.balance;
+        let algorithm = &*balance.algorithm;
+        let is_keyed = KEYED.contains(&algorithm);
+        let Some(span) = raw.set.node("balance") else { return };
+        if !balance.keys.is_empty() && !is_keyed {
+            let known = KEYED.join(", ");
+            self.decoder
+                .warning(span, format!("`{algorithm}` goes by no key, so `by` means nothing"))
+                .hint(format!("those that do: {known}"));
+        }
+        let bound = raw.set.property("balance", "bound");
+        if let Some(span) = bound.filter(|_| !BOUNDED.contains(&algorithm)) {
+            self.decoder
+                .warning(span, format!("`{algorithm}` goes by no key, so `bound` means nothing"))
+                .hint(format!("those that do: {}", BOUNDED.join(", ")));
+        }
+        let addressed =
+            balance.keys.iter().position(|part| matches!(part, KeyPart::Path | KeyPart::Address));
+        if addressed.is_some_and(|at| at + 1 < balance.keys.len()) {
+            self.decoder
+                .warning(
+                    span,
+                    "a `by` behind `path` or `address` never counts: every request has those",
+                )
+                .hint("write it last");
+        }
+        if let Some(sticky) = raw.set.node("sticky").filter(|_| BOUNDED.contains(&algorithm)) {
+            self.decoder
+                .warning(sticky, format!("`{algorithm}` places only clients without the cookie; then the cookie decides"))
+                .related(span, "clients are placed by a key here")
+                .hint("one of the two is enough");
+        }
+    }
+
+    fn check_endpoints(&mut self, raw: &RawUpstream) {
+        let endpoints = &raw.settings.endpoints;
+        let has_sources = !raw.settings.sources.is_empty();
+        let name = &raw.name;
+        if !endpoints.is_empty() && !has_sources {
+            if endpoints.iter().all(|endpoint| endpoint.draining) {
+                self.decoder.warning(
+                    raw.span,
+                    format!("every endpoint of `{name}` drains: new clients get 503"),
+                );
+            }
+            if endpoints.iter().all(|endpoint| endpoint.backup) {
+                self.decoder
+                    .warning(
+                        raw.span,
+                        format!(
+                            "every endpoint of `{name}` is a backup, so `backup` means nothing"
+                        ),
+                    )
+                    .hint("a backup stands in for endpoints that are none");
+            }
+        }
+        let no_zone = self.config.process.zone.is_none();
+        if no_zone
+            && let Some((endpoint, zone)) =
+                endpoints.iter().find_map(|e| e.zone.as_ref().map(|z| (e, z)))
+        {
+            let span = raw.span;
+            let message = format!(
+                "`{}` is in the zone `{zone}`, and the process is in none",
+                endpoint.written
+            );
+            self.decoder
+                .warning(span, message)
+                .hint(format!("write process {{ zone \"{zone}\" }}, or leave the zones out"));
+        }
+        let limited = endpoints.iter().any(|endpoint| endpoint.max.is_some());
+        if let Some(span) =
+            raw.set.node("queue").filter(|_| !limited && !has_sources && !endpoints.is_empty())
+        {
+            self.decoder
+                .warning(span, "no request ever waits: no endpoint has a `max`")
+                .hint("write to … max=100");
+        }
+    }
+
+    fn check_health(&mut self, raw: &RawUpstream) {
+        let protocol = raw.protocol.map_or(UpstreamProtocol::Auto, |(protocol, _)| protocol);
+        for (health, set) in raw.settings.health.iter().zip(&raw.health) {
+            let Some(span) = set.node("health") else { continue };
+            let related = raw.protocol.map(|(_, span)| span);
+            if matches!(health.check, Check::Grpc(_)) {
+                let clear = raw.settings.endpoints.iter().find(|endpoint| !endpoint.tls);
+                match (protocol, clear) {
+                    (UpstreamProtocol::Http1, _) => {
+                        let problem = self.decoder.error(
+                            span,
+                            "gRPC is spoken over HTTP/2, and the upstream speaks HTTP/1.1",
+                        );
+                        problem.hint("write protocol h2c, or h2 for TLS");
+                        if let Some(related) = related {
+                            problem.related(related, "said here");
+                        }
+                    }
+                    (UpstreamProtocol::Auto, Some(endpoint)) => {
+                        let message = format!(
+                            "gRPC is spoken over HTTP/2, and `{}` is spoken to by HTTP/1.1",
+                            endpoint.written
+                        );
+                        self.decoder.warning(span, message).hint("write protocol h2c");
+                    }
+                    _ => {}
+                }
+            }
+            let down = set.property("health", "every-down");
+            if let Some(span) = down.filter(|_| health.every_down < health.every) {
+                self.decoder.warning(
+                    span,
+                    "endpoints that are down are checked more often than those that are up",
+                );
+            }
+            if let Some(port) = health.port
+                && raw.settings.endpoints.iter().all(is_unix)
+                && !raw.settings.endpoints.is_empty()
+            {
+                let span = set.property("health", "port").unwrap_or(span);
+                self.decoder
+                    .warning(span, format!("no endpoint has a port, so {port} means nothing"));
+            }
+        }
+    }
+
+    fn check_tries(&mut self, raw: &RawUpstream) {
+        let Upstream { retry, hedge, .. } = &raw.settings;
+        if let Some(span) = raw.set.node("hedge").filter(|_| hedge.is_some()) {
+            let why = match (retry.tries, retry.budget, retry.budget_min) {
+                (0 | 1, ..) => Some("there is only one try"),
+                (_, 0, 0) => Some("the budget is 0"),
+                _ => None,
+            };
+            if let Some(why) = why {
+                let problem = self.decoder.error(span, format!("no second try is begun: {why}"));
+                problem.hint("hedges are tries of `retry`, within its budget");
+                if let Some(retry) = raw.set.node("retry") {
+                    problem.related(retry, "`retry` is here");
+                }
+            }
+        }
+        let first_byte = raw.timeouts.iter().find_map(|(index, datum, _)| {
+            let name = TIMEOUTS.get(*index).map(|setting| setting.row.name);
+            (name == Some("first-byte")).then(|| datum.duration())
+        });
+        let first_byte = first_byte.unwrap_or(self.outer.timeouts.value.first_byte);
+        let span = raw.set.property("retry", "try");
+        if let Some((span, time)) = span.zip(retry.try_timeout)
+            && !first_byte.is_zero()
+            && time > first_byte
+        {
+            let message = format!(
+                "`try` is longer than `first-byte`, which is {}",
+                duration_text(first_byte)
+            );
+            self.decoder
+                .warning(span, message)
+                .hint("a try ends when the first of the two is over");
+        }
+    }
+}
+
+fn is_unix(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.address, EndpointAddress::Unix(_))
+}
