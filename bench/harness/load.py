@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from . import tools
-from .peers import SUITE, pinned
+from .peers import SUITE, child
 
 WRK_ERRORS = ("connect", "read", "write", "status", "timeout")
 BODY = b"0123456789abcdef"
@@ -70,7 +70,7 @@ class Wrk:
             [programs["wrk"], "-t1", f"-c{connections}", f"-d{math.ceil(seconds + 0.2)}s", "--timeout",
              "10s", "-s", str(tools.BENCH / "harness/wrk.lua"), f"{scheme}://127.0.0.1:{port}/", "--",
              target, *fields],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core), env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=child(core), env=environment,
         )
 
     @property
@@ -107,7 +107,7 @@ class H2load:
         self.process = subprocess.Popen(
             [programs["h2load"], *h2load_arguments(port, target, streams), "-t1", f"-c{connections}",
              "-D", f"{math.ceil(seconds + 0.2)}s", "--warm-up-time=0"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pinned(core),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=child(core),
         )
 
     @property
@@ -151,7 +151,7 @@ class BenchLoad:
         self.name = program
         self.process = subprocess.Popen(
             [programs[program], *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=pinned(core),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=child(core),
         )
 
     @property
@@ -180,7 +180,7 @@ class Idle:
             [programs["bench-idle"], "--to", f"127.0.0.1:{port}", "--connections", str(connections),
              *(["--tls"] if tls else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=pinned(core),
+            preexec_fn=child(core),
         )
         line = self.process.stdout.readline()
         if line.split() != ["ready", str(connections)]:

@@ -133,12 +133,13 @@ def free_port(taken=frozenset()):
     raise tools.ToolError("no free port")
 
 
-def pinned(core):
-    """What a child does before it becomes its program: stay on `core`, and never outlive us."""
+def child(core=None):
+    """What a child does before it becomes its program: stay on `core`, if that is said, and never outlive us."""
     libc = ctypes.CDLL(None)
 
     def prepare():
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return prepare
@@ -152,7 +153,7 @@ class Peer:
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                preexec_fn=pinned(core),
+                preexec_fn=child(core),
             )
         try:
             self.wait_ready()

@@ -7,9 +7,10 @@
 //! |---|---|
 //! | `mode normal` | 200 with 128 bytes |
 //! | `mode fail` | 500, at once |
+//! | `mode fail-work` | the same, but checks are answered with 200 |
 //! | `mode slow` | as normal, after ten times the time |
 //! | `mode close` | ends each connection after 1 to 20 requests without saying so: half of them before the answer to the last |
-//! | `mode reset PERCENT` | resets the connection instead of answering, at so many requests |
+//! | `mode reset PERCENT` | resets the connection instead of answering, at so many requests; checks are answered |
 //! | `counts` | `gets=… posts=… checks=… connections=…` since it began |
 //!
 //! Paths: `/post/ID` is a request that must be seen once: the ID goes to the file `--log` as soon as its head is
@@ -38,10 +39,18 @@ const SLOWER: u32 = 10;
 #[derive(Clone, Copy)]
 enum Mode {
     Normal,
-    Fail,
+    Fail { checks: bool },
     Slow,
     Close,
     Reset { percent: u64 },
+}
+
+/// What must be known of a request to answer it.
+struct Asked {
+    /// It is no work, but a check.
+    check: bool,
+    /// Its connection ends with the answer.
+    close: bool,
 }
 
 #[derive(Default)]
@@ -119,7 +128,8 @@ impl Endpoint {
         self.mode.set(match words.as_slice() {
             ["counts"] => return Ok(self.counts()),
             ["mode", "normal"] => Mode::Normal,
-            ["mode", "fail"] => Mode::Fail,
+            ["mode", "fail"] => Mode::Fail { checks: true },
+            ["mode", "fail-work"] => Mode::Fail { checks: false },
             ["mode", "slow"] => Mode::Slow,
             ["mode", "close"] => Mode::Close,
             ["mode", "reset", percent] => {
@@ -145,18 +155,18 @@ impl Endpoint {
         let mut input = Vec::with_capacity(2048);
         // How many requests are left, once that is limited.
         let mut left = None;
-        while let Some(close) = self.read(&mut stream, &mut input).await? {
+        while let Some(asked) = self.read(&mut stream, &mut input).await? {
             let mode = self.mode.get();
             match mode {
-                Mode::Fail => {
+                Mode::Fail { checks } if checks || !asked.check => {
                     stream.write_all(&self.bad).await?;
                     continue;
                 }
-                Mode::Reset { percent } if self.random() % 100 < percent => return reset(&stream),
-                Mode::Normal | Mode::Close | Mode::Reset { .. } => {
-                    tokio::time::sleep(self.service).await
+                Mode::Reset { percent } if !asked.check && self.random() % 100 < percent => {
+                    return reset(&stream);
                 }
                 Mode::Slow => tokio::time::sleep(self.service * SLOWER).await,
+                _ => tokio::time::sleep(self.service).await,
             }
             let last = match (mode, left) {
                 (Mode::Close, None) => self.random() % REQUESTS_BEFORE_CLOSE,
@@ -168,7 +178,7 @@ impl Endpoint {
                 return Ok(());
             }
             stream.write_all(&self.good).await?;
-            if last == 0 || close {
+            if last == 0 || asked.close {
                 return Ok(());
             }
             left = (last != u64::MAX).then(|| last - 1);
@@ -176,12 +186,16 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Takes a whole request and counts it; tells whether its connection ends with it. `None`: there is no more.
-    async fn read(&self, stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<Option<bool>> {
-        let (head_bytes, body_bytes, close) = loop {
+    /// Takes a whole request and counts it. `None`: there is no more.
+    async fn read(&self, stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<Option<Asked>> {
+        let (head_bytes, body_bytes, asked) = loop {
             if let Some(request) = http::request(input) {
-                self.note(http::path(request.target))?;
-                break (request.head_bytes, request.body_bytes, request.close);
+                let check = self.note(http::path(request.target))?;
+                break (
+                    request.head_bytes,
+                    request.body_bytes,
+                    Asked { check, close: request.close },
+                );
             }
             if !more(stream, input).await? {
                 return Ok(None);
@@ -194,14 +208,17 @@ impl Endpoint {
             }
         }
         drop(input.drain(..whole));
-        Ok(Some(close))
+        Ok(Some(asked))
     }
 
-    fn note(&self, path: &[u8]) -> Result<()> {
+    /// Counts a request; tells whether it is a check.
+    fn note(&self, path: &[u8]) -> Result<bool> {
         let counts = &self.counts;
         if path == b"/health" {
             add(&counts.checks);
-        } else if let Some(id) = path.strip_prefix(b"/post/") {
+            return Ok(true);
+        }
+        if let Some(id) = path.strip_prefix(b"/post/") {
             add(&counts.posts);
             if let Some(log) = &self.log {
                 // One write for a line: what is written outlives the process.
@@ -210,7 +227,7 @@ impl Endpoint {
         } else {
             add(&counts.gets);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// A pseudo-random number (xorshift).
