@@ -11,6 +11,7 @@ use message::{BodyLength, Known, Method, reason_phrase};
 use rules::Facts;
 
 use crate::body::{Sink, Source};
+use crate::deadline;
 use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
 use crate::files::{self, Asked, Body, FileBody};
@@ -79,6 +80,11 @@ async fn tell<D: Downstream>(
 ) -> Ending {
     let Work { request, response, record, body, .. } = &mut *work;
     record.fail(trouble.kind, &trouble.detail);
+    if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
+        write_deadline_exceeded(response, &trouble);
+        body.clear();
+        return send_made(context, work, down).await;
+    }
     let status = record.status;
     response.clear();
     response.status = status;
@@ -111,6 +117,17 @@ async fn tell<D: Downstream>(
     // What is malformed or ambiguous leaves doubt about what comes after it, too.
     request.keep_alive &= status != 400;
     send_made(context, work, down).await
+}
+
+/// What a call of gRPC gets whose time is over ("gRPC over HTTP2", Responses): a head alone, with the
+/// status DEADLINE_EXCEEDED.
+fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) {
+    response.clear();
+    response.status = 200;
+    response.body = BodyLength::None;
+    response.fields.push_known(Known::ContentType, b"application/grpc");
+    response.fields.push(b"grpc-status", b"4");
+    response.fields.push(b"grpc-message", trouble.detail.as_bytes());
 }
 
 /// What the client is told: all about its own request, little about what is behind us.

@@ -157,6 +157,14 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// How endpoints are told how much time is left.
+    pub(crate) fn deadline(&self) -> Option<&'a config::Deadline> {
+        match self {
+            Self::Group(group) => Some(&group.upstream.deadline),
+            Self::Named(_) => None,
+        }
+    }
+
     /// How often the request may be sent again.
     pub(crate) fn retries(&self, context: &'a Context<'a>, now: Instant) -> Retries<'a> {
         let of = match self {

@@ -390,7 +390,9 @@ pub(crate) async fn forward_to<D: Downstream>(
 ) -> Ending {
     edits::request(work, plan);
     let settings = &plan.settings.timeouts;
-    let deadline = Deadline::new(context, settings.request);
+    let (started, limit) = (work.record.started, settings.request);
+    let told = destination.deadline();
+    let deadline = Deadline::new(context, started, limit, told, &work.request);
     let deadline = deadline.as_ref();
     work.replay.clear();
     destination.prepare(&work.request);
@@ -410,6 +412,9 @@ pub(crate) async fn forward_to<D: Downstream>(
         work.record.reused = link.reused();
         let client = work.record.client.ip();
         let attempt = Attempt { context, plan, timeouts, retries, deadline, client };
+        if let (Some(deadline), Some(told)) = (deadline, told) {
+            deadline.tell(told, &mut work.request);
+        }
         destination.write_host(&work.request, plan.settings, &mut work.host);
         match attempt.run(link, work, down, destination).await {
             Attempted::Ended(ending) => return ending,

@@ -36,7 +36,8 @@ impl Attempt<'_> {
             // Whatever happens from here on, this is what the client was told.
             record.status = response.status;
         }
-        report(&raced, &left, after.reused(), begun, (record, response), destination);
+        let by_client = self.deadline.is_some_and(|deadline| deadline.by_client);
+        report(&raced, by_client, &left, after.reused(), begun, (record, response), destination);
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
                 record.tunnel = true;
@@ -175,9 +176,11 @@ fn is_late(kind: ErrorKind) -> bool {
 }
 
 /// Tells the balancer what came of the try. What is not the endpoint's doing is not told: a client
-/// that left, a connection that had idled too long.
+/// that left or has no time, a connection that had idled too long.
+#[allow(clippy::too_many_arguments)] // how it ended, and what is known of it
 fn report(
     raced: &Raced,
+    by_client: bool,
     left: &Left,
     reused: bool,
     begun: bool,
@@ -208,7 +211,7 @@ fn report(
             let outcome = if late { Outcome::Timeout } else { Outcome::Reset };
             destination.report(outcome, &trouble.detail);
         }
-        Raced::OutOfTime(trouble) if !begun => {
+        Raced::OutOfTime(trouble) if !begun && !by_client => {
             destination.report(Outcome::Timeout, &trouble.detail);
         }
         Raced::Download(Err(DownloadError::Client(_)))

@@ -5,6 +5,7 @@
 mod answers;
 mod bodies;
 mod chaos;
+mod deadlines;
 mod discovery;
 mod files;
 mod forward;
