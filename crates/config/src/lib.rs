@@ -11,6 +11,7 @@
 
 mod decode;
 mod diagnostic;
+pub mod edit;
 mod effective;
 pub mod model;
 mod nearest;
