@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::group::Group;
-use crate::{p2c, random, round_robin};
+use crate::{
+    first, least_connections, least_time, maglev, p2c, random, rendezvous, ring, round_robin,
+    source,
+};
 
 /// Asks whether an endpoint may be taken for this try, and takes it if so: one that it has said yes
 /// to must be the one that is picked. It says no to those that were tried for the request, are full,
@@ -69,13 +72,13 @@ pub static ALGORITHMS: &[AlgorithmRow] = &[
         name: "least-connections",
         summary: "the endpoint with the fewest requests under way, by weight",
         by_key: false,
-        share: p2c::share,
+        share: least_connections::share,
     },
     AlgorithmRow {
         name: "least-time",
         summary: "the endpoint that should answer first: time to the first byte, times the requests under way",
         by_key: false,
-        share: p2c::share,
+        share: least_time::share,
     },
     AlgorithmRow {
         name: "random",
@@ -87,31 +90,31 @@ pub static ALGORITHMS: &[AlgorithmRow] = &[
         name: "first",
         summary: "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
         by_key: false,
-        share: p2c::share,
+        share: first::share,
     },
     AlgorithmRow {
         name: "source",
         summary: "the same endpoint for the same address of a client",
         by_key: true,
-        share: p2c::share,
+        share: source::share,
     },
     AlgorithmRow {
         name: "ring",
         summary: "the same endpoint for the same key, by a ring of points (as ketama)",
         by_key: true,
-        share: p2c::share,
+        share: ring::share,
     },
     AlgorithmRow {
         name: "rendezvous",
         summary: "the same endpoint for the same key, by the highest rank: the fewest keys move",
         by_key: true,
-        share: p2c::share,
+        share: rendezvous::share,
     },
     AlgorithmRow {
         name: "maglev",
         summary: "the same endpoint for the same key, by a table of even shares",
         by_key: true,
-        share: p2c::share,
+        share: maglev::share,
     },
 ];
 

@@ -81,6 +81,11 @@ impl States {
 }
 
 impl Group {
+    /// A group whose state nobody shares, as `explain` and tests need it.
+    pub fn alone(upstream: &Upstream) -> Arc<Self> {
+        Arc::new(Self::new(upstream, &Known::default()))
+    }
+
     /// The weight of an endpoint, at least 1.
     pub(crate) fn weight(&self, index: usize) -> u16 {
         self.members.get(index).map_or(1, |member| member.settings.weight.max(1))

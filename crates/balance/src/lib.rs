@@ -11,15 +11,27 @@
 
 mod algorithm;
 mod balancer;
+mod bound;
 mod clock;
 mod draw;
 mod endpoint;
+mod first;
 mod group;
 mod hash;
+mod keyed;
 mod latency;
+mod least;
+mod least_connections;
+mod least_time;
+mod maglev;
 mod p2c;
 mod random;
+mod rendezvous;
+mod ring;
 mod round_robin;
+mod source;
+#[cfg(test)]
+mod testing;
 
 pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, algorithm};
 pub use balancer::{Ask, Balancer, Lease, NotPicked, Outcome};

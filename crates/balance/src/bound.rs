@@ -1,0 +1,85 @@
+//! Bounded loads: an endpoint that a key leads to takes the request only if it has not yet more than
+//! its share of all that are under way, times a factor; else the key's next endpoint does.
+//!
+//! So one key that everybody asks for does not bring an endpoint down. The sum over all endpoints is
+//! the core's own view: what it does itself is seen at once, what others do in rotation, one endpoint
+//! more at each pick; small groups ([`SMALL`]) are looked at whole.
+
+use crate::group::Group;
+
+/// Groups up to this size are looked at whole at each pick.
+const SMALL: usize = 8;
+
+/// Below so many requests under way an endpoint has room in any case: nobody is
+/// overloaded, and the few requests of one client stay together.
+const FREE: u64 = 8;
+
+/// What a core has seen of the load of a group.
+#[derive(Default)]
+pub(crate) struct Bound {
+    /// In percent.
+    factor: Option<u64>,
+    eligible: Box<[u32]>,
+    /// Requests under way, by endpoint.
+    seen: Box<[u32]>,
+    sum: u64,
+    weights: u64,
+    rotation: usize,
+}
+
+impl Bound {
+    pub(crate) fn new(settings: &config::Balance) -> Self {
+        Self { factor: settings.bound.map(u64::from), ..Self::default() }
+    }
+
+    pub(crate) fn refresh(&mut self, group: &Group, eligible: &[u32]) {
+        if self.factor.is_none() {
+            return;
+        }
+        self.eligible = eligible.into();
+        self.seen = vec![0; group.members.len()].into();
+        (self.sum, self.rotation) = (0, 0);
+        self.weights = eligible.iter().map(|&index| u64::from(group.weight(index as usize))).sum();
+        self.look_at_all(group);
+    }
+
+    /// Before a pick.
+    #[inline]
+    pub(crate) fn look(&mut self, group: &Group) {
+        if self.eligible.len() <= SMALL {
+            self.look_at_all(group);
+        } else {
+            self.rotation =
+                if self.rotation + 1 >= self.eligible.len() { 0 } else { self.rotation + 1 };
+            self.eligible.get(self.rotation).copied().map(|index| self.note(group, index as usize));
+        }
+    }
+
+    fn look_at_all(&mut self, group: &Group) {
+        for position in 0..self.eligible.len() {
+            self.eligible.get(position).copied().map(|index| self.note(group, index as usize));
+        }
+    }
+
+    /// After a request of this core has begun or ended on an eligible endpoint.
+    #[inline]
+    pub(crate) fn note(&mut self, group: &Group, index: usize) {
+        if let (Some(seen), Some(member)) = (self.seen.get_mut(index), group.members.get(index)) {
+            let now = member.state.in_flight();
+            self.sum = (self.sum + u64::from(now)).saturating_sub(u64::from(*seen));
+            *seen = now;
+        }
+    }
+
+    /// Whether an endpoint takes one more: if with it there are no more than its share of all (that
+    /// one too), times the factor, rounded up; or if there are few.
+    #[inline]
+    pub(crate) fn has_room(&self, group: &Group, index: usize) -> bool {
+        let (Some(factor), Some(member)) = (self.factor, group.members.get(index)) else {
+            return true;
+        };
+        let share = factor * (self.sum + 1) * u64::from(group.weight(index));
+        let in_flight = u64::from(member.state.in_flight());
+        in_flight < FREE || in_flight * 100 * self.weights < share
+    }
+}

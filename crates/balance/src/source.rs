@@ -1,0 +1,12 @@
+//! The same endpoint for the same address of a client, whatever `by` says: `rendezvous` by address.
+
+use std::sync::Arc;
+
+use crate::algorithm::Shared;
+use crate::group::Member;
+use crate::rendezvous;
+
+/// The table of `rendezvous`.
+pub(crate) fn share(members: &[Member], settings: &config::Balance) -> Arc<dyn Shared> {
+    rendezvous::share(members, settings)
+}
