@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use config::ListenerId;
+use config::{ListenerId, PoolSettings};
 use foldhash::HashMap;
 use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
@@ -19,7 +19,7 @@ use net::{Alarm, Buffers, Resolver, Stream, Wheel};
 use crate::http1::Scratch;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::secure::TlsFacts;
-use crate::snapshot::{Pools, Snapshot, View};
+use crate::snapshot::{Pools, Shelves, Snapshot, View};
 use crate::upstream::Pool;
 use crate::worker::Worker;
 
@@ -29,26 +29,29 @@ const WORKERS_FREE_MAX: usize = 1024;
 const FORWARD_POOLS_MAX: usize = 1024;
 /// Names of one such address, and idle connections for each.
 const FORWARD_NAMES_MAX: usize = 64;
-const FORWARD_IDLE_MAX: usize = 256;
+const FORWARD_IDLE_MAX: u32 = 256;
 
 /// Idle connections for one of the names that an address has.
 type NamedPool = (Box<str>, Rc<Pool>);
 
-/// What all cores share, beside the snapshot: counters that are touched once a connection.
+/// What all cores share, beside the snapshot: what is touched once a connection.
 pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) tunnels: AtomicU64,
     pub(crate) connections_max: AtomicU64,
     clients: [Mutex<HashMap<IpAddr, u32>>; 16],
+    pub(crate) shelves: Arc<Shelves>,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
+impl Shared {
+    /// For so many cores.
+    pub(crate) fn new(cores: usize) -> Self {
         Self {
             connections: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
             connections_max: AtomicU64::new(u64::MAX),
             clients: Default::default(),
+            shelves: Arc::new(Shelves::new(cores)),
         }
     }
 }
@@ -92,7 +95,6 @@ impl Shared {
 
 /// One core.
 pub(crate) struct Core {
-    pub(crate) index: usize,
     view: RefCell<Rc<View>>,
     pools: RefCell<Pools>,
     /// Idle connections to destinations that clients named, by address.
@@ -129,17 +131,17 @@ impl Core {
         registry: Arc<Registry>,
         challenges: Arc<tls::Challenges>,
     ) -> Rc<Self> {
-        let mut pools = Pools::default();
-        let view = Rc::new(View::new(snapshot, index, &mut pools, None));
+        let metrics = Rc::new(metrics);
+        let mut pools = Pools::new(index, &metrics, &shared.shelves);
+        let view = Rc::new(View::new(snapshot, &mut pools, None));
         Rc::new(Self {
-            index,
             view: RefCell::new(view),
             pools: RefCell::new(pools),
             forward_pools: RefCell::default(),
             wheel: Wheel::start(),
             buffers: Buffers::of_thread(),
             scratch: Scratch::default(),
-            metrics: Rc::new(metrics),
+            metrics,
             access: RefCell::new(access),
             resolver,
             shared,
@@ -180,7 +182,7 @@ impl Core {
     pub(crate) fn install(&self, snapshot: Arc<Snapshot>) {
         let before = self.view();
         let mut pools = self.pools.borrow_mut();
-        let view = Rc::new(View::new(snapshot, self.index, &mut pools, Some(&before)));
+        let view = Rc::new(View::new(snapshot, &mut pools, Some(&before)));
         for listening in self.listening.borrow().iter() {
             listening.id.set(view.listener(listening.address));
         }
@@ -219,15 +221,22 @@ impl Core {
             named.clear();
         }
         let pool = Rc::new(Pool::new());
-        pool.configure(FORWARD_IDLE_MAX, idle);
+        let settings = PoolSettings { max: FORWARD_IDLE_MAX, ..PoolSettings::default() };
+        pool.configure(&settings, idle);
         named.push((host.into(), Rc::clone(&pool)));
         pool
+    }
+
+    /// The work of every tick: what this core does not need, the others may take.
+    pub(crate) fn share(&self) {
+        let now = self.wheel.now();
+        self.pools.borrow().iter().for_each(|pool| pool.share(now));
     }
 
     /// The work of about every second: closing what has idled too long.
     pub(crate) fn sweep(&self) {
         let now = self.wheel.now();
-        self.pools.borrow().values().for_each(|pool| pool.sweep(now));
+        self.pools.borrow().iter().for_each(|pool| pool.sweep(now));
         let mut forward_pools = self.forward_pools.borrow_mut();
         forward_pools.retain(|_, named| {
             named.retain(|(_, pool)| {

@@ -30,11 +30,11 @@ use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::exchange::{Context, Downstream, Trouble};
 use crate::http2::{Multiplexed, Ticket};
-use crate::observe::{EndpointSlot, ErrorKind, Record, RetryReason};
+use crate::observe::{ErrorKind, Record, RetryReason};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
 use crate::upstream::{Connection, Link, Pool};
-use crate::way::Way;
+use crate::way::{Wants, Way};
 
 /// The times that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -313,7 +313,7 @@ impl GroupDestination<'_> {
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
             retries.at(slot);
-            let Some(way) = self.way(context, index, slot, timeouts.connect) else {
+            let Some(way) = self.way(context, index, timeouts.connect) else {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
                 return Err(NoConnection::Trouble(none));
             };
@@ -386,33 +386,11 @@ impl GroupDestination<'_> {
         &'w self,
         context: &'w Context<'w>,
         index: usize,
-        slot: EndpointSlot,
         limit: Duration,
     ) -> Option<Way<'w>> {
-        let endpoint = self.upstream.endpoints.get(index)?;
-        let pool = self.group.pools.get(index)?;
-        let contexts = &context.view.shared.contexts.upstreams;
-        let tls = contexts.get(self.id.0 as usize).and_then(Option::as_ref);
-        let tls = tls.filter(|_| endpoint.tls);
-        let watched = context.view.shared.watched(self.id, index);
-        let limit = unless_zero(limit);
-        let id = self.id;
-        let protocol = if self.http1 { UpstreamProtocol::Http1 } else { self.upstream.protocol };
-        let (upgrade, avoid) = (self.upgrade, self.avoid.as_ref());
-        Some(Way {
-            core: context.core,
-            view: context.view,
-            at: (id, index),
-            endpoint,
-            protocol,
-            pool,
-            tls,
-            watched,
-            slot,
-            limit,
-            upgrade,
-            avoid,
-        })
+        let (upgrade, http1, avoid) = (self.upgrade, self.http1, self.avoid.as_ref());
+        let wants = Wants { limit, upgrade, http1, avoid };
+        Way::to(context.core, context.view, (self.id, index), wants)
     }
 }
 

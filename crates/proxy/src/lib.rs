@@ -8,6 +8,7 @@
 //! exchange leaves one record ([`observe`]). All of it happens on one core ([`Server`] has many),
 //! under one immutable `snapshot` of the configuration.
 
+mod ahead;
 mod answer;
 mod attempt;
 mod body;
@@ -30,6 +31,7 @@ mod retry;
 mod secure;
 mod server;
 mod settle;
+mod shelf;
 mod snapshot;
 mod tunnel;
 mod upstream;

@@ -22,6 +22,7 @@ use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
 use tls::{Challenges, Contexts, Keeper, Problem};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::ahead;
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
 use crate::discovery::{Changes, Discovery, Edit, EditError, Edited};
@@ -211,7 +212,7 @@ impl Server {
         let discovery = Arc::new(Discovery::new(resolver.clone()));
         let served = served(&discovery, &config);
         let contexts = Arc::new(prepare(&keeper, &served)?);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(count));
         let mut inherited = inherited.listeners;
         let mut bound = Vec::new();
         let mut listening = Vec::new();
@@ -653,10 +654,12 @@ impl Seed {
         );
         open_listeners(&core, self.open);
         tokio::task::spawn_local(tick(Rc::downgrade(&core)));
+        ahead::fill(&core);
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Install { snapshot, open, close, done } => {
                     core.install(snapshot);
+                    ahead::fill(&core);
                     close_listeners(&core, |address| close.contains(&address));
                     open_listeners(&core, open);
                     // Nobody waits if it took too long.
@@ -682,8 +685,10 @@ async fn tick(core: std::rc::Weak<Core>) {
         interval.tick().await;
         let Some(core) = core.upgrade() else { return };
         core.access.borrow_mut().flush();
+        core.share();
         if count % 10 == 0 {
             core.sweep();
+            ahead::fill(&core);
         }
     }
 }

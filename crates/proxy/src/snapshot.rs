@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use balance::{Balancer, States};
 use config::{
@@ -17,9 +17,10 @@ use foldhash::HashMap;
 use net::{Resolver, Watched};
 use rules::Rules;
 
-use crate::observe::Names;
+use crate::observe::{CoreMetrics, Names};
 use crate::secure;
-use crate::upstream::Pool;
+use crate::shelf::Shelf;
+use crate::upstream::{Common, Pool};
 
 /// One compiled configuration.
 pub(crate) struct Snapshot {
@@ -124,8 +125,65 @@ fn watch(upstream: &Upstream, resolver: &Resolver) -> Vec<Option<Arc<Watched>>> 
     upstream.endpoints.iter().map(watch).collect()
 }
 
-/// Pools by where they lead, and how.
-pub(crate) type Pools = HashMap<PoolKey, Rc<Pool>>;
+/// A core's pools by where they lead, and how.
+pub(crate) struct Pools {
+    of: HashMap<PoolKey, Rc<Pool>>,
+    core: usize,
+    metrics: Rc<CoreMetrics>,
+    shelves: Arc<Shelves>,
+}
+
+impl Pools {
+    pub(crate) fn new(core: usize, metrics: &Rc<CoreMetrics>, shelves: &Arc<Shelves>) -> Self {
+        let (metrics, shelves) = (Rc::clone(metrics), Arc::clone(shelves));
+        Self { of: HashMap::default(), core, metrics, shelves }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Pool> {
+        self.of.values().map(Rc::as_ref)
+    }
+
+    /// The pool for a key: the one that there is, or a new one.
+    fn pool(&self, key: &PoolKey) -> Rc<Pool> {
+        if let Some(pool) = self.of.get(key) {
+            return Rc::clone(pool);
+        }
+        let (core, metrics) = (self.core, Rc::clone(&self.metrics));
+        let (shelf, cores) = (self.shelves.shelf(key), self.shelves.cores);
+        Rc::new(Pool::with(Common { shelf, core, cores, metrics }))
+    }
+
+    /// Goes over to those that a new view has. The others are closed.
+    fn replace(&mut self, kept: HashMap<PoolKey, Rc<Pool>>) {
+        let before = std::mem::replace(&mut self.of, kept);
+        let gone = before.into_iter().filter(|(key, _)| !self.of.contains_key(key));
+        gone.for_each(|(_, pool)| pool.close());
+    }
+}
+
+/// What the cores share of their pools, by key.
+pub(crate) struct Shelves {
+    cores: usize,
+    of: Mutex<HashMap<PoolKey, Weak<Shelf>>>,
+}
+
+impl Shelves {
+    pub(crate) fn new(cores: usize) -> Self {
+        Self { cores, of: Mutex::default() }
+    }
+
+    /// The one shelf for a key, as long as any core has a pool for that.
+    fn shelf(&self, key: &PoolKey) -> Arc<Shelf> {
+        let mut shelves = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shelf) = shelves.get(key).and_then(Weak::upgrade) {
+            return shelf;
+        }
+        shelves.retain(|_, shelf| shelf.strong_count() > 0);
+        let shelf = Arc::new(Shelf::new(self.cores));
+        shelves.insert(key.clone(), Arc::downgrade(&shelf));
+        shelf
+    }
+}
 
 /// What the connections of one pool have in common. A reload that changes any of it begins anew.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -165,13 +223,8 @@ pub(crate) struct Group {
 impl View {
     /// Makes a view, taking over the pools of the one before, and what balances those upstreams that
     /// are as they were.
-    pub(crate) fn new(
-        shared: Arc<Snapshot>,
-        core: usize,
-        pools: &mut Pools,
-        before: Option<&Self>,
-    ) -> Self {
-        let mut kept = Pools::default();
+    pub(crate) fn new(shared: Arc<Snapshot>, pools: &mut Pools, before: Option<&Self>) -> Self {
+        let mut kept = HashMap::default();
         // What a route allows is seen to when a connection is taken; until then the longest counts.
         let sites = shared.config.sites.iter();
         let settings = sites.flat_map(|site| site.routes.iter().map(|route| &route.settings));
@@ -183,25 +236,22 @@ impl View {
             let idle = upstream.timeouts.upstream_idle.unwrap_or(default_idle);
             let pool_of = |endpoint: &Endpoint| {
                 let key = PoolKey::new(upstream, endpoint, context);
-                let before = pools.get(&key).map(Rc::clone);
-                let pool = kept
-                    .entry(key)
-                    .or_insert_with(|| before.unwrap_or_else(|| Rc::new(Pool::new())));
-                pool.configure(upstream.pool.max as usize, idle);
+                let before = pools.pool(&key);
+                let pool = kept.entry(key).or_insert(before);
+                pool.configure(&upstream.pool, idle);
                 Rc::clone(pool)
             };
-            let pools = upstream.endpoints.iter().map(pool_of).collect();
+            let of_endpoints = upstream.endpoints.iter().map(pool_of).collect();
             let same = before.and_then(|before| before.groups.get(index));
             let same = same.filter(|before| Arc::ptr_eq(before.balancer.group(), group));
             let balancer = same.map_or_else(
-                || Rc::new(Balancer::new(Arc::clone(group), core)),
+                || Rc::new(Balancer::new(Arc::clone(group), pools.core)),
                 |before| Rc::clone(&before.balancer),
             );
-            Group { balancer, pools }
+            Group { balancer, pools: of_endpoints }
         });
         let groups = groups.collect();
-        pools.extract_if(|key, _| !kept.contains_key(key)).for_each(|(_, p)| p.close());
-        *pools = kept;
+        pools.replace(kept);
         Self { shared, groups }
     }
 

@@ -1,25 +1,67 @@
 //! Connections to upstreams: idle ones kept for reuse, new ones dialled.
 //!
 //! A connection enters a [`Pool`] by [`Pool::put`] once its response is complete, and leaves by
-//! [`Pool::take`] or when it has idled too long. Each core has its own pools, without locks; a
-//! pool belongs to an endpoint's address, so that it outlives a reload of the configuration.
-//! Not here: choosing an endpoint (`balance`), when a request is sent again (`exchange`).
+//! [`Pool::take`] or when it has idled too long, or lived. Each core has its own pools, without locks;
+//! a pool belongs to an endpoint's address, so that it outlives a reload of the configuration. What a
+//! core does not need goes where any core may take it (`shelf`).
+//! Not here: choosing an endpoint (`balance`), when a request is sent again (`exchange`), dialling
+//! (`way`), opening connections ahead (`ahead`).
 //! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use net::Stream;
+use config::PoolSettings;
+use net::{Stream, TICK_DEFAULT};
 use tokio::time::Instant;
 
-use crate::http2::{Multiplexer, Ticket};
+use crate::http2::{Multiplexer, Spoken, Ticket};
 use crate::observe::{CoreMetrics, EndpointSlot};
+use crate::shelf::{Ahead, Shelf, Shelved};
 
 /// Shortest idle time that is learned from an endpoint that closes early.
 const IDLE_LEARNED_MIN: Duration = Duration::from_millis(20);
+
+/// Connections that go from a pool to the shelf within one tick, at most: 2 µs each.
+const SHELVED_MAX: usize = 64;
+/// Connections to one endpoint that a core opens ahead at once.
+const AHEAD_MAX: usize = 8;
+/// How long no connection is opened ahead after one failed; twice as long after each further one.
+const AHEAD_PAUSE: Duration = Duration::from_secs(1);
+const AHEAD_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// When a connection is not to be used any more: tenths of a second since the first one with an end
+/// was opened; 0: never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ends(u32);
+
+impl Ends {
+    /// After a life time that varies by a tenth, so that connections which were opened together do
+    /// not end together; never if it is zero.
+    fn within(now: Instant, lifetime: Duration) -> Self {
+        if lifetime.is_zero() {
+            return Self::default();
+        }
+        let chance = RandomState::new().hash_one(0) % 2001; // another one each time
+        let lifetime = lifetime.mul_f64(0.9 + chance as f64 / 10_000.0);
+        Self(tenths(now).saturating_add(lifetime.as_millis().div_ceil(100) as u32).max(1))
+    }
+
+    pub(crate) fn is_over(self, now: Instant) -> bool {
+        self.0 != 0 && tenths(now) >= self.0
+    }
+}
+
+fn tenths(now: Instant) -> u32 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let since = now.saturating_duration_since(*ORIGIN.get_or_init(|| now));
+    u32::try_from(since.as_millis() / 100).unwrap_or(u32::MAX)
+}
 
 /// An open connection to an endpoint.
 pub(crate) struct Connection {
@@ -28,6 +70,8 @@ pub(crate) struct Connection {
     pub(crate) address: Option<SocketAddr>,
     /// Whether a response came over it before.
     pub(crate) reused: bool,
+    /// When it is not to be used any more.
+    pub(crate) ends: Ends,
     /// Of an endpoint with a name: at which version of its addresses this was one of them.
     pub(crate) names_version: u64,
     /// Where it is counted; `None` for destinations that clients name.
@@ -37,7 +81,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// One that was opened just now.
     pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
-        Self { stream, address, reused: false, names_version: 0, meter: None }
+        Self { stream, address, reused: false, ends: Ends(0), names_version: 0, meter: None }
     }
 }
 
@@ -67,9 +111,11 @@ impl Link {
     }
 }
 
-/// Counts one connection to an endpoint, from its begin to its end.
+/// Counts one connection to an endpoint, from its begin to its end. It may end on another core than
+/// it began: only the sum over the cores says anything.
 pub(crate) struct Meter {
-    metrics: Rc<CoreMetrics>,
+    /// `None` once another core counts it.
+    metrics: Option<Rc<CoreMetrics>>,
     slot: EndpointSlot,
 }
 
@@ -77,33 +123,44 @@ impl Meter {
     /// A connection was opened.
     pub(crate) fn opened(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         metrics.upstream_opened(slot);
-        Self { metrics: Rc::clone(metrics), slot }
+        Self::carried_on(metrics, slot)
     }
-}
 
-impl Meter {
+    /// One that another core has counted so far.
+    fn carried_on(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
+        Self { metrics: Some(Rc::clone(metrics)), slot }
+    }
+
+    /// Leaves it to another core.
+    fn leave(mut self) -> EndpointSlot {
+        self.metrics = None;
+        self.slot
+    }
+
     /// It has no exchange now, or one again.
     pub(crate) fn idles(&self, idle: bool) {
-        if idle {
-            self.metrics.upstream_pooled(self.slot);
-        } else {
-            self.metrics.upstream_unpooled(self.slot);
+        match &self.metrics {
+            Some(metrics) if idle => metrics.upstream_pooled(self.slot),
+            Some(metrics) => metrics.upstream_unpooled(self.slot),
+            None => {}
         }
     }
 
     /// A stream of it begins or ends.
     pub(crate) fn stream(&self, open: bool) {
-        if open {
-            self.metrics.upstream_stream_opened(self.slot);
-        } else {
-            self.metrics.upstream_stream_closed(self.slot);
+        match &self.metrics {
+            Some(metrics) if open => metrics.upstream_stream_opened(self.slot),
+            Some(metrics) => metrics.upstream_stream_closed(self.slot),
+            None => {}
         }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.metrics.upstream_closed(self.slot);
+        if let Some(metrics) = &self.metrics {
+            metrics.upstream_closed(self.slot);
+        }
     }
 }
 
@@ -128,6 +185,43 @@ fn leaves(connection: &Connection) {
     }
 }
 
+/// What a pool has in common with those of the other cores.
+pub(crate) struct Common {
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) core: usize,
+    pub(crate) cores: usize,
+    pub(crate) metrics: Rc<CoreMetrics>,
+}
+
+impl Common {
+    /// Closes one that was on the shelf.
+    fn close(&self, shelved: Shelved) {
+        drop(shelved.slot.map(|slot| self.arrived(slot, false)));
+        shelved.stream.close();
+    }
+
+    /// Counts one here that was on the shelf.
+    fn arrived(&self, slot: EndpointSlot, moved: bool) -> Meter {
+        self.metrics.upstream_unpooled(slot);
+        self.metrics.upstream_unshelved(slot);
+        if moved {
+            self.metrics.upstream_moved(slot);
+        }
+        Meter::carried_on(&self.metrics, slot)
+    }
+}
+
+/// How connections that are opened ahead have fared.
+#[derive(Clone, Copy, Default)]
+struct Fared {
+    /// Failures since the last success.
+    failures: u32,
+    /// No more are opened before.
+    until: Option<Instant>,
+    /// Whether the endpoint took requests when it was looked at last.
+    was_up: bool,
+}
+
 /// Connections of one endpoint on one core: idle ones of HTTP/1, the one used last first, and those
 /// of HTTP/2.
 pub(crate) struct Pool {
@@ -135,6 +229,16 @@ pub(crate) struct Pool {
     /// The oldest in front.
     idle: RefCell<VecDeque<Idle>>,
     max: Cell<usize>,
+    /// Idle ones wanted on all cores together, whatever comes.
+    min: Cell<usize>,
+    lifetime: Cell<Duration>,
+    /// Whether other cores may take what idles here.
+    steal: Cell<bool>,
+    /// What other cores know of it; `None` where they need not.
+    common: Option<Common>,
+    /// How many idle ones they were told of.
+    noted: Cell<usize>,
+    fared: Cell<Fared>,
     /// How long a connection may have idled when it is taken, as set.
     allowed: Cell<Duration>,
     /// The same, as the endpoint taught us by closing earlier.
@@ -142,27 +246,52 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// One of this core alone.
     pub(crate) fn new() -> Self {
         Self {
             http2: Multiplexer::default(),
             idle: RefCell::default(),
             max: Cell::new(1024),
+            min: Cell::new(0),
+            lifetime: Cell::new(Duration::ZERO),
+            steal: Cell::new(false),
+            common: None,
+            noted: Cell::new(0),
+            fared: Cell::default(),
             allowed: Cell::new(Duration::from_secs(4)),
             learned: Cell::new(Duration::from_secs(4)),
         }
     }
 
+    /// One with a shelf.
+    pub(crate) fn with(common: Common) -> Self {
+        Self { common: Some(common), ..Self::new() }
+    }
+
     /// Applies the settings of a new snapshot.
-    pub(crate) fn configure(&self, max: usize, allowed: Duration) {
-        self.max.set(max);
+    pub(crate) fn configure(&self, settings: &PoolSettings, allowed: Duration) {
+        self.max.set(settings.max as usize);
+        self.min.set(settings.min as usize);
+        self.lifetime.set(settings.lifetime);
+        let is_alone = self.common.as_ref().is_none_or(|common| common.cores < 2);
+        self.steal.set(settings.steal && !is_alone);
         if self.allowed.replace(allowed) != allowed {
             self.learned.set(allowed);
         }
     }
 
+    /// When a connection that is opened now is not to be used any more.
+    pub(crate) fn ends(&self, now: Instant) -> Ends {
+        Ends::within(now, self.lifetime.get())
+    }
+
     /// A connection that can be used now and has idled no longer than `idle_max`. Those found closed or
     /// with unasked-for bytes are dropped.
     pub(crate) fn take(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
+        self.take_own(now, idle_max).or_else(|| self.take_shelved(now, idle_max))
+    }
+
+    fn take_own(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { connection, since }) = idle.pop_back() {
             leaves(&connection);
@@ -170,6 +299,9 @@ impl Pool {
             if age > self.learned.get().min(idle_max) {
                 idle.drain(..).for_each(|older| leaves(&older.connection));
                 return None;
+            }
+            if connection.ends.is_over(now) {
+                continue;
             }
             if connection.stream.is_quiet() {
                 return Some(connection);
@@ -179,11 +311,102 @@ impl Pool {
         None
     }
 
+    /// One that this core or another did not need.
+    fn take_shelved(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
+        let common = self.common.as_ref()?;
+        loop {
+            let shelved = common.shelf.take()?;
+            let age = now.saturating_duration_since(shelved.since);
+            if age > self.learned.get().min(idle_max) || shelved.ends.is_over(now) {
+                common.close(shelved);
+                continue;
+            }
+            let Shelved { stream, address, names_version, slot, ends, core, .. } = shelved;
+            let attached = stream.attach();
+            let moved = attached.is_ok() && core != common.core;
+            let meter = slot.map(|slot| common.arrived(slot, moved));
+            match attached {
+                Ok(stream) => {
+                    let reused = true;
+                    return Some(Connection {
+                        stream,
+                        address,
+                        reused,
+                        ends,
+                        names_version,
+                        meter,
+                    });
+                }
+                Err(_) => self.closed_early(age),
+            }
+        }
+    }
+
+    /// Puts on the shelf what has not been needed for a tick. To be called at each.
+    pub(crate) fn share(&self, now: Instant) {
+        let Some(common) = &self.common else { return };
+        let mut idle = self.idle.borrow_mut();
+        if self.steal.get() {
+            let is_due = |idle: &&Idle| now.saturating_duration_since(idle.since) >= TICK_DEFAULT;
+            let due = idle.iter().take(SHELVED_MAX).take_while(is_due).count();
+            let mut stay = Vec::new();
+            let mut leave = Vec::with_capacity(due);
+            idle.drain(..due).for_each(|it| shelve(it, common, &mut leave, &mut stay));
+            stay.into_iter().rev().for_each(|it| idle.push_front(it));
+            let beyond = common.shelf.put(leave, idle.len(), self.max.get());
+            beyond.into_iter().for_each(|shelved| common.close(shelved));
+        }
+        if self.min.get() > 0 {
+            self.note(common, idle.len());
+        }
+    }
+
+    /// Tells the other cores how many idle ones there are here.
+    fn note(&self, common: &Common, idle: usize) {
+        if self.noted.replace(idle) != idle {
+            common.shelf.note(common.core, idle);
+        }
+    }
+
+    /// How many connections are to be opened ahead now. To be called about once a second.
+    pub(crate) fn missing(&self, now: Instant, is_up: bool, may_be_http2: bool) -> Vec<Ahead> {
+        let Some(common) = &self.common else { return Vec::new() };
+        let mut fared = self.fared.get();
+        if is_up && !fared.was_up {
+            fared = Fared::default();
+        }
+        fared.was_up = is_up;
+        self.fared.set(fared);
+        let is_kept = !self.learned.get().is_zero();
+        let min = self.min.get().min(self.max.get().saturating_mul(common.cores));
+        if min == 0 || !is_up || !is_kept || fared.until.is_some_and(|until| now < until) {
+            return Vec::new();
+        }
+        self.note(common, self.idle.borrow().len());
+        if may_be_http2 && self.http2.spoken.get() != Spoken::Http1 {
+            // One carries what many of HTTP/1 do; it serves the core that has it.
+            let wanted = common.core < min && self.http2.len() == 0;
+            return if wanted { common.shelf.one_ahead(common.core) } else { Vec::new() };
+        }
+        // After a failure one tells whether it goes on.
+        let at_once = if fared.failures > 0 { 1 } else { AHEAD_MAX };
+        common.shelf.missing(common.core, min, at_once, self.steal.get())
+    }
+
+    /// A connection was opened ahead, or could not be.
+    pub(crate) fn fared(&self, now: Instant, well: bool) {
+        let before = self.fared.get();
+        let failures = if well { 0 } else { before.failures.saturating_add(1) };
+        let pause = AHEAD_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6));
+        let until = (!well).then(|| now + pause.min(AHEAD_PAUSE_MAX));
+        self.fared.set(Fared { failures, until, ..before });
+    }
+
     /// Keeps a connection whose response is complete.
     pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let max = self.max.get();
-        if max == 0 || self.learned.get().is_zero() {
+        if max == 0 || self.learned.get().is_zero() || connection.ends.is_over(now) {
             return;
         }
         if idle.len() >= max
@@ -213,7 +436,8 @@ impl Pool {
         let learned = self.learned.get();
         let keep = |idle: &Idle| {
             let age = now.saturating_duration_since(idle.since);
-            let keep = age <= learned && idle.connection.stream.is_quiet();
+            let is_over = idle.connection.ends.is_over(now);
+            let keep = age <= learned && !is_over && idle.connection.stream.is_quiet();
             if !keep {
                 leaves(&idle.connection);
             }
@@ -221,11 +445,18 @@ impl Pool {
         };
         self.idle.borrow_mut().retain(keep);
         self.http2.sweep(now, self.allowed.get());
+        if let Some(common) = &self.common {
+            let fit = |shelved: &Shelved| {
+                let age = now.saturating_duration_since(shelved.since);
+                age <= learned && !shelved.ends.is_over(now) && shelved.stream.is_quiet()
+            };
+            common.shelf.sweep(now, fit).into_iter().for_each(|unfit| common.close(unfit));
+        }
         let grown = learned.mul_f32(1.05).saturating_add(Duration::from_millis(1));
         self.learned.set(grown.min(self.allowed.get()));
     }
 
-    /// How many connections are kept.
+    /// How many connections this core keeps.
     pub(crate) fn len(&self) -> usize {
         self.idle.borrow().len() + self.http2.len()
     }
@@ -236,15 +467,44 @@ impl Pool {
         self.clear();
     }
 
-    /// Closes idle connections of HTTP/1.
+    /// Closes idle connections of HTTP/1, those on the shelf too.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().drain(..).for_each(|idle| leaves(&idle.connection));
+        if let Some(common) = &self.common {
+            common.shelf.drain().into_iter().for_each(|shelved| common.close(shelved));
+        }
+    }
+}
+
+/// Takes an idle connection out of this core: it leaves, or stays as it cannot; or it has been closed.
+fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<Idle>) {
+    let Idle { connection, since } = idle;
+    let Connection { stream, address, reused, ends, names_version, meter } = connection;
+    match stream.detach() {
+        Ok(stream) => {
+            let slot = meter.map(Meter::leave);
+            if let Some(slot) = slot {
+                common.metrics.upstream_shelved(slot);
+            }
+            let core = common.core;
+            leave.push(Shelved { stream, address, names_version, slot, ends, since, core });
+        }
+        Err(stream) => {
+            let is_quiet = stream.is_quiet();
+            let connection = Connection { stream, address, reused, ends, names_version, meter };
+            if is_quiet {
+                stay.push(Idle { connection, since });
+            } else {
+                leaves(&connection);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::{Caps, Names, Registry};
 
     fn connection() -> (Connection, Stream) {
         let (ours, theirs) = Stream::pair();
@@ -287,10 +547,230 @@ mod tests {
         assert!(pool.take(start + Duration::from_secs(3), Duration::MAX).is_some());
     }
 
+    /// Pools of one endpoint on so many cores, and what they count.
+    struct Cores {
+        registry: Arc<Registry>,
+        slot: EndpointSlot,
+        pools: Vec<Pool>,
+        metrics: Vec<Rc<CoreMetrics>>,
+        listener: std::net::TcpListener,
+    }
+
+    impl Cores {
+        fn new(cores: usize, settings: &PoolSettings) -> Self {
+            let registry = Registry::new("0", Caps::default());
+            let loaded =
+                config::parse("t.kdl", "site \"*\" { listen \":1\"; to \"127.0.0.1:2\"; }");
+            let Ok(loaded) = loaded else { panic!("a configuration") };
+            let slot = Names::new(&loaded.config, &registry).endpoint_slot(0, 0);
+            let metrics: Vec<_> =
+                (0..cores).map(|_| Rc::new(CoreMetrics::new(&registry))).collect();
+            let shelf = Arc::new(Shelf::new(cores));
+            let pools = metrics.iter().enumerate().map(|(core, metrics)| {
+                let (shelf, metrics) = (Arc::clone(&shelf), Rc::clone(metrics));
+                let pool = Pool::with(Common { shelf, core, cores, metrics });
+                pool.configure(settings, Duration::from_secs(4));
+                pool
+            });
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            Self { registry, slot, pools: pools.collect(), metrics, listener }
+        }
+
+        /// A connection over a socket, of which the peer is the other end.
+        async fn open(&self, core: usize, now: Instant) -> (Connection, std::net::TcpStream) {
+            let address = self.listener.local_addr().unwrap();
+            let mut connection =
+                Connection::fresh(Stream::connect(address).await.unwrap(), Some(address));
+            connection.meter = Some(Meter::opened(&self.metrics[core], self.slot));
+            connection.ends = self.pools[core].ends(now);
+            (connection, self.listener.accept().unwrap().0)
+        }
+
+        fn metric(&self, name: &str) -> f64 {
+            let text = self.registry.render(crate::observe::Exposition::Text);
+            let name = format!("bothways_upstream_connections_{name}{{");
+            let lines = text.lines().filter(|line| line.starts_with(&name));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        }
+
+        /// Open, idle, shared, moved.
+        #[track_caller]
+        fn check(&self, expected: [usize; 4]) {
+            let found = ["open", "idle", "shared", "moved_total"].map(|name| self.metric(name));
+            assert_eq!(found, expected.map(|count| count as f64));
+        }
+    }
+
+    fn run(story: impl Future<Output = ()>) {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build_local(Default::default());
+        runtime.unwrap().block_on(story);
+    }
+
+    const TICK: Duration = TICK_DEFAULT;
+
+    #[test]
+    fn what_a_core_does_not_need_another_takes() {
+        run(async {
+            let cores = Cores::new(2, &PoolSettings::default());
+            let [here, there] = &cores.pools[..] else { panic!("two cores") };
+            let now = Instant::now();
+            let (connection, _peer) = cores.open(0, now).await;
+            here.put(connection, now);
+            cores.check([1, 1, 0, 0]);
+            here.share(now);
+            assert!(there.take(now, Duration::MAX).is_none(), "it may be needed at once");
+            here.share(now + TICK);
+            cores.check([1, 1, 1, 0]);
+            let taken = there.take(now + TICK, Duration::MAX).expect("it lies there for all");
+            assert!(taken.reused);
+            cores.check([1, 0, 0, 1]);
+            assert!(here.take(now + TICK, Duration::MAX).is_none());
+            // Its own core takes it back as well, which is no move.
+            there.put(taken, now + TICK);
+            there.share(now + 2 * TICK);
+            let taken = there.take(now + 2 * TICK, Duration::MAX).expect("the same");
+            cores.check([1, 0, 0, 1]);
+            drop(taken);
+            cores.check([0, 0, 0, 1]);
+        });
+    }
+
+    #[test]
+    fn nothing_is_shared_if_that_is_off() {
+        run(async {
+            let cores = Cores::new(2, &PoolSettings { steal: false, ..PoolSettings::default() });
+            let now = Instant::now();
+            let (connection, _peer) = cores.open(0, now).await;
+            cores.pools[0].put(connection, now);
+            cores.pools[0].share(now + TICK);
+            assert!(cores.pools[1].take(now + TICK, Duration::MAX).is_none());
+            cores.check([1, 1, 0, 0]);
+        });
+    }
+
+    #[test]
+    fn the_shelf_keeps_only_what_can_be_used() {
+        run(async {
+            let settings =
+                PoolSettings { lifetime: Duration::from_secs(2), ..PoolSettings::default() };
+            let cores = Cores::new(2, &settings);
+            let [here, there] = &cores.pools[..] else { panic!("two cores") };
+            let now = Instant::now();
+            let mut peers = Vec::new();
+            for _ in 0..4 {
+                let (connection, peer) = cores.open(0, now).await;
+                here.put(connection, now);
+                peers.push(peer);
+            }
+            here.share(now + TICK);
+            cores.check([4, 4, 4, 0]);
+            std::io::Write::write_all(&mut peers[0], b"x").unwrap();
+            there.sweep(now + TICK);
+            cores.check([3, 3, 3, 0]);
+            assert!(there.take(now + TICK, Duration::MAX).is_some());
+            cores.check([2, 2, 2, 1]);
+            here.sweep(now + TICK);
+            cores.check([2, 2, 2, 1]);
+            here.sweep(now + Duration::from_secs(3));
+            cores.check([0, 0, 0, 1]);
+            // One that was closed is passed over, and tells how long others may idle.
+            for _ in 0..2 {
+                let (connection, peer) = cores.open(1, now).await;
+                there.put(connection, now);
+                peers.push(peer);
+            }
+            there.share(now + TICK);
+            drop(peers.pop());
+            assert!(here.take(now + TICK, Duration::MAX).is_none());
+            cores.check([0, 0, 0, 1]);
+        });
+    }
+
+    #[test]
+    fn the_shelf_is_bounded_and_cleared() {
+        run(async {
+            let cores = Cores::new(2, &PoolSettings { max: 3, ..PoolSettings::default() });
+            let [here, there] = &cores.pools[..] else { panic!("two cores") };
+            let now = Instant::now();
+            let mut peers = Vec::new();
+            for step in 1..=3 {
+                for _ in 0..2 {
+                    let (connection, peer) = cores.open(0, now).await;
+                    here.put(connection, now + step * TICK);
+                    peers.push(peer);
+                }
+                here.share(now + (step + 1) * TICK);
+            }
+            cores.check([3, 3, 3, 0]);
+            there.close();
+            cores.check([0, 0, 0, 0]);
+        });
+    }
+
+    #[test]
+    fn how_many_are_opened_ahead() {
+        run(async {
+            let settings = PoolSettings { min: 3, ..PoolSettings::default() };
+            let cores = Cores::new(2, &settings);
+            let [here, there] = &cores.pools[..] else { panic!("two cores") };
+            let now = Instant::now();
+            let missing = |pool: &Pool, now| pool.missing(now, true, false);
+            assert!(here.missing(now, false, false).is_empty(), "it is down");
+            let ahead = missing(here, now);
+            assert_eq!((ahead.len(), missing(there, now).len()), (3, 0), "one core opens them");
+            let (connection, _peer) = cores.open(0, now).await;
+            here.put(connection, now);
+            drop(ahead);
+            assert_eq!(missing(here, now).len(), 2);
+            here.share(now + TICK);
+            assert_eq!(missing(there, now).len(), 2);
+            // Each failure doubles the pause.
+            here.fared(now, false);
+            assert_eq!(missing(here, now + Duration::from_millis(900)).len(), 0);
+            here.fared(now + Duration::from_secs(1), false);
+            assert_eq!(missing(here, now + Duration::from_millis(2900)).len(), 0);
+            assert_eq!(missing(here, now + Duration::from_secs(3)).len(), 1, "one at a time");
+            // Unless the endpoint was away meanwhile.
+            here.fared(now, false);
+            assert!(here.missing(now, false, false).is_empty());
+            assert_eq!(missing(here, now).len(), 2);
+
+            let apart = PoolSettings { steal: false, ..settings };
+            let cores = Cores::new(2, &apart);
+            let each: Vec<_> = cores.pools.iter().map(|pool| missing(pool, now).len()).collect();
+            assert_eq!(each, [2, 1], "each core has its part");
+        });
+    }
+
+    #[test]
+    fn a_life_time_varies_by_a_tenth() {
+        let start = Instant::now();
+        let pool = Pool::new();
+        assert!(!pool.ends(start).is_over(start + Duration::from_secs(1 << 30)), "no limit");
+        let lifetime = Duration::from_secs(100);
+        pool.configure(&PoolSettings { lifetime, ..PoolSettings::default() }, lifetime);
+        let all: Vec<Ends> = (0..100).map(|_| pool.ends(start)).collect();
+        let over = |seconds| {
+            let now = start + Duration::from_millis(seconds);
+            all.iter().filter(|ends| ends.is_over(now)).count()
+        };
+        assert_eq!((over(89_800), over(110_200)), (0, 100));
+        assert!((20..80).contains(&over(100_000)), "{}", over(100_000));
+        let (mut connection, _peer) = connection();
+        connection.ends = all[0];
+        pool.put(connection, start);
+        assert!(pool.take(start + Duration::from_millis(110_200), Duration::MAX).is_none());
+        let (mut connection, _peer) = self::connection();
+        connection.ends = all[0];
+        pool.put(connection, start + Duration::from_secs(111));
+        assert_eq!(pool.len(), 0, "it is closed once its response is complete");
+    }
+
     #[test]
     fn bounded() {
         let pool = Pool::new();
-        pool.configure(2, Duration::from_secs(4));
+        pool.configure(&PoolSettings { max: 2, ..PoolSettings::default() }, Duration::from_secs(4));
         let now = Instant::now();
         let peers: Vec<_> = (0..5)
             .map(|_| {

@@ -14,6 +14,7 @@ use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
 use net::{Stream, Watched};
 use tls::{Alpn, TlsErrorKind};
 
+use crate::body::unless_zero;
 use crate::core::Core;
 use crate::destination::{connect_failed, connect_late, dial};
 use crate::exchange::Trouble;
@@ -43,11 +44,53 @@ pub(crate) struct Way<'a> {
     pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
 }
 
+/// What a request wants of a way.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wants<'a> {
+    /// How long a connection may take; zero: as long as it likes.
+    pub(crate) limit: Duration,
+    /// Whether it asks for an upgrade.
+    pub(crate) upgrade: bool,
+    /// Whether it is to go over HTTP/1.1.
+    pub(crate) http1: bool,
+    /// A connection that has refused it.
+    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+}
+
 /// What a new connection may speak.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Offer {
     Any,
     Http1,
+}
+
+impl<'a> Way<'a> {
+    /// The way to an endpoint of the view, if it has that.
+    pub(crate) fn to(
+        core: &'a Rc<Core>,
+        view: &'a View,
+        at: (UpstreamId, usize),
+        wants: Wants<'a>,
+    ) -> Option<Self> {
+        let (id, index) = at;
+        let upstream = view.config().upstreams.get(id.0 as usize)?;
+        let endpoint = upstream.endpoints.get(index)?;
+        let tls = view.shared.contexts.upstreams.get(id.0 as usize).and_then(Option::as_ref);
+        Some(Self {
+            core,
+            view,
+            at,
+            endpoint,
+            protocol: if wants.http1 { UpstreamProtocol::Http1 } else { upstream.protocol },
+            pool: view.group(id)?.pools.get(index)?,
+            tls: tls.filter(|_| endpoint.tls),
+            watched: view.shared.watched(id, index),
+            slot: view.shared.names.endpoint_slot(id.0, index as u32),
+            limit: unless_zero(wants.limit),
+            upgrade: wants.upgrade,
+            avoid: wants.avoid,
+        })
+    }
 }
 
 impl Way<'_> {
@@ -97,7 +140,8 @@ impl Way<'_> {
         }
     }
 
-    fn may_be_http2(&self) -> bool {
+    /// Whether HTTP/2 may be spoken, as far as the settings say.
+    pub(crate) fn may_be_http2(&self) -> bool {
         match self.protocol {
             UpstreamProtocol::Auto => self.tls.is_some(),
             UpstreamProtocol::Http1 => false,
@@ -159,6 +203,7 @@ impl Way<'_> {
         let begun = Instant::now();
         let mut connection = self.dial().await?;
         connection.meter = Some(Meter::opened(&self.core.metrics, self.slot));
+        connection.ends = self.pool.ends(self.core.wheel.now());
         let mut speaks_http2 = self.may_be_http2() && offer == Offer::Any;
         if let Some(context) = self.tls {
             let left = self.limit.saturating_sub(begun.elapsed());

@@ -143,7 +143,7 @@ impl Multiplexer {
     pub(crate) fn ticket(&self, wanted: Wanted<'_>) -> Option<Ticket> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| {
-            if !(wanted.is_current)(connection) {
+            if !(wanted.is_current)(connection) || connection.is_over() {
                 connection.leave();
             }
             !connection.is_leaving()
@@ -154,10 +154,11 @@ impl Multiplexer {
         connections.iter().find(fits).map(Ticket::new)
     }
 
-    /// Lets those go that have had no stream for longer than `idle`, or are closed.
+    /// Lets those go that have had no stream for longer than `idle`, have lived as long as they may,
+    /// or are closed.
     pub(crate) fn sweep(&self, now: Instant, idle: Duration) {
         self.connections.borrow_mut().retain(|connection| {
-            if connection.has_idled(now, idle) {
+            if connection.has_idled(now, idle) || connection.is_over() {
                 connection.leave();
             }
             !connection.is_leaving()

@@ -196,7 +196,7 @@ fn endpoints(printer: &mut Printer, state: &State) {
     }
     let count =
         |slot, counter: EndpointCounter| sum(state, |core| core.endpoints.get(slot), counter);
-    let counters: [(&'static str, &str, EndpointCounter); 7] = [
+    let counters: [(&'static str, &str, EndpointCounter); 8] = [
         (
             "bothways_upstream_connections_opened_total",
             "Connections opened to an endpoint.",
@@ -211,6 +211,11 @@ fn endpoints(printer: &mut Printer, state: &State) {
             "bothways_upstream_connections_reused_total",
             "Exchanges that got an idle connection from the pool.",
             |cells| &cells.reused,
+        ),
+        (
+            "bothways_upstream_connections_moved_total",
+            "Idle connections that a core took over from another rather than open one.",
+            |cells| &cells.moved,
         ),
         (
             "bothways_upstream_streams_total",
@@ -256,7 +261,7 @@ fn endpoints(printer: &mut Printer, state: &State) {
             }
         }
     }
-    let gauges: [(&'static str, &str, EndpointCounter, EndpointCounter); 3] = [
+    let gauges: [(&'static str, &str, EndpointCounter, EndpointCounter); 4] = [
         (
             "bothways_upstream_connections_open",
             "Connections to an endpoint now open, idle ones too.",
@@ -268,6 +273,12 @@ fn endpoints(printer: &mut Printer, state: &State) {
             "Connections to an endpoint now idle in the pool.",
             |cells| &cells.unpooled,
             |cells| &cells.pooled,
+        ),
+        (
+            "bothways_upstream_connections_shared",
+            "Those of the idle connections that any core may take.",
+            |cells| &cells.unshelved,
+            |cells| &cells.shelved,
         ),
         (
             "bothways_upstream_streams_open",

@@ -149,6 +149,9 @@ pub(crate) struct EndpointCells {
     pub(crate) closed: Counter,
     pub(crate) pooled: Counter,
     pub(crate) unpooled: Counter,
+    pub(crate) shelved: Counter,
+    pub(crate) unshelved: Counter,
+    pub(crate) moved: Counter,
     pub(crate) streams_opened: Counter,
     pub(crate) streams_closed: Counter,
     /// Requests that were sent again after a try here, by reason.
@@ -329,6 +332,27 @@ impl CoreMetrics {
     pub fn upstream_unpooled(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
             cells.unpooled.add(1);
+        }
+    }
+
+    /// Counts an idle connection that any core may take from now on.
+    pub fn upstream_shelved(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.shelved.add(1);
+        }
+    }
+
+    /// Counts one that this core has taken, or closed.
+    pub fn upstream_unshelved(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.unshelved.add(1);
+        }
+    }
+
+    /// Counts one that this core has taken over from another.
+    pub fn upstream_moved(&self, endpoint: EndpointSlot) {
+        if let Some(cells) = self.endpoint(endpoint) {
+            cells.moved.add(1);
         }
     }
 

@@ -18,7 +18,7 @@ use wire::http2::{Guard, GuardLimits};
 
 use super::super::guarded::{Guarded, Watch as Watched};
 use crate::observe::ErrorKind;
-use crate::upstream::{Connection, Meter};
+use crate::upstream::{Connection, Ends, Meter};
 
 /// Streams at once on one connection, whatever its endpoint allows; more open another connection.
 pub(super) const STREAMS_MAX: usize = 64;
@@ -44,6 +44,8 @@ pub(crate) struct Multiplexed {
     address: Option<SocketAddr>,
     /// Of an endpoint with a name: at which version of its addresses this was one of them.
     names_version: Cell<u64>,
+    /// When no new stream may begin any more.
+    ends: Ends,
     /// `None` once no new stream may begin.
     requests: RefCell<Option<SendRequest<Bytes>>>,
     /// Whether the endpoint has told its limits.
@@ -106,6 +108,11 @@ impl Multiplexed {
 
     pub(super) fn has_idled(&self, now: Instant, allowed: Duration) -> bool {
         self.in_flight.get() == 0 && now.saturating_duration_since(self.idle_since.get()) > allowed
+    }
+
+    /// Whether it has lived as long as it may.
+    pub(super) fn is_over(&self) -> bool {
+        self.ends.is_over(self.wheel.now())
     }
 
     /// Opens streams.
@@ -219,7 +226,7 @@ pub(super) async fn open(
     changed: &Rc<Notify>,
     limit: Duration,
 ) -> Result<Rc<Multiplexed>, h2::Error> {
-    let Connection { stream, address, names_version, meter, .. } = connection;
+    let Connection { stream, address, ends, names_version, meter, .. } = connection;
     let limits = GuardLimits { streams: STREAMS_MAX as u32, ..GuardLimits::default() };
     let guarded = Guarded::new(Box::new(stream), None, Guard::client(&limits), wheel);
     let seen = guarded.watch();
@@ -239,6 +246,7 @@ pub(super) async fn open(
     let opened = Rc::new(Multiplexed {
         address,
         names_version: Cell::new(names_version),
+        ends,
         requests: RefCell::new(Some(requests)),
         settled: Cell::new(false),
         in_flight: Cell::new(0),

@@ -1,0 +1,205 @@
+//! Idle connections of an endpoint that any core may take.
+//!
+//! Each core keeps its own idle connections, without a lock. One that lies there for a tick of the
+//! wheel is more than the core needs just now: it goes on the endpoint's [`Shelf`], and a core that
+//! would otherwise open a connection takes it from there. So connections are reused as often with
+//! many cores as with one, and none loses those that it lives on.
+//! Only connections of HTTP/1 move, TLS along with them; those of HTTP/2 are few per core, and stay.
+//! A shelf belongs to what a pool belongs to (`snapshot::PoolKey`) and lives as long as any of its
+//! pools. On it nobody watches a connection: whether it is still quiet is asked when it is taken, and
+//! once a second.
+//! Also here, as all cores count together: how many are opened ahead (`pool min`).
+//! Invariant: the lock is held for a bounded time, and never on the way of a request that finds an
+//! idle connection of its own core.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use net::Detached;
+use tokio::time::Instant;
+
+use crate::observe::EndpointSlot;
+use crate::upstream::Ends;
+
+/// Connections looked at in one go while the lock is held.
+const LOOKED_AT_MAX: usize = 64;
+/// Two cores do not sweep a shelf within this time.
+const SWEPT_AGAIN: Duration = Duration::from_millis(900);
+
+/// A connection between two cores.
+pub(crate) struct Shelved {
+    pub(crate) stream: Detached,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) names_version: u64,
+    pub(crate) slot: Option<EndpointSlot>,
+    pub(crate) ends: Ends,
+    pub(crate) since: Instant,
+    /// Which core has put it here.
+    pub(crate) core: usize,
+}
+
+/// What the cores share of the connections to one endpoint.
+pub(crate) struct Shelf {
+    /// How many are on it, to look before locking.
+    len: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The ones put here last at the back.
+    shelved: VecDeque<Shelved>,
+    /// By core.
+    cores: Box<[OfCore]>,
+    swept: Option<Instant>,
+}
+
+/// What one core has.
+#[derive(Clone, Copy, Default)]
+struct OfCore {
+    /// Idle in its own pool, as of its last look.
+    own: usize,
+    /// On the shelf, put there by it.
+    shelved: usize,
+    /// Being opened ahead.
+    opening: usize,
+}
+
+impl Shelf {
+    pub(crate) fn new(cores: usize) -> Self {
+        let cores = vec![OfCore::default(); cores].into();
+        let state = State { shelved: VecDeque::new(), cores, swept: None };
+        Self { len: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one put here last, if there is any.
+    pub(crate) fn take(&self) -> Option<Shelved> {
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut state = self.state();
+        let taken = state.shelved.pop_back()?;
+        self.removed(&mut state, &taken);
+        Some(taken)
+    }
+
+    /// Puts some here, the one used last at the end. All are of the same core, which may have `max`
+    /// in all and keeps `own` itself; of what is beyond, the oldest are given back.
+    pub(crate) fn put(&self, mut new: Vec<Shelved>, own: usize, max: usize) -> Vec<Shelved> {
+        let Some(core) = new.first().map(|first| first.core) else { return new };
+        let mut state = self.state();
+        let Some(of_core) = state.cores.get_mut(core) else { return new };
+        let room = max.saturating_sub(own).saturating_sub(of_core.shelved).min(new.len());
+        let put = new.split_off(new.len() - room);
+        of_core.shelved += put.len();
+        state.shelved.extend(put);
+        self.len.store(state.shelved.len(), Ordering::Relaxed);
+        new
+    }
+
+    fn removed(&self, state: &mut State, shelved: &Shelved) {
+        if let Some(of_core) = state.cores.get_mut(shelved.core) {
+            of_core.shelved = of_core.shelved.saturating_sub(1);
+        }
+        self.len.store(state.shelved.len(), Ordering::Relaxed);
+    }
+
+    /// Takes out what is not fit any more, once a second however many cores ask for that.
+    pub(crate) fn sweep(&self, now: Instant, fit: impl Fn(&Shelved) -> bool) -> Vec<Shelved> {
+        let mut out = Vec::new();
+        let mut index = 0;
+        loop {
+            let mut state = self.state();
+            if index == 0 {
+                let since = state.swept.map(|swept| now.saturating_duration_since(swept));
+                if since.is_some_and(|since| since < SWEPT_AGAIN) || state.shelved.is_empty() {
+                    return out;
+                }
+                state.swept = Some(now);
+            }
+            for _ in 0..LOOKED_AT_MAX {
+                match state.shelved.get(index) {
+                    None => return out,
+                    Some(shelved) if fit(shelved) => index += 1,
+                    Some(_) => {
+                        let Some(unfit) = state.shelved.remove(index) else { return out };
+                        self.removed(&mut state, &unfit);
+                        out.push(unfit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes out all.
+    pub(crate) fn drain(&self) -> Vec<Shelved> {
+        let mut state = self.state();
+        let all: Vec<Shelved> = state.shelved.drain(..).collect();
+        all.iter().for_each(|shelved| self.removed(&mut state, shelved));
+        all
+    }
+
+    /// Notes how many idle ones a core has itself.
+    pub(crate) fn note(&self, core: usize, own: usize) {
+        if let Some(of_core) = self.state().cores.get_mut(core) {
+            of_core.own = own;
+        }
+    }
+
+    /// How many a core is to open now so that there are `min` idle ones: on all cores together if
+    /// they are `shared`, else the core's part of them. They count as idle until what this answers is
+    /// dropped.
+    pub(crate) fn missing(
+        self: &Arc<Self>,
+        core: usize,
+        min: usize,
+        at_once: usize,
+        shared: bool,
+    ) -> Vec<Ahead> {
+        let mut state = self.state();
+        let cores = state.cores.len();
+        let wanted = if shared { min } else { (min + cores - 1 - core.min(cores - 1)) / cores };
+        let there = if shared {
+            state.cores.iter().map(|it| it.own + it.shelved + it.opening).sum()
+        } else {
+            state.cores.get(core).map_or(0, |it| it.own + it.opening)
+        };
+        let count = wanted.saturating_sub(there).min(at_once);
+        if let Some(of_core) = state.cores.get_mut(core) {
+            of_core.opening += count;
+        }
+        (0..count).map(|_| Ahead { shelf: Arc::clone(self), core }).collect()
+    }
+
+    /// One that a core opens for itself alone, unless it does already.
+    pub(crate) fn one_ahead(self: &Arc<Self>, core: usize) -> Vec<Ahead> {
+        let mut state = self.state();
+        match state.cores.get_mut(core) {
+            Some(of_core) if of_core.opening == 0 => {
+                of_core.opening = 1;
+                vec![Ahead { shelf: Arc::clone(self), core }]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A connection that is being opened ahead of requests.
+pub(crate) struct Ahead {
+    shelf: Arc<Shelf>,
+    core: usize,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some(of_core) = self.shelf.state().cores.get_mut(self.core) {
+            of_core.opening = of_core.opening.saturating_sub(1);
+        }
+    }
+}
