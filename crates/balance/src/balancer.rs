@@ -1,13 +1,22 @@
 //! A core's part of a group: picks endpoints, and learns what came of the requests.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
-use crate::group::Group;
+use crate::endpoint::{Standing, enter};
+use crate::group::{CoreState, Group};
+use crate::outcome::Outcome;
+use crate::queue::Call;
+use crate::tally::Tally;
+use crate::tiers::WHOLE;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -31,43 +40,79 @@ pub enum NotPicked {
     Tried,
     /// Every one that is up has as many requests as it may; the request may queue.
     Full,
+    /// The upstream as a whole has as many requests as its latency allows; the request may queue.
+    Limited,
+    /// The upstream as a whole has as many requests as it may.
+    InFlight,
+    /// Too many connections to the upstream are being opened.
+    Connecting,
+    /// Too many requests wait already.
+    QueueFull,
 }
 
-/// What came of a request on an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It answered with this status, its first byte so long after the request was sent.
-    Response {
-        /// The status.
-        status: u16,
-        /// The time to the first byte.
-        first_byte: Duration,
-    },
-    /// There was no connection: refused, unreachable, no name, TLS failed.
-    Unreachable,
-    /// There was none in time.
-    ConnectTimeout,
-    /// The connection ended, or what came was no HTTP.
-    Reset,
-    /// No response began in time.
-    Timeout,
-    /// It said that it did nothing (REFUSED_STREAM, GOAWAY). That is no failure.
-    Refused,
+impl NotPicked {
+    /// Whether the request may wait in the queue.
+    pub fn may_wait(self) -> bool {
+        matches!(self, Self::Full | Self::Limited)
+    }
+
+    /// What an operator is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Down => "no endpoint is up",
+            Self::Tried => "every endpoint that is up was tried",
+            Self::Full => "every endpoint has as many requests as it may",
+            Self::Limited => "the upstream has as many requests as its latency allows",
+            Self::InFlight => "the upstream has as many requests as it may",
+            Self::Connecting => "too many connections to the upstream are being opened",
+            Self::QueueFull => "too many requests wait for the upstream",
+        }
+    }
+}
+
+/// An algorithm and its part of the load.
+struct Tier {
+    up_to: u32,
+    algorithm: Box<dyn Algorithm>,
+}
+
+/// Who may be taken, as this core has seen it last.
+#[derive(Default)]
+struct Choice {
+    tiers: Vec<Tier>,
+    /// Taken only when nobody of the tiers can be.
+    spare: Vec<Vec<u32>>,
+    /// Whether any of them starts slowly.
+    ramping: bool,
 }
 
 /// A group on one core.
 pub struct Balancer {
     group: Arc<Group>,
-    algorithm: RefCell<Box<dyn Algorithm>>,
-    /// The version of the group's state that `algorithm` has seen.
+    core_index: usize,
+    core: Arc<CoreState>,
+    /// By member: what this core has seen of it.
+    tallies: Box<[Arc<Tally>]>,
+    choice: RefCell<Choice>,
+    /// The version of the group's state that `choice` was made by.
     seen: Cell<Option<u64>>,
+    random: Cell<u64>,
 }
 
 impl Balancer {
     /// A core's part of a group.
     pub fn new(group: Arc<Group>, core: usize) -> Self {
-        let algorithm = RefCell::new(Arc::clone(&group.shared).on_core(&group, core));
-        Self { group, algorithm, seen: Cell::new(None) }
+        let tallies = group.members.iter().map(|member| member.state.tally(core)).collect();
+        let seed = (core as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self {
+            core_index: core,
+            core: group.state.core(core),
+            tallies,
+            choice: RefCell::default(),
+            seen: Cell::new(None),
+            random: Cell::new(seed),
+            group,
+        }
     }
 
     /// The group.
@@ -76,38 +121,195 @@ impl Balancer {
     }
 
     /// Picks an endpoint. The request counts as under way there until the lease is dropped.
+    ///
+    /// While others wait, a new request is told to wait too; one that is sent again is not.
     pub fn pick(self: &Rc<Self>, ask: &Ask<'_>) -> Result<Lease, NotPicked> {
-        let group = &*self.group;
-        let mut algorithm = self.algorithm.borrow_mut();
-        let version = group.state.version();
-        if self.seen.replace(Some(version)) != Some(version) {
-            let eligible: Vec<u32> = (0..group.members.len() as u32).collect();
-            algorithm.refresh(group, &eligible);
+        if ask.tried.is_empty() && self.group.state.queue.waiting() > 0 {
+            return Err(NotPicked::Full);
         }
+        self.take(ask)
+    }
+
+    /// Waits in the queue, in order over all cores, until there is room: a pick that said
+    /// [`NotPicked::may_wait`]. Whoever waits bounds the time; dropping it leaves the queue.
+    pub fn wait<'a>(self: &Rc<Self>, ask: &Ask<'a>) -> Wait<'a> {
+        Wait { balancer: Rc::clone(self), ask: *ask, ticket: None }
+    }
+
+    /// Counts a client's request: what the budget of retries is a share of.
+    pub fn requested(&self, now: Instant) {
+        self.core.budget.requested(millis(now));
+    }
+
+    /// Whether a request may be sent again (or beside itself), which is charged to the budget.
+    pub fn may_retry(&self, now: Instant) -> bool {
+        let floor = self.group.budget_floor(self.group.core_count());
+        self.core.budget.charge(self.group.settings.retry.budget, floor, millis(now))
+    }
+
+    /// The time in which so many percent of the requests on this core were answered, of late;
+    /// `None` until there are enough.
+    pub fn first_byte_quantile(&self, percent: u8) -> Option<Duration> {
+        self.core.first_bytes.quantile(percent)
+    }
+
+    fn take(self: &Rc<Self>, ask: &Ask<'_>) -> Result<Lease, NotPicked> {
+        let group = &*self.group;
+        let counted = group.is_limited();
+        if counted && !enter(&group.state.in_flight.0, group.limit()) {
+            return Err(self.over_limit());
+        }
+        let chosen = match ask.bound.map_or(Ok(None), |index| self.bound(index, ask)) {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) => self.choose(ask),
+            Err(why) => Err(why),
+        };
+        match chosen {
+            Ok(index) => Ok(Lease { balancer: Rc::clone(self), index, counted }),
+            Err(why) => {
+                if counted {
+                    group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
+                    // Somebody may have been told to wait because of this one.
+                    if !why.may_wait() {
+                        group.state.queue.call();
+                    }
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn over_limit(&self) -> NotPicked {
+        let in_flight = self.group.state.in_flight.0.load(Ordering::Relaxed);
+        match self.group.settings.breaker.in_flight {
+            Some(max) if in_flight >= max => NotPicked::InFlight,
+            _ => NotPicked::Limited,
+        }
+    }
+
+    /// The endpoint that the client is bound to, if it is there; waiting for it is better than
+    /// another one, which knows nothing of the client.
+    fn bound(&self, index: usize, ask: &Ask<'_>) -> Result<Option<usize>, NotPicked> {
+        let Some(member) = self.group.members.get(index) else { return Ok(None) };
+        let there = matches!(member.standing(), Standing::Up | Standing::Draining);
+        if !there || ask.tried.contains(&index) {
+            return Ok(None);
+        }
+        match member.state.enter(member.settings.max) {
+            true => Ok(Some(index)),
+            false => Err(NotPicked::Full),
+        }
+    }
+
+    fn choose(&self, ask: &Ask<'_>) -> Result<usize, NotPicked> {
+        let group = &*self.group;
+        let mut choice = self.choice.borrow_mut();
+        let choice = &mut *choice;
+        let version = group.state.version();
+        if self.seen.get() != Some(version) {
+            self.seen.set(Some(version));
+            self.refresh(choice);
+        }
+        let (slow_start, now_ms) = (group.settings.slow_start, millis(ask.now));
+        let turn = Turn { key: ask.key, now_ms };
         let mut full = false;
-        let mut allowed = |index: usize| {
+        let mut ramping = choice.ramping;
+        let mut allowed = |index: usize, ramping: bool| {
             if ask.tried.contains(&index) {
                 return false;
             }
             let Some(member) = group.members.get(index) else { return false };
+            if ramping && !self.draws(ask.key, index, member.state.ramp(slow_start, now_ms)) {
+                return false;
+            }
             let entered = member.state.enter(member.settings.max);
             full |= !entered;
             entered
         };
-        let turn = Turn { key: ask.key, now_ms: millis(ask.now) };
-        match algorithm.pick(group, turn, &mut allowed) {
-            Some(index) => Ok(Lease { balancer: Rc::clone(self), index }),
-            None if full => Err(NotPicked::Full),
-            None if ask.tried.is_empty() => Err(NotPicked::Down),
-            None => Err(NotPicked::Tried),
+        loop {
+            let mut allow = |index| allowed(index, ramping);
+            let drawn = match choice.tiers.len() {
+                0 | 1 => 0,
+                _ => {
+                    let at = self.draw(ask.key);
+                    choice.tiers.iter().position(|tier| at < tier.up_to).unwrap_or(0)
+                }
+            };
+            let (before, after) = choice.tiers.split_at_mut(drawn);
+            for tier in after.iter_mut().chain(before) {
+                if let Some(index) = tier.algorithm.pick(group, turn, &mut allow) {
+                    return Ok(index);
+                }
+            }
+            if !std::mem::take(&mut ramping) {
+                break;
+            }
+        }
+        for tier in &choice.spare {
+            let start = self.next_random() as usize % tier.len().max(1);
+            let (before, after) = tier.split_at(start);
+            let mut turn = after.iter().chain(before).map(|&index| index as usize);
+            if let Some(index) = turn.find(|&index| allowed(index, false)) {
+                return Ok(index);
+            }
+        }
+        match () {
+            () if full => Err(NotPicked::Full),
+            () if choice.tiers.is_empty() => Err(NotPicked::Down),
+            () => Err(NotPicked::Tried),
         }
     }
+
+    /// Works out anew who may be taken.
+    fn refresh(&self, choice: &mut Choice) {
+        let group = &self.group;
+        let plan = group.plan();
+        let mut before = std::mem::take(&mut choice.tiers).into_iter();
+        for tier in plan.tiers {
+            let before = before.next().map(|tier| tier.algorithm);
+            let anew = || Arc::clone(&group.shared).on_core(group, self.core_index);
+            let mut algorithm = before.unwrap_or_else(anew);
+            algorithm.refresh(group, &tier.eligible);
+            choice.tiers.push(Tier { up_to: tier.up_to, algorithm });
+        }
+        choice.spare = plan.spare;
+        let slow = !group.settings.slow_start.is_zero();
+        choice.ramping = slow && group.members.iter().any(|member| member.state.is_ramping());
+    }
+
+    /// Whether one that gets this share of its load gets this request. With a key, the same
+    /// requests come back to it first.
+    fn draws(&self, key: u64, index: usize, share: f32) -> bool {
+        let salt = (index as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        share >= 1.0 || (self.draw(key ^ salt) as f32) < share * WHOLE as f32
+    }
+
+    /// A number below [`WHOLE`]: always the same for a key, if the algorithm goes by one.
+    fn draw(&self, key: u64) -> u32 {
+        let bits = if self.group.by_key { mixed(key) } else { self.next_random() };
+        (bits >> 48) as u32
+    }
+
+    fn next_random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        mixed(state)
+    }
+}
+
+/// The finalizer of SplitMix64.
+fn mixed(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// A request under way on an endpoint, until it is dropped.
 pub struct Lease {
     balancer: Rc<Balancer>,
     index: usize,
+    /// Whether it counts for the group as a whole.
+    counted: bool,
 }
 
 impl Lease {
@@ -116,16 +318,92 @@ impl Lease {
         self.index
     }
 
-    /// Tells what came of it. A request whose client left is dropped without.
-    pub fn report(&mut self, _outcome: Outcome) {}
+    /// Tells what came of a try: `words` say what was wrong, and are formatted only if they are
+    /// kept. A request whose client left is dropped without.
+    pub fn report(&mut self, outcome: Outcome, words: &dyn Display, now: Instant) {
+        let balancer = &*self.balancer;
+        if let Some(tally) = balancer.tallies.get(self.index) {
+            tally.count(outcome);
+        }
+        if let Some(first_byte) = outcome.first_byte() {
+            balancer.core.first_bytes.sample(first_byte);
+        }
+        balancer.group.report(self.index, outcome, words, now);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let group = &*self.balancer.group;
+        if self.counted {
+            group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
+        }
         if let Some(member) = group.members.get(self.index) {
             member.state.leave();
         }
-        self.balancer.algorithm.borrow_mut().released(group, self.index);
+        group.state.queue.call();
+        for tier in &mut self.balancer.choice.borrow_mut().tiers {
+            tier.algorithm.released(group, self.index);
+        }
+    }
+}
+
+/// A request that waits for an endpoint with room; ends with a lease, or with why there is none.
+pub struct Wait<'a> {
+    balancer: Rc<Balancer>,
+    ask: Ask<'a>,
+    ticket: Option<u64>,
+}
+
+impl Wait<'_> {
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.balancer.group.state.queue.leave(ticket);
+        }
+    }
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<Lease, NotPicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = &mut *self;
+        let group = Arc::clone(&wait.balancer.group);
+        let queue = &group.state.queue;
+        let (ticket, call) = match wait.ticket {
+            Some(ticket) => match queue.answer(ticket, cx.waker()) {
+                Some(call) => (ticket, Some(call)),
+                None => return Poll::Pending,
+            },
+            None => match queue.enter(group.settings.queue.max, cx.waker()) {
+                Some((ticket, called)) => {
+                    wait.ticket = Some(ticket);
+                    if !called {
+                        return Poll::Pending;
+                    }
+                    (ticket, None)
+                }
+                None => return Poll::Ready(Err(NotPicked::QueueFull)),
+            },
+        };
+        let taken = wait.balancer.take(&wait.ask);
+        match call {
+            Some(Call::Change) => queue.call_after(ticket, Call::Change),
+            Some(Call::Room) if taken.is_err() => queue.call_after(ticket, Call::Room),
+            _ => {}
+        }
+        match taken {
+            Err(why) if why.may_wait() => Poll::Pending,
+            decided => {
+                wait.leave();
+                Poll::Ready(decided)
+            }
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -1,9 +1,27 @@
 //! How it stands with one endpoint, shared by all cores and over reloads.
+//!
+//! What every request touches is on a line of its own (`Busy`); the rest is read now and then and
+//! written when something changes. Words are behind a mutex that only failures and changes take.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::clock::millis;
 use crate::latency::Latency;
+use crate::tally::{Tallies, Tally};
+
+/// Failures whose words are kept.
+const FAILURES_KEPT: usize = 8;
+/// Once there are that many, another one is kept at most so often.
+const FAILURES_APART: Duration = Duration::from_millis(100);
+
+/// Terms are doubled so often at most.
+const TERM_DOUBLINGS_MAX: u32 = 16;
+/// What one that starts slowly gets at first.
+const RAMP_MIN: f32 = 0.1;
 
 /// How it stands with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,18 +37,88 @@ pub enum Standing {
     Draining,
 }
 
+impl Standing {
+    /// As in metrics and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A failure that an endpoint showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When.
+    pub at: SystemTime,
+    /// What happened.
+    pub words: Box<str>,
+}
+
+/// Its checks fail.
+pub(crate) const DOWN: u32 = 1;
+/// It is ejected.
+pub(crate) const EJECTED: u32 = 2;
+/// It drains, as somebody said at run time.
+pub(crate) const DRAINING: u32 = 4;
+
+/// What every request writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Busy {
+    in_flight: AtomicU32,
+    /// Failures without a good answer between them.
+    streak: AtomicU32,
+    latency: Latency,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    failures: VecDeque<Failure>,
+    why: Option<Box<str>>,
+}
+
 /// The state of one endpoint: a few atomics, written by all cores.
 #[derive(Debug)]
-#[repr(align(128))]
 pub struct EndpointState {
+    busy: Busy,
     name: Arc<str>,
-    in_flight: AtomicU32,
-    latency: Latency,
+    flags: AtomicU32,
+    /// When the standing changed last, in milliseconds of the Unix epoch.
+    since_unix_ms: AtomicU64,
+    /// When slow start began; 0: it is over, or there is none.
+    ramp_ms: AtomicU64,
+    /// When the term of an ejection ends.
+    until_ms: AtomicU64,
+    /// Ejections that are not forgotten yet; each doubles the next term.
+    terms: AtomicU32,
+    /// When the last term ended, or one of `terms` was forgotten.
+    returned_ms: AtomicU64,
+    ejections: AtomicU64,
+    connecting: AtomicU32,
+    notes: Mutex<Notes>,
+    pub(crate) tallies: Tallies,
 }
 
 impl EndpointState {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, in_flight: AtomicU32::new(0), latency: Latency::default() }
+        Self {
+            busy: Busy::default(),
+            name,
+            flags: AtomicU32::new(0),
+            since_unix_ms: AtomicU64::new(unix_ms()),
+            ramp_ms: AtomicU64::new(0),
+            until_ms: AtomicU64::new(0),
+            terms: AtomicU32::new(0),
+            returned_ms: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
+            connecting: AtomicU32::new(0),
+            notes: Mutex::default(),
+            tallies: Tallies::default(),
+        }
     }
 
     /// As written in the configuration.
@@ -40,31 +128,221 @@ impl EndpointState {
 
     /// Requests under way, over all cores.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.busy.in_flight.load(Ordering::Relaxed)
     }
 
-    /// How it stands with it.
+    /// How it stands with it. That the configuration has it drain is not known here: see
+    /// [`Member::standing`](crate::Member::standing).
     pub fn standing(&self) -> Standing {
-        Standing::Up
+        standing(self.flags())
     }
 
-    /// How long it takes to begin a response, of late, in microseconds: for algorithms. `now_ms` is
-    /// [`millis`](crate::clock::millis) of now.
+    /// Since when it stands so.
+    pub fn since(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.since_unix_ms.load(Ordering::Relaxed))
+    }
+
+    /// Why it stands so, in words.
+    pub fn why(&self) -> Option<String> {
+        self.notes().why.as_deref().map(str::to_owned)
+    }
+
+    /// The last failures, the oldest first.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.notes().failures.iter().cloned().collect()
+    }
+
+    /// Failures without a good answer between them.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.busy.streak.load(Ordering::Relaxed)
+    }
+
+    /// How long it takes to begin a response, of late: an average that rises faster than it falls.
+    pub fn latency(&self, now: Instant) -> Option<Duration> {
+        let micros = self.latency_micros(millis(now))?;
+        Some(Duration::from_micros(micros as u64))
+    }
+
+    /// The same for algorithms: `now_ms` is [`millis`] of now.
     pub fn latency_micros(&self, now_ms: u64) -> Option<f32> {
-        self.latency.micros(now_ms)
+        self.busy.latency.micros(now_ms)
+    }
+
+    /// How often it was ejected.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// How long its ejection goes on.
+    pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
+        let ejected = self.flags() & EJECTED != 0;
+        let left = self.until_ms.load(Ordering::Relaxed).saturating_sub(millis(now));
+        ejected.then_some(Duration::from_millis(left))
+    }
+
+    /// Connections that are being opened.
+    pub fn connecting(&self) -> u32 {
+        self.connecting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connects(&self, more: bool) {
+        match more {
+            true => self.connecting.fetch_add(1, Ordering::Relaxed),
+            false => self.connecting.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// How much of its share it gets while it starts slowly: above 0, up to 1.
+    pub(crate) fn ramp(&self, slow_start: Duration, now_ms: u64) -> f32 {
+        let begun = self.ramp_ms.load(Ordering::Relaxed);
+        if begun == 0 || slow_start.is_zero() {
+            return 1.0;
+        }
+        let elapsed = now_ms.saturating_sub(begun) as f32;
+        let part = elapsed / (slow_start.as_millis() as f32).max(1.0);
+        (RAMP_MIN + (1.0 - RAMP_MIN) * part).min(1.0)
+    }
+
+    /// It comes, or comes back: slow start begins.
+    pub(crate) fn begin_ramp(&self, now_ms: u64) {
+        self.ramp_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// What was known of its speed does not hold any more.
+    pub(crate) fn forget_latency(&self) {
+        self.busy.latency.reset();
+    }
+
+    pub(crate) fn end_ramp(&self) -> bool {
+        self.ramp_ms.swap(0, Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_ramping(&self) -> bool {
+        self.ramp_ms.load(Ordering::Relaxed) != 0
+    }
+
+    /// A term of ejection begins, twice as long as the last.
+    pub(crate) fn begin_term(&self, term: Duration, term_max: Duration, now_ms: u64) {
+        let doublings = self.terms.fetch_add(1, Ordering::Relaxed).min(TERM_DOUBLINGS_MAX);
+        let term = term.saturating_mul(1 << doublings).min(term_max.max(term));
+        let until = now_ms.saturating_add(term.as_millis().try_into().unwrap_or(u64::MAX));
+        self.until_ms.store(until, Ordering::Relaxed);
+    }
+
+    pub(crate) fn term_is_over(&self, now_ms: u64) -> bool {
+        now_ms >= self.until_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn end_term(&self, now_ms: u64) {
+        self.returned_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// For each `window` without a further ejection, one term is forgotten.
+    pub(crate) fn forget_term(&self, window: Duration, now_ms: u64) {
+        let terms = self.terms.load(Ordering::Relaxed);
+        let since = now_ms.saturating_sub(self.returned_ms.load(Ordering::Relaxed));
+        if terms > 0 && u128::from(since) >= window.as_millis() {
+            self.terms.store(terms - 1, Ordering::Relaxed);
+            self.returned_ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Sets and clears flags. True if that changed how it stands with the endpoint.
+    pub(crate) fn shift(&self, set: u32, clear: u32, why: &dyn Display) -> bool {
+        let mut notes = self.notes();
+        let before = self.flags();
+        let after = (before & !clear) | set;
+        if after == before {
+            return false;
+        }
+        self.flags.store(after, Ordering::Relaxed);
+        if set & !before & EJECTED != 0 {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+        }
+        if standing(before) == standing(after) {
+            return false;
+        }
+        self.since_unix_ms.store(unix_ms(), Ordering::Relaxed);
+        notes.why = Some(why.to_string().into());
+        true
+    }
+
+    /// It answered, and well.
+    pub(crate) fn good(&self, first_byte: Duration, now_ms: u64) {
+        self.busy.latency.sample(first_byte, now_ms);
+        if self.busy.streak.load(Ordering::Relaxed) != 0 {
+            self.busy.streak.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It failed. Returns how many times in a row now.
+    pub(crate) fn failed(&self, words: &dyn Display, now_ms: u64) -> u32 {
+        self.busy.latency.failure(now_ms);
+        // Another core that fails at the same moment has words enough.
+        if let Ok(mut notes) = self.notes.try_lock() {
+            let at = SystemTime::now();
+            let recent = |last: &Failure| {
+                at.duration_since(last.at).is_ok_and(|apart| apart < FAILURES_APART)
+            };
+            let full = notes.failures.len() >= FAILURES_KEPT;
+            if !full || !notes.failures.back().is_some_and(recent) {
+                if full {
+                    notes.failures.pop_front();
+                }
+                notes.failures.push_back(Failure { at, words: words.to_string().into() });
+            }
+        }
+        self.busy.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    pub(crate) fn set_streak(&self, streak: u32) {
+        self.busy.streak.store(streak, Ordering::Relaxed);
     }
 
     /// Counts one request more, unless there are `max` already.
     pub(crate) fn enter(&self, max: Option<u32>) -> bool {
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if max.is_some_and(|max| before >= max) {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+        enter(&self.busy.in_flight, max)
     }
 
     pub(crate) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Before the queue is looked at: see `queue`.
+        self.busy.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
+
+    /// The counters of one core.
+    pub(crate) fn tally(&self, core: usize) -> Arc<Tally> {
+        self.tallies.of(core)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts one more, unless there are `max`. One that is refused is never counted, so that nobody
+/// else is refused because of it.
+pub(crate) fn enter(count: &AtomicU32, max: Option<u32>) -> bool {
+    let Some(max) = max else {
+        count.fetch_add(1, Ordering::Relaxed);
+        return true;
+    };
+    let more = |count: u32| (count < max).then_some(count + 1);
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+}
+
+fn standing(flags: u32) -> Standing {
+    match flags {
+        _ if flags & DOWN != 0 => Standing::Down,
+        _ if flags & DRAINING != 0 => Standing::Draining,
+        _ if flags & EJECTED != 0 => Standing::Ejected,
+        _ => Standing::Up,
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

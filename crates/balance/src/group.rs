@@ -1,13 +1,23 @@
 //! A group of endpoints, as one snapshot has it, and the state of groups over all snapshots.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use config::{Config, Upstream};
 
 use crate::algorithm::{Shared, algorithm};
-use crate::endpoint::EndpointState;
+use crate::balancer::NotPicked;
+use crate::budget::{Budget, BudgetUse};
+use crate::clock::millis;
+use crate::endpoint::{DOWN, DRAINING, EJECTED, EndpointState, Standing, enter};
+use crate::outcome::{Outcome, Verdict};
+use crate::quantile::FirstBytes;
+use crate::queue::Queue;
+use crate::tally::per_core;
+use crate::tiers::{Candidate, Plan, plan};
 
 /// An endpoint of a group: how it stands, and what the snapshot says of it.
 #[derive(Debug, Clone)]
@@ -18,10 +28,40 @@ pub struct Member {
     pub settings: config::Endpoint,
 }
 
+impl Member {
+    /// How it stands with it.
+    pub fn standing(&self) -> Standing {
+        match self.state.standing() {
+            Standing::Up | Standing::Ejected if self.settings.draining => Standing::Draining,
+            standing => standing,
+        }
+    }
+}
+
+/// What one core has of a group, over all snapshots.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct CoreState {
+    pub(crate) budget: Budget,
+    pub(crate) first_bytes: FirstBytes,
+}
+
+/// A count that all cores write, on a line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Count(pub(crate) AtomicU32);
+
 /// What all cores share of a group, over all snapshots.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct GroupState {
     version: AtomicU64,
+    pub(crate) queue: Queue,
+    pub(crate) in_flight: Count,
+    pub(crate) connecting: Count,
+    cores: Mutex<Vec<Arc<CoreState>>>,
+    /// Held by whoever ejects, so that two together do not eject more than they may.
+    pub(crate) ejecting: Mutex<()>,
 }
 
 impl GroupState {
@@ -32,7 +72,16 @@ impl GroupState {
 
     /// Says that it has changed which endpoints may be taken.
     pub fn changed(&self) {
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.queue.change();
+    }
+
+    pub(crate) fn core(&self, core: usize) -> Arc<CoreState> {
+        per_core(&self.cores, core)
+    }
+
+    fn cores(&self) -> Vec<Arc<CoreState>> {
+        self.cores.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -45,12 +94,37 @@ pub struct Group {
     /// What all cores share of it.
     pub state: Arc<GroupState>,
     pub(crate) shared: Arc<dyn Shared>,
+    /// Whether the algorithm goes by a key.
+    pub(crate) by_key: bool,
+    /// Where the process stands.
+    zone: Option<Arc<str>>,
+}
+
+/// How a group stands as a whole, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupUse {
+    /// Requests under way on its endpoints.
+    pub in_flight: u32,
+    /// How many it takes at once, if that is limited (circuit breaking, adaptive concurrency).
+    pub limit: Option<u32>,
+    /// Connections that are being opened.
+    pub connecting: u32,
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Requests that have waited so far.
+    pub waited: u64,
+    /// Requests that could not, as too many waited.
+    pub turned_away: u64,
+    /// The budget of retries.
+    pub budget: BudgetUse,
 }
 
 /// The state of every group and endpoint, over all snapshots.
 #[derive(Debug, Default)]
 pub struct States {
     groups: Mutex<HashMap<Arc<str>, Arc<Known>>>,
+    /// Where the process stands, as the last configuration says.
+    zone: Mutex<Option<Arc<str>>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,11 +137,12 @@ impl States {
     /// The groups of a configuration, by [`config::UpstreamId`]. State of those that it does not
     /// have any more is forgotten.
     pub fn groups(&self, config: &Config) -> Vec<Arc<Group>> {
+        *self.zone() = config.process.zone.clone();
         let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|name, _| config.upstreams.iter().any(|u| u.name == *name));
         let groups = config.upstreams.iter().map(|upstream| {
             let known = known.entry(Arc::clone(&upstream.name)).or_default();
-            Arc::new(Group::new(upstream, known))
+            Arc::new(Group::new(upstream, known, config.process.zone.clone()))
         });
         groups.collect()
     }
@@ -76,14 +151,18 @@ impl States {
     pub fn group(&self, upstream: &Upstream) -> Arc<Group> {
         let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry(Arc::clone(&upstream.name)).or_default();
-        Arc::new(Group::new(upstream, known))
+        Arc::new(Group::new(upstream, known, self.zone().clone()))
+    }
+
+    fn zone(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.zone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Group {
     /// A group whose state nobody shares, as `explain` and tests need it.
     pub fn alone(upstream: &Upstream) -> Arc<Self> {
-        Arc::new(Self::new(upstream, &Known::default()))
+        Arc::new(Self::new(upstream, &Known::default(), None))
     }
 
     /// The weight of an endpoint, at least 1.
@@ -91,19 +170,179 @@ impl Group {
         self.members.get(index).map_or(1, |member| member.settings.weight.max(1))
     }
 
-    fn new(upstream: &Upstream, known: &Known) -> Self {
+    fn new(upstream: &Upstream, known: &Known, zone: Option<Arc<str>>) -> Self {
+        let now_ms = millis(Instant::now());
         let mut states = known.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|name, _| upstream.endpoints.iter().any(|e| e.written == *name));
+        // One that joins others starts slowly; those that begin together have nobody to learn from.
+        let joins = !states.is_empty();
         let members = upstream.endpoints.iter().map(|endpoint| {
             let name = Arc::clone(&endpoint.written);
-            let state = states
-                .entry(Arc::clone(&name))
-                .or_insert_with(|| Arc::new(EndpointState::new(name)));
+            let state = states.entry(Arc::clone(&name)).or_insert_with(|| {
+                let state = EndpointState::new(name);
+                if joins && !upstream.slow_start.is_zero() {
+                    state.begin_ramp(now_ms);
+                }
+                Arc::new(state)
+            });
             Member { state: Arc::clone(state), settings: endpoint.clone() }
         });
         let members: Box<[Member]> = members.collect();
-        let shared = (algorithm(&upstream.balance.algorithm).share)(&members, &upstream.balance);
+        let row = algorithm(&upstream.balance.algorithm);
+        let shared = (row.share)(&members, &upstream.balance);
         known.state.changed();
-        Self { settings: upstream.clone(), members, state: Arc::clone(&known.state), shared }
+        let (settings, state) = (upstream.clone(), Arc::clone(&known.state));
+        Self { settings, members, state, shared, by_key: row.by_key, zone }
+    }
+
+    /// An active check says that an endpoint is up or down (after as many as it takes). One that is
+    /// up again is not ejected any more either.
+    pub fn checked(&self, index: usize, up: bool, words: &str) {
+        let Some(member) = self.members.get(index) else { return };
+        let state = &*member.state;
+        let was_down = state.flags() & DOWN != 0;
+        if up && !was_down {
+            return;
+        }
+        let (set, clear) = if up { (0, DOWN | EJECTED) } else { (DOWN, 0) };
+        if up {
+            self.returns(state, 0, millis(Instant::now()));
+        }
+        if state.shift(set, clear, &words) {
+            self.state.changed();
+        }
+    }
+
+    /// Has an endpoint drain at run time, or take part again.
+    pub fn drain(&self, index: usize, on: bool) {
+        let Some(member) = self.members.get(index) else { return };
+        let (set, clear) = if on { (DRAINING, 0) } else { (0, DRAINING) };
+        let words = if on { "drained at run time" } else { "takes part again" };
+        if member.state.shift(set, clear, &words) {
+            if !on {
+                self.returns(&member.state, 0, millis(Instant::now()));
+            }
+            self.state.changed();
+        }
+    }
+
+    /// An endpoint comes back, with so many failures that are held against it.
+    pub(crate) fn returns(&self, state: &EndpointState, streak: u32, now_ms: u64) {
+        state.set_streak(streak);
+        state.forget_latency();
+        if !self.settings.slow_start.is_zero() {
+            state.begin_ramp(now_ms);
+        }
+    }
+
+    /// What came of a try on an endpoint: `words` say what was wrong.
+    pub fn report(&self, index: usize, outcome: Outcome, words: &dyn Display, now: Instant) {
+        let Some(member) = self.members.get(index) else { return };
+        let (state, now_ms) = (&*member.state, millis(now));
+        let verdict = outcome.verdict();
+        match verdict {
+            Verdict::Good => state.good(outcome.first_byte().unwrap_or_default(), now_ms),
+            Verdict::Bad | Verdict::Silent => {
+                let streak = state.failed(words, now_ms);
+                self.failed_again(index, streak, verdict, words, now_ms);
+            }
+            Verdict::Nothing => {}
+        }
+    }
+
+    /// How it stands as a whole.
+    pub fn usage(&self, now: Instant) -> GroupUse {
+        let state = &*self.state;
+        let cores = state.cores();
+        let floor = self.budget_floor(cores.len());
+        let mut budget = BudgetUse::default();
+        for core in &cores {
+            let used = core.budget.used(self.settings.retry.budget, floor, millis(now));
+            budget.requests += used.requests;
+            budget.retries += used.retries;
+            budget.allowed += used.allowed;
+        }
+        GroupUse {
+            in_flight: self.members.iter().map(|member| member.state.in_flight()).sum(),
+            limit: self.limit(),
+            connecting: self.members.iter().map(|member| member.state.connecting()).sum(),
+            waiting: state.queue.waiting(),
+            waited: state.queue.waited(),
+            turned_away: state.queue.turned_away(),
+            budget,
+        }
+    }
+
+    /// Retries a second that a core may always make.
+    pub(crate) fn budget_floor(&self, cores: usize) -> u32 {
+        match self.settings.retry.budget_min {
+            0 => 0,
+            floor => (floor / (cores.max(1) as u32)).max(1),
+        }
+    }
+
+    pub(crate) fn core_count(&self) -> usize {
+        self.state.cores.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether requests are counted for the group as a whole.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.settings.breaker.in_flight.is_some() || self.settings.adaptive.is_some()
+    }
+
+    /// How many requests it takes at once.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        self.settings.breaker.in_flight
+    }
+
+    /// A connection to an endpoint is about to be opened: counted until the guard is dropped, and
+    /// refused if too many are being opened already.
+    pub fn connecting(self: &Arc<Self>, index: usize) -> Result<Connecting, NotPicked> {
+        if !enter(&self.state.connecting.0, self.settings.breaker.connecting) {
+            return Err(NotPicked::Connecting);
+        }
+        if let Some(member) = self.members.get(index) {
+            member.state.connects(true);
+        }
+        Ok(Connecting { group: Arc::clone(self), index })
+    }
+
+    /// What a client that is turned away is told to wait.
+    pub fn retry_after(&self, why: NotPicked) -> Duration {
+        let down = why == NotPicked::Down;
+        let checks = self.settings.health.iter().filter(|_| down).map(|health| health.every_down);
+        checks.min().unwrap_or_default().max(Duration::from_secs(1))
+    }
+
+    /// Who may be taken now.
+    pub(crate) fn plan(&self) -> Plan {
+        let far = |zone: &Option<Arc<str>>| match (zone, &self.zone) {
+            (Some(zone), Some(own)) => zone != own,
+            _ => false,
+        };
+        let candidate = |member: &Member| Candidate {
+            standing: member.standing(),
+            weight: member.settings.weight,
+            backup: member.settings.backup,
+            priority: member.settings.priority,
+            far: far(&member.settings.zone),
+        };
+        let candidates: Vec<Candidate> = self.members.iter().map(candidate).collect();
+        plan(&candidates, self.settings.spill, self.settings.panic)
+    }
+}
+
+/// A connection that is being opened, until it is dropped.
+pub struct Connecting {
+    group: Arc<Group>,
+    index: usize,
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.group.state.connecting.0.fetch_sub(1, Ordering::SeqCst);
+        if let Some(member) = self.group.members.get(self.index) {
+            member.state.connects(false);
+        }
     }
 }

@@ -6,14 +6,19 @@
 //! what the algorithm works out once for all cores. A core has a [`Balancer`] of it, which picks
 //! without a lock and gives a [`Lease`]: the request that is under way, and what came of it.
 //!
+//! Whatever changes who may be taken (a check, an ejection, the end of its term) makes the group's
+//! version grow; each core sees that at its next pick and works out its tiers anew.
+//!
 //! A new algorithm is one file and one row of [`ALGORITHMS`].
 //! Not here: connections, dialling, checks and timers (`proxy`).
 
 mod algorithm;
 mod balancer;
 mod bound;
+mod budget;
 mod clock;
 mod draw;
+mod ejection;
 mod endpoint;
 mod first;
 mod group;
@@ -24,18 +29,26 @@ mod least;
 mod least_connections;
 mod least_time;
 mod maglev;
+mod outcome;
 mod p2c;
+mod quantile;
+mod queue;
 mod random;
 mod rendezvous;
 mod ring;
 mod round_robin;
 mod source;
+mod tally;
 #[cfg(test)]
 mod testing;
+mod tiers;
 
 pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, algorithm};
-pub use balancer::{Ask, Balancer, Lease, NotPicked, Outcome};
+pub use balancer::{Ask, Balancer, Lease, NotPicked, Wait};
+pub use budget::BudgetUse;
 pub use clock::millis;
-pub use endpoint::{EndpointState, Standing};
-pub use group::{Group, GroupState, Member, States};
+pub use endpoint::{EndpointState, Failure, Standing};
+pub use group::{Connecting, Group, GroupState, GroupUse, Member, States};
 pub use hash::{hash, key};
+pub use outcome::Outcome;
+pub use tally::Totals;

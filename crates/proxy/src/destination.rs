@@ -277,9 +277,9 @@ impl GroupDestination<'_> {
         self.group.pools.get(self.chosen()?).map(Rc::as_ref)
     }
 
-    fn report(&mut self, outcome: Outcome, _words: &dyn Display) {
+    fn report(&mut self, outcome: Outcome, words: &dyn Display) {
         if let Some(lease) = &mut self.lease {
-            lease.report(outcome);
+            lease.report(outcome, words, Instant::now());
         }
     }
 
@@ -372,7 +372,7 @@ impl GroupDestination<'_> {
             let Some(failed) = last else { return Err(NoConnection::Trouble(none(why))) };
             let pause = match why {
                 NotPicked::Tried => search.retries.backoff(failed),
-                NotPicked::Down | NotPicked::Full => None,
+                _ => None,
             };
             let Some(pause) = pause else {
                 return Err(NoConnection::Trouble(failed.trouble.clone()));
@@ -400,10 +400,7 @@ fn none(why: NotPicked) -> Trouble {
         NotPicked::Down | NotPicked::Tried => {
             Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached")
         }
-        NotPicked::Full => {
-            let detail = "every endpoint has as many requests as it may";
-            Trouble::new(ErrorKind::ConnectionLimitReached, detail)
-        }
+        full => Trouble::new(ErrorKind::ConnectionLimitReached, full.words()),
     }
 }
 

@@ -33,6 +33,7 @@ mod server;
 mod settle;
 mod shelf;
 mod snapshot;
+mod sweep;
 mod tunnel;
 mod upstream;
 mod way;

@@ -129,7 +129,8 @@ async fn connect(
             }
             Err(trouble) => {
                 let late = trouble.kind == ErrorKind::ConnectionTimeout;
-                lease.report(if late { Outcome::ConnectTimeout } else { Outcome::Unreachable });
+                let outcome = if late { Outcome::ConnectTimeout } else { Outcome::Unreachable };
+                lease.report(outcome, &trouble.detail, Instant::now());
                 core.metrics.upstream_failed(slot);
                 complain_of(&endpoint.written, &trouble);
                 tried.push(index);

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use config::{Config, Endpoint};
 use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
 use tls::{Challenges, Contexts, Keeper, Problem};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
 
 use crate::ahead;
 use crate::connection;
@@ -29,6 +30,7 @@ use crate::discovery::{Changes, Discovery, Edit, EditError, Edited};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
+use crate::sweep;
 
 /// How long a reload waits for the cores to go over.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -154,6 +156,7 @@ struct Inner {
     cores: Vec<CoreHandle>,
     state: Mutex<State>,
     draining: AtomicBool,
+    sweeping: OnceLock<AbortHandle>,
 }
 
 struct CoreHandle {
@@ -258,7 +261,10 @@ impl Server {
             cores,
             state,
             draining: AtomicBool::new(false),
+            sweeping: OnceLock::new(),
         });
+        let weak = Arc::downgrade(&inner);
+        let _ = inner.sweeping.set(sweep::start(move || Some(weak.upgrade()?.groups_at_rest())));
         let weak = Arc::downgrade(&inner);
         inner.discovery.start(move || match weak.upgrade() {
             Some(inner) => {
@@ -421,6 +427,7 @@ impl Server {
         }
         self.inner.discovery.stop();
         self.inner.keeper.stop();
+        self.inner.sweeping.get().inspect(|sweeping| sweeping.abort());
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
         {
@@ -454,6 +461,11 @@ impl Server {
 }
 
 impl Inner {
+    /// The groups that are served; none while they are being replaced.
+    fn groups_at_rest(&self) -> Vec<Arc<balance::Group>> {
+        self.state.try_lock().map_or_else(|_| Vec::new(), |state| state.snapshot.groups.clone())
+    }
+
     /// Goes over to the members that the upstreams have now. Connections, tunnels, and pools of
     /// endpoints that stay never notice. On an error nothing has changed.
     fn refresh(&self, state: &mut State) -> Result<(), StartError> {

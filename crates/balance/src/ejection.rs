@@ -1,0 +1,100 @@
+//! Health from traffic: who is let be for a while because of what requests show, and who returns.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use crate::clock::millis;
+use crate::endpoint::{EJECTED, EndpointState, Standing};
+use crate::group::Group;
+use crate::outcome::Verdict;
+
+/// What an endpoint is ejected for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// It does not answer: all but the last may be ejected for that.
+    Silence,
+    /// What it answers: only a share of the endpoints may be.
+    Answers,
+}
+
+impl Group {
+    /// An endpoint has failed so many times in a row.
+    pub(crate) fn failed_again(
+        &self,
+        index: usize,
+        streak: u32,
+        verdict: Verdict,
+        words: &dyn Display,
+        now_ms: u64,
+    ) {
+        let Some(ejection) = &self.settings.ejection else { return };
+        // Where it may not be ejected, that is not looked into at each further failure.
+        if ejection.consecutive == 0 || !streak.is_multiple_of(ejection.consecutive) {
+            return;
+        }
+        let reason = if verdict == Verdict::Silent { Reason::Silence } else { Reason::Answers };
+        let times = if streak == 1 { "once" } else { "times in a row" };
+        let why = match streak {
+            1 => format!("failed {times}: {words}"),
+            _ => format!("failed {streak} {times}: {words}"),
+        };
+        self.eject(index, reason, &why, now_ms);
+    }
+
+    /// Ejects an endpoint, if it may be. True if it was.
+    fn eject(&self, index: usize, reason: Reason, why: &dyn Display, now_ms: u64) -> bool {
+        let Some(ejection) = &self.settings.ejection else { return false };
+        // Whoever is at it now will not be the last: this one fails again or is well.
+        let Ok(_alone) = self.state.ejecting.try_lock() else { return false };
+        let Some(member) = self.members.get(index) else { return false };
+        let count = |wanted| self.members.iter().filter(|m| m.standing() == wanted).count();
+        if member.standing() != Standing::Up || count(Standing::Up) <= 1 {
+            return false;
+        }
+        let most = (self.members.len() * usize::from(ejection.share) / 100).max(1);
+        if reason == Reason::Answers && count(Standing::Ejected) >= most {
+            return false;
+        }
+        member.state.begin_term(ejection.term, ejection.term_max, now_ms);
+        let ejected = member.state.shift(EJECTED, 0, why);
+        if ejected {
+            self.state.changed();
+        }
+        ejected
+    }
+
+    /// What is due once a second: ends terms and slow starts, forgets old terms, and ejects who does
+    /// clearly worse than the others.
+    pub fn sweep(&self, now: Instant) {
+        let now_ms = millis(now);
+        let mut changed = false;
+        for member in &self.members {
+            changed |= self.end_term(&member.state, now_ms);
+            changed |= member.state.is_ramping()
+                && member.state.ramp(self.settings.slow_start, now_ms) >= 1.0
+                && member.state.end_ramp();
+        }
+        if changed {
+            self.state.changed();
+        }
+    }
+
+    fn end_term(&self, state: &EndpointState, now_ms: u64) -> bool {
+        let (term_over, consecutive, window) = match &self.settings.ejection {
+            Some(ejection) => (state.term_is_over(now_ms), ejection.consecutive, ejection.window),
+            // It was ejected by a configuration that is gone.
+            None => (true, 0, Duration::ZERO),
+        };
+        if state.flags() & EJECTED == 0 {
+            state.forget_term(window, now_ms);
+            return false;
+        }
+        if !term_over {
+            return false;
+        }
+        // On probation: the first answer decides.
+        self.returns(state, consecutive.saturating_sub(1), now_ms);
+        state.end_term(now_ms);
+        state.shift(0, EJECTED, &"its term is over")
+    }
+}

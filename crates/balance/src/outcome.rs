@@ -1,0 +1,62 @@
+//! What came of a try, and what it says of the endpoint.
+
+use std::time::Duration;
+
+/// What came of a request on an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered with this status, its first byte so long after the request was sent.
+    Response {
+        /// The status.
+        status: u16,
+        /// The time to the first byte.
+        first_byte: Duration,
+    },
+    /// There was no connection: refused, unreachable, no name, TLS failed.
+    Unreachable,
+    /// There was none in time.
+    ConnectTimeout,
+    /// The connection ended, or what came was no HTTP.
+    Reset,
+    /// No response began in time.
+    Timeout,
+    /// It said that it did nothing (REFUSED_STREAM, GOAWAY). That is no failure.
+    Refused,
+}
+
+/// What an outcome says of the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It works.
+    Good,
+    /// It answers, but not well.
+    Bad,
+    /// It does not answer.
+    Silent,
+    /// Neither.
+    Nothing,
+}
+
+impl Outcome {
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            // What was asked for is at fault rather than who was asked (RFC 9110, sections 15.6.2
+            // and 15.6.6).
+            Self::Response { status: 501 | 505, .. } => Verdict::Good,
+            Self::Response { status: 500.., .. } => Verdict::Bad,
+            Self::Response { .. } => Verdict::Good,
+            Self::Unreachable | Self::ConnectTimeout | Self::Reset | Self::Timeout => {
+                Verdict::Silent
+            }
+            Self::Refused => Verdict::Nothing,
+        }
+    }
+
+    /// The time to the first byte, if one came.
+    pub(crate) fn first_byte(self) -> Option<Duration> {
+        match self {
+            Self::Response { first_byte, .. } => Some(first_byte),
+            _ => None,
+        }
+    }
+}
