@@ -26,7 +26,9 @@ pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
 pub use layered::{Given, Layer};
 pub use listen::{Bound, Listener, RawListener};
 pub use relay::{RelayError, Side, relay};
-pub use resolve::{Answer, ResolveError, Resolver, ResolverSettings, Watched, WatchedState};
+pub use resolve::{
+    Answer, ResolveError, Resolver, ResolverSettings, Service, Watched, WatchedState,
+};
 pub use socket::{Socket, SocketConnector};
 pub use stream::{Detached, Peer, Stream};
 pub use system::{pin_to_core, raise_open_files_limit, usable_cores};

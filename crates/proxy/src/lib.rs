@@ -40,6 +40,9 @@ mod way;
 mod websocket;
 mod worker;
 
-pub use discovery::{Changes, Edit, EditError, Edited, Settings};
+pub use discovery::{
+    Changes, Difference, Edit, EditError, Edited, JsonError, Origin, Settings, SourceState,
+    endpoint_from_json, endpoints_from_json, settings_from_json,
+};
 pub use identity::identity_fields;
 pub use server::{Change, Inherited, Open, Server, StartError};

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use balance::States;
-use config::{Config, Endpoint};
+use config::{Config, Endpoint, Upstream};
 use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
 use tls::{Challenges, Contexts, Keeper, Problem};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -26,7 +26,9 @@ use tokio::task::AbortHandle;
 use crate::ahead;
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
-use crate::discovery::{Changes, Discovery, Edit, EditError, Edited};
+use crate::discovery::{
+    Changes, Difference, Discovery, Edit, EditError, Edited, Origin, SourceState,
+};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
@@ -351,6 +353,37 @@ impl Server {
     /// What was changed at run time in an upstream.
     pub fn changes(&self, upstream: &str) -> Changes {
         self.inner.discovery.changes(upstream)
+    }
+
+    /// What of an upstream's endpoints is otherwise than written or found.
+    pub fn differences(&self, upstream: &str) -> Option<Vec<Difference>> {
+        self.of_upstream(upstream, Discovery::differences)
+    }
+
+    /// How it stands with what an upstream's endpoints come from: names, services, files.
+    pub fn sources(&self, upstream: &str) -> Option<Vec<SourceState>> {
+        self.of_upstream(upstream, Discovery::sources)
+    }
+
+    /// Where an endpoint of an upstream comes from.
+    pub fn origin(&self, upstream: &str, endpoint: &str) -> Option<Origin> {
+        self.of_upstream(upstream, |discovery, upstream| discovery.origin(upstream, endpoint))?
+    }
+
+    /// What people should know of an endpoint beside its state, if there is anything: that its name
+    /// is not found any more.
+    pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
+        self.inner.discovery.remark(endpoint)
+    }
+
+    fn of_upstream<T>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&Discovery, &Upstream) -> T,
+    ) -> Option<T> {
+        let config = self.config();
+        let upstream = config.upstreams.iter().find(|one| &*one.name == name)?;
+        Some(look(&self.inner.discovery, upstream))
     }
 
     /// The upstreams with the members that they have now, and how it stands with these.

@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 pub enum Reply {
     /// These addresses (of the family that was asked for), with a time to live in seconds.
     Addresses(Vec<IpAddr>, u32),
+    /// These services, with a time to live in seconds.
+    Services(Vec<Service>, u32),
     /// There is no such name.
     NoSuchName,
     /// Something is wrong.
@@ -17,6 +19,9 @@ pub enum Reply {
     /// Nothing at all.
     Silence,
 }
+
+/// An `SRV` record (RFC 2782): priority, weight, port and target (`.`: there is no such service).
+pub type Service = (u16, u16, u16, String);
 
 /// A scripted name server.
 pub struct NameServer {
@@ -29,6 +34,7 @@ pub struct NameServer {
 const QUERY_HEAD_BYTES: usize = 12;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
+const TYPE_SRV: u16 = 33;
 
 impl NameServer {
     /// Starts a name server; `answer` is asked with the name in lower case, without the last dot.
@@ -95,18 +101,23 @@ fn question(query: &[u8]) -> Option<(String, u16, usize)> {
 }
 
 fn respond(query: &[u8], kind: u16, reply: Reply) -> Option<Vec<u8>> {
-    let (code, addresses, ttl) = match reply {
-        Reply::Addresses(addresses, ttl) => (0, addresses, ttl),
-        Reply::NoSuchName => (3, Vec::new(), 0),
-        Reply::Failure => (2, Vec::new(), 0),
-        Reply::Silence => return None,
-    };
-    let of_kind = |address: &IpAddr| match address {
+    let of_address = |address: &IpAddr| match address {
         IpAddr::V4(v4) if kind == TYPE_A => Some(v4.octets().to_vec()),
         IpAddr::V6(v6) if kind == TYPE_AAAA => Some(v6.octets().to_vec()),
         _ => None,
     };
-    let records: Vec<Vec<u8>> = addresses.iter().filter_map(of_kind).collect();
+    let (code, records, ttl) = match reply {
+        Reply::Addresses(addresses, ttl) => {
+            (0, addresses.iter().filter_map(of_address).collect(), ttl)
+        }
+        Reply::Services(services, ttl) if kind == TYPE_SRV => {
+            (0, services.iter().map(service_record).collect(), ttl)
+        }
+        Reply::Services(..) => (0, Vec::new(), 0),
+        Reply::NoSuchName => (3, Vec::new(), 0),
+        Reply::Failure => (2, Vec::new(), 0),
+        Reply::Silence => return None,
+    };
     let mut out = query.to_vec();
     out[2] = 0x81; // a response, recursion desired
     out[3] = 0x80 | code; // recursion available
@@ -118,8 +129,19 @@ fn respond(query: &[u8], kind: u16, reply: Reply) -> Option<Vec<u8>> {
         out.extend_from_slice(&kind.to_be_bytes());
         out.extend_from_slice(&[0, 1]);
         out.extend_from_slice(&ttl.to_be_bytes());
-        out.extend_from_slice(&u16::try_from(record.len()).expect("an address").to_be_bytes());
+        out.extend_from_slice(&u16::try_from(record.len()).expect("a short one").to_be_bytes());
         out.extend_from_slice(&record);
     }
     Some(out)
+}
+
+fn service_record((priority, weight, port, target): &Service) -> Vec<u8> {
+    let mut out: Vec<u8> =
+        [priority, weight, port].into_iter().flat_map(|n| n.to_be_bytes()).collect();
+    for label in target.split('.').filter(|label| !label.is_empty()) {
+        out.push(u8::try_from(label.len()).expect("a short label"));
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out
 }

@@ -8,6 +8,7 @@
 
 mod hosts;
 mod query;
+mod services;
 mod watched;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use query::{Engine, Scope};
+pub use services::Service;
 pub use watched::{Watched, WatchedState};
 
 /// Names kept at most.
@@ -125,6 +127,7 @@ struct Table {
     /// Grows when what was known is forgotten, so that a look-up begun before does not bring it back.
     generation: u64,
     watched: HashMap<Box<str>, Weak<Watched>>,
+    watched_services: HashMap<Box<str>, Weak<Watched<Service>>>,
 }
 
 impl Table {
@@ -213,14 +216,32 @@ impl Resolver {
     /// The addresses of `host`, kept up to date as long as somebody holds them: the same for all who watch the name.
     /// It is looked up as the system would, with its search list.
     pub fn watch(&self, host: &str) -> Arc<Watched> {
-        let mut table = self.shared.table();
-        if let Some(watched) = table.watched.get(host).and_then(Weak::upgrade) {
-            return watched;
+        watched_once(&mut self.shared.table().watched, host, || {
+            Watched::start(self, host, async |resolver: Resolver, name: Box<str>| {
+                let answer = resolver.lookup_in(&name, Scope::Searched).await?;
+                Ok((answer.addresses, answer.valid_until))
+            })
+        })
+    }
+
+    /// The services that the `SRV` records of `name` tell (RFC 2782), kept up to date in the same way.
+    pub fn watch_services(&self, name: &str) -> Arc<Watched<Service>> {
+        watched_once(&mut self.shared.table().watched_services, name, || {
+            Watched::start(self, name, async |resolver: Resolver, name: Box<str>| {
+                resolver.services(&name).await
+            })
+        })
+    }
+
+    async fn services(&self, name: &str) -> Result<(Arc<[Service]>, Instant), ResolveError> {
+        let bare = name.strip_suffix('.').unwrap_or(name);
+        if !is_host_name(bare) {
+            return Err(ResolveError::InvalidName);
         }
-        table.watched.retain(|_, watched| watched.strong_count() > 0);
-        let watched = Watched::start(self, host);
-        table.watched.insert(host.into(), Arc::downgrade(&watched));
-        watched
+        let engine = Arc::clone(&self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner));
+        let scope = if bare == name { Scope::Searched } else { Scope::Exact };
+        let (services, ttl) = engine.services(&bare.to_ascii_lowercase(), scope).await?;
+        Ok((services, Instant::now() + ttl))
     }
 
     /// Tells whenever anything that is watched stands for something else.
@@ -243,6 +264,21 @@ impl Resolver {
         table.exact.retain(|_, entry| matches!(entry, Entry::Pending(_)));
         table.searched.retain(|_, entry| matches!(entry, Entry::Pending(_)));
     }
+}
+
+/// What is watched already by this name, or what is watched from now on.
+fn watched_once<T>(
+    all: &mut HashMap<Box<str>, Weak<Watched<T>>>,
+    name: &str,
+    start: impl FnOnce() -> Arc<Watched<T>>,
+) -> Arc<Watched<T>> {
+    if let Some(watched) = all.get(name).and_then(Weak::upgrade) {
+        return watched;
+    }
+    all.retain(|_, watched| watched.strong_count() > 0);
+    let watched = start();
+    all.insert(name.into(), Arc::downgrade(&watched));
+    watched
 }
 
 fn bounded(settings: ResolverSettings) -> ResolverSettings {

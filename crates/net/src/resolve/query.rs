@@ -28,8 +28,9 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// How long what the hosts file says is kept before it is looked at again.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
-/// Addresses kept of one name.
+/// Addresses kept of one name and family: of those that anybody may ask for, and of those that the configuration names.
 const ADDRESSES_MAX: usize = 32;
+const ADDRESSES_WATCHED_MAX: usize = 1000;
 
 /// Which names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +58,8 @@ impl Judged {
 }
 
 /// The servers to ask, as far as they are known.
-struct Servers {
-    resolver: Result<TokioResolver, ResolveError>,
+pub(super) struct Servers {
+    pub(super) resolver: Result<TokioResolver, ResolveError>,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -97,8 +98,12 @@ impl Engine {
         };
         let mut failure = None;
         let mut negative_ttl = NEGATIVE_TTL_MAX;
+        let max = match scope {
+            Scope::Exact => ADDRESSES_MAX,
+            Scope::Searched => ADDRESSES_WATCHED_MAX,
+        };
         for candidate in servers.candidates(name, scope) {
-            match ask(resolver, candidate).await {
+            match ask(resolver, candidate, max).await {
                 Found::Addresses(addresses, ttl) => {
                     let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
                     return Judged { outcome: Ok(addresses.into()), ttl };
@@ -130,7 +135,7 @@ impl Engine {
         self.servers().candidates(name, scope).iter().map(Name::to_string).collect()
     }
 
-    fn servers(&self) -> Arc<Servers> {
+    pub(super) fn servers(&self) -> Arc<Servers> {
         let mut current = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamp, checked_at, servers) = &mut *current;
         if self.settings.servers.is_empty() && checked_at.elapsed() >= FILE_CHECK_EVERY {
@@ -169,7 +174,7 @@ impl Servers {
     }
 
     /// The full names to ask for, in turn. resolv.conf(5): a name with fewer dots than `ndots` is searched for first.
-    fn candidates(&self, name: &str, scope: Scope) -> Vec<Name> {
+    pub(super) fn candidates(&self, name: &str, scope: Scope) -> Vec<Name> {
         let Ok(mut exact) = Name::from_ascii(name) else { return Vec::new() };
         let relative = exact.clone();
         exact.set_fqdn(true);
@@ -222,10 +227,10 @@ enum Found {
 
 /// Asks for both families at once. When one has answered with addresses, the other is waited for as long again, and
 /// no longer: a server that does not answer questions for IPv6 must not hold everything up.
-async fn ask(resolver: &TokioResolver, name: Name) -> Found {
+async fn ask(resolver: &TokioResolver, name: Name, max: usize) -> Found {
     let begun_at = Instant::now();
-    let mut v4 = pin!(ask_for(resolver, name.clone(), RecordType::A));
-    let mut v6 = pin!(ask_for(resolver, name, RecordType::AAAA));
+    let mut v4 = pin!(ask_for(resolver, name.clone(), RecordType::A, max));
+    let mut v6 = pin!(ask_for(resolver, name, RecordType::AAAA, max));
     let (v4, v6) = tokio::select! {
         first = &mut v4 => {
             let second = within(&first, begun_at, v6).await;
@@ -280,7 +285,7 @@ fn join(v4: Found, v6: Found) -> Found {
     }
 }
 
-async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType) -> Found {
+async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType, max: usize) -> Found {
     match resolver.lookup(name, family).await {
         Ok(lookup) => {
             let mut addresses = Vec::new();
@@ -293,7 +298,7 @@ async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType) -> Fo
                     RData::AAAA(ip) if family == RecordType::AAAA => IpAddr::V6(ip.0),
                     _ => continue,
                 };
-                if !addresses.contains(&ip) && addresses.len() < ADDRESSES_MAX {
+                if !addresses.contains(&ip) && addresses.len() < max {
                     addresses.push(ip);
                 }
             }
@@ -302,22 +307,37 @@ async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType) -> Fo
             }
             Found::Addresses(addresses, Duration::from_secs(ttl.into()))
         }
-        Err(error) => not_found(&error),
+        Err(error) => match Missed::of(&error) {
+            Missed::Nothing { ttl, name_exists } => Found::Nothing { ttl, name_exists },
+            Missed::Failure(error) => Found::Failure(error),
+        },
     }
 }
 
-fn not_found(error: &NetError) -> Found {
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(nothing)) => {
-            let told = nothing.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
-            let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
-            Found::Nothing { ttl, name_exists: !error.is_nx_domain() }
+/// Why there is no record.
+pub(super) enum Missed {
+    /// There is none of this type, or no such name at all.
+    Nothing {
+        ttl: Duration,
+        name_exists: bool,
+    },
+    Failure(ResolveError),
+}
+
+impl Missed {
+    pub(super) fn of(error: &NetError) -> Self {
+        match error {
+            NetError::Dns(DnsError::NoRecordsFound(nothing)) => {
+                let told = nothing.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
+                let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
+                Self::Nothing { ttl, name_exists: !error.is_nx_domain() }
+            }
+            NetError::Timeout => Self::Failure(ResolveError::Timeout),
+            NetError::Io(source) if source.kind() == io::ErrorKind::TimedOut => {
+                Self::Failure(ResolveError::Timeout)
+            }
+            other => Self::Failure(ResolveError::Failed(other.to_string().into())),
         }
-        NetError::Timeout => Found::Failure(ResolveError::Timeout),
-        NetError::Io(source) if source.kind() == io::ErrorKind::TimedOut => {
-            Found::Failure(ResolveError::Timeout)
-        }
-        other => Found::Failure(ResolveError::Failed(other.to_string().into())),
     }
 }
 

@@ -1,9 +1,9 @@
-//! A name whose addresses are kept up to date.
+//! A name whose addresses, or services, are kept up to date.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -11,8 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::query::Scope;
-use super::{Outcome, ResolveError, Resolver};
+use super::{ResolveError, Resolver, Service};
 
 /// After a failure the next try comes after so long, then twice as long each time, up to the last.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -25,36 +24,63 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub enum WatchedState {
     /// Not looked up yet.
     Waiting,
-    /// The addresses are those of the last look-up.
+    /// What is known is what the last look-up has found.
     Fresh,
-    /// The last look-up failed; the addresses, if any, are older.
+    /// The last look-up failed; what is known, if anything, is older.
     Failing(ResolveError),
 }
 
 #[derive(Debug)]
-struct Known {
-    addresses: Arc<[IpAddr]>,
+struct Known<T> {
+    found: Arc<[T]>,
     state: WatchedState,
+    /// When the look-ups began to fail that fail now.
+    failing_since: Option<SystemTime>,
 }
 
-/// A name whose addresses are kept up to date while somebody holds it. When a look-up fails it keeps the last
-/// addresses, and says so in the log.
+/// What a look-up has found, and how long it is good for.
+pub(super) type Found<T> = Result<(Arc<[T]>, Instant), ResolveError>;
+
+/// A name, and what it stands for, kept up to date while somebody holds it. When a look-up fails it keeps what was
+/// found last, and says so in the log.
 #[derive(Debug)]
-pub struct Watched {
+pub struct Watched<T = IpAddr> {
     host: Box<str>,
-    known: ArcSwap<Known>,
+    known: ArcSwap<Known<T>>,
     version: AtomicU64,
     looked_up: Notify,
     task: OnceLock<AbortHandle>,
 }
 
 impl Watched {
-    pub(super) fn start(resolver: &Resolver, host: &str) -> Arc<Self> {
+    /// The addresses last known, the preferred family first; none while there never was one.
+    pub fn addresses(&self) -> Arc<[IpAddr]> {
+        self.found()
+    }
+}
+
+impl Watched<Service> {
+    /// The services last known; none while there never was one, or if it is said that there is none.
+    pub fn services(&self) -> Arc<[Service]> {
+        self.found()
+    }
+}
+
+impl<T: PartialEq + Send + Sync + 'static> Watched<T> {
+    pub(super) fn start<F>(
+        resolver: &Resolver,
+        host: &str,
+        look_up: impl Fn(Resolver, Box<str>) -> F + Send + Sync + 'static,
+    ) -> Arc<Self>
+    where
+        F: Future<Output = Found<T>> + Send,
+    {
         let watched = Arc::new(Self {
             host: host.into(),
             known: ArcSwap::from_pointee(Known {
-                addresses: Arc::default(),
+                found: Arc::new([]),
                 state: WatchedState::Waiting,
+                failing_since: None,
             }),
             version: AtomicU64::new(0),
             looked_up: Notify::new(),
@@ -66,13 +92,13 @@ impl Watched {
             let mut reports = Reports::default();
             let mut retry = RETRY_FIRST;
             loop {
-                let outcome = resolver_of_task.lookup_in(&name, Scope::Searched).await;
+                let outcome = look_up(resolver_of_task.clone(), name.clone()).await;
                 let Some(watched) = weak.upgrade() else { return };
-                reports.about(&name, &outcome);
+                reports.about(&name, outcome.as_ref().err());
                 let again_at = match &outcome {
-                    Ok(answer) => {
+                    Ok((_, valid_until)) => {
                         retry = RETRY_FIRST;
-                        answer.valid_until
+                        *valid_until
                     }
                     Err(_) => {
                         let at = Instant::now() + retry;
@@ -92,14 +118,38 @@ impl Watched {
         watched
     }
 
+    /// True if anything is other than before.
+    fn store(&self, outcome: Found<T>) -> bool {
+        let before = self.known.load_full();
+        let (found, state, failing_since) = match outcome {
+            Ok((found, _)) => (found, WatchedState::Fresh, None),
+            Err(error) => {
+                let since = before.failing_since.unwrap_or_else(SystemTime::now);
+                (Arc::clone(&before.found), WatchedState::Failing(error), Some(since))
+            }
+        };
+        // A server that only turns the order round has not changed anything.
+        let changed = found.len() != before.found.len()
+            || found.iter().any(|one| !before.found.contains(one));
+        let found = if changed { found } else { Arc::clone(&before.found) };
+        let first = before.state == WatchedState::Waiting;
+        self.known.store(Arc::new(Known { found, state, failing_since }));
+        if changed {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        self.looked_up.notify_waiters();
+        changed || first
+    }
+}
+
+impl<T> Watched<T> {
     /// The name.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The addresses last known, the preferred family first; none while there never was one.
-    pub fn addresses(&self) -> Arc<[IpAddr]> {
-        Arc::clone(&self.known.load().addresses)
+    fn found(&self) -> Arc<[T]> {
+        Arc::clone(&self.known.load().found)
     }
 
     /// How it stands with the name.
@@ -107,7 +157,12 @@ impl Watched {
         self.known.load().state.clone()
     }
 
-    /// A number that grows whenever the addresses change.
+    /// Since when look-ups fail, if they do.
+    pub fn failing_since(&self) -> Option<SystemTime> {
+        self.known.load().failing_since
+    }
+
+    /// A number that grows whenever what is known changes.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -123,28 +178,9 @@ impl Watched {
             next.await;
         }
     }
-
-    /// True if the addresses are others than before.
-    fn store(&self, outcome: Outcome) -> bool {
-        let before = self.known.load_full();
-        let (addresses, state) = match outcome {
-            Ok(answer) => (answer.addresses, WatchedState::Fresh),
-            Err(error) => (Arc::clone(&before.addresses), WatchedState::Failing(error)),
-        };
-        // A server that only turns the order round has not changed anything.
-        let changed = addresses.len() != before.addresses.len()
-            || addresses.iter().any(|ip| !before.addresses.contains(ip));
-        let addresses = if changed { addresses } else { Arc::clone(&before.addresses) };
-        self.known.store(Arc::new(Known { addresses, state }));
-        if changed {
-            self.version.fetch_add(1, Ordering::Release);
-        }
-        self.looked_up.notify_waiters();
-        changed
-    }
 }
 
-impl Drop for Watched {
+impl<T> Drop for Watched<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.get() {
             task.abort();
@@ -160,18 +196,18 @@ struct Reports {
 }
 
 impl Reports {
-    fn about(&mut self, name: &str, outcome: &Outcome) {
-        match outcome {
-            Ok(_) if self.failing => {
+    fn about(&mut self, name: &str, failure: Option<&ResolveError>) {
+        match failure {
+            None if self.failing => {
                 self.failing = false;
                 info!(name, "name is resolved again");
             }
-            Err(error)
+            Some(error)
                 if !self.failing && self.last.is_none_or(|at| at.elapsed() >= REPORT_EVERY) =>
             {
                 self.failing = true;
                 self.last = Some(Instant::now());
-                warn!(name, %error, "cannot look up name; its last addresses stay in use");
+                warn!(name, %error, "cannot look up name; what was found last stays in use");
             }
             _ => {}
         }

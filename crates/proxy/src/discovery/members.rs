@@ -91,7 +91,7 @@ pub(crate) fn named(
 pub(crate) fn members(
     named: Vec<Endpoint>,
     changes: &Changes,
-    addresses: &mut dyn FnMut(&str) -> Arc<[IpAddr]>,
+    addresses: &mut dyn FnMut(&Arc<str>) -> Arc<[IpAddr]>,
 ) -> Vec<Endpoint> {
     let mut members = Vec::with_capacity(named.len());
     for endpoint in named {
@@ -176,7 +176,7 @@ mod tests {
         #[track_caller]
         fn check(addresses: Addresses, found: &[&str], expected: &str) {
             let found: Vec<IpAddr> = found.iter().map(|ip| ip.parse().unwrap()).collect();
-            let mut look_up = |_: &str| Arc::from(found.clone());
+            let mut look_up = |_: &Arc<str>| Arc::from(found.clone());
             let got = members(vec![name(addresses)], &Changes::default(), &mut look_up);
             assert_eq!(told(&got), expected, "{addresses:?} {found:?}");
         }
@@ -207,7 +207,7 @@ mod tests {
         let found: [Arc<[Endpoint]>; 1] = [Arc::from([ip("10.0.0.2:80"), ip("10.0.0.3:80")])];
         let mut changes = Changes::default();
         let mut look_up =
-            |_: &str| Arc::from(["10.9.0.1", "10.9.0.2"].map(|ip| ip.parse().unwrap()));
+            |_: &Arc<str>| Arc::from(["10.9.0.1", "10.9.0.2"].map(|ip| ip.parse().unwrap()));
         let mut tell = |changes: &Changes| {
             told(&members(named(&upstream, &found, changes), changes, &mut look_up))
         };

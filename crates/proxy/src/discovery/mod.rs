@@ -8,29 +8,39 @@
 //! Not here: how it stands with an endpoint (`balance`), which is kept by its name.
 
 mod edit;
+mod json;
 mod members;
+mod sources;
+mod told;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use config::{Config, Endpoint, Upstream};
-use net::{Resolver, Watched};
+use config::model::Source;
+use config::{Config, Endpoint, SourceKind, Upstream};
+use net::{Resolver, Service, Watched};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use edit::Present;
 pub use edit::{Edit, EditError, Edited};
+pub use json::{JsonError, endpoint_from_json, endpoints_from_json, settings_from_json};
 pub use members::{Changes, Settings};
+use sources::EndpointFile;
+pub use told::{Difference, Origin, SourceState};
 
 /// From one change of members to the next.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
+/// How often files are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What knows the members of all upstreams.
 pub(crate) struct Discovery {
     resolver: Resolver,
     known: Mutex<Known>,
-    /// There may be other members now.
+    /// There may be files to look at now.
     woken: Notify,
     task: Mutex<Option<AbortHandle>>,
 }
@@ -41,6 +51,10 @@ struct Known {
     changes: HashMap<Arc<str>, Changes>,
     /// Names of which endpoints are made, by host.
     names: HashMap<Arc<str>, Arc<Watched>>,
+    /// Names of services.
+    services: HashMap<Arc<str>, Arc<Watched<Service>>>,
+    /// Files, and whether their endpoints have TLS.
+    files: HashMap<(PathBuf, bool), EndpointFile>,
 }
 
 impl Discovery {
@@ -52,8 +66,7 @@ impl Discovery {
     /// Has `change` called whenever there may be other members, until it says that all is over.
     /// Within a tokio runtime.
     pub(crate) fn start(self: &Arc<Self>, change: impl Fn() -> bool + Send + Sync + 'static) {
-        let (weak, change) = (Arc::downgrade(self), Arc::new(change));
-        let task = tokio::spawn(run(weak, self.resolver.clone(), change));
+        let task = tokio::spawn(run(Arc::downgrade(self), Arc::new(change)));
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
     }
 
@@ -67,9 +80,24 @@ impl Discovery {
     /// other configurations wanted is no longer looked for.
     pub(crate) fn members(&self, config: &Config) -> Vec<Vec<Endpoint>> {
         let mut known = self.known();
-        let before = std::mem::take(&mut known.names);
+        let mut hosts = HashSet::new();
         let upstreams = config.upstreams.iter();
-        upstreams.map(|upstream| known.members_of(upstream, &self.resolver, &before)).collect()
+        let members = upstreams
+            .map(|upstream| known.members_of(upstream, &self.resolver, &mut hosts))
+            .collect();
+        let sources = || config.upstreams.iter().flat_map(|upstream| &upstream.sources);
+        known.names.retain(|host, _| hosts.contains(host));
+        known.services.retain(|name, _| {
+            sources().any(|source| matches!(&source.kind, SourceKind::Srv(is) if is == name))
+        });
+        known.files.retain(|(path, tls), _| {
+            sources().any(|source| {
+                matches!(&source.kind, SourceKind::File(is) if is == path) && source.tls == *tls
+            })
+        });
+        drop(known);
+        self.woken.notify_one();
+        members
     }
 
     /// What was changed at run time in an upstream.
@@ -95,15 +123,21 @@ impl Discovery {
     ) -> Result<(Edited, Changes), EditError> {
         let mut known = self.known();
         let before = known.changes.get(&upstream.name).cloned().unwrap_or_default();
-        let base = members::named(upstream, &[], &Changes::default());
-        let mut now = members::named(upstream, &[], &before);
-        let names = known.names.clone();
-        now.extend(known.members_of(upstream, &self.resolver, &names));
+        let found = known.found(upstream, &self.resolver);
+        let base = members::named(upstream, &found, &Changes::default());
+        let mut now = members::named(upstream, &found, &before);
+        now.extend(known.members_of(upstream, &self.resolver, &mut HashSet::new()));
         let mut changes = before.clone();
         let edited = edit::edit(&mut changes, &Present { base: &base, now: &now }, edit)?;
         drop(known);
         self.set_changes(&upstream.name, changes);
         Ok((edited, before))
+    }
+
+    /// Looks at all files; true if endpoints in them have changed.
+    fn look_at_files(&self) -> bool {
+        let mut known = self.known();
+        known.files.values_mut().fold(false, |changed, file| file.look() | changed)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -112,47 +146,66 @@ impl Discovery {
 }
 
 impl Known {
-    /// `before`: names that are looked up already.
+    /// What the sources of an upstream have found, by source. Those that are new are looked up from
+    /// now on; files are read at once.
+    fn found(&mut self, upstream: &Upstream, resolver: &Resolver) -> Vec<Arc<[Endpoint]>> {
+        let mut of_source = |source: &Source| match &source.kind {
+            SourceKind::Srv(name) => {
+                let watched = self.services.entry(Arc::clone(name));
+                let watched = watched.or_insert_with(|| resolver.watch_services(name));
+                sources::endpoints_of(&watched.services(), source)
+            }
+            SourceKind::File(path) => {
+                let file = self.files.entry((path.clone(), source.tls));
+                let file = file.or_insert_with(|| EndpointFile::open(path, source.tls));
+                file.endpoints(source.place)
+            }
+        };
+        upstream.sources.iter().map(&mut of_source).collect()
+    }
+
+    /// Those names that endpoints are made of are added to `hosts`.
     fn members_of(
         &mut self,
         upstream: &Upstream,
         resolver: &Resolver,
-        before: &HashMap<Arc<str>, Arc<Watched>>,
+        hosts: &mut HashSet<Arc<str>>,
     ) -> Vec<Endpoint> {
-        let mut addresses = |host: &str| {
-            let watched = self.names.entry(host.into()).or_insert_with(|| match before.get(host) {
-                Some(watched) => Arc::clone(watched),
-                None => resolver.watch(host),
-            });
-            watched.addresses()
-        };
+        let found = self.found(upstream, resolver);
         let none = Changes::default();
         let changes = self.changes.get(&upstream.name).unwrap_or(&none);
-        let named = members::named(upstream, &[], changes);
+        let mut addresses = |host: &Arc<str>| {
+            hosts.insert(Arc::clone(host));
+            let watched = self.names.entry(Arc::clone(host));
+            watched.or_insert_with(|| resolver.watch(host)).addresses()
+        };
+        let named = members::named(upstream, &found, changes);
         members::members(named, changes, &mut addresses)
     }
 }
 
 /// Waits for what may change members.
-async fn run(
-    discovery: Weak<Discovery>,
-    resolver: Resolver,
-    change: Arc<impl Fn() -> bool + Send + Sync + 'static>,
-) {
-    let mut names = resolver.changes();
+async fn run(discovery: Weak<Discovery>, change: Arc<impl Fn() -> bool + Send + Sync + 'static>) {
+    let Some(mut names) = discovery.upgrade().map(|discovery| discovery.resolver.changes()) else {
+        return;
+    };
     loop {
         let Some(discovery) = discovery.upgrade() else { return };
+        let has_files = !discovery.known().files.is_empty();
+        let mut look = false;
         tokio::select! {
             changed = names.changed() => if changed.is_err() { return },
-            () = discovery.woken.notified() => {}
+            () = discovery.woken.notified() => continue,
+            () = tokio::time::sleep(LOOK_EVERY), if has_files => look = true,
         }
-        drop(discovery);
-        // Cores are waited for: not on this thread.
+        // Files and cores are waited for: not on this thread.
         let change = Arc::clone(&change);
-        let goes_on = tokio::task::spawn_blocking(move || change()).await;
-        if !goes_on.unwrap_or(true) {
+        let all = move || (look && !discovery.look_at_files()) || change();
+        if !tokio::task::spawn_blocking(all).await.unwrap_or(true) {
             return;
         }
-        tokio::time::sleep(CHANGE_EVERY).await;
+        if !look {
+            tokio::time::sleep(CHANGE_EVERY).await;
+        }
     }
 }

@@ -142,12 +142,123 @@ fn names_grow_shrink_and_keep_their_last_addresses() {
     say(addresses(&[3, 1, 2]));
     until(&["@127.0.0.1", "@127.0.0.2", "@127.0.0.3"]);
     say(Reply::NoSuchName);
-    let so_far = names.questions();
-    wait::until("the name is asked for", || names.questions() > so_far + 3);
+    let remark = || {
+        let groups = server.server().groups();
+        server.server().remark(&groups[0].members[0].settings)
+    };
+    wait::until("it is said", || {
+        remark().is_some_and(|words| words.starts_with("app.internal has not been found since "))
+    });
     until(&["@127.0.0.1", "@127.0.0.2", "@127.0.0.3"]);
     say(addresses(&[1, 2]));
     until(&["@127.0.0.1", "@127.0.0.2"]);
     assert_eq!(get(&mut server.connect()), "hi");
     say(addresses(&[1]));
     until(&[""]);
+}
+
+#[test]
+fn services_tell_ports_weights_and_priorities() {
+    let services = Arc::new(Mutex::new(Reply::NoSuchName));
+    let said = Arc::clone(&services);
+    let names = NameServer::start(move |name| match name {
+        "_http._tcp.app.internal" => said.lock().unwrap().clone(),
+        _ => Reply::Addresses(vec![[127, 0, 0, 1].into()], 60),
+    });
+    let say = |now: &[(u16, u16, &Origin)]| {
+        let one = |(priority, weight, origin): &(u16, u16, &Origin)| {
+            (*priority, *weight, origin.address().port(), "one.internal".to_owned())
+        };
+        *services.lock().unwrap() = Reply::Services(now.iter().map(one).collect(), 0);
+    };
+    let [one, two, spare] = ["one", "two", "spare"].map(|text| Origin::answering(ok(text)));
+    say(&[(0, 10, &one), (0, 30, &two), (7, 5, &spare)]);
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=off; resolver {{ server \"{}\"; ttl-min \"100ms\"; }} }}\n\
+         site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\n\
+         upstream app {{ srv \"_http._tcp.app.internal\"; balance round-robin; }}",
+        names.address()
+    ));
+    let told = || {
+        let groups = server.server().groups();
+        let mut all: Vec<_> = groups[0]
+            .members
+            .iter()
+            .map(|m| (m.settings.priority, m.settings.weight, m.settings.written.to_string()))
+            .collect();
+        all.sort();
+        all
+    };
+    let expected = |now: &[(u16, u16, &Origin)]| -> Vec<(u16, u16, String)> {
+        let at = |origin: &Origin| format!("one.internal:{}", origin.address().port());
+        now.iter().map(|(priority, weight, origin)| (*priority, *weight, at(origin))).collect()
+    };
+    let all = [(0, 10, &one), (0, 30, &two), (7, 5, &spare)];
+    wait::until("three services", || told() == expected(&all));
+    assert_eq!(server.server().sources("app").unwrap()[0].found, 3);
+    // Other weights, and one that has gone.
+    say(&[(0, 0, &one), (0, 500, &two)]);
+    wait::until("two services", || told() == expected(&[(0, 1, &one), (0, 1000, &two)]));
+    assert_eq!(get(&mut server.connect()), "two");
+    // The name server fails: they stay, and it is said.
+    *services.lock().unwrap() = Reply::Failure;
+    let problem = || server.server().sources("app").unwrap()[0].problem.clone();
+    wait::until("it is said", || problem().is_some());
+    assert_eq!(told().len(), 2);
+    // RFC 2782: there is no such service.
+    *services.lock().unwrap() = Reply::Services(vec![(0, 0, 0, ".".to_owned())], 0);
+    wait::until("no services", || told().is_empty());
+    assert!(problem().is_none());
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status(), 503);
+    say(&[(0, 10, &one)]);
+    wait::until("one service", || told().len() == 1);
+    assert_eq!(get(&mut client), "one");
+}
+
+#[test]
+fn a_file_of_endpoints_is_missing_comes_changes_and_breaks() {
+    let (one, two) = (Origin::answering(ok("one")), Origin::answering(ok("two")));
+    let directory = tempfile::tempdir().unwrap();
+    let (file, other) = (directory.path().join("app.json"), directory.path().join("new"));
+    let text = format!(
+        "site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\n\
+         upstream app {{ endpoints \"{}\"; }}",
+        file.display()
+    );
+    let server = TestServer::start(&text);
+    let source = || server.server().sources("app").unwrap().remove(0);
+    assert!(source().problem.is_some());
+    let replace = |content: String| {
+        std::fs::write(&other, content).unwrap();
+        std::fs::rename(&other, &file).unwrap();
+    };
+    let list = |all: &[&Origin]| {
+        let one = |origin: &&Origin| format!("{{\"address\": \"{}\"}}", origin.address());
+        format!("[{}]", all.iter().map(one).collect::<Vec<_>>().join(","))
+    };
+    replace(list(&[&one]));
+    let until = |expected: &[&Origin]| {
+        let expected: Vec<_> = expected.iter().map(|one| one.address().to_string()).collect();
+        wait::until("these endpoints", || members(&server) == expected);
+    };
+    until(&[&one]);
+    assert_eq!(get(&mut server.connect()), "one");
+    replace(list(&[&one, &two]));
+    until(&[&one, &two]);
+    replace(list(&[&one, &two]).replace("address", "adress"));
+    wait::until("it is said", || {
+        source()
+            .problem
+            .is_some_and(|(_, words)| words.starts_with("line 1, column 2: endpoints[0]"))
+    });
+    until(&[&one, &two]);
+    // A reload does not forget what was read before the file broke.
+    server.reload(&format!("{text}\n// moved")).unwrap();
+    until(&[&one, &two]);
+    std::fs::write(&file, list(&[&two])).unwrap();
+    until(&[&two]);
+    assert!(source().problem.is_none());
+    assert_eq!(get(&mut server.connect()), "two");
 }

@@ -1,0 +1,399 @@
+//! Endpoints as JSON: what a file of endpoints has, and what the admin interface takes.
+//!
+//! Read as strictly as the configuration is: an unknown word, a word twice or a value out of bounds is an error that
+//! names line, column and path.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use config::{Addresses, Endpoint};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::members::Settings;
+
+/// Bytes of a file at most.
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Endpoints of a file at most.
+const ENDPOINTS_MAX: usize = 10_000;
+/// Bytes of a name of a zone.
+const ZONE_BYTES_MAX: usize = 64;
+const WEIGHT_MAX: u64 = 1000;
+const REQUESTS_MAX: u64 = 1_000_000;
+
+/// What is wrong with a text, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonError {
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts from 1, in bytes.
+    pub column: usize,
+    /// Which value, such as `endpoints[0].weight`; empty: the text as a whole.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "line {}, column {}: ", self.line, self.column)?;
+        if !self.path.is_empty() {
+            write!(out, "{}: ", self.path)?;
+        }
+        out.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// A value where it stands.
+#[derive(Clone, Copy)]
+struct At<'t, 'p> {
+    text: &'t str,
+    raw: &'t str,
+    path: &'p str,
+}
+
+type Read<T> = Result<T, JsonError>;
+
+impl<'t> At<'t, '_> {
+    fn wrong(&self, message: impl Into<String>) -> JsonError {
+        self.wrong_after(0, message)
+    }
+
+    /// Something `ahead` bytes after the value's begin.
+    fn wrong_after(&self, ahead: usize, message: impl Into<String>) -> JsonError {
+        // The value is a part of the text.
+        let offset = (self.raw.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        let before = self.text.as_bytes().get(..offset.saturating_add(ahead)).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        JsonError { line, column, path: self.path.to_owned(), message: message.into() }
+    }
+
+    /// The value as `T`; `expected` says what it should be.
+    fn read<T: Deserialize<'t>>(&self, expected: &str) -> Read<T> {
+        serde_json::from_str(self.raw).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => self.wrong(format!("must be {expected}")),
+            _ => self.wrong_in(&error),
+        })
+    }
+
+    /// A mistake that was found within the value.
+    fn wrong_in(&self, error: &serde_json::Error) -> JsonError {
+        let lines = self.raw.split_inclusive('\n').take(error.line().saturating_sub(1));
+        let ahead = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+        let words = error.to_string();
+        let message = words.split(" at line ").next().unwrap_or_default();
+        self.wrong_after(ahead.min(self.raw.len()), message)
+    }
+
+    fn number(&self, min: u64, max: u64) -> Read<u64> {
+        let expected = format!("a number from {min} to {max}");
+        let number: u64 = self.read(&expected)?;
+        let is_good = (min..=max).contains(&number);
+        if is_good { Ok(number) } else { Err(self.wrong(format!("must be {expected}"))) }
+    }
+
+    fn flag(&self) -> Read<bool> {
+        self.read("true or false")
+    }
+
+    fn fields(&self) -> Read<Fields<'t>> {
+        if !self.raw.starts_with('{') {
+            return Err(self.wrong("must be an object"));
+        }
+        serde_json::from_str(self.raw).map_err(|error| self.wrong_in(&error))
+    }
+
+    /// What stands in this value, under `name`.
+    fn inside<'q>(&self, raw: &'t RawValue, path: &'q str) -> At<'t, 'q> {
+        At { text: self.text, raw: raw.get(), path }
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+/// The members of an object, none of them twice.
+struct Fields<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
+
+/// A key, which has to be copied if something in it is escaped.
+struct Key<'t>(Cow<'t, str>);
+
+impl<'t> Deserialize<'t> for Key<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'t> Visitor<'t> for Text {
+            type Value = Key<'t>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'t str) -> Result<Key<'t>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key<'t>, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl<'t> Deserialize<'t> for Fields<'t> {
+    fn deserialize<D: Deserializer<'t>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'t> Visitor<'t> for Object {
+            type Value = Fields<'t>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<Fields<'t>, A::Error> {
+                let mut fields: Vec<(Cow<'t, str>, &'t RawValue)> = Vec::new();
+                while let Some(Key(name)) = map.next_key()? {
+                    if fields.iter().any(|(known, _)| *known == name) {
+                        return Err(de::Error::custom(format!("`{name}` stands here twice")));
+                    }
+                    // No object here has nearly as many.
+                    if fields.len() >= 64 {
+                        return Err(de::Error::custom("too many names in one object"));
+                    }
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Makes one field of an endpoint of a value.
+type Take = fn(&At<'_, '_>, &mut Endpoint) -> Read<()>;
+
+/// What an endpoint is made of, beside its address.
+const FIELDS: &[(&str, Take)] = &[
+    ("weight", |at, endpoint| {
+        endpoint.weight = at.number(1, WEIGHT_MAX)? as u16;
+        Ok(())
+    }),
+    ("zone", |at, endpoint| {
+        let zone: Option<String> = at.read("a name")?;
+        if zone.as_ref().is_some_and(|zone| !is_zone(zone)) {
+            return Err(at.wrong("must be a name of letters, digits, `-`, `_`, `.` and `/`"));
+        }
+        endpoint.zone = zone.map(Arc::from);
+        Ok(())
+    }),
+    ("priority", |at, endpoint| {
+        endpoint.priority = at.number(0, u16::MAX.into())? as u16;
+        Ok(())
+    }),
+    ("backup", |at, endpoint| {
+        endpoint.backup = at.flag()?;
+        Ok(())
+    }),
+    ("max", |at, endpoint| {
+        endpoint.max = match at.raw {
+            "null" => None,
+            _ => Some(at.number(1, REQUESTS_MAX)? as u32),
+        };
+        Ok(())
+    }),
+    ("drain", |at, endpoint| {
+        endpoint.draining = at.flag()?;
+        Ok(())
+    }),
+    ("addresses", |at, endpoint| {
+        let word: Cow<'_, str> = at.read("`auto`, `each` or `one`")?;
+        endpoint.addresses = match &*word {
+            "auto" => Addresses::Auto,
+            "each" => Addresses::Each,
+            "one" => Addresses::One,
+            _ => return Err(at.wrong("must be `auto`, `each` or `one`")),
+        };
+        Ok(())
+    }),
+];
+
+fn is_zone(zone: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    (1..=ZONE_BYTES_MAX).contains(&zone.len()) && zone.bytes().all(is_good)
+}
+
+fn known(names: impl Iterator<Item = &'static str>) -> String {
+    format!("is not known here (known: {})", names.collect::<Vec<_>>().join(", "))
+}
+
+fn endpoint_of(at: &At<'_, '_>) -> Read<Endpoint> {
+    let Fields(fields) = at.fields()?;
+    let path = at.path_of("address");
+    let Some((_, address)) = fields.iter().find(|(name, _)| name == "address") else {
+        return Err(at.wrong("`address` is missing"));
+    };
+    let address = at.inside(address, &path);
+    let written: Cow<'_, str> = address.read("a string")?;
+    let (parsed, tls) = config::parse_endpoint(&written).map_err(|why| address.wrong(why))?;
+    let mut endpoint = Endpoint { tls, ..Endpoint::new(&*written, parsed) };
+    for (name, raw) in fields.iter().filter(|(name, _)| name != "address") {
+        let path = at.path_of(name);
+        let at = at.inside(raw, &path);
+        let Some((_, take)) = FIELDS.iter().find(|(known, _)| known == name) else {
+            let all = ["address"].into_iter().chain(FIELDS.iter().map(|(name, _)| *name));
+            return Err(at.wrong(known(all)));
+        };
+        take(&at, &mut endpoint)?;
+    }
+    Ok(endpoint)
+}
+
+/// The value that a text is.
+fn whole<'t>(text: &'t str) -> Read<At<'t, 'static>> {
+    let at = At { text, raw: text, path: "" };
+    let raw: &'t RawValue = serde_json::from_str(text).map_err(|error| at.wrong_in(&error))?;
+    Ok(At { text, raw: raw.get(), path: "" })
+}
+
+/// The endpoints of a file: `{"endpoints": […]}`, or the array alone.
+pub fn endpoints_from_json(text: &str) -> Result<Vec<Endpoint>, JsonError> {
+    let whole = whole(text)?;
+    let mut list = At { path: "endpoints", ..whole };
+    if !whole.raw.starts_with('[') {
+        let Fields(fields) = whole.fields()?;
+        if let Some((name, raw)) = fields.iter().find(|(name, _)| name != "endpoints") {
+            return Err(whole.inside(raw, name).wrong(known(["endpoints"].into_iter())));
+        }
+        let Some((_, raw)) = fields.first() else {
+            return Err(whole.wrong("`endpoints` is missing"));
+        };
+        list = list.inside(raw, "endpoints");
+    }
+    let each: Vec<&RawValue> = list.read("an array")?;
+    if each.len() > ENDPOINTS_MAX {
+        return Err(list.wrong(format!("must have {ENDPOINTS_MAX} endpoints at most")));
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(each.len());
+    let mut seen = HashMap::with_capacity(each.len());
+    for (index, raw) in each.into_iter().enumerate() {
+        let path = format!("endpoints[{index}]");
+        let at = list.inside(raw, &path);
+        let endpoint = endpoint_of(&at)?;
+        if let Some(first) = seen.insert(Arc::clone(&endpoint.written), index) {
+            return Err(at.wrong(format!("is the same endpoint as endpoints[{first}]")));
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
+}
+
+/// One endpoint: `{"address": "10.0.0.1:8080", "weight": 3}`.
+pub fn endpoint_from_json(text: &str) -> Result<Endpoint, JsonError> {
+    endpoint_of(&whole(text)?)
+}
+
+/// What is to be set of an endpoint: `weight`, `max` (null: no limit) and `drain`, each if it is there.
+pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
+    let whole = whole(text)?;
+    let Fields(fields) = whole.fields()?;
+    let mut settings = Settings::default();
+    for (name, raw) in &fields {
+        let at = whole.inside(raw, name);
+        match &**name {
+            "weight" => settings.weight = Some(at.number(1, WEIGHT_MAX)? as u16),
+            "max" if at.raw == "null" => settings.max = Some(None),
+            "max" => settings.max = Some(Some(at.number(1, REQUESTS_MAX)? as u32)),
+            "drain" => settings.drain = Some(at.flag()?),
+            _ => return Err(at.wrong(known(["weight", "max", "drain"].into_iter()))),
+        }
+    }
+    if fields.is_empty() {
+        return Err(whole.wrong("nothing is to be set (known: weight, max, drain)"));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let told = match endpoints_from_json(text) {
+                Ok(endpoints) => endpoints
+                    .iter()
+                    .map(|e| format!("{} {}", e.written, e.weight))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(told, expected, "{text}");
+        }
+        check(r#"[]"#, "");
+        check(r#" {"endpoints": []} "#, "");
+        check(
+            r#"[{"address":"10.0.0.1:80","weight":3},{"address":"a.internal:80"}]"#,
+            "10.0.0.1:80 3, a.internal:80 1",
+        );
+        check(r#"{"endpoints":[{"address":"\u0061:80","max":null,"zone":null}]}"#, "a:80 1");
+        check("", "line 1, column 1: EOF while parsing a value");
+        check("{\n  \"endpoints\": [\n  }", "line 3, column 3: expected value");
+        check(
+            "[\n  {\"address\": \"10.0.0.1:80\",\n   \"weight\": 0}]",
+            "line 3, column 14: endpoints[0].weight: must be a number from 1 to 1000",
+        );
+        check(
+            r#"[{"address":"a:80","weight":1.5}]"#,
+            "line 1, column 29: endpoints[0].weight: must be a number from 1 to 1000",
+        );
+        check(
+            r#"[{"address":"a:80","weigth":3}]"#,
+            "line 1, column 29: endpoints[0].weigth: is not known here (known: address, weight, zone, priority, backup, max, drain, addresses)",
+        );
+        check(r#"[{"weight":3}]"#, "line 1, column 2: endpoints[0]: `address` is missing");
+        check(
+            r#"[{"address":"a:80","max":1,"max":2}]"#,
+            "line 1, column 32: endpoints[0]: `max` stands here twice",
+        );
+        check(
+            r#"[{"address":"a:80"},{"address":"a:80"}]"#,
+            "line 1, column 21: endpoints[1]: is the same endpoint as endpoints[0]",
+        );
+        check(
+            r#"[{"address":"a:80","drain":"yes"}]"#,
+            "line 1, column 28: endpoints[0].drain: must be true or false",
+        );
+        check(
+            r#"{"endpoint":[]}"#,
+            "line 1, column 13: endpoint: is not known here (known: endpoints)",
+        );
+        check(r#"{}"#, "line 1, column 1: `endpoints` is missing");
+        check(r#"[] x"#, "line 1, column 4: trailing characters");
+        check(r#"7"#, "line 1, column 1: must be an object");
+        check(r#"["a:80"]"#, "line 1, column 2: endpoints[0]: must be an object");
+        let error = endpoints_from_json(r#"[{"address":"nowhere"}]"#).unwrap_err();
+        assert_eq!((error.column, &*error.path), (13, "endpoints[0].address"));
+    }
+
+    #[test]
+    fn settings() {
+        let read = |text| settings_from_json(text).map_err(|error| error.to_string());
+        let all = Settings { weight: Some(3), max: Some(None), drain: Some(true) };
+        assert_eq!(read(r#"{"weight":3,"max":null,"drain":true}"#), Ok(all));
+        assert_eq!(
+            read(r#"{"max":7}"#),
+            Ok(Settings { max: Some(Some(7)), ..Settings::default() })
+        );
+        for text in ["{}", r#"{"zone":"a"}"#, r#"{"weight":1001}"#, r#"{"max":0}"#, "[]"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Where endpoints come from that are not written: `SRV` records, and files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use config::model::Source;
+use config::{Endpoint, EndpointAddress, Place};
+use net::Service;
+
+use super::json::{FILE_BYTES_MAX, endpoints_from_json};
+
+/// The greatest weight of an endpoint.
+const WEIGHT_MAX: u32 = 1000;
+
+/// The endpoints that `SRV` records tell. Priorities are kept; weights are made to fit within those of endpoints, where
+/// none is 0: that becomes the smallest there is beside the others of its priority.
+pub(super) fn endpoints_of(services: &[Service], source: &Source) -> Arc<[Endpoint]> {
+    let mut of_priority: BTreeMap<u16, (bool, u32)> = BTreeMap::new();
+    for service in services {
+        let (has_zero, heaviest) = of_priority.entry(service.priority).or_default();
+        *has_zero |= service.weight == 0;
+        *heaviest = u32::from(service.weight).max(*heaviest);
+    }
+    let endpoint = |service: &Service| {
+        let (has_zero, heaviest) = of_priority.get(&service.priority).copied().unwrap_or_default();
+        let weight = u32::from(service.weight);
+        let weight = match heaviest {
+            0 => 1,
+            _ if has_zero || heaviest > WEIGHT_MAX => weight * WEIGHT_MAX / heaviest,
+            _ => weight,
+        };
+        let Service { target, port, .. } = service;
+        let scheme = if source.tls { "https://" } else { "" };
+        let address = EndpointAddress::Name { host: Arc::clone(target), port: *port };
+        Endpoint {
+            place: source.place,
+            tls: source.tls,
+            weight: weight.clamp(1, WEIGHT_MAX) as u16,
+            priority: service.priority,
+            ..Endpoint::new(format!("{scheme}{target}:{port}"), address)
+        }
+    };
+    services.iter().map(endpoint).collect()
+}
+
+/// What tells one state of a file from another: the file behind links, its length and time.
+type Seen = Option<(u64, u64, u64, i64, i64)>;
+
+fn seen(path: &Path) -> Seen {
+    let of = std::fs::metadata(path).ok()?;
+    Some((of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec()))
+}
+
+/// A file of endpoints, looked at again and again.
+#[derive(Debug)]
+pub(super) struct EndpointFile {
+    path: PathBuf,
+    /// Whether those are spoken to over TLS that do not say.
+    tls: bool,
+    seen: Seen,
+    endpoints: Arc<[Endpoint]>,
+    /// What is wrong with it, and since when.
+    problem: Option<(SystemTime, String)>,
+}
+
+impl EndpointFile {
+    /// Reads a file. If that cannot be done it has no endpoints.
+    pub(super) fn open(path: &Path, tls: bool) -> Self {
+        let (seen, endpoints) = (seen(path), Arc::new([]));
+        let mut file = Self { path: path.to_owned(), tls, seen, endpoints, problem: None };
+        file.read();
+        file
+    }
+
+    /// The endpoints last read, each with the line that names the file.
+    pub(super) fn endpoints(&self, place: Place) -> Arc<[Endpoint]> {
+        self.endpoints.iter().map(|endpoint| Endpoint { place, ..endpoint.clone() }).collect()
+    }
+
+    /// What is wrong with it, and since when.
+    pub(super) fn problem(&self) -> Option<&(SystemTime, String)> {
+        self.problem.as_ref()
+    }
+
+    /// Reads the file again if it has changed; true if its endpoints have.
+    pub(super) fn look(&mut self) -> bool {
+        let now = seen(&self.path);
+        if now == self.seen {
+            return false;
+        }
+        self.seen = now;
+        self.read()
+    }
+
+    fn read(&mut self) -> bool {
+        let path = self.path.display();
+        let (before, problem) = (self.endpoints.len(), read_endpoints(&self.path, self.tls));
+        match problem {
+            Ok(endpoints) => {
+                if self.problem.take().is_some() || *endpoints != *self.endpoints {
+                    tracing::info!(file = %path, endpoints = endpoints.len(), before, "endpoints read");
+                }
+                let changed = *endpoints != *self.endpoints;
+                self.endpoints = endpoints.into();
+                changed
+            }
+            Err(error) => {
+                let since = self.problem.take().map_or_else(SystemTime::now, |(since, _)| since);
+                if error.kind() == io::ErrorKind::NotFound && before == 0 {
+                    tracing::warn!(file = %path, "there is no file of endpoints yet; it is looked for");
+                } else {
+                    let in_use = before;
+                    tracing::error!(file = %path, %error, in_use, "the file of endpoints cannot be used; those it had go on");
+                }
+                self.problem = Some((since, error.to_string()));
+                false
+            }
+        }
+    }
+}
+
+fn read_endpoints(path: &Path, tls: bool) -> io::Result<Vec<Endpoint>> {
+    // To open a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    let mut endpoints = endpoints_from_json(&text).map_err(io::Error::other)?;
+    endpoints.iter_mut().for_each(|endpoint| endpoint.tls |= tls);
+    Ok(endpoints)
+}
+
+#[cfg(test)]
+mod tests {
+    use config::SourceKind;
+
+    use super::*;
+
+    #[test]
+    fn weights_of_services_fit() {
+        #[track_caller]
+        fn check(services: &[(u16, u16)], expected: &[u16]) {
+            let one = |&(priority, weight): &(u16, u16)| Service {
+                priority,
+                target: "a".into(),
+                port: 80,
+                weight,
+            };
+            let services: Vec<_> = services.iter().map(one).collect();
+            let kind = SourceKind::Srv("_http._tcp.a".into());
+            let source = Source { place: Place::default(), kind, tls: false };
+            let endpoints = endpoints_of(&services, &source);
+            let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+            assert_eq!(weights, expected, "{services:?}");
+        }
+        check(&[(0, 10), (0, 20)], &[10, 20]);
+        check(&[(0, 0), (0, 0)], &[1, 1]);
+        check(&[(0, 0), (0, 10), (0, 5)], &[1, 1000, 500]);
+        check(&[(0, 60_000), (0, 30_000), (0, 1)], &[1000, 500, 1]);
+        check(&[(0, 0), (0, 1), (7, 3)], &[1, 1000, 3]);
+        check(&[(0, 1000), (1, 65_535)], &[1000, 1000]);
+    }
+}
