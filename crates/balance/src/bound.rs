@@ -51,13 +51,19 @@ impl Bound {
         } else {
             self.rotation =
                 if self.rotation + 1 >= self.eligible.len() { 0 } else { self.rotation + 1 };
-            self.eligible.get(self.rotation).copied().map(|index| self.note(group, index as usize));
+            self.look_at(group, self.rotation);
         }
     }
 
     fn look_at_all(&mut self, group: &Group) {
         for position in 0..self.eligible.len() {
-            self.eligible.get(position).copied().map(|index| self.note(group, index as usize));
+            self.look_at(group, position);
+        }
+    }
+
+    fn look_at(&mut self, group: &Group, position: usize) {
+        if let Some(&index) = self.eligible.get(position) {
+            self.note(group, index as usize);
         }
     }
 

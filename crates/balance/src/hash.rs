@@ -16,7 +16,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn key<'a>(settings: &Balance, mut part: impl FnMut(&KeyPart) -> Option<&'a [u8]>) -> u64 {
     let keys = if settings.algorithm.as_ref() == "source" { &[][..] } else { &settings.keys[..] };
     let parts = keys.iter().chain(&[KeyPart::Address]);
-    let mut values = parts.filter_map(|wanted| part(wanted)).filter(|value| !value.is_empty());
+    let mut values = parts.filter_map(&mut part).filter(|value| !value.is_empty());
     values.next().map_or(0, hash)
 }
 

@@ -4,6 +4,10 @@
 //! won. What this core does itself is seen at once. What others do shows in the endpoint that is
 //! about to be picked, which is looked at again, and in one more at each pick, in rotation; small
 //! groups ([`SMALL`]) are looked at whole. Equal figures go by turns, as often as weights say.
+//!
+//! One that was asked and may not be taken (it is full, or has just come back and gets less than its
+//! share) sits out until its next turn, however good its figure is: or it would be asked at each pick,
+//! and one that starts slowly would get more than its part.
 
 use std::sync::Arc;
 
@@ -22,6 +26,9 @@ const PERIOD: u32 = 1 << 20;
 
 /// The clock of turns is set back once it shows this.
 const CLOCK_MAX: u32 = 1 << 31;
+
+/// The figure of one that sits out: those are asked last.
+const SITS_OUT: u32 = u32::MAX - 1;
 
 /// Out of the tournament.
 const OUT: u64 = u64::MAX;
@@ -71,6 +78,8 @@ struct Contender {
     weight: f32,
     /// When its next turn is, among equals.
     turn: u32,
+    /// Until then it sits out.
+    back: u32,
     period: u32,
 }
 
@@ -87,7 +96,14 @@ impl<F: Figure> Algorithm for Least<F> {
             let place = (position + count - begin % count) % count;
             let turn = u64::from(period) * (2 * place as u64 + 1) / (2 * count as u64);
             let state = Arc::clone(&group.members.get(index as usize)?.state);
-            Some(Contender { state, index, weight: f32::from(weight), turn: turn as u32, period })
+            Some(Contender {
+                state,
+                index,
+                weight: f32::from(weight),
+                turn: turn as u32,
+                back: 0,
+                period,
+            })
         };
         self.contenders = eligible.iter().enumerate().filter_map(contender).collect();
         self.begin = begin.wrapping_add(1);
@@ -110,11 +126,10 @@ impl<F: Figure> Algorithm for Least<F> {
         let looks = if small { 0 } else { SECOND_LOOKS_MAX };
         let picked = self.least_allowed(looks, allowed);
         while let Some(position) = self.waiting.pop() {
-            self.look_at(position);
+            self.sit_out(position);
         }
         let position = picked?;
         self.take_turn(position);
-        self.look_at(position);
         self.contenders.get(position).map(|contender| contender.index as usize)
     }
 
@@ -145,8 +160,12 @@ impl<F: Figure> Least<F> {
 
     fn rank(&mut self, position: usize) -> u64 {
         let Some(contender) = self.contenders.get(position) else { return OUT };
-        let figure = self.figure.of(&contender.state, contender.weight, self.now_ms);
-        u64::from(figure.min(u32::MAX - 1)) << 32 | u64::from(contender.turn)
+        let figure = if contender.back > self.clock {
+            SITS_OUT
+        } else {
+            self.figure.of(&contender.state, contender.weight, self.now_ms).min(SITS_OUT - 1)
+        };
+        u64::from(figure) << 32 | u64::from(contender.turn)
     }
 
     /// Looks at an endpoint again; true if it has changed.
@@ -164,18 +183,37 @@ impl<F: Figure> Least<F> {
     }
 
     fn take_turn(&mut self, position: usize) {
-        let Some(contender) = self.contenders.get_mut(position) else { return };
+        let clock = self.clock;
+        let Some(turn) = self.next_turn(position) else { return };
+        self.clock = clock.max(turn);
+        if self.clock < CLOCK_MAX {
+            self.look_at(position);
+            return;
+        }
+        for contender in &mut self.contenders {
+            contender.turn = contender.turn.saturating_sub(self.clock);
+            contender.back = contender.back.saturating_sub(self.clock);
+        }
+        self.clock = 0;
+        self.look_at_all();
+    }
+
+    /// The turn is lost.
+    fn sit_out(&mut self, position: usize) {
+        self.next_turn(position);
+        if let Some(contender) = self.contenders.get_mut(position) {
+            contender.back = contender.turn;
+        }
+        self.look_at(position);
+    }
+
+    /// Goes on to the next turn of an endpoint; returns the one that was.
+    fn next_turn(&mut self, position: usize) -> Option<u32> {
+        let contender = self.contenders.get_mut(position)?;
         // One that had no turn for long has not saved any.
         let turn = contender.turn.max(self.clock.saturating_sub(contender.period));
-        self.clock = self.clock.max(turn);
-        contender.turn = turn + contender.period;
-        if self.clock >= CLOCK_MAX {
-            for contender in &mut self.contenders {
-                contender.turn = contender.turn.saturating_sub(self.clock);
-            }
-            self.clock = 0;
-            self.look_at_all();
-        }
+        contender.turn = turn.saturating_add(contender.period);
+        Some(turn)
     }
 }
 

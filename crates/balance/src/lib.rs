@@ -31,6 +31,8 @@ mod least_time;
 mod maglev;
 mod outcome;
 mod p2c;
+#[cfg(test)]
+mod properties;
 mod quantile;
 mod queue;
 mod random;
