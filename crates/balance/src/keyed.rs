@@ -16,6 +16,9 @@ use crate::hash::{hash, mix};
 /// Steps of a walk at most.
 const STEPS_MAX: usize = 4096;
 
+/// Endpoints that a walk asks at most, some of them again.
+const ASKED_MAX: usize = 64;
+
 /// The endpoints of highest rank that are asked before the rest is, in turn.
 const RANKS_MAX: usize = 8;
 
@@ -113,15 +116,21 @@ impl<T: Table> Algorithm for OnCore<T> {
 impl<T: Table> OnCore<T> {
     #[inline]
     fn walk(&self, key: u64, allowed: &mut Allowed<'_>) -> Option<usize> {
-        let mut asked = None;
-        self.shared.table.walk(key).take(STEPS_MAX).find(|&index| {
-            let first_time = asked != Some(index);
-            if !first_time || self.may.get(index) != Some(&true) {
-                return false;
+        let (mut last, mut asked) = (None, 0);
+        for index in self.shared.table.walk(key).take(STEPS_MAX) {
+            if last == Some(index) || self.may.get(index) != Some(&true) {
+                continue;
             }
-            asked = Some(index);
-            allowed(index)
-        })
+            if allowed(index) {
+                return Some(index);
+            }
+            last = Some(index);
+            asked += 1;
+            if asked == ASKED_MAX {
+                break;
+            }
+        }
+        None
     }
 
     /// Works out the rank of all: only for what the table has no answer to.

@@ -56,7 +56,7 @@ fn counts(group: &Arc<Group>, picks: usize) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// One that may not be taken never is, and one that may is found whenever there is one; the
     /// predicate says yes once, to the one that is picked.
@@ -284,9 +284,8 @@ fn loads_are_bounded() {
             let weight = |&index: &usize| f64::from(weights[index]);
             let used: f64 = picks.iter().map(weight).sum();
             assert!(used >= total * 0.75, "{}: {used} of {total}", row.name);
-            let first =
-                core(&Group::alone(&group.settings), 0).pick(&group, turn(42), &mut |_| true);
-            let first = first.unwrap();
+            let idle = Group::alone(&group.settings);
+            let first = core(&idle, 0).pick(&idle, turn(42), &mut |_| true).unwrap();
             let bound = requests as f64 * f64::from(weights[first]) / total * 1.25;
             let in_flight = f64::from(group.members[first].state.in_flight());
             assert!(in_flight >= bound.floor(), "{}: {in_flight} of {bound}", row.name);
@@ -333,6 +332,6 @@ fn little_is_asked() {
         check(&|index| index % 10 != 0, 2, 20);
         check(&|index| index % 2 != 0, 3, 30);
         // Nobody: everybody is asked, but not again and again.
-        check(&|_| false, 4_000, 4_000);
+        check(&|_| false, 2_200, 2_200);
     }
 }
