@@ -87,12 +87,21 @@ fn slots(group: &Group, eligible: &[u32]) -> Box<[Slot]> {
     slots.into()
 }
 
-/// Numbers by chance (`SplitMix64`): the same for the same seed.
-pub(crate) struct Random(pub(crate) u64);
+/// Numbers by chance (`SplitMix64`): the same for the same seed. Anybody can work out the next one.
+pub struct Random(pub(crate) u64);
 
 impl Random {
+    /// One that differs from all others, as far as that is possible: `seed` from those of this process, the
+    /// time from those of other processes.
+    pub fn seeded(seed: u64) -> Self {
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(mix(seed ^ time.map_or(0, |time| time.as_nanos() as u64).rotate_left(17)))
+    }
+
+    /// The next number.
     #[inline]
-    pub(crate) fn next(&mut self) -> u64 {
+    #[allow(clippy::should_implement_trait)] // it never ends
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         mix(self.0)
     }

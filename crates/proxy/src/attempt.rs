@@ -25,6 +25,7 @@ use crate::http2::{Half, Http2Upward, Ticket};
 use crate::observe::{ErrorKind, RetryReason};
 use crate::replay::{Kept, Replay};
 use crate::retry::Retries;
+use crate::sticky::Binding;
 use crate::tunnel::{Ends, Far};
 use crate::upstream::{Connection, Link};
 use crate::websocket;
@@ -39,6 +40,8 @@ pub(crate) struct Attempt<'a> {
     /// When the exchange as a whole must be over.
     pub(crate) deadline: Option<&'a Deadline>,
     pub(crate) client: IpAddr,
+    /// What the client is told so that it stays with the endpoint.
+    pub(crate) binding: Option<Binding<'a>>,
 }
 
 /// What came of it.
@@ -335,6 +338,17 @@ impl Attempt<'_> {
         .await
     }
 
+    /// Tells the client where it belongs from now on. That comes after the edits of the route, which are
+    /// about what the endpoint says.
+    fn bind(&self, response: &mut Response) {
+        if let Some(binding) = self.binding {
+            binding.mark(response, &self.context.core.scratch);
+        }
+        if let Some(point) = self.plan.point {
+            point.mark(response);
+        }
+    }
+
     /// How much of the request's body is kept: nothing of one that is too long anyway.
     fn kept_bytes_max(&self, request: &Request) -> usize {
         let bytes_max = self.retries.kept_bytes_max();
@@ -375,6 +389,7 @@ impl Attempt<'_> {
                     return Err(DownloadError::NoResponse { trouble, silent: false });
                 }
                 101 if wants_tunnel(request) => {
+                    self.bind(response);
                     reply.switch(request, response);
                     reply.flush().await.map_err(DownloadError::Client)?;
                     return Ok(Download::Switched);
@@ -401,6 +416,7 @@ impl Attempt<'_> {
         }
         let scratch = &self.context.core.scratch;
         edits::response(request, response, self.plan, self.client, scratch);
+        self.bind(response);
         let keep = self.context.may_keep();
         reply.head(request, response, keep, self.plan.via);
         let pumped = pump(up_in, reply).await;

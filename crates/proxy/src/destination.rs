@@ -33,6 +33,7 @@ use crate::http2::{Multiplexed, Ticket};
 use crate::observe::{ErrorKind, Record, RetryReason};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
+use crate::sticky::{Binding, Stickiness};
 use crate::upstream::{Connection, Link, Pool};
 use crate::way::{Wants, Way};
 
@@ -105,6 +106,10 @@ pub(crate) struct GroupDestination<'a> {
     upgrade: bool,
     /// Whether it is to go over HTTP/1.1, as the endpoint has asked for that.
     http1: bool,
+    /// The cookie that binds clients to endpoints, if there is one, and the endpoint that this one is
+    /// bound to.
+    sticky: Option<&'a Stickiness>,
+    bound: Option<usize>,
     /// A connection that has refused the request.
     avoid: Option<Rc<Multiplexed>>,
 }
@@ -131,6 +136,8 @@ impl<'a> Destination<'a> {
             tried: Vec::new(),
             upgrade: false,
             http1: false,
+            sticky: context.view.shared.sticky(id),
+            bound: None,
             avoid: None,
         }))
     }
@@ -139,7 +146,14 @@ impl<'a> Destination<'a> {
     pub(crate) fn prepare(&mut self, request: &Request) {
         if let Self::Group(group) = self {
             group.upgrade = wants_tunnel(request);
+            group.bound = group.sticky.and_then(|sticky| sticky.bound(&request.fields));
         }
+    }
+
+    /// What the client is to be told of the endpoint that is tried, so that it stays there.
+    pub(crate) fn binding(&self, secure: bool) -> Option<Binding<'a>> {
+        let Self::Group(group) = self else { return None };
+        group.sticky?.binding(group.bound, group.chosen()?, secure)
     }
 
     /// The endpoint asks for HTTP/1.1; true if it may be spoken.
@@ -364,7 +378,7 @@ impl GroupDestination<'_> {
         loop {
             // The first pick goes by the time at which the exchange began, which is as good.
             let now = if last.is_none() { record.started } else { Instant::now() };
-            let ask = Ask { key: 0, bound: None, tried: &self.tried, now };
+            let ask = Ask { key: 0, bound: self.bound, tried: &self.tried, now };
             let why = match self.group.balancer.pick(&ask) {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,

@@ -30,6 +30,7 @@ use crate::identity::{self, Identity};
 use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
 use crate::snapshot::View;
+use crate::split::{self, Point};
 use crate::tunnel::{Ends, Far, Tunnel};
 use crate::worker::Work;
 
@@ -306,16 +307,19 @@ async fn reverse<D: Downstream>(
     };
     match &route.action {
         Action::To(_) | Action::Split(_) => {
-            let upstream = match &route.action {
-                Action::Split(split) => split.parts.first().map(|part| part.upstream),
-                Action::To(upstream) => Some(*upstream),
-                _ => None,
+            let client = record.client.ip();
+            let (upstream, point) = match &route.action {
+                Action::Split(split) => {
+                    let (secure, random) = (context.client.tls.is_some(), context.core.random());
+                    split::choose(split, request, client, secure, random)
+                }
+                Action::To(upstream) => (Some(*upstream), None),
+                _ => (None, None),
             };
             let destination = upstream.and_then(|id| Destination::group(context, id));
             let Some(mut destination) = destination else {
                 return Ending::Closed;
             };
-            let client = record.client.ip();
             let facts =
                 Facts::of(client, &request.method, &request.target, Some(route), context.tls());
             path.clear();
@@ -324,7 +328,7 @@ async fn reverse<D: Downstream>(
             let peer = std::mem::take(&mut work.address);
             let identity = Identity::reverse(settings, &peer, trusted);
             let (route, tls) = (Some(route), context.tls());
-            let plan = Plan { settings, identity, via: None, route, tls, hsts, remove: &[] };
+            let plan = Plan { settings, identity, via: None, route, tls, hsts, point, remove: &[] };
             let ending = forward_to(context, work, down, &mut destination, &plan).await;
             work.address = peer;
             ending
@@ -366,6 +370,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) tls: Option<TlsFacts<'a>>,
     /// What `Strict-Transport-Security` says, if it is sent.
     pub(crate) hsts: Option<&'a [u8]>,
+    /// What the client is told so that it stays with its part of a split.
+    pub(crate) point: Option<Point<'a>>,
     /// Names of request fields that are removed, before the edits.
     pub(crate) remove: &'a [Box<str>],
 }
@@ -376,7 +382,7 @@ impl<'a> Plan<'a> {
         let (settings, identity) = (&route.settings, Identity::nobody());
         let route = Some(route);
         // Answers of our own are marked as they are sent, errors too.
-        Self { settings, identity, via: None, route, tls, hsts: None, remove: &[] }
+        Self { settings, identity, via: None, route, tls, hsts: None, point: None, remove: &[] }
     }
 }
 
@@ -411,7 +417,8 @@ pub(crate) async fn forward_to<D: Downstream>(
         timeouts.first_byte = retries.first_byte(timeouts.first_byte);
         work.record.reused = link.reused();
         let client = work.record.client.ip();
-        let attempt = Attempt { context, plan, timeouts, retries, deadline, client };
+        let binding = destination.binding(context.client.tls.is_some());
+        let attempt = Attempt { context, plan, timeouts, retries, deadline, client, binding };
         if let (Some(deadline), Some(told)) = (deadline, told) {
             deadline.tell(told, &mut work.request);
         }

@@ -115,8 +115,16 @@ async fn to_named<D: Downstream>(
     let identity = Identity::forward(forward, &address, trusted);
     let via = if forward.anonymous.is_some() { None } else { Some(&*forward.via) };
     let remove = forward.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.remove);
-    let plan =
-        Plan { settings, identity, via, route: None, tls: context.tls(), hsts: None, remove };
+    let plan = Plan {
+        settings,
+        identity,
+        via,
+        route: None,
+        tls: context.tls(),
+        hsts: None,
+        point: None,
+        remove,
+    };
     let mut destination = Destination::Named(named);
     let ending = forward_to(context, work, down, &mut destination, &plan).await;
     work.address = address;

@@ -32,7 +32,7 @@ use crate::discovery::{
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
-use crate::sweep;
+use crate::{sticky, sweep};
 
 /// How long a reload waits for the cores to go over.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -104,6 +104,13 @@ pub enum StartError {
     Thread(io::Error),
     /// The name resolver cannot be set up.
     Resolver(io::Error),
+    /// The key of sticky cookies cannot be had.
+    StickyKey {
+        /// The line that asks for it, as `file:line`.
+        place: String,
+        /// Why, in words.
+        why: String,
+    },
     /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
     Tls(Vec<(String, Problem)>),
 }
@@ -130,6 +137,10 @@ impl fmt::Display for StartError {
             Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
             Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
+            Self::StickyKey { place, why } => write!(
+                out,
+                "{place}: {why}\nhint: `head -c 32 /dev/urandom | base64 > FILE` makes one, for the user of bothways alone"
+            ),
             Self::Tls(problems) => {
                 for (index, (place, problem)) in problems.iter().enumerate() {
                     let end = if index > 0 { "\n" } else { "" };
@@ -218,6 +229,7 @@ impl Server {
         let served = served(&discovery, &config);
         let contexts = Arc::new(prepare(&keeper, &served)?);
         let shared = Arc::new(Shared::new(count));
+        let keys = sticky_keys(&config, None)?;
         let mut inherited = inherited.listeners;
         let mut bound = Vec::new();
         let mut listening = Vec::new();
@@ -231,7 +243,7 @@ impl Server {
         let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
         keeper.install(&contexts);
         let states = States::default();
-        let snapshot = Snapshot::compile(served, names, contexts, &resolver, &states, own);
+        let snapshot = Snapshot::compile(served, names, contexts, &resolver, &states, keys, own);
         let snapshot = Arc::new(snapshot);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
@@ -297,6 +309,7 @@ impl Server {
         let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
         let served = served(&inner.discovery, &config);
         let contexts = Arc::new(prepare(&inner.keeper, &served)?);
+        let keys = sticky_keys(&config, Some(state.snapshot.keys()))?;
         let mut opened = Vec::new();
         let mut sockets = Vec::new();
         for listener in config.listeners.iter().filter(|l| !is_open(l.address)) {
@@ -321,7 +334,7 @@ impl Server {
         // New sites have their certificates before anybody asks for them.
         inner.keeper.install(&contexts);
         let (resolver, states) = (&inner.resolver, &inner.states);
-        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, own);
+        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
         let snapshot = Arc::new(snapshot);
         let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
         inner.install(&snapshot, &mut sockets, &close);
@@ -581,6 +594,14 @@ fn with_members(config: &Config, members: Vec<Vec<Endpoint>>) -> Arc<Config> {
 fn needs_contexts(config: &Config, contexts: &Contexts) -> bool {
     let mut pairs = config.upstreams.iter().zip(&contexts.upstreams);
     pairs.any(|(upstream, context)| context.is_none() && upstream.endpoints.iter().any(|e| e.tls))
+}
+
+/// The keys that cookies are made with.
+fn sticky_keys(config: &Config, before: Option<&sticky::Keys>) -> Result<sticky::Keys, StartError> {
+    sticky::Keys::of(config, before).map_err(|(place, error)| StartError::StickyKey {
+        place: config.locate(place),
+        why: error.to_string(),
+    })
 }
 
 /// What TLS needs of a configuration; nothing that serves changes.

@@ -20,6 +20,7 @@ use rules::Rules;
 use crate::observe::{CoreMetrics, Names};
 use crate::secure;
 use crate::shelf::Shelf;
+use crate::sticky::{self, Stickiness};
 use crate::upstream::{Common, Pool};
 
 /// One compiled configuration.
@@ -32,6 +33,10 @@ pub(crate) struct Snapshot {
     pub(crate) contexts: Arc<tls::Contexts>,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
     hsts: Arc<[Option<Box<[u8]>>]>,
+    /// What cookies that bind clients to endpoints are made with.
+    keys: Arc<sticky::Keys>,
+    /// By [`UpstreamId`]: those cookies.
+    sticky: Vec<Option<Stickiness>>,
     /// By [`UpstreamId`]: what all cores share of the upstreams.
     pub(crate) groups: Vec<Arc<balance::Group>>,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
@@ -47,14 +52,16 @@ impl Snapshot {
         contexts: Arc<tls::Contexts>,
         resolver: &Resolver,
         states: &States,
+        keys: sticky::Keys,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
         let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
         let groups = states.groups(&config);
         let rules = Arc::new(Rules::compile(Arc::clone(&config)));
         let hsts = config.sites.iter().map(secure::hsts_of).collect();
-        let own_addresses = own_addresses.into();
-        Self { config, rules, names, contexts, hsts, groups, watched, own_addresses }
+        let (keys, own_addresses) = (Arc::new(keys), own_addresses.into());
+        let sticky = keys.cookies(&config);
+        Self { config, rules, names, contexts, hsts, keys, sticky, groups, watched, own_addresses }
     }
 
     /// The same with other members of those upstreams that `changed` says (by [`UpstreamId`]);
@@ -75,12 +82,15 @@ impl Snapshot {
             false => (Arc::clone(group), watched.clone()),
         });
         let (groups, watched) = parts.unzip();
+        let sticky = self.keys.cookies(&config);
         Self {
             config,
             rules: Arc::clone(&self.rules),
             names,
             contexts,
             hsts: Arc::clone(&self.hsts),
+            keys: Arc::clone(&self.keys),
+            sticky,
             groups,
             watched,
             own_addresses: Arc::clone(&self.own_addresses),
@@ -90,6 +100,16 @@ impl Snapshot {
     /// What a site says by `Strict-Transport-Security`, if anything.
     pub(crate) fn hsts(&self, site: SiteId) -> Option<&[u8]> {
         self.hsts.get(site.0 as usize)?.as_deref()
+    }
+
+    /// What cookies that bind clients are made with.
+    pub(crate) fn keys(&self) -> &sticky::Keys {
+        &self.keys
+    }
+
+    /// The cookie that binds clients to endpoints of an upstream, if it has one.
+    pub(crate) fn sticky(&self, upstream: UpstreamId) -> Option<&Stickiness> {
+        self.sticky.get(upstream.0 as usize)?.as_ref()
     }
 
     /// The addresses of an endpoint now; none for a name that has not been found yet, or for a

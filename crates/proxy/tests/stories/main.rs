@@ -18,6 +18,7 @@ mod pool;
 mod records;
 mod reload;
 mod retries;
+mod staying;
 mod tls;
 mod upgrade;
 mod upstream_h2;
