@@ -162,7 +162,11 @@ impl States {
 impl Group {
     /// A group whose state nobody shares, as `explain` and tests need it.
     pub fn alone(upstream: &Upstream) -> Arc<Self> {
-        Arc::new(Self::new(upstream, &Known::default(), None))
+        Self::in_zone(upstream, None)
+    }
+
+    pub(crate) fn in_zone(upstream: &Upstream, zone: Option<&Arc<str>>) -> Arc<Self> {
+        Arc::new(Self::new(upstream, &Known::default(), zone.cloned()))
     }
 
     /// The weight of an endpoint, at least 1.

@@ -31,6 +31,7 @@ mod least_time;
 mod maglev;
 mod outcome;
 mod p2c;
+mod preview;
 #[cfg(test)]
 mod properties;
 mod quantile;
@@ -52,6 +53,7 @@ pub use clock::millis;
 pub use draw::Random;
 pub use endpoint::{EndpointState, Failure, Standing};
 pub use group::{Connecting, Group, GroupState, GroupUse, Member, States};
-pub use hash::{hash, key};
+pub use hash::{AddressOctets, hash, key};
 pub use outcome::Outcome;
+pub use preview::{Choice, preview};
 pub use tally::Totals;

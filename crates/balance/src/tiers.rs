@@ -31,6 +31,13 @@ pub(crate) struct Tier {
     pub(crate) eligible: Vec<u32>,
 }
 
+impl Tier {
+    /// Its part of the load; `before` is the tier before it.
+    pub(crate) fn part(&self, before: Option<&Self>) -> f64 {
+        f64::from(self.up_to - before.map_or(0, |before| before.up_to)) / f64::from(WHOLE)
+    }
+}
+
 /// All of the load.
 pub(crate) const WHOLE: u32 = 1 << 16;
 
