@@ -22,6 +22,7 @@ mod edits;
 mod exchange;
 mod files;
 mod forward;
+pub mod health;
 mod http1;
 mod http2;
 mod identity;

@@ -29,6 +29,7 @@ use crate::core::{Client, Core, Listening, Shared};
 use crate::discovery::{
     Changes, Difference, Discovery, Edit, EditError, Edited, Origin, SourceState,
 };
+use crate::health::{Checks, EndpointHealth};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
@@ -165,6 +166,7 @@ struct Inner {
     discovery: Arc<Discovery>,
     /// How it stands with the endpoints, over all snapshots.
     states: States,
+    checks: Checks,
     shared: Arc<Shared>,
     cores: Vec<CoreHandle>,
     state: Mutex<State>,
@@ -224,6 +226,7 @@ impl Server {
         );
         let writer = writer.map_err(StartError::AccessLog)?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
+        let checks = Checks::start().map_err(StartError::Thread)?;
         let keeper = Keeper::start(process.state.as_deref());
         let discovery = Arc::new(Discovery::new(resolver.clone()));
         let served = served(&discovery, &config);
@@ -262,6 +265,7 @@ impl Server {
             };
             cores.push(seed.grow().map_err(StartError::Thread)?);
         }
+        checks.install(&snapshot);
         registry.configured(1);
         let state = Mutex::new(State { config, snapshot, generation: 1, listening });
         let inner = Arc::new(Inner {
@@ -271,6 +275,7 @@ impl Server {
             keeper,
             discovery,
             states,
+            checks,
             shared,
             cores,
             state,
@@ -415,6 +420,11 @@ impl Server {
         &self.inner.keeper
     }
 
+    /// How it stands with the endpoints that are checked.
+    pub fn health_states(&self) -> Vec<EndpointHealth> {
+        self.inner.checks.states()
+    }
+
     /// The configuration that is in effect.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.state().config)
@@ -472,6 +482,7 @@ impl Server {
             let _ = thread.map(JoinHandle::join);
         }
         self.inner.discovery.stop();
+        self.inner.checks.stop();
         self.inner.keeper.stop();
         self.inner.sweeping.get().inspect(|sweeping| sweeping.abort());
         if let Some(writer) = self.writer().take()
@@ -569,6 +580,7 @@ impl Inner {
                 }
             }
         }
+        self.checks.install(snapshot);
     }
 }
 

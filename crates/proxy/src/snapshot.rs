@@ -134,6 +134,15 @@ impl Snapshot {
     pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&Watched> {
         self.watched.get(upstream.0 as usize)?.get(endpoint)?.as_deref()
     }
+
+    /// The same, to be kept.
+    pub(crate) fn watched_shared(
+        &self,
+        upstream: UpstreamId,
+        endpoint: usize,
+    ) -> Option<Arc<Watched>> {
+        self.watched.get(upstream.0 as usize)?.get(endpoint)?.clone()
+    }
 }
 
 /// The names of an upstream's endpoints, by endpoint.

@@ -10,6 +10,7 @@ mod discovery;
 mod files;
 mod forward;
 mod framing;
+mod health;
 mod http2;
 mod identity;
 mod keep_alive;

@@ -1,0 +1,161 @@
+//! What one check of one endpoint goes by: where it leads, and how.
+
+use std::sync::Arc;
+
+use balance::Group;
+use config::{
+    Check, Endpoint, EndpointAddress, Health, Place, Upstream, UpstreamId, UpstreamProtocol,
+};
+use net::Watched;
+
+use crate::snapshot::Snapshot;
+
+/// Where an endpoint is in the configuration that is in effect.
+#[derive(Clone)]
+pub(super) struct Seat {
+    pub(super) group: Arc<Group>,
+    pub(super) index: usize,
+}
+
+/// An endpoint that is to be checked.
+pub(super) struct Wanted {
+    pub(super) upstream: Arc<str>,
+    pub(super) endpoint: Arc<str>,
+    pub(super) seat: Seat,
+    pub(super) targets: Vec<Target>,
+}
+
+/// What one check of one endpoint goes by.
+pub(super) struct Target {
+    pub(super) address: EndpointAddress,
+    /// The addresses of its name, if it has one.
+    pub(super) watched: Option<Arc<Watched>>,
+    pub(super) tls: Option<Arc<tls::Client>>,
+    /// What TLS asks for, unless the upstream's settings say something else.
+    pub(super) host: Box<str>,
+    /// What it is asked for, unless the check says something else.
+    pub(super) authority: Box<str>,
+    pub(super) protocol: UpstreamProtocol,
+    pub(super) health: Health,
+}
+
+impl Target {
+    fn new(
+        snapshot: &Snapshot,
+        id: UpstreamId,
+        upstream: &Upstream,
+        (index, endpoint): (usize, &Endpoint),
+        health: Health,
+    ) -> Self {
+        let port = health.port;
+        let address = match (&endpoint.address, port) {
+            (EndpointAddress::Ip(address), Some(port)) => {
+                let mut address = *address;
+                address.set_port(port);
+                EndpointAddress::Ip(address)
+            }
+            (EndpointAddress::Name { host, .. }, Some(port)) => {
+                EndpointAddress::Name { host: Arc::clone(host), port }
+            }
+            (address, _) => address.clone(),
+        };
+        let (host, port) = match &address {
+            EndpointAddress::Ip(address) => (address.ip().to_string(), address.port()),
+            EndpointAddress::Name { host, port } => (host.to_string(), *port),
+            EndpointAddress::Unix(_) => ("localhost".to_owned(), 0),
+        };
+        let host = endpoint.host.as_deref().map_or(host, str::to_owned);
+        let authority = authority(&host, port, endpoint.tls);
+        let context = snapshot.contexts.upstreams.get(id.0 as usize).and_then(Option::as_ref);
+        Self {
+            address,
+            watched: snapshot.watched_shared(id, index),
+            tls: context.filter(|_| endpoint.tls).map(Arc::clone),
+            host: host.into(),
+            authority: authority.into(),
+            protocol: upstream.protocol,
+            health,
+        }
+    }
+
+    /// Whether a check by `other` would be the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let tls = |target: &Self| target.tls.as_ref().map(|context| context.id());
+        let health = Health { place: self.health.place, ..other.health.clone() };
+        self.address == other.address
+            && tls(self) == tls(other)
+            && self.host == other.host
+            && self.authority == other.authority
+            && self.protocol == other.protocol
+            && self.health == health
+    }
+
+    /// What is done, in words.
+    pub(super) fn what(&self) -> String {
+        match &self.health.check {
+            Check::Tcp => "TCP".to_owned(),
+            Check::Http(http) => format!("{} {}", http.method, http.path),
+            Check::Grpc(service) if service.is_empty() => "gRPC".to_owned(),
+            Check::Grpc(service) => format!("gRPC {service}"),
+        }
+    }
+}
+
+/// As it stands in `Host` (RFC 9110, section 7.2); `port` 0: there is none.
+fn authority(host: &str, port: u16, tls: bool) -> String {
+    let is_v6 = host.contains(':') && !host.starts_with('[');
+    let host = if is_v6 { format!("[{host}]") } else { host.to_owned() };
+    match port {
+        0 => host,
+        80 if !tls => host,
+        443 if tls => host,
+        port => format!("{host}:{port}"),
+    }
+}
+
+/// What a snapshot wants to be checked.
+pub(super) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    for (id, group) in snapshot.groups.iter().enumerate() {
+        let upstream = &group.settings;
+        if upstream.health.is_empty() {
+            continue;
+        }
+        let id = UpstreamId(id as u32);
+        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+            let target = |health: &Health| {
+                Target::new(snapshot, id, upstream, (index, endpoint), health.clone())
+            };
+            all.push(Wanted {
+                upstream: Arc::clone(&upstream.name),
+                endpoint: Arc::clone(&endpoint.written),
+                seat: Seat { group: Arc::clone(group), index },
+                targets: upstream.health.iter().map(target).collect(),
+            });
+        }
+    }
+    all
+}
+
+/// A check by a connection alone, of an endpoint that may have no checks.
+pub(super) fn connecting(snapshot: &Snapshot, id: UpstreamId, index: usize) -> Option<Target> {
+    let group = snapshot.groups.get(id.0 as usize)?;
+    let endpoint = group.settings.endpoints.get(index)?;
+    let health = Health { place: Place::default(), ..Health::new(Check::Tcp) };
+    Some(Target::new(snapshot, id, &group.settings, (index, endpoint), health))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        assert_eq!(authority("a.test", 8080, false), "a.test:8080");
+        assert_eq!(authority("a.test", 80, false), "a.test");
+        assert_eq!(authority("a.test", 80, true), "a.test:80");
+        assert_eq!(authority("a.test", 443, true), "a.test");
+        assert_eq!(authority("::1", 8080, false), "[::1]:8080");
+        assert_eq!(authority("localhost", 0, false), "localhost");
+    }
+}
