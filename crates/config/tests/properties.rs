@@ -73,6 +73,26 @@ const NAMES: &[&str] = &[
     "redirect-http",
     "verify",
     "ca",
+    "srv",
+    "endpoints",
+    "sticky",
+    "spill",
+    "slow-start",
+    "health",
+    "field",
+    "eject",
+    "panic",
+    "retry",
+    "on",
+    "hedge",
+    "queue",
+    "breaker",
+    "adaptive",
+    "deadline",
+    "by",
+    "split",
+    "mirror",
+    "zone",
     "foo",
 ];
 
@@ -147,6 +167,25 @@ const VALUES: &[&str] = &[
     "key=\"a.key\"",
     "ca=\"ca.pem\"",
     "client-name=ops",
+    "\"5%\"",
+    "\"100%\"",
+    "p95",
+    "tcp",
+    "grpc",
+    "ring",
+    "path",
+    "connect",
+    "cookie=a",
+    "bound=\"150%\"",
+    "every=\"1s\"",
+    "latency=3.5",
+    "share=\"0.5%\"",
+    "stay=cookie",
+    "tries=2",
+    "backup=#true",
+    "zone=a",
+    "min=1",
+    "in-flight=5",
 ];
 
 fn line() -> impl Strategy<Value = String> {
@@ -176,11 +215,14 @@ fn sensible() -> impl Strategy<Value = String> {
         "request { set \"X-A\" \"{client} {{}}\"; remove \"B\" \"C\"; }",
         "response { add \"X-B\" \"\\u{e9}\"; }",
         "error-page 404 502 file=\"Cargo.toml\"",
+        "mirror shop share=\"0.25%\"",
+        "mirror off",
         "",
     ]);
     let action = of(&[
         "to shop",
-        "to \"10.0.0.1:80\" \"unix:/a\"",
+        "to \"10.0.0.1:80\" \"unix:/a\" \"10.0.0.1:80\"",
+        "split stay=cookie { to shop \"99.5%\"; to \"10.0.0.2:80\" \"0.5%\"; }",
         "redirect \"/x/{path}?{query}\" status=302",
         "respond \"a\\tb\\\"\" type=\"text/html\"",
         "files \"/\" { index off; fallback \"/x\"; }",
@@ -218,10 +260,35 @@ fn sensible() -> impl Strategy<Value = String> {
         "// a comment\n",
         "/- site { }\n",
     ]);
-    (prop::collection::vec(site, 0..4), prop::collection::vec(other, 0..4)).prop_map(
-        |(sites, others)| {
+    let line = of(&[
+        "balance ring bound=off { by header=a; by path; }",
+        "balance p2c",
+        "sticky BW max-age=\"1h\" same-site=none",
+        "spill \"10%\"",
+        "slow-start \"5s\"",
+        "health \"/x\" every=\"1s\" status=\"200,300-301\" { field a b; }",
+        "health grpc service=a",
+        "eject latency=1.5 share=\"9%\"",
+        "eject off",
+        "panic spread",
+        "retry tries=2 buffer=0 { on reset 500; }",
+        "retry off",
+        "hedge \"1s\"",
+        "queue off",
+        "breaker connecting=3",
+        "adaptive max=9",
+        "deadline field=a",
+        "pool min=1 lifetime=\"1min\"",
+        "srv \"_a._tcp.b\" tls=#true",
+        "to \"https://10.0.0.9\" weight=999",
+        "to \"https://b.internal\" zone=a addresses=each max=3 priority=3",
+    ]);
+    let lines = prop::collection::vec(line, 0..4);
+    (prop::collection::vec(site, 0..4), prop::collection::vec(other, 0..4), lines).prop_map(
+        |(sites, others, lines)| {
             format!(
-                "upstream shop {{ to \"https://10.0.0.9\" weight=2; protocol h2; }}\nacme own {{ challenge dns command=x; }}\n{}{}",
+                "upstream shop {{ to \"https://10.0.0.9\" weight=2; protocol h2\n{}\n}}\nacme own {{ challenge dns command=x; }}\n{}{}",
+                lines.join("\n"),
                 others.concat(),
                 sites.concat()
             )

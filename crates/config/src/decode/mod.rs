@@ -22,7 +22,7 @@ use crate::Loaded;
 use crate::diagnostic::{Diagnostic, Failure, Related, Severity};
 use crate::model::Place;
 use crate::nearest::nearest;
-use crate::schema::{self, ArgumentRow, Block, Count, FOREIGN, NodeRow, PLANNED};
+use crate::schema::{self, ArgumentRow, Block, Count, FOREIGN, FOREIGN_HERE, NodeRow, PLANNED};
 use crate::source::{Source, Sources, Span};
 use crate::syntax::{self, Node, SyntaxError, Value};
 use crate::values::{self, Datum, Wrong};
@@ -335,7 +335,7 @@ impl Decoder<'_> {
             }
             let several = matches!(argument.count, Count::AtLeastOne | Count::Any);
             for value in values.by_ref() {
-                given.extend(self.given(value, argument));
+                given.extend(self.given(value, argument, row));
                 if !several {
                     break;
                 }
@@ -352,10 +352,19 @@ impl Decoder<'_> {
         given
     }
 
-    fn given(&mut self, value: &Value<'_>, argument: &ArgumentRow) -> Option<Given> {
+    fn given(
+        &mut self,
+        value: &Value<'_>,
+        argument: &ArgumentRow,
+        row: &'static NodeRow,
+    ) -> Option<Given> {
         match values::read(value, argument.kind) {
             Ok(datum) => Some(Given { datum, span: value.span }),
-            Err(wrong) => {
+            Err(mut wrong) => {
+                // Most likely a property without its name.
+                if argument.count == Count::Optional && !row.properties.is_empty() {
+                    wrong.hint.get_or_insert_with(|| usage(row));
+                }
                 self.wrong(value.span, wrong);
                 None
             }
@@ -390,7 +399,11 @@ impl Decoder<'_> {
                 .hint(format!("it will be for {what}"));
             return;
         }
-        let hint = suggestion(name, || row.properties.iter().map(|property| property.name));
+        let other = schema::property_home(row.name, name)
+            .map(|block| format!("`{name}` is a property of `{}` in `{block}`", row.name));
+        let hint = other
+            .or_else(|| foreign(name))
+            .or_else(|| suggestion(name, || row.properties.iter().map(|property| property.name)));
         let hint = hint.unwrap_or_else(|| usage(row));
         self.error(span, format!("unknown property `{name}` of `{}`", row.name)).hint(hint);
     }
@@ -404,12 +417,10 @@ impl Decoder<'_> {
                 .hint(format!("it will be for {what}"));
             return;
         }
-        let foreign = FOREIGN.iter().find(|(word, _, _)| word.eq_ignore_ascii_case(name));
-        if let Some((_, whose, ours)) = foreign {
-            let hint = match ours.starts_with('`') {
-                true => format!("what is `{name}` in {whose} is {ours} here"),
-                false => format!("`{name}` is of {whose}; {ours}"),
-            };
+        let mut here_only = FOREIGN_HERE.iter();
+        let elsewhere = here_only.find(|row| (row.0, row.1) == (block.name(), name));
+        let hint = elsewhere.map(|row| foreign_hint(row.1, row.2, row.3));
+        if let Some(hint) = hint.or_else(|| foreign(name)) {
             self.error(span, format!("`{name}` is not known {here}")).hint(hint);
             return;
         }
@@ -420,6 +431,19 @@ impl Decoder<'_> {
         }
         let hint = suggestion(name, || block.rows().into_iter().map(|row| row.name));
         self.error(span, format!("`{name}` is not known {here}")).hint = hint;
+    }
+}
+
+/// What is said of a word of another program.
+fn foreign(name: &str) -> Option<String> {
+    let found = FOREIGN.iter().find(|(word, _, _)| word.eq_ignore_ascii_case(name));
+    found.map(|(_, whose, ours)| foreign_hint(name, whose, ours))
+}
+
+fn foreign_hint(name: &str, whose: &str, ours: &str) -> String {
+    match ours.starts_with('`') {
+        true => format!("what is `{name}` in {whose} is {ours} here"),
+        false => format!("`{name}` is of {whose}; {ours}"),
     }
 }
 

@@ -119,7 +119,7 @@ pub(super) struct Resolver<'d, 's> {
     pub(super) config: Config,
     /// What holds where nothing else is said.
     pub(super) outer: Bounds,
-    upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
+    pub(super) upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
     /// By upstream: whether something leads to it.
     used: Vec<bool>,
     pub(super) listeners: HashMap<SocketAddr, ListenerId>,

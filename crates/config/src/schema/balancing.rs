@@ -425,7 +425,7 @@ static QUEUE: NodeRow = NodeRow {
         ),
         property("wait", DURATION, "5s", "How long one waits; then 503 with `Retry-After`."),
     ],
-    doc: "Where requests wait while every endpoint is full (`max` of `to`), in the order in which they came. `queue off`: none does.",
+    doc: "Where requests wait while every endpoint is full (`max` of `to`, or `adaptive`), in the order in which they came. `queue off`: none does.",
     example: "upstream app {\n    to \"10.0.0.1:8080\" max=50\n    queue max=200 wait=\"2s\"\n}\nsite { to app }",
     ..NodeRow::NEW
 };
@@ -448,7 +448,7 @@ static ADAPTIVE: NodeRow = NodeRow {
         property("min", COUNT, "4", "Never fewer."),
         property("max", COUNT, "1000", "Never more."),
     ],
-    doc: "Finds out how many requests the upstream takes at once by how its latency grows with their number; what is beyond gets 503 at once.",
+    doc: "Finds out how many requests the upstream takes at once by how its latency grows with their number; what is beyond waits in the `queue`.",
     default: "off",
     example: "upstream app {\n    to \"10.0.0.1:8080\"\n    adaptive max=500\n}\nsite { to app }",
     ..NodeRow::NEW

@@ -13,7 +13,7 @@ mod words;
 pub(crate) use balancing::{HTTP_CHECK, RETRY_REASONS};
 pub(crate) use rows::*;
 pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
-pub(crate) use words::{FOREIGN, PLANNED, PLANNED_WORDS};
+pub(crate) use words::{FOREIGN, FOREIGN_HERE, FOREIGN_WORDS, PLANNED};
 
 /// A node that may stand in a block.
 #[derive(Debug)]
@@ -165,6 +165,12 @@ pub(crate) fn homes(name: &str) -> Option<String> {
         Some(first) if inner.is_empty() => Some(format!("at {first}")),
         Some(first) => Some(format!("at {first} and in {inner}")),
     }
+}
+
+/// The block in which a node of this name has such a property.
+pub(crate) fn property_home(node: &str, property: &str) -> Option<&'static str> {
+    let has = |block: &&&Block| block.row(node).is_some_and(|row| row.property(property).is_some());
+    BLOCKS.iter().find(has).map(|block| block.name())
 }
 
 /// A word that a setting may be.
@@ -408,6 +414,15 @@ mod tests {
         for word in PLANNED.iter().map(|row| row.0).chain(FOREIGN.iter().map(|row| row.0)) {
             // `server` is, but only in `resolver`, where nobody means that of another program.
             assert!(homes(word).is_none() || word == "server", "{word}");
+        }
+        for (block, word, _, _) in FOREIGN_HERE {
+            let block = BLOCKS.iter().find(|other| other.name() == *block).unwrap();
+            assert!(block.row(word).is_none(), "{word}");
+        }
+        for (word, ours, hint) in FOREIGN_WORDS {
+            assert!(ALGORITHMS.iter().all(|row| row.word != *word), "{word}");
+            assert!(ALGORITHMS.iter().any(|row| row.word == *ours), "{ours}");
+            assert!(hint.contains(ours), "{hint}");
         }
     }
 }

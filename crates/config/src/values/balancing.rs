@@ -193,11 +193,11 @@ pub(super) fn retry_status(number: i128) -> Result<Datum, Wrong> {
 /// A quantile or a time.
 pub(super) fn after(text: &str) -> Result<Datum, Wrong> {
     let Some(number) = text.strip_prefix(['p', 'P']) else {
-        return super::units::duration(text, false).map(Datum::Duration).map_err(|wrong| {
-            let hint = "write a quantile such as p95, or a time such as \"50ms\"";
-            let known = wrong.hint.is_some();
-            if known { wrong } else { wrong.hinted(hint) }
-        });
+        if let Some(percent) = text.strip_suffix('%') {
+            let wrong = Wrong::new(format!("`{text}` is not a quantile, nor a time"));
+            return Err(wrong.hinted(format!("write p{percent}")));
+        }
+        return super::units::duration(text, false).map(Datum::Duration);
     };
     match number.parse::<u64>() {
         Ok(percent @ 50..=99) => Ok(Datum::Number(percent)),
@@ -217,4 +217,15 @@ pub(super) fn method(text: &str) -> Result<Box<str>, Wrong> {
         (Some(method), true) if tokens::is_token(&method) => Ok(method),
         _ => Err(Wrong::new(format!("`{text}` is not one method"))),
     }
+}
+
+/// What is written for a flag that other programs have behind an endpoint.
+pub(super) fn flag_of_endpoint(text: &str) -> Option<&'static str> {
+    Some(match text {
+        "backup" => "write backup=#true",
+        "down" | "drain" | "disabled" => "write drain=#true",
+        "check" => "write health tcp, or health \"/healthz\", in the upstream",
+        "resolve" => "leave it out: names are looked up again by themselves",
+        _ => return None,
+    })
 }

@@ -24,7 +24,7 @@ use crate::model::{
     AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, SiteName,
 };
 use crate::nearest::nearest;
-use crate::schema::{Kind, PLANNED_WORDS, WordRow};
+use crate::schema::{FOREIGN_WORDS, Kind, WordRow};
 use crate::syntax::{Value, ValueKind};
 
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
@@ -250,6 +250,15 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Networks => addresses::networks(text).map(Datum::Networks),
         Kind::Name => tokens::name(text).map(Datum::Name),
         Kind::Target if tokens::is_name(text) => Ok(Datum::Name(text.into())),
+        Kind::Endpoint if balancing::flag_of_endpoint(text).is_some() => {
+            let hint = balancing::flag_of_endpoint(text).unwrap_or_default();
+            Err(Wrong::new(format!("`{text}` is not an endpoint")).hinted(hint))
+        }
+        Kind::Target if text.ends_with('%') => {
+            let wrong = Wrong::new(format!("`{text}` is not an upstream"));
+            Err(wrong
+                .hinted("shares stand in `split`: split { to app \"95%\"; to canary \"5%\"; }"))
+        }
         Kind::Target | Kind::Endpoint => {
             let (address, tls) = addresses::endpoint(text)?;
             Ok(Datum::Endpoint { written: text.into(), address, tls })
@@ -310,11 +319,12 @@ fn one_of(text: &str, rows: &'static [WordRow]) -> Result<Datum, Wrong> {
     if let Some(row) = rows.iter().find(|row| row.word == text) {
         return Ok(Datum::Word(row.word));
     }
-    if PLANNED_WORDS.contains(&text) {
-        return Err(Wrong::new(format!("`{text}` is planned, not in this version")));
-    }
     let known: Vec<_> = rows.iter().map(|row| row.word).collect();
     let wrong = Wrong::new(format!("`{text}` is not a word known here"));
+    let mut foreign = FOREIGN_WORDS.iter().filter(|(word, ..)| word.eq_ignore_ascii_case(text));
+    if let Some((_, _, ours)) = foreign.find(|(_, ours, _)| known.contains(ours)) {
+        return Err(wrong.hinted(format!("write {ours}")));
+    }
     let known = known.join(", ");
     Err(match nearest(text, rows.iter().map(|row| row.word)) {
         Some(word) => wrong.hinted(format!("did you mean `{word}`? (known: {known})")),

@@ -30,6 +30,8 @@ pub(in crate::decode) struct RawUpstream {
     /// All but times, TLS and protocol.
     pub(in crate::decode) settings: Upstream,
     pub(in crate::decode) set: Origins,
+    /// By endpoint.
+    pub(in crate::decode) endpoint_spans: Vec<Span>,
     /// By check.
     pub(in crate::decode) health: Vec<Origins>,
     pub(in crate::decode) timeouts: Overrides,
@@ -85,20 +87,21 @@ impl Decoder<'_> {
             span,
             settings: Upstream { place: self.place(span), ..settings },
             set: Origins::default(),
+            endpoint_spans: Vec::new(),
             health: Vec::new(),
             timeouts: Vec::new(),
             protocol: None,
             tls: None,
             broken: node.node.damaged,
         };
-        let mut spans = Vec::new();
         let children = self.children(node);
         upstream.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         for child in children {
             match child.row.name {
                 "to" => {
                     upstream.broken |= child.arguments.is_empty();
-                    self.endpoints(&child, &mut upstream.settings.endpoints, &mut spans);
+                    let endpoints = &mut upstream.settings.endpoints;
+                    self.endpoints(&child, endpoints, &mut upstream.endpoint_spans);
                 }
                 "srv" | "endpoints" => match self.source(&child) {
                     Some(source) => upstream.settings.sources.push(source),
@@ -126,7 +129,7 @@ impl Decoder<'_> {
             }
         }
         node.first()?;
-        self.check_mixed(&upstream.settings.endpoints, &spans);
+        self.check_mixed(&upstream.settings.endpoints, &upstream.endpoint_spans);
         let settings = &upstream.settings;
         if settings.endpoints.is_empty() && settings.sources.is_empty() && !upstream.broken {
             self.error(node.node.span, format!("the upstream `{}` has no endpoint", upstream.name))
@@ -434,7 +437,10 @@ impl Decoder<'_> {
         }
         for child in self.children(node) {
             let [name, value] = child.arguments.as_slice() else { continue };
-            if self.may_edit(name.datum.text(), name.span, true) {
+            if name.datum.text().eq_ignore_ascii_case("host") {
+                self.error(name.span, "`Host` is not a field here")
+                    .hint("write health … host=\"…\"");
+            } else if self.may_edit(name.datum.text(), name.span, true) {
                 check.fields.push((text(&name.datum), text(&value.datum)));
             }
         }

@@ -168,7 +168,8 @@ impl Resolver<'_, '_> {
         };
         for mirror in raw {
             let Some(RawActionKind::Upstream { name, span }) = &mirror.to else { continue };
-            if self.named(name, *span).is_some_and(|upstream| goes.contains(&upstream)) {
+            let upstream = self.upstreams.get(name).map(|&(upstream, _)| upstream);
+            if upstream.is_some_and(|upstream| goes.contains(&upstream)) {
                 self.decoder
                     .warning(
                         *span,
@@ -244,27 +245,22 @@ impl Resolver<'_, '_> {
                     .hint("a backup stands in for endpoints that are none");
             }
         }
-        let no_zone = self.config.process.zone.is_none();
-        if no_zone
-            && let Some((endpoint, zone)) =
-                endpoints.iter().find_map(|e| e.zone.as_ref().map(|z| (e, z)))
-        {
-            let span = raw.span;
-            let message = format!(
-                "`{}` is in the zone `{zone}`, and the process is in none",
-                endpoint.written
-            );
+        let zoned = endpoints.iter().zip(&raw.endpoint_spans);
+        let mut zoned = zoned.filter_map(|(endpoint, span)| Some((endpoint.zone.as_ref()?, *span)));
+        if let Some((zone, span)) = zoned.next().filter(|_| self.config.process.zone.is_none()) {
             self.decoder
-                .warning(span, message)
-                .hint(format!("write process {{ zone \"{zone}\" }}, or leave the zones out"));
+                .warning(span, format!("the zone `{zone}` means nothing: the process is in none"))
+                .hint(format!("write process {{ zone \"{zone}\" }}"));
         }
-        let limited = endpoints.iter().any(|endpoint| endpoint.max.is_some());
-        if let Some(span) =
-            raw.set.node("queue").filter(|_| !limited && !has_sources && !endpoints.is_empty())
-        {
+        let can_wait = endpoints.iter().any(|endpoint| endpoint.max.is_some())
+            || raw.settings.adaptive.is_some()
+            || has_sources
+            || endpoints.is_empty()
+            || raw.settings.queue.max == 0;
+        if let Some(span) = raw.set.node("queue").filter(|_| !can_wait) {
             self.decoder
                 .warning(span, "no request ever waits: no endpoint has a `max`")
-                .hint("write to … max=100");
+                .hint("write to … max=100, or `adaptive`");
         }
     }
 
