@@ -53,12 +53,11 @@ async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ah
     let found = way.found().await;
     way.pool.fared(core.wheel.now(), found.is_ok());
     match found {
-        Ok(Link::Http1(connection)) => way.pool.put(connection, core.wheel.now()),
+        Ok(Link::Http1(connection)) => way.pool.put_ahead(connection, core.wheel.now(), ahead),
         Ok(Link::Http2 { .. }) => {} // the connection stays when its stream is given back
         Err(trouble) => {
             core.metrics.upstream_failed(way.slot);
             complain_of(&way.endpoint.written, &trouble);
         }
     }
-    drop(ahead); // it counts in the pool from now on
 }

@@ -361,6 +361,15 @@ impl Pool {
         }
     }
 
+    /// Keeps a connection that was opened ahead.
+    pub(crate) fn put_ahead(&self, connection: Connection, now: Instant, ahead: Ahead) {
+        self.put(connection, now);
+        if let Some(common) = &self.common {
+            self.note(common, self.idle.borrow().len());
+        }
+        drop(ahead); // it is counted before
+    }
+
     /// Tells the other cores how many idle ones there are here.
     fn note(&self, common: &Common, idle: usize) {
         if self.noted.replace(idle) != idle {

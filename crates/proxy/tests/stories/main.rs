@@ -16,6 +16,7 @@ mod identity;
 mod keep_alive;
 mod limits;
 mod pool;
+mod pools;
 mod records;
 mod reload;
 mod retries;
