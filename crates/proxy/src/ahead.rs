@@ -13,6 +13,7 @@ use config::UpstreamId;
 
 use crate::core::Core;
 use crate::destination::complain_of;
+use crate::observe::ErrorKind;
 use crate::shelf::Ahead;
 use crate::snapshot::View;
 use crate::upstream::Link;
@@ -32,7 +33,7 @@ pub(crate) fn fill(core: &Rc<Core>) {
         let members = view.group(upstream).map(|group| &group.balancer.group().members);
         for (index, member) in members.into_iter().flatten().enumerate() {
             let Some(way) = way(core, &view, (upstream, index)) else { continue };
-            let is_up = member.state.standing() == Standing::Up && !member.settings.draining;
+            let is_up = member.standing() == Standing::Up;
             let missing = way.pool.missing(core.wheel.now(), is_up, way.may_be_http2());
             for ahead in missing {
                 let (core, view) = (Rc::clone(core), Rc::clone(&view));
@@ -51,6 +52,11 @@ fn way<'a>(core: &'a Rc<Core>, view: &'a View, at: (UpstreamId, usize)) -> Optio
 async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ahead) {
     let Some(way) = way(&core, &view, at) else { return };
     let found = way.found().await;
+    if let Err(trouble) = &found
+        && trouble.kind == ErrorKind::ConnectionLimitReached
+    {
+        return; // requests open enough of them
+    }
     way.pool.fared(core.wheel.now(), found.is_ok());
     match found {
         Ok(Link::Http1(connection)) => way.pool.put_ahead(connection, core.wheel.now(), ahead),

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balance::Connecting;
 use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
 use net::{Stream, Watched};
 use tls::{Alpn, TlsErrorKind};
@@ -201,6 +202,7 @@ impl Way<'_> {
     /// A new connection.
     async fn fresh(&self, offer: Offer) -> Result<Link, Trouble> {
         let begun = Instant::now();
+        let _opening = self.opening()?;
         let mut connection = self.dial().await?;
         connection.meter = Some(Meter::opened(&self.core.metrics, self.slot));
         connection.ends = self.pool.ends(self.core.wheel.now());
@@ -225,6 +227,14 @@ impl Way<'_> {
             self.pool.http2.spoken.set(Spoken::Http1);
         }
         Ok(Link::Http1(connection))
+    }
+
+    /// Counts a connection as being opened, until what this answers is dropped; refused if there are as
+    /// many as there may be.
+    fn opening(&self) -> Result<Option<Connecting>, Trouble> {
+        let Some(group) = self.view.group(self.at.0) else { return Ok(None) };
+        let opening = group.balancer.group().connecting(self.at.1).map(Some);
+        opening.map_err(|why| Trouble::new(ErrorKind::ConnectionLimitReached, why.words()))
     }
 
     async fn dial(&self) -> Result<Connection, Trouble> {

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use testkit::h2raw::{Connection, data, headers};
 use testkit::message_text::ok;
-use testkit::origin::Origin;
+use testkit::origin::{Origin, Unreachable};
 use testkit::peer::Peer;
 use testkit::secure::{Authority, SecureFront};
 use testkit::server::TestServer;
@@ -271,4 +271,21 @@ fn a_connection_of_http2_ends_with_the_last_stream_that_began_in_time() {
     early.send("hello");
     assert_eq!(early.response().text(), "0");
     wait::until("the end of the first", || connections(&server, "open") <= 1);
+}
+
+#[test]
+fn connections_being_opened_are_bounded() {
+    let nowhere = Unreachable::at("127.0.0.1:0");
+    let upstream = format!("to \"{}\"; breaker connecting=1; retry off", nowhere.address());
+    let server = TestServer::start(&on(1, &upstream));
+    let (mut waiting, mut refused) = (server.connect(), server.connect());
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait::until("the exchange", || server.server().open_exchanges().exchanges == 1);
+    refused.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(refused.response().status(), 503);
+    // The first one's place is free once its client has gone.
+    drop(waiting);
+    wait::until("the end of the first", || server.server().open_exchanges().exchanges == 0);
+    refused.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait::until("another attempt", || server.server().open_exchanges().exchanges == 1);
 }
