@@ -95,7 +95,7 @@ pub struct Group {
     pub state: Arc<GroupState>,
     pub(crate) shared: Arc<dyn Shared>,
     /// Whether the algorithm goes by a key.
-    pub(crate) by_key: bool,
+    pub by_key: bool,
     /// Where the process stands.
     zone: Option<Arc<str>>,
 }

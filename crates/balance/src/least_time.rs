@@ -1,7 +1,7 @@
 //! The endpoint that should answer first: its time to the first byte, times the requests under way
 //! there and this one.
 //!
-//! Times that differ by less than about a fifth are the same, so that chance does not give all
+//! Times that differ by less than about a third are the same, so that chance does not give all
 //! requests to one of several equals. One whose time is not known counts as an average one.
 
 use std::sync::Arc;
@@ -14,9 +14,8 @@ use crate::least::{Figure, Plain};
 /// How much one more endpoint counts in the average of all.
 const SAMPLE: f32 = 1.0 / 16.0;
 
-/// The bits of a figure below the first two of its mantissa: four steps from one power of two to the
-/// next.
-const BELOW_A_STEP: u32 = 21;
+/// The bits of a figure below the first of its mantissa: two steps from one power of two to the next.
+const BELOW_A_STEP: u32 = 22;
 
 #[derive(Default)]
 struct Time {

@@ -40,6 +40,8 @@ mod random;
 mod rendezvous;
 mod ring;
 mod round_robin;
+#[cfg(test)]
+mod slow_endpoint;
 mod source;
 mod tally;
 #[cfg(test)]
