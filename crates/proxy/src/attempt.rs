@@ -22,6 +22,7 @@ use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward, Ticket};
+use crate::mirror;
 use crate::observe::{ErrorKind, RetryReason};
 use crate::replay::{Kept, Replay};
 use crate::retry::Retries;
@@ -351,7 +352,8 @@ impl Attempt<'_> {
 
     /// How much of the request's body is kept: nothing of one that is too long anyway.
     fn kept_bytes_max(&self, request: &Request) -> usize {
-        let bytes_max = self.retries.kept_bytes_max();
+        let for_copies = mirror::kept_bytes_max(self.plan.settings);
+        let bytes_max = self.retries.kept_bytes_max().max(for_copies);
         match request.body {
             BodyLength::Exact(length) if length > bytes_max as u64 => 0,
             _ => bytes_max,

@@ -27,6 +27,7 @@ use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
 use crate::edits;
 use crate::forward;
 use crate::identity::{self, Identity};
+use crate::mirror;
 use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
 use crate::snapshot::View;
@@ -330,6 +331,7 @@ async fn reverse<D: Downstream>(
             let (route, tls) = (Some(route), context.tls());
             let plan = Plan { settings, identity, via: None, route, tls, hsts, point, remove: &[] };
             let ending = forward_to(context, work, down, &mut destination, &plan).await;
+            mirror::finish(context, work, down, &plan);
             work.address = peer;
             ending
         }
@@ -401,6 +403,7 @@ pub(crate) async fn forward_to<D: Downstream>(
     let deadline = Deadline::new(context, started, limit, told, &work.request);
     let deadline = deadline.as_ref();
     work.replay.clear();
+    mirror::begin(context, work, down, plan);
     destination.prepare(&work.request);
     let retries = &destination.retries(context, work.record.started);
     let search = Search { context, settings, retries, deadline };

@@ -113,6 +113,14 @@ impl<'a> Identity<'a> {
         Self { told: Told::Reverse { peer, trusted }, edited }
     }
 
+    /// Whom it is of, in reverse: what [`Self::reverse`] was given.
+    pub(crate) fn peer(&self) -> Option<(&'a str, bool)> {
+        match self.told {
+            Told::Reverse { peer, trusted } => Some((peer, trusted)),
+            Told::Forward { .. } | Told::Nothing => None,
+        }
+    }
+
     /// For a forward listener.
     pub(crate) fn forward(forward: &'a Forward, peer: &'a str, trusted: bool) -> Self {
         let told = match forward.anonymous {

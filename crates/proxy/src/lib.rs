@@ -26,6 +26,7 @@ pub mod health;
 mod http1;
 mod http2;
 mod identity;
+mod mirror;
 pub mod observe;
 mod passthrough;
 mod replay;

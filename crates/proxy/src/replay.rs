@@ -39,6 +39,11 @@ impl Replay {
         !self.lost.get()
     }
 
+    /// What is kept: all that was read of the body, if it is whole.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The two parts of it, for a [`Kept`] and for who wants to know meanwhile whether it is whole.
     pub(crate) fn parts(&mut self) -> (&mut Vec<u8>, &Cell<bool>) {
         (&mut self.bytes, &self.lost)

@@ -5,6 +5,7 @@
 //! must not be shared: the state of balancing, and the pools of idle connections, which pass from
 //! view to view so that a reload closes none that is still wanted.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -245,6 +246,8 @@ pub(crate) struct View {
 /// A core's state of an upstream.
 pub(crate) struct Group {
     pub(crate) balancer: Rc<Balancer>,
+    /// Copies of requests that are under way to it.
+    pub(crate) mirrored: Rc<Cell<u32>>,
     /// By endpoint.
     pub(crate) pools: Vec<Rc<Pool>>,
 }
@@ -277,7 +280,7 @@ impl View {
                 || Rc::new(Balancer::new(Arc::clone(group), pools.core)),
                 |before| Rc::clone(&before.balancer),
             );
-            Group { balancer, pools: of_endpoints }
+            Group { balancer, mirrored: Rc::default(), pools: of_endpoints }
         });
         let groups = groups.collect();
         pools.replace(kept);

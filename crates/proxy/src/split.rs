@@ -36,11 +36,7 @@ pub(crate) fn choose<'a>(
     let (point, told) = match &split.stay {
         Stay::No => (point(random), None),
         Stay::Address => {
-            let hash = match client.to_canonical() {
-                IpAddr::V4(v4) => balance::hash(&v4.octets()),
-                // A client of IPv6 has a whole /64 to choose addresses from (RFC 8981).
-                IpAddr::V6(v6) => balance::hash(&v6.octets()[..8]),
-            };
+            let hash = balance::hash(balance::AddressOctets::of(client).as_bytes());
             (point(hash), None)
         }
         Stay::Cookie(cookie) => match kept(request, cookie) {

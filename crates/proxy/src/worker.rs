@@ -20,6 +20,7 @@ use crate::connection::{self, Next};
 use crate::core::{Client, Core};
 use crate::forward::Named;
 use crate::http2::{self, Arrived};
+use crate::mirror::Chosen;
 use crate::observe::Record;
 use crate::replay::Replay;
 
@@ -48,6 +49,8 @@ pub(crate) struct Work {
     pub(crate) body: Vec<u8>,
     /// What is kept of the request's body.
     pub(crate) replay: Replay,
+    /// For which mirrors the request is copied once its body has been read.
+    pub(crate) mirrored: Chosen,
 }
 
 impl Bench {
@@ -62,6 +65,7 @@ impl Bench {
             named: Named::default(),
             body: Vec::new(),
             replay: Replay::default(),
+            mirrored: Chosen::default(),
         };
         Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
     }

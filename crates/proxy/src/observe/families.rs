@@ -5,8 +5,8 @@ use super::error_kind::ErrorKind;
 use super::exposition::{Exposition, Kind, Printer};
 use super::histogram::{BOUNDS, Histogram, HistogramSum, bound_micros};
 use super::metrics::{
-    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, Handshake, ListenerCells, Refusal,
-    ScopeCells,
+    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, Handshake, ListenerCells, Mirrored,
+    Refusal, ScopeCells,
 };
 use super::process;
 use super::rate_limit;
@@ -341,6 +341,17 @@ fn cores(printer: &mut Printer, state: &State) {
         let count = sum(state, |core| core.handshakes_failed.get(index), |counter| counter);
         if count > 0 {
             printer.sample(&[("result", why.name()), ("version", ""), ("resumed", "")], count);
+        }
+    }
+    printer.family(
+        "bothways_mirrored_requests_total",
+        Kind::Counter,
+        "Copies of requests for mirrors, by what became of them.",
+    );
+    for (index, result) in Mirrored::NAMES.iter().enumerate() {
+        let count = sum(state, |core| core.mirrored.get(index), |counter| counter);
+        if count > 0 {
+            printer.sample(&[("result", *result)], count);
         }
     }
     printer.family("bothways_cores", Kind::Gauge, "Threads that carry traffic.");

@@ -106,6 +106,22 @@ impl Handshake {
     }
 }
 
+/// What became of a copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mirrored {
+    /// Its upstream answered.
+    Answered,
+    /// It could not be sent, or there was no answer.
+    Failed,
+    /// There were as many under way as there may be.
+    Dropped,
+}
+
+impl Mirrored {
+    /// As in the metrics, in the order of their numbers.
+    pub(crate) const NAMES: [&str; 3] = ["answered", "failed", "dropped"];
+}
+
 /// Handshakes that succeeded: version and whether a session was resumed.
 pub(crate) const HANDSHAKES_DONE: [(&str, &str); 4] =
     [("TLSv1.2", "false"), ("TLSv1.2", "true"), ("TLSv1.3", "false"), ("TLSv1.3", "true")];
@@ -172,6 +188,7 @@ pub(crate) struct CoreCells {
     pub(crate) errors: [Counter; ErrorKind::COUNT],
     pub(crate) tunnels_opened: Counter,
     pub(crate) tunnels_closed: Counter,
+    pub(crate) mirrored: [Counter; Mirrored::NAMES.len()],
     pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
     pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
     /// By [`Flood::index`].
@@ -188,6 +205,7 @@ impl CoreCells {
             errors: [const { Counter::new() }; ErrorKind::COUNT],
             tunnels_opened: Counter::new(),
             tunnels_closed: Counter::new(),
+            mirrored: Default::default(),
             handshakes_done: Default::default(),
             handshakes_failed: Default::default(),
             http2_violations: [const { Counter::new() }; Flood::NAMES.len()],
@@ -288,6 +306,13 @@ impl CoreMetrics {
     pub fn handshake_failed(&self, why: Handshake) {
         if let Some(failed) = self.cells.handshakes_failed.get(why as usize) {
             failed.add(1);
+        }
+    }
+
+    /// Counts a copy of a request, by what became of it.
+    pub fn mirrored(&self, what: Mirrored) {
+        if let Some(count) = self.cells.mirrored.get(what as usize) {
+            count.add(1);
         }
     }
 

@@ -32,7 +32,9 @@ mod tests;
 pub use access_log::AccessLog;
 pub use error_kind::{Blame, ErrorKind};
 pub use exposition::Exposition;
-pub use metrics::{CoreMetrics, EndpointSlot, Handshake, ListenerSlot, Refusal, ScopeSlot};
+pub use metrics::{
+    CoreMetrics, EndpointSlot, Handshake, ListenerSlot, Mirrored, Refusal, ScopeSlot,
+};
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};
 pub use record::{Direction, Record, RetryReason, Scope, Try};

@@ -15,6 +15,7 @@ mod http2;
 mod identity;
 mod keep_alive;
 mod limits;
+mod mirrors;
 mod pool;
 mod pools;
 mod records;
