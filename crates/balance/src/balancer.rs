@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
 use crate::endpoint::{Standing, enter};
@@ -97,6 +98,8 @@ pub struct Balancer {
     /// The version of the group's state that `choice` was made by.
     seen: Cell<Option<u64>>,
     random: Cell<u64>,
+    /// What the adaptive limit is found by, if there is one.
+    feed: Option<RefCell<Feed>>,
 }
 
 impl Balancer {
@@ -111,6 +114,7 @@ impl Balancer {
             choice: RefCell::default(),
             seen: Cell::new(None),
             random: Cell::new(seed),
+            feed: group.settings.adaptive.as_ref().map(|_| RefCell::default()),
             group,
         }
     }
@@ -176,6 +180,16 @@ impl Balancer {
                 }
                 Err(why)
             }
+        }
+    }
+
+    fn adapt(&self, feed: &mut Feed, outcome: Outcome, now_ms: u64) {
+        let group = &*self.group;
+        let in_flight = group.state.in_flight.0.load(Ordering::Relaxed);
+        let Some(adaptive) = &group.settings.adaptive else { return };
+        if feed.count(outcome, in_flight, now_ms) {
+            let more = group.state.limiter.take(feed, adaptive.min, adaptive.max, now_ms);
+            (0..more).for_each(|_| group.state.queue.call());
         }
     }
 
@@ -327,6 +341,9 @@ impl Lease {
         }
         if let Some(first_byte) = outcome.first_byte() {
             balancer.core.first_bytes.sample(first_byte);
+        }
+        if let Some(feed) = &balancer.feed {
+            balancer.adapt(&mut feed.borrow_mut(), outcome, millis(now));
         }
         balancer.group.report(self.index, outcome, words, now);
     }

@@ -7,6 +7,7 @@ use crate::clock::millis;
 use crate::endpoint::{EJECTED, EndpointState, Standing};
 use crate::group::Group;
 use crate::outcome::Verdict;
+use crate::outliers::{Bounds, worst};
 
 /// What an endpoint is ejected for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,31 @@ impl Group {
         }
         if changed {
             self.state.changed();
+        }
+        self.eject_outliers(now_ms);
+    }
+
+    /// Ejects those who do clearly worse than the others, the worst first.
+    fn eject_outliers(&self, now_ms: u64) {
+        let Some(ejection) = &self.settings.ejection else { return };
+        if !ejection.failures && ejection.latency <= 0.0 {
+            return;
+        }
+        let bounds = Bounds {
+            failures: ejection.failures,
+            latency: ejection.latency,
+            requests_min: ejection.requests_min,
+        };
+        let counted = self.members.iter().enumerate().map(|(index, member)| {
+            (index, member.state.recent(ejection.window, now_ms), member.standing())
+        });
+        let up = counted.filter(|(.., standing)| *standing == Standing::Up);
+        let mut up: Vec<_> = up.map(|(index, totals, _)| (index, totals)).collect();
+        while let Some((index, outlier)) = worst(&up, bounds) {
+            if !self.eject(index, Reason::Answers, &outlier, now_ms) {
+                return;
+            }
+            up.retain(|(of, _)| *of != index);
         }
     }
 

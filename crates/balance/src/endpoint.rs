@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::millis;
 use crate::latency::Latency;
-use crate::tally::{Tallies, Tally};
+use crate::tally::{Tallies, Tally, Totals, Window};
 
 /// Failures whose words are kept.
 const FAILURES_KEPT: usize = 8;
@@ -100,7 +100,9 @@ pub struct EndpointState {
     ejections: AtomicU64,
     connecting: AtomicU32,
     notes: Mutex<Notes>,
-    pub(crate) tallies: Tallies,
+    tallies: Tallies,
+    /// For the sweep.
+    window: Mutex<Window>,
 }
 
 impl EndpointState {
@@ -118,6 +120,7 @@ impl EndpointState {
             connecting: AtomicU32::new(0),
             notes: Mutex::default(),
             tallies: Tallies::default(),
+            window: Mutex::default(),
         }
     }
 
@@ -316,6 +319,25 @@ impl EndpointState {
     /// The counters of one core.
     pub(crate) fn tally(&self, core: usize) -> Arc<Tally> {
         self.tallies.of(core)
+    }
+
+    /// What all cores have counted since the endpoint is known.
+    pub fn totals(&self) -> Totals {
+        self.tallies.totals()
+    }
+
+    /// What they have counted within the last `window`.
+    pub(crate) fn recent(&self, window: Duration, now_ms: u64) -> Totals {
+        self.window().advance(self.totals(), window, now_ms)
+    }
+
+    /// What was counted until now says nothing any more.
+    pub(crate) fn forget_recent(&self) {
+        self.window().clear();
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use config::{Config, Upstream};
 
+use crate::adaptive::Limiter;
 use crate::algorithm::{Shared, algorithm};
 use crate::balancer::NotPicked;
 use crate::budget::{Budget, BudgetUse};
@@ -57,6 +58,7 @@ pub(crate) struct Count(pub(crate) AtomicU32);
 pub struct GroupState {
     version: AtomicU64,
     pub(crate) queue: Queue,
+    pub(crate) limiter: Limiter,
     pub(crate) in_flight: Count,
     pub(crate) connecting: Count,
     cores: Mutex<Vec<Arc<CoreState>>>,
@@ -234,6 +236,7 @@ impl Group {
     pub(crate) fn returns(&self, state: &EndpointState, streak: u32, now_ms: u64) {
         state.set_streak(streak);
         state.forget_latency();
+        state.forget_recent();
         if !self.settings.slow_start.is_zero() {
             state.begin_ramp(now_ms);
         }
@@ -296,7 +299,12 @@ impl Group {
 
     /// How many requests it takes at once.
     pub(crate) fn limit(&self) -> Option<u32> {
-        self.settings.breaker.in_flight
+        let adaptive = self.settings.adaptive.as_ref();
+        let adaptive = adaptive.map(|of| self.state.limiter.limit(of.min, of.max));
+        match (self.settings.breaker.in_flight, adaptive) {
+            (Some(fixed), Some(adaptive)) => Some(fixed.min(adaptive)),
+            (fixed, adaptive) => fixed.or(adaptive),
+        }
     }
 
     /// A connection to an endpoint is about to be opened: counted until the guard is dropped, and

@@ -12,6 +12,7 @@
 //! A new algorithm is one file and one row of [`ALGORITHMS`].
 //! Not here: connections, dialling, checks and timers (`proxy`).
 
+mod adaptive;
 mod algorithm;
 mod balancer;
 mod bound;
@@ -30,6 +31,7 @@ mod least_connections;
 mod least_time;
 mod maglev;
 mod outcome;
+mod outliers;
 mod p2c;
 mod preview;
 #[cfg(test)]

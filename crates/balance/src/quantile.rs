@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Buckets: four per octave of microseconds, up to two minutes.
-pub(crate) const BUCKETS: usize = 112;
+const BUCKETS: usize = 27 << BITS;
+/// Buckets per octave, as a power of two.
+const BITS: u32 = 2;
 /// When there are so many samples all counts are halved.
 const SAMPLES_MAX: u32 = 2048;
 /// Fewer samples tell nothing.
@@ -32,18 +34,29 @@ impl Default for FirstBytes {
     }
 }
 
-/// The bucket of a time.
-pub(crate) fn bucket(time: Duration) -> usize {
-    let micros = time.as_micros().clamp(4, u128::from(u32::MAX)) as u32;
-    let octave = micros.ilog2();
-    let quarter = (micros >> (octave - 2)) & 3;
-    ((octave - 2) * 4 + quarter).min(BUCKETS as u32 - 1) as usize
+/// The bucket of a time, where each octave of microseconds has `1 << bits`. The first one also has
+/// what is shorter.
+pub(crate) fn bucket_of(time: Duration, bits: u32) -> usize {
+    let micros = time.as_micros().clamp(1 << bits, u128::from(u32::MAX)) as u32;
+    let octave = micros.ilog2() - bits;
+    // The bits after the leading one say which part of its octave it is in.
+    ((octave << bits) + (micros >> octave) - (1 << bits)) as usize
+}
+
+/// The middle of such a bucket, in microseconds.
+pub(crate) fn middle_of(bucket: usize, bits: u32) -> f64 {
+    let (octave, part) = (bucket >> bits, bucket & ((1 << bits) - 1));
+    (((1 << bits) + part) as f64 + 0.5) * (1u64 << octave) as f64
+}
+
+fn bucket(time: Duration) -> usize {
+    bucket_of(time, BITS).min(BUCKETS - 1)
 }
 
 /// The end of a bucket.
-pub(crate) fn end(bucket: usize) -> Duration {
-    let (octave, quarter) = (bucket as u32 / 4 + 2, bucket as u64 % 4);
-    Duration::from_micros((5 + quarter) << (octave - 2))
+fn end(bucket: usize) -> Duration {
+    let (octave, quarter) = (bucket >> BITS, bucket as u64 & 3);
+    Duration::from_micros((5 + quarter) << octave)
 }
 
 impl FirstBytes {

@@ -1,11 +1,15 @@
 //! What is counted per core: each counter is written by one thread and read by any, which costs no
 //! more than a plain number.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::outcome::{Outcome, Verdict};
+
+/// Moments that a window remembers at most; one that is longer than this many sweeps is cut.
+const MARKS_MAX: usize = 120;
 
 /// Adds to a counter that only this thread writes.
 pub(crate) fn add(counter: &AtomicU64, more: u64) {
@@ -58,7 +62,7 @@ pub struct Totals {
 
 impl Totals {
     /// What was added since.
-    pub(crate) fn since(self, before: Self) -> Self {
+    fn since(self, before: Self) -> Self {
         Self {
             requests: self.requests.wrapping_sub(before.requests),
             failures: self.failures.wrapping_sub(before.failures),
@@ -87,6 +91,31 @@ impl Tallies {
                 .first_byte_micros
                 .wrapping_add(tally.first_byte_micros.load(Ordering::Relaxed)),
         })
+    }
+}
+
+/// What was counted within a window that moves along: totals as they were, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Window(VecDeque<(u64, Totals)>);
+
+impl Window {
+    /// What was added within the last `window`, or since [`Window::clear`].
+    pub(crate) fn advance(&mut self, totals: Totals, window: Duration, now_ms: u64) -> Totals {
+        let begin = u128::from(now_ms).saturating_sub(window.as_millis());
+        while self.0.len() > 1 && self.0.front().is_some_and(|(at, _)| u128::from(*at) < begin) {
+            self.0.pop_front();
+        }
+        if self.0.len() >= MARKS_MAX {
+            self.0.pop_front();
+        }
+        let before = self.0.front().map_or(totals, |(_, totals)| *totals);
+        self.0.push_back((now_ms, totals));
+        totals.since(before)
+    }
+
+    /// What was counted until now does not count any more.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
