@@ -15,29 +15,29 @@ use config::{Adaptive, Endpoint, EndpointAddress, Place, Upstream};
 
 /// What holds from a moment on.
 #[derive(Debug, Clone, Copy)]
-pub struct Phase {
+pub(crate) struct Phase {
     /// Seconds from the beginning.
-    pub from: f64,
-    pub workers: usize,
+    pub(crate) from: f64,
+    pub(crate) workers: usize,
     /// Mean seconds of work of a request.
-    pub service: f64,
+    pub(crate) service: f64,
     /// Requests a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
 }
 
 /// What was seen in a tenth of a second.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// The end of it, in seconds.
-    pub at: f64,
-    pub limit: f64,
-    pub answered: u32,
-    pub refused: u32,
+    pub(crate) at: f64,
+    pub(crate) limit: f64,
+    pub(crate) answered: u32,
+    pub(crate) refused: u32,
     /// The median of the answers, in seconds.
-    pub latency: f64,
+    pub(crate) latency: f64,
 }
 
-pub const SLICE: f64 = 0.1;
+pub(crate) const SLICE: f64 = 0.1;
 
 struct Random(u64);
 
@@ -53,7 +53,7 @@ impl Random {
     }
 }
 
-pub fn upstream(adaptive: Option<(u32, u32)>) -> Upstream {
+pub(crate) fn upstream(adaptive: Option<(u32, u32)>) -> Upstream {
     let address = EndpointAddress::Ip(([10, 0, 0, 1], 80).into());
     let mut upstream = Upstream::new("app", vec![Endpoint::new("10.0.0.1:80", address)]);
     upstream.adaptive = adaptive.map(|(min, max)| Adaptive { place: Place::default(), min, max });
@@ -61,7 +61,7 @@ pub fn upstream(adaptive: Option<(u32, u32)>) -> Upstream {
 }
 
 /// Runs until `end` seconds, over as many cores.
-pub fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize) -> Vec<Slice> {
+pub(crate) fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize) -> Vec<Slice> {
     let group: Arc<Group> = States::default().group(upstream);
     let balancers: Vec<_> =
         (0..cores).map(|core| Rc::new(Balancer::new(Arc::clone(&group), core))).collect();
@@ -121,7 +121,7 @@ pub fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize) -> Vec
 }
 
 /// The mean of something over a span of time.
-pub fn mean(slices: &[Slice], from: f64, to: f64, of: impl Fn(&Slice) -> f64) -> f64 {
+pub(crate) fn mean(slices: &[Slice], from: f64, to: f64, of: impl Fn(&Slice) -> f64) -> f64 {
     let within: Vec<f64> = slices.iter().filter(|s| s.at > from && s.at <= to).map(of).collect();
     within.iter().sum::<f64>() / within.len().max(1) as f64
 }

@@ -1,0 +1,352 @@
+//! Who is taken as it stands with the endpoints: checks, ejections, terms, slow start, draining.
+
+mod common;
+
+use std::time::Duration;
+
+use balance::{NotPicked, Outcome};
+use common::{BAD, GOOD, World, upstream};
+use config::Panic;
+
+#[test]
+fn failures_in_a_row_eject_and_a_good_answer_between_them_does_not() {
+    #[track_caller]
+    fn check(outcomes: &[(Outcome, usize)], expected: &str) {
+        let world = World::new(&upstream(&["a", "b", "c"]));
+        outcomes.iter().for_each(|&(outcome, times)| world.report(0, outcome, times));
+        assert_eq!(world.standing(), expected, "{outcomes:?}");
+    }
+    check(&[(BAD, 4)], "uuu");
+    check(&[(BAD, 5)], "euu");
+    check(&[(BAD, 4), (GOOD, 1), (BAD, 4)], "uuu");
+    check(&[(Outcome::Unreachable, 5)], "euu");
+    check(&[(Outcome::ConnectTimeout, 3), (Outcome::Reset, 1), (Outcome::Timeout, 1)], "euu");
+    check(&[(Outcome::Refused, 50)], "uuu");
+    let not_implemented = Outcome::Response { status: 501, first_byte: Duration::ZERO };
+    check(&[(not_implemented, 50)], "uuu");
+    check(&[(BAD, 4), (not_implemented, 1), (BAD, 1)], "uuu");
+}
+
+#[test]
+fn an_ejected_endpoint_gets_nothing_and_says_why() {
+    let world = World::new(&upstream(&["a", "b"]));
+    world.report(0, Outcome::Reset, 5);
+    assert_eq!(world.requests(100, |_| GOOD), [0, 100]);
+    let state = &world.group.members[0].state;
+    assert_eq!(state.why().unwrap(), "failed 5 times in a row: as the story goes");
+    assert_eq!((state.ejections(), state.failures_in_a_row()), (1, 5));
+    assert_eq!(state.failures().len(), 5);
+    assert_eq!(state.ejected_for(world.now), Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn terms_grow_probation_follows_and_good_times_are_remembered() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    let term_of = |world: &World| world.group.members[0].state.ejected_for(world.now);
+    world.report(0, BAD, 5);
+    for seconds in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        assert_eq!(term_of(&world), Some(Duration::from_secs(seconds)));
+        world.pass(seconds - 1);
+        assert_eq!(world.standing(), "eu", "{seconds}");
+        world.pass(1);
+        assert_eq!(world.standing(), "uu", "{seconds}");
+        // One failure is enough now.
+        world.report(0, BAD, 1);
+        assert_eq!(world.standing(), "eu", "{seconds}");
+    }
+    world.pass(300);
+    // A good answer ends the probation.
+    world.report(0, GOOD, 1);
+    world.report(0, BAD, 4);
+    assert_eq!(world.standing(), "uu");
+    // Eleven terms; every ten good seconds one is forgotten.
+    world.pass(90);
+    world.report(0, GOOD, 1);
+    world.report(0, BAD, 5);
+    assert_eq!(term_of(&world), Some(Duration::from_secs(8)));
+}
+
+#[test]
+fn how_many_may_be_ejected() {
+    #[track_caller]
+    fn check(names: &[&str], share: u8, outcome: Outcome, expected: &str) {
+        let mut settings = upstream(names);
+        settings.ejection.as_mut().unwrap().share = share;
+        let world = World::new(&settings);
+        (0..names.len()).for_each(|index| world.report(index, outcome, 50));
+        assert_eq!(world.standing(), expected, "{names:?} {share} {outcome:?}");
+    }
+    let ten = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    // Those that do not answer: all but the last.
+    check(&ten, 50, Outcome::Unreachable, "eeeeeeeeeu");
+    check(&ten, 10, Outcome::Timeout, "eeeeeeeeeu");
+    // For what they answer: a share, but always one if there is another.
+    check(&ten, 50, BAD, "eeeeeuuuuu");
+    check(&ten, 5, BAD, "euuuuuuuuu");
+    check(&ten, 100, BAD, "eeeeeeeeeu");
+    check(&["a", "b"], 10, BAD, "eu");
+    check(&["a"], 100, BAD, "u");
+    check(&["a"], 100, Outcome::Unreachable, "u");
+}
+
+#[test]
+fn the_last_one_that_checks_have_left_is_not_ejected() {
+    let world = World::new(&upstream(&["a", "b", "c"]));
+    world.group.checked(0, false, "connection refused");
+    world.group.drain(1, true);
+    world.report(2, Outcome::Unreachable, 50);
+    assert_eq!(world.standing(), "dxu");
+}
+
+#[test]
+fn without_ejection_nobody_is_ejected() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.ejection = None;
+    let mut world = World::new(&settings);
+    world.report(0, BAD, 1000);
+    world.pass(20);
+    assert_eq!(world.standing(), "uu");
+}
+
+#[test]
+fn an_ejection_outlives_a_reload_but_not_the_setting() {
+    let mut settings = upstream(&["a", "b"]);
+    let mut world = World::new(&settings);
+    world.report(0, BAD, 5);
+    world.reload(&settings);
+    assert_eq!(world.standing(), "eu");
+    settings.ejection = None;
+    world.reload(&settings);
+    world.pass(1);
+    assert_eq!(world.standing(), "uu");
+}
+
+#[test]
+fn checks_take_an_endpoint_away_and_bring_it_back() {
+    let world = World::new(&upstream(&["a", "b"]));
+    world.group.checked(0, true, "200");
+    assert_eq!(world.standing(), "uu");
+    world.group.checked(0, false, "status 503");
+    assert_eq!(world.standing(), "du");
+    assert_eq!(world.group.members[0].state.why().unwrap(), "status 503");
+    assert_eq!(world.requests(10, |_| GOOD), [0, 10]);
+    // While it is down, what requests under way still show does not count against its return.
+    world.report(0, Outcome::Reset, 50);
+    world.group.checked(0, true, "status 200");
+    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.requests(10, |_| GOOD), [5, 5]);
+}
+
+#[test]
+fn all_down_is_a_refusal_or_a_spread() {
+    for (panic, expected) in [(Panic::Fail, [0, 0]), (Panic::Spread, [5, 5])] {
+        let mut settings = upstream(&["a", "b"]);
+        settings.panic = panic;
+        let world = World::new(&settings);
+        (0..2).for_each(|index| world.group.checked(index, false, "down"));
+        assert_eq!(world.requests(10, |_| GOOD), expected, "{panic:?}");
+    }
+    let world = World::new(&upstream(&["a"]));
+    world.group.checked(0, false, "down");
+    assert_eq!(world.pick().err(), Some(NotPicked::Down));
+    assert_eq!(world.core.pick(&world.ask(&[0])).err(), Some(NotPicked::Down));
+}
+
+#[test]
+fn a_request_goes_on_to_where_it_was_not() {
+    let mut settings = upstream(&["a", "b", "c", "d"]);
+    settings.endpoints[2].priority = 1;
+    settings.endpoints[3].backup = true;
+    let world = World::new(&settings);
+    let mut tried = Vec::new();
+    // The further tiers too, in their order, though they get nothing as long as the first is well.
+    for expected in [vec![0, 1], vec![0, 1], vec![2], vec![3]] {
+        let lease = world.core.pick(&world.ask(&tried)).unwrap();
+        assert!(expected.contains(&lease.index()), "{tried:?}");
+        tried.push(lease.index());
+    }
+    assert_eq!(world.core.pick(&world.ask(&tried)).err(), Some(NotPicked::Tried));
+    assert_eq!(world.requests(10, |_| GOOD), [5, 5, 0, 0]);
+}
+
+#[test]
+fn load_spills_over_by_share() {
+    let mut settings = upstream(&["a", "b", "c"]);
+    settings.endpoints[2].priority = 1;
+    let world = World::new(&settings);
+    world.group.checked(0, false, "down");
+    // Half of the tier is up: it takes 0.5 / 0.7 of the load.
+    let had = world.requests(7000, |_| GOOD);
+    assert!((4850..5150).contains(&had[1]), "{had:?}");
+    assert_eq!(had[1] + had[2], 7000);
+}
+
+#[test]
+fn slow_start_after_a_return_and_for_one_that_joins() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.slow_start = Duration::from_secs(30);
+    let mut world = World::new(&settings);
+    #[track_caller]
+    fn check(world: &World, index: usize, shares: std::ops::RangeInclusive<f64>) {
+        let had = world.requests(4000, |_| GOOD);
+        let share = had[index] as f64 / 4000.0;
+        assert!(shares.contains(&share), "{share} is not within {shares:?}: {had:?}");
+    }
+    check(&world, 0, 0.5..=0.5);
+    world.report(0, Outcome::Unreachable, 5);
+    world.pass(2);
+    // A tenth of its half at first; as others have it instead, a little more than a twentieth.
+    check(&world, 0, 0.03..=0.13);
+    world.pass(15);
+    check(&world, 0, 0.22..=0.40);
+    world.pass(15);
+    check(&world, 0, 0.5..=0.5);
+    let mut world = World::new(&settings);
+    settings.endpoints = upstream(&["a", "b", "c"]).endpoints;
+    world.reload(&settings);
+    let had = world.requests(3000, |_| GOOD);
+    assert!(had[2] < 300 && had[2] > 0, "{had:?}");
+    world.pass(32);
+    assert_eq!(world.requests(3000, |_| GOOD), [1000, 1000, 1000]);
+}
+
+#[test]
+fn when_all_start_slowly_nobody_is_refused() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.slow_start = Duration::from_secs(30);
+    let world = World::new(&settings);
+    for index in 0..2 {
+        world.group.checked(index, false, "down");
+        world.group.checked(index, true, "up");
+    }
+    assert_eq!(world.requests(1000, |_| GOOD).iter().sum::<usize>(), 1000);
+}
+
+#[test]
+fn one_that_drains_takes_only_those_bound_to_it() {
+    let mut settings = upstream(&["a", "b", "c"]);
+    settings.endpoints[1].draining = true;
+    let world = World::new(&settings);
+    world.group.drain(0, true);
+    assert_eq!(world.standing(), "xxu");
+    assert_eq!(world.requests(10, |_| GOOD), [0, 0, 10]);
+    for index in 0..3 {
+        assert_eq!(world.pick_bound(index).unwrap().index(), index);
+    }
+    // One that is gone leaves them to others.
+    world.group.checked(0, false, "down");
+    assert_eq!(world.pick_bound(0).unwrap().index(), 2);
+    assert_eq!(world.pick_bound(17).unwrap().index(), 2);
+    world.group.checked(0, true, "up");
+    world.group.drain(0, false);
+    assert_eq!(world.standing(), "uxu");
+    assert_eq!(world.requests(10, |_| GOOD), [5, 0, 5]);
+}
+
+#[test]
+fn a_sweep_ejects_who_fails_more_than_the_others() {
+    let mut world = World::new(&upstream(&["a", "b", "c", "d", "e"]));
+    let rare = std::cell::Cell::new(0);
+    // A fifth of the answers of `b` are 500, never five in a row.
+    let outcome = |index: usize| match index {
+        1 if rare.replace(rare.get() + 1) % 5 == 0 => BAD,
+        _ => GOOD,
+    };
+    for _ in 0..3 {
+        world.requests(1000, outcome);
+        world.pass(1);
+    }
+    assert_eq!(world.standing(), "ueuuu");
+    let why = world.group.members[1].state.why().unwrap();
+    assert_eq!(why, "20.0 % of its requests failed, 0.0 % of the others'");
+    // It returns, and what was counted before is not held against it again.
+    world.pass(2);
+    assert_eq!(world.standing(), "uuuuu");
+    for _ in 0..20 {
+        world.requests(1000, |_| GOOD);
+        world.pass(1);
+        assert_eq!(world.standing(), "uuuuu");
+    }
+}
+
+#[test]
+fn a_sweep_leaves_all_when_all_fail_alike() {
+    let mut world = World::new(&upstream(&["a", "b", "c", "d"]));
+    let turn = std::cell::Cell::new(0);
+    for _ in 0..20 {
+        world.requests(997, |_| if turn.replace(turn.get() + 1) % 3 == 0 { BAD } else { GOOD });
+        world.pass(1);
+        assert_eq!(world.standing(), "uuuu");
+    }
+}
+
+#[test]
+fn a_sweep_ejects_the_slow_one_if_that_is_asked_for() {
+    for (times, expected) in [(0.0, "uuu"), (3.0, "eeu")] {
+        let mut settings = upstream(&["a", "b", "c"]);
+        let ejection = settings.ejection.as_mut().unwrap();
+        ejection.latency = times;
+        ejection.share = 100;
+        let mut world = World::new(&settings);
+        let outcome = |index: usize| Outcome::Response {
+            status: 200,
+            first_byte: Duration::from_millis([400, 50, 5][index]),
+        };
+        // Until before the terms end.
+        for _ in 0..3 {
+            world.requests(300, outcome);
+            world.pass(1);
+        }
+        assert_eq!(world.standing(), expected, "{times}");
+    }
+}
+
+/// All endpoints fail, in each of the ways in which one can; clients come at any rate.
+#[test]
+fn a_storm_of_retries_is_held_off() {
+    for outcome in [BAD, Outcome::Reset, Outcome::Timeout] {
+        for rate in [50_u32, 1000] {
+            let mut settings = upstream(&["a", "b", "c", "d", "e"]);
+            settings.retry.tries = 3;
+            let mut world = World::new(&settings);
+            let (mut clients, mut upstreams) = (0_u32, 0_u32);
+            for request in 0..rate * 60 {
+                clients += 1;
+                world.core.requested(world.now);
+                let mut tried = Vec::new();
+                for tries in 1..=settings.retry.tries {
+                    let Ok(mut lease) = world.core.pick(&world.ask(&tried)) else { break };
+                    upstreams += 1;
+                    tried.push(lease.index());
+                    lease.report(outcome, &"down", world.now);
+                    if tries == settings.retry.tries || !world.core.may_retry(world.now) {
+                        break;
+                    }
+                }
+                world.now += Duration::from_secs(1) / rate;
+                if request % rate == 0 {
+                    world.group.sweep(world.now);
+                }
+            }
+            let ratio = f64::from(upstreams) / f64::from(clients);
+            // The floor of three a second is all that may come to the fifth.
+            let most = 1.2 + 3.0 / f64::from(rate) * 1.2;
+            assert!(ratio <= most, "{outcome:?} at {rate}/s: {ratio}");
+            assert!(rate < 1000 || ratio <= 1.25, "{outcome:?} at {rate}/s: {ratio}");
+            assert!(world.standing().contains('u'), "{}", world.standing());
+        }
+    }
+}
+
+#[test]
+fn the_budget_and_the_counts_outlive_a_reload() {
+    let settings = upstream(&["a", "b"]);
+    let mut world = World::new(&settings);
+    (0..1000).for_each(|_| world.core.requested(world.now));
+    world.requests(100, |_| GOOD);
+    world.reload(&settings);
+    assert_eq!(world.group.usage(world.now).budget.requests, 1000);
+    assert_eq!((0..1000).filter(|_| world.core.may_retry(world.now)).count(), 230);
+    assert_eq!(world.group.members[0].state.totals().requests, 50);
+    assert_eq!(world.core.first_byte_quantile(95), Some(Duration::from_micros(5120)));
+}
