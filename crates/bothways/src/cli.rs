@@ -40,7 +40,8 @@ Signals:
 const REVERSE_EXAMPLES: &str = "\
 Examples:
   bothways reverse --listen :8080 --to localhost:3000
-  bothways reverse --listen :80 --to 10.0.0.1:8080 10.0.0.2:8080     in turn to both
+  bothways reverse --listen :80 --to 10.0.0.1:8080 10.0.0.2:8080     spread over both
+  bothways reverse --to 10.0.0.1:80 10.0.0.2:80 --health /healthz --balance least-connections
   bothways reverse --listen :80 --site shop.example.com --to localhost:3000 --log off
   bothways reverse --to localhost:3000 --print-config > bothways.kdl     grow it into a file";
 
@@ -178,12 +179,18 @@ pub(crate) struct Reverse {
     /// Where to listen; may be repeated
     #[arg(short, long, value_name = "ADDR", default_value = ":8080")]
     pub listen: Vec<String>,
-    /// Where requests go: host:port or address:port; several are used in turn
+    /// Where requests go: host:port or address:port; several share them
     #[arg(short, long, value_name = "ADDR", required = true, num_args = 1..)]
     pub to: Vec<String>,
     /// Serve only these host names [default: all]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub site: Vec<String>,
+    /// How an endpoint is chosen, such as p2c, round-robin, least-connections or source [default: p2c]
+    #[arg(long, value_name = "ALGORITHM")]
+    pub balance: Option<String>,
+    /// Check endpoints: a path that is asked for, tcp or grpc [default: only requests tell]
+    #[arg(long, value_name = "PATH")]
+    pub health: Option<String>,
     /// What both one-liners take.
     #[command(flatten)]
     pub common: Shortcut,

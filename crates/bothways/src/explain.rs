@@ -7,7 +7,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Place, RouteSettings};
+use config::{
+    Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, RouteSettings, Stay,
+    UpstreamId,
+};
 use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
 use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through, TlsFacts};
@@ -216,7 +219,7 @@ impl Told<'_> {
     /// What would be sent, as a request head, with the lines that change it.
     fn upstream_text(&self, text: &mut String, paint: Paint) {
         let (host, path) = match &self.explanation.outcome {
-            Outcome::Proxied { host, path, .. } => (host, path),
+            Outcome::Proxied { host, path, .. } | Outcome::Split { host, path, .. } => (host, path),
             Outcome::Forwarded { authority, path } => (authority, path),
             _ => return,
         };
@@ -235,6 +238,12 @@ impl Told<'_> {
         for line in identity.lines() {
             let _ = writeln!(text, "  {line}");
         }
+        for mirror in self.mirrors() {
+            let at = paint.dim(&format!("<- {}", self.config.locate(mirror.place)));
+            let share = f64::from(mirror.share) / 100.0;
+            let to = self.upstream_name(mirror.upstream);
+            let _ = writeln!(text, "copied: {share}% to {to}  {at}");
+        }
         if let Some((forward, anonymous)) = self.anonymous() {
             let at = paint.dim(&format!("<- {}", self.config.locate(forward.place)));
             let removed = anonymous.remove.iter().map(|name| format!(", {name}"));
@@ -245,7 +254,22 @@ impl Told<'_> {
 
     /// Whether the request goes on to another server.
     fn sends(&self) -> bool {
-        matches!(self.explanation.outcome, Outcome::Proxied { .. } | Outcome::Forwarded { .. })
+        matches!(
+            self.explanation.outcome,
+            Outcome::Proxied { .. } | Outcome::Split { .. } | Outcome::Forwarded { .. }
+        )
+    }
+
+    /// Where copies of the request go.
+    fn mirrors(&self) -> &[Mirror] {
+        let goes_up =
+            matches!(self.explanation.outcome, Outcome::Proxied { .. } | Outcome::Split { .. });
+        let settings = self.settings().filter(|_| goes_up);
+        settings.map_or(&[], |settings| &settings.mirrors)
+    }
+
+    fn upstream_name(&self, id: UpstreamId) -> &str {
+        self.config.upstreams.get(id.0 as usize).map_or("", |upstream| &upstream.name)
     }
 
     fn forward(&self) -> Option<&Forward> {
@@ -313,6 +337,11 @@ impl Told<'_> {
             json!({ "verb": verb, "name": edit.name, "value": value, "place": place(edit.place) })
         });
         let edits: Vec<_> = edits.collect();
+        let mirrors = self.mirrors().iter().map(|mirror| {
+            let share = f64::from(mirror.share) / 100.0;
+            json!({ "upstream": self.upstream_name(mirror.upstream), "share": share, "place": place(mirror.place) })
+        });
+        let mirrors: Vec<_> = mirrors.collect();
         json!({
             "request": self.request(),
             "from": self.from.to_string(),
@@ -321,6 +350,7 @@ impl Told<'_> {
             "decided_by": place(self.explanation.decided_by),
             "outcome": outcome_json(&self.explanation.outcome),
             "request_fields": edits,
+            "mirrors": mirrors,
             "identity_fields": self.sends().then(|| self.identity().lines().map(str::to_owned).collect::<Vec<_>>()),
         })
     }
@@ -344,6 +374,21 @@ fn outcome_json(outcome: &Outcome) -> Value {
         Outcome::Proxied { upstream, endpoints, host, path } => {
             let endpoints: Vec<&str> = endpoints.iter().map(|endpoint| &**endpoint).collect();
             json!({ "kind": "proxied", "upstream": &**upstream, "endpoints": endpoints, "host": host, "path": path })
+        }
+        Outcome::Split { parts, stay, host, path } => {
+            let parts = parts.iter().map(|part| {
+                let endpoints: Vec<&str> =
+                    part.endpoints.iter().map(|endpoint| &**endpoint).collect();
+                let share = f64::from(part.share) / 100.0;
+                json!({ "upstream": &*part.upstream, "endpoints": endpoints, "share": share })
+            });
+            let parts: Vec<_> = parts.collect();
+            let (stay, cookie) = match stay {
+                Stay::No => ("no", None),
+                Stay::Address => ("address", None),
+                Stay::Cookie(name) => ("cookie", Some(name)),
+            };
+            json!({ "kind": "split", "parts": parts, "stay": stay, "cookie": cookie, "host": host, "path": path })
         }
         Outcome::Passthrough { upstream, endpoints } => {
             let endpoints: Vec<&str> = endpoints.iter().map(|endpoint| &**endpoint).collect();

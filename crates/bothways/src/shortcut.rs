@@ -44,8 +44,17 @@ fn reverse_text(options: &Reverse) -> String {
     for address in &options.listen {
         let _ = writeln!(text, "    listen {}", quoted(address));
     }
+    let balanced = options.balance.is_some() || options.health.is_some();
+    if balanced {
+        text.push_str("    to app\n}\n\nupstream app {\n");
+    }
     text.push_str("    to");
     words(&mut text, options.to.iter().flat_map(|to| to.split(',')));
+    for (name, value) in [("balance", &options.balance), ("health", &options.health)] {
+        if let Some(value) = value {
+            let _ = write!(text, "\n    {name} {}", quoted(value));
+        }
+    }
     text.push_str("\n}\n");
     text
 }
@@ -184,12 +193,33 @@ mod tests {
             listen: vec![":8080".to_owned()],
             to: vec!["localhost:3000".to_owned(), "a:1,b:2".to_owned()],
             site: Vec::new(),
+            balance: None,
+            health: None,
             common: Shortcut { admin: Some("127.0.0.1:9900".to_owned()), ..common() },
         });
         assert_eq!(
             text,
             "process {\n    admin \"127.0.0.1:9900\"\n    log access=off\n}\n\n\
              site \"*\" {\n    listen \":8080\"\n    to \"localhost:3000\" \"a:1\" \"b:2\"\n}\n"
+        );
+        assert!(Source::text(NAME, text).load().is_ok());
+    }
+
+    #[test]
+    fn reverse_writes_an_upstream_where_it_needs_one() {
+        let text = reverse_text(&Reverse {
+            listen: vec![":8080".to_owned()],
+            to: vec!["a:1".to_owned(), "b:2".to_owned()],
+            site: Vec::new(),
+            balance: Some("least-connections".to_owned()),
+            health: Some("/healthz".to_owned()),
+            common: common(),
+        });
+        assert_eq!(
+            text,
+            "process {\n    log access=off\n}\n\n\
+             site \"*\" {\n    listen \":8080\"\n    to app\n}\n\n\
+             upstream app {\n    to \"a:1\" \"b:2\"\n    balance \"least-connections\"\n    health \"/healthz\"\n}\n"
         );
         assert!(Source::text(NAME, text).load().is_ok());
     }

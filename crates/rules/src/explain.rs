@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::{
-    Action, ClientMatch, Config, Expect, ForwardId, ListenerId, Place, RouteId, RouteSettings,
-    Serves, Site, SiteId, SiteTls,
+    Action, ClientMatch, Config, Expect, ForwardId, HostPolicy, ListenerId, Place, RouteId,
+    RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream,
 };
 use message::{ClientCertificate, Method, Scheme, Target};
 
@@ -77,6 +77,17 @@ pub enum Outcome {
         /// Path and query sent.
         path: String,
     },
+    /// It goes to one of several upstreams, by shares.
+    Split {
+        /// Where it may go.
+        parts: Vec<Part>,
+        /// How a client stays with its part.
+        stay: Stay,
+        /// The Host sent, to the first endpoint of the first part.
+        host: String,
+        /// Path and query sent.
+        path: String,
+    },
     /// The TLS connection goes to an upstream as it is; what is within is not seen.
     Passthrough {
         /// The name of the upstream.
@@ -140,6 +151,17 @@ pub enum Outcome {
     NoSite,
 }
 
+/// A part of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+    /// Its endpoints, as written.
+    pub endpoints: Vec<Arc<str>>,
+    /// Its share of the requests, in hundredths of a percent.
+    pub share: u16,
+}
+
 impl Outcome {
     /// The status, if the answer is ours.
     pub fn status(&self) -> Option<u16> {
@@ -152,6 +174,7 @@ impl Outcome {
             Self::MethodNotAllowed { .. } => Some(405),
             Self::NoSite => Some(421),
             Self::Proxied { .. }
+            | Self::Split { .. }
             | Self::Passthrough { .. }
             | Self::Files { .. }
             | Self::Forwarded { .. }
@@ -165,6 +188,20 @@ impl Outcome {
             Self::Proxied { upstream, endpoints, host, path } => {
                 let at = addresses(upstream, endpoints);
                 format!("sent to upstream {upstream}{at} as {path} with Host {host}")
+            }
+            Self::Split { parts, stay, host, path } => {
+                let part = |part: &Part| {
+                    let at = addresses(&part.upstream, &part.endpoints);
+                    format!("{}% to {}{at}", f64::from(part.share) / 100.0, part.upstream)
+                };
+                let parts: Vec<_> = parts.iter().map(part).collect();
+                let parts = parts.join(", ");
+                let by = match stay {
+                    Stay::No => "anew for each request".to_owned(),
+                    Stay::Address => "by the client's address".to_owned(),
+                    Stay::Cookie(name) => format!("by the cookie {name}"),
+                };
+                format!("split {by}: {parts}; as {path} with Host {host}")
             }
             Self::Passthrough { upstream, endpoints } => {
                 let at = addresses(upstream, endpoints);
@@ -189,6 +226,7 @@ impl Outcome {
 /// The endpoints of an upstream, unless its name says it all.
 fn addresses(upstream: &str, endpoints: &[Arc<str>]) -> String {
     match endpoints {
+        [] => " (no endpoint is known yet)".to_owned(),
         [one] if **one == *upstream => String::new(),
         all => format!(" ({})", all.join(", ")),
     }
@@ -250,7 +288,7 @@ fn pass_on(
     let Action::To(upstream) = route.action else { return None };
     let upstream = rules.config.upstreams.get(upstream.0 as usize)?;
     sites::explain(&rules.config, listener, target.host(), id, trace);
-    let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.written.clone()).collect();
+    let endpoints = endpoints(upstream);
     Some(Explanation {
         steps: Vec::new(),
         outcome: Outcome::Passthrough { upstream: upstream.name.clone(), endpoints },
@@ -305,23 +343,29 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let facts = Facts::of(from, method, target, Some(route), query.tls);
     let path = || text(|out| upstream_path(&route.settings.rewrite, &facts, out));
     match &route.action {
-        Action::To(_) | Action::Split(_) => {
-            let upstream = match &route.action {
-                Action::Split(split) => split.parts.first().map(|part| part.upstream),
-                Action::To(upstream) => Some(*upstream),
-                _ => None,
-            };
-            let upstream = upstream.and_then(|id| rules.config.upstreams.get(id.0 as usize));
-            let Some(upstream) = upstream else {
+        Action::To(id) => {
+            let Some(upstream) = rules.config.upstreams.get(id.0 as usize) else {
                 return Outcome::NotFound; // the decoder resolves every name
             };
-            let endpoints = upstream.endpoints.iter().map(|endpoint| endpoint.written.clone());
-            let first = upstream.endpoints.first();
-            let host = first.map(|first| upstream_host(&route.settings.host, target, first));
             Outcome::Proxied {
                 upstream: upstream.name.clone(),
-                endpoints: endpoints.collect(),
-                host: host.unwrap_or_default().to_owned(),
+                endpoints: endpoints(upstream),
+                host: host_sent(route, target, upstream),
+                path: path(),
+            }
+        }
+        Action::Split(split) => {
+            let found = |part: &SplitPart| {
+                let upstream = rules.config.upstreams.get(part.upstream.0 as usize)?;
+                let (name, endpoints) = (upstream.name.clone(), endpoints(upstream));
+                Some(Part { upstream: name, endpoints, share: part.share })
+            };
+            let first = split.parts.first().map(|part| part.upstream.0 as usize);
+            let first = first.and_then(|id| rules.config.upstreams.get(id));
+            Outcome::Split {
+                parts: split.parts.iter().filter_map(found).collect(),
+                stay: split.stay.clone(),
+                host: first.map(|first| host_sent(route, target, first)).unwrap_or_default(),
                 path: path(),
             }
         }
@@ -330,6 +374,21 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
         }
         Action::Respond { status, .. } => Outcome::Respond { status: *status },
         Action::Files(files) => Outcome::Files { root: files.root.clone(), path: path() },
+    }
+}
+
+/// The endpoints of an upstream, as written.
+fn endpoints(upstream: &Upstream) -> Vec<Arc<str>> {
+    upstream.endpoints.iter().map(|endpoint| endpoint.written.clone()).collect()
+}
+
+/// The Host for the first endpoint; none is known before discovery has found some.
+fn host_sent(route: &config::Route, target: &Target, upstream: &Upstream) -> String {
+    match (&route.settings.host, upstream.endpoints.first()) {
+        (policy, Some(first)) => upstream_host(policy, target, first).to_owned(),
+        (HostPolicy::Preserve, None) => target.authority().to_owned(),
+        (HostPolicy::Literal(host), None) => host.to_string(),
+        (HostPolicy::Endpoint, None) => "(that of the endpoint)".to_owned(),
     }
 }
 
@@ -483,10 +542,17 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
     }
     if let Some(expected) = &expect.upstream {
         let is_one = |endpoint: &Arc<str>| without_scheme(endpoint) == without_scheme(expected);
-        let is_same = matches!(outcome,
+        let leads_there = |upstream: &Arc<str>, endpoints: &[Arc<str>]| {
+            **upstream == **expected || endpoints.iter().any(is_one)
+        };
+        let is_same = match outcome {
             Outcome::Proxied { upstream, endpoints, .. }
-            | Outcome::Passthrough { upstream, endpoints }
-            if **upstream == **expected || endpoints.iter().any(is_one));
+            | Outcome::Passthrough { upstream, endpoints } => leads_there(upstream, endpoints),
+            Outcome::Split { parts, .. } => parts
+                .iter()
+                .any(|part| part.share > 0 && leads_there(&part.upstream, &part.endpoints)),
+            _ => false,
+        };
         if !is_same {
             return Some((format!("upstream {expected}"), described()));
         }
@@ -502,6 +568,7 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
     if let Some(expected) = &expect.path {
         let path = match outcome {
             Outcome::Proxied { path, .. }
+            | Outcome::Split { path, .. }
             | Outcome::Forwarded { path, .. }
             | Outcome::Files { path, .. } => Some(path.as_str()),
             _ => None,

@@ -41,8 +41,8 @@ use message::Method;
 
 pub use clients::{ClientRefusal, ClientRefused, client_allowed, supposed_certificate};
 pub use explain::{
-    Explanation, Failure, Outcome, Query, Through, check_expectations, explain, forward_named,
-    listener_for, supposed_tls,
+    Explanation, Failure, Outcome, Part, Query, Through, check_expectations, explain,
+    forward_named, listener_for, supposed_tls,
 };
 pub use forward::{Address, DenyReason, Passage, Verdict};
 pub use template::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};

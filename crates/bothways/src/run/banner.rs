@@ -8,7 +8,8 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use config::{
-    Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName, SiteTls, UpstreamId,
+    Action, AdminAddress, Config, Forward, LogTarget, Serves, Site, SiteName, SiteTls, SplitPart,
+    UpstreamId,
 };
 
 use crate::terminal::{self, Paint, count};
@@ -109,8 +110,11 @@ fn action_words(config: &Config, action: &Action) -> String {
     match action {
         Action::To(id) => name_of(id),
         Action::Split(split) => {
-            let names: Vec<_> = split.parts.iter().map(|part| name_of(&part.upstream)).collect();
-            names.join(" or ")
+            let part = |part: &SplitPart| {
+                format!("{} ({}%)", name_of(&part.upstream), f64::from(part.share) / 100.0)
+            };
+            let parts: Vec<_> = split.parts.iter().map(part).collect();
+            parts.join(" or ")
         }
         Action::Redirect { to, .. } => format!("redirect {}", to.written),
         Action::Respond { status, .. } => format!("respond {status}"),

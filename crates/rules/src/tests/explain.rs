@@ -2,8 +2,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::{
-    Action, Config, Endpoint, EndpointAddress, Expect, FileServing, ForwardId, Listener,
-    ListenerId, Rewrite, Serves, Upstream, UpstreamId,
+    Action, Config, Endpoint, EndpointAddress, Expect, FileServing, ForwardId, HostPolicy,
+    Listener, ListenerId, Rewrite, Serves, Split, SplitPart, Stay, Upstream, UpstreamId,
 };
 use message::{Method, Scheme, Target};
 
@@ -117,6 +117,87 @@ fn outcomes() {
     let special = "denied (403): the address is a special one, which no rule allows by name";
     check("GET http://10.0.0.1/", "10.0.0.5", 10, special);
     check("GET http://localhost/", "10.0.0.5", 10, special);
+}
+
+/// The same with `/*` split between both upstreams.
+fn split(shares: [u16; 2], stay: Stay) -> Config {
+    let mut config = both_ways();
+    let part = |upstream: usize, share: u16| SplitPart {
+        place: at(7),
+        upstream: UpstreamId(upstream as u32),
+        share,
+    };
+    let parts = shares.into_iter().enumerate().map(|(upstream, share)| part(upstream, share));
+    config.sites[0].routes[4].action = Action::Split(Split { parts: parts.collect(), stay });
+    config
+}
+
+#[test]
+fn splits_tell_every_part() {
+    let check = |shares: [u16; 2], stay: Stay, expected: &str| {
+        let rules = Rules::compile(Arc::new(split(shares, stay)));
+        let explanation = explained(&rules, "GET", "http://shop.example/x", "");
+        assert_eq!(explanation.outcome.describe(), expected);
+        assert_eq!(explanation.decided_by.line, 6);
+    };
+    check(
+        [9950, 50],
+        Stay::Address,
+        "split by the client's address: 99.5% to shop (10.0.0.1:8080, http://10.0.0.2:8080), \
+         0.5% to 10.0.0.3:9000; as /x with Host shop.example",
+    );
+    let parts = "100% to shop (10.0.0.1:8080, http://10.0.0.2:8080), 0% to 10.0.0.3:9000";
+    let end = "as /x with Host shop.example";
+    check([10_000, 0], Stay::No, &format!("split anew for each request: {parts}; {end}"));
+    let stay = Stay::Cookie("bw".into());
+    check([10_000, 0], stay, &format!("split by the cookie bw: {parts}; {end}"));
+}
+
+#[test]
+fn an_expectation_may_name_any_part_that_gets_requests() {
+    let holds = |shares: [u16; 2], upstream: &str| {
+        let expect = "GET http://shop.example/x";
+        let (method, target) = expect.split_once(' ').unwrap();
+        let expect = Expect {
+            place: at(50),
+            method: method.into(),
+            target: target.into(),
+            from: IpAddr::from([127, 0, 0, 1]),
+            client_name: None,
+            forward: None,
+            status: None,
+            denied: None,
+            location: None,
+            upstream: Some(upstream.into()),
+            site: None,
+            path: Some("/x".into()),
+        };
+        let config = Config { expects: vec![expect], ..split(shares, Stay::Address) };
+        check_expectations(&Rules::compile(Arc::new(config)), &is_global).is_empty()
+    };
+    assert!(holds([9500, 500], "shop"));
+    assert!(holds([9500, 500], "10.0.0.2:8080"));
+    assert!(holds([9500, 500], "10.0.0.3:9000"));
+    assert!(!holds([10_000, 0], "10.0.0.3:9000"));
+    assert!(!holds([10_000, 0], "other"));
+}
+
+#[test]
+fn an_upstream_may_have_no_endpoint_yet() {
+    let mut config = both_ways();
+    config.upstreams[0].endpoints.clear();
+    let described = |config: &Config| {
+        let rules = Rules::compile(Arc::new(config.clone()));
+        explained(&rules, "GET", "http://shop.example/x", "").outcome.describe()
+    };
+    assert_eq!(
+        described(&config),
+        "sent to upstream shop (no endpoint is known yet) as /x with Host shop.example"
+    );
+    config.sites[0].routes[4].settings.host = HostPolicy::Endpoint;
+    assert!(described(&config).ends_with("with Host (that of the endpoint)"));
+    config.sites[0].routes[4].settings.host = HostPolicy::Literal("a:1".into());
+    assert!(described(&config).ends_with("with Host a:1"));
 }
 
 #[test]

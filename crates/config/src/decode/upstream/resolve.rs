@@ -350,3 +350,19 @@ impl Resolver<'_, '_> {
 fn is_unix(endpoint: &Endpoint) -> bool {
     matches!(endpoint.address, EndpointAddress::Unix(_))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_that_go_by_a_key_are_those_that_there_are() {
+        let mut there: Vec<_> = balance::ALGORITHMS.iter().filter(|row| row.by_key).collect();
+        there.sort_by_key(|row| row.name);
+        let there: Vec<_> = there.iter().map(|row| row.name).collect();
+        let mut ours = BOUNDED.to_vec();
+        ours.sort_unstable();
+        assert_eq!(ours, there);
+        assert!(KEYED.iter().all(|name| BOUNDED.contains(name)));
+    }
+}
