@@ -226,7 +226,7 @@ impl Checks {
     fn begin(&self, fresh: Vec<(Arc<Endpoint>, u64, Arc<Target>)>) {
         let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX).max(1);
         for (place, (endpoint, id, target)) in (0u32..).zip(fresh) {
-            let within = FIRST_CHECKS_WITHIN.min(target.health.every);
+            let times = first_and_second(place, count, target.health.every);
             let run = Run {
                 endpoint: Arc::clone(&endpoint),
                 id,
@@ -234,8 +234,7 @@ impl Checks {
                 slots: Arc::clone(&self.slots),
                 checker: Arc::clone(&self.checker),
             };
-            let first = within.mul_f64(f64::from(place) / f64::from(count));
-            let task = self.runtime.spawn(run.run(first)).abort_handle();
+            let task = self.runtime.spawn(run.run(times)).abort_handle();
             if let Some(check) = lock(&endpoint.standing).check_mut(id) {
                 check.task = Some(task);
             }
@@ -414,6 +413,16 @@ impl Checked {
     }
 }
 
+/// When the first of `count` checks that begin together is due, and how long after it the second: the
+/// first ones come soon, and all further ones are to be spread over the whole interval.
+fn first_and_second(place: u32, count: u32, every: Duration) -> (Duration, Duration) {
+    let share = f64::from(place) / f64::from(count);
+    let first = FIRST_CHECKS_WITHIN.min(every).mul_f64(share);
+    let shift = every.mul_f64(share).saturating_sub(first);
+    // Between half the interval and one and a half.
+    (first, if shift > every / 2 { shift } else { every + shift })
+}
+
 /// The task of one check.
 struct Run {
     endpoint: Arc<Endpoint>,
@@ -424,11 +433,12 @@ struct Run {
 }
 
 impl Run {
-    async fn run(self, first: Duration) {
+    async fn run(self, (first, second): (Duration, Duration)) {
         let (upstream, name) = (&self.endpoint.upstream, &self.endpoint.name);
         let hasher = foldhash::fast::FixedState::default();
         let mut chance = Chance(hasher.hash_one((upstream, name, self.target.what())));
         let mut due = Instant::now() + first;
+        let mut second = Some(second);
         let mut fails = false;
         loop {
             sleep_until(due).await;
@@ -439,7 +449,8 @@ impl Run {
             let noted = self.endpoint.note(self.id, outcome, at, begun.elapsed());
             let Some(next) = noted else { return };
             fails = next.fails;
-            due = begun + chance.vary(next.interval, self.target.health.jitter);
+            let interval = second.take().unwrap_or(next.interval);
+            due = begun + chance.vary(interval, self.target.health.jitter);
         }
     }
 

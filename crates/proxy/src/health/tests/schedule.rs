@@ -156,7 +156,7 @@ async fn the_group_hears_of_changes() {
         let members = group.members.iter().map(|member| member.state.standing());
         members.collect::<Vec<_>>()
     };
-    script.until(11.0).await;
+    script.until(13.0).await;
     assert_eq!(standing(), [balance::Standing::Down; 2]);
     assert_eq!(group.members[0].state.why().as_deref(), Some("bad"));
     script.until(40.0).await;
@@ -171,6 +171,10 @@ async fn first_checks_are_spread() {
     script.until(1.0).await;
     let expected: Vec<_> = (0..10).map(|place| f64::from(place) / 10.0).collect();
     assert_eq!(script.times(""), expected);
+    // Further ones are spread over the whole interval.
+    script.until(13.4).await;
+    let expected: Vec<_> = (7..27).map(|place| f64::from(place) / 2.0).collect();
+    assert_eq!(script.times("")[10..], expected);
 
     // Over the interval, if that is shorter than a second.
     let script = Script::by_number(|_| true);
@@ -189,7 +193,7 @@ async fn intervals_vary() {
     script.until(500.0).await;
     let intervals = |of: &str| {
         let times = script.times(of);
-        times.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+        times.windows(2).skip(1).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
     };
     let (one, other) = (intervals("127.0.0.0:1 "), intervals("127.0.0.0:2 "));
     for interval in one.iter().chain(&other) {
@@ -253,7 +257,7 @@ async fn a_reload_forgets_nothing_of_what_stays() {
     let checks = script.checks();
     let config = configured(3);
     checks.go_over(wanted(&group(&states, &config), &[plain()]));
-    script.until(6.0).await;
+    script.until(7.0).await;
     // The first goes, the others have other weights and places; after two bad checks each.
     let mut less = config.clone();
     less.upstreams[0].endpoints.remove(0);
@@ -266,17 +270,17 @@ async fn a_reload_forgets_nothing_of_what_stays() {
         names.collect::<Vec<_>>()
     };
     assert_eq!(names(&checks), ["127.0.0.0:3", "127.0.0.0:2"]);
-    script.until(11.0).await;
+    script.until(12.0).await;
     assert_eq!(ups(&checks), [false, false]);
     assert_eq!(script.times(":1 "), [0.0, 5.0]);
-    assert_eq!(script.times(":2 "), [0.33, 5.33, 10.33]);
+    assert_eq!(script.times(":2 "), [0.33, 6.67, 11.67]);
 
     // One more: only that one is new.
     checks.go_over(wanted(&group(&states, &config), &[plain()]));
-    script.until(12.0).await;
+    script.until(13.0).await;
     assert_eq!(ups(&checks), [true, false, false]);
-    assert_eq!(script.times(":1 "), [0.0, 5.0, 11.0]);
-    assert_eq!(script.times(":2 "), [0.33, 5.33, 10.33]);
+    assert_eq!(script.times(":1 "), [0.0, 5.0, 12.0]);
+    assert_eq!(script.times(":2 "), [0.33, 6.67, 11.67]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,11 +312,11 @@ async fn every_check_of_an_endpoint_must_be_good() {
     let checks = script.checks();
     let http = Health { check: Check::Http(get("/healthz")), every_down: plain().every, ..plain() };
     checks.go_over(wanted(&group(&states, &configured(1)), &[plain(), http.clone()]));
-    script.until(11.0).await;
+    script.until(13.0).await;
     assert_eq!(ups(&checks), [false]);
     let each: Vec<_> = checks.states()[0].checks.iter().map(|check| check.up).collect();
     assert_eq!(each, [Some(true), Some(false)]);
-    script.until(26.0).await;
+    script.until(28.0).await;
     assert_eq!(ups(&checks), [true]);
 }
 
@@ -341,7 +345,7 @@ async fn the_check_that_failed_is_taken_away() {
     let group = group(&states, &configured(1));
     let http = Health { check: Check::Http(get("/healthz")), ..plain() };
     checks.go_over(wanted(&group, &[plain(), http]));
-    script.until(11.0).await;
+    script.until(13.0).await;
     assert_eq!(ups(&checks), [false]);
     checks.go_over(wanted(&group, &[plain()]));
     assert_eq!(ups(&checks), [true]);
