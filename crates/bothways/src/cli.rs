@@ -4,6 +4,8 @@
 //! examples that can be copied (a test holds that).
 
 mod cert;
+mod members;
+mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -16,6 +18,9 @@ use crate::exit;
 pub(crate) use cert::{
     Ca, CaRoot, CaTask, Cert, CertTask, CheckSite, Csr, Key, Show as ShowCertificate,
 };
+
+pub(crate) use members::{Add, MembersTask, Named};
+pub(crate) use upstreams::Upstreams;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -145,6 +150,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Have the running process read its file anew
     Reload(Reload),
+    /// The endpoints of the running process: drain, weigh, add and remove them
+    Upstreams(Upstreams),
     /// Keys, requests and certificates: make them, show them, find what is wrong
     Cert(Cert),
     /// The internal CA, which signs for `tls internal`

@@ -3,6 +3,7 @@
 //! `main` only dispatches. What a command says is in [`cli`], what it does in the module of its
 //! name; everything that serves traffic is in the `proxy` crate.
 
+mod admin;
 mod ca;
 mod cert;
 mod check;
@@ -13,6 +14,7 @@ mod exit;
 mod explain;
 mod fmt;
 mod load;
+mod members;
 mod reload;
 mod run;
 mod shortcut;
@@ -47,6 +49,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(options) => show::show(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Upstreams(options) => members::members(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),
         Command::Demo(options) => demo::demo(&options),

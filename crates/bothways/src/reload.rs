@@ -1,31 +1,17 @@
 //! `bothways reload`: asks the running process to read its file anew, and says what came of it.
 //!
-//! By the admin interface where there is one, since that answers; else by SIGHUP. The client is a
-//! few lines over a blocking socket: one request, one answer, then the connection closes.
+//! By the admin interface where there is one, since that answers; else by SIGHUP.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use config::AdminAddress;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::admin::{self, Process};
 use crate::cli::Reload;
 use crate::exit::{CONFIGURATION, Failure, OTHER};
 use crate::load::Source;
 use crate::terminal;
-
-/// For a connection.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// For the answer; the process gives up a little earlier and says so.
-const ANSWER_TIME: Duration = Duration::from_secs(70);
-/// More than any report is.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-const REQUEST: &[u8] = b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
-    Connection: close\r\n\r\n";
 
 /// Has the running process reload.
 pub(crate) fn reload(options: &Reload) -> Result<(), Failure> {
@@ -33,10 +19,10 @@ pub(crate) fn reload(options: &Reload) -> Result<(), Failure> {
         return by_signal(pid);
     }
     let address = match &options.admin {
-        Some(written) => parse_admin(written)?,
+        Some(written) => admin::parse_address(written)?,
         None => configured_admin(options.config.as_deref())?,
     };
-    by_admin(&address)
+    by_admin(address)
 }
 
 /// The admin address of the file. One that cannot be read is reported: reloading it would fail.
@@ -53,40 +39,10 @@ fn configured_admin(named: Option<&Path>) -> Result<AdminAddress, Failure> {
     })
 }
 
-fn parse_admin(written: &str) -> Result<AdminAddress, Failure> {
-    if let Some(path) = written.strip_prefix("unix:") {
-        return Ok(AdminAddress::Unix(PathBuf::from(path)));
-    }
-    let mut addresses = written.to_socket_addrs().map_err(|error| {
-        Failure::usage(format!("`--admin {written}`: {error}")).hint("it is host:port or unix:PATH")
-    })?;
-    let loopback = addresses.find(|address: &SocketAddr| address.ip().is_loopback());
-    loopback.map(AdminAddress::Tcp).ok_or_else(|| {
-        Failure::usage(format!("`--admin {written}` is not on this machine"))
-            .hint("the admin interface is on a loopback address or a unix socket only")
-    })
-}
-
-fn by_admin(address: &AdminAddress) -> Result<(), Failure> {
-    let (status, body) = match address {
-        AdminAddress::Tcp(to) => {
-            let stream = TcpStream::connect_timeout(to, CONNECT_TIME);
-            stream.and_then(|stream| {
-                stream.set_read_timeout(Some(ANSWER_TIME))?;
-                ask(stream)
-            })
-        }
-        AdminAddress::Unix(path) => UnixStream::connect(path).and_then(|stream| {
-            stream.set_read_timeout(Some(ANSWER_TIME))?;
-            ask(stream)
-        }),
-    }
-    .map_err(|error| {
-        let at = match address {
-            AdminAddress::Tcp(to) => to.to_string(),
-            AdminAddress::Unix(path) => path.display().to_string(),
-        };
-        Failure::other(format!("no answer from the admin address {at}: {error}"))
+fn by_admin(address: AdminAddress) -> Result<(), Failure> {
+    let answer = Process::at(address).ask("POST", "/reload", "text/plain", None);
+    let (status, body) = answer.map_err(|failure| {
+        failure
             .hint("is the process running, and with this admin address? --pid N reloads by signal")
     })?;
     if status == 200 {
@@ -94,21 +50,6 @@ fn by_admin(address: &AdminAddress) -> Result<(), Failure> {
     }
     terminal::to_stderr(&body);
     Err(Failure::said(if status == 422 { CONFIGURATION } else { OTHER }))
-}
-
-fn ask(mut stream: impl Read + Write) -> io::Result<(u16, String)> {
-    stream.write_all(REQUEST)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    read_answer(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| io::Error::other("what answers there is not bothways"))
-}
-
-/// Status and body.
-fn read_answer(answer: &str) -> Option<(u16, String)> {
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some((status, body.to_owned()))
 }
 
 fn by_signal(pid: &str) -> Result<(), Failure> {
@@ -139,27 +80,6 @@ fn read_pid(path: &Path) -> Result<i32, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers() {
-        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes";
-        assert_eq!(read_answer(ok), Some((200, "yes".to_owned())));
-        for bad in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 2\r\n\r\n"] {
-            assert_eq!(read_answer(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn admin_addresses() {
-        assert_eq!(parse_admin("unix:/a b").unwrap(), AdminAddress::Unix("/a b".into()));
-        assert_eq!(
-            parse_admin("127.0.0.1:9900").unwrap(),
-            AdminAddress::Tcp(([127, 0, 0, 1], 9900).into())
-        );
-        for bad in ["192.0.2.1:9900", "127.0.0.1", ""] {
-            assert!(parse_admin(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn only_one_process_is_signalled() {

@@ -46,8 +46,9 @@ mod websocket;
 mod worker;
 
 pub use discovery::{
-    Changes, Difference, Edit, EditError, Edited, JsonError, Origin, Settings, SourceState,
-    endpoint_from_json, endpoints_from_json, settings_from_json,
+    Changes, Difference, Edit, EditError, Edited, FileChange, JsonError, Origin, Settings,
+    SourceState, change_endpoints_json, endpoint_from_json, endpoints_from_json,
+    settings_from_json,
 };
 pub use identity::identity_fields;
 pub use server::{Change, Inherited, Open, Server, StartError};

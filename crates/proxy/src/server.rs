@@ -373,6 +373,15 @@ impl Server {
         self.inner.discovery.changes(upstream)
     }
 
+    /// What was changed of these endpoints has been written where they come from: it is read again,
+    /// and the changes are forgotten.
+    pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
+        let mut state = self.state();
+        self.inner.discovery.look_at_files();
+        self.inner.discovery.forget(&upstream.into(), endpoints);
+        self.inner.refresh(&mut state)
+    }
+
     /// What of an upstream's endpoints is otherwise than written or found.
     pub fn differences(&self, upstream: &str) -> Option<Vec<Difference>> {
         self.of_upstream(upstream, Discovery::differences)

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::{Effective, Loaded};
+use config::{Effective, Loaded, Sources};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
@@ -18,7 +18,7 @@ use crate::load::{self, Source};
 use crate::terminal;
 use proxy::{Server, StartError};
 
-use super::admin::Admin;
+use super::admin::{Admin, Token};
 use super::logging::Logging;
 use super::report::Report;
 use super::signals::{Asked, Signals};
@@ -39,9 +39,35 @@ pub(super) struct Control {
     /// Whether the last reload went well; so did the start.
     pub(super) last_reload_done: Cell<bool>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    /// What changes over TCP are allowed by.
+    pub(super) token: Token,
+    /// Whether changes are being written back.
+    pub(super) saving: Saving,
+    /// The text that serves, as it was read.
+    sources: RefCell<Sources>,
     source: Source,
     logging: Logging,
     cores: Option<u16>,
+}
+
+/// Whether changes are being written back.
+#[derive(Default)]
+pub(super) struct Saving(Cell<bool>);
+
+impl Saving {
+    /// Begins, unless it is under way; until what this answers is dropped.
+    pub(super) fn begin(&self) -> Option<SavingNow<'_>> {
+        (!self.0.replace(true)).then(|| SavingNow(&self.0))
+    }
+}
+
+/// Changes are being written back.
+pub(super) struct SavingNow<'a>(&'a Cell<bool>);
+
+impl Drop for SavingNow<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 /// What has been started before.
@@ -73,10 +99,14 @@ pub(super) async fn run(
         draining: Cell::new(false),
         last_reload_done: Cell::new(true),
         reloads,
+        token: Token::default(),
+        saving: Saving::default(),
+        sources: RefCell::new(loaded.sources),
         source,
         logging,
         cores,
     });
+    control.token.read(loaded.config.process.admin_token.as_deref());
     let mut admin = Admin::default();
     admin.start(&control, loaded.config.process.admin.as_ref()).map_err(Failure::other)?;
     banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
@@ -181,6 +211,8 @@ impl Control {
             }
         };
         *self.effective.borrow_mut() = loaded.effective;
+        *self.sources.borrow_mut() = loaded.sources;
+        self.token.read(config.process.admin_token.as_deref());
         if let Err(error) = self.logging.reconfigure(&config.process) {
             tracing::error!(%error, "the error log stays as it was");
         }
@@ -198,6 +230,16 @@ impl Control {
             closed: change.listeners_closed,
             warnings: warnings.join("\n"),
         }
+    }
+
+    /// Whether the configuration comes from files.
+    pub(super) fn has_file(&self) -> bool {
+        matches!(self.source, Source::File(_))
+    }
+
+    /// Whether this is the text of a file of the configuration that serves.
+    pub(super) fn is_as_read(&self, file: u16, text: &str) -> bool {
+        self.sources.borrow().text(file) == text
     }
 
     fn reopen_logs(&self) {

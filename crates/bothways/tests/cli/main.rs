@@ -6,3 +6,4 @@ mod commands;
 mod demo;
 mod running;
 mod support;
+mod upstreams;

@@ -261,20 +261,23 @@ fn whole<'t>(text: &'t str) -> Read<At<'t, 'static>> {
     Ok(At { text, raw: raw.get(), path: "" })
 }
 
+/// The array of endpoints in a text.
+fn list_of<'t>(whole: &At<'t, '_>) -> Read<At<'t, 'static>> {
+    const PATH: &str = "endpoints";
+    if whole.raw.starts_with('[') {
+        return Ok(At { text: whole.text, raw: whole.raw, path: PATH });
+    }
+    let Fields(fields) = whole.fields()?;
+    if let Some((name, raw)) = fields.iter().find(|(name, _)| name != PATH) {
+        return Err(whole.inside(raw, name).wrong(known([PATH].into_iter())));
+    }
+    let (_, raw) = fields.first().ok_or_else(|| whole.wrong("`endpoints` is missing"))?;
+    Ok(whole.inside(raw, PATH))
+}
+
 /// The endpoints of a file: `{"endpoints": […]}`, or the array alone.
 pub fn endpoints_from_json(text: &str) -> Result<Vec<Endpoint>, JsonError> {
-    let whole = whole(text)?;
-    let mut list = At { path: "endpoints", ..whole };
-    if !whole.raw.starts_with('[') {
-        let Fields(fields) = whole.fields()?;
-        if let Some((name, raw)) = fields.iter().find(|(name, _)| name != "endpoints") {
-            return Err(whole.inside(raw, name).wrong(known(["endpoints"].into_iter())));
-        }
-        let Some((_, raw)) = fields.first() else {
-            return Err(whole.wrong("`endpoints` is missing"));
-        };
-        list = list.inside(raw, "endpoints");
-    }
+    let list = list_of(&whole(text)?)?;
     let each: Vec<&RawValue> = list.read("an array")?;
     if each.len() > ENDPOINTS_MAX {
         return Err(list.wrong(format!("must have {ENDPOINTS_MAX} endpoints at most")));
@@ -317,6 +320,114 @@ pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
         return Err(whole.wrong("nothing is to be set (known: weight, max, drain)"));
     }
     Ok(settings)
+}
+
+/// A change of a file of endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileChange {
+    /// An endpoint more, behind those that are there.
+    Add(Box<Endpoint>),
+    /// One less, by its address as written.
+    Remove(Arc<str>),
+    /// Something of one is set.
+    Set(Arc<str>, Settings),
+}
+
+/// The text of a file of endpoints with changes made. Endpoints that do not change stay as they are written.
+pub fn change_endpoints_json(text: &str, changes: &[FileChange]) -> Result<String, JsonError> {
+    // What is wrong with it now would be after it, too.
+    endpoints_from_json(text)?;
+    let list = list_of(&whole(text)?)?;
+    let each: Vec<&RawValue> = list.read("an array")?;
+    let mut written: Vec<(String, String)> = Vec::with_capacity(each.len());
+    for raw in each {
+        let at = list.inside(raw, "endpoints");
+        let endpoint = endpoint_of(&at)?;
+        written.push((endpoint.written.to_string(), raw.get().to_owned()));
+    }
+    for change in changes {
+        let name = match change {
+            FileChange::Add(endpoint) => &endpoint.written,
+            FileChange::Remove(name) | FileChange::Set(name, _) => name,
+        };
+        let index = written.iter().position(|(known, _)| **known == **name);
+        let missing = || list.wrong(format!("has no endpoint `{name}` any more"));
+        match change {
+            FileChange::Add(_) if index.is_some() => {
+                return Err(list.wrong(format!("has the endpoint `{name}` already")));
+            }
+            FileChange::Add(endpoint) => written.push((name.to_string(), object_of(endpoint))),
+            FileChange::Remove(_) => drop(written.remove(index.ok_or_else(missing)?)),
+            FileChange::Set(_, settings) => {
+                let (_, object) = index.and_then(|at| written.get_mut(at)).ok_or_else(missing)?;
+                *object = with_settings(object, settings)?;
+            }
+        }
+    }
+    let margin = if list.raw.len() == text.trim().len() { "" } else { "  " };
+    let lines: Vec<_> = written.iter().map(|(_, raw)| format!("\n{margin}  {raw}")).collect();
+    let end = if lines.is_empty() { String::new() } else { format!("\n{margin}") };
+    let offset = (list.raw.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+    let before = text.get(..offset).unwrap_or_default();
+    let after = text.get(offset + list.raw.len()..).unwrap_or_default();
+    Ok(format!("{before}[{}{end}]{after}", lines.join(",")))
+}
+
+/// An endpoint as a JSON object of one line; what is as it is by default is left out.
+fn object_of(endpoint: &Endpoint) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut fields = vec![format!("\"address\": {}", quoted(&endpoint.written))];
+    let mut field = |is_there: bool, name: &str, value: String| {
+        if is_there {
+            fields.push(format!("\"{name}\": {value}"));
+        }
+    };
+    field(endpoint.weight != 1, "weight", endpoint.weight.to_string());
+    let zone = endpoint.zone.as_deref();
+    field(zone.is_some(), "zone", quoted(zone.unwrap_or_default()));
+    field(endpoint.priority != 0, "priority", endpoint.priority.to_string());
+    field(endpoint.backup, "backup", "true".to_owned());
+    field(endpoint.max.is_some(), "max", endpoint.max.unwrap_or_default().to_string());
+    field(endpoint.draining, "drain", "true".to_owned());
+    let addresses = match endpoint.addresses {
+        Addresses::Auto => "auto",
+        Addresses::Each => "each",
+        Addresses::One => "one",
+    };
+    field(endpoint.addresses != Addresses::Auto, "addresses", quoted(addresses));
+    format!("{{{}}}", fields.join(", "))
+}
+
+/// An object with settings in it; the rest stays in its order.
+fn with_settings(object: &str, settings: &Settings) -> Result<String, JsonError> {
+    let Fields(fields) = whole(object)?.fields()?;
+    let raw = |(name, raw): &(Cow<'_, str>, &RawValue)| (name.to_string(), raw.get().to_owned());
+    let mut fields: Vec<(String, String)> = fields.iter().map(raw).collect();
+    let mut set = |name: &str, value: Option<String>| match (
+        fields.iter().position(|(known, _)| known == name),
+        value,
+    ) {
+        (Some(at), Some(value)) => {
+            if let Some(field) = fields.get_mut(at) {
+                field.1 = value;
+            }
+        }
+        (Some(at), None) => drop(fields.remove(at)),
+        (None, Some(value)) => fields.push((name.to_owned(), value)),
+        (None, None) => {}
+    };
+    if let Some(weight) = settings.weight {
+        set("weight", Some(weight.to_string()));
+    }
+    if let Some(max) = settings.max {
+        set("max", max.map(|max| max.to_string()));
+    }
+    if let Some(drain) = settings.drain {
+        set("drain", drain.then(|| "true".to_owned()));
+    }
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let fields = fields.iter().map(|(name, raw)| format!("{}: {raw}", quoted(name)));
+    Ok(format!("{{{}}}", fields.collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
@@ -381,6 +492,30 @@ mod tests {
         check(r#"["a:80"]"#, "line 1, column 2: endpoints[0]: must be an object");
         let error = endpoints_from_json(r#"[{"address":"nowhere"}]"#).unwrap_err();
         assert_eq!((error.column, &*error.path), (13, "endpoints[0].address"));
+    }
+
+    #[test]
+    fn files_are_changed_and_the_rest_stays() {
+        let ip = |text: &str| Endpoint::new(text, config::parse_endpoint(text).unwrap().0);
+        let text = "{\n  \"endpoints\": [\n    {\"address\":\"a:1\",  \"weight\":3},\n    {\"address\":\"b:1\", \"zone\":\"x\", \"drain\":true},\n    {\"address\":\"c:1\"}\n  ]\n}\n";
+        let set = Settings { weight: Some(7), max: Some(Some(9)), drain: Some(false) };
+        let changes = [
+            FileChange::Remove("c:1".into()),
+            FileChange::Add(Box::new(Endpoint { weight: 2, ..ip("10.0.0.1:80") })),
+            FileChange::Set("b:1".into(), set),
+        ];
+        assert_eq!(
+            change_endpoints_json(text, &changes).unwrap(),
+            "{\n  \"endpoints\": [\n    {\"address\":\"a:1\",  \"weight\":3},\n    {\"address\": \"b:1\", \"zone\": \"x\", \"weight\": 7, \"max\": 9},\n    {\"address\": \"10.0.0.1:80\", \"weight\": 2}\n  ]\n}\n"
+        );
+        let one = change_endpoints_json("[]\n", &[FileChange::Add(Box::new(ip("a:1")))]).unwrap();
+        assert_eq!(one, "[\n  {\"address\": \"a:1\"}\n]\n");
+        assert_eq!(
+            change_endpoints_json(&one, &[FileChange::Remove("a:1".into())]).unwrap(),
+            "[]\n"
+        );
+        assert!(change_endpoints_json(&one, &[FileChange::Remove("b:1".into())]).is_err());
+        assert!(change_endpoints_json(&one, &[FileChange::Add(Box::new(ip("a:1")))]).is_err());
     }
 
     #[test]

@@ -26,7 +26,10 @@ use tokio::task::AbortHandle;
 
 use edit::Present;
 pub use edit::{Edit, EditError, Edited};
-pub use json::{JsonError, endpoint_from_json, endpoints_from_json, settings_from_json};
+pub use json::{
+    FileChange, JsonError, change_endpoints_json, endpoint_from_json, endpoints_from_json,
+    settings_from_json,
+};
 pub use members::{Changes, Settings};
 use sources::EndpointFile;
 pub use told::{Difference, Origin, SourceState};
@@ -114,6 +117,15 @@ impl Discovery {
         };
     }
 
+    /// Forgets what was changed of these endpoints.
+    pub(crate) fn forget(&self, upstream: &Arc<str>, endpoints: &[Arc<str>]) {
+        let mut changes = self.changes(upstream);
+        changes.added.retain(|endpoint| !endpoints.contains(&endpoint.written));
+        changes.removed.retain(|name| !endpoints.contains(name));
+        changes.set.retain(|name, _| !endpoints.contains(name));
+        self.set_changes(upstream, changes);
+    }
+
     /// Changes an upstream, which is as it is written. What was changed before is given back, for
     /// the case that the cores cannot go over to it.
     pub(crate) fn edit(
@@ -135,7 +147,7 @@ impl Discovery {
     }
 
     /// Looks at all files; true if endpoints in them have changed.
-    fn look_at_files(&self) -> bool {
+    pub(crate) fn look_at_files(&self) -> bool {
         let mut known = self.known();
         known.files.values_mut().fold(false, |changed, file| file.look() | changed)
     }

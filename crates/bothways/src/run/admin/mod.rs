@@ -2,13 +2,18 @@
 //!
 //! An HTTP/1.1 server (hyper) on the control thread, on a loopback address or a unix socket,
 //! never on an address that others reach. [`guard`] turns away what a web page in a browser on
-//! this machine could send; [`pages`] answers; [`socket`] listens.
+//! this machine could send; [`pages`] answers; [`socket`] listens. What changes something
+//! ([`upstreams`]) is allowed over the unix socket, and over TCP by a [`token`].
 //! Bounds: connections, time and size of a request head, life of a connection.
 
 mod certificates;
+mod difference;
 mod guard;
 mod pages;
+mod save;
 mod socket;
+mod token;
+mod upstreams;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use super::control::Control;
 use socket::{Connection, Socket};
+pub(super) use token::Token;
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -145,10 +151,10 @@ impl Drop for Counted {
 }
 
 async fn serve(connection: Connection, control: Rc<Control>) {
-    let over = connection.over();
+    let caller = Rc::new(connection.caller());
     let service = service_fn(move |request| {
-        let control = control.clone();
-        async move { Ok::<_, std::convert::Infallible>(pages::answer(&control, over, &request).await) }
+        let (control, caller) = (control.clone(), Rc::clone(&caller));
+        async move { Ok::<_, std::convert::Infallible>(pages::answer(&control, &caller, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

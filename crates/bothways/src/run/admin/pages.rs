@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 
 use super::super::control::Control;
 use super::super::report::Report;
-use super::socket::Over;
-use super::{certificates, guard};
+use super::socket::Caller;
+use super::{certificates, guard, upstreams};
 
 /// For a reload to be done.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
 
 const HTML: &str = "text/html; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 /// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -33,7 +33,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 7] = [
+static PAGES: [Page; 12] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -57,16 +57,40 @@ static PAGES: [Page; 7] = [
         method: Method::POST,
         summary: "POST reads the configuration anew; JSON by Accept",
     },
+    Page {
+        path: "/upstreams/{name}/endpoints",
+        method: Method::GET,
+        summary: "the endpoints of an upstream and where they come from, as JSON; POST adds one",
+    },
+    Page {
+        path: "/upstreams/{name}/endpoints/{endpoint}",
+        method: Method::PATCH,
+        summary: "sets weight, max or drain; DELETE takes the endpoint away",
+    },
+    Page {
+        path: "/upstreams/{name}/diff",
+        method: Method::GET,
+        summary: "what was changed at run time, against what is written; JSON by Accept",
+    },
+    Page {
+        path: "/upstreams/{name}/save",
+        method: Method::POST,
+        summary: "POST writes these changes back",
+    },
+    Page { path: "/upstreams/{name}/revert", method: Method::POST, summary: "POST forgets them" },
 ];
 
 /// Answers a request.
 pub(super) async fn answer(
     control: &Rc<Control>,
-    over: Over,
-    request: &Request<Incoming>,
+    caller: &Caller,
+    request: Request<Incoming>,
 ) -> Answer {
-    if let Err(refusal) = guard::check(request.uri(), request.headers(), over) {
+    if let Err(refusal) = guard::check(request.uri(), request.headers(), caller.over()) {
         return plain(StatusCode::FORBIDDEN, format!("{}\n", refusal.words()));
+    }
+    if upstreams::is_here(request.uri().path()) {
+        return upstreams::answer(control, caller, request).await;
     }
     let path = request.uri().path();
     let Some(page) = PAGES.iter().find(|page| page.path == path) else {
@@ -89,7 +113,7 @@ pub(super) async fn answer(
     }
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+pub(super) fn reply(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let fields = answer.headers_mut();
@@ -106,11 +130,11 @@ fn reply(status: StatusCode, content_type: &'static str, body: String) -> Answer
     answer
 }
 
-fn plain(status: StatusCode, body: String) -> Answer {
+pub(super) fn plain(status: StatusCode, body: String) -> Answer {
     reply(status, TEXT, body)
 }
 
-fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
+pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
@@ -118,7 +142,7 @@ fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer {
 }
 
 /// Whether JSON is asked for. Quality values are not weighed: only programs ask for it at all.
-fn wants_json(fields: &HeaderMap) -> bool {
+pub(super) fn wants_json(fields: &HeaderMap) -> bool {
     let accepts = fields.get_all(header::ACCEPT);
     accepts.iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains(JSON)))
 }
@@ -127,7 +151,7 @@ fn index() -> String {
     let mut rows = String::new();
     for page in &PAGES {
         let Page { path, method, summary } = page;
-        let name = if *method == Method::GET {
+        let name = if *method == Method::GET && !path.contains('{') {
             format!("<a href=\"{path}\">{path}</a>")
         } else {
             format!("{method} {path}")

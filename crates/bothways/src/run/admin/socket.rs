@@ -4,6 +4,7 @@
 //! stands there with other permissions, and a stale one of a process that died is replaced. One
 //! that somebody still serves is not. It is removed at the end if it is still ours.
 
+use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,43 @@ pub(super) enum Over {
     Tcp,
     /// A unix socket, which only those reach whom the file system lets.
     Unix,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Somebody at this address.
+    Tcp(SocketAddr),
+    /// A process of this machine.
+    Unix {
+        /// Whose it is.
+        user: Option<u32>,
+        /// Its number.
+        process: Option<i32>,
+    },
+}
+
+impl Caller {
+    /// What the connection came over.
+    pub(super) fn over(&self) -> Over {
+        match self {
+            Self::Tcp(_) => Over::Tcp,
+            Self::Unix { .. } => Over::Unix,
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(out, "tcp {address}"),
+            Self::Unix { user, process } => {
+                out.write_str("unix")?;
+                user.map_or(Ok(()), |user| write!(out, " uid {user}"))?;
+                process.map_or(Ok(()), |process| write!(out, " pid {process}"))
+            }
+        }
+    }
 }
 
 /// A listening socket.
@@ -143,11 +181,17 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// What it came over.
-    pub(super) fn over(&self) -> Over {
+    /// Who asks.
+    pub(super) fn caller(&self) -> Caller {
         match self {
-            Self::Tcp(_) => Over::Tcp,
-            Self::Unix(_) => Over::Unix,
+            Self::Tcp(stream) => {
+                Caller::Tcp(stream.peer_addr().unwrap_or(SocketAddr::from(([0; 4], 0))))
+            }
+            Self::Unix(stream) => {
+                let peer = stream.peer_cred().ok();
+                let process = peer.as_ref().and_then(tokio::net::unix::UCred::pid);
+                Caller::Unix { user: peer.map(|peer| peer.uid()), process }
+            }
         }
     }
 }

@@ -1,0 +1,164 @@
+//! A client of the running process's admin interface: one request, one answer, then the connection
+//! closes. A few lines over a blocking socket.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::AdminAddress;
+
+use crate::exit::Failure;
+use crate::load::Source;
+
+/// For a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// For the answer; the process gives up a little earlier and says so.
+const ANSWER_TIME: Duration = Duration::from_secs(70);
+/// More than any answer is.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A running process.
+pub(crate) struct Process {
+    address: AdminAddress,
+    /// What changes are allowed by, over TCP.
+    token: Option<String>,
+}
+
+impl Process {
+    /// The process at the address that was named, or at that of the configuration.
+    pub(crate) fn find(
+        admin: Option<&str>,
+        config: Option<&Path>,
+        token_file: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let (address, configured) = match admin {
+            Some(written) => (parse_address(written)?, None),
+            None => configured(config)?,
+        };
+        let token_file = token_file.map(Path::to_owned).or(configured);
+        // A unix socket needs none.
+        let token_file = token_file.filter(|_| matches!(address, AdminAddress::Tcp(_)));
+        let read = |path: PathBuf| {
+            std::fs::read_to_string(&path).map_err(|error| {
+                Failure::other(format!("cannot read the token in {}: {error}", path.display()))
+            })
+        };
+        let token = token_file.map(read).transpose()?.map(|text| text.trim().to_owned());
+        Ok(Self { address, token })
+    }
+
+    /// One at this address.
+    pub(crate) fn at(address: AdminAddress) -> Self {
+        Self { address, token: None }
+    }
+
+    /// Asks for something: the status and the body of the answer.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        accept: &str,
+        body: Option<&str>,
+    ) -> Result<(u16, String), Failure> {
+        let request = self.request(method, target, accept, body.unwrap_or_default());
+        let answer = match &self.address {
+            AdminAddress::Tcp(to) => {
+                TcpStream::connect_timeout(to, CONNECT_TIME).and_then(|stream| {
+                    stream.set_read_timeout(Some(ANSWER_TIME))?;
+                    exchange(stream, &request)
+                })
+            }
+            AdminAddress::Unix(path) => UnixStream::connect(path).and_then(|stream| {
+                stream.set_read_timeout(Some(ANSWER_TIME))?;
+                exchange(stream, &request)
+            }),
+        };
+        answer.map_err(|error| {
+            let at = match &self.address {
+                AdminAddress::Tcp(to) => to.to_string(),
+                AdminAddress::Unix(path) => path.display().to_string(),
+            };
+            Failure::other(format!("no answer from the admin address {at}: {error}"))
+        })
+    }
+
+    fn request(&self, method: &str, target: &str, accept: &str, body: &str) -> String {
+        let token = self.token.iter().map(|token| format!("Authorization: Bearer {token}\r\n"));
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n{}\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            token.collect::<String>(),
+            body.len()
+        )
+    }
+}
+
+/// The admin address of the file, and its file of a token. A file that cannot be read is reported.
+fn configured(named: Option<&Path>) -> Result<(AdminAddress, Option<PathBuf>), Failure> {
+    let source = Source::find(named)?;
+    let process = source.load()?.config.process;
+    let address = process.admin.ok_or_else(|| {
+        let name = source.name();
+        Failure::other(format!("{name} sets no admin address, so the process cannot be asked"))
+            .hint("set one: process { admin \"127.0.0.1:9900\" }; or name it by --admin")
+    })?;
+    Ok((address, process.admin_token))
+}
+
+/// An admin address as it is written.
+pub(crate) fn parse_address(written: &str) -> Result<AdminAddress, Failure> {
+    if let Some(path) = written.strip_prefix("unix:") {
+        return Ok(AdminAddress::Unix(PathBuf::from(path)));
+    }
+    let mut addresses = written.to_socket_addrs().map_err(|error| {
+        Failure::usage(format!("`--admin {written}`: {error}")).hint("it is host:port or unix:PATH")
+    })?;
+    let loopback = addresses.find(|address: &SocketAddr| address.ip().is_loopback());
+    loopback.map(AdminAddress::Tcp).ok_or_else(|| {
+        Failure::usage(format!("`--admin {written}` is not on this machine"))
+            .hint("the admin interface is on a loopback address or a unix socket only")
+    })
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<(u16, String)> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    read_answer(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| io::Error::other("what answers there is not bothways"))
+}
+
+/// Status and body.
+fn read_answer(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes";
+        assert_eq!(read_answer(ok), Some((200, "yes".to_owned())));
+        for bad in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 2\r\n\r\n"] {
+            assert_eq!(read_answer(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(parse_address("unix:/a b").unwrap(), AdminAddress::Unix("/a b".into()));
+        assert_eq!(
+            parse_address("127.0.0.1:9900").unwrap(),
+            AdminAddress::Tcp(([127, 0, 0, 1], 9900).into())
+        );
+        for bad in ["192.0.2.1:9900", "127.0.0.1", ""] {
+            assert!(parse_address(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `bothways upstreams …`: the endpoints of a running process.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::members::MembersTask;
+
+pub(super) const UPSTREAMS_EXAMPLES: &str = "\
+Examples:
+  bothways upstreams drain app 10.0.0.1:8080 --wait      no new clients; returns once the last request is over
+  bothways upstreams undrain app 10.0.0.1:8080
+  bothways upstreams weight app 10.0.0.1:8080 5
+  bothways upstreams add app 10.0.0.9:8080 --weight 2
+  bothways upstreams remove app 10.0.0.9:8080
+  bothways upstreams diff app                            what differs from what is written
+  bothways upstreams save app                            write it into the file
+  bothways upstreams revert app                          or forget it
+
+Changes serve at once, and stay over reloads until they are saved or reverted, or the process ends.
+They go over the admin interface: a unix socket, or TCP with the token of process { admin }.";
+
+/// `upstreams`
+#[derive(Debug, Args)]
+#[command(after_help = UPSTREAMS_EXAMPLES)]
+pub(crate) struct Upstreams {
+    /// The file whose `admin` address is asked [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The admin address of the process: host:port or unix:PATH
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// The file of the token that allows changes over TCP [default: that of the configuration]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub task: MembersTask,
+}

@@ -1,0 +1,401 @@
+//! Changing upstreams at run time.
+//!
+//! `/upstreams/NAME/endpoints` lists the endpoints; POST adds one, PATCH and DELETE of one below it
+//! set something of it and take it away. `diff` shows what is otherwise than written, `save` writes
+//! it back, `revert` forgets it. Every change is logged: who, what, before and after.
+
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Endpoint;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, StatusCode};
+use proxy::{Edit, EditError, Edited, JsonError, Origin, Server};
+use serde_json::{Value, json};
+
+use super::super::control::Control;
+use super::pages::{Answer, JSON, TEXT, plain, reply, wants_json, with};
+use super::socket::Caller;
+use super::token::Denied;
+use super::{difference, save};
+
+/// Bytes of what is posted, and time for it to arrive.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// How often it is looked whether a draining endpoint has still requests.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What of an upstream is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Endpoints,
+    Endpoint(Arc<str>),
+    Diff,
+    Save,
+    Revert,
+}
+
+impl Part {
+    fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Endpoints => &[Method::GET, Method::POST],
+            Self::Endpoint(_) => &[Method::PATCH, Method::DELETE],
+            Self::Diff => &[Method::GET],
+            Self::Save | Self::Revert => &[Method::POST],
+        }
+    }
+}
+
+/// The upstream's name and what of it is asked for, if a path is one of these.
+fn target(path: &str) -> Option<(String, Part)> {
+    let (upstream, rest) = path.strip_prefix("/upstreams/")?.split_once('/')?;
+    let part = match rest.split_once('/') {
+        None => match rest {
+            "endpoints" => Part::Endpoints,
+            "diff" => Part::Diff,
+            "save" => Part::Save,
+            "revert" => Part::Revert,
+            _ => return None,
+        },
+        Some(("endpoints", name)) if !name.is_empty() => Part::Endpoint(decoded(name)?.into()),
+        Some(_) => return None,
+    };
+    Some((decoded(upstream)?, part))
+}
+
+/// RFC 3986, section 2.1.
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            out.push(*byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        out.push(u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Why something is not done.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) words: String,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, words: impl Into<String>) -> Self {
+        Self { status, words: words.into() }
+    }
+}
+
+impl From<EditError> for Refused {
+    fn from(error: EditError) -> Self {
+        let status = match &error {
+            EditError::NoUpstream | EditError::NoEndpoint => StatusCode::NOT_FOUND,
+            EditError::Exists | EditError::Differs => StatusCode::CONFLICT,
+            EditError::Full | EditError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<JsonError> for Refused {
+    fn from(error: JsonError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+    }
+}
+
+/// Whether a path is one of these.
+pub(super) fn is_here(path: &str) -> bool {
+    target(path).is_some()
+}
+
+/// Answers a request for one of these.
+pub(super) async fn answer(
+    control: &Rc<Control>,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Answer {
+    let wants_json = wants_json(request.headers());
+    match act(control, caller, request).await {
+        Ok(answer) => answer,
+        Err(Refused { status, words }) => {
+            let answer = match wants_json {
+                true => reply(status, JSON, format!("{}\n", json!({ "error": words }))),
+                false => plain(status, format!("{words}\n")),
+            };
+            match status {
+                StatusCode::UNAUTHORIZED => with(answer, header::WWW_AUTHENTICATE, "Bearer"),
+                _ => answer,
+            }
+        }
+    }
+}
+
+async fn act(
+    control: &Rc<Control>,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, Refused> {
+    let nothing = || Refused::new(StatusCode::NOT_FOUND, "there is no such page; / lists them");
+    let (upstream, part) = target(request.uri().path()).ok_or_else(nothing)?;
+    let method = request.method().clone();
+    if !part.methods().contains(&method) {
+        let known: Vec<_> = part.methods().iter().map(Method::as_str).collect();
+        let answer =
+            plain(StatusCode::METHOD_NOT_ALLOWED, format!("{} only\n", known.join(" or ")));
+        return Ok(with(answer, header::ALLOW, &known.join(", ")));
+    }
+    let json_wanted = wants_json(request.headers());
+    if method != Method::GET {
+        allowed(control, caller, request.headers())?;
+    }
+    let change = |what, edit| edited(control, caller, &upstream, what, edit);
+    let told = |outcome: Result<Edited, Refused>| {
+        outcome.map(|edited| tell(&upstream, &edited, json_wanted))
+    };
+    match part {
+        Part::Endpoints if method == Method::GET => {
+            let list = list(&control.server, &upstream).ok_or(EditError::NoUpstream)?;
+            Ok(reply(StatusCode::OK, JSON, format!("{list}\n")))
+        }
+        Part::Endpoints => {
+            let endpoint = proxy::endpoint_from_json(&body(request).await?)?;
+            let outcome = told(change("add", Edit::Add(Box::new(endpoint))).await);
+            outcome.map(|mut answer| {
+                *answer.status_mut() = StatusCode::CREATED;
+                answer
+            })
+        }
+        Part::Endpoint(name) if method == Method::DELETE => {
+            told(change("remove", Edit::Remove(name)).await)
+        }
+        Part::Endpoint(name) => {
+            let settings = proxy::settings_from_json(&body(request).await?)?;
+            let outcome = change("set", Edit::Set(Arc::clone(&name), settings)).await;
+            if settings.drain == Some(true) && outcome.is_ok() {
+                tokio::task::spawn_local(tell_drained(
+                    control.server.clone(),
+                    upstream.clone(),
+                    name,
+                ));
+            }
+            told(outcome)
+        }
+        Part::Diff => {
+            let differences = control.server.differences(&upstream).ok_or(EditError::NoUpstream)?;
+            let server = &control.server;
+            Ok(match json_wanted {
+                true => {
+                    reply(StatusCode::OK, JSON, difference::json(server, &upstream, &differences))
+                }
+                false => {
+                    reply(StatusCode::OK, TEXT, difference::text(server, &upstream, &differences))
+                }
+            })
+        }
+        Part::Save => {
+            let saved = save::save(control, &upstream).await?;
+            tracing::info!(who = %caller, upstream, saved = ?saved.endpoints, files = ?saved.files, "changes of an upstream written back");
+            Ok(saved.tell(json_wanted))
+        }
+        Part::Revert => {
+            let differences = control.server.differences(&upstream).ok_or(EditError::NoUpstream)?;
+            change("revert", Edit::Revert).await?;
+            let count = crate::terminal::count(differences.len() as u64, "change");
+            Ok(match json_wanted {
+                true => reply(
+                    StatusCode::OK,
+                    JSON,
+                    format!("{}\n", json!({ "reverted": differences.len() })),
+                ),
+                false => plain(StatusCode::OK, format!("{upstream}: {count} reverted\n")),
+            })
+        }
+    }
+}
+
+/// Whether the caller may change something.
+fn allowed(control: &Control, caller: &Caller, fields: &HeaderMap) -> Result<(), Refused> {
+    control.token.check(caller, fields).map_err(|denied| match denied {
+        Denied::NoToken => Refused::new(
+            StatusCode::FORBIDDEN,
+            "changes over TCP need a token: process { admin \"127.0.0.1:9900\" token-file=\"…\" } \
+             (a file that not everybody can read); or use a unix socket",
+        ),
+        Denied::WrongToken => Refused::new(
+            StatusCode::UNAUTHORIZED,
+            "changes need the token: Authorization: Bearer TOKEN",
+        ),
+    })
+}
+
+async fn body(request: Request<Incoming>) -> Result<String, Refused> {
+    let collected = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+    let collected = tokio::time::timeout(BODY_TIME, collected).await;
+    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let bytes = collected.map_err(late)?.map_err(|error| {
+        let long = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
+        let status = if long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        Refused::new(status, error.to_string())
+    })?;
+    String::from_utf8(bytes.to_bytes().to_vec())
+        .map_err(|_| Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is not UTF-8"))
+}
+
+/// Has the data plane go over to a change, and logs it.
+async fn edited(
+    control: &Control,
+    caller: &Caller,
+    upstream: &str,
+    what: &'static str,
+    edit: Edit,
+) -> Result<Edited, Refused> {
+    let (server, name) = (control.server.clone(), upstream.to_owned());
+    // Waits for all cores.
+    let outcome = tokio::task::spawn_blocking(move || server.edit(&name, edit)).await;
+    let broken = |error: tokio::task::JoinError| {
+        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    let edited = outcome.map_err(broken)??;
+    let words = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(difference::kdl);
+    let (before, after) = (words(&edited.before), words(&edited.after));
+    tracing::info!(who = %caller, upstream, change = what, before, after, "upstream changed at run time");
+    Ok(edited)
+}
+
+fn tell(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
+    let Edited { before, after } = edited;
+    if wants_json {
+        let value = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(difference::value);
+        let value = json!({ "upstream": upstream, "before": value(before), "after": value(after) });
+        return reply(StatusCode::OK, JSON, format!("{value}\n"));
+    }
+    let mut text = format!("{upstream}:\n");
+    for (sign, endpoint) in [('-', before), ('+', after)] {
+        if let Some(endpoint) = endpoint {
+            let _ = writeln!(text, "{sign} {}", difference::kdl(endpoint));
+        }
+    }
+    plain(StatusCode::OK, text)
+}
+
+/// The members of an upstream, where they come from, and what they have under way.
+fn list(server: &Server, upstream: &str) -> Option<Value> {
+    let groups = server.groups();
+    let group = groups.iter().find(|group| &*group.settings.name == upstream)?;
+    let members = group.members.iter().map(|member| {
+        let mut value = difference::value(&member.settings);
+        let in_flight = member.state.in_flight();
+        let origin = server.origin(upstream, &member.settings.written);
+        let more = json!({
+            "origin": origin.as_ref().map(origin_words),
+            "in_flight": in_flight,
+            "standing": member.standing().name(),
+            "drained": member.settings.draining && in_flight == 0,
+            "remark": server.remark(&member.settings),
+        });
+        if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+            value.extend(more);
+        }
+        value
+    });
+    let members: Vec<_> = members.collect();
+    let sources = server.sources(upstream).unwrap_or_default().into_iter().map(|source| {
+        let problem = source.problem.map(|(since, words)| {
+            let since = since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            json!({ "since": since.as_secs(), "why": words })
+        });
+        json!({
+            "kind": source.kind, "name": source.name, "found": source.found,
+            "waiting": source.waiting, "problem": problem,
+        })
+    });
+    let sources: Vec<_> = sources.collect();
+    Some(json!({ "upstream": upstream, "endpoints": members, "sources": sources }))
+}
+
+/// Where an endpoint comes from, in words.
+pub(super) fn origin_words(origin: &Origin) -> String {
+    match origin {
+        Origin::Written => "configuration".to_owned(),
+        Origin::File(path) => format!("file {}", path.display()),
+        Origin::Srv(name) => format!("srv {name}"),
+        Origin::Address(name) => format!("an address of {name}"),
+        Origin::Added => "added at run time".to_owned(),
+    }
+}
+
+/// Says when the last request of an endpoint that drains is over.
+async fn tell_drained(server: Server, upstream: String, name: Arc<str>) {
+    loop {
+        let groups = server.groups();
+        let group = groups.iter().find(|group| *group.settings.name == *upstream);
+        // One with several addresses is drained when all of them are.
+        let is_it = |endpoint: &Endpoint| {
+            endpoint
+                .written
+                .strip_prefix(&*name)
+                .is_some_and(|rest| endpoint.draining && (rest.is_empty() || rest.starts_with('@')))
+        };
+        let mut members = group.into_iter().flat_map(|group| group.members.iter());
+        let busy: Vec<_> =
+            members.by_ref().filter(|m| is_it(&m.settings)).map(|m| m.state.in_flight()).collect();
+        if busy.is_empty() {
+            return;
+        }
+        if busy.iter().all(|count| *count == 0) {
+            tracing::info!(
+                upstream,
+                endpoint = &*name,
+                "the endpoint is drained: its last request is over"
+            );
+            return;
+        }
+        tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        #[track_caller]
+        fn check(path: &str, expected: Option<(&str, Part)>) {
+            let expected = expected.map(|(name, part)| (name.to_owned(), part));
+            assert_eq!(target(path), expected, "{path}");
+        }
+        let endpoint = |name: &str| Part::Endpoint(name.into());
+        check("/upstreams/app/endpoints", Some(("app", Part::Endpoints)));
+        check("/upstreams/app/endpoints/10.0.0.1:80", Some(("app", endpoint("10.0.0.1:80"))));
+        check("/upstreams/a%2Cb/endpoints/https://c:443", Some(("a,b", endpoint("https://c:443"))));
+        check("/upstreams/app/endpoints/unix:%2Frun%2Fa", Some(("app", endpoint("unix:/run/a"))));
+        check("/upstreams/app/diff", Some(("app", Part::Diff)));
+        check("/upstreams/app/save", Some(("app", Part::Save)));
+        check("/upstreams/app/revert", Some(("app", Part::Revert)));
+        for other in [
+            "/upstreams",
+            "/upstreams/",
+            "/upstreams/app",
+            "/upstreams/app/",
+            "/upstreams/app/endpoints/",
+            "/upstreams/app/diff/x",
+            "/upstreams/%zz/diff",
+            "/upstreams/%ff/diff",
+            "/upstreams/app/endpoints/%4",
+        ] {
+            check(other, None);
+        }
+    }
+}
