@@ -73,6 +73,10 @@ class Endpoint:
     def go_on(self):
         self.running.process.send_signal(signal.SIGCONT)
 
+    def is_stopped(self):
+        status = Path(f"/proc/{self.running.process.pid}/stat").read_text()
+        return status.rpartition(") ")[2].startswith("T")
+
     # What it has seen.
 
     def counts(self):
@@ -89,10 +93,10 @@ class Endpoint:
 
 
 class Clients:
-    """`bench-clients`, from start to `finish`; laps tell what happened."""
+    """`bench-clients`, from start to `finish`; laps tell what happened. `more` is for `Popen`."""
 
     def __init__(self, program, at, connections, directory, name="clients", rate=None, post=False, timeout=10,
-                 prepare=None):
+                 **more):
         self.acked_file = Path(directory) / f"{name}.acked"
         command = [program, "--to", at, "--connections", str(connections), "--timeout", str(timeout)]
         if rate:
@@ -101,7 +105,7 @@ class Clients:
             command += ["--post", name, "--acked", str(self.acked_file)]
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            preexec_fn=prepare,
+            **more,
         )
         self.process.stdout.readline()
 
@@ -110,6 +114,10 @@ class Clients:
         self.process.stdin.write(f"{name}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+    def last_lap(self):
+        """Lets no client begin another request, and waits for the answers that are still to come."""
+        return self.lap("last")
 
     def acked(self):
         """The POSTs that were answered with 200."""

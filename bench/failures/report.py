@@ -8,6 +8,7 @@ from harness import tools
 from harness.report import number
 
 from . import latency, plots, scenarios
+from .stage import PROXIES
 
 MARK = "<!-- {name}: made by bench/failures/run -->"
 
@@ -35,11 +36,18 @@ def replaced(old, new):
     """New figures in the place of those that had the same names; others are kept."""
     found = {key(one): one for one in old}
     found |= {key(one): one for one in new}
-    return list(found.values())
+    return sorted(found.values(), key=place)
+
+
+def place(one):
+    """Where figures stand in a table: scenarios in their order, Bothways first."""
+    names = [scenario.name for scenario in scenarios.scenarios()]
+    scenario = names.index(one["scenario"]) if one.get("scenario") in names else 0
+    return scenario, one.get("kind", ""), one.get("watched", False), [row.name for row in PROXIES].index(one["proxy"])
 
 
 def key(figures):
-    return tuple(figures.get(name) for name in ("scenario", "kind", "proxy", "algorithm"))
+    return tuple(figures.get(name) for name in ("scenario", "kind", "proxy", "algorithm", "watched"))
 
 
 def line(one):
@@ -88,7 +96,8 @@ def latency_table(figures):
 def storm_table(figures):
     rows = [["all endpoints answer by", "", "requests of clients", "requests at endpoints", "ratio"]]
     for one in figures:
-        rows.append([one["kind"], one["proxy"], f"{one['requests']:,}", f"{one['upstream']:,}", f"{one['ratio']:.2f}"])
+        kind = one["kind"] + (", ejection and checks on" if one["watched"] else ", retries alone")
+        rows.append([kind, one["proxy"], f"{one['requests']:,}", f"{one['upstream']:,}", f"{one['ratio']:.2f}"])
     return markdown(rows)
 
 

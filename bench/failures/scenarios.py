@@ -3,8 +3,8 @@
 import itertools
 import time
 from dataclasses import dataclass
-from typing import Callable
 
+from .faults import FAULTS
 from .peers import errors, handled_twice, is_even, merged, shares
 from .stage import Stage
 
@@ -15,24 +15,6 @@ POST_CONNECTIONS = 8
 # An endpoint has its share again when it is this near to it in a second's requests.
 TOLERANCE = 0.25
 EVEN_SECONDS_MAX = 30
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A row of the table of faults."""
-
-    name: str
-    begin: Callable
-    end: Callable
-
-
-FAULTS = [
-    Fault("killed", lambda one: one.kill(), lambda one: one.begin()),
-    Fault("stopped", lambda one: one.stop(), lambda one: one.go_on()),
-    Fault("500", lambda one: one.mode("fail"), lambda one: one.mode("normal")),
-    Fault("slow", lambda one: one.mode("slow"), lambda one: one.mode("normal")),
-    Fault("closes", lambda one: one.mode("close"), lambda one: one.mode("normal")),
-]
 
 
 @dataclass(frozen=True)

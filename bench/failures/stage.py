@@ -30,6 +30,8 @@ class Proxy:
     server: str
     reload: signal.Signals
     balance: str
+    # What is said of a server that is watched, and of one that is not.
+    watch: tuple = ("", "")
 
 
 PROXIES = [
@@ -37,7 +39,7 @@ PROXIES = [
     Proxy("haproxy", "haproxy.cfg", ("-W", "-db", "-f", "{conf}"), "    server {name} {at}", signal.SIGUSR2,
           "leastconn"),
     Proxy("nginx", "nginx.conf", ("-p", "{dir}", "-c", "{conf}", "-e", "stderr"),
-          "        server {at} max_fails=3 fail_timeout=2s;", signal.SIGHUP, "least_conn;"),
+          "        server {at} {watch};", signal.SIGHUP, "least_conn;", ("max_fails=3 fail_timeout=2s", "max_fails=0")),
 ]
 
 
@@ -56,8 +58,9 @@ class Running:
 class Stage:
     """A context: what is started on it ends with it."""
 
-    def __init__(self, programs, row, endpoints, service_ms, balance=None):
-        self.programs, self.row, self.service_ms = programs, row, service_ms
+    def __init__(self, programs, row, endpoints, service_ms, balance=None, watched=True):
+        """`watched`: whether the proxy looks for endpoints that fail and lets them be."""
+        self.programs, self.row, self.service_ms, self.watched = programs, row, service_ms, watched
         self.balance = balance or row.balance
         self.count, self.loaded = endpoints, 0
         self.running, self.load, self.endpoints = [], [], []
@@ -97,11 +100,13 @@ class Stage:
         return self.directory / self.row.conf
 
     def write(self):
-        servers = [self.row.server.format(name=one.name, at=one.at) for one in self.endpoints]
+        watch = self.row.watch[0 if self.watched else 1]
+        servers = [self.row.server.format(name=one.name, at=one.at, watch=watch) for one in self.endpoints]
         values = {"PORT": self.port, "DIR": self.directory, "TRY": TRY, "BALANCE": self.balance,
                   "SERVERS": "\n".join(servers), "LOADED": self.loaded}
         new = self.conf.with_suffix(".new")
-        new.write_text(fill((CONF / self.row.conf).read_text(), values))
+        text = chosen((CONF / self.row.conf).read_text(), self.watched)
+        new.write_text(fill(text, values))
         new.rename(self.conf)
 
     def wait_ready(self):
@@ -126,7 +131,7 @@ class Stage:
 
     def clients(self, connections, **more):
         clients = Clients(self.programs["bench-clients"], f"127.0.0.1:{self.port}", connections, self.directory,
-                          prepare=child(), **more)
+                          preexec_fn=child(), **more)
         self.load.append(clients)
         return clients
 
@@ -142,6 +147,13 @@ class Stage:
         for running in reversed(self.running):
             end(running.process)
         self.folder.cleanup()
+
+
+def chosen(template, watched):
+    """The template with the lines that are for watched servers, or with those for others."""
+    kept, dropped = ("@WATCHED", "@ALONE  ") if watched else ("@ALONE  ", "@WATCHED")
+    lines = (line.removeprefix(kept) for line in template.splitlines() if not line.startswith(dropped))
+    return "\n".join(lines) + "\n"
 
 
 def end(process):

@@ -5,17 +5,13 @@ import os
 import signal
 from pathlib import Path
 
-from .programs import ROOT, Program, wait_until
+from .programs import Program, built, wait_until
 
 
 def binary():
     """The binary under test."""
     given = os.environ.get("BOTHWAYS")
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    path = Path(given) if given else ROOT / target / "debug" / "bothways"
-    if not path.exists():
-        raise AssertionError(f"{path} is not there: run `cargo build --workspace --bins`")
-    return path.resolve()
+    return Path(given).resolve() if given else built("bothways")
 
 
 class Bothways(Program):

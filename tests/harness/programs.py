@@ -35,6 +35,14 @@ def find(command):
     return shutil.which(command, path=places)
 
 
+def built(name):
+    """The path of a program of this workspace."""
+    path = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug" / name
+    if not path.exists():
+        raise AssertionError(f"{path} is not there: run `cargo build --workspace --bins`")
+    return path.resolve()
+
+
 def environment(home, **more):
     """An environment without anything that would send a program elsewhere than the story says."""
     kept = {

@@ -6,7 +6,8 @@
 //! is a POST to `/post/NAME-NUMBER`, and what was answered with 200 is written to the file `--acked`.
 //!
 //! A line on the standard input is the name of a lap that ends now: a line of JSON tells what happened in it. The end
-//! of the input ends the program. An error is whatever a client sees that is not a whole answer with 200: another
+//! of the input ends the program. The lap `last` ends once all answers that are awaited are there, and no more is asked.
+//! An error is whatever a client sees that is not a whole answer with 200: another
 //! status, a refused connection, its end or reset before the answer is whole, no answer within `--timeout`.
 
 use bench_peers::{argument, http, invalid, raise_open_files, required};
@@ -21,11 +22,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::mpsc;
-use tokio::task::spawn_local;
+use tokio::task::JoinSet;
 
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// A client that cannot even connect does not ask faster than this.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The lap after which nothing is asked any more.
+const LAST: &str = "last";
 /// What a POST carries.
 const BODY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -37,6 +40,8 @@ struct Plan {
     post: Option<String>,
     acked: Option<RefCell<File>>,
     number: Cell<u64>,
+    /// No request is begun any more.
+    over: Cell<bool>,
     lap: RefCell<Lap>,
 }
 
@@ -107,18 +112,24 @@ fn main() -> Result<()> {
         post: argument("--post")?,
         acked,
         number: Cell::new(0),
+        over: Cell::new(false),
         lap: RefCell::new(Lap::begin()),
     });
     LocalRuntime::new()?.block_on(async move {
         let mut lines = lines();
         let began = Instant::now();
+        let mut clients = JoinSet::new();
         for number in 0..connections {
             let first = plan.interval.map(|interval| began + interval * number / connections);
-            spawn_local(plan.clone().client(first));
+            clients.spawn_local(plan.clone().client(first));
         }
         println!("started");
         std::io::stdout().flush()?;
         while let Some(name) = lines.recv().await {
+            if name == LAST {
+                plan.over.set(true);
+                while clients.join_next().await.is_some() {}
+            }
             let lap = plan.lap.replace(Lap::begin());
             println!("{}", lap.json(name.trim()));
             std::io::stdout().flush()?;
@@ -141,11 +152,11 @@ fn lines() -> mpsc::UnboundedReceiver<String> {
 }
 
 impl Plan {
-    /// One client: it asks for ever, `first` at this time.
+    /// One client: it asks until all is over, `first` at this time.
     async fn client(self: Rc<Self>, first: Option<Instant>) {
         let mut connection = None;
         let mut due = first;
-        loop {
+        while !self.over.get() {
             if let Some(due) = due {
                 tokio::time::sleep_until(due.into()).await;
             }
