@@ -50,6 +50,7 @@ fn surroundings(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(directory.join("sites")).unwrap();
     fs::write(directory.join("down.html"), "<h1>Back soon</h1>\n").unwrap();
+    fs::write(directory.join("app-endpoints.json"), "[]\n").unwrap();
     directory
 }
 
@@ -90,6 +91,7 @@ fn every_example_of_the_reference_works() {
 fn every_example_of_the_tutorial_works() {
     check_page("docs/configuration.md", 10);
     check_page("docs/acme.md", 4);
+    check_page("docs/balancing.md", 2);
     check_page("docs/balancing.md", 2);
 }
 
