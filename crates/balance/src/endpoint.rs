@@ -206,6 +206,11 @@ impl EndpointState {
         (RAMP_MIN + (1.0 - RAMP_MIN) * part).min(1.0)
     }
 
+    /// The same, for people.
+    pub fn started(&self, slow_start: Duration, now: Instant) -> f32 {
+        self.ramp(slow_start, millis(now))
+    }
+
     /// It comes, or comes back: slow start begins.
     pub(crate) fn begin_ramp(&self, now_ms: u64) {
         self.ramp_ms.store(now_ms, Ordering::Relaxed);

@@ -30,6 +30,7 @@ mod mirror;
 pub mod observe;
 mod passthrough;
 mod replay;
+mod report;
 mod retry;
 mod secure;
 mod server;
@@ -51,4 +52,5 @@ pub use discovery::{
     settings_from_json,
 };
 pub use identity::identity_fields;
+pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};

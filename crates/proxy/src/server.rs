@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::States;
 use config::{Config, Endpoint, Upstream};
@@ -31,6 +31,7 @@ use crate::discovery::{
 };
 use crate::health::{Checks, EndpointHealth};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
+use crate::report::UpstreamReport;
 use crate::secure;
 use crate::snapshot::Snapshot;
 use crate::{sticky, sweep};
@@ -283,7 +284,11 @@ impl Server {
             sweeping: OnceLock::new(),
         });
         let weak = Arc::downgrade(&inner);
-        let _ = inner.sweeping.set(sweep::start(move || Some(weak.upgrade()?.groups_at_rest())));
+        let _ = inner.sweeping.set(sweep::start(move || {
+            let inner = weak.upgrade()?;
+            inner.registry.remember(Instant::now());
+            Some(inner.groups_at_rest())
+        }));
         let weak = Arc::downgrade(&inner);
         inner.discovery.start(move || match weak.upgrade() {
             Some(inner) => {
@@ -434,6 +439,13 @@ impl Server {
         self.inner.checks.states()
     }
 
+    /// How it stands with every upstream and its endpoints.
+    pub fn upstreams(&self) -> Vec<UpstreamReport> {
+        let snapshot = Arc::clone(&self.state().snapshot);
+        let remark = |endpoint: &Endpoint| self.inner.discovery.remark(endpoint);
+        UpstreamReport::all(&snapshot, &self.inner.registry, self.health_states(), remark)
+    }
+
     /// The configuration that is in effect.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.state().config)
@@ -451,7 +463,7 @@ impl Server {
 
     /// The metrics in the form that a client has negotiated.
     pub fn metrics_as(&self, form: Exposition) -> String {
-        self.inner.registry.render(form)
+        self.inner.registry.render(form, &self.upstreams())
     }
 
     /// Counts a reload that failed before it came here: the file could not be read.

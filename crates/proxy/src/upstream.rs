@@ -596,7 +596,7 @@ mod tests {
         }
 
         fn metric(&self, name: &str) -> f64 {
-            let text = self.registry.render(crate::observe::Exposition::Text);
+            let text = self.registry.render(crate::observe::Exposition::Text, &[]);
             let name = format!("bothways_upstream_connections_{name}{{");
             let lines = text.lines().filter(|line| line.starts_with(&name));
             lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

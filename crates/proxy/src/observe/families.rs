@@ -12,9 +12,15 @@ use super::process;
 use super::rate_limit;
 use super::record::RetryReason;
 use super::registry::{LookupResult, Registry, State};
+use super::standing;
+use crate::report::UpstreamReport;
 
 /// All families as text.
-pub(crate) fn render(registry: &Registry, form: Exposition) -> String {
+pub(crate) fn render(
+    registry: &Registry,
+    form: Exposition,
+    upstreams: &[UpstreamReport],
+) -> String {
     let mut printer = Printer::new(form);
     {
         let state = registry.state();
@@ -23,6 +29,7 @@ pub(crate) fn render(registry: &Registry, form: Exposition) -> String {
         endpoints(&mut printer, &state);
         cores(&mut printer, &state);
     }
+    standing::families(&mut printer, upstreams);
     shared(&mut printer, registry);
     process_wide(&mut printer, registry);
     printer.finish()

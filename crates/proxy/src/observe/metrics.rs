@@ -162,6 +162,8 @@ pub(crate) struct EndpointCells {
     pub(crate) opened: Counter,
     pub(crate) failed: Counter,
     pub(crate) reused: Counter,
+    /// As in [`ScopeCells`].
+    pub(crate) first_byte: Histogram,
     pub(crate) closed: Counter,
     pub(crate) pooled: Counter,
     pub(crate) unpooled: Counter,
@@ -252,9 +254,13 @@ impl CoreMetrics {
         }
         if let Some((upstream, endpoint)) = record.endpoint
             && let Some(cells) = self.endpoint(names.endpoint_slot(upstream, endpoint))
-            && let Some(requests) = cells.requests.get(class)
         {
-            requests.add(1);
+            if let Some(requests) = cells.requests.get(class) {
+                requests.add(1);
+            }
+            if let Some(first_byte) = record.first_byte {
+                cells.first_byte.observe(first_byte);
+            }
         }
         if let Some(error) = record.error
             && let Some(errors) = self.cells.errors.get(error.index())

@@ -20,9 +20,11 @@ mod metrics;
 mod names;
 mod process;
 mod rate_limit;
+mod recent;
 mod record;
 mod registry;
 mod sink;
+mod standing;
 mod text;
 mod writer;
 
@@ -37,6 +39,7 @@ pub use metrics::{
 };
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};
+pub use recent::Recent;
 pub use record::{Direction, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
 pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};

@@ -14,6 +14,8 @@ use super::counter::SharedCounter;
 use super::exposition::Exposition;
 use super::families;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
+use super::recent::{History, Recent};
+use crate::report::UpstreamReport;
 
 /// How many names of a kind are told apart in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { scopes: 1000, listeners: 1000, endpoints: 1000 }
+        Self { scopes: 1000, listeners: 1000, endpoints: 10_000 }
     }
 }
 
@@ -153,6 +155,7 @@ pub struct Registry {
     pub(crate) started_unix: f64,
     pub(crate) version: &'static str,
     scrapes: AtomicU64,
+    history: History,
     state: Mutex<State>,
 }
 
@@ -174,6 +177,7 @@ impl Registry {
             started_unix: now.as_secs_f64(),
             version,
             scrapes: AtomicU64::new(0),
+            history: History::default(),
             state: Mutex::new(state),
         });
         registry.shared.reload_ok_at_unix.set(now.as_secs());
@@ -212,10 +216,24 @@ impl Registry {
         }
     }
 
+    /// Remembers how much has been counted for endpoints, if it is time to. To be called about once a
+    /// second.
+    pub fn remember(&self, now: Instant) {
+        self.history.remember(&self.state(), now);
+    }
+
+    /// What the endpoint of a slot has been like of late; nothing is known of those beyond the cap.
+    pub fn recent(&self, endpoint: EndpointSlot, now: Instant) -> Recent {
+        match endpoint.0 {
+            0 => Recent::default(),
+            slot => self.history.recent(&self.state(), slot, now),
+        }
+    }
+
     /// All metrics as text, in the form that the caller negotiated.
-    pub fn render(&self, form: Exposition) -> String {
+    pub fn render(&self, form: Exposition, upstreams: &[UpstreamReport]) -> String {
         self.scrapes.fetch_add(1, Ordering::Relaxed);
-        families::render(self, form)
+        families::render(self, form, upstreams)
     }
 
     pub(crate) fn scrapes(&self) -> u64 {

@@ -17,7 +17,7 @@ pub(super) struct Scrape {
 /// Renders and reads.
 #[track_caller]
 pub(super) fn scrape(registry: &Registry, form: Exposition) -> Scrape {
-    let text = registry.render(form);
+    let text = registry.render(form, &[]);
     match read(&text, form) {
         Ok(scrape) => scrape,
         Err(error) => panic!("{error}\n{text}"),
