@@ -114,8 +114,7 @@ impl Link {
 /// Counts one connection to an endpoint, from its begin to its end. It may end on another core than
 /// it began: only the sum over the cores says anything.
 pub(crate) struct Meter {
-    /// `None` once another core counts it.
-    metrics: Option<Rc<CoreMetrics>>,
+    metrics: Rc<CoreMetrics>,
     slot: EndpointSlot,
 }
 
@@ -128,39 +127,36 @@ impl Meter {
 
     /// One that another core has counted so far.
     fn carried_on(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
-        Self { metrics: Some(Rc::clone(metrics)), slot }
+        Self { metrics: Rc::clone(metrics), slot }
     }
 
     /// Leaves it to another core.
     fn leave(mut self) -> EndpointSlot {
-        self.metrics = None;
-        self.slot
+        std::mem::replace(&mut self.slot, EndpointSlot::NOWHERE)
     }
 
     /// It has no exchange now, or one again.
     pub(crate) fn idles(&self, idle: bool) {
-        match &self.metrics {
-            Some(metrics) if idle => metrics.upstream_pooled(self.slot),
-            Some(metrics) => metrics.upstream_unpooled(self.slot),
-            None => {}
+        if idle {
+            self.metrics.upstream_pooled(self.slot);
+        } else {
+            self.metrics.upstream_unpooled(self.slot);
         }
     }
 
     /// A stream of it begins or ends.
     pub(crate) fn stream(&self, open: bool) {
-        match &self.metrics {
-            Some(metrics) if open => metrics.upstream_stream_opened(self.slot),
-            Some(metrics) => metrics.upstream_stream_closed(self.slot),
-            None => {}
+        if open {
+            self.metrics.upstream_stream_opened(self.slot);
+        } else {
+            self.metrics.upstream_stream_closed(self.slot);
         }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        if let Some(metrics) = &self.metrics {
-            metrics.upstream_closed(self.slot);
-        }
+        self.metrics.upstream_closed(self.slot);
     }
 }
 
@@ -518,6 +514,11 @@ mod tests {
     fn connection() -> (Connection, Stream) {
         let (ours, theirs) = Stream::pair();
         (Connection::fresh(ours, None), theirs)
+    }
+
+    #[test]
+    fn an_idle_connection_stays_small() {
+        assert!(size_of::<Idle>() <= 144, "{}", size_of::<Idle>());
     }
 
     #[test]

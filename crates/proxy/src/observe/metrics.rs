@@ -32,6 +32,11 @@ pub struct ListenerSlot(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EndpointSlot(pub(crate) u32);
 
+impl EndpointSlot {
+    /// Where nothing is counted.
+    pub(crate) const NOWHERE: Self = Self(u32::MAX);
+}
+
 /// Why a client's connection was closed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {

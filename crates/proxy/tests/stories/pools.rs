@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use testkit::h2raw::{Connection, data, headers};
 use testkit::message_text::ok;
+use testkit::names::{NameServer, Reply};
 use testkit::origin::{Origin, Unreachable};
 use testkit::peer::Peer;
 use testkit::secure::{Authority, SecureFront};
@@ -112,6 +113,48 @@ fn tls_moves_along() {
         connections(&server, "moved_total") >= 2
     });
     assert_eq!(front.handshakes().len(), 1, "{:?}", front.handshakes());
+}
+
+#[test]
+fn responses_are_never_mixed_up_however_connections_move() {
+    const CLIENTS: usize = 12;
+    // Some connections end after a few requests, as those of servers do.
+    let origin = Origin::start(|peer, number| {
+        for count in 0.. {
+            let Ok(request) = peer.try_request() else { return };
+            peer.send(ok(request.target()));
+            if number % 3 == 0 && count == 4 {
+                return;
+            }
+        }
+    });
+    let server = TestServer::start(&on(4, &format!("to \"{}\"", origin.address())));
+    for round in 0..4 {
+        std::thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let server = &server;
+                scope.spawn(move || {
+                    for visit in 0..5 {
+                        let mut peer = server.connect();
+                        for request in 0..4 {
+                            let path = format!("/{round}/{client}/{visit}/{request}");
+                            peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+                            assert_eq!(peer.response().text(), path);
+                        }
+                    }
+                });
+            }
+        });
+        wait::until("all connections to lie there for all", || {
+            connections(&server, "open") == connections(&server, "shared")
+        });
+    }
+    assert!(connections(&server, "moved_total") > 0);
+    assert_eq!(connections(&server, "open"), connections(&server, "idle"));
+    let (opened, reused) =
+        (connections(&server, "opened_total"), connections(&server, "reused_total"));
+    assert!(opened + reused >= 4 * CLIENTS * 5 * 4, "{opened} + {reused}");
+    assert_eq!(opened, origin.connections());
 }
 
 #[test]
@@ -288,4 +331,32 @@ fn connections_being_opened_are_bounded() {
     wait::until("the end of the first", || server.server().open_exchanges().exchanges == 0);
     refused.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     wait::until("another attempt", || server.server().open_exchanges().exchanges == 1);
+}
+
+#[test]
+fn tls_asks_for_the_name_that_an_address_was_found_by() {
+    let names = NameServer::start(|_| Reply::Addresses(vec![[127, 0, 0, 1].into()], 60));
+    let (authority, plain) = (Authority::new(), hello());
+    let good = authority.issue("good", &["api.internal"]);
+    let other = authority.issue("other", &["other.internal"]);
+    for (issued, status) in [(good, 200), (other, 502)] {
+        let front = SecureFront::start(&issued, &[b"http/1.1"], plain.address());
+        let server = TestServer::start(&format!(
+            "process {{ cores 1; log access=off; resolver {{ server \"{}\"; }} }}
+             upstream up {{
+                 to \"https://api.internal:{}\" addresses=each; tls {{ ca \"{}\"; }}
+             }}
+             site \"*\" {{ listen \"127.0.0.1:0\"; to up; }}",
+            names.address(),
+            front.address().port(),
+            authority.file().display(),
+        ));
+        wait::until("an endpoint for the address", || {
+            let groups = server.server().groups();
+            groups[0].members.iter().any(|member| member.settings.written.contains('@'))
+        });
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status(), status);
+    }
 }
