@@ -118,14 +118,15 @@ fn tls_moves_along() {
 #[test]
 fn responses_are_never_mixed_up_however_connections_move() {
     const CLIENTS: usize = 12;
-    // Some connections end after a few requests, as those of servers do.
+    // Some connections end after a few requests, as those of servers do, and say so.
     let origin = Origin::start(|peer, number| {
         for count in 0.. {
             let Ok(request) = peer.try_request() else { return };
-            peer.send(ok(request.target()));
+            let answer = ok(request.target());
             if number % 3 == 0 && count == 4 {
-                return;
+                return peer.send(answer.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
             }
+            peer.send(answer);
         }
     });
     let server = TestServer::start(&on(4, &format!("to \"{}\"", origin.address())));
