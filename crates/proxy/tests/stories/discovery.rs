@@ -40,7 +40,7 @@ fn members(server: &TestServer) -> Vec<String> {
 fn endpoints_are_added_and_removed_under_load() {
     let (one, two) = (Origin::answering(ok("one")), Origin::answering(ok("two")));
     let server = TestServer::start(&format!(
-        "site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\nupstream app {{ to \"{}\"; }}",
+        "site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\nupstream app {{ to \"{}\"; balance round-robin; }}",
         one.address()
     ));
     let mut client = server.connect();

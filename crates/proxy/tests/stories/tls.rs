@@ -471,7 +471,8 @@ fn connections_pass_through_by_name() {
     let inside = SecureFront::start(&issued, &[b"http/1.1"], plain.address());
     let server = TestServer::start(&format!(
         "process {{ cores 1; log access=off; }}
-         site \"inside.test\" {{ listen \"127.0.0.1:0\"; tls passthrough; to \"{}\" \"127.0.0.1:1\"; }}
+         site \"inside.test\" {{ listen \"127.0.0.1:0\"; tls passthrough; to inside; }}
+         upstream inside {{ to \"{}\" \"127.0.0.1:1\"; balance round-robin; }}
          {}",
         inside.address(),
         site(&authority, &["a.test"], ""),
