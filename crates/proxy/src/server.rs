@@ -317,6 +317,7 @@ impl Server {
         let mut state = self.state();
         let count = inner.cores.len();
         let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
+        inner.discovery.look_up(&config);
         let served = served(&inner.discovery, &config);
         let contexts = Arc::new(prepare(&inner.keeper, &served)?);
         let keys = sticky_keys(&config, Some(state.snapshot.keys()))?;
@@ -349,6 +350,7 @@ impl Server {
         let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
         inner.install(&snapshot, &mut sockets, &close);
         let written = |listens: Vec<Listens>| listens.into_iter().map(|l| l.written).collect();
+        inner.discovery.settle(&config);
         *state = State { config, snapshot, generation, listening: kept };
         Ok(Change {
             listeners_opened: written(opened),
@@ -385,6 +387,15 @@ impl Server {
         self.inner.discovery.look_at_files();
         self.inner.discovery.forget(&upstream.into(), endpoints);
         self.inner.refresh(&mut state)
+    }
+
+    /// Waits a moment for what endpoints come from and has not been looked up yet.
+    pub async fn discovered(&self) {
+        let config = self.config();
+        self.inner.discovery.looked_up(&config).await;
+        let server = self.clone();
+        // Ends only if the runtime does.
+        let _ = tokio::task::spawn_blocking(move || server.refresh_or_complain()).await;
     }
 
     /// What of an upstream's endpoints is otherwise than written or found.

@@ -74,6 +74,7 @@ async fn run(
     let signals = Signals::catch()?;
     let config = Arc::new(loaded.config.clone());
     let server = Server::start(config, inherited).map_err(|error| refused(&error, &loaded))?;
+    server.discovered().await;
     let _pid_file = plan.pid_file.map(PidFile::write).transpose()?;
     let since = plan.watch.then_some(since);
     let start = Start { server: server.clone(), source: plan.source, loaded, logging };

@@ -16,11 +16,11 @@ mod told;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use config::model::Source;
 use config::{Config, Endpoint, SourceKind, Upstream};
-use net::{Resolver, Service, Watched};
+use net::{Resolver, Service, Watched, WatchedState};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -38,6 +38,9 @@ pub use told::{Difference, Origin, SourceState};
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// How often files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long services that were never looked up are waited for, before a configuration serves.
+const FIRST_LOOK_TIME: Duration = Duration::from_secs(1);
+const FIRST_LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What knows the members of all upstreams.
 pub(crate) struct Discovery {
@@ -79,15 +82,21 @@ impl Discovery {
         task.inspect(AbortHandle::abort);
     }
 
-    /// The members of every upstream of a configuration as it is written, as they are now. What
-    /// other configurations wanted is no longer looked for.
+    /// The members of every upstream of a configuration as it is written, as they are now. What is
+    /// new in it is looked for from now on.
     pub(crate) fn members(&self, config: &Config) -> Vec<Vec<Endpoint>> {
         let mut known = self.known();
+        let (upstreams, mut hosts) = (config.upstreams.iter(), HashSet::new());
+        upstreams.map(|upstream| known.members_of(upstream, &self.resolver, &mut hosts)).collect()
+    }
+
+    /// A configuration has taken effect: what others wanted is no longer looked for.
+    pub(crate) fn settle(&self, config: &Config) {
+        let mut known = self.known();
         let mut hosts = HashSet::new();
-        let upstreams = config.upstreams.iter();
-        let members = upstreams
-            .map(|upstream| known.members_of(upstream, &self.resolver, &mut hosts))
-            .collect();
+        for upstream in &config.upstreams {
+            known.members_of(upstream, &self.resolver, &mut hosts);
+        }
         let sources = || config.upstreams.iter().flat_map(|upstream| &upstream.sources);
         known.names.retain(|host, _| hosts.contains(host));
         known.services.retain(|name, _| {
@@ -98,9 +107,41 @@ impl Discovery {
                 matches!(&source.kind, SourceKind::File(is) if is == path) && source.tls == *tls
             })
         });
+        known.changes.retain(|name, _| config.upstreams.iter().any(|one| one.name == *name));
         drop(known);
         self.woken.notify_one();
-        members
+    }
+
+    /// The services that a configuration names, which are looked up from now on.
+    fn services(&self, config: &Config) -> Vec<Arc<Watched<Service>>> {
+        let mut known = self.known();
+        let sources = config.upstreams.iter().flat_map(|upstream| &upstream.sources);
+        let names = sources.filter_map(|source| match &source.kind {
+            SourceKind::Srv(name) => Some(name),
+            SourceKind::File(_) => None,
+        });
+        let watched = names.map(|name| known.service(name, &self.resolver));
+        watched.collect()
+    }
+
+    /// Waits a moment for services that have not been looked up yet.
+    pub(crate) async fn looked_up(&self, config: &Config) {
+        let all = async {
+            for service in self.services(config) {
+                service.ready().await;
+            }
+        };
+        // Who has not answered by then is waited for while everything else is served.
+        let _ = tokio::time::timeout(FIRST_LOOK_TIME, all).await;
+    }
+
+    /// The same on a thread that may block.
+    pub(crate) fn look_up(&self, config: &Config) {
+        let (services, begun) = (self.services(config), Instant::now());
+        let is_waiting = |one: &Arc<Watched<Service>>| one.state() == WatchedState::Waiting;
+        while services.iter().any(is_waiting) && begun.elapsed() < FIRST_LOOK_TIME {
+            std::thread::sleep(FIRST_LOOK_PAUSE);
+        }
     }
 
     /// What was changed at run time in an upstream.
@@ -163,9 +204,7 @@ impl Known {
     fn found(&mut self, upstream: &Upstream, resolver: &Resolver) -> Vec<Arc<[Endpoint]>> {
         let mut of_source = |source: &Source| match &source.kind {
             SourceKind::Srv(name) => {
-                let watched = self.services.entry(Arc::clone(name));
-                let watched = watched.or_insert_with(|| resolver.watch_services(name));
-                sources::endpoints_of(&watched.services(), source)
+                sources::endpoints_of(&self.service(name, resolver).services(), source)
             }
             SourceKind::File(path) => {
                 let file = self.files.entry((path.clone(), source.tls));
@@ -174,6 +213,11 @@ impl Known {
             }
         };
         upstream.sources.iter().map(&mut of_source).collect()
+    }
+
+    fn service(&mut self, name: &Arc<str>, resolver: &Resolver) -> Arc<Watched<Service>> {
+        let watched = self.services.entry(Arc::clone(name));
+        Arc::clone(watched.or_insert_with(|| resolver.watch_services(name)))
     }
 
     /// Those names that endpoints are made of are added to `hosts`.

@@ -1,6 +1,7 @@
 //! Endpoints that come and go while the proxy runs.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use config::{Endpoint, EndpointAddress};
@@ -37,7 +38,7 @@ fn members(server: &TestServer) -> Vec<String> {
 }
 
 #[test]
-fn endpoints_are_added_and_removed_under_load() {
+fn endpoints_are_added_and_removed() {
     let (one, two) = (Origin::answering(ok("one")), Origin::answering(ok("two")));
     let server = TestServer::start(&format!(
         "site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\nupstream app {{ to \"{}\"; balance round-robin; }}",
@@ -59,6 +60,37 @@ fn endpoints_are_added_and_removed_under_load() {
     assert!(matches!(edit(Edit::Remove(name(&two))), Err(EditError::NoEndpoint)));
     assert!(matches!(edit(Edit::Add(Box::new(endpoint(&one)))), Err(EditError::Exists)));
     assert!(matches!(server.server().edit("b", Edit::Revert), Err(EditError::NoUpstream)));
+}
+
+#[test]
+fn nobody_notices_under_load() {
+    let origins: Vec<_> = (0..3).map(|_| Origin::answering(ok("hi"))).collect();
+    let server = TestServer::start(&format!(
+        "process {{ cores 2; log access=off; }}\n\
+         site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\nupstream app {{ to \"{}\"; retry off; }}",
+        origins[0].address()
+    ));
+    let edit = |edit| drop(server.server().edit("app", edit).unwrap());
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(get(&mut client), "hi");
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for round in 0..60 {
+            let (comes, goes) = (&origins[(round + 1) % 3], &origins[round % 3]);
+            edit(Edit::Add(Box::new(endpoint(comes))));
+            let so_far = served.load(Ordering::Relaxed);
+            wait::until("requests", || served.load(Ordering::Relaxed) > so_far + 4);
+            edit(Edit::Remove(name(goes)));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
@@ -159,10 +191,15 @@ fn names_grow_shrink_and_keep_their_last_addresses() {
 
 #[test]
 fn services_tell_ports_weights_and_priorities() {
+    let [one, two, spare] = ["one", "two", "spare"].map(|text| Origin::answering(ok(text)));
+    let other_port = two.address().port();
     let services = Arc::new(Mutex::new(Reply::NoSuchName));
     let said = Arc::clone(&services);
     let names = NameServer::start(move |name| match name {
         "_http._tcp.app.internal" => said.lock().unwrap().clone(),
+        "_other._tcp.app.internal" => {
+            Reply::Services(vec![(0, 1, other_port, "one.internal".to_owned())], 60)
+        }
         _ => Reply::Addresses(vec![[127, 0, 0, 1].into()], 60),
     });
     let say = |now: &[(u16, u16, &Origin)]| {
@@ -171,14 +208,14 @@ fn services_tell_ports_weights_and_priorities() {
         };
         *services.lock().unwrap() = Reply::Services(now.iter().map(one).collect(), 0);
     };
-    let [one, two, spare] = ["one", "two", "spare"].map(|text| Origin::answering(ok(text)));
     say(&[(0, 10, &one), (0, 30, &two), (7, 5, &spare)]);
-    let server = TestServer::start(&format!(
+    let text = format!(
         "process {{ cores 1; log access=off; resolver {{ server \"{}\"; ttl-min \"100ms\"; }} }}\n\
          site \"*\" {{ listen \"127.0.0.1:0\"; to app; }}\n\
          upstream app {{ srv \"_http._tcp.app.internal\"; balance round-robin; }}",
         names.address()
-    ));
+    );
+    let server = TestServer::start(&text);
     let told = || {
         let groups = server.server().groups();
         let mut all: Vec<_> = groups[0]
@@ -215,6 +252,10 @@ fn services_tell_ports_weights_and_priorities() {
     say(&[(0, 10, &one)]);
     wait::until("one service", || told().len() == 1);
     assert_eq!(get(&mut client), "one");
+    // What a reload brings is looked up before it serves.
+    server.reload(&text.replace("_http._tcp", "_other._tcp")).unwrap();
+    assert_eq!(told().len(), 1);
+    assert_eq!(get(&mut client), "two");
 }
 
 #[test]
@@ -254,7 +295,11 @@ fn a_file_of_endpoints_is_missing_comes_changes_and_breaks() {
             .is_some_and(|(_, words)| words.starts_with("line 1, column 2: endpoints[0]"))
     });
     until(&[&one, &two]);
-    // A reload does not forget what was read before the file broke.
+    // A reload that fails, or one that does not, forgets nothing that was read before the file broke.
+    let taken = std::net::TcpListener::bind("127.0.0.9:0").unwrap();
+    let elsewhere =
+        format!("site \"*\" {{ listen \"{}\"; respond \"x\"; }}", taken.local_addr().unwrap());
+    assert!(server.reload(&elsewhere).is_err());
     server.reload(&format!("{text}\n// moved")).unwrap();
     until(&[&one, &two]);
     std::fs::write(&file, list(&[&two])).unwrap();
