@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use config::{Config, Diagnostic, Loaded, Related, Severity, Sources};
+use config::{Config, Diagnostic, Loaded, Related, Severity, SourceKind, Sources};
 use net::AddressKind;
 use rules::Rules;
 
@@ -25,6 +25,7 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
         of_tls(&loaded.sources, &tls::check(&loaded.config))
             .into_iter()
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
+    let bad_files = [bad_files, of_upstreams(&loaded)].concat();
     let warnings = [warnings, doubtful_files].concat();
     for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
@@ -85,6 +86,29 @@ pub(crate) fn of_tls(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagno
         }
     });
     diagnostics.collect()
+}
+
+/// What is wrong with the files that upstreams name: endpoints, and keys of sticky cookies.
+fn of_upstreams(loaded: &Loaded) -> Vec<Diagnostic> {
+    let told = |place, message: String| loaded.sources.diagnostic(Severity::Error, place, message);
+    let mut problems = Vec::new();
+    for upstream in &loaded.config.upstreams {
+        for source in &upstream.sources {
+            if let SourceKind::File(path) = &source.kind
+                && let Some(problem) = proxy::endpoints_file_problem(path)
+            {
+                let message = format!("`{}` cannot be used: {problem}", path.display());
+                problems.push(told(source.place, message));
+            }
+        }
+        if let Some(sticky) = &upstream.sticky
+            && let Some(path) = &sticky.key_file
+            && let Some(problem) = proxy::key_file_problem(path)
+        {
+            problems.push(told(sticky.place, problem));
+        }
+    }
+    problems
 }
 
 /// Expectations of the file that do not hold.

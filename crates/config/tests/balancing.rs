@@ -80,7 +80,7 @@ fn endpoints_have_their_properties() {
     assert_eq!(name.place.line, 16);
     let [srv, secure, file] = app.sources.as_slice() else { panic!() };
     assert_eq!(srv.kind, SourceKind::Srv("_http._tcp.app.internal".into()));
-    assert!(!srv.tls && secure.tls);
+    assert!(!srv.tls && secure.tls && file.tls);
     assert!(matches!(&file.kind, SourceKind::File(path) if path.ends_with("Cargo.toml")));
     // Those written inline are merged too.
     let inline = upstream(&config, "10.0.0.7:80,10.0.0.8:80");

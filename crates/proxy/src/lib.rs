@@ -48,9 +48,10 @@ mod worker;
 
 pub use discovery::{
     Changes, Difference, Edit, EditError, Edited, FileChange, JsonError, Origin, Settings,
-    SourceState, change_endpoints_json, endpoint_from_json, endpoints_from_json,
-    settings_from_json,
+    SourceState, change_endpoints_json, endpoint_from_json, endpoints_file_problem,
+    endpoints_from_json, settings_from_json,
 };
 pub use identity::identity_fields;
 pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};
+pub use sticky::key_file_problem;

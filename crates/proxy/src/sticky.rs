@@ -187,6 +187,11 @@ impl Keys {
     }
 }
 
+/// What is wrong with a file that is to hold the key of sticky cookies, if something is.
+pub fn key_file_problem(path: &Path) -> Option<String> {
+    read(path).err().map(|error| error.to_string())
+}
+
 fn read(path: &Path) -> Result<Key, KeyError> {
     let name = || path.display().to_string();
     let unreadable = |source| KeyError::Unreadable { path: name(), source };

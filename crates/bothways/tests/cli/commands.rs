@@ -136,6 +136,22 @@ expect "GET http://shop.example.com:8080/x" upstream=shop
 }
 
 #[test]
+fn check_looks_into_files_of_endpoints_and_keys() {
+    let scratch = Scratch::new();
+    let text = "upstream app {\n    endpoints \"app.json\"\n    sticky \"BW\" key-file=\"key\"\n}\nsite { to app }\n";
+    scratch.write("bothways.kdl", text);
+    scratch.write("key", "0123456789abcdef0123456789abcdef");
+    scratch.run(&["check"]).ended(0).complains("there is no file `app.json`");
+    scratch.write("app.json", "{\"endpoints\": [\n  {\"address\": \"10.0.0.1\"}\n]}\n");
+    let outcome = scratch.run(&["check"]).ended(78).complains("bothways.kdl:2:5: `app.json`");
+    outcome.complains("line 2, column").complains("a port is missing");
+    scratch.write("app.json", "[{\"address\": \"10.0.0.1:80\"}]\n");
+    scratch.run(&["check"]).ended(0);
+    scratch.write("key", "short");
+    scratch.run(&["check"]).ended(78).complains("bothways.kdl:3:5: ").complains("5 bytes");
+}
+
+#[test]
 fn check_strict_refuses_warnings() {
     let scratch = Scratch::new();
     let rules = "allow from=\"10.0.0.0/8\"\n    deny to=\"a.example\" from=\"10.1.0.0/16\"\n    allow from=\"10.2.0.0/16\"";

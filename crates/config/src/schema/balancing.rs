@@ -116,6 +116,12 @@ static SRV: NodeRow = NodeRow {
 static ENDPOINTS: NodeRow = NodeRow {
     name: "endpoints",
     arguments: &[argument("file", Kind::Path, One)],
+    properties: &[property(
+        "tls",
+        Kind::Flag,
+        "#false",
+        "Whether those are spoken to over TLS whose `address` does not say so.",
+    )],
     repeats: true,
     doc: "Endpoints from a JSON file, which is read again whenever it changes: `{\"endpoints\": [{\"address\": \"10.0.0.1:8080\", \"weight\": 3}]}`. `address` is written as behind `to`; `weight`, `zone`, `priority`, `backup`, `max` and `drain` mean what they mean there. While the file cannot be used, the endpoints that it had before go on, and the error log says why.",
     default: "none",
@@ -184,7 +190,7 @@ static STICKY: NodeRow = NodeRow {
             "key-file",
             Kind::Path,
             "",
-            "A file with the secret that it is authenticated with, at least 32 bytes, the same on every proxy that serves the site; without: one that is made in the `state` directory.",
+            "A file with the secret that it is authenticated with, at least 16 bytes, the same on every proxy that serves the site; without: one that is made in the `state` directory.",
         ),
     ],
     doc: "Keeps a client with the endpoint that it had, by a cookie of the proxy's own that nobody else can make and that names no address. When the endpoint is gone or down, the client goes on with another one.",

@@ -85,7 +85,8 @@ fn theirs(text: &str) -> Option<String> {
 /// the crate refuses what the grammar has (comments behind what `/-` left out, for one).
 fn may_differ(text: &str, ours: &Option<String>, theirs: &Option<String>) -> bool {
     match (ours, theirs) {
-        (None, Some(_)) => text.contains("://") || text.contains("/*"),
+        // The crate takes a bare `-inf`, which the grammar keeps for a keyword.
+        (None, Some(_)) => ["://", "/*", "-inf"].iter().any(|piece| text.contains(piece)),
         (Some(_), None) => text.contains("/-"),
         _ => false,
     }

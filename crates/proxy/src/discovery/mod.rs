@@ -32,6 +32,7 @@ pub use json::{
 };
 pub use members::{Changes, Settings};
 use sources::EndpointFile;
+pub use sources::endpoints_file_problem;
 pub use told::{Difference, Origin, SourceState};
 
 /// From one change of members to the next.

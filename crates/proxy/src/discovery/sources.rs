@@ -124,6 +124,15 @@ impl EndpointFile {
     }
 }
 
+/// What is wrong with a file of endpoints, if something is. One that is not there yet is not wrong.
+pub fn endpoints_file_problem(path: &Path) -> Option<String> {
+    match read_endpoints(path, false) {
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 fn read_endpoints(path: &Path, tls: bool) -> io::Result<Vec<Endpoint>> {
     // To open a pipe would wait for its other end.
     if !std::fs::metadata(path)?.is_file() {

@@ -14,7 +14,7 @@ use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, default_acme};
 use crate::model::{
     Action, EndpointAddress, ListenerId, Pattern, Route, RouteSettings, Serves, Site, SiteId,
-    SiteName, Template, TemplatePart, UpstreamId, Variable,
+    SiteName, SourceKind, Template, TemplatePart, Upstream, UpstreamId, Variable,
 };
 use crate::nearest::nearest;
 use crate::source::Span;
@@ -431,18 +431,27 @@ impl Resolver<'_, '_> {
 
     /// Tells a protocol that does not fit the endpoints, and `tls` without any to have it.
     pub(in crate::decode) fn check_upstream(&mut self, raw: &RawUpstream) {
-        let endpoint =
-            |tls: bool| raw.settings.endpoints.iter().find(|endpoint| endpoint.tls == tls);
+        let Upstream { endpoints, sources, .. } = &raw.settings;
+        let endpoint = |tls: bool| endpoints.iter().find(|endpoint| endpoint.tls == tls);
+        // Endpoints of files say themselves whether they have TLS.
+        let record = |tls: bool| {
+            let of_kind = sources.iter().filter(move |source| source.tls == tls);
+            of_kind.filter_map(|source| match &source.kind {
+                SourceKind::Srv(name) => Some(name),
+                SourceKind::File(_) => None,
+            })
+        };
+        let found = |tls: bool| {
+            endpoint(tls).map(|endpoint| &endpoint.written).or_else(|| record(tls).next())
+        };
         if let Some((protocol, span)) = raw.protocol {
             let wrong = match protocol {
-                UpstreamProtocol::H2 => endpoint(false).map(|endpoint| {
-                    let written = &endpoint.written;
+                UpstreamProtocol::H2 => found(false).map(|written| {
                     let message =
                         format!("`h2` is HTTP/2 over TLS, and `{written}` is spoken to in clear");
                     (message, "write h2c for HTTP/2 in clear, or \"https://…\" for TLS")
                 }),
-                UpstreamProtocol::H2c => endpoint(true).map(|endpoint| {
-                    let written = &endpoint.written;
+                UpstreamProtocol::H2c => found(true).map(|written| {
                     (
                         format!("`h2c` is HTTP/2 in clear, and `{written}` has TLS"),
                         "write h2 for HTTP/2 over TLS",
@@ -455,9 +464,8 @@ impl Resolver<'_, '_> {
             }
         }
         let span = raw.tls.as_ref().and_then(|tls| tls.set("tls"));
-        if let Some(span) =
-            span.filter(|_| endpoint(true).is_none() && !raw.settings.endpoints.is_empty())
-        {
+        let in_clear = endpoint(true).is_none() && !endpoints.is_empty() && sources.is_empty();
+        if let Some(span) = span.filter(|_| in_clear) {
             self.decoder
                 .warning(span, "no endpoint of the upstream has TLS")
                 .hint("write to \"https://…\" for those that have");

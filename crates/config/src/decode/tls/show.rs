@@ -171,7 +171,10 @@ impl Writer<'_, '_> {
         self.value(1, "protocol", word, span);
         let default = RawUpstreamTls::default();
         let given = raw.tls.as_ref();
-        if given.is_none() && !raw.settings.endpoints.iter().any(|endpoint| endpoint.tls) {
+        let settings = &raw.settings;
+        let has_tls = settings.endpoints.iter().any(|endpoint| endpoint.tls)
+            || settings.sources.iter().any(|source| source.tls);
+        if given.is_none() && !has_tls {
             return;
         }
         let raw = given.unwrap_or(&default);

@@ -370,9 +370,8 @@ impl Decoder<'_> {
         if let Some(given) = node.property("key-file") {
             let Datum::Path(path) = &given.datum else { return None };
             let path = self.path(path, given.span);
-            if self.check_there(&path, given.span, "make one: openssl rand -base64 48 > FILE") {
-                self.check_private(&path, given.span);
-            }
+            // Whether there is one, and it holds enough, is for `check` and the start.
+            self.check_private(&path, given.span);
             sticky.key_file = Some(path);
         }
         let same_site = node.property("same-site");

@@ -62,7 +62,8 @@ impl Writer<'_, '_> {
                     self.out.value(1, "srv", text, source.place);
                 }
                 SourceKind::File(path) => {
-                    let text = quoted(&path.display().to_string());
+                    let path = quoted(&path.display().to_string());
+                    let text = format!("{path} tls={}", flag(source.tls));
                     self.out.value(1, "endpoints", text, source.place);
                 }
             }
