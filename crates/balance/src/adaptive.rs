@@ -11,8 +11,8 @@
 //!
 //! The base is what needs care. It is taken from windows in which the limit was not nearly used; it
 //! goes down with the latency; and it is replaced where it cannot be right:
-//! - if halving the limit does not make answers faster, it is the requests that have become slower
-//!   and not the queue that is too long;
+//! - if halving the limit makes answers fewer and not faster, it is the requests that have become
+//!   slower and not the queue that is too long;
 //! - if nothing near it was seen for [`BASE_AGE_MAX_MS`], it is measured with half the limit.
 //!
 //! Each core collects on its own ([`Feed`]) and hands over now and then, if nobody else is at it.
@@ -38,8 +38,10 @@ const LIMIT_AT_FIRST: u32 = 20;
 const WINDOW_MS: u64 = 100;
 /// … and has so many answers.
 const SAMPLES_MIN: u32 = 100;
-/// One in which they do not come together in this time says nothing.
-const WINDOW_MAX_MS: u64 = 10_000;
+/// After so long fewer must do …
+const WINDOW_MAX_MS: u64 = 5_000;
+/// … but not fewer than this.
+const SAMPLES_FEW: u32 = 10;
 /// A core hands over what it has after so many answers, or so long.
 const FEED_SAMPLES: u32 = 32;
 const FEED_MS: u64 = 25;
@@ -49,8 +51,12 @@ const BASE_AGE_MAX_MS: u64 = 30_000;
 const NEAR: f64 = 1.1;
 /// How fast the base follows what is seen.
 const FOLLOW: f64 = 0.2;
-/// Halving the limit has made no difference if latency is still above this part.
-const NO_FASTER: f64 = 0.8;
+/// Halving the limit was wrong if latency is still above this part, and the answers a second below.
+const NO_BETTER: f64 = 0.75;
+/// A server that gives this part of the answers that it gave with twice the limit is still busy.
+const STILL_BUSY: f64 = 0.9;
+/// Windows after which what is seen belongs to a limit that falls, not to the moment before.
+const SETTLED: u32 = 3;
 
 type Counts = [u32; BUCKETS];
 
@@ -130,8 +136,22 @@ impl Limiter {
 struct Probe {
     /// What the limit is afterwards.
     restore: f64,
+    /// Answers per millisecond before.
+    rate: f64,
     /// Whether the requests from before have ended.
     settled: bool,
+}
+
+/// What was seen in a window, while the limit falls since latency is above what is tolerated.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// For so many windows.
+    windows: u32,
+    /// The limit, the latency and the answers per millisecond when that had settled, or when the
+    /// limit was halved since.
+    limit: f64,
+    latency: f64,
+    rate: f64,
 }
 
 /// The window, and what was learnt from those before.
@@ -146,8 +166,7 @@ struct Gradient {
     /// When something near the base was seen last.
     near_ms: u64,
     latest: f64,
-    /// Limit and latency when the limit began to fall, or was halved since.
-    falling: Option<(f64, f64)>,
+    falling: Option<Seen>,
     probe: Option<Probe>,
 }
 
@@ -183,20 +202,22 @@ impl Gradient {
     /// The new limit, if a window is over.
     fn step(&mut self, limit: f64, now_ms: u64) -> Option<f64> {
         let age = now_ms.saturating_sub(self.begun_ms);
-        if age > WINDOW_MAX_MS {
+        let late = age >= WINDOW_MAX_MS;
+        if late && self.samples < SAMPLES_FEW {
             self.begin();
             return None;
         }
         let long_enough = age >= WINDOW_MS.max((self.latest / 500.0) as u64);
-        if self.samples < SAMPLES_MIN || !long_enough {
+        if !late && (self.samples < SAMPLES_MIN || !long_enough) {
             return None;
         }
         let latency = self.median()?;
         let used = f64::from(self.peak) * 2.0 >= limit;
+        let rate = f64::from(self.samples) / age.max(1) as f64;
         self.begin();
         self.latest = latency;
         if let Some(probe) = self.probe {
-            return Some(self.probed(probe, limit, latency, now_ms));
+            return Some(self.probed(probe, Seen { windows: 0, limit, latency, rate }, now_ms));
         }
         let base = self.learn(latency, used, now_ms);
         if !used {
@@ -204,10 +225,15 @@ impl Gradient {
             return None;
         }
         if now_ms.saturating_sub(self.near_ms) >= BASE_AGE_MAX_MS {
-            self.probe = Some(Probe { restore: limit, settled: false });
+            self.probe = Some(Probe { restore: limit, rate, settled: false });
             return Some(limit / 2.0);
         }
-        let base = self.doubted(base, limit, latency, now_ms);
+        let base = if latency <= TOLERANCE * base {
+            self.falling = None;
+            base
+        } else {
+            self.doubted(base, Seen { windows: 0, limit, latency, rate }, now_ms)
+        };
         let gradient = (TOLERANCE * base / latency).clamp(CUT_MAX, 1.0);
         Some(limit * gradient + limit.sqrt())
     }
@@ -225,34 +251,47 @@ impl Gradient {
         base
     }
 
-    /// The base, or what has been seen instead if a limit of half the size made nothing faster.
-    fn doubted(&mut self, base: f64, limit: f64, latency: f64, now_ms: u64) -> f64 {
-        if latency <= TOLERANCE * base {
-            self.falling = None;
+    /// The base, or what is seen instead of it if a limit of half the size has made answers fewer
+    /// and not faster.
+    fn doubted(&mut self, base: f64, seen: Seen, now_ms: u64) -> f64 {
+        let Some(before) = self.falling.as_mut().filter(|before| before.windows >= SETTLED) else {
+            let windows = self.falling.map_or(0, |falling| falling.windows) + 1;
+            self.falling = Some(Seen { windows, ..seen });
+            return base;
+        };
+        if seen.latency * NO_BETTER > before.latency {
+            // It has become slower meanwhile: nothing follows from what was before.
+            *before = Seen { windows: 1, ..seen };
             return base;
         }
-        let (limit_before, latency_before) = *self.falling.get_or_insert((limit, latency));
-        if limit * 2.0 > limit_before {
+        if seen.limit * 2.0 > before.limit {
             return base;
         }
-        if latency <= latency_before * NO_FASTER {
-            self.falling = Some((limit, latency));
+        let no_faster = seen.latency > before.latency * NO_BETTER;
+        if !no_faster || seen.rate > before.rate * NO_BETTER {
+            *before = Seen { windows: SETTLED, ..seen };
             return base;
         }
         self.falling = None;
-        self.base = Some(latency);
+        self.base = Some(seen.latency);
         self.near_ms = now_ms;
-        latency
+        seen.latency
     }
 
-    fn probed(&mut self, probe: Probe, limit: f64, latency: f64, now_ms: u64) -> f64 {
+    fn probed(&mut self, probe: Probe, seen: Seen, now_ms: u64) -> f64 {
         if !probe.settled {
             self.probe = Some(Probe { settled: true, ..probe });
-            return limit;
+            return seen.limit;
         }
         self.probe = None;
         self.falling = None;
-        self.base = Some(latency);
+        // As many answers as before: even half the limit keeps a queue, which would be taken for the
+        // base.
+        let queued = seen.rate >= probe.rate * STILL_BUSY;
+        self.base = match self.base {
+            Some(base) if queued && base < seen.latency => Some(base),
+            _ => Some(seen.latency),
+        };
         self.near_ms = now_ms;
         probe.restore
     }

@@ -4,8 +4,10 @@
 //! second it answers in about the service time, above it the queue grows. Requests come by chance
 //! (Poisson), whatever becomes of those before.
 
+#![allow(dead_code, reason = "each story uses a part of it")]
+
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +70,9 @@ pub(crate) fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize)
     let origin = Instant::now();
     let at = |seconds: f64| origin + Duration::from_secs_f64(seconds);
     let mut random = Random(20_240_601);
-    let mut free_at: Vec<f64> = Vec::new();
+    // Requests in the server's queue, with their work, and how many it works on.
+    let mut queue: VecDeque<(usize, f64)> = VecDeque::new();
+    let mut busy = 0;
     // Ends of requests, in nanoseconds, the first of which is next.
     let mut ends: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut leases: Vec<Option<(Lease, f64)>> = Vec::new();
@@ -94,28 +98,31 @@ pub(crate) fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize)
         let phase = phases.iter().rfind(|phase| phase.from <= now).unwrap_or(&phases[0]);
         if next_end <= next_arrival {
             let Some(Reverse((_, request))) = ends.pop() else { continue };
+            busy -= 1;
             let Some((mut lease, begun)) = leases[request].take() else { continue };
             let first_byte = Duration::from_secs_f64(now - begun);
             lease.report(Outcome::Response { status: 200, first_byte }, &"", at(now));
             latencies.push(now - begun);
             slice.answered += 1;
-            continue;
-        }
-        next_arrival = now + random.exponential(1.0 / phase.rate);
-        count += 1;
-        let ask = Ask { key: 0, bound: None, tried: &[], now: at(now) };
-        match balancers[count % cores].pick(&ask) {
-            Ok(lease) => {
-                free_at.resize(phase.workers, now);
-                let worker = (0..free_at.len()).min_by(|&a, &b| free_at[a].total_cmp(&free_at[b]));
-                let Some(worker) = worker else { continue };
-                // Half of the work is always the same, half is by chance.
-                let work = phase.service / 2.0 + random.exponential(phase.service / 2.0);
-                free_at[worker] = free_at[worker].max(now) + work;
-                ends.push(Reverse(((free_at[worker] * 1e9) as u64, leases.len())));
-                leases.push(Some((lease, now)));
+        } else {
+            next_arrival = now + random.exponential(1.0 / phase.rate);
+            count += 1;
+            let ask = Ask { key: 0, bound: None, tried: &[], now: at(now) };
+            match balancers[count % cores].pick(&ask) {
+                Ok(lease) => {
+                    // Half of the work is always the same, half is by chance.
+                    let work = phase.service / 2.0 + random.exponential(phase.service / 2.0);
+                    queue.push_back((leases.len(), work));
+                    leases.push(Some((lease, now)));
+                }
+                Err(_) => slice.refused += 1,
             }
-            Err(_) => slice.refused += 1,
+        }
+        while busy < phase.workers
+            && let Some((request, work)) = queue.pop_front()
+        {
+            busy += 1;
+            ends.push(Reverse((((now + work) * 1e9) as u64, request)));
         }
     }
 }
