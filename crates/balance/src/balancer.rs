@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
-use crate::endpoint::{Standing, enter};
+use crate::endpoint::{EndpointState, Standing, enter};
 use crate::group::{CoreState, Group};
 use crate::outcome::Outcome;
 use crate::queue::Call;
@@ -83,8 +83,8 @@ struct Choice {
     tiers: Vec<Tier>,
     /// Taken only when nobody of the tiers can be.
     spare: Vec<Vec<u32>>,
-    /// Whether any of them starts slowly.
-    ramping: bool,
+    /// Whether any of them starts slowly, or is on probation.
+    wary: bool,
 }
 
 /// A group on one core.
@@ -164,12 +164,12 @@ impl Balancer {
             return Err(self.over_limit());
         }
         let chosen = match ask.bound.map_or(Ok(None), |index| self.bound(index, ask)) {
-            Ok(Some(index)) => Ok(index),
+            Ok(Some(index)) => Ok((index, false)),
             Ok(None) => self.choose(ask),
             Err(why) => Err(why),
         };
         match chosen {
-            Ok(index) => Ok(Lease { balancer: Rc::clone(self), index, counted }),
+            Ok((index, trial)) => Ok(Lease { balancer: Rc::clone(self), index, counted, trial }),
             Err(why) => {
                 if counted {
                     group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
@@ -215,7 +215,8 @@ impl Balancer {
         }
     }
 
-    fn choose(&self, ask: &Ask<'_>) -> Result<usize, NotPicked> {
+    /// An endpoint, and whether the request is the one of its probation.
+    fn choose(&self, ask: &Ask<'_>) -> Result<(usize, bool), NotPicked> {
         let group = &*self.group;
         let mut choice = self.choice.borrow_mut();
         let choice = &mut *choice;
@@ -227,21 +228,30 @@ impl Balancer {
         let (slow_start, now_ms) = (group.settings.slow_start, millis(ask.now));
         let turn = Turn { key: ask.key, now_ms };
         let mut full = false;
-        let mut ramping = choice.ramping;
-        let mut allowed = |index: usize, ramping: bool| {
+        let mut wary = choice.wary;
+        let mut trial = false;
+        let mut allowed = |index: usize, wary: bool| {
             if ask.tried.contains(&index) {
                 return false;
             }
             let Some(member) = group.members.get(index) else { return false };
-            if ramping && !self.draws(ask.key, index, member.state.ramp(slow_start, now_ms)) {
+            let state = &*member.state;
+            if wary && !self.draws(ask.key, index, state.ramp(slow_start, now_ms)) {
                 return false;
             }
-            let entered = member.state.enter(member.settings.max);
+            trial = wary && state.is_on_probation();
+            if trial && !state.enter_trial() {
+                return false;
+            }
+            let entered = state.enter(member.settings.max);
+            if trial && !entered {
+                state.leave_trial();
+            }
             full |= !entered;
             entered
         };
         loop {
-            let mut allow = |index| allowed(index, ramping);
+            let mut allow = |index| allowed(index, wary);
             let drawn = match choice.tiers.len() {
                 0 | 1 => 0,
                 _ => {
@@ -252,10 +262,10 @@ impl Balancer {
             let (before, after) = choice.tiers.split_at_mut(drawn);
             for tier in after.iter_mut().chain(before) {
                 if let Some(index) = tier.algorithm.pick(group, turn, &mut allow) {
-                    return Ok(index);
+                    return Ok((index, trial));
                 }
             }
-            if !std::mem::take(&mut ramping) {
+            if !std::mem::take(&mut wary) {
                 break;
             }
         }
@@ -264,7 +274,7 @@ impl Balancer {
             let (before, after) = tier.split_at(start);
             let mut turn = after.iter().chain(before).map(|&index| index as usize);
             if let Some(index) = turn.find(|&index| allowed(index, false)) {
-                return Ok(index);
+                return Ok((index, false));
             }
         }
         match () {
@@ -288,7 +298,8 @@ impl Balancer {
         }
         choice.spare = plan.spare;
         let slow = !group.settings.slow_start.is_zero();
-        choice.ramping = slow && group.members.iter().any(|member| member.state.is_ramping());
+        let wary = |state: &EndpointState| slow && state.is_ramping() || state.is_on_probation();
+        choice.wary = group.members.iter().any(|member| wary(&member.state));
     }
 
     /// Whether one that gets this share of its load gets this request. With a key, the same
@@ -324,6 +335,8 @@ pub struct Lease {
     index: usize,
     /// Whether it counts for the group as a whole.
     counted: bool,
+    /// Whether it is the one request of a probation.
+    trial: bool,
 }
 
 impl Lease {
@@ -356,6 +369,9 @@ impl Drop for Lease {
             group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
         }
         if let Some(member) = group.members.get(self.index) {
+            if self.trial {
+                member.state.leave_trial();
+            }
             member.state.leave();
         }
         group.state.queue.call();

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::clock::millis;
-use crate::endpoint::{EJECTED, EndpointState, Standing};
+use crate::endpoint::{EJECTED, EndpointState, PROBATION, Standing};
 use crate::group::Group;
 use crate::outcome::Verdict;
 use crate::outliers::{Bounds, worst};
@@ -57,7 +57,7 @@ impl Group {
             return false;
         }
         member.state.begin_term(ejection.term, ejection.term_max, now_ms);
-        let ejected = member.state.shift(EJECTED, 0, why);
+        let ejected = member.state.shift(EJECTED, PROBATION, why);
         if ejected {
             self.state.changed();
         }
@@ -118,9 +118,11 @@ impl Group {
         if !term_over {
             return false;
         }
-        // On probation: the first answer decides.
-        self.returns(state, consecutive.saturating_sub(1), now_ms);
         state.end_term(now_ms);
-        state.shift(0, EJECTED, &"its term is over")
+        let probation = if self.settings.ejection.is_some() { PROBATION } else { 0 };
+        // The first answer decides: one more failure makes the streak full again.
+        let streak = if probation == 0 { 0 } else { consecutive.saturating_sub(1).max(1) };
+        self.returns(state, streak, now_ms);
+        state.shift(probation, EJECTED | (PROBATION & !probation), &"its term is over")
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +65,9 @@ pub(crate) const EJECTED: u32 = 2;
 /// It drains, as somebody said at run time.
 pub(crate) const DRAINING: u32 = 4;
 
+/// It has returned from an ejection, and takes one request at a time until it answers one well.
+pub(crate) const PROBATION: u32 = 8;
+
 /// What every request writes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -101,6 +104,8 @@ pub struct EndpointState {
     connecting: AtomicU32,
     notes: Mutex<Notes>,
     tallies: Tallies,
+    /// Whether the one request of a probation is under way.
+    trial: AtomicBool,
     /// For the sweep.
     window: Mutex<Window>,
 }
@@ -120,6 +125,7 @@ impl EndpointState {
             connecting: AtomicU32::new(0),
             notes: Mutex::default(),
             tallies: Tallies::default(),
+            trial: AtomicBool::new(false),
             window: Mutex::default(),
         }
     }
@@ -279,12 +285,33 @@ impl EndpointState {
         true
     }
 
-    /// It answered, and well.
-    pub(crate) fn good(&self, first_byte: Duration, now_ms: u64) {
+    /// It answered, and well. True if that ends its probation.
+    pub(crate) fn good(&self, first_byte: Duration, now_ms: u64) -> bool {
         self.busy.latency.sample(first_byte, now_ms);
-        if self.busy.streak.load(Ordering::Relaxed) != 0 {
-            self.busy.streak.store(0, Ordering::Relaxed);
+        // Who is on probation has failures that are held against it.
+        if self.busy.streak.load(Ordering::Relaxed) == 0 {
+            return false;
         }
+        self.busy.streak.store(0, Ordering::Relaxed);
+        let ends = self.is_on_probation();
+        if ends {
+            self.shift(0, PROBATION, &"");
+        }
+        ends
+    }
+
+    pub(crate) fn is_on_probation(&self) -> bool {
+        self.flags() & PROBATION != 0
+    }
+
+    /// The one request of a probation, unless there is one. It counts apart from those under way,
+    /// which may be from before.
+    pub(crate) fn enter_trial(&self) -> bool {
+        !self.trial.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn leave_trial(&self) {
+        self.trial.store(false, Ordering::Relaxed);
     }
 
     /// It failed. Returns how many times in a row now.

@@ -13,7 +13,7 @@ use crate::algorithm::{Shared, algorithm};
 use crate::balancer::NotPicked;
 use crate::budget::{Budget, BudgetUse};
 use crate::clock::millis;
-use crate::endpoint::{DOWN, DRAINING, EJECTED, EndpointState, Standing, enter};
+use crate::endpoint::{DOWN, DRAINING, EJECTED, EndpointState, PROBATION, Standing, enter};
 use crate::outcome::{Outcome, Verdict};
 use crate::quantile::FirstBytes;
 use crate::queue::Queue;
@@ -210,7 +210,7 @@ impl Group {
         if up && !was_down {
             return;
         }
-        let (set, clear) = if up { (0, DOWN | EJECTED) } else { (DOWN, 0) };
+        let (set, clear) = if up { (0, DOWN | EJECTED | PROBATION) } else { (DOWN, 0) };
         if up {
             self.returns(state, 0, millis(Instant::now()));
         }
@@ -248,7 +248,11 @@ impl Group {
         let (state, now_ms) = (&*member.state, millis(now));
         let verdict = outcome.verdict();
         match verdict {
-            Verdict::Good => state.good(outcome.first_byte().unwrap_or_default(), now_ms),
+            Verdict::Good => {
+                if state.good(outcome.first_byte().unwrap_or_default(), now_ms) {
+                    self.state.changed();
+                }
+            }
             Verdict::Bad | Verdict::Silent => {
                 let streak = state.failed(words, now_ms);
                 self.failed_again(index, streak, verdict, words, now_ms);

@@ -67,6 +67,29 @@ fn terms_grow_probation_follows_and_good_times_are_remembered() {
 }
 
 #[test]
+fn on_probation_one_request_at_a_time() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    // A tunnel that goes on for days is no reason to wait.
+    let _tunnel = world.pick_bound(0).unwrap();
+    world.report(0, Outcome::Timeout, 5);
+    world.pass(2);
+    let mut held: Vec<_> = (0..10).map(|_| world.pick().unwrap()).collect();
+    let at_a = |held: &[balance::Lease]| held.iter().filter(|lease| lease.index() == 0).count();
+    assert_eq!(at_a(&held), 1);
+    // The client of that one leaves: another one is let through.
+    held.retain(|lease| lease.index() != 0);
+    held.extend((0..4).map(|_| world.pick().unwrap()));
+    assert_eq!(at_a(&held), 1);
+    // One who has tried the other must not be refused.
+    assert_eq!(world.core.pick(&world.ask(&[1])).unwrap().index(), 0);
+    let trial = held.iter_mut().find(|lease| lease.index() == 0).unwrap();
+    trial.report(GOOD, &"", world.now);
+    held.clear();
+    held.extend((0..10).map(|_| world.pick().unwrap()));
+    assert_eq!(at_a(&held), 5);
+}
+
+#[test]
 fn how_many_may_be_ejected() {
     #[track_caller]
     fn check(names: &[&str], share: u8, outcome: Outcome, expected: &str) {
