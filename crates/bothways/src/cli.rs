@@ -20,7 +20,7 @@ pub(crate) use cert::{
 };
 
 pub(crate) use members::{Add, MembersTask, Named};
-pub(crate) use upstreams::Upstreams;
+pub(crate) use upstreams::{Look, Upstreams};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,7 +150,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Have the running process read its file anew
     Reload(Reload),
-    /// The endpoints of the running process: drain, weigh, add and remove them
+    /// The endpoints of the running process: how they are; drain, weigh, add and remove them
     Upstreams(Upstreams),
     /// Keys, requests and certificates: make them, show them, find what is wrong
     Cert(Cert),

@@ -19,6 +19,7 @@ mod reload;
 mod run;
 mod shortcut;
 mod show;
+mod standing;
 mod terminal;
 mod version;
 

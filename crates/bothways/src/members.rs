@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::admin::Process;
 use crate::cli::{Add, MembersTask, Named, Upstreams};
 use crate::exit::{Failure, OTHER};
-use crate::terminal;
+use crate::{standing, terminal};
 
 /// How often it is asked whether an endpoint has drained.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -23,7 +23,8 @@ pub(crate) fn members(options: &Upstreams) -> Result<(), Failure> {
     let set = |named: &Named, body: Value| {
         ask(&process, "PATCH", &endpoint_page(named), Some(&body.to_string()))
     };
-    match &options.task {
+    let Some(task) = &options.task else { return standing::show(&process, &options.look) };
+    match task {
         MembersTask::Drain(drain) => {
             set(&drain.named, json!({ "drain": true }))?;
             if drain.wait { wait_until_drained(&process, &drain.named) } else { Ok(()) }
@@ -118,7 +119,7 @@ fn endpoint_page(named: &Named) -> String {
 }
 
 /// RFC 3986, section 2.1: everything but what needs no thought.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'@' => {
             char::from(byte).to_string()

@@ -8,6 +8,9 @@ use super::members::MembersTask;
 
 pub(super) const UPSTREAMS_EXAMPLES: &str = "\
 Examples:
+  bothways upstreams                                     a table, drawn anew every second
+  bothways upstreams --once -u app                       once, of one upstream
+  bothways upstreams --json                              everything, for programs
   bothways upstreams drain app 10.0.0.1:8080 --wait      no new clients; returns once the last request is over
   bothways upstreams undrain app 10.0.0.1:8080
   bothways upstreams weight app 10.0.0.1:8080 5
@@ -33,7 +36,23 @@ pub(crate) struct Upstreams {
     /// The file of the token that allows changes over TCP [default: that of the configuration]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub look: Look,
     /// What to do
     #[command(subcommand)]
-    pub task: MembersTask,
+    pub task: Option<MembersTask>,
+}
+
+/// How it is shown how they are.
+#[derive(Debug, Args)]
+pub(crate) struct Look {
+    /// Show it once, rather than again every second
+    #[arg(long)]
+    pub once: bool,
+    /// Show it as JSON, once
+    #[arg(long)]
+    pub json: bool,
+    /// Only this upstream
+    #[arg(short, long, value_name = "NAME")]
+    pub upstream: Option<String>,
 }

@@ -12,6 +12,7 @@ mod guard;
 mod pages;
 mod save;
 mod socket;
+mod standing;
 mod token;
 mod upstreams;
 

@@ -33,7 +33,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 12] = [
+static PAGES: [Page; 14] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -57,6 +57,12 @@ static PAGES: [Page; 12] = [
         method: Method::POST,
         summary: "POST reads the configuration anew; JSON by Accept",
     },
+    Page {
+        path: "/upstreams",
+        method: Method::GET,
+        summary: "how it stands with upstreams and endpoints, as a table; JSON by Accept",
+    },
+    Page { path: "/upstreams/{name}", method: Method::GET, summary: "the same of one of them" },
     Page {
         path: "/upstreams/{name}/endpoints",
         method: Method::GET,

@@ -21,7 +21,7 @@ use super::super::control::Control;
 use super::pages::{Answer, JSON, TEXT, plain, reply, wants_json, with};
 use super::socket::Caller;
 use super::token::Denied;
-use super::{difference, save};
+use super::{difference, save, standing};
 
 /// Bytes of what is posted, and time for it to arrive.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +32,7 @@ const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What of an upstream is asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
+    Standing,
     Endpoints,
     Endpoint(Arc<str>),
     Diff,
@@ -42,17 +43,24 @@ enum Part {
 impl Part {
     fn methods(&self) -> &'static [Method] {
         match self {
+            Self::Standing | Self::Diff => &[Method::GET],
             Self::Endpoints => &[Method::GET, Method::POST],
             Self::Endpoint(_) => &[Method::PATCH, Method::DELETE],
-            Self::Diff => &[Method::GET],
             Self::Save | Self::Revert => &[Method::POST],
         }
     }
 }
 
-/// The upstream's name and what of it is asked for, if a path is one of these.
+/// The upstream's name and what of it is asked for, if a path is one of these. The name is empty for
+/// all of them.
 fn target(path: &str) -> Option<(String, Part)> {
-    let (upstream, rest) = path.strip_prefix("/upstreams/")?.split_once('/')?;
+    if path == "/upstreams" {
+        return Some((String::new(), Part::Standing));
+    }
+    let rest = path.strip_prefix("/upstreams/")?;
+    let Some((upstream, rest)) = rest.split_once('/') else {
+        return Some((decoded(rest).filter(|name| !name.is_empty())?, Part::Standing));
+    };
     let part = match rest.split_once('/') {
         None => match rest {
             "endpoints" => Part::Endpoints,
@@ -164,6 +172,14 @@ async fn act(
         outcome.map(|edited| tell(&upstream, &edited, json_wanted))
     };
     match part {
+        Part::Standing => {
+            let name = Some(&*upstream).filter(|name| !name.is_empty());
+            let value = standing::json(&control.server, name).ok_or(EditError::NoUpstream)?;
+            Ok(match json_wanted {
+                true => reply(StatusCode::OK, JSON, format!("{value}\n")),
+                false => plain(StatusCode::OK, crate::standing::plain(&value)),
+            })
+        }
         Part::Endpoints if method == Method::GET => {
             let list = list(&control.server, &upstream).ok_or(EditError::NoUpstream)?;
             Ok(reply(StatusCode::OK, JSON, format!("{list}\n")))
@@ -310,6 +326,12 @@ fn list(server: &Server, upstream: &str) -> Option<Value> {
         value
     });
     let members: Vec<_> = members.collect();
+    let sources = sources(server, upstream);
+    Some(json!({ "upstream": upstream, "endpoints": members, "sources": sources }))
+}
+
+/// Where endpoints of an upstream come from, beside those written, and what is wrong with that.
+pub(super) fn sources(server: &Server, upstream: &str) -> Vec<Value> {
     let sources = server.sources(upstream).unwrap_or_default().into_iter().map(|source| {
         let problem = source.problem.map(|(since, words)| {
             let since = since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -320,8 +342,7 @@ fn list(server: &Server, upstream: &str) -> Option<Value> {
             "waiting": source.waiting, "problem": problem,
         })
     });
-    let sources: Vec<_> = sources.collect();
-    Some(json!({ "upstream": upstream, "endpoints": members, "sources": sources }))
+    sources.collect()
 }
 
 /// Where an endpoint comes from, in words.
@@ -384,10 +405,10 @@ mod tests {
         check("/upstreams/app/diff", Some(("app", Part::Diff)));
         check("/upstreams/app/save", Some(("app", Part::Save)));
         check("/upstreams/app/revert", Some(("app", Part::Revert)));
+        check("/upstreams", Some(("", Part::Standing)));
+        check("/upstreams/a%2Cb", Some(("a,b", Part::Standing)));
         for other in [
-            "/upstreams",
             "/upstreams/",
-            "/upstreams/app",
             "/upstreams/app/",
             "/upstreams/app/endpoints/",
             "/upstreams/app/diff/x",
