@@ -214,10 +214,11 @@ SCRATCH = bytearray(1 << 20)
 
 
 class Dns:
-    """A name server that knows these names and no others. A name whose address is None fails."""
+    """A name server that knows these names and no others. A name whose address is None fails; one may
+    have a list of addresses, or, by `services`, SRV records: (priority, weight, port, target)."""
 
-    def __init__(self, names, ttl=30):
-        self.names, self.ttl = names, ttl
+    def __init__(self, names, ttl=30, services=None):
+        self.names, self.ttl, self.services = names, ttl, services or {}
         self.asked = []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
@@ -244,13 +245,24 @@ class Dns:
         name, kind = ".".join(labels), struct.unpack_from(">H", query, at + 1)[0]
         self.asked.append((name, kind))
         question = query[12 : at + 5]
-        address = self.names.get(name)
-        code = 0 if address else (2 if name in self.names else 3)
-        answers = b""
-        if address and kind == 1:
-            answers = struct.pack(">HHHIH", 0xC00C, 1, 1, self.ttl, 4) + socket.inet_aton(address)
-        count = 1 if answers else 0
-        return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + answers
+        addresses, services = self.names.get(name), self.services.get(name)
+        code = 0 if addresses or services else (2 if name in self.names else 3)
+        records = []
+        if addresses and kind == 1:
+            several = [addresses] if isinstance(addresses, str) else addresses
+            records = [socket.inet_aton(address) for address in several]
+        elif services and kind == 33:
+            records = [self.service(*service) for service in services]
+        answers = b"".join(
+            struct.pack(">HHHIH", 0xC00C, kind, 1, self.ttl, len(record)) + record for record in records
+        )
+        return query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(records), 0, 0) + question + answers
+
+    @staticmethod
+    def service(priority, weight, port, target):
+        """RFC 2782."""
+        labels = b"".join(bytes([len(label)]) + label.encode() for label in target.split("."))
+        return struct.pack(">HHH", priority, weight, port) + labels + b"\0"
 
     def stop(self):
         self.socket.close()
