@@ -4,15 +4,20 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::clock::millis;
-use crate::endpoint::{EJECTED, EndpointState, PROBATION, Standing};
+use crate::endpoint::{EJECTED, EndpointState, PROBATION, Standing, UNREACHED};
 use crate::group::Group;
 use crate::outcome::Verdict;
 use crate::outliers::{Bounds, worst};
 
+/// When a probe that nobody has answered for is asked for again.
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
+
 /// What an endpoint is ejected for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    /// It does not answer: all but the last may be ejected for that.
+    /// There is no connection to it. All but the last may be ejected for that, as for silence.
+    NoConnection,
+    /// It does not answer.
     Silence,
     /// What it answers: only a share of the endpoints may be.
     Answers,
@@ -33,7 +38,11 @@ impl Group {
         if ejection.consecutive == 0 || !streak.is_multiple_of(ejection.consecutive) {
             return;
         }
-        let reason = if verdict == Verdict::Silent { Reason::Silence } else { Reason::Answers };
+        let reason = match verdict {
+            Verdict::Unreached => Reason::NoConnection,
+            Verdict::Silent => Reason::Silence,
+            _ => Reason::Answers,
+        };
         let times = if streak == 1 { "once" } else { "times in a row" };
         let why = match streak {
             1 => format!("failed {times}: {words}"),
@@ -57,7 +66,8 @@ impl Group {
             return false;
         }
         member.state.begin_term(ejection.term, ejection.term_max, now_ms);
-        let ejected = member.state.shift(EJECTED, PROBATION, why);
+        let unreached = if reason == Reason::NoConnection { UNREACHED } else { 0 };
+        let ejected = member.state.shift(EJECTED | unreached, PROBATION, why);
         if ejected {
             self.state.changed();
         }
@@ -65,11 +75,17 @@ impl Group {
     }
 
     /// What is due once a second: ends terms and slow starts, forgets old terms, and ejects who does
-    /// clearly worse than the others.
-    pub fn sweep(&self, now: Instant) {
+    /// clearly worse than the others. Returns those whose term is over but which could not be
+    /// connected to: whether they can now is to be told by [`Group::probed`].
+    #[must_use = "these do not return by themselves"]
+    pub fn sweep(&self, now: Instant) -> Vec<usize> {
         let now_ms = millis(now);
         let mut changed = false;
-        for member in &self.members {
+        let mut probes = Vec::new();
+        for (index, member) in self.members.iter().enumerate() {
+            if self.settings.ejection.is_some() && member.state.takes_probe(PROBE_AGAIN, now_ms) {
+                probes.push(index);
+            }
             changed |= self.end_term(&member.state, now_ms);
             changed |= member.state.is_ramping()
                 && member.state.ramp(self.settings.slow_start, now_ms) >= 1.0
@@ -79,6 +95,30 @@ impl Group {
             self.state.changed();
         }
         self.eject_outliers(now_ms);
+        probes
+    }
+
+    /// Whether an endpoint that was not reached can be connected to now; if not, why. If it can it
+    /// returns; else its next term begins, without any request having been tried on it.
+    pub fn probed(&self, index: usize, reached: Result<(), String>, now: Instant) {
+        let Some(member) = self.members.get(index) else { return };
+        let (state, now_ms) = (&*member.state, millis(now));
+        if state.flags() & UNREACHED == 0 {
+            return;
+        }
+        match (reached, &self.settings.ejection) {
+            (Err(words), Some(ejection)) => {
+                state.note(&words);
+                state.begin_term(ejection.term, ejection.term_max, now_ms);
+            }
+            _ => {
+                state.shift(0, UNREACHED, &"");
+                state.let_return(now_ms);
+                if self.end_term(state, now_ms) {
+                    self.state.changed();
+                }
+            }
+        }
     }
 
     /// Ejects those who do clearly worse than the others, the worst first.
@@ -123,6 +163,6 @@ impl Group {
         // The first answer decides: one more failure makes the streak full again.
         let streak = if probation == 0 { 0 } else { consecutive.saturating_sub(1).max(1) };
         self.returns(state, streak, now_ms);
-        state.shift(probation, EJECTED | (PROBATION & !probation), &"its term is over")
+        state.shift(probation, EJECTED | UNREACHED | (PROBATION & !probation), &"its term is over")
     }
 }

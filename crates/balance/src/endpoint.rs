@@ -68,6 +68,9 @@ pub(crate) const DRAINING: u32 = 4;
 /// It has returned from an ejection, and takes one request at a time until it answers one well.
 pub(crate) const PROBATION: u32 = 8;
 
+/// It was ejected as there was no connection to it: one is tried before it returns.
+pub(crate) const UNREACHED: u32 = 16;
+
 /// What every request writes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -247,6 +250,20 @@ impl EndpointState {
         now_ms >= self.until_ms.load(Ordering::Relaxed)
     }
 
+    /// Whether it is to be tried now if it was not reached: once its term is over, and then again
+    /// and again until somebody says what came of it.
+    pub(crate) fn takes_probe(&self, again: Duration, now_ms: u64) -> bool {
+        let due = self.flags() & UNREACHED != 0 && self.term_is_over(now_ms);
+        if due {
+            self.until_ms.store(now_ms + again.as_millis() as u64, Ordering::Relaxed);
+        }
+        due
+    }
+
+    pub(crate) fn let_return(&self, now_ms: u64) {
+        self.until_ms.store(now_ms, Ordering::Relaxed);
+    }
+
     pub(crate) fn end_term(&self, now_ms: u64) {
         self.returned_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -317,6 +334,12 @@ impl EndpointState {
     /// It failed. Returns how many times in a row now.
     pub(crate) fn failed(&self, words: &dyn Display, now_ms: u64) -> u32 {
         self.busy.latency.failure(now_ms);
+        self.note(words);
+        self.busy.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Keeps the words of a failure.
+    pub(crate) fn note(&self, words: &dyn Display) {
         // Another core that fails at the same moment has words enough.
         if let Ok(mut notes) = self.notes.try_lock() {
             let at = SystemTime::now();
@@ -331,7 +354,6 @@ impl EndpointState {
                 notes.failures.push_back(Failure { at, words: words.to_string().into() });
             }
         }
-        self.busy.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     pub(crate) fn set_streak(&self, streak: u32) {

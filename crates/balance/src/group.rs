@@ -13,7 +13,9 @@ use crate::algorithm::{Shared, algorithm};
 use crate::balancer::NotPicked;
 use crate::budget::{Budget, BudgetUse};
 use crate::clock::millis;
-use crate::endpoint::{DOWN, DRAINING, EJECTED, EndpointState, PROBATION, Standing, enter};
+use crate::endpoint::{
+    DOWN, DRAINING, EJECTED, EndpointState, PROBATION, Standing, UNREACHED, enter,
+};
 use crate::outcome::{Outcome, Verdict};
 use crate::quantile::FirstBytes;
 use crate::queue::Queue;
@@ -210,7 +212,7 @@ impl Group {
         if up && !was_down {
             return;
         }
-        let (set, clear) = if up { (0, DOWN | EJECTED | PROBATION) } else { (DOWN, 0) };
+        let (set, clear) = if up { (0, DOWN | EJECTED | UNREACHED | PROBATION) } else { (DOWN, 0) };
         if up {
             self.returns(state, 0, millis(Instant::now()));
         }
@@ -253,7 +255,7 @@ impl Group {
                     self.state.changed();
                 }
             }
-            Verdict::Bad | Verdict::Silent => {
+            Verdict::Bad | Verdict::Silent | Verdict::Unreached => {
                 let streak = state.failed(words, now_ms);
                 self.failed_again(index, streak, verdict, words, now_ms);
             }

@@ -33,6 +33,8 @@ pub(crate) enum Verdict {
     Bad,
     /// It does not answer.
     Silent,
+    /// There is not even a connection.
+    Unreached,
     /// Neither.
     Nothing,
 }
@@ -45,9 +47,8 @@ impl Outcome {
             Self::Response { status: 501 | 505, .. } => Verdict::Good,
             Self::Response { status: 500.., .. } => Verdict::Bad,
             Self::Response { .. } => Verdict::Good,
-            Self::Unreachable | Self::ConnectTimeout | Self::Reset | Self::Timeout => {
-                Verdict::Silent
-            }
+            Self::Reset | Self::Timeout => Verdict::Silent,
+            Self::Unreachable | Self::ConnectTimeout => Verdict::Unreached,
             Self::Refused => Verdict::Nothing,
         }
     }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use balance::{NotPicked, Outcome};
@@ -87,6 +88,40 @@ fn on_probation_one_request_at_a_time() {
     held.clear();
     held.extend((0..10).map(|_| world.pick().unwrap()));
     assert_eq!(at_a(&held), 5);
+}
+
+#[test]
+fn one_that_was_not_reached_is_tried_before_it_returns() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    world.report(0, Outcome::Unreachable, 5);
+    let mut sweep_after = |seconds| {
+        world.now += Duration::from_secs(seconds);
+        (world.group.sweep(world.now), world.now)
+    };
+    assert_eq!(sweep_after(1).0, []);
+    let (probes, now) = sweep_after(1);
+    assert_eq!(probes, [0]);
+    // Once is enough, unless nobody says what came of it.
+    assert_eq!(sweep_after(1).0, []);
+    assert_eq!(sweep_after(10).0, [0]);
+    let group = Arc::clone(&world.group);
+    group.probed(0, Err("connection refused".into()), now + Duration::from_secs(11));
+    // A term of four seconds.
+    let mut sweep_after = |seconds| {
+        world.now += Duration::from_secs(seconds);
+        world.group.sweep(world.now)
+    };
+    assert_eq!(sweep_after(3), []);
+    assert_eq!(sweep_after(1), [0]);
+    assert_eq!(world.standing(), "eu");
+    assert_eq!(&*group.members[0].state.failures().last().unwrap().words, "connection refused");
+    group.probed(0, Ok(()), world.now);
+    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.requests(10, |_| GOOD), [5, 5]);
+    // What comes late, or for others, changes nothing.
+    group.probed(0, Err("connection refused".into()), world.now);
+    group.probed(7, Ok(()), world.now);
+    assert_eq!(world.standing(), "uu");
 }
 
 #[test]
@@ -348,7 +383,8 @@ fn a_storm_of_retries_is_held_off() {
                 }
                 world.now += Duration::from_secs(1) / rate;
                 if request % rate == 0 {
-                    world.group.sweep(world.now);
+                    let probes = world.group.sweep(world.now);
+                    assert!(probes.is_empty(), "all of them can be connected to");
                 }
             }
             let ratio = f64::from(upstreams) / f64::from(clients);

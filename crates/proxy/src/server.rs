@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -285,9 +286,9 @@ impl Server {
         });
         let weak = Arc::downgrade(&inner);
         let _ = inner.sweeping.set(sweep::start(move || {
-            let inner = weak.upgrade()?;
+            let Some(inner) = weak.upgrade() else { return ControlFlow::Break(()) };
             inner.registry.remember(Instant::now());
-            Some(inner.groups_at_rest())
+            ControlFlow::Continue(inner.snapshot_at_rest())
         }));
         let weak = Arc::downgrade(&inner);
         inner.discovery.start(move || match weak.upgrade() {
@@ -550,9 +551,9 @@ impl Server {
 }
 
 impl Inner {
-    /// The groups that are served; none while they are being replaced.
-    fn groups_at_rest(&self) -> Vec<Arc<balance::Group>> {
-        self.state.try_lock().map_or_else(|_| Vec::new(), |state| state.snapshot.groups.clone())
+    /// What is served; nothing while it is being replaced.
+    fn snapshot_at_rest(&self) -> Option<Arc<Snapshot>> {
+        self.state.try_lock().ok().map(|state| Arc::clone(&state.snapshot))
     }
 
     /// Goes over to the members that the upstreams have now. Connections, tunnels, and pools of

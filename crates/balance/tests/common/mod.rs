@@ -81,7 +81,9 @@ impl World {
     pub(crate) fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
-            self.group.sweep(self.now);
+            for index in self.group.sweep(self.now) {
+                self.group.probed(index, Ok(()), self.now);
+            }
         }
     }
 

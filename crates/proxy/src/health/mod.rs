@@ -145,7 +145,6 @@ async fn check(target: &Target, stage: &Stage) -> Outcome {
 
 /// Tries whether an endpoint can be connected to (and shakes hands, if it has TLS), whatever checks it
 /// has. In words why not, if it cannot within `limit`.
-#[allow(dead_code)] // for who lets an endpoint return that was unreachable
 pub(crate) async fn probe(
     snapshot: Arc<Snapshot>,
     upstream: UpstreamId,
