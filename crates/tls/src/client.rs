@@ -37,6 +37,8 @@ pub struct Client {
     config: Arc<ClientConfig>,
     /// The same, offering HTTP/1.1 alone.
     http1: Arc<ClientConfig>,
+    /// The same, without earlier sessions.
+    unknown: Arc<ClientConfig>,
     name: Option<Box<str>>,
 }
 
@@ -88,9 +90,11 @@ impl Client {
         config.enable_secret_extraction = true;
         let mut http1 = config.clone();
         http1.alpn_protocols = vec![Alpn::Http1.id().to_vec()];
-        let (config, http1) = (Arc::new(config), Arc::new(http1));
+        let mut unknown = config.clone();
+        unknown.resumption = Resumption::disabled();
+        let (config, http1, unknown) = (Arc::new(config), Arc::new(http1), Arc::new(unknown));
         let id = CLIENTS.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Self { id, config, http1, name: settings.name.clone() }))
+        Ok(Arc::new(Self { id, config, http1, unknown, name: settings.name.clone() }))
     }
 
     /// What no other context has: connections made by one are not used for another.
@@ -108,6 +112,12 @@ impl Client {
     /// that the endpoint does not take over HTTP/2.
     pub fn http1_session(self: &Arc<Self>, name: &str) -> Result<Session, TlsError> {
         self.begin(&self.http1, name)
+    }
+
+    /// The same as [`session`](Self::session), but no earlier one goes on, so that the endpoint has to show
+    /// its certificate; nor is anything kept of it.
+    pub fn full_session(self: &Arc<Self>, name: &str) -> Result<Session, TlsError> {
+        self.begin(&self.unknown, name)
     }
 
     fn begin(&self, config: &Arc<ClientConfig>, name: &str) -> Result<Session, TlsError> {

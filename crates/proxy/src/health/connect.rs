@@ -70,7 +70,12 @@ pub(super) async fn open(target: &Target, stage: &Stage) -> Result<Link, Failure
         return Ok(Link { wire: Box::new(socket), is_http2: wants_http2, tls: "" });
     };
     stage.set(Stage::SECURING);
-    let session = context.session(&target.host).map_err(|error| Failure::of_tls(&error))?;
+    // Without a word over the connection no ticket comes back for the one that would be used up.
+    let session = match target.health.check {
+        Check::Tcp => context.full_session(&target.host),
+        Check::Http(_) | Check::Grpc(_) => context.session(&target.host),
+    };
+    let session = session.map_err(|error| Failure::of_tls(&error))?;
     let secured = handshake(socket, session).await;
     let secured = secured.map_err(|error| {
         Failure::of_http(&error, "it closed the connection in the TLS handshake")
