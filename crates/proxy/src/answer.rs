@@ -109,7 +109,8 @@ async fn tell<D: Downstream>(
     write_proxy_status(&mut line, &trouble, told);
     fields.push_known(Known::ProxyStatus, &line);
     if status == 503 {
-        fields.push_known(Known::RetryAfter, b"1");
+        let seconds = trouble.retry_after.as_secs().max(1);
+        fields.push_known(Known::RetryAfter, itoa::Buffer::new().format(seconds).as_bytes());
     }
     if let Some(methods) = allow {
         fields.push(b"Allow", methods.as_bytes());

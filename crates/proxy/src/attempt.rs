@@ -20,6 +20,7 @@ use crate::deadline::Deadline;
 use crate::destination::{Destination, Times, Turn};
 use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble};
+use crate::hedge::{Baton, Cut, Hedging, Second};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward, Ticket};
 use crate::mirror;
@@ -33,6 +34,7 @@ use crate::websocket;
 use crate::worker::Work;
 
 /// One try over one connection.
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) plan: &'a Plan<'a>,
@@ -43,6 +45,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) client: IpAddr,
     /// What the client is told so that it stays with the endpoint.
     pub(crate) binding: Option<Binding<'a>>,
+    /// After how long a second try is begun beside it.
+    pub(crate) hedge: Option<Duration>,
+    /// Whether it is such a one.
+    pub(crate) second: bool,
 }
 
 /// What came of it.
@@ -71,9 +77,17 @@ pub(crate) enum DownloadError {
     Client(WriteError),
 }
 
+impl DownloadError {
+    fn is_no_response(&self) -> bool {
+        matches!(self, Self::NoResponse { .. } | Self::Unwanted)
+    }
+}
+
 /// What ended first.
 pub(crate) enum Raced {
     Download(Result<Download, DownloadError>),
+    /// Another try was answered first; with how this one had failed, if it had.
+    Second(Box<Second>, Option<DownloadError>),
     /// The client's side of the request failed.
     Client(ReadError),
     /// The client closed its connection.
@@ -110,8 +124,8 @@ pub(crate) trait Upward {
         body: &[u8],
         more: bool,
     ) -> Result<(), Trouble>;
-    /// Both directions at once.
-    fn split(&mut self) -> (&mut Self::Out, &mut Self::In);
+    /// Both directions at once, and what ends them.
+    fn split(&mut self) -> (&mut Self::Out, &mut Self::In, Cut<'_>);
     /// What the exchange leaves behind; `response` is the last head that came.
     fn left(&self, response: &Response) -> Left;
 }
@@ -161,6 +175,8 @@ pub(crate) struct Went {
     /// The request has left whole; its body, if any, is still in the client's buffer.
     pub(crate) whole: bool,
     pub(crate) left: Left,
+    /// When the first byte of a response came.
+    pub(crate) heard: Option<Instant>,
 }
 
 /// What a try leaves of its connection.
@@ -206,7 +222,8 @@ impl Attempt<'_> {
         match link {
             Link::Http1(connection) => {
                 let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
-                let went = self.carry_out(&mut up, connection.reused, work, down).await;
+                let went =
+                    self.carry_out(&mut up, connection.reused, work, down, destination).await;
                 let unread = up.take_unread();
                 drop(up);
                 let after = After::Http1(connection, unread);
@@ -216,7 +233,7 @@ impl Attempt<'_> {
                 let half = RefCell::new(Half::Idle);
                 let mut up =
                     Http2Upward::new(&ticket, secure, &half, core, alarm, reply_alarm, patience);
-                let went = self.carry_out(&mut up, ticket.reused, work, down).await;
+                let went = self.carry_out(&mut up, ticket.reused, work, down, destination).await;
                 let receiving = up.take_stream();
                 drop(up);
                 let after = After::Http2 { ticket, half: half.into_inner(), receiving };
@@ -232,6 +249,7 @@ impl Attempt<'_> {
         reused: bool,
         work: &mut Work,
         down: &mut D,
+        destination: &Destination<'_>,
     ) -> Went {
         let Work { request, response, record, path, host, replay, .. } = work;
         // A small body that is here already leaves with the head, and stays until a response has
@@ -250,7 +268,7 @@ impl Attempt<'_> {
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
                 let left = up.left(response);
-                return Went { raced: Raced::Vanished, whole: false, left };
+                return Went { raced: Raced::Vanished, whole: false, left, heard: None };
             }
             request.expect_continue = false; // once, however often the request is sent
         }
@@ -265,14 +283,23 @@ impl Attempt<'_> {
         // The clock is only read again if anything was waited for since it was.
         let at_once = reused && record.queue == Some(Duration::ZERO);
         let sent_at = if at_once { record.started } else { Instant::now() };
+        let hedging = self.hedge.zip(destination.as_group());
+        let hedging = hedging.map(|(after, group)| Hedging::new(after, group, target));
+        let hedging = hedging.as_ref();
         let raced = match begun {
-            Ok(()) => self.race(down, request, response, up, replay, unsent_body, key).await,
+            Ok(()) => {
+                self.race(down, request, response, up, replay, unsent_body, key, hedging).await
+            }
             Err(trouble) => {
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
         };
-        record.first_byte = up.split().1.first_byte_at().map(|at| at.duration_since(sent_at));
-        Went { raced, whole: !unsent_body, left: up.left(response) }
+        if hedging.is_some_and(|hedging| hedging.begun.get()) {
+            record.hedged = Some(matches!(raced, Raced::Second(..)));
+        }
+        let heard = up.split().1.first_byte_at();
+        record.first_byte = heard.map(|at| at.duration_since(sent_at));
+        Went { raced, whole: !unsent_body, left: up.left(response), heard }
     }
 
     /// Runs both directions at once, until the response is complete or something fails.
@@ -286,11 +313,13 @@ impl Attempt<'_> {
         replay: &mut Replay,
         unsent_body: bool,
         key: Option<&str>,
+        hedging: Option<&Hedging<'_>>,
     ) -> Raced {
-        let (up_out, up_in) = up.split();
+        let (up_out, up_in, cut) = up.split();
         let (kept, lost) = replay.parts();
         let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
+        let baton = &Baton::new(reply);
         let uploading = async {
             if unsent_body {
                 let kept_max = self.kept_bytes_max(request);
@@ -309,18 +338,26 @@ impl Attempt<'_> {
             poll_fn(|cx| body.poll_vanished(cx)).await;
             Raced::Vanished
         };
-        let downloading = self.download(request, response, up_in, reply, upload, lost, key);
-        let (mut uploading, mut downloading) = (pin!(uploading), pin!(downloading));
-        let mut downloaded = false;
+        let downloading = self.download(request, response, up_in, baton, upload, lost, key);
+        let (mut uploading, mut downloading) = (pin!(uploading), pin!(Some(downloading)));
+        let mut rival = pin!(hedging.map(|hedging| self.rival(hedging, request, baton)));
+        let under_way = || hedging.is_some_and(|hedging| hedging.begun.get());
+        let (mut downloaded, mut failed) = (false, None);
         poll_fn(|cx| {
-            if !downloaded && let Poll::Ready(done) = downloading.as_mut().poll(cx) {
-                // An early response to a request that is still on its way: many clients look for
-                // the answer only once they have sent everything, so they may, as long as the
-                // upstream takes it.
-                if !matches!(done, Ok(Download::Complete)) || upload.get() != Upload::Running {
-                    return Poll::Ready(Raced::Download(done));
+            if let Some(first) = downloading.as_mut().as_pin_mut()
+                && let Poll::Ready(done) = first.poll(cx)
+            {
+                downloading.set(None);
+                match done {
+                    // An early response to a request that is still on its way: many clients look
+                    // for the answer only once they have sent everything, so they may, as long as
+                    // the upstream takes it.
+                    Ok(Download::Complete) if upload.get() == Upload::Running => downloaded = true,
+                    Err(error) if error.is_no_response() && under_way() && rival.is_some() => {
+                        failed = Some(error);
+                    }
+                    done => return Poll::Ready(Raced::Download(done)),
                 }
-                downloaded = true;
             }
             let raced = uploading.as_mut().poll(cx);
             if downloaded && (raced.is_ready() || upload.get() != Upload::Running) {
@@ -328,6 +365,23 @@ impl Attempt<'_> {
             }
             if let Poll::Ready(raced) = raced {
                 return Poll::Ready(raced);
+            }
+            if let Some(second) = rival.as_mut().as_pin_mut() {
+                if baton.winner() == Some(false) {
+                    rival.set(None);
+                } else if let Poll::Ready(second) = second.poll(cx) {
+                    rival.set(None);
+                    match (second, failed.take()) {
+                        (Some(second), failed) => {
+                            return Poll::Ready(Raced::Second(second, failed));
+                        }
+                        (None, Some(error)) => return Poll::Ready(Raced::Download(Err(error))),
+                        (None, None) => {}
+                    }
+                } else if baton.winner() == Some(true) && downloading.is_some() {
+                    downloading.set(None);
+                    cut.now();
+                }
             }
             if let Some(deadline) = self.deadline
                 && deadline.poll_passed(cx).is_ready()
@@ -360,13 +414,14 @@ impl Attempt<'_> {
         }
     }
 
+    /// Reads the response, and relays it to the client.
     #[allow(clippy::too_many_arguments)] // as above
-    async fn download(
+    pub(crate) async fn download<R: Reply>(
         &self,
         request: &Request,
         response: &mut Response,
         up_in: &mut impl Answer,
-        reply: &mut impl Reply,
+        baton: &Baton<'_, R>,
         upload: &Cell<Upload>,
         lost: &Cell<bool>,
         key: Option<&str>,
@@ -392,6 +447,7 @@ impl Attempt<'_> {
                 }
                 101 if wants_tunnel(request) => {
                     self.bind(response);
+                    let reply = baton.take(self.second).await;
                     reply.switch(request, response);
                     reply.flush().await.map_err(DownloadError::Client)?;
                     return Ok(Download::Switched);
@@ -402,7 +458,10 @@ impl Attempt<'_> {
                     return Err(DownloadError::NoResponse { trouble, silent: false });
                 }
                 102..200 => {
-                    reply.interim(request, response).await.map_err(DownloadError::Client)?;
+                    let reply = baton.borrow().await;
+                    let sent = reply.interim(request, response).await;
+                    baton.put_back(reply);
+                    sent.map_err(DownloadError::Client)?;
                 }
                 _ => break,
             }
@@ -411,11 +470,13 @@ impl Attempt<'_> {
         if self.retries.is_unwanted(response.status)
             && request.method.is_idempotent()
             && !lost.get()
-            && self.retries.may(RetryReason::Status)
+            // Of two tries the other one may have a better response.
+            && (self.second || self.retries.may(RetryReason::Status))
         {
             take_off(up_in).await;
             return Err(DownloadError::Unwanted);
         }
+        let reply = baton.take(self.second).await;
         let scratch = &self.context.core.scratch;
         edits::response(request, response, self.plan, self.client, scratch);
         self.bind(response);

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use balance::{Ask, Lease, NotPicked, Outcome};
 use config::{
-    Endpoint, Forward, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId, UpstreamProtocol,
-    UpstreamTimeouts,
+    Endpoint, Forward, HedgeAfter, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId,
+    UpstreamProtocol, UpstreamTimeouts,
 };
 use message::Request;
 use net::{DialError, Refused};
@@ -30,7 +30,8 @@ use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::exchange::{Context, Downstream, Trouble};
 use crate::http2::{Multiplexed, Ticket};
-use crate::observe::{ErrorKind, Record, RetryReason};
+use crate::key;
+use crate::observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
 use crate::sticky::{Binding, Stickiness};
@@ -100,6 +101,8 @@ pub(crate) struct GroupDestination<'a> {
     group: &'a Group,
     /// The request, as it counts on the endpoint taken last.
     lease: Option<Lease>,
+    /// What an endpoint is chosen by, if the algorithm goes by a key.
+    key: u64,
     /// Endpoints that it was tried at in vain.
     tried: Vec<usize>,
     /// Whether the request asks for an upgrade.
@@ -133,6 +136,7 @@ impl<'a> Destination<'a> {
             upstream,
             group,
             lease: None,
+            key: 0,
             tried: Vec::new(),
             upgrade: false,
             http1: false,
@@ -143,8 +147,13 @@ impl<'a> Destination<'a> {
     }
 
     /// Notes what the request needs of a connection.
-    pub(crate) fn prepare(&mut self, request: &Request) {
+    pub(crate) fn prepare(&mut self, request: &Request, record: &Record) {
         if let Self::Group(group) = self {
+            let balancer = &group.group.balancer;
+            balancer.requested(record.started);
+            if balancer.group().by_key {
+                group.key = key::of(&group.upstream.balance, request, record.client.ip());
+            }
             group.upgrade = wants_tunnel(request);
             group.bound = group.sticky.and_then(|sticky| sticky.bound(&request.fields));
         }
@@ -153,7 +162,7 @@ impl<'a> Destination<'a> {
     /// What the client is to be told of the endpoint that is tried, so that it stays there.
     pub(crate) fn binding(&self, secure: bool) -> Option<Binding<'a>> {
         let Self::Group(group) = self else { return None };
-        group.sticky?.binding(group.bound, group.chosen()?, secure)
+        group.binding_of(group.chosen()?, secure)
     }
 
     /// The endpoint asks for HTTP/1.1; true if it may be spoken.
@@ -202,10 +211,41 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Tells what came of the try.
-    pub(crate) fn report(&mut self, outcome: Outcome, words: &dyn Display) {
+    /// The group, if it is one.
+    pub(crate) fn as_group(&self) -> Option<&GroupDestination<'a>> {
+        match self {
+            Self::Group(group) => Some(group),
+            Self::Named(_) => None,
+        }
+    }
+
+    /// After how long a second try of this request is begun, if one is.
+    pub(crate) fn hedge_after(&self, request: &Request) -> Option<Duration> {
+        let Self::Group(group) = self else { return None };
+        let hedge = group.upstream.hedge.as_ref()?;
+        if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade {
+            return None;
+        }
+        match hedge.after {
+            HedgeAfter::Fixed(after) => Some(after),
+            HedgeAfter::Quantile(percent) => group.group.balancer.first_byte_quantile(percent),
+        }
+    }
+
+    /// Goes over to the endpoint of a second try.
+    pub(crate) fn replace_lease(&mut self, lease: Lease, record: &mut Record) {
         if let Self::Group(group) = self {
-            group.report(outcome, words);
+            record.endpoint = Some((group.id.0, lease.index() as u32));
+            group.lease = Some(lease);
+        }
+    }
+
+    /// Tells what came of the try, and when that was known.
+    pub(crate) fn report(&mut self, outcome: Outcome, words: &dyn Display, at: Instant) {
+        if let Self::Group(group) = self
+            && let Some(lease) = &mut group.lease
+        {
+            lease.report(outcome, words, at);
         }
     }
 
@@ -219,15 +259,8 @@ impl<'a> Destination<'a> {
 
     /// Writes the Host to send.
     pub(crate) fn write_host(&self, request: &Request, settings: &RouteSettings, out: &mut String) {
-        out.clear();
-        out.push_str(match (&settings.host, self) {
-            (HostPolicy::Literal(host), _) => host,
-            (HostPolicy::Endpoint, Self::Group(group)) => match group.endpoint() {
-                Some(endpoint) => rules::upstream_host(&settings.host, &request.target, endpoint),
-                None => request.target.authority(),
-            },
-            (HostPolicy::Preserve | HostPolicy::Endpoint, _) => request.target.authority(),
-        });
+        let endpoint = self.as_group().and_then(GroupDestination::endpoint);
+        write_host(endpoint, request, settings, out);
     }
 
     fn pool(&self) -> Option<&Pool> {
@@ -268,15 +301,55 @@ impl<'a> Destination<'a> {
     }
 }
 
+fn write_host(
+    endpoint: Option<&Endpoint>,
+    request: &Request,
+    settings: &RouteSettings,
+    out: &mut String,
+) {
+    out.clear();
+    out.push_str(match (&settings.host, endpoint) {
+        (HostPolicy::Literal(host), _) => host,
+        (HostPolicy::Endpoint, Some(endpoint)) => {
+            rules::upstream_host(&settings.host, &request.target, endpoint)
+        }
+        (HostPolicy::Preserve | HostPolicy::Endpoint, _) => request.target.authority(),
+    });
+}
+
+/// What it shows of an endpoint that there is no connection to it.
+pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
+    match trouble.kind {
+        ErrorKind::ConnectionTimeout => Outcome::ConnectTimeout,
+        _ => Outcome::Unreachable,
+    }
+}
+
 /// Logs what was wrong with an endpoint or with a host that a client named.
 pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
     crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }
 
-impl GroupDestination<'_> {
+impl<'a> GroupDestination<'a> {
     /// The endpoint taken last.
     fn chosen(&self) -> Option<usize> {
         self.lease.as_ref().map(Lease::index)
+    }
+
+    /// What the client is to be told if this endpoint answers.
+    pub(crate) fn binding_of(&self, index: usize, secure: bool) -> Option<Binding<'a>> {
+        self.sticky?.binding(self.bound, index, secure)
+    }
+
+    /// Writes the Host to send to one of the endpoints.
+    pub(crate) fn write_host_of(
+        &self,
+        index: usize,
+        request: &Request,
+        settings: &RouteSettings,
+        out: &mut String,
+    ) {
+        write_host(self.upstream.endpoints.get(index), request, settings, out);
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -289,12 +362,6 @@ impl GroupDestination<'_> {
 
     fn pool(&self) -> Option<&Pool> {
         self.group.pools.get(self.chosen()?).map(Rc::as_ref)
-    }
-
-    fn report(&mut self, outcome: Outcome, words: &dyn Display) {
-        if let Some(lease) = &mut self.lease {
-            lease.report(outcome, words, Instant::now());
-        }
     }
 
     async fn connection<D: Downstream>(
@@ -348,10 +415,16 @@ impl GroupDestination<'_> {
                 }
                 Err(trouble) => trouble,
             };
+            if trouble.kind == ErrorKind::CircuitOpen {
+                return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled either
+            }
             context.core.metrics.upstream_failed(slot);
-            let late = trouble.kind == ErrorKind::ConnectionTimeout;
-            let outcome = if late { Outcome::ConnectTimeout } else { Outcome::Unreachable };
-            self.report(outcome, &trouble.detail);
+            // That every stream is taken is no failure.
+            if trouble.kind != ErrorKind::ConnectionLimitReached
+                && let Some(lease) = &mut self.lease
+            {
+                lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+            }
             complain_of(self.endpoint_name(), &trouble);
             if !retries.may_pass_over(&trouble) {
                 return Err(NoConnection::Trouble(trouble));
@@ -359,6 +432,35 @@ impl GroupDestination<'_> {
             last = Some(Failed { reason: RetryReason::Connect, status: 0, trouble });
             self.leave();
         }
+    }
+
+    /// Another endpoint than the one taken last, for a second try.
+    pub(crate) fn second_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
+        let first = self.chosen()?;
+        let ask = Ask { key: self.key, bound: None, tried: &[first], now: Instant::now() };
+        let lease = self.group.balancer.pick(&ask).ok()?;
+        let index = lease.index() as u32;
+        Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))
+    }
+
+    /// A connection for it.
+    pub(crate) async fn second_link(
+        &self,
+        context: &Context<'_>,
+        index: usize,
+        slot: EndpointSlot,
+        settings: &Timeouts,
+    ) -> Result<Link, Trouble> {
+        let limit = Times::new(settings, &self.upstream.timeouts).connect;
+        let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
+        let Some(way) = self.way(context, index, limit) else {
+            return Err(Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint"));
+        };
+        if let Some(link) = way.at_once(idle) {
+            context.core.metrics.upstream_reused(slot);
+            return Ok(link);
+        }
+        way.found().await
     }
 
     /// The endpoint taken last was tried in vain.
@@ -378,12 +480,16 @@ impl GroupDestination<'_> {
         loop {
             // The first pick goes by the time at which the exchange began, which is as good.
             let now = if last.is_none() { record.started } else { Instant::now() };
-            let ask = Ask { key: 0, bound: self.bound, tried: &self.tried, now };
-            let why = match self.group.balancer.pick(&ask) {
+            let ask = Ask { key: self.key, bound: self.bound, tried: &self.tried, now };
+            let mut picked = self.group.balancer.pick(&ask);
+            if picked.as_ref().is_err_and(|why| why.may_wait()) {
+                picked = self.queue(search, down, &ask).await?;
+            }
+            let why = match picked {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
-            let Some(failed) = last else { return Err(NoConnection::Trouble(none(why))) };
+            let Some(failed) = last else { return Err(NoConnection::Trouble(self.none(why))) };
             let pause = match why {
                 NotPicked::Tried => search.retries.backoff(failed),
                 _ => None,
@@ -396,6 +502,34 @@ impl GroupDestination<'_> {
         }
     }
 
+    /// Waits until an endpoint has room, or no longer than that may take.
+    async fn queue<D: Downstream>(
+        &self,
+        search: &Search<'_>,
+        down: &mut D,
+        ask: &Ask<'_>,
+    ) -> Result<Result<Lease, NotPicked>, NoConnection> {
+        let limit = self.upstream.queue.wait;
+        // Seldom enough for memory of its own, so that others need none.
+        let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(ask)));
+        in_time(down, search.deadline, waiting).await?.map_err(|_| {
+            let detail = "no endpoint had room for the request in time";
+            NoConnection::Trouble(Trouble::new(ErrorKind::QueueTimeout, detail))
+        })
+    }
+
+    /// What the client is told when no endpoint can be picked.
+    fn none(&self, why: NotPicked) -> Trouble {
+        let kind = match why {
+            NotPicked::Down | NotPicked::Tried => ErrorKind::DestinationUnavailable,
+            NotPicked::QueueFull => ErrorKind::QueueFull,
+            NotPicked::Full | NotPicked::Limited => ErrorKind::ConnectionLimitReached,
+            NotPicked::InFlight | NotPicked::Connecting => ErrorKind::CircuitOpen,
+        };
+        let retry_after = self.group.balancer.group().retry_after(why);
+        Trouble { retry_after, ..Trouble::new(kind, why.words()) }
+    }
+
     fn way<'w>(
         &'w self,
         context: &'w Context<'w>,
@@ -405,16 +539,6 @@ impl GroupDestination<'_> {
         let (upgrade, http1, avoid) = (self.upgrade, self.http1, self.avoid.as_ref());
         let wants = Wants { limit, upgrade, http1, avoid };
         Way::to(context.core, context.view, (self.id, index), wants)
-    }
-}
-
-/// What the client is told when no endpoint can be picked.
-fn none(why: NotPicked) -> Trouble {
-    match why {
-        NotPicked::Down | NotPicked::Tried => {
-            Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached")
-        }
-        full => Trouble::new(ErrorKind::ConnectionLimitReached, full.words()),
     }
 }
 

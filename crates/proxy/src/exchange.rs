@@ -121,6 +121,8 @@ pub(crate) struct Switched {
 pub(crate) struct Trouble {
     pub(crate) kind: ErrorKind,
     pub(crate) detail: Detail,
+    /// How long the client is told to wait, where it is told so.
+    pub(crate) retry_after: Duration,
 }
 
 /// Words for people. Most are fixed; the others are seldom enough to be made when needed.
@@ -128,7 +130,7 @@ pub(crate) type Detail = std::borrow::Cow<'static, str>;
 
 impl Trouble {
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<Detail>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { kind, detail: detail.into(), retry_after: Duration::from_secs(1) }
     }
 }
 
@@ -404,7 +406,7 @@ pub(crate) async fn forward_to<D: Downstream>(
     let deadline = deadline.as_ref();
     work.replay.clear();
     mirror::begin(context, work, down, plan);
-    destination.prepare(&work.request);
+    destination.prepare(&work.request, &work.record);
     let retries = &destination.retries(context, work.record.started);
     let search = Search { context, settings, retries, deadline };
     let mut turn = Turn::First;
@@ -421,7 +423,17 @@ pub(crate) async fn forward_to<D: Downstream>(
         work.record.reused = link.reused();
         let client = work.record.client.ip();
         let binding = destination.binding(context.client.tls.is_some());
-        let attempt = Attempt { context, plan, timeouts, retries, deadline, client, binding };
+        let attempt = Attempt {
+            context,
+            plan,
+            timeouts,
+            retries,
+            deadline,
+            client,
+            binding,
+            hedge: destination.hedge_after(&work.request),
+            second: false,
+        };
         if let (Some(deadline), Some(told)) = (deadline, told) {
             deadline.tell(told, &mut work.request);
         }

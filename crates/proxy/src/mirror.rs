@@ -260,7 +260,7 @@ impl Copy {
     ) -> Result<(u16, Duration), Trouble> {
         let sent_at = Instant::now();
         up.begin(head, &self.body, false).await?;
-        let (_, answer) = up.split();
+        let (_, answer, _) = up.split();
         let upload = Cell::new(Upload::Complete);
         loop {
             let read = answer.head(&self.request, response, first_byte, &upload).await;

@@ -99,12 +99,18 @@ async fn connect(
     let nobody = || Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached");
     let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
     let group = view.group(id).ok_or_else(nobody)?;
+    group.balancer.requested(record.started);
     let mut tried: Vec<usize> = Vec::new();
     let mut last = None;
     let mut began = record.started;
     loop {
         let ask = Ask { key: 0, bound: None, tried: &tried, now: Instant::now() };
-        let picked = group.balancer.pick(&ask);
+        let mut picked = group.balancer.pick(&ask);
+        if picked.as_ref().is_err_and(|why| why.may_wait()) {
+            let waiting = group.balancer.wait(&ask);
+            let waited = tokio::time::timeout(upstream.queue.wait, waiting).await;
+            picked = waited.unwrap_or(picked);
+        }
         let Ok(mut lease) = picked else { return Err(last.unwrap_or_else(nobody)) };
         let index = lease.index();
         let endpoint = upstream.endpoints.get(index).ok_or_else(nobody)?;

@@ -41,6 +41,7 @@ pub(crate) struct Retries<'a> {
     resent: Cell<u8>,
     passed_over: Cell<u8>,
     backed_off: Cell<u8>,
+    hedged: Cell<bool>,
     /// Where the present try is counted, and when it began.
     at: Cell<Option<EndpointSlot>>,
     began: Cell<Instant>,
@@ -68,6 +69,7 @@ impl<'a> Retries<'a> {
             resent: Cell::new(0),
             passed_over: Cell::new(0),
             backed_off: Cell::new(0),
+            hedged: Cell::new(false),
             at: Cell::new(None),
             began: Cell::new(now),
         }
@@ -111,11 +113,12 @@ impl<'a> Retries<'a> {
             RetryReason::Refused => retry.refused,
             RetryReason::Timeout => retry.timeout,
             RetryReason::Status => true,
+            RetryReason::Slow => false,
         };
         if !wanted || !self.has_tries(retry) {
             return false;
         }
-        if !may_retry(balancer) {
+        if !balancer.may_retry(Instant::now()) {
             if let Some(slot) = self.at.get() {
                 self.context.core.metrics.upstream_budget_refused(slot);
             }
@@ -123,6 +126,14 @@ impl<'a> Retries<'a> {
         }
         self.made.set(self.made.get() + 1);
         true
+    }
+
+    /// Whether a second try may run beside the first.
+    pub(crate) fn may_hedge(&self) -> bool {
+        let Some((_, balancer)) = self.of else { return false };
+        let may = !self.hedged.get() && balancer.may_retry(Instant::now());
+        self.hedged.set(self.hedged.get() || may);
+        may
     }
 
     fn has_tries(&self, retry: &Retry) -> bool {
@@ -180,6 +191,14 @@ impl<'a> Retries<'a> {
         Some(longest / 2 + longest.mul_f64((chance % 1024) as f64 / 2048.0))
     }
 
+    /// A try that was so slow that another one, beside it, was answered first.
+    pub(crate) fn slow(&self, endpoint: Option<(u32, u32)>) -> Try {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.began.replace(now));
+        let endpoint = endpoint.unwrap_or((u32::MAX, u32::MAX));
+        Try { endpoint, reason: RetryReason::Slow, error: None, status: 0, took }
+    }
+
     /// Notes that there is another try after one that failed at `endpoint`.
     pub(crate) fn note(&self, failed: &Failed, endpoint: Option<(u32, u32)>) -> Try {
         let now = Instant::now();
@@ -191,8 +210,4 @@ impl<'a> Retries<'a> {
         let endpoint = endpoint.unwrap_or((u32::MAX, u32::MAX));
         Try { endpoint, reason: failed.reason, error, status: failed.status, took }
     }
-}
-
-fn may_retry(_balancer: &Balancer) -> bool {
-    true
 }

@@ -6,7 +6,8 @@
 //! is a matter of the settings (`retry`), where to one of the `destination`.
 //! Invariant: a response that has begun and cannot be completed ends as [`Ending::Broken`].
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use balance::Outcome;
 use message::{Known, Request, Response};
@@ -15,6 +16,7 @@ use crate::attempt::{After, Attempt, Attempted, Download, DownloadError, Left, R
 use crate::body::{ReadError, Source, WriteError};
 use crate::destination::{Destination, Turn};
 use crate::exchange::{Downstream, Ending, Reply, Switched, Trouble, gone};
+use crate::hedge::Second;
 use crate::observe::{ErrorKind, Record, RetryReason};
 use crate::retry::Failed;
 use crate::worker::Work;
@@ -29,15 +31,38 @@ impl Attempt<'_> {
         down: &mut D,
         destination: &mut Destination<'_>,
     ) -> Attempted {
+        let Went { raced, whole, left, heard } = went;
+        let (raced, left, after) = match raced {
+            Raced::Second(second, failed) => {
+                if let Some(failed) = failed {
+                    let seen = Seen { reused: after.reused(), ..Seen::default() };
+                    let raced = Raced::Download(Err(failed));
+                    report(&raced, &left, seen, |outcome, words| {
+                        destination.report(outcome, words, Instant::now());
+                    });
+                }
+                drop(after);
+                self.overtaken(*second, work, destination)
+            }
+            raced => (raced, left, after),
+        };
         let Work { request, response, record, replay, .. } = work;
-        let Went { raced, whole, left } = went;
         let begun = down.split().1.has_begun();
         if begun {
             // Whatever happens from here on, this is what the client was told.
             record.status = response.status;
         }
-        let by_client = self.deadline.is_some_and(|deadline| deadline.by_client);
-        report(&raced, by_client, &left, after.reused(), begun, (record, response), destination);
+        let seen = Seen {
+            reused: after.reused(),
+            begun,
+            by_client: self.deadline.is_some_and(|deadline| deadline.by_client),
+            status: response.status,
+            first_byte: record.first_byte,
+        };
+        report(&raced, &left, seen, |outcome, words| {
+            // What came last is late enough, and has a time already.
+            destination.report(outcome, words, heard.unwrap_or_else(Instant::now));
+        });
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
                 record.tunnel = true;
@@ -90,10 +115,28 @@ impl Attempt<'_> {
                 record.fail(kind, format_args!("the response could not be sent: {error}"));
                 Attempted::Ended(Ending::Broken)
             }
-            Raced::Vanished => Attempted::Ended(gone(record)),
+            Raced::Vanished | Raced::Second(..) => Attempted::Ended(gone(record)),
             Raced::Client(error) => client_failed(record, down, error),
             Raced::OutOfTime(trouble) => unless_begun(record, down, trouble),
         }
+    }
+
+    /// Goes over to a second try, which was answered first.
+    fn overtaken(
+        &self,
+        second: Second,
+        work: &mut Work,
+        destination: &mut Destination<'_>,
+    ) -> (Raced, Left, After) {
+        let Work { response, record, .. } = work;
+        record.overtaken(self.retries.slow(record.endpoint));
+        *response = second.response;
+        record.dialled = second.dialled;
+        record.reused = second.reused;
+        record.connect = second.connect;
+        record.first_byte = second.first_byte;
+        destination.replace_lease(second.lease, record);
+        (Raced::Download(second.downloaded), second.left, second.after)
     }
 
     /// Keeps a connection whose response is complete, if it can be used again.
@@ -175,27 +218,43 @@ fn is_late(kind: ErrorKind) -> bool {
     )
 }
 
-/// Tells the balancer what came of the try. What is not the endpoint's doing is not told: a client
-/// that left or has no time, a connection that had idled too long.
-#[allow(clippy::too_many_arguments)] // how it ended, and what is known of it
-fn report(
+/// What else is known of a try when it is judged.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    /// Whether its connection had served before.
+    pub(crate) reused: bool,
+    /// Whether its response had begun for the client.
+    pub(crate) begun: bool,
+    /// Whether the time that it had is the client's doing.
+    pub(crate) by_client: bool,
+    pub(crate) status: u16,
+    pub(crate) first_byte: Option<Duration>,
+}
+
+/// Tells what came of a try, with words for people. What is not the endpoint's doing is not told: a
+/// client that left or has no time, a connection that had idled too long.
+pub(crate) fn report(
     raced: &Raced,
-    by_client: bool,
     left: &Left,
-    reused: bool,
-    begun: bool,
-    (record, response): (&Record, &Response),
-    destination: &mut Destination<'_>,
+    seen: Seen,
+    tell: impl FnOnce(Outcome, &dyn Display),
 ) {
-    let status = response.status;
-    let answered =
-        Outcome::Response { status, first_byte: record.first_byte.unwrap_or(Duration::ZERO) };
-    match raced {
-        Raced::Download(Ok(_) | Err(DownloadError::Unwanted)) => {
-            destination.report(answered, &format_args!("it answered {status}"));
+    let Seen { status, .. } = seen;
+    let first_byte = seen.first_byte.unwrap_or(Duration::ZERO);
+    let answered = Outcome::Response { status, first_byte };
+    let answered = |tell: &mut dyn FnMut(Outcome, &dyn Display)| {
+        tell(answered, &format_args!("it answered {status}"));
+    };
+    let mut tell = Some(tell);
+    let mut tell = |outcome, words: &dyn Display| {
+        if let Some(tell) = tell.take() {
+            tell(outcome, words);
         }
+    };
+    match raced {
+        Raced::Download(Ok(_) | Err(DownloadError::Unwanted)) => answered(&mut tell),
         Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
-            let outcome = match reason_of(trouble, left, reused) {
+            let outcome = match reason_of(trouble, left, seen.reused) {
                 // What cannot be said in the endpoint's protocol.
                 _ if trouble.kind == ErrorKind::HttpRequestError => return,
                 _ if left.wants_http1 => Outcome::Refused,
@@ -204,24 +263,24 @@ fn report(
                 RetryReason::Timeout => Outcome::Timeout,
                 _ => Outcome::Reset,
             };
-            destination.report(outcome, &trouble.detail);
+            tell(outcome, &trouble.detail);
         }
         Raced::Download(Err(DownloadError::Incomplete(trouble, _))) => {
             let late = is_late(trouble.kind);
-            let outcome = if late { Outcome::Timeout } else { Outcome::Reset };
-            destination.report(outcome, &trouble.detail);
+            tell(if late { Outcome::Timeout } else { Outcome::Reset }, &trouble.detail);
         }
-        Raced::OutOfTime(trouble) if !begun && !by_client => {
-            destination.report(Outcome::Timeout, &trouble.detail);
+        Raced::OutOfTime(trouble) if !seen.begun && !seen.by_client => {
+            tell(Outcome::Timeout, &trouble.detail);
         }
         Raced::Download(Err(DownloadError::Client(_)))
         | Raced::Client(_)
         | Raced::Vanished
-        | Raced::OutOfTime(_) => {
-            if begun {
-                destination.report(answered, &format_args!("it answered {status}"));
-            }
+        | Raced::OutOfTime(_)
+            if seen.begun =>
+        {
+            answered(&mut tell);
         }
+        _ => {}
     }
 }
 

@@ -234,7 +234,7 @@ impl Way<'_> {
     fn opening(&self) -> Result<Option<Connecting>, Trouble> {
         let Some(group) = self.view.group(self.at.0) else { return Ok(None) };
         let opening = group.balancer.group().connecting(self.at.1).map(Some);
-        opening.map_err(|why| Trouble::new(ErrorKind::ConnectionLimitReached, why.words()))
+        opening.map_err(|why| Trouble::new(ErrorKind::CircuitOpen, why.words()))
     }
 
     async fn dial(&self) -> Result<Connection, Trouble> {

@@ -13,6 +13,7 @@ use crate::attempt::{Answer, Left, NoHead, Upload, Upward, writing_failed};
 use crate::body::{Patience, Sink, Source, unless_zero};
 use crate::core::Core;
 use crate::exchange::Trouble;
+use crate::hedge::Cut;
 use crate::observe::ErrorKind;
 use crate::upstream::Connection;
 
@@ -66,8 +67,9 @@ impl<'a> Upward for Http1Upward<'a> {
         out.flush().await.map_err(|error| writing_failed(&error))
     }
 
-    fn split(&mut self) -> (&mut Outgoing<'a>, &mut Incoming<'a>) {
-        (&mut self.out, &mut self.incoming)
+    fn split(&mut self) -> (&mut Outgoing<'a>, &mut Incoming<'a>, Cut<'_>) {
+        let cut = Cut::Connection(self.incoming.stream);
+        (&mut self.out, &mut self.incoming, cut)
     }
 
     fn left(&self, response: &Response) -> Left {

@@ -11,7 +11,7 @@ use crate::body::{BULK_BYTES_MIN, Bulk, Patience, ReadError, Source};
 
 /// The receiving direction of a connection.
 pub(crate) struct Incoming<'a> {
-    stream: &'a Stream,
+    pub(super) stream: &'a Stream,
     pub(crate) buffer: Buffer,
     decoder: BodyDecoder,
     /// Decoded bytes at the front of the buffer.

@@ -63,12 +63,21 @@ pub enum RetryReason {
     Timeout,
     /// The response had a status that is not passed on while there are tries left.
     Status,
+    /// The response was late, and another try beside this one was answered first.
+    Slow,
 }
 
 impl RetryReason {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Connect, Self::Closed, Self::Refused, Self::Reset, Self::Timeout, Self::Status];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Closed,
+        Self::Refused,
+        Self::Reset,
+        Self::Timeout,
+        Self::Status,
+        Self::Slow,
+    ];
 
     /// As in the log and in the metrics.
     pub fn name(self) -> &'static str {
@@ -79,6 +88,7 @@ impl RetryReason {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Status => "status",
+            Self::Slow => "slow",
         }
     }
 }
@@ -221,6 +231,13 @@ impl Record {
         user_agent.clear();
         tries.clear();
         *self = Self { target, detail, referer, user_agent, tries, ..Self::new(now) };
+    }
+
+    /// Notes a try beside which another was answered first.
+    pub fn overtaken(&mut self, tried: Try) {
+        if self.tries.len() < TRIES_TOLD_MAX {
+            self.tries.push(tried);
+        }
     }
 
     /// Notes a try after which there is another.

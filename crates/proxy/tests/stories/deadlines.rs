@@ -7,6 +7,7 @@ use testkit::h2raw::{Connection, Fields, data, field, headers};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
 use testkit::server::TestServer;
+use testkit::wait;
 use wire::http2::frame::{flag, kind};
 
 #[test]
@@ -86,7 +87,9 @@ fn a_call_whose_time_is_over_is_told_so() {
         assert_eq!(field(&fields, ":status"), Some("200"));
         assert_eq!(field(&fields, "content-type"), Some("application/grpc"));
         assert_eq!(field(&fields, "grpc-status"), Some("4"));
-        assert_eq!(server.metric("bothways_errors_total", "request_timeout"), 1.0);
+        wait::until("the count", || {
+            server.metric("bothways_errors_total", "request_timeout") == 1.0
+        });
     }
 }
 

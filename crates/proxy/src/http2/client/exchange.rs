@@ -19,6 +19,7 @@ use crate::attempt::{Answer, Left, NoHead, Upload, Upward};
 use crate::body::{Bulk, Patience, ReadError, Source, unless_zero};
 use crate::core::Core;
 use crate::exchange::Trouble;
+use crate::hedge::Cut;
 use crate::http1::UpstreamHead;
 use crate::observe::ErrorKind;
 
@@ -125,8 +126,8 @@ impl<'a> Upward for Http2Upward<'a> {
         Ok(())
     }
 
-    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>) {
-        (&mut self.out, &mut self.incoming)
+    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>, Cut<'_>) {
+        (&mut self.out, &mut self.incoming, Cut::Stream(self.half))
     }
 
     fn left(&self, _response: &Response) -> Left {

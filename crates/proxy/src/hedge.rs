@@ -1,0 +1,238 @@
+//! A second try beside a slow one.
+//!
+//! Once the response to an idempotent request without a body is late, the request is sent to another
+//! endpoint too. Both tries run at once within [`Attempt::race`]; the first to have a final head takes
+//! the [`Baton`], and with it the reply to the client, and the other is cut. The second is a future
+//! of its own with all that it needs, so that a request without one costs nothing.
+//! Not here: whether a request may be hedged (`destination`, `retry`).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use balance::Lease;
+use h2::Reason;
+use message::{Request, Response};
+use net::Stream;
+
+use crate::attempt::{
+    After, Answer, Attempt, Download, DownloadError, Left, Raced, Upload, Upward,
+};
+use crate::body::Patience;
+use crate::destination::{GroupDestination, unreachable};
+use crate::exchange::Reply;
+use crate::http1::{Http1Upward, UpstreamHead};
+use crate::http2::{Half, Http2Upward};
+use crate::settle::{self, Seen};
+use crate::upstream::Link;
+
+/// The reply to the client, for whichever try has a response first.
+pub(crate) struct Baton<'a, R> {
+    reply: Cell<Option<&'a mut R>>,
+    /// Who has it for good; the second try, if true.
+    winner: Cell<Option<bool>>,
+}
+
+impl<'a, R> Baton<'a, R> {
+    pub(crate) fn new(reply: &'a mut R) -> Self {
+        Self { reply: Cell::new(Some(reply)), winner: Cell::new(None) }
+    }
+
+    /// The reply, for good. Whoever comes too late waits for ever. (Both tries are polled by one task
+    /// whenever anything happens, so that nobody has to be woken.)
+    pub(crate) async fn take(&self, second: bool) -> &'a mut R {
+        let reply = poll_fn(|_| self.reply.take().map_or(Poll::Pending, Poll::Ready)).await;
+        self.winner.set(Some(second));
+        reply
+    }
+
+    /// The reply, to be put back.
+    pub(crate) async fn borrow(&self) -> &'a mut R {
+        poll_fn(|_| self.reply.take().map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    pub(crate) fn put_back(&self, reply: &'a mut R) {
+        self.reply.set(Some(reply));
+    }
+
+    /// Whether the second try has it, once either has.
+    pub(crate) fn winner(&self) -> Option<bool> {
+        self.winner.get()
+    }
+}
+
+/// What a second try is made with.
+pub(crate) struct Hedging<'a> {
+    /// How long the first may take.
+    pub(crate) after: Duration,
+    pub(crate) group: &'a GroupDestination<'a>,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    /// Whether there is a second try.
+    pub(crate) begun: Cell<bool>,
+}
+
+impl<'a> Hedging<'a> {
+    pub(crate) fn new(after: Duration, group: &'a GroupDestination<'a>, target: &'a str) -> Self {
+        Self { after, group, target, begun: Cell::new(false) }
+    }
+}
+
+/// What ends an exchange with an endpoint from outside.
+pub(crate) enum Cut<'a> {
+    Connection(&'a Stream),
+    Stream(&'a RefCell<Half>),
+}
+
+impl Cut<'_> {
+    /// Lets the endpoint know that nobody waits for its response any more.
+    pub(crate) fn now(&self) {
+        match self {
+            Self::Connection(stream) => {
+                stream.reset_when_closed();
+                let _ = stream.shutdown_write(); // one that has gone needs no word
+            }
+            Self::Stream(half) => half.borrow_mut().reset(Reason::CANCEL),
+        }
+    }
+}
+
+/// A second try that was answered first, and how that ended.
+pub(crate) struct Second {
+    pub(crate) downloaded: Result<Download, DownloadError>,
+    pub(crate) left: Left,
+    pub(crate) after: After,
+    pub(crate) response: Response,
+    pub(crate) lease: Lease,
+    pub(crate) reused: bool,
+    pub(crate) dialled: Option<SocketAddr>,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) first_byte: Option<Duration>,
+}
+
+impl Attempt<'_> {
+    /// Waits for as long as the first try may take, and carries a second one out if that is allowed then.
+    pub(crate) async fn rival<R: Reply>(
+        &self,
+        hedging: &Hedging<'_>,
+        request: &Request,
+        baton: &Baton<'_, R>,
+    ) -> Option<Box<Second>> {
+        // Finer than the core's wheel turns.
+        tokio::time::sleep(hedging.after).await;
+        if baton.winner().is_some() || !self.retries.may_hedge() {
+            return None;
+        }
+        Box::pin(self.second(hedging, request, baton)).await.map(Box::new)
+    }
+
+    /// Carries a second try out. `None`: it came to nothing, and the first goes on alone.
+    async fn second<R: Reply>(
+        &self,
+        hedging: &Hedging<'_>,
+        request: &Request,
+        baton: &Baton<'_, R>,
+    ) -> Option<Second> {
+        let group = hedging.group;
+        let (mut lease, slot) = group.second_lease(self.context)?;
+        hedging.begun.set(true);
+        let metrics = &self.context.core.metrics;
+        metrics.upstream_hedged(slot);
+        let begun = Instant::now();
+        let found = group
+            .second_link(self.context, lease.index(), slot, &self.plan.settings.timeouts)
+            .await;
+        let link = match found {
+            Ok(link) => link,
+            Err(trouble) => {
+                metrics.upstream_failed(slot);
+                lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+                return None;
+            }
+        };
+        let (reused, dialled) = (link.reused(), link.address());
+        let connect = (!reused).then(|| begun.elapsed());
+        let mut host = String::new();
+        group.write_host_of(lease.index(), request, self.plan.settings, &mut host);
+        let head = UpstreamHead {
+            request,
+            target: hedging.target,
+            host: &host,
+            identity: &self.plan.identity,
+            upgrade: false,
+            key: None,
+        };
+        let core = self.context.core;
+        let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
+        let patience = Patience::for_upstream(self.timeouts.stream_idle);
+        let binding = group.binding_of(lease.index(), self.context.client.tls.is_some());
+        let second = Attempt { second: true, hedge: None, binding, ..*self };
+        let mut response = Response::default();
+        let (downloaded, first_byte, left, after) = match link {
+            Link::Http1(connection) => {
+                let mut up = Http1Upward::new(&connection, core, &alarm, &reply_alarm, patience);
+                let (downloaded, first_byte) =
+                    second.ask(&mut up, &head, &mut response, baton).await;
+                let left = up.left(&response);
+                drop(up);
+                (downloaded, first_byte, left, After::Http1(connection, None))
+            }
+            Link::Http2 { ticket, secure } => {
+                let half = RefCell::new(Half::Idle);
+                let mut up =
+                    Http2Upward::new(&ticket, secure, &half, core, &alarm, &reply_alarm, patience);
+                let (downloaded, first_byte) =
+                    second.ask(&mut up, &head, &mut response, baton).await;
+                let left = up.left(&response);
+                drop(up);
+                let half = half.into_inner();
+                (downloaded, first_byte, left, After::Http2 { ticket, half, receiving: None })
+            }
+        };
+        if baton.winner() != Some(true) {
+            let raced = Raced::Download(downloaded);
+            let seen = Seen { reused, status: response.status, first_byte, ..Seen::default() };
+            settle::report(&raced, &left, seen, |outcome, words| {
+                lease.report(outcome, words, Instant::now());
+            });
+            return None;
+        }
+        metrics.upstream_hedge_won(slot);
+        let second = Second {
+            downloaded,
+            left,
+            after,
+            response,
+            lease,
+            reused,
+            dialled,
+            connect,
+            first_byte,
+        };
+        Some(second)
+    }
+
+    /// Sends the request, and relays the response once the baton is there.
+    async fn ask<U: Upward, R: Reply>(
+        &self,
+        up: &mut U,
+        head: &UpstreamHead<'_>,
+        response: &mut Response,
+        baton: &Baton<'_, R>,
+    ) -> (Result<Download, DownloadError>, Option<Duration>) {
+        let begun = up.begin(head, &[], false).await;
+        let sent_at = Instant::now();
+        let (_, up_in, _) = up.split();
+        let downloaded = match begun {
+            Ok(()) => {
+                let (upload, lost) = (Cell::new(Upload::Complete), Cell::new(false));
+                self.download(head.request, response, up_in, baton, &upload, &lost, None).await
+            }
+            Err(trouble) => Err(DownloadError::NoResponse { trouble, silent: true }),
+        };
+        let first_byte = up_in.first_byte_at().map(|at| at.duration_since(sent_at));
+        (downloaded, first_byte)
+    }
+}
