@@ -8,6 +8,7 @@ mod balancing;
 mod rows;
 mod secure;
 mod settings;
+mod splits;
 mod words;
 
 pub(crate) use balancing::{HTTP_CHECK, RETRY_REASONS};

@@ -1,13 +1,12 @@
 //! Every node of the language, block by block.
 
 use super::Count::{Any, AtLeastOne, One, Optional};
-use super::balancing::{
-    BALANCE_BLOCK, HEALTH_BLOCK, MIRROR, RETRY_BLOCK, SPLIT, SPLIT_BLOCK, UPSTREAM_BLOCK,
-};
+use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, RETRY_BLOCK, UPSTREAM_BLOCK};
 use super::secure::{
     ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS,
     STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
 };
+use super::splits::{MIRROR, SPLIT, SPLIT_BLOCK};
 use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, WordRow};
 
 pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {

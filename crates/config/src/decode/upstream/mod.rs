@@ -4,6 +4,8 @@
 //! stands is kept beside it ([`Origins`]). What one node gets wrong by itself is told here, what
 //! does not fit together in [`resolve`].
 
+mod endpoints;
+mod health;
 pub(super) mod resolve;
 pub(super) mod show;
 
@@ -14,10 +16,10 @@ use super::layer::Overrides;
 use super::tls::{RawUpstreamTls, protocol};
 use super::{Checked, Decoder};
 use crate::model::{
-    Adaptive, Addresses, Balance, Check, Ejection, Endpoint, Health, Hedge, HedgeAfter, HttpCheck,
-    KeyPart, Panic, Retry, SameSite, Source, SourceKind, Sticky, Upstream,
+    Adaptive, Balance, Ejection, Hedge, HedgeAfter, KeyPart, Panic, Retry, SameSite, Sticky,
+    Upstream,
 };
-use crate::schema::{HTTP_CHECK, TIMEOUTS};
+use crate::schema::TIMEOUTS;
 use crate::source::Span;
 use crate::tls::UpstreamProtocol;
 use crate::values::Datum;
@@ -221,91 +223,6 @@ impl Decoder<'_> {
         }
     }
 
-    /// Reads a line of endpoints. One that is there already is the same, with a larger weight.
-    pub(in crate::decode) fn endpoints(
-        &mut self,
-        node: &Checked<'_, '_>,
-        endpoints: &mut Vec<Endpoint>,
-        spans: &mut Vec<Span>,
-    ) {
-        for given in &node.arguments {
-            let Datum::Endpoint { written, address, tls } = &given.datum else { continue };
-            let address = self.endpoint_path(address, given.span);
-            let mut new = Endpoint {
-                place: self.place(given.span),
-                tls: *tls,
-                ..Endpoint::new(written.as_ref(), address)
-            };
-            put(node, "weight", &mut new.weight, number);
-            put(node, "zone", &mut new.zone, |datum| Some(datum.text().into()));
-            put(node, "priority", &mut new.priority, number);
-            put(node, "backup", &mut new.backup, Datum::flag);
-            put(node, "max", &mut new.max, |datum| Some(number(datum)));
-            put(node, "drain", &mut new.draining, Datum::flag);
-            put(node, "addresses", &mut new.addresses, |datum| match datum.text() {
-                "each" => Addresses::Each,
-                "one" => Addresses::One,
-                _ => Addresses::Auto,
-            });
-            let is_same = |(other, _): &(&mut Endpoint, _)| {
-                other.address == new.address && other.tls == new.tls
-            };
-            match endpoints.iter_mut().zip(spans.iter()).find(is_same) {
-                Some((earlier, &span)) => self.merge(earlier, span, &new, given.span),
-                None => {
-                    endpoints.push(new);
-                    spans.push(given.span);
-                }
-            }
-        }
-    }
-
-    fn merge(&mut self, earlier: &mut Endpoint, span: Span, later: &Endpoint, later_span: Span) {
-        let differs = Endpoint {
-            place: later.place,
-            written: later.written.clone(),
-            weight: later.weight,
-            ..earlier.clone()
-        } != *later;
-        if differs {
-            let message =
-                format!("`{}` is in the upstream twice, and not in the same way", later.written);
-            self.error(later_span, message).related(span, "here first").hint("write it once");
-            return;
-        }
-        earlier.weight = earlier.weight.saturating_add(later.weight).min(1000);
-        let message = format!("`{}` is in the upstream twice", later.written);
-        self.warning(later_span, message)
-            .hint(format!("for a larger share, write weight={}", earlier.weight));
-    }
-
-    fn source(&mut self, node: &Checked<'_, '_>) -> Option<Source> {
-        let given = node.first()?;
-        let kind = match &given.datum {
-            Datum::Path(path) => {
-                let path = self.path(path, given.span);
-                self.check_there(
-                    &path,
-                    given.span,
-                    "the upstream has no endpoints of it until there is",
-                );
-                SourceKind::File(path)
-            }
-            name => SourceKind::Srv(name.text().into()),
-        };
-        let tls = node.property("tls").is_some_and(|given| given.datum.flag());
-        Some(Source { place: self.place(node.name_span()), kind, tls })
-    }
-
-    /// Warns of a file that is read later and not there now.
-    pub(in crate::decode) fn check_there(&mut self, path: &Path, span: Span, hint: &str) -> bool {
-        if path.is_file() {
-            return true;
-        }
-        self.warning(span, format!("there is no file `{}`", path.display())).hint(hint);
-        false
-    }
-
     fn balance(&mut self, node: &Checked<'_, '_>, balance: &mut Balance) {
         balance.place = self.place(node.name_span());
         if let Some(given) = node.first() {
@@ -391,82 +308,6 @@ impl Decoder<'_> {
             let shown = path.display();
             self.warning(span, format!("everybody on this machine can read `{shown}`"))
                 .hint(format!("chmod 600 {shown}"));
-        }
-    }
-
-    fn health(&mut self, node: &Checked<'_, '_>) -> Option<Health> {
-        let given = node.first()?;
-        let check = match &given.datum {
-            Datum::Word("tcp") => Check::Tcp,
-            Datum::Word(_) => {
-                let service = node.property("service");
-                Check::Grpc(service.map_or_else(Box::default, |given| text(&given.datum)))
-            }
-            path => Check::Http(self.http_check(node, path.text())),
-        };
-        self.check_fits(node, &check);
-        let mut health = Health { place: self.place(node.name_span()), ..Health::new(check) };
-        put(node, "every", &mut health.every, Datum::duration);
-        health.every_down = health.every * 3;
-        put(node, "every-down", &mut health.every_down, Datum::duration);
-        put(node, "jitter", &mut health.jitter, number);
-        put(node, "timeout", &mut health.timeout, Datum::duration);
-        put(node, "rise", &mut health.rise, number);
-        put(node, "fall", &mut health.fall, number);
-        put(node, "port", &mut health.port, |datum| Some(number(datum)));
-        Some(health)
-    }
-
-    fn http_check(&mut self, node: &Checked<'_, '_>, path: &str) -> HttpCheck {
-        let mut check = HttpCheck {
-            method: "GET".into(),
-            path: path.into(),
-            host: None,
-            statuses: vec![(200, 399)],
-            body: None,
-            fields: Vec::new(),
-        };
-        put(node, "method", &mut check.method, text);
-        put(node, "host", &mut check.host, |datum| Some(text(datum)));
-        put(node, "body", &mut check.body, |datum| {
-            Some(text(datum)).filter(|text| !text.is_empty())
-        });
-        if let Some(Datum::Statuses(statuses)) = node.property("status").map(|given| &given.datum) {
-            check.statuses.clone_from(statuses);
-        }
-        for child in self.children(node) {
-            let [name, value] = child.arguments.as_slice() else { continue };
-            if name.datum.text().eq_ignore_ascii_case("host") {
-                self.error(name.span, "`Host` is not a field here")
-                    .hint("write health … host=\"…\"");
-            } else if self.may_edit(name.datum.text(), name.span, true) {
-                check.fields.push((text(&name.datum), text(&value.datum)));
-            }
-        }
-        if let Some(given) = node.property("body").filter(|_| &*check.method == "HEAD") {
-            // RFC 9110, section 9.3.2.
-            self.error(given.span, "the response to HEAD has no body").hint("write method=GET");
-        }
-        if let Some(given) = node.property("method").filter(|_| &*check.method == "CONNECT") {
-            self.error(given.span, "CONNECT asks for no path").hint("write health tcp");
-        }
-        check
-    }
-
-    /// Tells properties that are for checks of another kind.
-    fn check_fits(&mut self, node: &Checked<'_, '_>, check: &Check) {
-        let (others, kind): (&[&str], _) = match check {
-            Check::Http(_) => (&["service"], "by HTTP"),
-            Check::Grpc(_) => (HTTP_CHECK, "by gRPC"),
-            Check::Tcp => (&["method", "host", "status", "body", "service"], "by TCP"),
-        };
-        for (name, given) in &node.properties {
-            if others.contains(name) {
-                self.error(given.span, format!("`{name}` means nothing for a check {kind}"));
-            }
-        }
-        if !matches!(check, Check::Http(_)) && node.node.children.is_some() {
-            self.error(node.name_span(), format!("a check {kind} has no fields"));
         }
     }
 
