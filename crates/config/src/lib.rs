@@ -3,7 +3,7 @@
 //! [`load`] reads a file with what it includes, [`parse`] takes text; both give a [`Loaded`] (the
 //! [`model`] with every default filled in, warnings, and for `show` where each value comes from) or
 //! a [`Failure`] that names every mistake at once. [`format`](fn@format) is `bothways fmt`,
-//! [`reference()`] the text of `docs/reference.md`.
+//! [`reference()`] the text of `docs/reference.md`; [`edit`] writes changes of endpoints into a text.
 //!
 //! How text becomes a model: `syntax` reads KDL 2 into a tree with spans, `schema` is the tables
 //! that define each node, property and child once, `decode` walks the tree by those tables, and
