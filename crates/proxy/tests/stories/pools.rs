@@ -288,6 +288,29 @@ fn http2_is_opened_ahead_once_per_core() {
 }
 
 #[test]
+fn what_tls_lets_an_endpoint_choose_is_found_out_ahead() {
+    let authority = Authority::new();
+    let issued = authority.issue("origin", &["api.test"]);
+    // Two cores have one of HTTP/2 each; of HTTP/1.1 there are as many as are wanted.
+    for (alpn, plain, count) in [("h2", numbered(), 2), ("http/1.1", hello(), 5)] {
+        let front = SecureFront::start(&issued, &[alpn.as_bytes()], plain.address());
+        let upstream = format!(
+            "to \"https://{}\"; tls {{ ca \"{}\"; name \"api.test\"; }}; pool min=5; {KEPT}",
+            front.address(),
+            authority.file().display(),
+        );
+        let server = TestServer::start(&on(2, &upstream));
+        wait_for_idle(&server, &plain, count);
+        if alpn != "h2" {
+            wait_for(&server, "shared", count);
+        }
+        (0..4).for_each(|_| drop(get(&mut server.connect())));
+        assert_eq!(connections(&server, "reused_total"), 4, "{alpn}");
+        assert_eq!(front.handshakes().len(), count, "{alpn}");
+    }
+}
+
+#[test]
 fn a_connection_of_http1_lives_no_longer_than_it_may() {
     let origin = Origin::start(|peer, number| {
         while peer.try_request().is_ok() {
