@@ -5,7 +5,10 @@
 //! the core's own view: what it does itself is seen at once, what others do in rotation, one endpoint
 //! more at each pick; small groups ([`SMALL`]) are looked at whole.
 
-use crate::group::Group;
+use std::sync::Arc;
+
+use crate::endpoint::EndpointState;
+use crate::group::{Group, Member};
 
 /// Groups up to this size are looked at whole at each pick.
 const SMALL: usize = 8;
@@ -20,11 +23,19 @@ pub(crate) struct Bound {
     /// In percent.
     factor: Option<u64>,
     eligible: Box<[u32]>,
-    /// Requests under way, by endpoint.
-    seen: Box<[u32]>,
+    /// By endpoint, those that are not eligible too.
+    endpoints: Box<[Seen]>,
     sum: u64,
     weights: u64,
     rotation: usize,
+}
+
+/// All that a look at an endpoint needs, in one place.
+struct Seen {
+    state: Arc<EndpointState>,
+    weight: u32,
+    /// Requests under way.
+    in_flight: u32,
 }
 
 impl Bound {
@@ -37,55 +48,60 @@ impl Bound {
             return;
         }
         self.eligible = eligible.into();
-        self.seen = vec![0; group.members.len()].into();
+        let seen = |member: &Member| Seen {
+            state: Arc::clone(&member.state),
+            weight: u32::from(member.settings.weight.max(1)),
+            in_flight: 0,
+        };
+        self.endpoints = group.members.iter().map(seen).collect();
         (self.sum, self.rotation) = (0, 0);
         self.weights = eligible.iter().map(|&index| u64::from(group.weight(index as usize))).sum();
-        self.look_at_all(group);
+        self.look_at_all();
     }
 
     /// Before a pick.
     #[inline]
-    pub(crate) fn look(&mut self, group: &Group) {
+    pub(crate) fn look(&mut self) {
         if self.eligible.len() <= SMALL {
-            self.look_at_all(group);
+            self.look_at_all();
         } else {
             self.rotation =
                 if self.rotation + 1 >= self.eligible.len() { 0 } else { self.rotation + 1 };
-            self.look_at(group, self.rotation);
+            self.look_at(self.rotation);
         }
     }
 
-    fn look_at_all(&mut self, group: &Group) {
+    fn look_at_all(&mut self) {
         for position in 0..self.eligible.len() {
-            self.look_at(group, position);
+            self.look_at(position);
         }
     }
 
-    fn look_at(&mut self, group: &Group, position: usize) {
+    fn look_at(&mut self, position: usize) {
         if let Some(&index) = self.eligible.get(position) {
-            self.note(group, index as usize);
+            self.note(index as usize);
         }
     }
 
     /// After a request of this core has begun or ended on an eligible endpoint.
     #[inline]
-    pub(crate) fn note(&mut self, group: &Group, index: usize) {
-        if let (Some(seen), Some(member)) = (self.seen.get_mut(index), group.members.get(index)) {
-            let now = member.state.in_flight();
-            self.sum = (self.sum + u64::from(now)).saturating_sub(u64::from(*seen));
-            *seen = now;
+    pub(crate) fn note(&mut self, index: usize) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            let now = endpoint.state.in_flight();
+            self.sum = (self.sum + u64::from(now)).saturating_sub(u64::from(endpoint.in_flight));
+            endpoint.in_flight = now;
         }
     }
 
     /// Whether an endpoint takes one more: if with it there are no more than its share of all (that
     /// one too), times the factor, rounded up; or if there are few.
     #[inline]
-    pub(crate) fn has_room(&self, group: &Group, index: usize) -> bool {
-        let (Some(factor), Some(member)) = (self.factor, group.members.get(index)) else {
+    pub(crate) fn has_room(&self, index: usize) -> bool {
+        let (Some(factor), Some(endpoint)) = (self.factor, self.endpoints.get(index)) else {
             return true;
         };
-        let share = factor * (self.sum + 1) * u64::from(group.weight(index));
-        let in_flight = u64::from(member.state.in_flight());
+        let share = factor * (self.sum + 1) * u64::from(endpoint.weight);
+        let in_flight = u64::from(endpoint.state.in_flight());
         in_flight < FREE || in_flight * 100 * self.weights < share
     }
 }

@@ -94,21 +94,21 @@ impl<T: Table> Algorithm for OnCore<T> {
     }
 
     fn pick(&mut self, group: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
-        self.bound.look(group);
+        self.bound.look();
         let bound = &self.bound;
-        let mut with_room = |index: usize| bound.has_room(group, index) && allowed(index);
+        let mut with_room = |index: usize| bound.has_room(index) && allowed(index);
         let picked = self.walk(turn.key, &mut with_room);
         let picked = picked.or_else(|| self.ranked(group, turn.key, &mut with_room));
         // Those that have room may not be allowed; the bound does not make a request fail.
         let picked = picked.or_else(|| self.walk(turn.key, allowed));
         let index = picked.or_else(|| self.ranked(group, turn.key, allowed))?;
-        self.bound.note(group, index);
+        self.bound.note(index);
         Some(index)
     }
 
-    fn released(&mut self, group: &Group, index: usize) {
+    fn released(&mut self, _: &Group, index: usize) {
         if self.may.get(index) == Some(&true) {
-            self.bound.note(group, index);
+            self.bound.note(index);
         }
     }
 }

@@ -18,17 +18,17 @@ const POINTS: u64 = 128;
 /// Points in all, about. Beyond, each endpoint has fewer.
 const POINTS_MAX: u64 = 1 << 18;
 
-/// A point: the first 48 bits are its place, the others say whose it is.
-type Packed = u64;
+/// Points of an arc, on average: with four bytes each, they lie on a line or two of the cache.
+const ARC_POINTS: usize = 8;
 
-const OWNER_BITS: u32 = 16;
-
+/// The circle, cut into arcs of equal length. All of a thousand endpoints fits a core's cache.
 struct Ring {
-    /// By place.
-    points: Box<[Packed]>,
-    /// For each beginning of a key: the first point that begins so, or comes after it.
-    starts: Box<[u32]>,
-    start_shift: u32,
+    /// In the order of their places: 16 bits of the place within the arc, and 16 that say whose it is.
+    points: Box<[u32]>,
+    /// The first point of each arc, and the end of the last.
+    arcs: Box<[u32]>,
+    /// How many bits of a place say in which arc it is.
+    arc_bits: u32,
 }
 
 /// Places the points.
@@ -38,40 +38,72 @@ pub(crate) fn share(members: &[Member], _settings: &config::Balance) -> Arc<dyn 
 
 fn build(endpoints: &[Point]) -> Ring {
     let weights: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
-    let mut points: Vec<Packed> = Vec::new();
+    let mut places: Vec<(u64, u16)> = Vec::new();
     for endpoint in endpoints {
         let all = u64::from(endpoint.weight) * POINTS;
-        let scaled = all * POINTS_MAX / (weights * POINTS).max(POINTS_MAX);
+        let count = all * POINTS_MAX / (weights * POINTS).max(POINTS_MAX);
         let place = |number| mix(endpoint.name.wrapping_add(mix(number)));
-        let owner = u64::from(endpoint.index);
-        points.extend(
-            (0..scaled.max(1)).map(|number| place(number) >> OWNER_BITS << OWNER_BITS | owner),
-        );
+        places.extend((0..count.max(1)).map(|number| (place(number), endpoint.index)));
     }
-    // Two in the same place do not happen within any configuration's life.
-    points.sort_unstable();
-    let bits = (points.len().max(2) / 2).next_power_of_two().ilog2().max(1);
-    let start_shift = u64::BITS - bits;
+    places.sort_unstable();
+    let arc_bits = (places.len() / ARC_POINTS).next_power_of_two().ilog2().max(1);
     let mut next = 0;
-    let first = |begin: u64| {
-        while points.get(next).is_some_and(|point| point >> start_shift < begin) {
+    let first = |arc: u64| {
+        let before = |&(place, _): &(u64, u16)| place >> (u64::BITS - arc_bits) < arc;
+        while places.get(next).is_some_and(before) {
             next += 1;
         }
         next as u32
     };
-    let starts = (0..1 << bits).map(first).collect();
-    Ring { points: points.into(), starts, start_shift }
+    let arcs = (0..=1 << arc_bits).map(first).collect();
+    let point = |&(place, owner): &(u64, u16)| within(place, arc_bits) << 16 | u32::from(owner);
+    Ring { points: places.iter().map(point).collect(), arcs, arc_bits }
+}
+
+/// The place within its arc.
+fn within(place: u64, arc_bits: u32) -> u32 {
+    (place << arc_bits >> 48) as u32
 }
 
 impl Table for Ring {
     #[inline]
     fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
-        let mut at =
-            self.starts.get((key >> self.start_shift) as usize).map_or(0, |&at| at as usize);
-        while self.points.get(at).is_some_and(|&point| point < key) {
-            at += 1;
-        }
+        let arc = (key >> (u64::BITS - self.arc_bits)) as usize;
+        let (begin, end) = match self.arcs.get(arc..arc + 2) {
+            Some(&[begin, end]) => (begin as usize, end as usize),
+            _ => (0, 0),
+        };
+        let key = within(key, self.arc_bits);
+        let arc = self.points.get(begin..end).unwrap_or_default();
+        let at = begin + arc.iter().take_while(|&&point| point >> 16 < key).count();
         let (before, after) = self.points.split_at(at.min(self.points.len()));
         after.iter().chain(before).map(|&point| usize::from(point as u16))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table gives what a look at all points gives, as finely as it tells places apart.
+    #[test]
+    fn the_next_point_around() {
+        for count in [1, 3, 200] {
+            let endpoint = |index| Point { name: mix(u64::from(index)), index, weight: 1 };
+            let endpoints: Vec<Point> = (0..count).map(endpoint).collect();
+            let ring = build(&endpoints);
+            let place = |point: &Point, number| mix(point.name.wrapping_add(mix(number)));
+            let points =
+                |point: &Point| (0..POINTS).map(|n| (place(point, n), point.index)).collect();
+            let points: Vec<(u64, u16)> =
+                endpoints.iter().flat_map(|p| -> Vec<_> { points(p) }).collect();
+            let keys = (0..2_000).map(mix).chain([0, 1, u64::MAX, u64::MAX >> 1]);
+            for key in keys {
+                let key = key & !(u64::MAX >> (16 + ring.arc_bits));
+                let next = points.iter().min_by_key(|(place, _)| place.wrapping_sub(key));
+                assert_eq!(ring.walk(key).next(), next.map(|&(_, index)| usize::from(index)));
+                assert_eq!(ring.walk(key).count(), points.len());
+            }
+        }
     }
 }
