@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use balance::{ALGORITHMS, Algorithm, Ask, Balancer, Group, Lease, Turn};
+use balance::{ALGORITHMS, Algorithm, Ask, Balancer, Group, Lease, Outcome, Turn};
 use config::{Balance, Endpoint, EndpointAddress, Upstream};
 use divan::Bencher;
 
@@ -53,6 +53,17 @@ impl Case {
         upstream
     }
 
+    /// All have answered, some sooner than others.
+    fn group(self, now: Instant) -> Arc<Group> {
+        let group = Group::alone(&self.upstream());
+        for index in 0..group.members.len() {
+            let first_byte = Duration::from_micros(800 + 97 * (index as u64 % 7));
+            let outcome = Outcome::Response { status: 200, first_byte };
+            group.report(index, outcome, &"", now);
+        }
+        group
+    }
+
     fn algorithm(self, group: &Arc<Group>) -> Box<dyn Algorithm> {
         let row = ALGORITHMS.iter().find(|row| row.name == self.name).unwrap();
         let mut algorithm = (row.share)(&group.members, &group.settings.balance).on_core(group, 0);
@@ -82,13 +93,13 @@ fn busy(balancer: &Rc<Balancer>, keys: &mut Keys, now: Instant) -> VecDeque<Leas
 
 #[divan::bench(args = cases())]
 fn choice(bencher: Bencher, case: &Case) {
-    let group = Group::alone(&case.upstream());
+    let now = Instant::now();
+    let group = case.group(now);
     let mut keys = Keys(1);
-    let _under_way =
-        busy(&Rc::new(Balancer::new(Arc::clone(&group), 0)), &mut keys, Instant::now());
+    let _under_way = busy(&Rc::new(Balancer::new(Arc::clone(&group), 0)), &mut keys, now);
     let mut algorithm = case.algorithm(&group);
     bencher.bench_local(|| {
-        let turn = Turn { key: keys.next(), now_ms: 1 };
+        let turn = Turn { key: keys.next(), now_ms: balance::millis(now) };
         let picked = algorithm.pick(&group, turn, &mut |index| index < black_box(usize::MAX));
         picked.unwrap()
     });
@@ -97,7 +108,7 @@ fn choice(bencher: Bencher, case: &Case) {
 #[divan::bench(args = cases())]
 fn lease(bencher: Bencher, case: &Case) {
     let now = Instant::now();
-    let balancer = Rc::new(Balancer::new(Group::alone(&case.upstream()), 0));
+    let balancer = Rc::new(Balancer::new(case.group(now), 0));
     let mut keys = Keys(1);
     let mut under_way = busy(&balancer, &mut keys, now);
     bencher.bench_local(|| {

@@ -29,7 +29,7 @@ pub(crate) struct Latency(AtomicU64);
 
 /// What is left after so long: close to `exp(-t)`.
 fn faded(elapsed_ms: u32) -> f32 {
-    let t = elapsed_ms as f32 / FADE_MS;
+    let t = elapsed_ms as f32 * (1.0 / FADE_MS);
     1.0 / (1.0 + t + 0.5 * t * t)
 }
 

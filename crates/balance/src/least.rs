@@ -2,8 +2,8 @@
 //!
 //! Each core has its own view of the figures: a *tournament tree*, in whose root the least one has
 //! won. What this core does itself is seen at once. What others do shows in the endpoint that is
-//! about to be picked, which is looked at again, and in one more at each pick, in rotation; small
-//! groups ([`SMALL`]) are looked at whole. Equal figures go by turns, as often as weights say.
+//! about to be picked, whose requests are counted again, and in one more at each pick, in rotation;
+//! small groups ([`SMALL`]) are looked at whole. Equal figures go by turns, as often as weights say.
 //!
 //! One that was asked and may not be taken (it is full, or has just come back and gets less than its
 //! share) sits out until its next turn, however good its figure is: or it would be asked at each pick,
@@ -35,8 +35,13 @@ const OUT: u64 = u64::MAX;
 
 /// What an endpoint is judged by.
 pub(crate) trait Figure: Default + Send + Sync + 'static {
-    /// The less, the better.
-    fn of(&mut self, state: &EndpointState, weight: f32, now_ms: u64) -> u32;
+    /// What is known of the endpoint that one request more or less does not change.
+    fn basis(&mut self, _state: &EndpointState, _now_ms: u64) -> f32 {
+        0.0
+    }
+
+    /// The less, the better. `part` is 1 divided by the weight.
+    fn of(basis: f32, in_flight: u32, part: f32) -> u32;
 }
 
 /// What cores share, which is nothing.
@@ -75,9 +80,12 @@ struct Least<F> {
 struct Contender {
     state: Arc<EndpointState>,
     index: u32,
-    weight: f32,
+    /// 1 divided by its weight.
+    part: f32,
     /// When its next turn is, among equals.
     turn: u32,
+    /// By its figure, when it was looked at last.
+    basis: f32,
     /// Until then it sits out.
     back: u32,
     period: u32,
@@ -99,8 +107,9 @@ impl<F: Figure> Algorithm for Least<F> {
             Some(Contender {
                 state,
                 index,
-                weight: f32::from(weight),
+                part: 1.0 / f32::from(weight),
                 turn: turn as u32,
+                basis: 0.0,
                 back: 0,
                 period,
             })
@@ -119,9 +128,7 @@ impl<F: Figure> Algorithm for Least<F> {
         if small {
             self.look_at_all();
         } else {
-            self.rotation =
-                if self.rotation + 1 >= self.contenders.len() { 0 } else { self.rotation + 1 };
-            self.look_at(self.rotation);
+            self.look_around();
         }
         let looks = if small { 0 } else { SECOND_LOOKS_MAX };
         let picked = self.least_allowed(looks, allowed);
@@ -145,7 +152,7 @@ impl<F: Figure> Least<F> {
     fn least_allowed(&mut self, mut looks: usize, allowed: &mut Allowed<'_>) -> Option<usize> {
         loop {
             let position = self.tree.first()?;
-            if looks > 0 && self.look_at(position) {
+            if looks > 0 && self.glance_at(position) {
                 looks -= 1;
                 continue;
             }
@@ -159,13 +166,22 @@ impl<F: Figure> Least<F> {
     }
 
     fn rank(&mut self, position: usize) -> u64 {
-        let Some(contender) = self.contenders.get(position) else { return OUT };
-        let figure = if contender.back > self.clock {
-            SITS_OUT
-        } else {
-            self.figure.of(&contender.state, contender.weight, self.now_ms).min(SITS_OUT - 1)
-        };
-        u64::from(figure) << 32 | u64::from(contender.turn)
+        let Some(contender) = self.contenders.get_mut(position) else { return OUT };
+        contender.basis = self.figure.basis(&contender.state, self.now_ms);
+        contender.rank::<F>(self.clock)
+    }
+
+    /// Looks at the next one in rotation.
+    fn look_around(&mut self) {
+        self.rotation =
+            if self.rotation + 1 >= self.contenders.len() { 0 } else { self.rotation + 1 };
+        self.look_at(self.rotation);
+    }
+
+    /// Looks only at how many requests are under way; true if that has changed.
+    fn glance_at(&mut self, position: usize) -> bool {
+        let rank = self.contenders.get(position).map(|one| one.rank::<F>(self.clock));
+        self.tree.set(position, rank.unwrap_or(OUT))
     }
 
     /// Looks at an endpoint again; true if it has changed.
@@ -187,7 +203,7 @@ impl<F: Figure> Least<F> {
         let Some(turn) = self.next_turn(position) else { return };
         self.clock = clock.max(turn);
         if self.clock < CLOCK_MAX {
-            self.look_at(position);
+            self.glance_at(position);
             return;
         }
         for contender in &mut self.contenders {
@@ -214,6 +230,17 @@ impl<F: Figure> Least<F> {
         let turn = contender.turn.max(self.clock.saturating_sub(contender.period));
         contender.turn = turn.saturating_add(contender.period);
         Some(turn)
+    }
+}
+
+impl Contender {
+    fn rank<F: Figure>(&self, clock: u32) -> u64 {
+        let figure = if self.back > clock {
+            SITS_OUT
+        } else {
+            F::of(self.basis, self.state.in_flight(), self.part).min(SITS_OUT - 1)
+        };
+        u64::from(figure) << 32 | u64::from(self.turn)
     }
 }
 

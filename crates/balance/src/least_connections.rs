@@ -6,9 +6,14 @@
 use std::sync::Arc;
 
 use crate::algorithm::Shared;
-use crate::endpoint::EndpointState;
 use crate::group::Member;
 use crate::least::{Figure, Plain};
+
+/// Figures that differ in these bits at most are equal but for rounding, …
+const BELOW_EQUAL: u32 = 4;
+
+/// … after this has lifted those that were rounded down.
+const UP: f32 = 1.0 + 2.0 * f32::EPSILON;
 
 #[derive(Default)]
 struct InFlight;
@@ -19,8 +24,25 @@ pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn
 }
 
 impl Figure for InFlight {
-    fn of(&mut self, state: &EndpointState, weight: f32, _now_ms: u64) -> u32 {
+    fn of(_basis: f32, in_flight: u32, part: f32) -> u32 {
         // Positive numbers are in the order of their bits.
-        (state.in_flight() as f32 / weight).to_bits()
+        (in_flight as f32 * part * UP).to_bits() >> BELOW_EQUAL
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many requests as its weight are the same for each.
+    #[test]
+    fn rounding_does_not_matter() {
+        for requests in [1, 2, 3, 7] {
+            let figures = (1..=1000u16).map(|weight| {
+                InFlight::of(0.0, requests * u32::from(weight), 1.0 / f32::from(weight))
+            });
+            let figures: std::collections::HashSet<u32> = figures.collect();
+            assert_eq!(figures.len(), 1, "{figures:?}");
+        }
     }
 }

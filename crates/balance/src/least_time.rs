@@ -29,15 +29,16 @@ pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn
 }
 
 impl Figure for Time {
-    fn of(&mut self, state: &EndpointState, weight: f32, now_ms: u64) -> u32 {
-        let known = state.latency_micros(now_ms);
-        if let Some(micros) = known {
-            let part = if self.usual > 0.0 { SAMPLE } else { 1.0 };
-            self.usual += (micros - self.usual) * part;
-        }
-        let micros = known.unwrap_or(self.usual.max(1.0));
-        let figure = micros * (1.0 + state.in_flight() as f32 / weight);
+    /// The time to the first byte, in microseconds.
+    fn basis(&mut self, state: &EndpointState, now_ms: u64) -> f32 {
+        let Some(micros) = state.latency_micros(now_ms) else { return self.usual.max(1.0) };
+        let counts = if self.usual > 0.0 { SAMPLE } else { 1.0 };
+        self.usual += (micros - self.usual) * counts;
+        micros
+    }
+
+    fn of(basis: f32, in_flight: u32, part: f32) -> u32 {
         // Positive numbers are in the order of their bits.
-        figure.to_bits() >> BELOW_A_STEP
+        (basis * (1.0 + in_flight as f32 * part)).to_bits() >> BELOW_A_STEP
     }
 }

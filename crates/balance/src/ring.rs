@@ -75,7 +75,7 @@ impl Table for Ring {
         };
         let key = within(key, self.arc_bits);
         let arc = self.points.get(begin..end).unwrap_or_default();
-        let at = begin + arc.iter().take_while(|&&point| point >> 16 < key).count();
+        let at = begin + arc.iter().filter(|&&point| point >> 16 < key).count();
         let (before, after) = self.points.split_at(at.min(self.points.len()));
         after.iter().chain(before).map(|&point| usize::from(point as u16))
     }
