@@ -147,7 +147,7 @@ impl Balancer {
 
     /// Whether a request may be sent again (or beside itself), which is charged to the budget.
     pub fn may_retry(&self, now: Instant) -> bool {
-        let floor = self.group.budget_floor(self.group.core_count());
+        let floor = self.group.budget_floor();
         self.core.budget.charge(self.group.settings.retry.budget, floor, millis(now))
     }
 

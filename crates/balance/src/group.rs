@@ -64,6 +64,7 @@ pub struct GroupState {
     pub(crate) in_flight: Count,
     pub(crate) connecting: Count,
     cores: Mutex<Vec<Arc<CoreState>>>,
+    core_count: AtomicU32,
     /// Held by whoever ejects, so that two together do not eject more than they may.
     pub(crate) ejecting: Mutex<()>,
 }
@@ -81,7 +82,13 @@ impl GroupState {
     }
 
     pub(crate) fn core(&self, core: usize) -> Arc<CoreState> {
+        self.core_count.fetch_max(core as u32 + 1, Ordering::Relaxed);
         per_core(&self.cores, core)
+    }
+
+    /// How many cores there are.
+    pub(crate) fn core_count(&self) -> u32 {
+        self.core_count.load(Ordering::Relaxed)
     }
 
     fn cores(&self) -> Vec<Arc<CoreState>> {
@@ -267,7 +274,7 @@ impl Group {
     pub fn usage(&self, now: Instant) -> GroupUse {
         let state = &*self.state;
         let cores = state.cores();
-        let floor = self.budget_floor(cores.len());
+        let floor = self.budget_floor();
         let mut budget = BudgetUse::default();
         for core in &cores {
             let used = core.budget.used(self.settings.retry.budget, floor, millis(now));
@@ -287,15 +294,11 @@ impl Group {
     }
 
     /// Retries a second that a core may always make.
-    pub(crate) fn budget_floor(&self, cores: usize) -> u32 {
+    pub(crate) fn budget_floor(&self) -> u32 {
         match self.settings.retry.budget_min {
             0 => 0,
-            floor => (floor / (cores.max(1) as u32)).max(1),
+            floor => (floor / self.state.core_count().max(1)).max(1),
         }
-    }
-
-    pub(crate) fn core_count(&self) -> usize {
-        self.state.cores.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether requests are counted for the group as a whole.
