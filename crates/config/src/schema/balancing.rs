@@ -136,7 +136,7 @@ static BALANCE: NodeRow = NodeRow {
         "bound",
         Kind::PercentOrOff { min: 101, max: 1000 },
         "125%",
-        "For those that go by a key: an endpoint takes at most so many times the average of requests under way, and what is beyond goes to the next one. `off`: no bound.",
+        "For those that go by a key: an endpoint takes at most so many times the average of requests under way, and what is beyond goes to the next one; with fewer than 8 under way it takes what comes. `off`: no bound.",
     )],
     block: Some(&BALANCE_BLOCK),
     doc: "How an endpoint is chosen among those that are up.",
