@@ -93,7 +93,8 @@ Examples:
   bothways explain http://shop.example.com/api/x --method POST --from 192.0.2.7
   bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5      a CONNECT
   bothways explain http://example.com/ --forward :3128 --json
-  bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate";
+  bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate
+  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              which endpoint a key leads to";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:
@@ -330,6 +331,9 @@ pub(crate) struct Explain {
     /// Take the host to have this address; may be repeated [default: a global one]
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,
+    /// A field of the request, as `Name: value`; may be repeated
+    #[arg(short = 'H', long, value_name = "FIELD")]
+    pub field: Vec<String>,
     /// As JSON
     #[arg(long)]
     pub json: bool,

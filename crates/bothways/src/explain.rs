@@ -7,9 +7,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use balance::Choice;
 use config::{
-    Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, RouteSettings, Stay,
-    UpstreamId,
+    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, RouteSettings, Stay,
+    Route, Upstream, UpstreamId,
 };
 use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
@@ -20,6 +21,9 @@ use crate::cli::Explain;
 use crate::exit::Failure;
 use crate::load::Source;
 use crate::terminal::{self, Paint};
+
+/// Endpoints of an upstream that are told; of more it is said how many.
+const CHOICES_TOLD_MAX: usize = 20;
 
 /// Explains a request.
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
@@ -94,7 +98,14 @@ fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
         let failure = Failure::usage(format!("`{url}`: {error}"));
         if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
     })?;
-    Ok(Request { method, target, ..Request::default() })
+    let mut request = Request { method, target, ..Request::default() };
+    for field in &options.field {
+        let (name, value) = field.split_once(':').ok_or_else(|| {
+            Failure::usage(format!("`{field}` is not a field")).hint("write -H 'Name: value'")
+        })?;
+        request.fields.push(name.trim().as_bytes(), value.trim().as_bytes());
+    }
+    Ok(request)
 }
 
 /// Whether TLS is what is spoken on a port, so that a URL without a scheme means https://.
@@ -238,6 +249,7 @@ impl Told<'_> {
         for line in identity.lines() {
             let _ = writeln!(text, "  {line}");
         }
+        self.choices_text(text, paint);
         for mirror in self.mirrors() {
             let at = paint.dim(&format!("<- {}", self.config.locate(mirror.place)));
             let share = f64::from(mirror.share) / 100.0;
@@ -250,6 +262,59 @@ impl Told<'_> {
             let removed: String = removed.collect();
             let _ = writeln!(text, "  (without Via, forwarding fields{removed})  {at}");
         }
+    }
+
+    /// The upstreams that the request may go to.
+    fn upstreams(&self) -> Vec<&Upstream> {
+        let action = self.route().map(|route| &route.action);
+        let ids: Vec<_> = match (&self.explanation.outcome, action) {
+            (Outcome::Proxied { .. }, Some(Action::To(id))) => vec![*id],
+            (Outcome::Split { .. }, Some(Action::Split(split))) => {
+                split.parts.iter().map(|part| part.upstream).collect()
+            }
+            _ => Vec::new(),
+        };
+        ids.iter().filter_map(|id| self.config.upstreams.get(id.0 as usize)).collect()
+    }
+
+    /// Which endpoints of an upstream the request may get, in their order.
+    fn choices(&self, upstream: &Upstream) -> Vec<Choice> {
+        let key = proxy::request_key(&upstream.balance, self.asked, self.from);
+        balance::preview(upstream, self.config.process.zone.as_ref(), Some(key))
+    }
+
+    fn choices_text(&self, text: &mut String, paint: Paint) {
+        for upstream in self.upstreams() {
+            let place = match upstream.balance.place {
+                place if place.line > 0 => place,
+                _ => upstream.place,
+            };
+            let at = paint.dim(&format!("<- {}", self.config.locate(place)));
+            let (name, algorithm) = (&upstream.name, &upstream.balance.algorithm);
+            let _ = writeln!(text, "picked in {name}, by {algorithm} if all are up:  {at}");
+            let choices = self.choices(upstream);
+            let width = choices.iter().map(|c| c.endpoint.chars().count()).max().unwrap_or(0);
+            for Choice { endpoint, share, why, .. } in choices.iter().take(CHOICES_TOLD_MAX) {
+                let _ = writeln!(text, "  {endpoint:width$}  {share:3.0} %  {}", paint.dim(why));
+            }
+            if let Some(more) = choices.len().checked_sub(CHOICES_TOLD_MAX).filter(|n| *n > 0) {
+                let _ = writeln!(text, "  and {}", terminal::count(more as u64, "other"));
+            }
+        }
+    }
+
+    fn choices_json(&self) -> Vec<Value> {
+        let upstreams = self.upstreams().into_iter().map(|upstream| {
+            let choices = self.choices(upstream).into_iter().map(|choice| {
+                json!({ "endpoint": &*choice.endpoint, "share": choice.share, "why": choice.why })
+            });
+            json!({
+                "upstream": &*upstream.name,
+                "algorithm": &*upstream.balance.algorithm,
+                "choices": choices.collect::<Vec<_>>(),
+            })
+        });
+        upstreams.collect()
     }
 
     /// Whether the request goes on to another server.
@@ -293,8 +358,12 @@ impl Told<'_> {
         if let Some(forward) = self.forward() {
             return Some(&forward.settings);
         }
+        self.route().map(|route| &route.settings)
+    }
+
+    fn route(&self) -> Option<&Route> {
         let site = self.config.sites.get(self.explanation.site?.0 as usize)?;
-        site.routes.get(self.explanation.route?.0 as usize).map(|route| &route.settings)
+        site.routes.get(self.explanation.route?.0 as usize)
     }
 
     /// Edits of the request's fields, with the values that they would have.
