@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use balance::Choice;
 use config::{
-    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, RouteSettings, Stay,
-    Route, Upstream, UpstreamId,
+    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route,
+    RouteSettings, Stay, Upstream, UpstreamId,
 };
 use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
@@ -419,6 +419,7 @@ impl Told<'_> {
             "decided_by": place(self.explanation.decided_by),
             "outcome": outcome_json(&self.explanation.outcome),
             "request_fields": edits,
+            "endpoints": self.choices_json(),
             "mirrors": mirrors,
             "identity_fields": self.sends().then(|| self.identity().lines().map(str::to_owned).collect::<Vec<_>>()),
         })

@@ -9,7 +9,7 @@ use message::Request;
 use crate::cookies::cookie;
 
 /// The key of a request.
-pub(crate) fn of(settings: &Balance, request: &Request, client: IpAddr) -> u64 {
+pub fn of(settings: &Balance, request: &Request, client: IpAddr) -> u64 {
     let address = AddressOctets::of(client);
     balance::key(settings, |part| match part {
         KeyPart::Header(name) => request.fields.find(name.as_bytes()),

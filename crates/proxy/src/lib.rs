@@ -54,6 +54,7 @@ pub use discovery::{
     endpoints_from_json, settings_from_json,
 };
 pub use identity::identity_fields;
+pub use key::of as request_key;
 pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};
 pub use sticky::key_file_problem;

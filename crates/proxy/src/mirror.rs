@@ -8,6 +8,7 @@
 //! Invariant: a copy knows nothing of the client's connection, which may close before it is done.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::exchange::{Context, Downstream, Plan, Trouble};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
 use crate::identity::Identity;
+use crate::key;
 use crate::observe::{Mirrored, Scope};
 use crate::snapshot::View;
 use crate::upstream::Link;
@@ -118,6 +120,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: Chosen, bod
             request,
             body: body.into(),
             target: String::from_utf8_lossy(&work.path).into(),
+            client: work.record.client.ip(),
             peer: peer.into(),
             trusted,
             _place: place,
@@ -153,7 +156,8 @@ struct Copy {
     request: Request,
     body: Box<[u8]>,
     target: Box<str>,
-    /// The client's address, as text, and whether it is a trusted proxy.
+    client: IpAddr,
+    /// The address of the connection, as text, and whether it is a trusted proxy.
     peer: Box<str>,
     trusted: bool,
     _place: Place,
@@ -185,7 +189,11 @@ impl Copy {
         let id = mirror.upstream;
         let group = self.view.group(id).ok_or_else(gone)?;
         let upstream = self.view.config().upstreams.get(id.0 as usize).ok_or_else(gone)?;
-        let ask = Ask { key: 0, bound: None, tried: &[], now: Instant::now() };
+        let key = match group.balancer.group().by_key {
+            true => key::of(&upstream.balance, &self.request, self.client),
+            false => 0,
+        };
+        let ask = Ask { key, bound: None, tried: &[], now: Instant::now() };
         let picked = group.balancer.pick(&ask);
         let mut lease = picked.map_err(|why| Trouble::new(DestinationUnavailable, why.words()))?;
         let times = &settings.timeouts;
