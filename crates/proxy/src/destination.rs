@@ -317,6 +317,18 @@ fn write_host(
     });
 }
 
+/// What the client is told when no endpoint can be picked.
+pub(crate) fn not_picked(group: &Group, why: NotPicked) -> Trouble {
+    let kind = match why {
+        NotPicked::Down | NotPicked::Tried => ErrorKind::DestinationUnavailable,
+        NotPicked::QueueFull => ErrorKind::QueueFull,
+        NotPicked::Full | NotPicked::Limited => ErrorKind::QueueTimeout,
+        NotPicked::InFlight | NotPicked::Connecting => ErrorKind::CircuitOpen,
+    };
+    let retry_after = group.balancer.group().retry_after(why);
+    Trouble { retry_after, ..Trouble::new(kind, why.words()) }
+}
+
 /// What it shows of an endpoint that there is no connection to it.
 pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
     match trouble.kind {
@@ -418,14 +430,14 @@ impl<'a> GroupDestination<'a> {
             if trouble.kind == ErrorKind::CircuitOpen {
                 return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled either
             }
-            context.core.metrics.upstream_failed(slot);
             // That every stream is taken is no failure.
-            if trouble.kind != ErrorKind::ConnectionLimitReached
-                && let Some(lease) = &mut self.lease
-            {
-                lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+            if trouble.kind != ErrorKind::ConnectionLimitReached {
+                context.core.metrics.upstream_failed(slot);
+                if let Some(lease) = &mut self.lease {
+                    lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+                }
+                complain_of(self.endpoint_name(), &trouble);
             }
-            complain_of(self.endpoint_name(), &trouble);
             if !retries.may_pass_over(&trouble) {
                 return Err(NoConnection::Trouble(trouble));
             }
@@ -489,7 +501,9 @@ impl<'a> GroupDestination<'a> {
                 Ok(lease) => return Ok(lease),
                 Err(why) => why,
             };
-            let Some(failed) = last else { return Err(NoConnection::Trouble(self.none(why))) };
+            let Some(failed) = last else {
+                return Err(NoConnection::Trouble(not_picked(self.group, why)));
+            };
             let pause = match why {
                 NotPicked::Tried => search.retries.backoff(failed),
                 _ => None,
@@ -516,18 +530,6 @@ impl<'a> GroupDestination<'a> {
             let detail = "no endpoint had room for the request in time";
             NoConnection::Trouble(Trouble::new(ErrorKind::QueueTimeout, detail))
         })
-    }
-
-    /// What the client is told when no endpoint can be picked.
-    fn none(&self, why: NotPicked) -> Trouble {
-        let kind = match why {
-            NotPicked::Down | NotPicked::Tried => ErrorKind::DestinationUnavailable,
-            NotPicked::QueueFull => ErrorKind::QueueFull,
-            NotPicked::Full | NotPicked::Limited => ErrorKind::ConnectionLimitReached,
-            NotPicked::InFlight | NotPicked::Connecting => ErrorKind::CircuitOpen,
-        };
-        let retry_after = self.group.balancer.group().retry_after(why);
-        Trouble { retry_after, ..Trouble::new(kind, why.words()) }
     }
 
     fn way<'w>(

@@ -8,14 +8,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Lease, Outcome};
-use config::{Action, Endpoint, EndpointAddress, ListenerId, Route, RouteId, SiteId, UpstreamId};
+use balance::{AddressOctets, Ask, Lease};
+use config::{
+    Action, Endpoint, EndpointAddress, KeyPart, ListenerId, Route, RouteId, SiteId, UpstreamId,
+};
 use net::{Buffer, Stream};
 use tls::ClientHello;
 
 use crate::body::unless_zero;
 use crate::core::{Client, Core};
-use crate::destination::{complain_of, connect_failed, connect_late, dial};
+use crate::destination::{
+    complain_of, connect_failed, connect_late, dial, not_picked, unreachable,
+};
 use crate::exchange::{self, Switched, Trouble};
 use crate::observe::{ErrorKind, Record, RetryReason, Scope, Try};
 use crate::secure::{self, INTERNAL_ERROR};
@@ -100,18 +104,26 @@ async fn connect(
     let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
     let group = view.group(id).ok_or_else(nobody)?;
     group.balancer.requested(record.started);
+    // Of what a key may be made of, only the address is known.
+    let address = AddressOctets::of(record.client.ip());
+    let key = balance::key(&upstream.balance, |part| match part {
+        KeyPart::Address => Some(address.as_bytes()),
+        _ => None,
+    });
+    let passes_over = upstream.retry.connect && upstream.retry.tries > 1;
     let mut tried: Vec<usize> = Vec::new();
     let mut last = None;
     let mut began = record.started;
     loop {
-        let ask = Ask { key: 0, bound: None, tried: &tried, now: Instant::now() };
+        let ask = Ask { key, bound: None, tried: &tried, now: Instant::now() };
         let mut picked = group.balancer.pick(&ask);
         if picked.as_ref().is_err_and(|why| why.may_wait()) {
             let waiting = group.balancer.wait(&ask);
             let waited = tokio::time::timeout(upstream.queue.wait, waiting).await;
             picked = waited.unwrap_or(picked);
         }
-        let Ok(mut lease) = picked else { return Err(last.unwrap_or_else(nobody)) };
+        let refused = |why| last.clone().unwrap_or_else(|| not_picked(group, why));
+        let mut lease = picked.map_err(refused)?;
         let index = lease.index();
         let endpoint = upstream.endpoints.get(index).ok_or_else(nobody)?;
         let before = record.endpoint.replace((id.0, index as u32));
@@ -125,7 +137,10 @@ async fn connect(
             core.metrics.upstream_retried(names.endpoint_slot(endpoint.0, endpoint.1), reason);
         }
         began = begun;
+        let opening = group.balancer.group().connecting(index);
+        let opening = opening.map_err(|why| not_picked(group, why))?;
         let dialled = dial_endpoint(view, (id, index), endpoint, unless_zero(limit)).await;
+        drop(opening);
         record.connect = Some(begun.elapsed());
         match dialled {
             Ok(mut connection) => {
@@ -134,11 +149,12 @@ async fn connect(
                 return Ok((connection, lease));
             }
             Err(trouble) => {
-                let late = trouble.kind == ErrorKind::ConnectionTimeout;
-                let outcome = if late { Outcome::ConnectTimeout } else { Outcome::Unreachable };
-                lease.report(outcome, &trouble.detail, Instant::now());
+                lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
                 core.metrics.upstream_failed(slot);
                 complain_of(&endpoint.written, &trouble);
+                if !passes_over {
+                    return Err(trouble);
+                }
                 tried.push(index);
                 last = Some(trouble);
             }

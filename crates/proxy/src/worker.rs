@@ -145,3 +145,19 @@ async fn work(core: std::rc::Weak<Core>, mut bench: Bench, desk: Rc<Desk>) -> In
         *desk.outcome.borrow_mut() = Some(outcome);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The memory of an exchange under way: it should stay in the cache.
+    #[test]
+    fn a_worker_stays_small() {
+        const BYTES_MAX: usize = 12 * 1024;
+        fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size_of_future(work);
+        assert!(bytes <= BYTES_MAX, "{bytes}");
+    }
+}

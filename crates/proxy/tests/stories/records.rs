@@ -84,3 +84,56 @@ fn an_exchange_leaves_one_record() {
     assert_eq!(server.metric("bothways_requests_total", ""), 6.0);
     assert_eq!(server.metric("bothways_retries_total", ""), 1.0);
 }
+
+#[test]
+fn the_tries_of_an_exchange_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let breaking = Origin::start(|peer, _| {
+        peer.request();
+        peer.reset();
+    });
+    let unwell = Origin::answering(testkit::message_text::response(503, "unwell"));
+    let well = Origin::answering(ok("well"));
+    let text = format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}
+         upstream up {{
+             to \"{refused}\" \"{}\" \"{}\" \"{}\"
+             balance round-robin
+             retry tries=4 {{ on connect reset 503; }}
+         }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to up; }}",
+        path.display(),
+        breaking.address(),
+        unwell.address(),
+        well.address(),
+    );
+    let server = TestServer::start(&text);
+    let mut client = server.connect();
+    let ask = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(ask);
+    assert_eq!(client.response().text(), "well");
+    let line = lines(&path, 1).remove(0);
+    assert_eq!(line["retries"], 3, "{line}");
+    assert_eq!(line["endpoint"], well.address().to_string(), "{line}");
+    let tries = line["tries"].as_array().expect("tries");
+    let told: Vec<_> = tries
+        .iter()
+        .map(|tried| (&tried["endpoint"], &tried["reason"], &tried["error"], &tried["status"]))
+        .map(|(endpoint, reason, error, status)| {
+            (endpoint.as_str(), reason.as_str(), error.as_str(), status.as_u64())
+        })
+        .collect();
+    let name = |origin: &Origin| origin.address().to_string();
+    let (refused, breaking, unwell) = (refused.to_string(), name(&breaking), name(&unwell));
+    let expected = [
+        (Some(&*refused), Some("connect"), Some("connection_refused"), None),
+        (Some(&*breaking), Some("reset"), Some("connection_terminated"), None),
+        (Some(&*unwell), Some("status"), None, Some(503)),
+    ];
+    assert_eq!(told, expected, "{line}");
+    for (reason, count) in [("connect", 1.0), ("reset", 1.0), ("status", 1.0), ("timeout", 0.0)] {
+        assert_eq!(server.metric("bothways_upstream_retries_total", reason), count, "{reason}");
+    }
+}
