@@ -142,6 +142,44 @@ pub struct States {
 struct Known {
     state: Arc<GroupState>,
     endpoints: Mutex<HashMap<Arc<str>, Arc<EndpointState>>>,
+    tables: Mutex<Option<Tables>>,
+}
+
+/// What an algorithm has worked out, and of what: a change of anything else keeps it.
+struct Tables {
+    algorithm: Box<str>,
+    /// Names and weights, in order.
+    endpoints: Box<[(Arc<str>, u16)]>,
+    shared: Arc<dyn Shared>,
+}
+
+impl std::fmt::Debug for Tables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tables").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl Known {
+    /// Tables can take a while to work out: those of before serve as long as they fit.
+    fn shared(&self, members: &[Member], settings: &config::Balance) -> Arc<dyn Shared> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoint =
+            |member: &Member| (Arc::clone(&member.settings.written), member.settings.weight);
+        let endpoints: Box<[_]> = members.iter().map(endpoint).collect();
+        match &*tables {
+            Some(before)
+                if before.algorithm == settings.algorithm && before.endpoints == endpoints =>
+            {
+                Arc::clone(&before.shared)
+            }
+            _ => {
+                let shared = (algorithm(&settings.algorithm).share)(members, settings);
+                let algorithm = settings.algorithm.clone();
+                *tables = Some(Tables { algorithm, endpoints, shared: Arc::clone(&shared) });
+                shared
+            }
+        }
+    }
 }
 
 impl States {
@@ -204,7 +242,7 @@ impl Group {
         });
         let members: Box<[Member]> = members.collect();
         let row = algorithm(&upstream.balance.algorithm);
-        let shared = (row.share)(&members, &upstream.balance);
+        let shared = known.shared(&members, &upstream.balance);
         known.state.changed();
         let (settings, state) = (upstream.clone(), Arc::clone(&known.state));
         Self { settings, members, state, shared, by_key: row.by_key, zone }

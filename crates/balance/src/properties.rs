@@ -294,6 +294,29 @@ fn loads_are_bounded() {
     }
 }
 
+/// Nothing is worked out again for what it does not depend on.
+#[test]
+fn tables_are_kept() {
+    let states = crate::group::States::default();
+    let group = |change: &dyn Fn(&mut config::Upstream)| {
+        let mut upstream = upstream("rendezvous", &[1; 5]);
+        change(&mut upstream);
+        states.group(&upstream)
+    };
+    let kept = |change: &dyn Fn(&mut config::Upstream)| {
+        let before = group(&|_| {});
+        Arc::ptr_eq(&before.shared, &group(change).shared)
+    };
+    assert!(kept(&|upstream| {
+        upstream.endpoints[1].draining = true;
+        upstream.balance.bound = None;
+    }));
+    assert!(!kept(&|upstream| upstream.endpoints[1].weight = 2));
+    assert!(!kept(&|upstream| upstream.balance.algorithm = "maglev".into()));
+    assert!(!kept(&|upstream| upstream.endpoints.swap(0, 1)));
+    assert!(!kept(&|upstream| upstream.endpoints.truncate(4)));
+}
+
 #[test]
 fn without_a_bound_a_key_stays() {
     for row in rows(true) {
@@ -305,6 +328,57 @@ fn without_a_bound_a_key_stays() {
         let picks: HashSet<_> =
             (0..200).map(|_| algorithm.pick(&group, turn(42), &mut enter)).collect();
         assert_eq!(picks.len(), 1, "{}", row.name);
+    }
+}
+
+/// One is filled, then the next; what ends makes room, on whichever core it began.
+#[test]
+fn the_first_with_room() {
+    let mut upstream = upstream("first", &[1; 4]);
+    upstream.endpoints.iter_mut().for_each(|endpoint| endpoint.max = Some(2));
+    upstream.endpoints[3].max = None;
+    let group = Group::alone(&upstream);
+    let mut cores = [core(&group, 0), core(&group, 1)];
+    let mut pick = |core: usize| {
+        let mut enter = |index: usize| {
+            let member = &group.members[index];
+            member.state.enter(member.settings.max)
+        };
+        cores[core].pick(&group, turn(0), &mut enter).unwrap()
+    };
+    let picks: Vec<usize> = (0..8).map(|number| pick(number % 2)).collect();
+    assert_eq!(picks, [0, 0, 1, 1, 2, 2, 3, 3]);
+    group.members[1].state.leave();
+    group.members[0].state.leave();
+    // The core does not know of either; it looks at one of those that were full per pick.
+    let picks: HashSet<usize> = (0..4).map(|_| pick(0)).collect();
+    assert!(picks.contains(&0) && picks.contains(&1), "{picks:?}");
+}
+
+/// Another core has most of the requests: this one does not add to where they are many.
+#[test]
+fn what_other_cores_do_is_seen() {
+    for (count, picks) in [(8, 400), (200, 4_000)] {
+        let group = group("least-connections", &vec![1; count]);
+        let mut algorithm = core(&group, 0);
+        // In each half, all at once.
+        for half in 0..2 {
+            let loaded = half * count / 2..(half + 1) * count / 2;
+            let other = |index: &usize| !loaded.contains(index);
+            for index in loaded.clone() {
+                (0..50).for_each(|_| assert!(group.members[index].state.enter(None)));
+            }
+            let mut counts = vec![0; count];
+            for _ in 0..picks {
+                let picked = algorithm.pick(&group, turn(0), &mut |_| true).unwrap();
+                counts[picked] += 1;
+            }
+            let elsewhere: usize = (0..count).filter(other).map(|index| counts[index]).sum();
+            assert!(elsewhere * 100 >= picks * 99, "{count}: {elsewhere} of {picks}");
+            for index in loaded {
+                (0..50).for_each(|_| group.members[index].state.leave());
+            }
+        }
     }
 }
 
