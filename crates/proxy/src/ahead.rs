@@ -53,9 +53,9 @@ async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ah
     let Some(way) = way(&core, &view, at) else { return };
     let found = way.found().await;
     if let Err(trouble) = &found
-        && trouble.kind == ErrorKind::ConnectionLimitReached
+        && matches!(trouble.kind, ErrorKind::CircuitOpen | ErrorKind::ConnectionLimitReached)
     {
-        return; // requests open enough of them
+        return; // requests open enough of them, or share them
     }
     way.pool.fared(core.wheel.now(), found.is_ok());
     match found {
