@@ -169,7 +169,10 @@ impl Balancer {
             Err(why) => Err(why),
         };
         match chosen {
-            Ok((index, trial)) => Ok(Lease { balancer: Rc::clone(self), index, counted, trial }),
+            Ok((index, trial)) => {
+                let (balancer, unreported) = (Rc::clone(self), Some(ask.now));
+                Ok(Lease { balancer, index, counted, trial, unreported })
+            }
             Err(why) => {
                 if counted {
                     group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
@@ -337,6 +340,8 @@ pub struct Lease {
     counted: bool,
     /// Whether it is the one request of a probation.
     trial: bool,
+    /// When it was picked, until something is reported.
+    unreported: Option<Instant>,
 }
 
 impl Lease {
@@ -348,6 +353,7 @@ impl Lease {
     /// Tells what came of a try: `words` say what was wrong, and are formatted only if they are
     /// kept. A request whose client left is dropped without.
     pub fn report(&mut self, outcome: Outcome, words: &dyn Display, now: Instant) {
+        self.unreported = None;
         let balancer = &*self.balancer;
         if let Some(tally) = balancer.tallies.get(self.index) {
             tally.count(outcome);
@@ -365,6 +371,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let group = &*self.balancer.group;
+        if let (Some(picked), Some(_)) = (self.unreported, &group.settings.hedge) {
+            // Overtaken by a second try, or left by its client: it would have taken longer still. If
+            // that did not count, the quantile after which second tries are made would fall and fall.
+            self.balancer.core.first_bytes.sample(picked.elapsed());
+        }
         if self.counted {
             group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
         }

@@ -3,11 +3,11 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use balance::{NotPicked, Outcome};
 use common::{BAD, GOOD, World, upstream};
-use config::Panic;
+use config::{Hedge, HedgeAfter, Panic, Place};
 
 #[test]
 fn failures_in_a_row_eject_and_a_good_answer_between_them_does_not() {
@@ -394,6 +394,22 @@ fn a_storm_of_retries_is_held_off() {
             assert!(rate < 1000 || ratio <= 1.25, "{outcome:?} at {rate}/s: {ratio}");
             assert!(world.standing().contains('u'), "{}", world.standing());
         }
+    }
+}
+
+#[test]
+fn what_a_second_try_overtakes_counts_as_slow() {
+    for (hedge, expected) in [(true, 1000), (false, 5)] {
+        let mut settings = upstream(&["a", "b"]);
+        let after = HedgeAfter::Quantile(95);
+        settings.hedge = hedge.then(|| Hedge { place: Place::default(), after });
+        let mut world = World::new(&settings);
+        world.requests(90, |_| GOOD);
+        // Picked a second ago, by the clock.
+        world.now = Instant::now() - Duration::from_secs(1);
+        (0..10).for_each(|_| drop(world.pick().unwrap()));
+        let p95 = world.core.first_byte_quantile(95).unwrap().as_millis();
+        assert!((expected..=expected * 5 / 4).contains(&p95), "{p95} ms");
     }
 }
 
