@@ -49,7 +49,7 @@ mod websocket;
 mod worker;
 
 pub use discovery::{
-    Changes, Difference, Edit, EditError, Edited, FileChange, JsonError, Origin, Settings,
+    Changes, Difference, Edit, EditError, Edited, FileChange, JsonError, Origin, Origins, Settings,
     SourceState, change_endpoints_json, endpoint_from_json, endpoints_file_problem,
     endpoints_from_json, settings_from_json,
 };

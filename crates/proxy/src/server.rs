@@ -28,7 +28,7 @@ use crate::ahead;
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
 use crate::discovery::{
-    Changes, Difference, Discovery, Edit, EditError, Edited, Origin, SourceState,
+    Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState,
 };
 use crate::health::{Checks, EndpointHealth};
 use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
@@ -409,9 +409,9 @@ impl Server {
         self.of_upstream(upstream, Discovery::sources)
     }
 
-    /// Where an endpoint of an upstream comes from.
-    pub fn origin(&self, upstream: &str, endpoint: &str) -> Option<Origin> {
-        self.of_upstream(upstream, |discovery, upstream| discovery.origin(upstream, endpoint))?
+    /// Where the endpoints of an upstream come from.
+    pub fn origins(&self, upstream: &str) -> Option<Origins> {
+        self.of_upstream(upstream, Discovery::origins)
     }
 
     /// What people should know of an endpoint beside its state, if there is anything: that its name

@@ -132,7 +132,12 @@ fn add(
     present: &Present<'_>,
     endpoint: Endpoint,
 ) -> Result<Edited, EditError> {
-    if present.now(&endpoint.written).is_some() {
+    // However it is written.
+    let is_same = |one: &Endpoint| {
+        one.written == endpoint.written
+            || (one.address == endpoint.address && one.tls == endpoint.tls && one.host.is_none())
+    };
+    if present.now.iter().any(is_same) {
         return Err(EditError::Exists);
     }
     let settings = Settings::of(&endpoint);

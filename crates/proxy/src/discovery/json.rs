@@ -288,7 +288,8 @@ pub fn endpoints_from_json(text: &str) -> Result<Vec<Endpoint>, JsonError> {
         let path = format!("endpoints[{index}]");
         let at = list.inside(raw, &path);
         let endpoint = endpoint_of(&at)?;
-        if let Some(first) = seen.insert(Arc::clone(&endpoint.written), index) {
+        // However it is written.
+        if let Some(first) = seen.insert((endpoint.address.clone(), endpoint.tls), index) {
             return Err(at.wrong(format!("is the same endpoint as endpoints[{first}]")));
         }
         endpoints.push(endpoint);
@@ -492,6 +493,22 @@ mod tests {
         check(r#"["a:80"]"#, "line 1, column 2: endpoints[0]: must be an object");
         let error = endpoints_from_json(r#"[{"address":"nowhere"}]"#).unwrap_err();
         assert_eq!((error.column, &*error.path), (13, "endpoints[0].address"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_may_come(text in r#"[\[\]{}",:a-z0-9 \n\\é]{0,60}"#, cut in 0usize..80) {
+            let _ = endpoints_from_json(&text);
+            let _ = settings_from_json(&text);
+            let good = r#"{"endpoints": [{"address": "a:80", "weight": 3}, {"address": "\u00e9:1"}]}"#;
+            let mut damaged = good.get(..cut).unwrap_or(good).to_owned();
+            damaged.push_str(&text);
+            if let Err(error) = endpoints_from_json(&damaged) {
+                let lines: Vec<_> = damaged.split('\n').collect();
+                proptest::prop_assert!(error.line <= lines.len(), "{error} of {damaged:?}");
+                proptest::prop_assert!(error.column <= lines[error.line - 1].len() + 1, "{error} of {damaged:?}");
+            }
+        }
     }
 
     #[test]

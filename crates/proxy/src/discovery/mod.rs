@@ -33,7 +33,7 @@ pub use json::{
 pub use members::{Changes, Settings};
 use sources::EndpointFile;
 pub use sources::endpoints_file_problem;
-pub use told::{Difference, Origin, SourceState};
+pub use told::{Difference, Origin, Origins, SourceState};
 
 /// From one change of members to the next.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
@@ -188,10 +188,20 @@ impl Discovery {
         Ok((edited, before))
     }
 
-    /// Looks at all files; true if endpoints in them have changed.
+    /// Looks at all files; true if endpoints in them have changed. Nobody else waits for the disk.
     pub(crate) fn look_at_files(&self) -> bool {
-        let mut known = self.known();
-        known.files.values_mut().fold(false, |changed, file| file.look() | changed)
+        let files: Vec<_> = {
+            let known = self.known();
+            known.files.iter().map(|(key, file)| (key.clone(), file.look())).collect()
+        };
+        let mut changed = false;
+        for (key, look) in files {
+            let Some(read) = look.read_if_changed() else { continue };
+            if let Some(file) = self.known().files.get_mut(&key) {
+                changed |= file.take(read);
+            }
+        }
+        changed
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

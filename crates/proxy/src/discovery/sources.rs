@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,10 +71,16 @@ pub(super) struct EndpointFile {
 impl EndpointFile {
     /// Reads a file. If that cannot be done it has no endpoints.
     pub(super) fn open(path: &Path, tls: bool) -> Self {
-        let (seen, endpoints) = (seen(path), Arc::new([]));
-        let mut file = Self { path: path.to_owned(), tls, seen, endpoints, problem: None };
-        file.read();
+        let (path, endpoints) = (path.to_owned(), Arc::new([]));
+        let mut file = Self { path, tls, seen: None, endpoints, problem: None };
+        let read = file.look().read();
+        file.take(read);
         file
+    }
+
+    /// What is to be looked at. Who does it need not hold this file meanwhile.
+    pub(super) fn look(&self) -> Look {
+        Look { path: self.path.clone(), tls: self.tls, seen: self.seen }
     }
 
     /// The endpoints last read, each with the line that names the file.
@@ -87,40 +93,56 @@ impl EndpointFile {
         self.problem.as_ref()
     }
 
-    /// Reads the file again if it has changed; true if its endpoints have.
-    pub(super) fn look(&mut self) -> bool {
-        let now = seen(&self.path);
-        if now == self.seen {
-            return false;
-        }
-        self.seen = now;
-        self.read()
-    }
-
-    fn read(&mut self) -> bool {
-        let path = self.path.display();
-        let (before, problem) = (self.endpoints.len(), read_endpoints(&self.path, self.tls));
-        match problem {
+    /// Takes what was read; true if the endpoints are others.
+    pub(super) fn take(&mut self, read: Read) -> bool {
+        self.seen = read.seen;
+        let (path, before) = (self.path.display(), self.endpoints.len());
+        let error = match read.endpoints {
             Ok(endpoints) => {
-                if self.problem.take().is_some() || *endpoints != *self.endpoints {
+                let changed = *endpoints != *self.endpoints;
+                if self.problem.take().is_some() || changed {
                     tracing::info!(file = %path, endpoints = endpoints.len(), before, "endpoints read");
                 }
-                let changed = *endpoints != *self.endpoints;
                 self.endpoints = endpoints.into();
-                changed
+                return changed;
             }
-            Err(error) => {
-                let since = self.problem.take().map_or_else(SystemTime::now, |(since, _)| since);
-                if error.kind() == io::ErrorKind::NotFound && before == 0 {
-                    tracing::warn!(file = %path, "there is no file of endpoints yet; it is looked for");
-                } else {
-                    let in_use = before;
-                    tracing::error!(file = %path, %error, in_use, "the file of endpoints cannot be used; those it had go on");
-                }
-                self.problem = Some((since, error.to_string()));
-                false
-            }
+            Err(error) => error,
+        };
+        let since = self.problem.take().map_or_else(SystemTime::now, |(since, _)| since);
+        if error.kind() == io::ErrorKind::NotFound && before == 0 {
+            tracing::warn!(file = %path, "there is no file of endpoints yet; it is looked for");
+        } else {
+            let in_use = before;
+            tracing::error!(file = %path, %error, in_use, "the file of endpoints cannot be used; those it had go on");
         }
+        self.problem = Some((since, error.to_string()));
+        false
+    }
+}
+
+/// A file that is to be looked at.
+pub(super) struct Look {
+    path: PathBuf,
+    tls: bool,
+    seen: Seen,
+}
+
+/// What was read.
+pub(super) struct Read {
+    seen: Seen,
+    endpoints: io::Result<Vec<Endpoint>>,
+}
+
+impl Look {
+    /// Reads the file if it has changed.
+    pub(super) fn read_if_changed(&self) -> Option<Read> {
+        (seen(&self.path) != self.seen).then(|| self.read())
+    }
+
+    fn read(&self) -> Read {
+        // Before it is read: what is written meanwhile is seen the next time.
+        let seen = seen(&self.path);
+        Read { seen, endpoints: read_endpoints(&self.path, self.tls) }
     }
 }
 

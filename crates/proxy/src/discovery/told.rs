@@ -1,5 +1,6 @@
 //! What people are told of where endpoints come from, and of what was changed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -100,45 +101,45 @@ impl Discovery {
         ))
     }
 
-    /// Where an endpoint of an upstream comes from.
-    pub(crate) fn origin(&self, upstream: &Upstream, name: &str) -> Option<Origin> {
-        let is_it = |endpoint: &Endpoint| &*endpoint.written == name;
-        if upstream.endpoints.iter().any(is_it) {
-            return Some(Origin::Written);
-        }
+    /// Where the endpoints of an upstream come from, by how they are written. Those that are one
+    /// address of a name are not in it.
+    pub(crate) fn origins(&self, upstream: &Upstream) -> Origins {
+        let mut by_name = HashMap::new();
+        let mut are = |endpoints: &[Endpoint], origin: &Origin| {
+            for endpoint in endpoints {
+                by_name.entry(Arc::clone(&endpoint.written)).or_insert_with(|| origin.clone());
+            }
+        };
+        are(&upstream.endpoints, &Origin::Written);
         let found = self.known().found(upstream, &self.resolver);
-        let mut pairs = upstream.sources.iter().zip(found);
-        let from = pairs.find(|(_, found)| found.iter().any(is_it));
-        if let Some((source, _)) = from {
-            return Some(match &source.kind {
+        for (source, found) in upstream.sources.iter().zip(&found) {
+            let origin = match &source.kind {
                 SourceKind::Srv(name) => Origin::Srv(Arc::clone(name)),
                 SourceKind::File(path) => Origin::File(path.clone()),
-            });
+            };
+            are(found, &origin);
         }
-        if self.changes(&upstream.name).added.iter().any(is_it) {
-            return Some(Origin::Added);
-        }
-        let (base, _) = name.split_once('@')?;
-        Some(Origin::Address(base.into()))
+        are(&self.changes(&upstream.name).added, &Origin::Added);
+        Origins(by_name)
     }
 
     /// What of an upstream is otherwise than written or found.
     pub(crate) fn differences(&self, upstream: &Upstream) -> Vec<Difference> {
-        let changes = self.changes(&upstream.name);
+        let (changes, origins) = (self.changes(&upstream.name), self.origins(upstream));
         let found = self.known().found(upstream, &self.resolver);
         let base = members::named(upstream, &found, &Changes::default());
-        let find = |name: &str| base.iter().find(|endpoint| &*endpoint.written == name).cloned();
+        let base: HashMap<_, _> = base.into_iter().map(|e| (Arc::clone(&e.written), e)).collect();
         // Of one address of a name there is as much to tell as of the name.
         let before_of = |name: &str| {
-            find(name).or_else(|| {
+            base.get(name).cloned().or_else(|| {
                 let (of, _) = name.split_once('@')?;
-                Some(Endpoint { written: name.into(), ..find(of)? })
+                Some(Endpoint { written: name.into(), ..base.get(of)?.clone() })
             })
         };
         let mut all = Vec::new();
         let mut tell = |name: &Arc<str>, before: Option<Endpoint>, after: Option<Endpoint>| {
-            let origin = self.origin(upstream, name).unwrap_or(Origin::Added);
             if before != after {
+                let origin = origins.of(name).unwrap_or(Origin::Added);
                 all.push(Difference { name: Arc::clone(name), origin, before, after });
             }
         };
@@ -151,9 +152,23 @@ impl Discovery {
             tell(name, before, after);
         }
         changes.removed.iter().for_each(|name| tell(name, before_of(name), None));
-        let added = changes.added.iter().filter(|endpoint| find(&endpoint.written).is_none());
+        let added = changes.added.iter().filter(|endpoint| !base.contains_key(&endpoint.written));
         added.for_each(|endpoint| tell(&endpoint.written, None, Some(endpoint.clone())));
         all
+    }
+}
+
+/// Where the endpoints of an upstream come from.
+#[derive(Debug, Clone, Default)]
+pub struct Origins(HashMap<Arc<str>, Origin>);
+
+impl Origins {
+    /// Where an endpoint comes from, by how it is written.
+    pub fn of(&self, name: &str) -> Option<Origin> {
+        self.0.get(name).cloned().or_else(|| {
+            let (base, _) = name.split_once('@')?;
+            Some(Origin::Address(base.into()))
+        })
     }
 }
 

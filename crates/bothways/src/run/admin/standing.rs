@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proxy::health::{CheckHealth, CheckResult};
-use proxy::{EndpointReport, Server, UpstreamReport};
+use proxy::{EndpointReport, Origins, Server, UpstreamReport};
 use serde_json::{Value, json};
 
 use super::difference;
@@ -23,7 +23,8 @@ pub(super) fn json(server: &Server, name: Option<&str>) -> Option<Value> {
 fn upstream(server: &Server, report: &UpstreamReport) -> Value {
     let usage = &report.usage;
     let budget = &usage.budget;
-    let endpoints = report.endpoints.iter().map(|e| endpoint(server, &report.name, e));
+    let origins = server.origins(&report.name).unwrap_or_default();
+    let endpoints = report.endpoints.iter().map(|e| endpoint(&origins, e));
     json!({
         "name": &*report.name,
         "place": report.place,
@@ -44,13 +45,13 @@ fn upstream(server: &Server, report: &UpstreamReport) -> Value {
     })
 }
 
-fn endpoint(server: &Server, upstream: &str, report: &EndpointReport) -> Value {
+fn endpoint(origins: &Origins, report: &EndpointReport) -> Value {
     let mut value = difference::value(&report.settings);
     let recent = &report.recent;
     let failures = report.failures.iter();
     let failures = failures.map(|f| json!({ "at": unix(f.at), "words": f.words }));
     let checks = report.health.iter().flat_map(|health| &health.checks).map(check);
-    let origin = server.origin(upstream, &report.name);
+    let origin = origins.of(&report.name);
     let more = json!({
         "origin": origin.as_ref().map(origin_words),
         "state": report.standing.name(),

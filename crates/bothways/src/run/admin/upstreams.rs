@@ -198,7 +198,7 @@ async fn act(
         Part::Endpoint(name) => {
             let settings = proxy::settings_from_json(&body(request).await?)?;
             let outcome = change("set", Edit::Set(Arc::clone(&name), settings)).await;
-            if settings.drain == Some(true) && outcome.is_ok() {
+            if outcome.as_ref().is_ok_and(begins_to_drain) {
                 tokio::task::spawn_local(tell_drained(
                     control.server.clone(),
                     upstream.clone(),
@@ -309,10 +309,11 @@ fn tell(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
 fn list(server: &Server, upstream: &str) -> Option<Value> {
     let groups = server.groups();
     let group = groups.iter().find(|group| &*group.settings.name == upstream)?;
+    let origins = server.origins(upstream)?;
     let members = group.members.iter().map(|member| {
         let mut value = difference::value(&member.settings);
         let in_flight = member.state.in_flight();
-        let origin = server.origin(upstream, &member.settings.written);
+        let origin = origins.of(&member.settings.written);
         let more = json!({
             "origin": origin.as_ref().map(origin_words),
             "in_flight": in_flight,
@@ -354,6 +355,11 @@ pub(super) fn origin_words(origin: &Origin) -> String {
         Origin::Address(name) => format!("an address of {name}"),
         Origin::Added => "added at run time".to_owned(),
     }
+}
+
+fn begins_to_drain(edited: &Edited) -> bool {
+    let is_draining = |one: &Option<Endpoint>| one.as_ref().is_some_and(|one| one.draining);
+    !is_draining(&edited.before) && is_draining(&edited.after)
 }
 
 /// Says when the last request of an endpoint that drains is over.
