@@ -223,7 +223,9 @@ impl<'a> Destination<'a> {
     pub(crate) fn hedge_after(&self, request: &Request) -> Option<Duration> {
         let Self::Group(group) = self else { return None };
         let hedge = group.upstream.hedge.as_ref()?;
-        if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade {
+        // Nobody else knows a client that is bound to its endpoint.
+        let bound = group.bound.is_some();
+        if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade || bound {
             return None;
         }
         match hedge.after {

@@ -173,7 +173,9 @@ impl Attempt<'_> {
         let malformed = trouble.kind == ErrorKind::HttpProtocolError && !after.reused();
         let silent = silent && !malformed;
         let repeatable = nothing_done || (silent && request.method.is_idempotent());
-        if !body_is_here || !repeatable {
+        // What cannot be said in an endpoint's protocol will not be the next time.
+        let cannot_be_sent = trouble.kind == ErrorKind::HttpRequestError;
+        if !body_is_here || !repeatable || cannot_be_sent {
             return Attempted::Failed(trouble);
         }
         let reason = reason_of(&trouble, &left, after.reused());

@@ -157,6 +157,26 @@ fn steady_state_allocates_nothing() {
         "GET /",
         "",
     );
+    let balanced = |balance: &'static str| {
+        move |origin: &str| {
+            format!(
+                "process {{ cores 1; log access=off; }}
+                 upstream up {{
+                     to \"{origin}\" max=100
+                     {balance}
+                     eject consecutive=5
+                     retry tries=4 {{ on connect refused reset timeout 502 503; }}
+                     hedge p95
+                     breaker in-flight=1000 connecting=64
+                     deadline field=\"Request-Timeout\"
+                 }}
+                 site \"*\" {{ listen \"127.0.0.1:0\"; timeouts {{ request \"1min\"; }}; to up; }}"
+            )
+        }
+    };
+    check("two choices, and all else on", balanced("balance p2c"), SMALL, "GET /", BROWSER);
+    let ring = "balance ring { by cookie=\"session\"; }";
+    check("a key, and all else on", balanced(ring), SMALL, "GET /", BROWSER);
     let logged = |origin: &str| {
         format!(
             "process {{ cores 1; log access=\"/dev/null\"; }}
