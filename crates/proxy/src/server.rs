@@ -6,34 +6,34 @@
 //! (`discovery`), a snapshot that shares everything else with the one before goes the same way.
 //! Not here: signals, files, the admin interface (the binary).
 
-use std::fmt;
+mod error;
+mod members;
+mod thread;
+
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use balance::States;
-use config::{Config, Endpoint, Upstream};
-use net::{Bound, Listener, RawListener, Resolver, ResolverSettings};
-use tls::{Challenges, Contexts, Keeper, Problem};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use config::{Config, Endpoint};
+use net::{Bound, RawListener, Resolver, ResolverSettings};
+use tls::{Contexts, Keeper};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
-use crate::ahead;
-use crate::connection;
-use crate::core::{Client, Core, Listening, Shared};
-use crate::discovery::{
-    Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState,
-};
+pub use error::StartError;
+use thread::Seed;
+
+use crate::core::Shared;
+use crate::discovery::Discovery;
 use crate::health::{Checks, EndpointHealth};
-use crate::observe::{AccessWriter, Caps, CoreMetrics, Exposition, Names, Refusal, Registry};
+use crate::observe::{AccessWriter, Caps, Exposition, Names, Registry};
 use crate::report::UpstreamReport;
-use crate::secure;
 use crate::snapshot::Snapshot;
 use crate::{sticky, sweep};
 
@@ -41,8 +41,6 @@ use crate::{sticky, sweep};
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
-/// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
-const BLOCKING_THREADS_MAX: usize = 16;
 /// Files that are kept free of clients: for upstreams (one each), logs, pipes, the admin interface.
 const FILES_RESERVED: u64 = 64;
 
@@ -88,77 +86,6 @@ impl Open {
         self.exchanges == 0 && self.tunnels == 0
     }
 }
-
-/// Why a server cannot start or go over to another configuration.
-#[derive(Debug)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    Bind {
-        /// The address as written.
-        written: String,
-        /// The line that names it, as `file:line`.
-        place: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The access log cannot be opened.
-    AccessLog(io::Error),
-    /// A thread or its runtime cannot be started.
-    Thread(io::Error),
-    /// The name resolver cannot be set up.
-    Resolver(io::Error),
-    /// The key of sticky cookies cannot be had.
-    StickyKey {
-        /// The line that asks for it, as `file:line`.
-        place: String,
-        /// Why, in words.
-        why: String,
-    },
-    /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
-    Tls(Vec<(String, Problem)>),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind { written, place, source } => {
-                write!(out, "{place}: cannot listen on `{written}`: {source}")?;
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        write!(out, "\nhint: another program listens there; `ss -ltnp` shows which")
-                    }
-                    io::ErrorKind::PermissionDenied => write!(
-                        out,
-                        "\nhint: ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation"
-                    ),
-                    io::ErrorKind::AddrNotAvailable => {
-                        write!(out, "\nhint: no interface of this machine has the address")
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
-            Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
-            Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
-            Self::StickyKey { place, why } => write!(
-                out,
-                "{place}: {why}\nhint: `head -c 32 /dev/urandom | base64 > FILE` makes one, for the user of bothways alone"
-            ),
-            Self::Tls(problems) => {
-                for (index, (place, problem)) in problems.iter().enumerate() {
-                    let end = if index > 0 { "\n" } else { "" };
-                    write!(out, "{end}{place}: {}", problem.message)?;
-                    if let Some(hint) = &problem.hint {
-                        write!(out, "\nhint: {hint}")?;
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 struct Inner {
     registry: Arc<Registry>,
@@ -358,87 +285,6 @@ impl Server {
             listeners_closed: written(closed),
             generation,
         })
-    }
-
-    /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
-    /// returns. Reloads keep the change until it is reverted or written into the file.
-    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, EditError> {
-        let mut state = self.state();
-        let config = Arc::clone(&state.config);
-        let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
-        let upstream = upstream.ok_or(EditError::NoUpstream)?;
-        let discovery = &self.inner.discovery;
-        let (edited, before) = discovery.edit(upstream, edit)?;
-        if let Err(error) = self.inner.refresh(&mut state) {
-            discovery.set_changes(&upstream.name, before);
-            return Err(EditError::Refused(error));
-        }
-        Ok(edited)
-    }
-
-    /// What was changed at run time in an upstream.
-    pub fn changes(&self, upstream: &str) -> Changes {
-        self.inner.discovery.changes(upstream)
-    }
-
-    /// What was changed of these endpoints has been written where they come from: it is read again,
-    /// and the changes are forgotten.
-    pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
-        let mut state = self.state();
-        self.inner.discovery.look_at_files();
-        self.inner.discovery.forget(&upstream.into(), endpoints);
-        self.inner.refresh(&mut state)
-    }
-
-    /// Waits a moment for what endpoints come from and has not been looked up yet.
-    pub async fn discovered(&self) {
-        let config = self.config();
-        self.inner.discovery.looked_up(&config).await;
-        let server = self.clone();
-        // Ends only if the runtime does.
-        let _ = tokio::task::spawn_blocking(move || server.refresh_or_complain()).await;
-    }
-
-    /// What of an upstream's endpoints is otherwise than written or found.
-    pub fn differences(&self, upstream: &str) -> Option<Vec<Difference>> {
-        self.of_upstream(upstream, Discovery::differences)
-    }
-
-    /// How it stands with what an upstream's endpoints come from: names, services, files.
-    pub fn sources(&self, upstream: &str) -> Option<Vec<SourceState>> {
-        self.of_upstream(upstream, Discovery::sources)
-    }
-
-    /// Where the endpoints of an upstream come from.
-    pub fn origins(&self, upstream: &str) -> Option<Origins> {
-        self.of_upstream(upstream, Discovery::origins)
-    }
-
-    /// What people should know of an endpoint beside its state, if there is anything: that its name
-    /// is not found any more.
-    pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
-        self.inner.discovery.remark(endpoint)
-    }
-
-    fn of_upstream<T>(
-        &self,
-        name: &str,
-        look: impl FnOnce(&Discovery, &Upstream) -> T,
-    ) -> Option<T> {
-        let config = self.config();
-        let upstream = config.upstreams.iter().find(|one| &*one.name == name)?;
-        Some(look(&self.inner.discovery, upstream))
-    }
-
-    /// The upstreams with the members that they have now, and how it stands with these.
-    pub fn groups(&self) -> Vec<Arc<balance::Group>> {
-        self.state().snapshot.groups.clone()
-    }
-
-    fn refresh_or_complain(&self) {
-        if let Err(error) = self.inner.refresh(&mut self.state()) {
-            tracing::error!(%error, "the members of upstreams stay as they were");
-        }
     }
 
     /// Who looks after certificates.
@@ -711,172 +557,4 @@ fn bind(
     let actual = bound.local_address();
     let written = listener.written.to_string();
     Ok((Listens { address: listener.address, actual, written }, bound.split()))
-}
-
-/// What a core grows from.
-struct Seed {
-    index: usize,
-    snapshot: Arc<Snapshot>,
-    registry: Arc<Registry>,
-    access: crate::observe::AccessLog,
-    resolver: Resolver,
-    shared: Arc<Shared>,
-    exchanges: Arc<AtomicU64>,
-    challenges: Arc<Challenges>,
-    open: Vec<(SocketAddr, RawListener)>,
-}
-
-impl Seed {
-    fn grow(self) -> io::Result<CoreHandle> {
-        let (commands, receiver) = unbounded_channel();
-        let exchanges = Arc::clone(&self.exchanges);
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
-        let (ready, started) = mpsc::channel();
-        let name = format!("core-{}", self.index);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            if let Err(error) = net::pin_to_core(self.index) {
-                tracing::debug!(core = self.index, %error, "the thread could not be pinned");
-            }
-            match builder.build_local(tokio::runtime::LocalOptions::default()) {
-                Ok(runtime) => {
-                    let _ = ready.send(Ok(()));
-                    runtime.block_on(self.live(receiver));
-                }
-                Err(error) => drop(ready.send(Err(error))),
-            }
-        })?;
-        started.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
-        Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
-    }
-
-    async fn live(self, mut commands: UnboundedReceiver<Command>) {
-        let metrics = CoreMetrics::new(&self.registry);
-        let core = Core::new(
-            self.index,
-            self.snapshot,
-            metrics,
-            self.access,
-            self.resolver,
-            self.shared,
-            self.exchanges,
-            Arc::clone(&self.registry),
-            self.challenges,
-        );
-        open_listeners(&core, self.open);
-        tokio::task::spawn_local(tick(Rc::downgrade(&core)));
-        ahead::fill(&core);
-        while let Some(command) = commands.recv().await {
-            match command {
-                Command::Install { snapshot, open, close, done } => {
-                    core.install(snapshot);
-                    ahead::fill(&core);
-                    close_listeners(&core, |address| close.contains(&address));
-                    open_listeners(&core, open);
-                    // Nobody waits if it took too long.
-                    let _ = done.send(());
-                }
-                Command::Drain => {
-                    core.draining.set(true);
-                    close_listeners(&core, |_| true);
-                    core.wheel.wake_all();
-                }
-                Command::Stop => break,
-            }
-        }
-        core.access.borrow_mut().flush();
-    }
-}
-
-/// The work of every tick, and of every second.
-async fn tick(core: std::rc::Weak<Core>) {
-    let mut interval = tokio::time::interval(net::TICK_DEFAULT);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    for count in 1u64.. {
-        interval.tick().await;
-        let Some(core) = core.upgrade() else { return };
-        core.access.borrow_mut().flush();
-        core.share();
-        if count % 10 == 0 {
-            core.sweep();
-            ahead::fill(&core);
-        }
-    }
-}
-
-fn open_listeners(core: &Rc<Core>, open: Vec<(SocketAddr, RawListener)>) {
-    for (address, socket) in open {
-        let listener = match Listener::register(socket) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%address, %error, "a listening socket cannot be used");
-                continue;
-            }
-        };
-        let view = core.view();
-        let id = view.listener(address);
-        let slot = view.shared.names.listener_slot(id.map_or(u32::MAX, |id| id.0));
-        let listening = Rc::new(Listening::new(address, id, slot));
-        core.listening.borrow_mut().push(Rc::clone(&listening));
-        tokio::task::spawn_local(accept(Rc::clone(core), listening, listener));
-    }
-}
-
-fn close_listeners(core: &Core, which: impl Fn(SocketAddr) -> bool) {
-    let mut closed = false;
-    core.listening.borrow_mut().retain(|listening| {
-        let close = which(listening.address);
-        if close {
-            closed = true;
-            listening.closed.set(true);
-            listening.close.notify_one();
-        }
-        !close
-    });
-    if closed {
-        core.wheel.wake_all();
-    }
-}
-
-async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = listening.close.notified() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => admit(&core, &listening, stream, peer),
-            Err(error) => {
-                tracing::error!(address = %listening.address, %error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    // Those who have reached the queue are served.
-    listener.drain().into_iter().for_each(|(stream, peer)| admit(&core, &listening, stream, peer));
-}
-
-fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
-    match Client::admit(core, listening, stream, peer) {
-        Ok(client) if is_tls(core, listening) => {
-            tokio::task::spawn_local(secure::serve(Rc::clone(core), client));
-        }
-        Ok(client) => {
-            tokio::task::spawn_local(connection::run(Rc::clone(core), Rc::new(client)));
-        }
-        Err((stream, refusal)) => {
-            core.metrics.connection_refused(listening.slot, refusal);
-            crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
-            if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
-                tokio::task::spawn_local(connection::turn_away(stream));
-            }
-        }
-    }
-}
-
-/// Whether clients of a listener speak TLS.
-fn is_tls(core: &Core, listening: &Listening) -> bool {
-    let Some(id) = listening.id.get() else { return false };
-    core.with_view(|view| view.config().listeners.get(id.0 as usize).is_some_and(|l| l.tls))
 }

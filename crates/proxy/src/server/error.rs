@@ -1,0 +1,77 @@
+//! Why a server cannot start or go over to another configuration.
+
+use std::fmt;
+use std::io;
+
+use tls::Problem;
+
+/// Why a server cannot start or go over to another configuration.
+#[derive(Debug)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    Bind {
+        /// The address as written.
+        written: String,
+        /// The line that names it, as `file:line`.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    AccessLog(io::Error),
+    /// A thread or its runtime cannot be started.
+    Thread(io::Error),
+    /// The name resolver cannot be set up.
+    Resolver(io::Error),
+    /// The key of sticky cookies cannot be had.
+    StickyKey {
+        /// The line that asks for it, as `file:line`.
+        place: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
+    Tls(Vec<(String, Problem)>),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { written, place, source } => {
+                write!(out, "{place}: cannot listen on `{written}`: {source}")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        write!(out, "\nhint: another program listens there; `ss -ltnp` shows which")
+                    }
+                    io::ErrorKind::PermissionDenied => write!(
+                        out,
+                        "\nhint: ports below 1024 need root, CAP_NET_BIND_SERVICE or socket activation"
+                    ),
+                    io::ErrorKind::AddrNotAvailable => {
+                        write!(out, "\nhint: no interface of this machine has the address")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
+            Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
+            Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
+            Self::StickyKey { place, why } => write!(
+                out,
+                "{place}: {why}\nhint: `head -c 32 /dev/urandom | base64 > FILE` makes one, for the user of bothways alone"
+            ),
+            Self::Tls(problems) => {
+                for (index, (place, problem)) in problems.iter().enumerate() {
+                    let end = if index > 0 { "\n" } else { "" };
+                    write!(out, "{end}{place}: {}", problem.message)?;
+                    if let Some(hint) = &problem.hint {
+                        write!(out, "\nhint: {hint}")?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,93 @@
+//! The members of upstreams while the process runs: what people ask and change.
+
+use std::sync::Arc;
+
+use config::{Endpoint, Upstream};
+
+use super::{Server, StartError};
+use crate::discovery::{
+    Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState,
+};
+
+impl Server {
+    /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
+    /// returns. Reloads keep the change until it is reverted or written into the file.
+    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, EditError> {
+        let mut state = self.state();
+        let config = Arc::clone(&state.config);
+        let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
+        let upstream = upstream.ok_or(EditError::NoUpstream)?;
+        let discovery = &self.inner.discovery;
+        let (edited, before) = discovery.edit(upstream, edit)?;
+        if let Err(error) = self.inner.refresh(&mut state) {
+            discovery.set_changes(&upstream.name, before);
+            return Err(EditError::Refused(error));
+        }
+        Ok(edited)
+    }
+
+    /// What was changed at run time in an upstream.
+    pub fn changes(&self, upstream: &str) -> Changes {
+        self.inner.discovery.changes(upstream)
+    }
+
+    /// What was changed of these endpoints has been written where they come from: it is read again,
+    /// and the changes are forgotten.
+    pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
+        let mut state = self.state();
+        self.inner.discovery.look_at_files();
+        self.inner.discovery.forget(&upstream.into(), endpoints);
+        self.inner.refresh(&mut state)
+    }
+
+    /// Waits a moment for what endpoints come from and has not been looked up yet.
+    pub async fn discovered(&self) {
+        let config = self.config();
+        self.inner.discovery.looked_up(&config).await;
+        let server = self.clone();
+        // Ends only if the runtime does.
+        let _ = tokio::task::spawn_blocking(move || server.refresh_or_complain()).await;
+    }
+
+    /// What of an upstream's endpoints is otherwise than written or found.
+    pub fn differences(&self, upstream: &str) -> Option<Vec<Difference>> {
+        self.of_upstream(upstream, Discovery::differences)
+    }
+
+    /// How it stands with what an upstream's endpoints come from: names, services, files.
+    pub fn sources(&self, upstream: &str) -> Option<Vec<SourceState>> {
+        self.of_upstream(upstream, Discovery::sources)
+    }
+
+    /// Where the endpoints of an upstream come from.
+    pub fn origins(&self, upstream: &str) -> Option<Origins> {
+        self.of_upstream(upstream, Discovery::origins)
+    }
+
+    /// What people should know of an endpoint beside its state, if there is anything: that its name
+    /// is not found any more.
+    pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
+        self.inner.discovery.remark(endpoint)
+    }
+
+    fn of_upstream<T>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&Discovery, &Upstream) -> T,
+    ) -> Option<T> {
+        let config = self.config();
+        let upstream = config.upstreams.iter().find(|one| &*one.name == name)?;
+        Some(look(&self.inner.discovery, upstream))
+    }
+
+    /// The upstreams with the members that they have now, and how it stands with these.
+    pub fn groups(&self) -> Vec<Arc<balance::Group>> {
+        self.state().snapshot.groups.clone()
+    }
+
+    pub(super) fn refresh_or_complain(&self) {
+        if let Err(error) = self.inner.refresh(&mut self.state()) {
+            tracing::error!(%error, "the members of upstreams stay as they were");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The thread of a core: its commands, its listeners, the connections that it takes in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use net::{Listener, RawListener, Resolver};
+use tls::Challenges;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::{Command, CoreHandle};
+use crate::ahead;
+use crate::connection;
+use crate::core::{Client, Core, Listening, Shared};
+use crate::observe::{CoreMetrics, Refusal, Registry};
+use crate::secure;
+use crate::snapshot::Snapshot;
+
+/// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// What a core grows from.
+pub(super) struct Seed {
+    pub(super) index: usize,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) access: crate::observe::AccessLog,
+    pub(super) resolver: Resolver,
+    pub(super) shared: Arc<Shared>,
+    pub(super) exchanges: Arc<AtomicU64>,
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) open: Vec<(SocketAddr, RawListener)>,
+}
+
+impl Seed {
+    pub(super) fn grow(self) -> io::Result<CoreHandle> {
+        let (commands, receiver) = unbounded_channel();
+        let exchanges = Arc::clone(&self.exchanges);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
+        let (ready, started) = mpsc::channel();
+        let name = format!("core-{}", self.index);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            if let Err(error) = net::pin_to_core(self.index) {
+                tracing::debug!(core = self.index, %error, "the thread could not be pinned");
+            }
+            match builder.build_local(tokio::runtime::LocalOptions::default()) {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    runtime.block_on(self.live(receiver));
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        })?;
+        started.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
+        Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
+    }
+
+    async fn live(self, mut commands: UnboundedReceiver<Command>) {
+        let metrics = CoreMetrics::new(&self.registry);
+        let core = Core::new(
+            self.index,
+            self.snapshot,
+            metrics,
+            self.access,
+            self.resolver,
+            self.shared,
+            self.exchanges,
+            Arc::clone(&self.registry),
+            self.challenges,
+        );
+        open_listeners(&core, self.open);
+        tokio::task::spawn_local(tick(Rc::downgrade(&core)));
+        ahead::fill(&core);
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Install { snapshot, open, close, done } => {
+                    core.install(snapshot);
+                    ahead::fill(&core);
+                    close_listeners(&core, |address| close.contains(&address));
+                    open_listeners(&core, open);
+                    // Nobody waits if it took too long.
+                    let _ = done.send(());
+                }
+                Command::Drain => {
+                    core.draining.set(true);
+                    close_listeners(&core, |_| true);
+                    core.wheel.wake_all();
+                }
+                Command::Stop => break,
+            }
+        }
+        core.access.borrow_mut().flush();
+    }
+}
+
+/// The work of every tick, and of every second.
+async fn tick(core: std::rc::Weak<Core>) {
+    let mut interval = tokio::time::interval(net::TICK_DEFAULT);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    for count in 1u64.. {
+        interval.tick().await;
+        let Some(core) = core.upgrade() else { return };
+        core.access.borrow_mut().flush();
+        core.share();
+        if count % 10 == 0 {
+            core.sweep();
+            ahead::fill(&core);
+        }
+    }
+}
+
+fn open_listeners(core: &Rc<Core>, open: Vec<(SocketAddr, RawListener)>) {
+    for (address, socket) in open {
+        let listener = match Listener::register(socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%address, %error, "a listening socket cannot be used");
+                continue;
+            }
+        };
+        let view = core.view();
+        let id = view.listener(address);
+        let slot = view.shared.names.listener_slot(id.map_or(u32::MAX, |id| id.0));
+        let listening = Rc::new(Listening::new(address, id, slot));
+        core.listening.borrow_mut().push(Rc::clone(&listening));
+        tokio::task::spawn_local(accept(Rc::clone(core), listening, listener));
+    }
+}
+
+fn close_listeners(core: &Core, which: impl Fn(SocketAddr) -> bool) {
+    let mut closed = false;
+    core.listening.borrow_mut().retain(|listening| {
+        let close = which(listening.address);
+        if close {
+            closed = true;
+            listening.closed.set(true);
+            listening.close.notify_one();
+        }
+        !close
+    });
+    if closed {
+        core.wheel.wake_all();
+    }
+}
+
+async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = listening.close.notified() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => admit(&core, &listening, stream, peer),
+            Err(error) => {
+                tracing::error!(address = %listening.address, %error, "cannot accept connections");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    // Those who have reached the queue are served.
+    listener.drain().into_iter().for_each(|(stream, peer)| admit(&core, &listening, stream, peer));
+}
+
+fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
+    match Client::admit(core, listening, stream, peer) {
+        Ok(client) if is_tls(core, listening) => {
+            tokio::task::spawn_local(secure::serve(Rc::clone(core), client));
+        }
+        Ok(client) => {
+            tokio::task::spawn_local(connection::run(Rc::clone(core), Rc::new(client)));
+        }
+        Err((stream, refusal)) => {
+            core.metrics.connection_refused(listening.slot, refusal);
+            crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
+            if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
+                tokio::task::spawn_local(connection::turn_away(stream));
+            }
+        }
+    }
+}
+
+/// Whether clients of a listener speak TLS.
+fn is_tls(core: &Core, listening: &Listening) -> bool {
+    let Some(id) = listening.id.get() else { return false };
+    core.with_view(|view| view.config().listeners.get(id.0 as usize).is_some_and(|l| l.tls))
+}
