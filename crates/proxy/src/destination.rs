@@ -7,7 +7,8 @@
 //! Not here: whether a request is sent again (`settle`), and how often (`retry`).
 //! Invariant: an address that a client named is judged right before every use.
 
-use std::borrow::Cow;
+mod named;
+
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -22,10 +23,10 @@ use config::{
     UpstreamProtocol, UpstreamTimeouts,
 };
 use message::Request;
-use net::{DialError, Refused};
+use net::Refused;
 
 use crate::attempt::wants_tunnel;
-use crate::body::{Source, unless_zero};
+use crate::body::Source;
 use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::exchange::{Context, Downstream, Trouble};
@@ -544,94 +545,6 @@ impl<'a> GroupDestination<'a> {
         let wants = Wants { limit, upgrade, http1, avoid };
         Way::to(context.core, context.view, (self.id, index), wants)
     }
-}
-
-impl NamedDestination<'_> {
-    async fn connection<D: Downstream>(
-        &mut self,
-        search: &Search<'_>,
-        record: &mut Record,
-        down: &mut D,
-        turn: Turn,
-    ) -> Result<Taken, NoConnection> {
-        let Search { context, settings, retries, deadline } = *search;
-        let timeouts = Times::new(settings, &UpstreamTimeouts::default());
-        let core = context.core;
-        match turn {
-            Turn::First => {
-                for &address in self.addresses {
-                    let pool = core.forward_pool(address, self.host, settings.upstream_idle);
-                    if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
-                        && (self.judge)(address).is_ok()
-                    {
-                        record.dialled = connection.address;
-                        self.pool = Some(pool);
-                        return Ok(Taken { link: Link::Http1(connection), timeouts });
-                    }
-                }
-            }
-            Turn::Same(failed) | Turn::Other(failed) => {
-                record.tried(retries.note(&failed, None));
-            }
-        }
-        let connection = self.dial(record, down, timeouts.connect, deadline).await?;
-        self.pool = connection
-            .address
-            .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
-        Ok(Taken { link: Link::Http1(connection), timeouts })
-    }
-
-    /// A new connection.
-    pub(crate) async fn dial<D: Downstream>(
-        &self,
-        record: &mut Record,
-        down: &mut D,
-        limit: Duration,
-        deadline: Option<&Deadline>,
-    ) -> Result<Connection, NoConnection> {
-        let begun = Instant::now();
-        let dialling = dial(self.addresses, self.judge, unless_zero(limit), self.host);
-        let dialled = in_time(down, deadline, dialling).await?;
-        record.connect = Some(begun.elapsed());
-        let connection = dialled.map_err(NoConnection::Trouble)?;
-        record.dialled = connection.address;
-        Ok(connection)
-    }
-}
-
-pub(crate) async fn dial(
-    addresses: &[SocketAddr],
-    judge: &dyn Fn(SocketAddr) -> Result<(), Refused>,
-    limit: Duration,
-    name: &str,
-) -> Result<Connection, Trouble> {
-    match net::dial(addresses, judge, limit).await {
-        Ok((stream, address)) => Ok(Connection::fresh(stream, Some(address))),
-        Err(DialError::Timeout { .. }) => Err(connect_late(name, limit)),
-        Err(DialError::Failed { source, .. }) => Err(connect_failed(name, &source)),
-        Err(error @ DialError::AllRefused { .. }) => {
-            Err(Trouble::new(ErrorKind::DestinationIpProhibited, error.to_string()))
-        }
-        Err(error @ DialError::NoAddress) => {
-            Err(Trouble::new(ErrorKind::DnsError, error.to_string()))
-        }
-    }
-}
-
-pub(crate) fn connect_late(name: &str, limit: Duration) -> Trouble {
-    let detail = format!("no connection to {name} within {limit:?}");
-    Trouble::new(ErrorKind::ConnectionTimeout, detail)
-}
-
-pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
-    use std::io::ErrorKind as Io;
-    let kind = match error.kind() {
-        Io::ConnectionRefused | Io::NotFound | Io::PermissionDenied => ErrorKind::ConnectionRefused,
-        Io::HostUnreachable | Io::NetworkUnreachable => ErrorKind::DestinationIpUnroutable,
-        Io::TimedOut => ErrorKind::ConnectionTimeout,
-        _ => ErrorKind::ConnectionTerminated,
-    };
-    Trouble::new(kind, Cow::Owned(format!("cannot connect to {name}: {error}")))
 }
 
 /// Awaits, unless the client leaves before.

@@ -17,6 +17,7 @@ mod cookies;
 mod core;
 mod deadline;
 mod destination;
+mod dial;
 mod discovery;
 mod edits;
 mod exchange;

@@ -17,9 +17,8 @@ use tls::ClientHello;
 
 use crate::body::unless_zero;
 use crate::core::{Client, Core};
-use crate::destination::{
-    complain_of, connect_failed, connect_late, dial, not_picked, unreachable,
-};
+use crate::destination::{complain_of, not_picked, unreachable};
+use crate::dial::{connect_failed, connect_late, dial};
 use crate::exchange::{self, Switched, Trouble};
 use crate::observe::{ErrorKind, Record, RetryReason, Scope, Try};
 use crate::secure::{self, INTERNAL_ERROR};

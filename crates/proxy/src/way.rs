@@ -17,7 +17,7 @@ use tls::{Alpn, TlsErrorKind};
 
 use crate::body::unless_zero;
 use crate::core::Core;
-use crate::destination::{connect_failed, connect_late, dial};
+use crate::dial::{connect_failed, connect_late, dial};
 use crate::exchange::Trouble;
 use crate::http2::{Acquired, Multiplexed, Spoken, Ticket, Wanted};
 use crate::observe::{EndpointSlot, ErrorKind};

@@ -1,0 +1,66 @@
+//! Connections to a host that the client named.
+
+use std::time::{Duration, Instant};
+
+use config::UpstreamTimeouts;
+
+use super::{NamedDestination, NoConnection, Search, Taken, Times, Turn, in_time};
+use crate::body::unless_zero;
+use crate::deadline::Deadline;
+use crate::dial::dial;
+use crate::exchange::Downstream;
+use crate::observe::Record;
+use crate::upstream::{Connection, Link};
+
+impl NamedDestination<'_> {
+    pub(super) async fn connection<D: Downstream>(
+        &mut self,
+        search: &Search<'_>,
+        record: &mut Record,
+        down: &mut D,
+        turn: Turn,
+    ) -> Result<Taken, NoConnection> {
+        let Search { context, settings, retries, deadline } = *search;
+        let timeouts = Times::new(settings, &UpstreamTimeouts::default());
+        let core = context.core;
+        match turn {
+            Turn::First => {
+                for &address in self.addresses {
+                    let pool = core.forward_pool(address, self.host, settings.upstream_idle);
+                    if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)
+                        && (self.judge)(address).is_ok()
+                    {
+                        record.dialled = connection.address;
+                        self.pool = Some(pool);
+                        return Ok(Taken { link: Link::Http1(connection), timeouts });
+                    }
+                }
+            }
+            Turn::Same(failed) | Turn::Other(failed) => {
+                record.tried(retries.note(&failed, None));
+            }
+        }
+        let connection = self.dial(record, down, timeouts.connect, deadline).await?;
+        self.pool = connection
+            .address
+            .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
+        Ok(Taken { link: Link::Http1(connection), timeouts })
+    }
+
+    /// A new connection.
+    pub(crate) async fn dial<D: Downstream>(
+        &self,
+        record: &mut Record,
+        down: &mut D,
+        limit: Duration,
+        deadline: Option<&Deadline>,
+    ) -> Result<Connection, NoConnection> {
+        let begun = Instant::now();
+        let dialling = dial(self.addresses, self.judge, unless_zero(limit), self.host);
+        let dialled = in_time(down, deadline, dialling).await?;
+        record.connect = Some(begun.elapsed());
+        let connection = dialled.map_err(NoConnection::Trouble)?;
+        record.dialled = connection.address;
+        Ok(connection)
+    }
+}
