@@ -94,7 +94,7 @@ Examples:
   bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5      a CONNECT
   bothways explain http://example.com/ --forward :3128 --json
   bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate
-  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              which endpoint a key leads to";
+  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              where a key leads";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:
@@ -147,11 +147,11 @@ pub(crate) enum Command {
     Fmt(Fmt),
     /// Show every effective value and where it comes from
     Show(Show),
-    /// Explain what would happen to a request, and which line decides
+    /// Explain what would happen to a request: which line decides, which endpoint would get it
     Explain(Explain),
     /// Have the running process read its file anew
     Reload(Reload),
-    /// The endpoints of the running process: how they are; drain, weigh, add and remove them
+    /// Show the endpoints of the running process; drain, weigh, add and remove them
     Upstreams(Upstreams),
     /// Keys, requests and certificates: make them, show them, find what is wrong
     Cert(Cert),

@@ -30,6 +30,9 @@ pub(crate) fn show(process: &Process, options: &Look) -> Result<(), Failure> {
         if status == 200 {
             return Ok(body);
         }
+        if let (404, Some(name)) = (status, &options.upstream) {
+            return Err(Failure::other(format!("the process has no upstream `{name}`")));
+        }
         terminal::to_stderr(&body);
         Err(Failure::said(OTHER))
     };
@@ -205,7 +208,8 @@ fn array<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 fn duration(millis: f64) -> String {
     match millis {
         ms if ms < 1.0 => format!("{:.0} µs", ms * 1000.0),
-        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        // What would be rounded to 10.0 is 10.
+        ms if ms < 9.95 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),
         ms => format!("{:.1} s", ms / 1000.0),
     }

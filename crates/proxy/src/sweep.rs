@@ -1,11 +1,14 @@
 //! What is due for the endpoints once a second, on the control thread: the ends of ejections and
 //! slow starts, and the comparison of endpoints with one another (`balance`). An endpoint that was
-//! not reached is connected to before it returns, so that no request has to find out.
+//! not reached is connected to before it returns, so that no request has to find out. Ejections are
+//! told in the error log.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use balance::{Group, Standing};
 use config::UpstreamId;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
@@ -26,12 +29,16 @@ pub(crate) fn start(
     served: impl Fn() -> ControlFlow<(), Option<Arc<Snapshot>>> + Send + 'static,
 ) -> AbortHandle {
     let sweeping = tokio::spawn(async move {
+        let mut ejected = Ejected::default();
         let mut interval = tokio::time::interval(SWEEP_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             interval.tick().await;
             match served() {
-                ControlFlow::Continue(Some(snapshot)) => sweep(&snapshot),
+                ControlFlow::Continue(Some(snapshot)) => {
+                    sweep(&snapshot);
+                    ejected.tell(&snapshot.groups);
+                }
                 ControlFlow::Continue(None) => {}
                 ControlFlow::Break(()) => return,
             }
@@ -50,5 +57,41 @@ fn sweep(snapshot: &Arc<Snapshot>) {
                 group.probed(index, reached, Instant::now());
             });
         }
+    }
+}
+
+/// Those that were ejected when it was last looked, by upstream and endpoint. One that fails again as
+/// soon as it returns does not leave in between, and is told of once.
+#[derive(Default)]
+struct Ejected(HashSet<(Arc<str>, Arc<str>)>);
+
+impl Ejected {
+    /// Tells the error log what has changed.
+    fn tell(&mut self, groups: &[Arc<Group>]) {
+        let mut now = HashSet::with_capacity(self.0.len());
+        for group in groups {
+            let upstream = &group.settings.name;
+            for member in &group.members {
+                let endpoint = member.state.name();
+                let key = || (Arc::clone(upstream), Arc::clone(endpoint));
+                let is_ejected = member.standing() == Standing::Ejected;
+                // Nearly always nobody is, and then nothing is looked up.
+                let was_ejected = !self.0.is_empty() && self.0.contains(&key());
+                if is_ejected {
+                    now.insert(key());
+                }
+                match (was_ejected, is_ejected) {
+                    (false, true) => {
+                        let why = member.state.why().unwrap_or_default();
+                        tracing::warn!(%upstream, %endpoint, why, "endpoint is ejected");
+                    }
+                    (true, false) => {
+                        tracing::info!(%upstream, %endpoint, "endpoint is no longer ejected");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.0 = now;
     }
 }

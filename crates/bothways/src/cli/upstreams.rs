@@ -8,10 +8,10 @@ use super::members::MembersTask;
 
 pub(super) const UPSTREAMS_EXAMPLES: &str = "\
 Examples:
-  bothways upstreams                                     a table, drawn anew every second
+  bothways upstreams                                     a table of them, drawn anew every second
   bothways upstreams --once -u app                       once, of one upstream
   bothways upstreams --json                              everything, for programs
-  bothways upstreams drain app 10.0.0.1:8080 --wait      no new clients; returns once the last request is over
+  bothways upstreams drain app 10.0.0.1:8080 --wait      no new clients; returns when it is idle
   bothways upstreams undrain app 10.0.0.1:8080
   bothways upstreams weight app 10.0.0.1:8080 5
   bothways upstreams add app 10.0.0.9:8080 --weight 2
@@ -46,13 +46,13 @@ pub(crate) struct Upstreams {
 /// How it is shown how they are.
 #[derive(Debug, Args)]
 pub(crate) struct Look {
-    /// Show it once, rather than again every second
+    /// Show the table once, rather than again every second
     #[arg(long)]
     pub once: bool,
-    /// Show it as JSON, once
+    /// Show all there is to know as JSON, once
     #[arg(long)]
     pub json: bool,
-    /// Only this upstream
+    /// Show only this upstream
     #[arg(short, long, value_name = "NAME")]
     pub upstream: Option<String>,
 }
