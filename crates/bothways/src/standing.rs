@@ -158,12 +158,12 @@ fn cells(endpoint: &Value, now: SystemTime) -> [String; COLUMNS.len()] {
     let since = endpoint.get("since").and_then(Value::as_u64).unwrap_or(0);
     let since = now.duration_since(UNIX_EPOCH + Duration::from_secs(since)).unwrap_or_default();
     let rate = |name| match number(name).unwrap_or(0.0) {
-        rate if rate == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         rate if rate < 0.05 => "<0.1".to_owned(),
         rate if rate < 10.0 => format!("{rate:.1}"),
         rate => format!("{rate:.0}"),
     };
-    let millis = |name| number(name).map_or("-".to_owned(), |ms| duration(ms));
+    let millis = |name| number(name).map_or("-".to_owned(), duration);
     let ramp = number("ramp").filter(|ramp| *ramp < 1.0);
     let state = match (text("state").unwrap_or_default(), ramp) {
         ("up", Some(ramp)) => format!("up {:.0} %", ramp * 100.0),
