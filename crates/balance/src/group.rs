@@ -245,7 +245,10 @@ impl Group {
         let shared = known.shared(&members, &upstream.balance);
         known.state.changed();
         let (settings, state) = (upstream.clone(), Arc::clone(&known.state));
-        Self { settings, members, state, shared, by_key: row.by_key, zone }
+        let group = Self { settings, members, state, shared, by_key: row.by_key, zone };
+        let draining = group.members.iter().map(|member| member.settings.draining);
+        draining.enumerate().for_each(|(index, on)| group.drain(index, on));
+        group
     }
 
     /// An active check says that an endpoint is up or down (after as many as it takes). One that is
@@ -266,11 +269,11 @@ impl Group {
         }
     }
 
-    /// Has an endpoint drain at run time, or take part again.
+    /// Has an endpoint drain, or take part again; nothing if it does already.
     pub fn drain(&self, index: usize, on: bool) {
         let Some(member) = self.members.get(index) else { return };
         let (set, clear) = if on { (DRAINING, 0) } else { (0, DRAINING) };
-        let words = if on { "drained at run time" } else { "takes part again" };
+        let words = if on { "it is set to drain" } else { "it takes part again" };
         if member.state.shift(set, clear, &words) {
             if !on {
                 self.returns(&member.state, 0, millis(Instant::now()));

@@ -176,6 +176,7 @@ fn one_that_recovers_comes_back() {
         let simulation = Simulation::new(algorithm, slowness).run(2_000, 60);
         let share = simulation.shares(50)[0];
         println!("{algorithm:12}: {share:.2} %");
-        assert!((7.5..13.0).contains(&share), "{algorithm} {share}");
+        // Least time goes by small differences, which last for a while.
+        assert!((4.0..16.0).contains(&share), "{algorithm} {share}");
     }
 }
