@@ -433,7 +433,7 @@ impl Future for Wait<'_> {
         let taken = wait.balancer.take(&wait.ask);
         match call {
             Some(Call::Change) => queue.call_after(ticket, Call::Change),
-            Some(Call::Room) if taken.is_err() => queue.call_after(ticket, Call::Room),
+            Some(call) if taken.is_err() => queue.call_after(ticket, call),
             _ => {}
         }
         match taken {

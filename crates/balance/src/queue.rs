@@ -2,8 +2,10 @@
 //!
 //! Whoever ends a request calls the first that waits ([`Queue::call`]), who then tries to pick. As
 //! long as anybody waits, newcomers stand in line behind (`Balancer::pick` sees that by one load).
-//! A call is never lost: one who cannot use it, or leaves with it, hands it on; one that finds
-//! everybody called already is kept for the next to come.
+//! A call is never lost: one who cannot use it, or leaves with it, hands it on.
+//! That those in front wait does not mean that there is no room: they may be bound to an endpoint that
+//! is full, or see the members of an older snapshot. So everybody tries once, either on coming or, if
+//! somebody in front has been called and goes first, after that one.
 //! No lock is touched while nobody waits. For that, the one who comes counts itself *before* it
 //! tries for the last time, and the one who leaves lets go *before* it looks at the count; all four
 //! are sequentially consistent, so that one of the two sees the other.
@@ -20,10 +22,14 @@ pub(crate) enum Call {
     Room,
     /// It has changed who may be taken: everybody tries, one after another.
     Change,
+    /// It has not tried yet, and those in front have.
+    Turn,
 }
 
 #[derive(Debug)]
 enum Waiter {
+    /// It has not tried yet.
+    New(Waker),
     Waiting(Waker),
     Called(Call),
 }
@@ -33,8 +39,8 @@ struct Line {
     /// By ticket, which grow.
     waiters: VecDeque<(u64, Waiter)>,
     last_ticket: u64,
-    /// Calls that found everybody called.
-    spare_calls: u32,
+    /// How many have not tried yet.
+    new: u32,
 }
 
 /// The queue of a group.
@@ -72,15 +78,13 @@ impl Queue {
         self.waited.fetch_add(1, Ordering::Relaxed);
         line.last_ticket += 1;
         let ticket = line.last_ticket;
-        let first = line.waiters.is_empty();
-        if first {
-            line.spare_calls = 0;
-        }
-        let called = line.spare_calls > 0;
-        line.spare_calls -= u32::from(called);
-        line.waiters.push_back((ticket, Waiter::Waiting(waker.clone())));
+        let called = |(_, waiter): &(u64, Waiter)| matches!(waiter, Waiter::Called(_));
+        let tries = line.new == 0 && !line.waiters.iter().any(called);
+        let waiter = if tries { Waiter::Waiting } else { Waiter::New };
+        line.new += u32::from(!tries);
+        line.waiters.push_back((ticket, waiter(waker.clone())));
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        Some((ticket, first || called))
+        Some((ticket, tries))
     }
 
     /// Takes the call that this one has got, if any; further ones will come by this waker.
@@ -88,7 +92,7 @@ impl Queue {
         let mut line = self.line();
         let waiter = line.get(ticket)?;
         match waiter {
-            Waiter::Waiting(known) => {
+            Waiter::New(known) | Waiter::Waiting(known) => {
                 known.clone_from(waker);
                 None
             }
@@ -108,11 +112,16 @@ impl Queue {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             match line.waiters.remove(at) {
                 Some((_, Waiter::Called(call))) => Some(call),
+                Some((_, Waiter::New(_))) => {
+                    line.new -= 1;
+                    None
+                }
                 _ => None,
             }
         };
-        if let Some(call) = unused {
-            self.call_after(ticket, call);
+        match unused {
+            Some(call) => self.call_after(ticket, call),
+            None => self.call_new(),
         }
     }
 
@@ -132,20 +141,39 @@ impl Queue {
 
     /// Calls the first of those who came after this one.
     pub(crate) fn call_after(&self, ticket: u64, call: Call) {
+        match call {
+            Call::Turn => self.call_new(),
+            Call::Room | Call::Change => {
+                self.call_first(call, |of, waiter| {
+                    of > ticket && !matches!(waiter, Waiter::Called(_))
+                });
+            }
+        }
+    }
+
+    /// Calls the first that has not tried yet, unless it will be its turn after another one.
+    fn call_new(&self) {
+        self.call_first(Call::Turn, |_, waiter| !matches!(waiter, Waiter::Waiting(_)));
+    }
+
+    fn call_first(&self, call: Call, which: impl Fn(u64, &Waiter) -> bool) {
         let waker = {
             let mut line = self.line();
-            let after = line.waiters.iter_mut().filter(|(of, _)| *of > ticket);
-            let mut waiting = after.filter(|(_, waiter)| matches!(waiter, Waiter::Waiting(_)));
-            let called =
-                waiting.next().map(|(_, waiter)| std::mem::replace(waiter, Waiter::Called(call)));
-            match called {
-                Some(Waiter::Waiting(waker)) => waker,
-                _ => {
-                    if call == Call::Room {
-                        line.spare_calls = line.spare_calls.saturating_add(1);
-                    }
-                    return;
+            if call == Call::Turn && line.new == 0 {
+                return;
+            }
+            let found = line.waiters.iter_mut().find(|(of, waiter)| which(*of, waiter));
+            let Some((_, waiter)) = found else { return };
+            if matches!(waiter, Waiter::Called(_)) {
+                return;
+            }
+            match std::mem::replace(waiter, Waiter::Called(call)) {
+                Waiter::New(waker) => {
+                    line.new -= 1;
+                    waker
                 }
+                Waiter::Waiting(waker) => waker,
+                Waiter::Called(_) => return,
             }
         };
         // Not under the lock: a waker runs code of others.

@@ -165,6 +165,33 @@ fn room_that_nobody_waiting_can_use_is_kept_for_the_next_to_come() {
     assert!(matches!(next.poll(), Poll::Ready(Ok(_))));
 }
 
+/// One who waits for the only endpoint that will do holds nobody up who may go elsewhere.
+#[test]
+fn those_behind_one_who_is_bound_go_on() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.endpoints[0].max = Some(1);
+    let world = World::new(&settings);
+    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let held = world.core.pick(&bound).unwrap();
+    let mut line = vec![Some(Waiting::new(&world, &bound))];
+    assert!(line[0].as_mut().unwrap().poll().is_pending());
+    // One who comes now stands behind, but not for nothing; and nobody else has to end for that.
+    let mut next = Waiting::new(&world, &world.ask(&[]));
+    assert!(matches!(next.poll(), Poll::Ready(Ok(lease)) if lease.index() == 1));
+    // Nor if the one in front has been called, and goes first.
+    drop(held);
+    for _ in 0..3 {
+        let mut behind = Waiting::new(&world, &world.ask(&[]));
+        assert!(behind.poll().is_pending());
+        line.push(Some(behind));
+    }
+    line[1] = None;
+    let went = settle(&mut line);
+    let went: Vec<_> = went.iter().map(|(at, lease)| (*at, lease.index())).collect();
+    assert_eq!(went, [(0, 0), (2, 1), (3, 1)]);
+    assert_eq!(world.group.usage(world.now).waiting, 0);
+}
+
 #[test]
 fn all_try_again_when_an_endpoint_comes_up_or_all_are_down() {
     let mut settings = upstream(&["a", "b"]);
