@@ -12,8 +12,7 @@ use balance::Standing;
 use config::UpstreamId;
 
 use crate::core::Core;
-use crate::destination::complain_of;
-use crate::observe::ErrorKind;
+use crate::destination::{complain_of, is_our_limit};
 use crate::shelf::Ahead;
 use crate::snapshot::View;
 use crate::upstream::Link;
@@ -53,7 +52,7 @@ async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ah
     let Some(way) = way(&core, &view, at) else { return };
     let found = way.found().await;
     if let Err(trouble) = &found
-        && matches!(trouble.kind, ErrorKind::CircuitOpen | ErrorKind::ConnectionLimitReached)
+        && is_our_limit(trouble.kind)
     {
         return; // requests open enough of them, or share them
     }

@@ -340,6 +340,12 @@ pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
     }
 }
 
+/// Whether it is a limit of our own that keeps a connection from being opened, which says nothing of the
+/// endpoint.
+pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::CircuitOpen | ErrorKind::ConnectionLimitReached)
+}
+
 /// Logs what was wrong with an endpoint or with a host that a client named.
 pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
     crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);

@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use balance::Lease;
@@ -21,7 +21,7 @@ use crate::attempt::{
     After, Answer, Attempt, Download, DownloadError, Left, Raced, Upload, Upward,
 };
 use crate::body::Patience;
-use crate::destination::{GroupDestination, unreachable};
+use crate::destination::{GroupDestination, is_our_limit, unreachable};
 use crate::exchange::Reply;
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
@@ -33,28 +33,39 @@ pub(crate) struct Baton<'a, R> {
     reply: Cell<Option<&'a mut R>>,
     /// Who has it for good; the second try, if true.
     winner: Cell<Option<bool>>,
+    /// The task that carries both tries out, if one of them waits for the other to put the reply back.
+    waits: Cell<Option<Waker>>,
 }
 
 impl<'a, R> Baton<'a, R> {
     pub(crate) fn new(reply: &'a mut R) -> Self {
-        Self { reply: Cell::new(Some(reply)), winner: Cell::new(None) }
+        Self { reply: Cell::new(Some(reply)), winner: Cell::new(None), waits: Cell::new(None) }
     }
 
-    /// The reply, for good. Whoever comes too late waits for ever. (Both tries are polled by one task
-    /// whenever anything happens, so that nobody has to be woken.)
+    /// The reply, for good. Whoever comes too late waits for ever.
     pub(crate) async fn take(&self, second: bool) -> &'a mut R {
-        let reply = poll_fn(|_| self.reply.take().map_or(Poll::Pending, Poll::Ready)).await;
+        let reply = self.borrow().await;
         self.winner.set(Some(second));
         reply
     }
 
     /// The reply, to be put back.
     pub(crate) async fn borrow(&self) -> &'a mut R {
-        poll_fn(|_| self.reply.take().map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|cx| match self.reply.take() {
+            Some(reply) => Poll::Ready(reply),
+            None => {
+                self.waits.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     pub(crate) fn put_back(&self, reply: &'a mut R) {
         self.reply.set(Some(reply));
+        if let Some(task) = self.waits.take() {
+            task.wake();
+        }
     }
 
     /// Whether the second try has it, once either has.
@@ -147,8 +158,11 @@ impl Attempt<'_> {
         let link = match found {
             Ok(link) => link,
             Err(trouble) => {
-                metrics.upstream_failed(slot);
-                lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+                // A limit of our own says nothing of the endpoint.
+                if !is_our_limit(trouble.kind) {
+                    metrics.upstream_failed(slot);
+                    lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+                }
                 return None;
             }
         };

@@ -35,7 +35,12 @@ impl Attempt<'_> {
         let (raced, left, after) = match raced {
             Raced::Second(second, failed) => {
                 if let Some(failed) = failed {
-                    let seen = Seen { reused: after.reused(), ..Seen::default() };
+                    let seen = Seen {
+                        reused: after.reused(),
+                        status: work.response.status,
+                        first_byte: work.record.first_byte,
+                        ..Seen::default()
+                    };
                     let raced = Raced::Download(Err(failed));
                     report(&raced, &left, seen, |outcome, words| {
                         destination.report(outcome, words, Instant::now());
