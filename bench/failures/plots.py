@@ -59,7 +59,7 @@ def failures(document):
         for one in (one for one in figures if one["scenario"] == name):
             ours = kind_of(one["proxy"])
             length = (one["p99_ms"] or 0) / longest * room
-            count = f"{one['errors']:,} errors" if one["errors"] else "no errors"
+            count = f"{one['errors']:,} error{'s' * (one['errors'] != 1)}" if one["errors"] else "no errors"
             body += [
                 text(left - 68, top, one["proxy"], ours),
                 bar(left, top, length, f"{ours}system"),
@@ -80,7 +80,7 @@ def latency(document):
     figures = document["latency"]
     longest = max(max(one["p99_without_ms"], one["p99_with_ms"]) for one in figures)
     left = MARGIN + NAME_WIDTH
-    room = WIDTH - left - MARGIN - 170
+    room = WIDTH - left - MARGIN - 215
     body, top = [], TOP
     for one in figures:
         ours = kind_of(one["proxy"])
