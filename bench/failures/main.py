@@ -74,6 +74,7 @@ def run(given):
     for part in given.parts:
         say(f"{part}: {PARTS[part]}")
         document[part] = report.replaced(document.get(part, []), played[part](programs, given))
+        document.setdefault("played", {})[part] = report.moment()
         print(report.TABLES[part](document[part]), flush=True)
         if given.json:
             harness_report.write_json(given.json, document)

@@ -19,7 +19,7 @@ def begin(given, programs):
     if given.json and given.json.exists():
         document = json.loads(given.json.read_text())
     return document | {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": moment(),
         "machine": harness_report.machine(),
         "versions": {name: tools.version(name, path) for name, path in programs.items()
                      if name in tools.VERSION_ARGUMENTS},
@@ -30,6 +30,10 @@ def begin(given, programs):
             "latency-service-ms": latency.SERVICE_MS, "latency-connections": latency.CONNECTIONS,
         },
     }
+
+
+def moment():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def replaced(old, new):

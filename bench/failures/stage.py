@@ -61,7 +61,8 @@ class Stage:
     def __init__(self, programs, row, endpoints, service_ms, balance=None, watched=True):
         """`watched`: whether the proxy looks for endpoints that fail and lets them be."""
         self.programs, self.row, self.service_ms, self.watched = programs, row, service_ms, watched
-        self.balance = balance or row.balance
+        # Empty is a choice too: round robin is what nginx does when nothing is said.
+        self.balance = row.balance if balance is None else balance
         self.count, self.loaded = endpoints, 0
         self.running, self.load, self.endpoints = [], [], []
         self.proxy = self.port = None

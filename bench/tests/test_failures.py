@@ -33,6 +33,12 @@ class ScenarioTest(unittest.TestCase):
                 self.assertIn(mark, text, row.name)
             self.assertTrue(latency.ALGORITHMS[row.name])
 
+    def test_the_algorithm_asked_for_is_the_one_configured(self):
+        for row in stage.PROXIES:
+            self.assertEqual(stage.Stage({}, row, 2, 1).balance, row.balance)
+            for name, words in latency.ALGORITHMS[row.name].items():
+                self.assertEqual(stage.Stage({}, row, 2, 1, words).balance, words, f"{row.name} {name}")
+
     def test_lines_for_watched_servers(self):
         text = "a\n@WATCHED  b\n@ALONE    c\n"
         self.assertEqual(stage.chosen(text, True), "a\n  b\n")
