@@ -1,8 +1,8 @@
 //! Active checks of endpoints: once per process, on the runtime of the control thread.
 //!
-//! [`Checks`] has a small task for each check of each endpoint that a snapshot wants ([`target`]). The
-//! task sleeps, opens a connection as a request would ([`connect`]), asks ([`http`], [`grpc`]), and
-//! counts what came ([`tally`]); [`balance::Group::checked`] hears of changes alone. A reload goes by
+//! `Checks` has a small task for each check of each endpoint that a snapshot wants (`target`). The
+//! task sleeps, opens a connection as a request would (`connect`), asks (`http`, `grpc`), and
+//! counts what came (`tally`); [`balance::Group::checked`] hears of changes alone. A reload goes by
 //! difference: a check whose settings are the same goes on undisturbed, with its counts.
 //! Not here: what requests show of an endpoint (`balance`).
 //! Invariant: a check that cannot be made because of us says nothing of the endpoint.
