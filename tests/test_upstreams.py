@@ -46,6 +46,7 @@ site {{
 upstream fruit {{
     to "{apples.at}" weight=3
     to "{pears.at}"
+    balance round-robin
 }}
 """)
         answers = [request(self.at)[2] for _ in range(40)]

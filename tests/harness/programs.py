@@ -77,13 +77,20 @@ def wait_until(holds, what, patience=PATIENCE, program=None):
         time.sleep(0.01)
 
 
+# Ports that were given out: whoever got one may not listen on it yet.
+_given = set()
+
+
 def free_port(host="127.0.0.1"):
-    """A port that nothing listens on."""
+    """A port that nothing listens on, and that nobody else was given."""
     for _ in range(1000):
         port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
+            _given.add(port)
             return port
     raise AssertionError("no free port")
 

@@ -14,6 +14,10 @@ use crate::group::{Group, Member};
 /// How much more the worse one must cost for the cost to decide.
 const CLEARLY: f32 = 1.25;
 
+/// Averages below this, in microseconds, count as this: differences of less are chance (who was
+/// scheduled when), and must not overrule weights.
+const LATENCY_MIN: f32 = 1000.0;
+
 /// Pairs that are drawn before the others are asked in turn.
 const PAIRS_MAX: usize = 4;
 
@@ -87,7 +91,8 @@ fn beats(group: &Group, second: usize, first: usize, now_ms: u64) -> bool {
     if let (Some(a), Some(b)) =
         (first.state.latency_micros(now_ms), second.state.latency_micros(now_ms))
     {
-        let (a, b) = (a * (1.0 + first_load), b * (1.0 + second_load));
+        let cost = |latency: f32, load| latency.max(LATENCY_MIN) * (1.0 + load);
+        let (a, b) = (cost(a, first_load), cost(b, second_load));
         if a > b * CLEARLY || b > a * CLEARLY {
             return b < a;
         }

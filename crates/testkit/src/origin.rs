@@ -125,6 +125,18 @@ impl Origin {
     }
 }
 
+/// An address where nobody listens, as long as the process lives: connections are refused. (A port
+/// that was only looked up may be somebody else's a moment later.)
+#[track_caller]
+pub fn nobody() -> SocketAddr {
+    let socket = tcp_socket();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("an address");
+    let address = socket.local_addr().expect("a local address");
+    std::mem::forget(socket); // bound, and never listening
+    address.as_socket().expect("an IP address")
+}
+
 /// An address that takes no more connections and refuses none: whoever dials it waits.
 pub struct Unreachable {
     listener: Socket,

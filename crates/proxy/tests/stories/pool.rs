@@ -1,6 +1,6 @@
 //! Connections to upstreams: reuse, the keep-alive race, endpoints that are down.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -14,8 +14,7 @@ use testkit::wait;
 
 /// An address where nobody listens.
 fn dead_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    testkit::origin::nobody()
 }
 
 #[track_caller]

@@ -1,6 +1,5 @@
 //! Requests that are sent again: which, how often, where to. What may have been handled never is.
 
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use wire::http2::frame::{code, flag, kind};
 
 /// An address where nobody listens.
 fn dead() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    testkit::origin::nobody().to_string()
 }
 
 /// A proxy in front of endpoints, the first of which gets the first request.
