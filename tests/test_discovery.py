@@ -4,20 +4,9 @@ import json
 import os
 
 from harness.clients import Load, ask_for, request
-from harness.origins import Dns, Scripted, read_head
+from harness.origins import Dns, Scripted, says
 from harness.programs import free_port, wait_until
 from harness.story import Story, needs
-
-
-def says(text):
-    """An origin whose every answer is this."""
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-
-    def serve(connection):
-        while read_head(connection) is not None:
-            connection.sendall(answer)
-
-    return serve
 
 
 TOKEN = "a-token-of-some-length"

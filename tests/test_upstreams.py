@@ -7,20 +7,9 @@ import socket
 
 from harness.bothways import Bothways
 from harness.clients import Load, ask_for, connect, read_to_end, request
-from harness.origins import Dns, Nginx, Scripted, flask, nginx, read_head
+from harness.origins import Dns, Nginx, Scripted, flask, nginx, says
 from harness.programs import free_port, wait_until
 from harness.story import Story, needs
-
-
-def says(text):
-    """An origin whose every answer is this."""
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-
-    def serve(connection):
-        while read_head(connection) is not None:
-            connection.sendall(answer)
-
-    return serve
 
 
 class Upstreams(Story):

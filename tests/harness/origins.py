@@ -188,6 +188,17 @@ def read_head(connection):
     return head.decode("latin-1"), rest
 
 
+def says(text):
+    """An origin whose every answer is this."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+
+    def serve(connection):
+        while read_head(connection) is not None:
+            connection.sendall(answer)
+
+    return serve
+
+
 def content_length(head):
     found = re.search(r"(?im)^content-length: *(\d+)", head)
     return int(found.group(1)) if found else None

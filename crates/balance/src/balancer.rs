@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
+use crate::draw::Random;
 use crate::endpoint::{EndpointState, Standing, enter};
 use crate::group::{CoreState, Group};
+use crate::hash::mix;
 use crate::outcome::Outcome;
 use crate::queue::Call;
 use crate::tally::Tally;
@@ -97,7 +99,7 @@ pub struct Balancer {
     choice: RefCell<Choice>,
     /// The version of the group's state that `choice` was made by.
     seen: Cell<Option<u64>>,
-    random: Cell<u64>,
+    random: RefCell<Random>,
     /// What the adaptive limit is found by, if there is one.
     feed: Option<RefCell<Feed>>,
 }
@@ -113,7 +115,7 @@ impl Balancer {
             tallies,
             choice: RefCell::default(),
             seen: Cell::new(None),
-            random: Cell::new(seed),
+            random: RefCell::new(Random(seed)),
             feed: group.settings.adaptive.as_ref().map(|_| RefCell::default()),
             group,
         }
@@ -314,22 +316,13 @@ impl Balancer {
 
     /// A number below [`WHOLE`]: always the same for a key, if the algorithm goes by one.
     fn draw(&self, key: u64) -> u32 {
-        let bits = if self.group.by_key { mixed(key) } else { self.next_random() };
+        let bits = if self.group.by_key { mix(key) } else { self.next_random() };
         (bits >> 48) as u32
     }
 
     fn next_random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        mixed(state)
+        self.random.borrow_mut().next()
     }
-}
-
-/// The finalizer of SplitMix64.
-fn mixed(bits: u64) -> u64 {
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 /// A request under way on an endpoint, until it is dropped.

@@ -280,7 +280,11 @@ impl View {
                 || Rc::new(Balancer::new(Arc::clone(group), pools.core)),
                 |before| Rc::clone(&before.balancer),
             );
-            Group { balancer, mirrored: Rc::default(), pools: of_endpoints }
+            // Copies that are under way go on counting.
+            let named = |group: &&Group| group.balancer.group().settings.name == upstream.name;
+            let known = before.and_then(|before| before.groups.get(index)).filter(named);
+            let mirrored = known.map(|known| Rc::clone(&known.mirrored)).unwrap_or_default();
+            Group { balancer, mirrored, pools: of_endpoints }
         });
         let groups = groups.collect();
         pools.replace(kept);

@@ -76,12 +76,14 @@ impl Setup {
         let [first_port, second_port] = [first.port(), second.port()];
         let pipe = quoted(&scratch.pipe.to_string_lossy());
         format!(
-            "process {{\n    log access={pipe} format=json error=stderr level=warn\n    drain \"2s\"\n}}\n\n\
+            "process {{\n    log access={pipe} format=json error=stderr level=warn\n    drain \"2s\"\n    \
+             cores 1  // so that the servers really take turns\n}}\n\n\
              // reverse: two servers behind one address\n\
              site \"*\" {{\n    listen \"{reverse}\"\n    \
              route \"/old/*\" {{ redirect \"/new/{{rest}}\" status=308 }}\n    \
              route \"/about\" {{ respond \"answered by bothways itself\\n\" }}\n    \
-             to \"{first}\" \"{second}\"\n}}\n\n\
+             to fruit\n}}\n\n\
+             upstream fruit {{\n    to \"{first}\" \"{second}\"\n    balance round-robin\n}}\n\n\
              // forward: who may go where, and nothing that names the client\n\
              forward \"{forward}\" {{\n    deny to=\"*.blocked.example\"\n    \
              allow to=\"localhost,127.0.0.1\" port=\"{first_port},{second_port}\"\n    \
