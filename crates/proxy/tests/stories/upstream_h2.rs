@@ -677,6 +677,8 @@ fn a_websocket_goes_from_http2_to_http1() {
         client.send(data(0, 1, "ping"));
         assert_eq!(client.expect_kind(kind::DATA).payload, b"pong");
         client.send(data(flag::END_STREAM, 1, ""));
+        // The endpoint has seen the end and has ended too: going away earlier would break the stream off.
+        assert!(client.expect_kind(kind::DATA).head.flags & flag::END_STREAM != 0);
     }
 }
 
