@@ -94,7 +94,7 @@ Examples:
   bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5      a CONNECT
   bothways explain http://example.com/ --forward :3128 --json
   bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate
-  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              where a key leads";
+  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              where a key or a cookie leads";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:

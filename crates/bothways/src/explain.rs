@@ -1,16 +1,18 @@
 //! `bothways explain`: what would happen to a request, and which line decides.
 //!
 //! The decision is made by the code that decides for real (`rules`), with a trace that keeps every
-//! step. Nothing is sent and no name is looked up. Not here: the decision.
+//! step. Nothing is sent and no name is looked up. Which of several upstreams and endpoints it would be
+//! is in `choices`. Not here: the decision.
+
+mod choices;
 
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use balance::Choice;
 use config::{
-    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route,
-    RouteSettings, Stay, Upstream, UpstreamId,
+    Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route, RouteSettings,
+    Stay, UpstreamId,
 };
 use message::{Method, Request, Scheme, Target};
 use net::AddressKind;
@@ -21,9 +23,6 @@ use crate::cli::Explain;
 use crate::exit::Failure;
 use crate::load::Source;
 use crate::terminal::{self, Paint};
-
-/// Endpoints of an upstream that are told; of more it is said how many.
-const CHOICES_TOLD_MAX: usize = 20;
 
 /// Explains a request.
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
@@ -55,7 +54,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             tls,
         },
     );
-    let told = Told {
+    let mut told = Told {
         config: rules.config(),
         asked: &asked,
         from: options.from,
@@ -64,6 +63,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         explanation,
         assumes_address,
     };
+    told.tell_host();
     let text = if options.json {
         format!("{}\n", told.json())
     } else {
@@ -249,6 +249,7 @@ impl Told<'_> {
         for line in identity.lines() {
             let _ = writeln!(text, "  {line}");
         }
+        self.split_text(text, paint);
         self.choices_text(text, paint);
         for mirror in self.mirrors() {
             let at = paint.dim(&format!("<- {}", self.config.locate(mirror.place)));
@@ -262,59 +263,6 @@ impl Told<'_> {
             let removed: String = removed.collect();
             let _ = writeln!(text, "  (without Via, forwarding fields{removed})  {at}");
         }
-    }
-
-    /// The upstreams that the request may go to.
-    fn upstreams(&self) -> Vec<&Upstream> {
-        let action = self.route().map(|route| &route.action);
-        let ids: Vec<_> = match (&self.explanation.outcome, action) {
-            (Outcome::Proxied { .. }, Some(Action::To(id))) => vec![*id],
-            (Outcome::Split { .. }, Some(Action::Split(split))) => {
-                split.parts.iter().map(|part| part.upstream).collect()
-            }
-            _ => Vec::new(),
-        };
-        ids.iter().filter_map(|id| self.config.upstreams.get(id.0 as usize)).collect()
-    }
-
-    /// Which endpoints of an upstream the request may get, in their order.
-    fn choices(&self, upstream: &Upstream) -> Vec<Choice> {
-        let key = proxy::request_key(&upstream.balance, self.asked, self.from);
-        balance::preview(upstream, self.config.process.zone.as_ref(), Some(key))
-    }
-
-    fn choices_text(&self, text: &mut String, paint: Paint) {
-        for upstream in self.upstreams() {
-            let place = match upstream.balance.place {
-                place if place.line > 0 => place,
-                _ => upstream.place,
-            };
-            let at = paint.dim(&format!("<- {}", self.config.locate(place)));
-            let (name, algorithm) = (&upstream.name, &upstream.balance.algorithm);
-            let _ = writeln!(text, "picked in {name}, by {algorithm} if all are up:  {at}");
-            let choices = self.choices(upstream);
-            let width = choices.iter().map(|c| c.endpoint.chars().count()).max().unwrap_or(0);
-            for Choice { endpoint, share, why, .. } in choices.iter().take(CHOICES_TOLD_MAX) {
-                let _ = writeln!(text, "  {endpoint:width$}  {share:3.0} %  {}", paint.dim(why));
-            }
-            if let Some(more) = choices.len().checked_sub(CHOICES_TOLD_MAX).filter(|n| *n > 0) {
-                let _ = writeln!(text, "  and {}", terminal::count(more as u64, "other"));
-            }
-        }
-    }
-
-    fn choices_json(&self) -> Vec<Value> {
-        let upstreams = self.upstreams().into_iter().map(|upstream| {
-            let choices = self.choices(upstream).into_iter().map(|choice| {
-                json!({ "endpoint": &*choice.endpoint, "share": choice.share, "why": choice.why })
-            });
-            json!({
-                "upstream": &*upstream.name,
-                "algorithm": &*upstream.balance.algorithm,
-                "choices": choices.collect::<Vec<_>>(),
-            })
-        });
-        upstreams.collect()
     }
 
     /// Whether the request goes on to another server.
@@ -419,6 +367,7 @@ impl Told<'_> {
             "decided_by": place(self.explanation.decided_by),
             "outcome": outcome_json(&self.explanation.outcome),
             "request_fields": edits,
+            "split": self.split_json(),
             "endpoints": self.choices_json(),
             "mirrors": mirrors,
             "identity_fields": self.sends().then(|| self.identity().lines().map(str::to_owned).collect::<Vec<_>>()),

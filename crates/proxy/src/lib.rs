@@ -58,4 +58,5 @@ pub use identity::identity_fields;
 pub use key::of as request_key;
 pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};
-pub use sticky::key_file_problem;
+pub use split::decided as split_part;
+pub use sticky::{StickyCookie, key_file_problem};

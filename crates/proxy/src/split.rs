@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use config::{Split, Stay, UpstreamId};
+use config::{Split, SplitPart, Stay, UpstreamId};
 use message::{Request, Response};
 
 use crate::cookies::cookie;
@@ -33,18 +33,33 @@ pub(crate) fn choose<'a>(
     secure: bool,
     random: u64,
 ) -> (Option<UpstreamId>, Option<Point<'a>>) {
-    let (point, told) = match &split.stay {
-        Stay::No => (point(random), None),
-        Stay::Address => {
-            let hash = balance::hash(balance::AddressOctets::of(client).as_bytes());
-            (point(hash), None)
+    let (point, told) = match (own_point(split, request, client), &split.stay) {
+        (Some(point), _) => (point, None),
+        (None, Stay::Cookie(cookie)) => {
+            let point = point(random);
+            (point, Some(Point { cookie, point, secure }))
         }
-        Stay::Cookie(cookie) => match kept(request, cookie) {
-            Some(point) => (point, None),
-            None => (point(random), Some(Point { cookie, point: point(random), secure })),
-        },
+        (None, Stay::No | Stay::Address) => (point(random), None),
     };
-    (part(split, point), told)
+    (part(split, point).map(|part| part.upstream), told)
+}
+
+/// The point that a request has by itself, and the part that it leads to; `None` if chance decides.
+pub fn decided<'a>(
+    split: &'a Split,
+    request: &Request,
+    client: IpAddr,
+) -> Option<(u16, &'a SplitPart)> {
+    let point = own_point(split, request, client)?;
+    Some((point, part(split, point)?))
+}
+
+fn own_point(split: &Split, request: &Request, client: IpAddr) -> Option<u16> {
+    match &split.stay {
+        Stay::No => None,
+        Stay::Address => Some(point(balance::hash(balance::AddressOctets::of(client).as_bytes()))),
+        Stay::Cookie(cookie) => kept(request, cookie),
+    }
 }
 
 fn point(number: u64) -> u16 {
@@ -57,14 +72,14 @@ fn kept(request: &Request, name: &str) -> Option<u16> {
     value.parse().ok().filter(|point| *point < POINTS)
 }
 
-fn part(split: &Split, point: u16) -> Option<UpstreamId> {
+fn part(split: &Split, point: u16) -> Option<&SplitPart> {
     let mut end = 0;
     let part = split.parts.iter().find(|part| {
         end += part.share;
         point < end
     });
     // Shares add up to all points; should they not, the last one takes what is left.
-    part.or(split.parts.last()).map(|part| part.upstream)
+    part.or(split.parts.last())
 }
 
 impl Point<'_> {
@@ -80,7 +95,7 @@ impl Point<'_> {
 
 #[cfg(test)]
 mod tests {
-    use config::{Place, SplitPart};
+    use config::Place;
 
     use super::*;
 

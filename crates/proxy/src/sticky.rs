@@ -7,7 +7,7 @@
 //! Not here: what a binding is worth for an endpoint that is down or drains (`balance`).
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -192,6 +192,58 @@ pub fn key_file_problem(path: &Path) -> Option<String> {
     read(path).err().map(|error| error.to_string())
 }
 
+/// What a request's cookie means to an upstream that binds its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StickyCookie {
+    /// There is none.
+    Missing,
+    /// It names this one of the upstream's endpoints.
+    Endpoint(usize),
+    /// It names none of them; by the key in this file.
+    Unknown(PathBuf),
+    /// There is no key to read it with, and why.
+    NoKey(String),
+}
+
+impl StickyCookie {
+    /// Reads the cookie that an upstream's `sticky` asks for. `state`: the state directory that is
+    /// configured. No key is made, as only the process that binds clients may.
+    pub fn read(
+        upstream: &Upstream,
+        settings: &Sticky,
+        state: Option<&Path>,
+        fields: &Fields,
+    ) -> Self {
+        if cookie(fields, &settings.cookie).is_none() {
+            return Self::Missing;
+        }
+        match known(settings, state) {
+            Ok((key, path)) => Stickiness::new(upstream, settings, &key)
+                .bound(fields)
+                .map_or(Self::Unknown(path), Self::Endpoint),
+            Err(why) => Self::NoKey(why),
+        }
+    }
+}
+
+/// The key that is kept in a file, and in which; else why there is none.
+fn known(settings: &Sticky, state: Option<&Path>) -> Result<(Key, PathBuf), String> {
+    if let Some(path) = &settings.key_file {
+        let key = read(path).map_err(|error| error.to_string())?;
+        return Ok((key, path.clone()));
+    }
+    let state = StateDir::find(state).map_err(|error| error.to_string())?;
+    let path = state.path_of(KEY_FILE);
+    match state.read(KEY_FILE).map_err(|error| error.to_string())? {
+        Some(secret) if secret.len() >= KEY_BYTES_MIN => Ok((Key::new(&secret), path)),
+        _ => Err(format!(
+            "`sticky` has no key-file, and {} holds none: the process makes one at random, which \
+             it alone knows",
+            path.display()
+        )),
+    }
+}
+
 fn read(path: &Path) -> Result<Key, KeyError> {
     let name = || path.display().to_string();
     let unreadable = |source| KeyError::Unreadable { path: name(), source };
@@ -343,6 +395,24 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let value = || own(Some(state.path())).unwrap().value("app", "a");
         assert_eq!(value(), value());
+    }
+
+    #[test]
+    fn a_cookie_is_read_with_a_key_that_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, group) = (Some(directory.path()), upstream(&["10.0.0.1:80", "10.0.0.2:80"]));
+        let read = |cookie: &str| {
+            let mut fields = Fields::new();
+            fields.push(b"Cookie", cookie.as_bytes());
+            StickyCookie::read(&group, &settings(), state, &fields)
+        };
+        assert_eq!(read("other=1"), StickyCookie::Missing);
+        assert!(matches!(read("BW=x"), StickyCookie::NoKey(why) if why.contains("at random")));
+        assert!(!directory.path().join(KEY_FILE).exists(), "looking makes no key");
+        let key = own(state).unwrap();
+        let cookie = set_cookie(&Stickiness::new(&group, &settings(), &key), 1, false);
+        assert_eq!(read(cookie.split(';').next().unwrap()), StickyCookie::Endpoint(1));
+        assert_eq!(read("BW=x"), StickyCookie::Unknown(directory.path().join(KEY_FILE)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod admin;
 mod certificates;
+mod choices;
 mod commands;
 mod demo;
 mod running;
