@@ -9,15 +9,17 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use config::HedgeAfter;
+
 use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
 use crate::draw::Random;
 use crate::endpoint::{EndpointState, Standing, enter};
-use crate::group::{CoreState, Group};
+use crate::group::{CoreState, Group, Member};
 use crate::hash::mix;
 use crate::outcome::Outcome;
-use crate::queue::Call;
+use crate::queue::{Call, Spot};
 use crate::tally::Tally;
 use crate::tiers::WHOLE;
 
@@ -166,7 +168,7 @@ impl Balancer {
             return Err(self.over_limit());
         }
         let chosen = match ask.bound.map_or(Ok(None), |index| self.bound(index, ask)) {
-            Ok(Some(index)) => Ok((index, false)),
+            Ok(Some(index)) => Ok((index, None)),
             Ok(None) => self.choose(ask),
             Err(why) => Err(why),
         };
@@ -180,11 +182,22 @@ impl Balancer {
                     group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
                     // Somebody may have been told to wait because of this one.
                     if !why.may_wait() {
-                        group.state.queue.call();
+                        group.state.queue.call(Spot::ANY);
                     }
                 }
                 Err(why)
             }
+        }
+    }
+
+    /// A try was left before its answer came: overtaken by a second one, most often. It would have
+    /// taken longer still. If that did not count, the quantile after which second tries are made would
+    /// fall and fall. Nothing follows from one that was left sooner, or was never sent.
+    fn cut_off(&self, after: Duration, hedged: &HedgeAfter) {
+        if let HedgeAfter::Quantile(percent) = hedged
+            && self.first_byte_quantile(*percent).is_some_and(|quantile| after >= quantile)
+        {
+            self.core.first_bytes.sample(after);
         }
     }
 
@@ -194,7 +207,7 @@ impl Balancer {
         let Some(adaptive) = &group.settings.adaptive else { return };
         if feed.count(outcome, in_flight, now_ms) {
             let more = group.state.limiter.take(feed, adaptive.min, adaptive.max, now_ms);
-            (0..more).for_each(|_| group.state.queue.call());
+            (0..more).for_each(|_| group.state.queue.call(Spot::ANY));
         }
     }
 
@@ -206,22 +219,33 @@ impl Balancer {
         }
     }
 
-    /// The endpoint that the client is bound to, if it is there; waiting for it is better than
-    /// another one, which knows nothing of the client.
-    fn bound(&self, index: usize, ask: &Ask<'_>) -> Result<Option<usize>, NotPicked> {
-        let Some(member) = self.group.members.get(index) else { return Ok(None) };
+    /// The endpoint that the client is bound to, if it is there.
+    fn bound_to(&self, index: usize, ask: &Ask<'_>) -> Option<&Member> {
+        let member = self.group.members.get(index)?;
         let there = matches!(member.standing(), Standing::Up | Standing::Draining);
-        if !there || ask.tried.contains(&index) {
-            return Ok(None);
-        }
+        (there && !ask.tried.contains(&index)).then_some(member)
+    }
+
+    /// Where one who waits must have room.
+    fn wanted(&self, ask: &Ask<'_>) -> Spot {
+        // Whoever changes how it stands with an endpoint changes the version afterwards.
+        let _ = self.group.state.version();
+        let bound = ask.bound.and_then(|index| self.bound_to(index, ask));
+        bound.map_or(Spot::ANY, |member| Spot::at(&member.state))
+    }
+
+    /// The endpoint that the client is bound to; waiting for it is better than another one, which
+    /// knows nothing of the client.
+    fn bound(&self, index: usize, ask: &Ask<'_>) -> Result<Option<usize>, NotPicked> {
+        let Some(member) = self.bound_to(index, ask) else { return Ok(None) };
         match member.state.enter(member.settings.max) {
             true => Ok(Some(index)),
             false => Err(NotPicked::Full),
         }
     }
 
-    /// An endpoint, and whether the request is the one of its probation.
-    fn choose(&self, ask: &Ask<'_>) -> Result<(usize, bool), NotPicked> {
+    /// An endpoint, and since when the request is the one of its probation, if it is.
+    fn choose(&self, ask: &Ask<'_>) -> Result<(usize, Option<u64>), NotPicked> {
         let group = &*self.group;
         let mut choice = self.choice.borrow_mut();
         let choice = &mut *choice;
@@ -234,7 +258,7 @@ impl Balancer {
         let turn = Turn { key: ask.key, now_ms };
         let mut full = false;
         let mut wary = choice.wary;
-        let mut trial = false;
+        let mut trial = None;
         let mut allowed = |index: usize, wary: bool| {
             if ask.tried.contains(&index) {
                 return false;
@@ -244,13 +268,16 @@ impl Balancer {
             if wary && !self.draws(ask.key, index, state.ramp(slow_start, now_ms)) {
                 return false;
             }
-            trial = wary && state.is_on_probation();
-            if trial && !state.enter_trial() {
-                return false;
+            trial = None;
+            if wary && state.is_on_probation() {
+                trial = state.enter_trial(now_ms);
+                if trial.is_none() {
+                    return false;
+                }
             }
             let entered = state.enter(member.settings.max);
-            if trial && !entered {
-                state.leave_trial();
+            if let (Some(since), false) = (trial, entered) {
+                state.leave_trial(since);
             }
             full |= !entered;
             entered
@@ -279,7 +306,7 @@ impl Balancer {
             let (before, after) = tier.split_at(start);
             let mut turn = after.iter().chain(before).map(|&index| index as usize);
             if let Some(index) = turn.find(|&index| allowed(index, false)) {
-                return Ok((index, false));
+                return Ok((index, None));
             }
         }
         match () {
@@ -331,8 +358,8 @@ pub struct Lease {
     index: usize,
     /// Whether it counts for the group as a whole.
     counted: bool,
-    /// Whether it is the one request of a probation.
-    trial: bool,
+    /// Since when it is the one request of a probation, if it is.
+    trial: Option<u64>,
     /// When it was picked, until something is reported.
     unreported: Option<Instant>,
 }
@@ -364,21 +391,23 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let group = &*self.balancer.group;
-        if let (Some(picked), Some(_)) = (self.unreported, &group.settings.hedge) {
-            // Overtaken by a second try, or left by its client: it would have taken longer still. If
-            // that did not count, the quantile after which second tries are made would fall and fall.
-            self.balancer.core.first_bytes.sample(picked.elapsed());
+        if let (Some(picked), Some(hedge)) = (self.unreported, &group.settings.hedge) {
+            self.balancer.cut_off(picked.elapsed(), &hedge.after);
         }
         if self.counted {
             group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
         }
+        let mut room = Spot::ANY;
         if let Some(member) = group.members.get(self.index) {
-            if self.trial {
-                member.state.leave_trial();
+            if !self.counted {
+                room = Spot::at(&member.state);
+            }
+            if let Some(since) = self.trial {
+                member.state.leave_trial(since);
             }
             member.state.leave();
         }
-        group.state.queue.call();
+        group.state.queue.call(room);
         for tier in &mut self.balancer.choice.borrow_mut().tiers {
             tier.algorithm.released(group, self.index);
         }
@@ -404,38 +433,40 @@ impl Future for Wait<'_> {
     type Output = Result<Lease, NotPicked>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let wait = &mut *self;
-        let group = Arc::clone(&wait.balancer.group);
-        let queue = &group.state.queue;
-        let (ticket, call) = match wait.ticket {
-            Some(ticket) => match queue.answer(ticket, cx.waker()) {
-                Some(call) => (ticket, Some(call)),
+        let Self { balancer, ask, ticket } = &mut *self;
+        ask.now = ask.now.max(Instant::now());
+        let queue = &balancer.group.state.queue;
+        let max = balancer.group.settings.queue.max;
+        let wanted = || balancer.wanted(ask);
+        let (at, call) = match *ticket {
+            Some(at) => match queue.answer(at, cx.waker(), wanted) {
+                Some(call) => (at, Some(call)),
                 None => return Poll::Pending,
             },
-            None => match queue.enter(group.settings.queue.max, cx.waker()) {
-                Some((ticket, called)) => {
-                    wait.ticket = Some(ticket);
-                    if !called {
+            None => match queue.enter(max, cx.waker(), wanted) {
+                Some((at, tries)) => {
+                    *ticket = Some(at);
+                    if !tries {
                         return Poll::Pending;
                     }
-                    (ticket, None)
+                    (at, None)
                 }
                 None => return Poll::Ready(Err(NotPicked::QueueFull)),
             },
         };
-        let taken = wait.balancer.take(&wait.ask);
+        let taken = balancer.take(ask);
         match call {
-            Some(Call::Change) => queue.call_after(ticket, Call::Change),
-            Some(call) if taken.is_err() => queue.call_after(ticket, call),
+            Some(Call::Change) => queue.call_after(at, Call::Change),
+            Some(call) if taken.is_err() => queue.call_after(at, call),
             _ => {}
         }
-        match taken {
-            Err(why) if why.may_wait() => Poll::Pending,
-            decided => {
-                wait.leave();
-                Poll::Ready(decided)
-            }
-        }
+        let decided = match taken {
+            Err(why) if why.may_wait() && queue.has_place(at, max) => return Poll::Pending,
+            Err(why) if why.may_wait() => Err(NotPicked::QueueFull),
+            decided => decided,
+        };
+        self.leave();
+        Poll::Ready(decided)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,8 @@ const FAILURES_APART: Duration = Duration::from_millis(100);
 
 /// Terms are doubled so often at most.
 const TERM_DOUBLINGS_MAX: u32 = 16;
+/// After so long the one request of a probation holds up no other: an answer may go on for hours.
+const TRIAL_MS: u64 = 5_000;
 /// What one that starts slowly gets at first.
 const RAMP_MIN: f32 = 0.1;
 
@@ -107,8 +109,8 @@ pub struct EndpointState {
     connecting: AtomicU32,
     notes: Mutex<Notes>,
     tallies: Tallies,
-    /// Whether the one request of a probation is under way.
-    trial: AtomicBool,
+    /// When the one request of a probation began, if it is under way; else 0.
+    trial_ms: AtomicU64,
     /// For the sweep.
     window: Mutex<Window>,
 }
@@ -128,7 +130,7 @@ impl EndpointState {
             connecting: AtomicU32::new(0),
             notes: Mutex::default(),
             tallies: Tallies::default(),
-            trial: AtomicBool::new(false),
+            trial_ms: AtomicU64::new(0),
             window: Mutex::default(),
         }
     }
@@ -303,13 +305,13 @@ impl EndpointState {
     }
 
     /// It answered, and well. True if that ends its probation.
-    pub(crate) fn good(&self, first_byte: Duration, now_ms: u64) -> bool {
-        self.busy.latency.sample(first_byte, now_ms);
-        // Who is on probation has failures that are held against it.
-        if self.busy.streak.load(Ordering::Relaxed) == 0 {
-            return false;
+    pub(crate) fn good(&self, first_byte: Option<Duration>, now_ms: u64) -> bool {
+        if let Some(first_byte) = first_byte {
+            self.busy.latency.sample(first_byte, now_ms);
         }
-        self.busy.streak.store(0, Ordering::Relaxed);
+        if self.busy.streak.load(Ordering::Relaxed) != 0 {
+            self.busy.streak.store(0, Ordering::Relaxed);
+        }
         let ends = self.is_on_probation();
         if ends {
             self.shift(0, PROBATION, &"");
@@ -321,14 +323,20 @@ impl EndpointState {
         self.flags() & PROBATION != 0
     }
 
-    /// The one request of a probation, unless there is one. It counts apart from those under way,
-    /// which may be from before.
-    pub(crate) fn enter_trial(&self) -> bool {
-        !self.trial.swap(true, Ordering::Relaxed)
+    /// The one request of a probation, unless there is one: since when it is, to leave with. It counts
+    /// apart from those under way, which may be from before.
+    pub(crate) fn enter_trial(&self, now_ms: u64) -> Option<u64> {
+        let (before, since) = (self.trial_ms.load(Ordering::Relaxed), now_ms.max(1));
+        let is_free = before == 0 || since.saturating_sub(before) >= TRIAL_MS;
+        let (set, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+        let entered = is_free && self.trial_ms.compare_exchange(before, since, set, failed).is_ok();
+        entered.then_some(since)
     }
 
-    pub(crate) fn leave_trial(&self) {
-        self.trial.store(false, Ordering::Relaxed);
+    pub(crate) fn leave_trial(&self, since: u64) {
+        // Another one may have begun meanwhile.
+        let (set, failed) = (Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.trial_ms.compare_exchange(since, 0, set, failed);
     }
 
     /// It failed. Returns how many times in a row now.

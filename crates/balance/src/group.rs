@@ -72,7 +72,7 @@ pub struct GroupState {
 impl GroupState {
     /// A number that grows whenever it changes which endpoints may be taken.
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.load(Ordering::SeqCst) // see `queue`
     }
 
     /// Says that it has changed which endpoints may be taken.
@@ -299,7 +299,7 @@ impl Group {
         let verdict = outcome.verdict();
         match verdict {
             Verdict::Good => {
-                if state.good(outcome.first_byte().unwrap_or_default(), now_ms) {
+                if state.good(outcome.first_byte(), now_ms) {
                     self.state.changed();
                 }
             }

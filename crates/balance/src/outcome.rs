@@ -12,6 +12,8 @@ pub enum Outcome {
         /// The time to the first byte.
         first_byte: Duration,
     },
+    /// There is a connection, and what goes over it is not ours to judge (a tunnel).
+    Connected,
     /// There was no connection: refused, unreachable, no name, TLS failed.
     Unreachable,
     /// There was none in time.
@@ -46,7 +48,7 @@ impl Outcome {
             // and 15.6.6).
             Self::Response { status: 501 | 505, .. } => Verdict::Good,
             Self::Response { status: 500.., .. } => Verdict::Bad,
-            Self::Response { .. } => Verdict::Good,
+            Self::Response { .. } | Self::Connected => Verdict::Good,
             Self::Reset | Self::Timeout => Verdict::Silent,
             Self::Unreachable | Self::ConnectTimeout => Verdict::Unreached,
             Self::Refused => Verdict::Nothing,

@@ -5,7 +5,9 @@
 //! A call is never lost: one who cannot use it, or leaves with it, hands it on.
 //! That those in front wait does not mean that there is no room: they may be bound to an endpoint that
 //! is full, or see the members of an older snapshot. So everybody tries once, either on coming or, if
-//! somebody in front has been called and goes first, after that one.
+//! somebody in front has been called and goes first, after that one. Those do too who come when the line
+//! is full, and are turned away only then. Who is bound to one endpoint is not called for room at
+//! another.
 //! No lock is touched while nobody waits. For that, the one who comes counts itself *before* it
 //! tries for the last time, and the one who leaves lets go *before* it looks at the count; all four
 //! are sequentially consistent, so that one of the two sees the other.
@@ -15,11 +17,30 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::endpoint::EndpointState;
+
+/// An endpoint, or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spot(Option<usize>);
+
+impl Spot {
+    pub(crate) const ANY: Self = Self(None);
+
+    /// Endpoints are told apart by where their state is, as indices belong to a snapshot.
+    pub(crate) fn at(state: &EndpointState) -> Self {
+        Self(Some(std::ptr::from_ref(state).addr()))
+    }
+
+    fn suits(self, wanted: Self) -> bool {
+        self.0.is_none() || wanted.0.is_none() || self == wanted
+    }
+}
+
 /// Why one who waits is to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// A request has ended: there is room for one.
-    Room,
+    Room(Spot),
     /// It has changed who may be taken: everybody tries, one after another.
     Change,
     /// It has not tried yet, and those in front have.
@@ -27,20 +48,29 @@ pub(crate) enum Call {
 }
 
 #[derive(Debug)]
-enum Waiter {
+enum State {
     /// It has not tried yet.
     New(Waker),
     Waiting(Waker),
     Called(Call),
 }
 
+#[derive(Debug)]
+struct Waiter {
+    /// They grow.
+    ticket: u64,
+    /// Where it must have room.
+    wanted: Spot,
+    state: State,
+}
+
 #[derive(Debug, Default)]
 struct Line {
-    /// By ticket, which grow.
-    waiters: VecDeque<(u64, Waiter)>,
+    waiters: VecDeque<Waiter>,
     last_ticket: u64,
-    /// How many have not tried yet.
-    new: u32,
+    /// How many have not tried yet, and how many are called.
+    new: usize,
+    called: usize,
 }
 
 /// The queue of a group.
@@ -68,37 +98,63 @@ impl Queue {
         self.turned_away.load(Ordering::Relaxed)
     }
 
-    /// Stands in line, and says whether to try at once; `None` if there are `max` already.
-    pub(crate) fn enter(&self, max: u32, waker: &Waker) -> Option<(u64, bool)> {
+    /// Stands in line, and says whether to try at once; `None` if there are too many already. `max`
+    /// have a place; as many again may wait for their turn to try. `wanted` tells where there must be
+    /// room, as it stands now: that may change only by what is told by [`Queue::change`].
+    pub(crate) fn enter(
+        &self,
+        max: u32,
+        waker: &Waker,
+        wanted: impl FnOnce() -> Spot,
+    ) -> Option<(u64, bool)> {
         let mut line = self.line();
-        if line.waiters.len() >= max as usize {
+        let max = max as usize;
+        let tries = line.new == 0 && line.called == 0;
+        if max == 0 || (!tries && line.new >= max) {
             self.turned_away.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        self.waited.fetch_add(1, Ordering::Relaxed);
+        if line.waiters.len() < max || !tries {
+            self.waited.fetch_add(1, Ordering::Relaxed);
+        }
         line.last_ticket += 1;
         let ticket = line.last_ticket;
-        let called = |(_, waiter): &(u64, Waiter)| matches!(waiter, Waiter::Called(_));
-        let tries = line.new == 0 && !line.waiters.iter().any(called);
-        let waiter = if tries { Waiter::Waiting } else { Waiter::New };
-        line.new += u32::from(!tries);
-        line.waiters.push_back((ticket, waiter(waker.clone())));
+        line.new += usize::from(!tries);
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        let state = if tries { State::Waiting } else { State::New }(waker.clone());
+        line.waiters.push_back(Waiter { ticket, wanted: wanted(), state });
         Some((ticket, tries))
     }
 
-    /// Takes the call that this one has got, if any; further ones will come by this waker.
-    pub(crate) fn answer(&self, ticket: u64, waker: &Waker) -> Option<Call> {
+    /// Whether one who has tried in vain has a place in line, of so many.
+    pub(crate) fn has_place(&self, ticket: u64, max: u32) -> bool {
+        let has_place = self.line().find(ticket).is_some_and(|at| at < max as usize);
+        if !has_place {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        has_place
+    }
+
+    /// Takes the call that this one has got, if any; further ones will come by this waker, and for
+    /// room where it is `wanted` now.
+    pub(crate) fn answer(
+        &self,
+        ticket: u64,
+        waker: &Waker,
+        wanted: impl FnOnce() -> Spot,
+    ) -> Option<Call> {
         let mut line = self.line();
         let waiter = line.get(ticket)?;
-        match waiter {
-            Waiter::New(known) | Waiter::Waiting(known) => {
+        match &mut waiter.state {
+            State::New(known) | State::Waiting(known) => {
                 known.clone_from(waker);
                 None
             }
-            Waiter::Called(call) => {
+            State::Called(call) => {
                 let call = *call;
-                *waiter = Waiter::Waiting(waker.clone());
+                waiter.state = State::Waiting(waker.clone());
+                waiter.wanted = wanted();
+                line.called -= 1;
                 Some(call)
             }
         }
@@ -110,9 +166,12 @@ impl Queue {
             let mut line = self.line();
             let Some(at) = line.find(ticket) else { return };
             self.waiting.fetch_sub(1, Ordering::SeqCst);
-            match line.waiters.remove(at) {
-                Some((_, Waiter::Called(call))) => Some(call),
-                Some((_, Waiter::New(_))) => {
+            match line.waiters.remove(at).map(|waiter| waiter.state) {
+                Some(State::Called(call)) => {
+                    line.called -= 1;
+                    Some(call)
+                }
+                Some(State::New(_)) => {
                     line.new -= 1;
                     None
                 }
@@ -125,10 +184,10 @@ impl Queue {
         }
     }
 
-    /// There may be room for one: calls the first that is not called yet.
-    pub(crate) fn call(&self) {
+    /// There may be room for one: calls the first that is not called yet, of those who want it there.
+    pub(crate) fn call(&self, at: Spot) {
         if self.waiting() > 0 {
-            self.call_after(0, Call::Room);
+            self.call_after(0, Call::Room(at));
         }
     }
 
@@ -141,39 +200,44 @@ impl Queue {
 
     /// Calls the first of those who came after this one.
     pub(crate) fn call_after(&self, ticket: u64, call: Call) {
-        match call {
-            Call::Turn => self.call_new(),
-            Call::Room | Call::Change => {
-                self.call_first(call, |of, waiter| {
-                    of > ticket && !matches!(waiter, Waiter::Called(_))
-                });
-            }
-        }
+        let at = match call {
+            Call::Turn => return self.call_new(),
+            Call::Room(at) => at,
+            Call::Change => Spot::ANY,
+        };
+        self.call_first(call, |waiter| {
+            waiter.ticket > ticket
+                && at.suits(waiter.wanted)
+                && !matches!(waiter.state, State::Called(_))
+        });
     }
 
     /// Calls the first that has not tried yet, unless it will be its turn after another one.
     fn call_new(&self) {
-        self.call_first(Call::Turn, |_, waiter| !matches!(waiter, Waiter::Waiting(_)));
+        self.call_first(Call::Turn, |waiter| !matches!(waiter.state, State::Waiting(_)));
     }
 
-    fn call_first(&self, call: Call, which: impl Fn(u64, &Waiter) -> bool) {
+    fn call_first(&self, call: Call, which: impl Fn(&Waiter) -> bool) {
         let waker = {
             let mut line = self.line();
             if call == Call::Turn && line.new == 0 {
                 return;
             }
-            let found = line.waiters.iter_mut().find(|(of, waiter)| which(*of, waiter));
-            let Some((_, waiter)) = found else { return };
-            if matches!(waiter, Waiter::Called(_)) {
+            let Some(waiter) = line.waiters.iter_mut().find(|waiter| which(waiter)) else { return };
+            if matches!(waiter.state, State::Called(_)) {
                 return;
             }
-            match std::mem::replace(waiter, Waiter::Called(call)) {
-                Waiter::New(waker) => {
+            match std::mem::replace(&mut waiter.state, State::Called(call)) {
+                State::New(waker) => {
                     line.new -= 1;
+                    line.called += 1;
                     waker
                 }
-                Waiter::Waiting(waker) => waker,
-                Waiter::Called(_) => return,
+                State::Waiting(waker) => {
+                    line.called += 1;
+                    waker
+                }
+                State::Called(_) => return,
             }
         };
         // Not under the lock: a waker runs code of others.
@@ -187,11 +251,11 @@ impl Queue {
 
 impl Line {
     fn find(&self, ticket: u64) -> Option<usize> {
-        self.waiters.binary_search_by_key(&ticket, |(of, _)| *of).ok()
+        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
     fn get(&mut self, ticket: u64) -> Option<&mut Waiter> {
         let at = self.find(ticket)?;
-        self.waiters.get_mut(at).map(|(_, waiter)| waiter)
+        self.waiters.get_mut(at)
     }
 }

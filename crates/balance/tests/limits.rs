@@ -192,6 +192,69 @@ fn those_behind_one_who_is_bound_go_on() {
     assert_eq!(world.group.usage(world.now).waiting, 0);
 }
 
+/// A line that is full of those who wait for one endpoint is no reason to turn others away.
+#[test]
+fn a_full_line_turns_nobody_away_who_can_go_elsewhere() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.endpoints.iter_mut().for_each(|endpoint| endpoint.max = Some(1));
+    settings.queue.max = 2;
+    let world = World::new(&settings);
+    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let held = world.core.pick(&bound).unwrap();
+    let one = |ask: &Ask<'static>| {
+        let mut waiting = Waiting::new(&world, ask);
+        (waiting.poll(), Some(waiting))
+    };
+    let mut line = vec![one(&bound).1, one(&bound).1];
+    assert!(matches!(one(&bound).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    let (elsewhere, _) = one(&world.ask(&[]));
+    let Poll::Ready(Ok(elsewhere)) = elsewhere else { panic!("b has room") };
+    assert_eq!(elsewhere.index(), 1);
+    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    // Nor are those who wait woken for room that is none for them.
+    drop(elsewhere);
+    assert!(line.iter().flatten().all(|waiting| waiting.woken.0.load(Ordering::SeqCst) == 0));
+    // While one in front is called, those who come wait for their turn: as many as have a place.
+    drop(held);
+    let (free, next) = one(&world.ask(&[]));
+    let (full, last) = one(&bound);
+    assert!(free.is_pending() && full.is_pending());
+    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    line.extend([next, last]);
+    let first = line[0].as_mut().unwrap().go_on().unwrap().unwrap();
+    let next = line[2].as_mut().unwrap().go_on().unwrap().unwrap();
+    assert_eq!((first.index(), next.index()), (0, 1));
+    line[0] = None;
+    line[2] = None;
+    // There is a place for the last now, and later an endpoint.
+    assert!(settle(&mut line).is_empty());
+    assert_eq!(world.group.usage(world.now).waiting, 2);
+    drop((first, next));
+    let went = settle(&mut line);
+    assert_eq!(went.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
+    drop(went);
+    assert_eq!(settle(&mut line).len(), 1);
+    let usage = world.group.usage(world.now);
+    assert_eq!((usage.waiting, usage.in_flight, usage.turned_away), (0, 0, 3));
+}
+
+/// One who is bound to an endpoint that goes away may go elsewhere, and is called for that.
+#[test]
+fn who_is_bound_to_an_endpoint_that_goes_away_is_called_for_the_others() {
+    let mut settings = upstream(&["a", "b"]);
+    settings.endpoints.iter_mut().for_each(|endpoint| endpoint.max = Some(1));
+    let world = World::new(&settings);
+    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let _held = world.core.pick(&bound).unwrap();
+    let elsewhere = world.pick().unwrap();
+    let mut line = vec![Some(Waiting::new(&world, &bound))];
+    assert!(line[0].as_mut().unwrap().poll().is_pending());
+    world.group.checked(0, false, "down");
+    assert!(settle(&mut line).is_empty());
+    drop(elsewhere);
+    assert_eq!(settle(&mut line).first().map(|(_, lease)| lease.index()), Some(1));
+}
+
 #[test]
 fn all_try_again_when_an_endpoint_comes_up_or_all_are_down() {
     let mut settings = upstream(&["a", "b"]);

@@ -91,6 +91,61 @@ fn on_probation_one_request_at_a_time() {
 }
 
 #[test]
+fn on_probation_a_long_answer_holds_nobody_up() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    world.report(0, Outcome::Timeout, 5);
+    world.pass(2);
+    let mut held: Vec<_> = (0..10).map(|_| world.pick().unwrap()).collect();
+    let at_a = |held: &[balance::Lease]| held.iter().filter(|lease| lease.index() == 0).count();
+    // The answer to the one request goes on and on: others are tried now and then.
+    for seconds in [4, 1, 4, 1] {
+        let before = at_a(&held);
+        world.pass(seconds);
+        held.extend((0..4).map(|_| world.pick().unwrap()));
+        assert_eq!(at_a(&held) - before, usize::from(seconds == 1));
+    }
+    // That the first ends does not let another one in beside the last.
+    let first = held.iter().position(|lease| lease.index() == 0).unwrap();
+    drop(held.swap_remove(first));
+    let before = at_a(&held);
+    held.extend((0..4).map(|_| world.pick().unwrap()));
+    assert_eq!(at_a(&held), before);
+}
+
+/// Somebody has an endpoint drain that is ejected, mends it, and lets it take part again.
+#[test]
+fn one_that_is_mended_while_it_drains_takes_its_part_again() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    world.report(0, Outcome::Timeout, 5);
+    world.group.drain(0, true);
+    world.pass(5);
+    world.group.drain(0, false);
+    world.requests(4, |_| GOOD);
+    let held: Vec<_> = (0..10).map(|_| world.pick().unwrap()).collect();
+    assert_eq!(held.iter().filter(|lease| lease.index() == 0).count(), 5);
+}
+
+/// Where nothing but connections is seen, those are what an endpoint is judged by.
+#[test]
+fn a_connection_ends_a_row_of_failures_and_a_probation() {
+    let mut world = World::new(&upstream(&["a", "b"]));
+    for _ in 0..3 {
+        world.report(0, Outcome::Unreachable, 4);
+        world.report(0, Outcome::Connected, 1);
+        assert_eq!(world.standing(), "uu");
+    }
+    world.report(0, Outcome::Unreachable, 5);
+    world.pass(2);
+    let mut tunnels: Vec<_> = (0..4).map(|_| world.pick().unwrap()).collect();
+    for tunnel in &mut tunnels {
+        tunnel.report(Outcome::Connected, &"", world.now);
+    }
+    tunnels.extend((0..10).map(|_| world.pick().unwrap()));
+    assert_eq!(tunnels[4..].iter().filter(|lease| lease.index() == 0).count(), 5);
+    assert_eq!(world.group.members[0].state.latency(world.now), None);
+}
+
+#[test]
 fn one_that_was_not_reached_is_tried_before_it_returns() {
     let mut world = World::new(&upstream(&["a", "b"]));
     world.report(0, Outcome::Unreachable, 5);
@@ -404,7 +459,10 @@ fn what_a_second_try_overtakes_counts_as_slow() {
         let after = HedgeAfter::Quantile(95);
         settings.hedge = hedge.then(|| Hedge { place: Place::default(), after });
         let mut world = World::new(&settings);
-        world.requests(90, |_| GOOD);
+        world.requests(118, |_| GOOD);
+        // What was left at once, or was never sent, says nothing.
+        world.now = Instant::now() + Duration::from_secs(1);
+        (0..256).for_each(|_| drop(world.pick().unwrap()));
         // Picked a second ago, by the clock.
         world.now = Instant::now() - Duration::from_secs(1);
         (0..10).for_each(|_| drop(world.pick().unwrap()));

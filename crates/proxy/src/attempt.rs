@@ -177,6 +177,8 @@ pub(crate) struct Went {
     pub(crate) left: Left,
     /// When the first byte of a response came.
     pub(crate) heard: Option<Instant>,
+    /// Another endpoint that was tried beside, in vain.
+    pub(crate) tried: Option<usize>,
 }
 
 /// What a try leaves of its connection.
@@ -268,7 +270,8 @@ impl Attempt<'_> {
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
                 let left = up.left(response);
-                return Went { raced: Raced::Vanished, whole: false, left, heard: None };
+                let raced = Raced::Vanished;
+                return Went { raced, whole: false, left, heard: None, tried: None };
             }
             request.expect_continue = false; // once, however often the request is sent
         }
@@ -299,7 +302,8 @@ impl Attempt<'_> {
         }
         let heard = up.split().1.first_byte_at();
         record.first_byte = heard.map(|at| at.duration_since(sent_at));
-        Went { raced, whole: !unsent_body, left: up.left(response), heard }
+        let tried = hedging.and_then(|hedging| hedging.in_vain.get());
+        Went { raced, whole: !unsent_body, left: up.left(response), heard, tried }
     }
 
     /// Runs both directions at once, until the response is complete or something fails.

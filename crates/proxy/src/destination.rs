@@ -235,6 +235,13 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// An endpoint was tried in vain beside the one taken last.
+    pub(crate) fn tried(&mut self, other: Option<usize>) {
+        if let Self::Group(group) = self {
+            group.tried.extend(other);
+        }
+    }
+
     /// Goes over to the endpoint of a second try.
     pub(crate) fn replace_lease(&mut self, lease: Lease, record: &mut Record) {
         if let Self::Group(group) = self {
@@ -457,8 +464,9 @@ impl<'a> GroupDestination<'a> {
 
     /// Another endpoint than the one taken last, for a second try.
     pub(crate) fn second_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
-        let first = self.chosen()?;
-        let ask = Ask { key: self.key, bound: None, tried: &[first], now: Instant::now() };
+        let mut tried = self.tried.clone();
+        tried.push(self.chosen()?);
+        let ask = Ask { key: self.key, bound: None, tried: &tried, now: Instant::now() };
         let lease = self.group.balancer.pick(&ask).ok()?;
         let index = lease.index() as u32;
         Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))

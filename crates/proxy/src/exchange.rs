@@ -434,6 +434,7 @@ pub(crate) async fn forward_to<D: Downstream>(
             hedge: destination.hedge_after(&work.request),
             second: false,
         };
+        mirror::go_on(context, work, down, plan);
         if let (Some(deadline), Some(told)) = (deadline, told) {
             deadline.tell(told, &mut work.request);
         }

@@ -83,11 +83,14 @@ pub(crate) struct Hedging<'a> {
     pub(crate) target: &'a str,
     /// Whether there is a second try.
     pub(crate) begun: Cell<bool>,
+    /// Where it was made, if it came to nothing.
+    pub(crate) in_vain: Cell<Option<usize>>,
 }
 
 impl<'a> Hedging<'a> {
     pub(crate) fn new(after: Duration, group: &'a GroupDestination<'a>, target: &'a str) -> Self {
-        Self { after, group, target, begun: Cell::new(false) }
+        let (begun, in_vain) = (Cell::new(false), Cell::new(None));
+        Self { after, group, target, begun, in_vain }
     }
 }
 
@@ -133,7 +136,7 @@ impl Attempt<'_> {
     ) -> Option<Box<Second>> {
         // Finer than the core's wheel turns.
         tokio::time::sleep(hedging.after).await;
-        if baton.winner().is_some() || !self.retries.may_hedge() {
+        if baton.winner().is_some() {
             return None;
         }
         Box::pin(self.second(hedging, request, baton)).await.map(Box::new)
@@ -148,6 +151,9 @@ impl Attempt<'_> {
     ) -> Option<Second> {
         let group = hedging.group;
         let (mut lease, slot) = group.second_lease(self.context)?;
+        if !self.retries.may_hedge() {
+            return None;
+        }
         hedging.begun.set(true);
         let metrics = &self.context.core.metrics;
         metrics.upstream_hedged(slot);
@@ -160,6 +166,7 @@ impl Attempt<'_> {
             Err(trouble) => {
                 // A limit of our own says nothing of the endpoint.
                 if !is_our_limit(trouble.kind) {
+                    hedging.in_vain.set(Some(lease.index()));
                     metrics.upstream_failed(slot);
                     lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
                 }
@@ -206,6 +213,7 @@ impl Attempt<'_> {
             }
         };
         if baton.winner() != Some(true) {
+            hedging.in_vain.set(Some(lease.index()));
             let raced = Raced::Download(downloaded);
             let seen = Seen { reused, status: response.status, first_byte, ..Seen::default() };
             settle::report(&raced, &left, seen, |outcome, words| {

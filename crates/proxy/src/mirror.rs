@@ -68,17 +68,31 @@ pub(crate) fn begin<D: Downstream>(
             chosen |= 1 << index;
         }
     }
+    work.mirrored = Chosen(chosen);
+    go_on(context, work, down, plan);
+}
+
+/// Sends the copies of a request whose body is here whole by now, and leaves in one piece. To be called
+/// before each try, as that does not keep such a body.
+pub(crate) fn go_on<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &D,
+    plan: &Plan<'_>,
+) {
+    if work.mirrored == Chosen::default() {
+        return;
+    }
     let here = match work.request.body {
-        _ if chosen == 0 => return,
         _ if work.request.body.is_empty() => Some(&[][..]),
         BodyLength::Exact(length) => {
             down.buffered_body().filter(|body| body.len() as u64 == length)
         }
         _ => None,
     };
-    match here {
-        Some(body) => send(context, work, plan, Chosen(chosen), body),
-        None => work.mirrored = Chosen(chosen),
+    if let Some(body) = here {
+        let chosen = std::mem::take(&mut work.mirrored);
+        send(context, work, plan, chosen, body);
     }
 }
 

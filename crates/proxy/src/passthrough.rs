@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{AddressOctets, Ask, Lease};
+use balance::{AddressOctets, Ask, Lease, Outcome};
 use config::{
     Action, Endpoint, EndpointAddress, KeyPart, ListenerId, Route, RouteId, SiteId, UpstreamId,
 };
@@ -143,6 +143,7 @@ async fn connect(
         record.connect = Some(begun.elapsed());
         match dialled {
             Ok(mut connection) => {
+                lease.report(Outcome::Connected, &"", Instant::now());
                 connection.meter = Some(Meter::opened(&core.metrics, slot));
                 record.dialled = connection.address;
                 return Ok((connection, lease));

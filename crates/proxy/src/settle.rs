@@ -31,7 +31,8 @@ impl Attempt<'_> {
         down: &mut D,
         destination: &mut Destination<'_>,
     ) -> Attempted {
-        let Went { raced, whole, left, heard } = went;
+        let Went { raced, whole, left, heard, tried } = went;
+        destination.tried(tried);
         let (raced, left, after) = match raced {
             Raced::Second(second, failed) => {
                 if let Some(failed) = failed {

@@ -232,6 +232,8 @@ pub(crate) struct Pool {
     steal: Cell<bool>,
     /// What other cores know of it; `None` where they need not.
     common: Option<Common>,
+    /// Whether nobody comes for its connections any more: no view that begins has it.
+    closed: Cell<bool>,
     /// How many idle ones they were told of.
     noted: Cell<usize>,
     fared: Cell<Fared>,
@@ -252,6 +254,7 @@ impl Pool {
             lifetime: Cell::new(Duration::ZERO),
             steal: Cell::new(false),
             common: None,
+            closed: Cell::new(false),
             noted: Cell::new(0),
             fared: Cell::default(),
             allowed: Cell::new(Duration::from_secs(4)),
@@ -411,7 +414,8 @@ impl Pool {
     pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let max = self.max.get();
-        if max == 0 || self.learned.get().is_zero() || connection.ends.is_over(now) {
+        let is_kept = max > 0 && !self.closed.get() && !self.learned.get().is_zero();
+        if !is_kept || connection.ends.is_over(now) {
             return;
         }
         if idle.len() >= max
@@ -466,9 +470,11 @@ impl Pool {
         self.idle.borrow().len() + self.http2.len()
     }
 
-    /// Closes all, those of HTTP/2 after their last exchange.
+    /// Closes all, those of HTTP/2 after their last exchange, and those to come: exchanges that began
+    /// before may still open some.
     pub(crate) fn close(&self) {
-        self.http2.clear();
+        self.closed.set(true);
+        self.http2.close();
         self.clear();
     }
 

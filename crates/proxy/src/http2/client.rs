@@ -47,6 +47,8 @@ pub(crate) struct Multiplexer {
     connections: RefCell<Vec<Rc<Multiplexed>>>,
     /// Whether one is being opened.
     opening: Cell<bool>,
+    /// Whether nobody looks after connections any more.
+    closed: Cell<bool>,
     pub(crate) spoken: Cell<Spoken>,
     waiting: Cell<u32>,
     /// Tells those who wait that there is a stream, a connection, or a failure.
@@ -132,6 +134,9 @@ impl Multiplexer {
     ) -> Result<Ticket, Trouble> {
         let opened = connection::open(connection, wheel, &self.changed, limit).await;
         let opened = opened.map_err(|error| exchange::failed(&error).0)?;
+        if self.closed.get() {
+            opened.leave_when_idle();
+        }
         self.spoken.set(Spoken::Http2);
         let ticket = Ticket::new(&opened);
         self.connections.borrow_mut().push(opened);
@@ -165,8 +170,9 @@ impl Multiplexer {
         });
     }
 
-    /// Lets all go; exchanges under way end first.
-    pub(crate) fn clear(&self) {
+    /// Lets all go, and those that are opened from now on; exchanges under way end first.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
         self.connections.borrow_mut().drain(..).for_each(|connection| connection.leave());
     }
 

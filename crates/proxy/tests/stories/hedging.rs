@@ -262,3 +262,47 @@ fn over_http2_the_slow_stream_is_reset_and_its_connection_stays() {
     let told = told.recv_timeout(Duration::from_secs(10)).expect("a reset");
     assert_eq!(told, (true, Some(code::CANCEL)));
 }
+
+#[test]
+fn where_a_second_try_came_to_nothing_the_request_is_not_sent_again() {
+    let (done, second_done) = mpsc::channel::<()>();
+    let (done, second_done) = (Mutex::new(done), Mutex::new(second_done));
+    let first = Origin::start(move |peer, _| {
+        peer.request();
+        second_done.lock().unwrap().recv().unwrap();
+        std::thread::sleep(Duration::from_millis(20)); // the proxy hears of it
+        peer.reset();
+    });
+    let second = Origin::start(move |peer, _| {
+        peer.request();
+        peer.reset();
+        done.lock().unwrap().send(()).unwrap();
+    });
+    let third = Origin::answering(ok("third"));
+    let server = before(&[&first, &second, &third], |upstream| {
+        upstream.balance.algorithm = "first".into();
+    });
+    assert_eq!(get(&mut server.connect(), "/"), "third");
+    let asked = [&first, &second, &third].map(Origin::connections);
+    assert_eq!(asked, [1, 1, 1]);
+}
+
+#[test]
+fn where_there_is_nobody_to_hedge_with_the_budget_stays_whole() {
+    let slow = Origin::start(|peer, _| {
+        while peer.try_request().is_ok() {
+            std::thread::sleep(Duration::from_millis(10)); // ten times what a first try may take
+            peer.send(ok("late"));
+        }
+    });
+    let server = before(&[&slow], |upstream| {
+        (upstream.retry.budget, upstream.retry.budget_min) = (0, 1);
+        let after = HedgeAfter::Fixed(Duration::from_millis(1));
+        upstream.hedge = Some(Hedge { place: Place::default(), after });
+    });
+    let mut client = server.connect();
+    for _ in 0..5 {
+        assert_eq!(get(&mut client, "/"), "late");
+    }
+    assert_eq!(server.server().upstreams()[0].usage.budget.retries, 0);
+}

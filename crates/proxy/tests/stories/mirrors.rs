@@ -90,6 +90,42 @@ fn a_body_that_comes_slowly_is_copied_once_it_is_there() {
     assert!(wait_for(&copies, 1)[0].starts_with("POST /p abcdef "));
 }
 
+/// The rest of a body that comes while its request waits leaves with the head, and with the copy.
+#[test]
+fn a_body_that_comes_while_its_request_waits_is_copied_whole() {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let origin = Origin::serving(move |request| {
+        if request.target() == "/first" {
+            wait.lock().unwrap().recv().unwrap();
+        }
+        ok("original")
+    });
+    let (shadow, copies) = keeping("");
+    let server = TestServer::start(&format!(
+        "upstream app {{ to \"{}\" max=1; }}\nupstream shadow {{ to \"{}\"; }}\n\
+         site \"*\" {{\n listen \"127.0.0.1:0\"\n route \"/here\" {{ respond \"here\"; }}\n \
+         route \"/p\" {{ mirror shadow; to app; }}\n to app\n}}",
+        origin.address(),
+        shadow.address(),
+    ));
+    let mut first = server.connect();
+    first.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_connections(1);
+    let mut client = server.connect();
+    client.send("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+    wait::until("it waits", || server.server().open_exchanges().exchanges == 2);
+    client.send("def");
+    // Whoever is answered after that came after it.
+    let mut other = server.connect();
+    other.send("GET /here HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(other.response().text(), "here");
+    go.send(()).unwrap();
+    assert_eq!(client.response().text(), "original");
+    let copies = wait_for(&copies, 1);
+    assert!(copies[0].starts_with("POST /p abcdef "), "{copies:?}");
+}
+
 #[test]
 fn a_long_body_is_not_copied() {
     let (origin, originals) = keeping("original");

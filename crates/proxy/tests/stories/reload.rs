@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use testkit::h2raw::{Connection, headers};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
 use testkit::peer::{DEADLINE, Ended, Peer};
 use testkit::server::TestServer;
 use testkit::wait;
+use wire::http2::frame::{flag, kind};
 
 fn site(body: &str) -> String {
     format!("site \"*\" {{ listen \"127.0.0.1:0\"; respond \"{body}\"; }}")
@@ -89,6 +91,59 @@ fn an_exchange_under_way_ends_under_the_rules_it_began_with() {
     let response = client.response();
     assert_eq!((response.text(), response.field("X-By")), ("from the old one", Some("old")));
     assert_eq!(get(&mut client), "new");
+}
+
+/// A connection that comes free, or is opened, after its endpoint has gone is nobody's: it is closed.
+#[test]
+fn exchanges_that_outlive_their_endpoint_leave_no_connection_behind() {
+    for http2 in [false, true] {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let origin = Origin::start(move |peer, number| {
+            let go = || number > 0 || wait.lock().unwrap().recv().is_ok();
+            if http2 {
+                let mut raw = Connection::server(peer, &[]);
+                while let Ok(head) = raw.until(|frame| frame.head.kind == kind::HEADERS) {
+                    raw.fields_of(&head);
+                    assert!(go());
+                    let end = flag::END_STREAM;
+                    raw.send(headers(end, head.head.stream, &[(":status", "200")]));
+                }
+            } else {
+                while peer.try_request().is_ok() {
+                    assert!(go());
+                    peer.send(ok("hi"));
+                }
+            }
+        });
+        let protocol = if http2 { "h2c" } else { "h1" };
+        let before = format!(
+            "upstream up {{\n to \"{}\" max=1\n protocol {protocol}\n}}\n\
+             site \"*\" {{ listen \"127.0.0.1:0\"; to up; }}",
+            origin.address()
+        );
+        let server = TestServer::start(&before);
+        let ask = || {
+            let mut client = server.connect();
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            client
+        };
+        let mut first = ask();
+        origin.wait_for_connections(1);
+        let mut second = ask();
+        wait::until("it waits", || server.server().open_exchanges().exchanges == 2);
+        server.reload(&site("new")).unwrap();
+        assert_eq!(get(&mut server.connect()), "new");
+        go.send(()).unwrap();
+        assert_eq!(first.response().status(), 200);
+        assert_eq!(second.response().status(), 200);
+        server.reload(&before).unwrap();
+        for what in ["open", "idle"] {
+            let name = format!("bothways_upstream_connections_{what}");
+            wait::until(&format!("{what}: 0 ({protocol})"), || server.metric(&name, "") == 0.0);
+        }
+        assert_eq!(server.metric("bothways_endpoint_in_flight", ""), 0.0);
+    }
 }
 
 #[test]

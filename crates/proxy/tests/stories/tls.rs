@@ -503,6 +503,33 @@ fn connections_pass_through_by_name() {
     assert_eq!(ask(&mut here, "a.test").0, 200);
 }
 
+/// A connection that is made ends a row of those that could not be.
+#[test]
+fn endpoints_that_connections_pass_through_to_are_judged_by_those() {
+    // An address of this story alone, where somebody listens now and then.
+    let free = std::net::TcpListener::bind("127.0.0.43:0").expect("an address");
+    let address = free.local_addr().expect("its address").to_string();
+    drop(free);
+    let other = Origin::start(|_, _| {});
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=off; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; tls passthrough; to up; }}
+         upstream up {{ to \"{address}\" \"{}\"; balance first; eject consecutive=2; }}",
+        other.address(),
+    ));
+    let connect = || drop(SecureClient::of(&Authority::new()).try_connect(server.address(), "x"));
+    let ejections = || server.metric("bothways_endpoint_ejections_total", "");
+    connect();
+    let origin = Origin::start_at(&address, |_, _| {});
+    connect();
+    assert_eq!(origin.connections(), 1);
+    drop(origin);
+    connect();
+    assert_eq!(ejections(), 0.0);
+    connect();
+    assert_eq!(ejections(), 1.0);
+}
+
 #[test]
 fn without_an_upstream_there_is_nothing_to_pass_to() {
     let directory = tempfile::tempdir().expect("a directory");

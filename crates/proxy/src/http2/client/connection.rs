@@ -57,6 +57,8 @@ pub(crate) struct Multiplexed {
     /// Whether a response came over it before.
     served: Cell<bool>,
     idle_since: Cell<Instant>,
+    /// Whether it ends as soon as it has no stream.
+    leaves_when_idle: Cell<bool>,
     /// Whether it is counted as idle.
     idles: Cell<bool>,
     wheel: Wheel,
@@ -92,6 +94,11 @@ impl Multiplexed {
     pub(crate) fn leave(&self) {
         self.requests.borrow_mut().take();
         self.count_idle(false);
+    }
+
+    /// The same as soon as it has none.
+    pub(super) fn leave_when_idle(&self) {
+        self.leaves_when_idle.set(true);
     }
 
     fn count_idle(&self, idle: bool) {
@@ -210,6 +217,9 @@ impl Drop for Ticket {
         let left = connection.in_flight.get().saturating_sub(1);
         connection.in_flight.set(left);
         connection.idle_since.set(connection.wheel.now());
+        if left == 0 && connection.leaves_when_idle.get() {
+            connection.leave();
+        }
         connection.count_idle(left == 0 && !connection.is_leaving());
         if let Some(meter) = &connection.meter {
             meter.stream(false);
@@ -254,6 +264,7 @@ pub(super) async fn open(
         allowed: Cell::new(UNSETTLED),
         served: Cell::new(false),
         idle_since: Cell::new(wheel.now()),
+        leaves_when_idle: Cell::new(false),
         idles: Cell::new(false),
         wheel: wheel.clone(),
         changed: Rc::clone(changed),
