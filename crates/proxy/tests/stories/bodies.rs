@@ -23,6 +23,10 @@ fn noise(length: usize) -> Vec<u8> {
 
 #[track_caller]
 fn assert_same(left: &[u8], right: &[u8]) {
+    // Byte by byte takes seconds on a busy machine, time in which connections idle.
+    if left == right {
+        return;
+    }
     let differ = left.iter().zip(right).position(|(left, right)| left != right);
     assert_eq!((left.len(), differ), (right.len(), None), "length, and where they differ");
 }
@@ -339,9 +343,10 @@ fn large_bodies_arrive_unchanged() {
         let server = TestServer::reverse(origin.address(), "");
         let mut client = server.connect();
         send_body(&mut client, "PUT / HTTP/1.1\r\nHost: a\r\n", &body, request_chunked);
-        assert_same(&client.response().body, &body);
+        let response = client.response();
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.response().text(), "next");
+        assert_same(&response.body, &body);
         assert_eq!(origin.connections(), 1);
     }
 }

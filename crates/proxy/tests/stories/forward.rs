@@ -44,7 +44,7 @@ fn with_names(names: &NameServer, rules: &str) -> TestServer {
         "process {{
              cores 1
              log access=off
-             resolver {{ server \"{}\"; timeout \"300ms\"; tries 1; hosts #false; }}
+             resolver {{ server \"{}\"; timeout \"1s\"; tries 1; hosts #false; }}
          }}
          forward \"127.0.0.1:0\" {{
              {rules}
@@ -405,9 +405,7 @@ fn a_name_is_not_looked_up_again_for_what_is_already_refused() {
 
 #[test]
 fn a_destination_that_cannot_be_reached() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = listener.local_addr().unwrap();
-    drop(listener);
+    let dead = testkit::origin::nobody();
     let server = TestServer::forward(ALL);
     let mut client = server.connect();
     let answer = connect(&mut client, &dead.to_string());

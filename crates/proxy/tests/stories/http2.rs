@@ -312,7 +312,7 @@ fn a_drain_lets_streams_end_and_takes_no_new_ones() {
 fn an_idle_connection_is_told_before_it_is_closed() {
     let origin = Origin::answering(ok("once"));
     let server = TestServer::start(&format!(
-        "timeouts {{ client-idle \"200ms\" }}\nsite \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\" }}",
+        "timeouts {{ client-idle \"600ms\" }}\nsite \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\" }}",
         origin.address()
     ));
     let mut client = client(&server);

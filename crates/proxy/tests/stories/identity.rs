@@ -146,7 +146,7 @@ fn names_keep_their_case_and_values_their_bytes() {
 fn behind_balancer(origin: &Origin) -> TestServer {
     TestServer::start(&format!(
         "listen \"127.0.0.1:0\" {{ proxy-protocol required; }}
-         timeouts {{ head \"300ms\"; }}
+         timeouts {{ head \"1s\"; }}
          site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
         origin.address()
     ))

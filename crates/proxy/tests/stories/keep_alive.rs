@@ -132,7 +132,7 @@ fn an_origin_that_asks_to_close_is_not_used_again_and_the_client_is_kept() {
 fn an_idle_client_is_closed_after_its_time() {
     let origin = Origin::serving(path_echo);
     let server = TestServer::start(&format!(
-        "timeouts {{ client-idle \"200ms\" }}
+        "timeouts {{ client-idle \"600ms\" }}
          site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
         origin.address()
     ));

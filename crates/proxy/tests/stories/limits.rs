@@ -56,7 +56,7 @@ fn a_head_of_the_usual_size_passes_by_default() {
 fn a_head_that_takes_too_long() {
     let origin = Origin::answering(ok("never"));
     let server = TestServer::start(&format!(
-        "timeouts {{ head \"300ms\"; client-idle \"200ms\"; }}
+        "timeouts {{ head \"900ms\"; client-idle \"600ms\"; }}
          site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
         origin.address()
     ));
@@ -163,7 +163,7 @@ fn a_fast_reader_of_a_slow_origin_is_not_to_blame() {
         });
         let server = TestServer::reverse(
             origin.address(),
-            "timeouts { slow-rate \"10MB\"; slow-grace \"200ms\"; }",
+            "timeouts { slow-rate \"10MB\"; slow-grace \"500ms\"; }",
         );
         let mut client = server.connect();
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -441,7 +441,7 @@ fn an_exchange_has_a_time_in_all() {
         }
         let _ = peer.rest();
     });
-    let server = TestServer::reverse(origin.address(), "timeouts { request \"300ms\"; }");
+    let server = TestServer::reverse(origin.address(), "timeouts { request \"800ms\"; }");
     let mut client = server.connect();
     assert_eq!(get(&mut client).0, 504);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -227,8 +227,9 @@ fn what_was_opened_ahead_is_replaced() {
 
 #[test]
 fn an_endpoint_that_comes_late_gets_its_connections_too() {
+    // At an IP address of its own, where nobody else takes the port in between.
     let address: SocketAddr = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.231:0").unwrap();
         listener.local_addr().unwrap()
     };
     let server = TestServer::start(&on(2, &format!("to \"{address}\"; pool min=1")));

@@ -72,19 +72,28 @@ fn a_request_waits_for_its_turn() {
 }
 
 #[test]
-fn those_that_have_no_place_or_wait_too_long_are_turned_away() {
+fn those_that_have_no_place_are_turned_away() {
     let (origin, go) = gated();
-    let server = before(&origin, |upstream| {
-        upstream.queue.max = 1;
-        upstream.queue.wait = Duration::from_millis(200);
-    });
+    let server = before(&origin, |upstream| upstream.queue.max = 1);
     let mut first = ask(&server, "/1");
     wait::until("the first", || origin.received().contains("/1"));
     let mut second = ask(&server, "/2");
     wait::until("the second", || server.server().open_exchanges().exchanges == 2);
     refused(&mut ask(&server, "/3"), "too many requests wait");
-    refused(&mut second, "in time");
     wait::until("the count", || server.metric("bothways_errors_total", "queue_full") == 1.0);
+    for (client, path) in [(&mut first, "/1"), (&mut second, "/2")] {
+        go.send(()).unwrap();
+        assert_eq!(client.response().text(), path);
+    }
+}
+
+#[test]
+fn those_that_wait_too_long_are_turned_away() {
+    let (origin, go) = gated();
+    let server = before(&origin, |upstream| upstream.queue.wait = Duration::from_millis(200));
+    let mut first = ask(&server, "/1");
+    wait::until("the first", || origin.received().contains("/1"));
+    refused(&mut ask(&server, "/2"), "in time");
     wait::until("the count", || server.metric("bothways_errors_total", "queue_timeout") == 1.0);
     go.send(()).unwrap();
     assert_eq!(first.response().text(), "/1");

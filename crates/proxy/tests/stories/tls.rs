@@ -187,7 +187,7 @@ fn http_in_clear_on_a_port_of_tls_is_told_so() {
 fn slow_and_broken_handshakes_end_in_time() {
     let authority = Authority::new();
     let server = TestServer::start(&format!(
-        "listen \"127.0.0.1:0\" {{ timeouts {{ head \"300ms\"; }}; }}\n{}",
+        "listen \"127.0.0.1:0\" {{ timeouts {{ head \"1s\"; }}; }}\n{}",
         site(&authority, &["a.test"], "")
     ));
     let mut silent = server.connect();

@@ -151,12 +151,12 @@ fn a_tunnel_that_idles_is_closed() {
         peer.send(SWITCHED);
         let _ = peer.rest();
     });
-    let server = TestServer::reverse(origin.address(), "timeouts { tunnel-idle \"300ms\"; }");
+    let server = TestServer::reverse(origin.address(), "timeouts { tunnel-idle \"1s\"; }");
     let mut client = server.connect();
     client.send(HANDSHAKE);
     switched(&mut client);
     // Traffic in one direction keeps it alive beyond its time.
-    for _ in 0..10 {
+    for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(60)); // a client that speaks now and then
         client.send("x");
     }
