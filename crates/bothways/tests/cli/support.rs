@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -252,9 +252,15 @@ impl Drop for Running {
     }
 }
 
-/// A port that was free a moment ago, for where a file must name one.
+/// An address for where a file must name one: of the loopback network, and nobody else's, so that
+/// what was free a moment ago still is.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) as u8;
+    let (high, low) = (64 + high % 64, low); // below 127.64.0.0 are those of other tests
+    let own = Ipv4Addr::new(127, high, low, number);
+    TcpListener::bind((own, 0)).unwrap().local_addr().unwrap()
 }
 
 /// An origin that answers every request with its name and closes.
