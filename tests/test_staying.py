@@ -126,7 +126,7 @@ class Cookies(Served):
     def test_curl_stays_and_moves_when_its_server_ends(self):
         servers = {name: self.nginx(name) for name in ("one", "two")}
         self.app(servers.values(), self.STICKY)
-        self.assertEqual({request(self.at, target="/who")[2] for _ in range(4)}, {b"one", b"two"}, "others do not stay")
+        self.assertEqual({request(self.at, target="/who")[2] for _ in range(40)}, {b"one", b"two"}, "others do not stay")
         jar = self.directory / "jar"
         mine = self.who(jar)
         bound = self.value(jar)
@@ -268,7 +268,7 @@ class Checks(Served):
         self.assertGreaterEqual(self.metric("bothways_endpoint_checks_bad_total", endpoint=servers[0].at), 2)
         healthy.write_text("fine")
         wait_until(lambda: self.state(servers[0]) == "up", "it is up")
-        self.assertEqual({request(self.at, target="/who")[2] for _ in range(6)}, {b"one", b"two"})
+        self.assertEqual({request(self.at, target="/who")[2] for _ in range(40)}, {b"one", b"two"})
         load.stop()
         self.assertEqual(load.failures, [])
         told = [event["msg"] for event in proxy.events() if event.get("endpoint") == servers[0].at]
@@ -327,7 +327,7 @@ class Tries(Served):
 
     def test_a_second_one_beside_a_slow_one(self):
         slow, quick = self.named("slow", "quick")
-        proxy = self.app([slow, quick], '    balance round-robin\n    eject off\n    hedge "20ms"\n    retry budget="100%"')
+        proxy = self.app([slow, quick], '    balance round-robin\n    eject off\n    hedge "300ms"\n    retry budget="100%"')
         slow.gate.clear()
         for number in range(8):
             self.assertEqual(request(self.at, target=f"/{number}")[:3:2], (200, b"quick"))

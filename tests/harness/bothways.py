@@ -31,7 +31,7 @@ class Bothways(Program):
 
     def events(self):
         """Everything in the error log; it is JSON unless the access log is not."""
-        lines = self.err.read_text("utf-8").splitlines()
+        lines = whole_lines(self.err)
         return [json.loads(line) if line.startswith("{") else {"msg": line} for line in lines]
 
     def wait_for_event(self, words, after=0):
@@ -88,6 +88,10 @@ class Bothways(Program):
 
 def json_lines(path):
     """The whole lines of a file, each a JSON object."""
-    text = path.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()]
+    return [json.loads(line) for line in whole_lines(path)]
+
+
+def whole_lines(path):
+    """The lines of a file that is being written, without one that has no end yet."""
+    text = path.read_bytes()
+    return text[: text.rfind(b"\n") + 1].decode().splitlines()
