@@ -464,9 +464,14 @@ impl<'a> GroupDestination<'a> {
 
     /// Another endpoint than the one taken last, for a second try.
     pub(crate) fn second_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
-        let mut tried = self.tried.clone();
-        tried.push(self.chosen()?);
-        let ask = Ask { key: self.key, bound: None, tried: &tried, now: Instant::now() };
+        let first = self.chosen()?;
+        // Seldom has it been tried elsewhere before.
+        let several = match &*self.tried {
+            [] => Vec::new(),
+            tried => [tried, &[first]].concat(),
+        };
+        let tried = if several.is_empty() { &[first][..] } else { &several };
+        let ask = Ask { key: self.key, bound: None, tried, now: Instant::now() };
         let lease = self.group.balancer.pick(&ask).ok()?;
         let index = lease.index() as u32;
         Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))

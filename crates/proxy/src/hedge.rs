@@ -25,6 +25,7 @@ use crate::destination::{GroupDestination, is_our_limit, unreachable};
 use crate::exchange::Reply;
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
+use crate::observe::EndpointSlot;
 use crate::settle::{self, Seen};
 use crate::upstream::Link;
 
@@ -139,21 +140,23 @@ impl Attempt<'_> {
         if baton.winner().is_some() {
             return None;
         }
-        Box::pin(self.second(hedging, request, baton)).await.map(Box::new)
+        // Where there is nobody to ask, or no budget, it takes no memory.
+        let leased = hedging.group.second_lease(self.context)?;
+        if !self.retries.may_hedge() {
+            return None;
+        }
+        Box::pin(self.second(hedging, leased, request, baton)).await.map(Box::new)
     }
 
     /// Carries a second try out. `None`: it came to nothing, and the first goes on alone.
     async fn second<R: Reply>(
         &self,
         hedging: &Hedging<'_>,
+        (mut lease, slot): (Lease, EndpointSlot),
         request: &Request,
         baton: &Baton<'_, R>,
     ) -> Option<Second> {
         let group = hedging.group;
-        let (mut lease, slot) = group.second_lease(self.context)?;
-        if !self.retries.may_hedge() {
-            return None;
-        }
         hedging.begun.set(true);
         let metrics = &self.context.core.metrics;
         metrics.upstream_hedged(slot);
