@@ -4,6 +4,8 @@
 //! A test binary of its own, as the allocator that counts is for the whole process. What the peers
 //! of the story do is not counted: only the thread of the proxy's one core is watched.
 
+use std::time::Instant;
+
 use testkit::counting::{Counting, counted, held, trap};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
@@ -66,17 +68,18 @@ fn check_over(what: &str, mut client: Peer, origin: &Origin, target: &str, field
     let fields: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
     let answer_bytes = head.start.len() + 2 + fields + 2 + length;
     (0..WARM_UP).for_each(|_| exchange(&mut client, &request, answer_bytes));
-    let before = counted();
+    let (before, begun) = (counted(), Instant::now());
     if std::env::var_os("TRAP").is_some() {
         trap();
     }
     (0..REQUESTS).for_each(|_| exchange(&mut client, &request, answer_bytes));
     let after = counted();
     let (allocated, freed) = (after.0 - before.0, after.1 - before.1);
-    // Each second the core sweeps, and what its metrics and log keep grows by steps.
+    // What metrics and log keep grows by steps; and each second the core sweeps, of which there are
+    // many on a busy machine.
     println!("{what}: {allocated} allocations, {freed} frees for {REQUESTS} requests");
-    let per_request = allocated as f64 / REQUESTS as f64;
-    assert!(per_request < 0.01, "{what}: {allocated} allocations, {freed} frees for {REQUESTS}");
+    let allowed = REQUESTS as u64 / 100 + 4 * begun.elapsed().as_secs();
+    assert!(allocated < allowed, "{what}: {allocated} allocations, {freed} frees for {REQUESTS}");
     assert!(before.0 > 0, "the core's thread is watched");
 }
 
