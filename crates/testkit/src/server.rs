@@ -114,6 +114,13 @@ impl TestServer {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until such a sum is `value`: what is counted of an exchange or a handshake is counted a
+    /// moment after its client has seen the end.
+    #[track_caller]
+    pub fn wait_for_metric(&self, name: &str, label: &str, value: f64) {
+        wait::until(name, || self.metric(name, label) == value);
+    }
+
     /// Waits until no client is connected any more.
     #[track_caller]
     pub fn wait_until_quiet(&self) {

@@ -289,7 +289,7 @@ fn a_websocket_becomes_an_upgrade() {
     client.send(data(END, 1, ""));
     expect(&mut client, "last words");
     assert!(client.expect_kind(kind::DATA).has(END));
-    assert_eq!(proxy.metric("bothways_tunnels_total", ""), 1.0);
+    proxy.wait_for_metric("bothways_tunnels_total", "", 1.0);
 }
 
 /// What a client sends before the answer waits for it.

@@ -261,7 +261,7 @@ fn a_body_for_an_answer_of_ours_is_read_away_or_the_connection_closed() {
     if answer.field("Connection") == Some("close") {
         client.expect_closed();
     }
-    assert_eq!(server.metric("bothways_requests_total", ""), 3.0);
+    server.wait_for_metric("bothways_requests_total", "", 3.0);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn requests_share_a_connection_and_wait_for_nobody() {
     }
     go.send(()).unwrap();
     assert_eq!(client.message(1).unwrap().text(), "/slow");
-    assert_eq!(server.metric("bothways_requests_total", "2xx"), 20.0);
+    server.wait_for_metric("bothways_requests_total", "2xx", 20.0);
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn without_a_proxy_protocol_header_the_connection_is_closed() {
     check(b"\x16\x03\x01\x02\x00");
     check(b"PROXY TCP4 198.51."); // and then nothing, until the time for a head is over
     assert_eq!(origin.connections(), 0);
-    assert_eq!(server.metric("bothways_connections_refused_total", ""), 8.0);
+    server.wait_for_metric("bothways_connections_refused_total", "", 8.0);
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn connections_of_one_client() {
     let mut next = server.connect();
     next.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(next.response().status(), 200);
-    assert_eq!(server.metric("bothways_connections_refused_total", ""), 1.0);
+    server.wait_for_metric("bothways_connections_refused_total", "", 1.0);
 }
 
 #[test]

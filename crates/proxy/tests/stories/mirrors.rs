@@ -183,6 +183,6 @@ fn a_shadow_that_is_down_or_never_answers_is_nobodys_trouble() {
     for _ in 0..10 {
         ask(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
-    assert_eq!(server.metric("bothways_mirrored_requests_total", "dropped"), 7.0);
+    server.wait_for_metric("bothways_mirrored_requests_total", "dropped", 7.0);
     drop(over);
 }

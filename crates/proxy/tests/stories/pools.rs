@@ -176,7 +176,7 @@ fn a_connection_that_was_closed_while_nobody_had_it_is_not_used() {
     close.send(()).unwrap();
     wait_for(&server, "open", 0);
     assert_eq!(get(&mut server.connect()), "1");
-    assert_eq!(server.metric("bothways_request_retries_total", ""), 0.0);
+    assert_eq!(server.metric("bothways_retries_total", ""), 0.0);
 }
 
 /// Waits for so many idle connections; the origin has seen no others.

@@ -81,8 +81,8 @@ fn an_exchange_leaves_one_record() {
     assert_eq!(nonsense["status"], 400);
     assert_eq!(gone["status"], 499);
     assert!(gone.to_string().contains("client_gone"), "{gone}");
-    assert_eq!(server.metric("bothways_requests_total", ""), 6.0);
-    assert_eq!(server.metric("bothways_retries_total", ""), 1.0);
+    server.wait_for_metric("bothways_requests_total", "", 6.0);
+    server.wait_for_metric("bothways_retries_total", "", 1.0);
 }
 
 #[test]

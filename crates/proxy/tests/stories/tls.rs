@@ -76,12 +76,12 @@ fn without_a_default_site_other_names_are_refused() {
     // Who asks for no name gets the only site there is.
     let mut nameless = client.connect(server.address(), "127.0.0.1");
     assert_eq!(ask(&mut nameless, "a.test"), (200, "a.test".to_owned()));
-    assert_eq!(server.metric("bothways_tls_handshakes_total", "no_site"), 1.0);
+    server.wait_for_metric("bothways_tls_handshakes_total", "no_site", 1.0);
 
     let two = [site(&authority, &["a.test"], ""), site(&authority, &["b.test"], "")].concat();
     let server = TestServer::start(&two);
     assert!(client.try_connect(server.address(), "127.0.0.1").is_err());
-    assert_eq!(server.metric("bothways_tls_handshakes_total", "no_site"), 1.0);
+    server.wait_for_metric("bothways_tls_handshakes_total", "no_site", 1.0);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn http_in_clear_on_a_port_of_tls_is_told_so() {
     let mut client = server.connect();
     client.send(b"\x00\x01\x02garbage");
     assert!(client.rest().0.is_empty());
-    assert_eq!(server.metric("bothways_tls_handshakes_total", "not_tls"), 2.0);
+    server.wait_for_metric("bothways_tls_handshakes_total", "not_tls", 2.0);
     server.wait_until_quiet();
 }
 
@@ -385,7 +385,7 @@ fn a_header_of_the_proxy_protocol_comes_before_tls() {
     let client = SecureClient::of(&authority).after("PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n");
     let mut client = client.connect(server.address(), "a.test");
     assert_eq!(ask(&mut client, "a.test"), (200, "192.0.2.7".to_owned()));
-    assert_eq!(server.metric("bothways_connections_refused_total", "proxy_protocol"), 1.0);
+    server.wait_for_metric("bothways_connections_refused_total", "proxy_protocol", 1.0);
 }
 
 #[test]

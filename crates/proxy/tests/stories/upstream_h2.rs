@@ -112,7 +112,7 @@ fn many_requests_share_a_connection() {
     testkit::wait::until("the end of all streams", || {
         server.metric("bothways_upstream_streams_open", "") == 0.0
     });
-    assert_eq!(server.metric("bothways_upstream_connections_idle", ""), 1.0);
+    server.wait_for_metric("bothways_upstream_connections_idle", "", 1.0);
 }
 
 #[test]
