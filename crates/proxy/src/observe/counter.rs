@@ -22,6 +22,22 @@ impl Counter {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Adds one. Who sees it by [`Self::get_last`] sees all that this thread did before.
+    pub(crate) fn add_last(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
+    /// What was added by [`Self::add_last`].
+    pub(crate) fn get_last(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Begins anew. Only for who knows that its thread has changed it for the last time, or will hear
+    /// of this first.
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A number that several threads change, where that is rare.

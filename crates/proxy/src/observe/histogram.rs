@@ -59,6 +59,11 @@ impl Histogram {
         }
         self.sum_micros.add(micros);
     }
+
+    /// Begins anew, as [`Counter::reset`].
+    pub(crate) fn reset(&self) {
+        self.buckets.iter().chain([&self.sum_micros]).for_each(Counter::reset);
+    }
 }
 
 /// The sum of histograms of several cores.

@@ -2,9 +2,10 @@
 //!
 //! Each core has a [`CoreMetrics`]: plain counters that it alone writes. The [`Registry`] knows
 //! the counters of all cores and sums them up when it is scraped. A counter is found by a slot,
-//! which the [`Names`] of a snapshot know, so that counting is an index and an addition. Slots
-//! are given out once per name and stay over reloads: a connection or a pooled upstream
-//! connection may keep its slot for life.
+//! which the [`Names`] of a snapshot know, so that counting is an index and an addition. A name
+//! keeps its slot over reloads: a connection or a pooled upstream connection may keep its slot for
+//! life. Who counts for an endpoint holds the names that its slot is of, or a connection that was
+//! counted as opened and not yet as closed: without both, the slot may become another's (`reuse`).
 //! Not here: the text format (`exposition`), which families there are (`families`).
 
 use std::cell::Cell;
@@ -186,6 +187,37 @@ pub(crate) struct EndpointCells {
     pub(crate) hedges_won: Counter,
 }
 
+impl EndpointCells {
+    /// Begins anew, as [`Counter::reset`].
+    pub(crate) fn reset(&self) {
+        // Each field is named, so that none is forgotten.
+        let Self {
+            requests,
+            opened,
+            failed,
+            reused,
+            first_byte,
+            closed,
+            pooled,
+            unpooled,
+            shelved,
+            unshelved,
+            moved,
+            streams_opened,
+            streams_closed,
+            retried,
+            budget_refused,
+            hedges,
+            hedges_won,
+        } = self;
+        first_byte.reset();
+        let connections = [opened, failed, reused, closed, pooled, unpooled, shelved, unshelved];
+        let others = [moved, streams_opened, streams_closed, budget_refused, hedges, hedges_won];
+        let single = connections.into_iter().chain(others);
+        single.chain(requests).chain(retried).for_each(Counter::reset);
+    }
+}
+
 /// Everything that one core counts.
 #[derive(Debug)]
 pub(crate) struct CoreCells {
@@ -342,10 +374,11 @@ impl CoreMetrics {
         }
     }
 
-    /// Counts the end of a connection that [`Self::upstream_opened`] counted.
+    /// Counts the end of a connection that [`Self::upstream_opened`] counted. It is the last that is
+    /// counted of it, as its slot may be another's afterwards.
     pub fn upstream_closed(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
-            cells.closed.add(1);
+            cells.closed.add_last();
         }
     }
 

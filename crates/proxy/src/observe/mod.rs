@@ -23,6 +23,7 @@ mod rate_limit;
 mod recent;
 mod record;
 mod registry;
+mod reuse;
 mod sink;
 mod standing;
 mod text;

@@ -12,6 +12,7 @@ use super::escape;
 use super::metrics::{EndpointSlot, ListenerSlot, ScopeSlot};
 use super::record::{Direction, Scope};
 use super::registry::Registry;
+use super::reuse::Hold;
 
 /// A name as a JSON string, with its quotes.
 type Quoted = Box<[u8]>;
@@ -61,6 +62,8 @@ pub struct Names {
     forwards: Box<[ScopeName]>,
     upstreams: Box<[UpstreamName]>,
     nowhere: ScopeSlot,
+    /// Keeps the endpoints' slots theirs.
+    _hold: Hold,
 }
 
 impl Names {
@@ -105,7 +108,7 @@ impl Names {
             UpstreamName { quoted: quoted(&upstream.name), endpoints: endpoints.collect() }
         });
         let upstreams = upstreams.collect();
-        Self { files, listeners, sites, forwards, upstreams, nowhere }
+        Self { files, listeners, sites, forwards, upstreams, nowhere, _hold: slots.hold() }
     }
 
     /// Where the connections of a listener are counted.

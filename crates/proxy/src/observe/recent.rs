@@ -63,8 +63,20 @@ impl History {
         if remembered.len() >= REMEMBERED_MAX {
             remembered.pop_front();
         }
-        let sums = state.endpoints.iter().map(|(slot, _)| sums(state, slot)).collect();
+        let sums = (0..state.endpoints.len()).map(|slot| sums(state, slot)).collect();
         remembered.push_back(Remembered { at: now, sums });
+    }
+
+    /// Forgets the sums of slots that begin anew.
+    pub(crate) fn forget(&self, slots: &[u32]) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        for past in remembered.iter_mut() {
+            for &slot in slots {
+                if let Some(sums) = past.sums.get_mut(slot as usize) {
+                    *sums = Sums::default();
+                }
+            }
+        }
     }
 
     /// What the endpoint of a slot has been like since the oldest sum that is remembered.

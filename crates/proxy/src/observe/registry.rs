@@ -2,19 +2,21 @@
 //!
 //! One [`Registry`] lives as long as the process. It gives out slots for names (the same slot for
 //! the same name, whatever is reloaded), knows the cells of every core and what is counted by the
-//! control thread, and is scraped by [`Registry::render`].
+//! control thread, and is scraped by [`Registry::render`]. Slots of endpoints that are gone are given
+//! out again (`reuse`).
 //! Invariant: a family has a bounded number of series. Names beyond a cap share the slot `other`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::counter::SharedCounter;
 use super::exposition::Exposition;
 use super::families;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
 use super::recent::{History, Recent};
+use super::reuse::{Hold, Holds, SERIES_KEPT};
 use crate::report::UpstreamReport;
 
 /// How many names of a kind are told apart in the metrics.
@@ -94,8 +96,10 @@ impl LogCounters {
 /// Names and the slots they have.
 #[derive(Debug)]
 pub(crate) struct Interner {
-    labels: Vec<[Box<str>; 2]>,
+    /// By slot; `None` for those that are free.
+    labels: Vec<Option<[Box<str>; 2]>>,
     slots: HashMap<[Box<str>; 2], u32>,
+    free: Vec<u32>,
     cap: u32,
 }
 
@@ -103,26 +107,51 @@ impl Interner {
     fn new(cap: u32) -> Self {
         let other = ["other".into(), "other".into()];
         // Not in `slots`: a name that happens to be `other` gets a slot of its own.
-        Self { labels: vec![other], slots: HashMap::new(), cap }
+        Self { labels: vec![Some(other)], slots: HashMap::new(), free: Vec::new(), cap }
     }
 
+    /// The slot of a name; the first one if there is none left.
     fn slot(&mut self, first: &str, second: &str) -> u32 {
         let key: [Box<str>; 2] = [first.into(), second.into()];
         if let Some(slot) = self.slots.get(&key) {
             return *slot;
         }
-        let slot = self.labels.len() as u32;
-        if slot > self.cap {
-            return 0;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.len() > self.cap => return 0,
+            None => {
+                self.labels.push(None);
+                self.len() - 1
+            }
+        };
+        if let Some(labels) = self.labels.get_mut(slot as usize) {
+            *labels = Some(key.clone());
         }
-        self.labels.push(key.clone());
         self.slots.insert(key, slot);
         slot
     }
 
-    /// Every slot with its labels.
+    /// How many slots there are, free ones too.
+    pub(crate) fn len(&self) -> u32 {
+        self.labels.len() as u32
+    }
+
+    /// Whether a slot is a name's.
+    pub(crate) fn has(&self, slot: u32) -> bool {
+        self.labels.get(slot as usize).is_some_and(Option::is_some)
+    }
+
+    /// Takes a slot from its name.
+    pub(crate) fn free(&mut self, slot: u32) {
+        if let Some(labels) = self.labels.get_mut(slot as usize).and_then(Option::take) {
+            self.slots.remove(&labels);
+            self.free.push(slot);
+        }
+    }
+
+    /// Every slot that is a name's, with its labels.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[Box<str>; 2])> {
-        (0..).zip(&self.labels)
+        (0..).zip(&self.labels).filter_map(|(slot, labels)| Some((slot, labels.as_ref()?)))
     }
 }
 
@@ -131,6 +160,7 @@ pub(crate) struct State {
     pub(crate) scopes: Interner,
     pub(crate) listeners: Interner,
     pub(crate) endpoints: Interner,
+    pub(crate) holds: Holds,
     pub(crate) cores: Vec<Arc<CoreCells>>,
 }
 
@@ -167,6 +197,7 @@ impl Registry {
             scopes: Interner::new(caps.scopes),
             listeners: Interner::new(caps.listeners),
             endpoints: Interner::new(caps.endpoints),
+            holds: Holds::default(),
             cores: Vec::new(),
         };
         let registry = Arc::new(Self {
@@ -216,10 +247,13 @@ impl Registry {
         }
     }
 
-    /// Remembers how much has been counted for endpoints, if it is time to. To be called about once a
-    /// second.
+    /// Remembers how much has been counted for endpoints, if it is time to, and drops the series of those
+    /// that have been gone for long. To be called about once a second.
     pub fn remember(&self, now: Instant) {
-        self.history.remember(&self.state(), now);
+        let mut state = self.state();
+        let freed = state.free_unused(now, SERIES_KEPT, &[]);
+        self.history.forget(&freed);
+        self.history.remember(&state, now);
     }
 
     /// What the endpoint of a slot has been like of late; nothing is known of those beyond the cap.
@@ -248,21 +282,26 @@ impl Registry {
     pub(crate) fn add_core(&self) -> Arc<CoreCells> {
         let cells = Arc::new(CoreCells::new(self.caps));
         let mut state = self.state();
-        (0..state.scopes.labels.len()).for_each(|slot| cells.scopes.ensure(slot as u32));
-        (0..state.listeners.labels.len()).for_each(|slot| cells.listeners.ensure(slot as u32));
-        (0..state.endpoints.labels.len()).for_each(|slot| cells.endpoints.ensure(slot as u32));
+        (0..state.scopes.len()).for_each(|slot| cells.scopes.ensure(slot));
+        (0..state.listeners.len()).for_each(|slot| cells.listeners.ensure(slot));
+        (0..state.endpoints.len()).for_each(|slot| cells.endpoints.ensure(slot));
         state.cores.push(Arc::clone(&cells));
         cells
     }
 
     pub(crate) fn slots(&self) -> Slots<'_> {
-        Slots { state: self.state() }
+        Slots { registry: self, state: self.state(), endpoints: Vec::new(), has_freed: false }
     }
 }
 
 /// Gives out slots while a snapshot is compiled.
 pub(crate) struct Slots<'r> {
+    registry: &'r Registry,
     state: MutexGuard<'r, State>,
+    /// Those given out for endpoints.
+    endpoints: Vec<u32>,
+    /// Whether what could be freed has been.
+    has_freed: bool,
 }
 
 impl Slots<'_> {
@@ -279,8 +318,21 @@ impl Slots<'_> {
     }
 
     pub(crate) fn endpoint(&mut self, upstream: &str, endpoint: &str) -> EndpointSlot {
-        let slot = self.state.endpoints.slot(upstream, endpoint);
+        let mut slot = self.state.endpoints.slot(upstream, endpoint);
+        if slot == 0 && !std::mem::replace(&mut self.has_freed, true) {
+            // Those that are there matter more than the last of those that are gone.
+            let freed = self.state.free_unused(Instant::now(), Duration::ZERO, &self.endpoints);
+            self.registry.history.forget(&freed);
+            slot = self.state.endpoints.slot(upstream, endpoint);
+        }
         self.state.cores.iter().for_each(|core| core.endpoints.ensure(slot));
+        self.endpoints.push(slot);
         EndpointSlot(slot)
+    }
+
+    /// That the slots given out for endpoints are had.
+    pub(crate) fn hold(mut self) -> Hold {
+        let endpoints = std::mem::take(&mut self.endpoints);
+        self.state.holds.hold(endpoints)
     }
 }

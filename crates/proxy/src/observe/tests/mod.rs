@@ -4,5 +4,6 @@ mod fixture;
 mod gate;
 mod lines;
 mod metrics;
+mod reuse;
 mod scrape;
 mod writing;
