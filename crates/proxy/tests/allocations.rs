@@ -75,10 +75,10 @@ fn check_over(what: &str, mut client: Peer, origin: &Origin, target: &str, field
     (0..REQUESTS).for_each(|_| exchange(&mut client, &request, answer_bytes));
     let after = counted();
     let (allocated, freed) = (after.0 - before.0, after.1 - before.1);
-    // What metrics and log keep grows by steps; and each second the core sweeps, of which there are
-    // many on a busy machine.
+    // What metrics and log keep grows by steps. And the core sweeps each second and ticks ten times,
+    // the more often for as many requests the busier the machine is.
     println!("{what}: {allocated} allocations, {freed} frees for {REQUESTS} requests");
-    let allowed = REQUESTS as u64 / 100 + 4 * begun.elapsed().as_secs();
+    let allowed = REQUESTS as u64 / 100 + 16 * begun.elapsed().as_secs();
     assert!(allocated < allowed, "{what}: {allocated} allocations, {freed} frees for {REQUESTS}");
     assert!(before.0 > 0, "the core's thread is watched");
 }
