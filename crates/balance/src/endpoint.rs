@@ -73,6 +73,10 @@ pub(crate) const PROBATION: u32 = 8;
 /// It was ejected as there was no connection to it: one is tried before it returns.
 pub(crate) const UNREACHED: u32 = 16;
 
+/// The configuration has it drain. That is known here only to tell since when: the snapshot before this
+/// one still goes by its own (`Member::standing`), and stays if this one comes to nothing.
+pub(crate) const SET_TO_DRAIN: u32 = 32;
+
 /// What every request writes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -301,6 +305,22 @@ impl EndpointState {
         }
         self.since_unix_ms.store(unix_ms(), Ordering::Relaxed);
         notes.why = Some(why.to_string().into());
+        true
+    }
+
+    /// Notes whether the configuration has it drain. True if that is new.
+    pub(crate) fn set_to_drain(&self, on: bool, why: &str) -> bool {
+        let mut notes = self.notes();
+        let before = self.flags();
+        let after = if on { before | SET_TO_DRAIN } else { before & !SET_TO_DRAIN };
+        if after == before {
+            return false;
+        }
+        self.flags.store(after, Ordering::Relaxed);
+        if standing(before) != Standing::Down {
+            self.since_unix_ms.store(unix_ms(), Ordering::Relaxed);
+            notes.why = Some(why.into());
+        }
         true
     }
 

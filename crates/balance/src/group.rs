@@ -246,8 +246,12 @@ impl Group {
         known.state.changed();
         let (settings, state) = (upstream.clone(), Arc::clone(&known.state));
         let group = Self { settings, members, state, shared, by_key: row.by_key, zone };
-        let draining = group.members.iter().map(|member| member.settings.draining);
-        draining.enumerate().for_each(|(index, on)| group.drain(index, on));
+        for Member { state, settings } in &group.members {
+            let on = settings.draining;
+            if state.set_to_drain(on, drains(on)) && !on {
+                group.returns(state, 0, now_ms);
+            }
+        }
         group
     }
 
@@ -273,8 +277,7 @@ impl Group {
     pub fn drain(&self, index: usize, on: bool) {
         let Some(member) = self.members.get(index) else { return };
         let (set, clear) = if on { (DRAINING, 0) } else { (0, DRAINING) };
-        let words = if on { "it is set to drain" } else { "it takes part again" };
-        if member.state.shift(set, clear, &words) {
+        if member.state.shift(set, clear, &drains(on)) {
             if !on {
                 self.returns(&member.state, 0, millis(Instant::now()));
             }
@@ -392,6 +395,11 @@ impl Group {
         let candidates: Vec<Candidate> = self.members.iter().map(candidate).collect();
         plan(&candidates, self.settings.spill, self.settings.panic)
     }
+}
+
+/// Why an endpoint drains, or not any more.
+fn drains(on: bool) -> &'static str {
+    if on { "it is set to drain" } else { "it takes part again" }
 }
 
 /// A connection that is being opened, until it is dropped.

@@ -335,6 +335,27 @@ fn when_all_start_slowly_nobody_is_refused() {
     assert_eq!(world.requests(1000, |_| GOOD).iter().sum::<usize>(), 1000);
 }
 
+/// What a snapshot that is still being made says of an endpoint is not so yet, and may never be.
+#[test]
+fn that_an_endpoint_is_to_drain_holds_from_its_snapshot_on() {
+    let (before, mut after) = (upstream(&["a"]), upstream(&["a", "b"]));
+    after.endpoints[0].draining = true;
+    let mut world = World::new(&before);
+    let next = world.states.group(&after);
+    assert_eq!(world.pick().unwrap().index(), 0);
+    let why = |world: &World| world.group.members[0].state.why();
+    assert_eq!(why(&world).as_deref(), Some("it is set to drain"));
+    drop(next);
+    world.reload(&after);
+    assert_eq!((world.standing(), world.requests(10, |_| GOOD)), ("xu".into(), vec![0, 10]));
+    // And back: the one that goes on is taken as soon as its snapshot is there.
+    let _next = world.states.group(&before);
+    assert_eq!(world.requests(10, |_| GOOD), [0, 10]);
+    world.reload(&before);
+    assert_eq!(world.requests(10, |_| GOOD), [10]);
+    assert_eq!(why(&world).as_deref(), Some("it takes part again"));
+}
+
 #[test]
 fn one_that_drains_takes_only_those_bound_to_it() {
     let mut settings = upstream(&["a", "b", "c"]);

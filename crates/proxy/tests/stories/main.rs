@@ -25,6 +25,7 @@ mod reload;
 mod retries;
 mod staying;
 mod tls;
+mod unruly;
 mod upgrade;
 mod upstream_h2;
 mod upstream_tls;

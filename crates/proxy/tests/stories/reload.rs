@@ -146,6 +146,37 @@ fn exchanges_that_outlive_their_endpoint_leave_no_connection_behind() {
     }
 }
 
+/// One endpoint goes on as the other drains, to and fro: whoever goes by the configuration before is served
+/// as well as those who go by the next.
+#[test]
+fn handing_over_from_one_endpoint_to_another_loses_no_request() {
+    let origins = [Origin::answering(ok("hi")), Origin::answering(ok("hi"))];
+    let text = |round: usize| {
+        let (on, drains) = (origins[round % 2].address(), origins[(round + 1) % 2].address());
+        format!(
+            "process {{ cores 2; log access=off; }}
+             upstream up {{ to \"{on}\"; to \"{drains}\" drain=#true; }}
+             site \"*\" {{ listen \"127.0.0.1:0\"; to up; }}"
+        )
+    };
+    let server = TestServer::start(&text(0));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                while !over.load(Ordering::SeqCst) {
+                    assert_eq!(get(&mut client), "hi");
+                }
+            });
+        }
+        for round in 1..50 {
+            server.reload(&text(round)).unwrap();
+        }
+        over.store(true, Ordering::SeqCst);
+    });
+}
+
 #[test]
 fn tunnels_never_notice() {
     let origin = Origin::start(|peer, _| {
