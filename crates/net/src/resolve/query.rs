@@ -244,17 +244,15 @@ async fn ask(resolver: &TokioResolver, name: Name, max: usize) -> Found {
     join(v4, v6)
 }
 
-/// The second answer, for which the time is limited if the first can be used.
+/// The second answer, for which the time is limited if the first will do.
 async fn within(first: &Found, begun_at: Instant, second: impl Future<Output = Found>) -> Found {
     match first {
-        Found::Addresses(..) => {
+        // That there is no such name is to hold for both. But there are servers that say so of AAAA where A exists
+        // (RFC 4074, section 4.2), and which of the two comes first must not decide.
+        Found::Addresses(..) | Found::Nothing { name_exists: false, .. } => {
             let patience = begun_at.elapsed().max(RESOLUTION_DELAY);
             let late = Found::Failure(ResolveError::Timeout);
             tokio::time::timeout(patience, second).await.unwrap_or(late)
-        }
-        // Then no record of another type exists either.
-        Found::Nothing { ttl, name_exists: false } => {
-            Found::Nothing { ttl: *ttl, name_exists: false }
         }
         Found::Nothing { .. } | Found::Failure(_) => second.await,
     }
@@ -346,4 +344,22 @@ impl Missed {
 fn has_route_to(ip: IpAddr) -> bool {
     let any = if ip.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
     UdpSocket::bind(any).and_then(|socket| socket.connect((ip, 9))).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4074, section 4.2
+    #[tokio::test]
+    async fn no_name_for_one_family_does_not_hide_the_other() {
+        let ttl = Duration::from_secs(1);
+        let first = Found::Nothing { ttl, name_exists: false };
+        let second = async {
+            tokio::task::yield_now().await;
+            Found::Addresses(vec![Ipv4Addr::LOCALHOST.into()], ttl)
+        };
+        let second = within(&first, Instant::now(), second).await;
+        assert!(matches!(join(second, first), Found::Addresses(..)));
+    }
 }
