@@ -15,7 +15,7 @@ mod target;
 
 pub use certificate::ClientCertificate;
 pub use fields::{Field, Fields, Known};
-pub use method::{Method, MethodError};
+pub use method::{Method, MethodError, is_token_byte};
 pub use request::{BodyLength, Request, Version};
 pub use response::{Response, reason_phrase};
 pub use target::{Form, Scheme, Target, TargetError};

@@ -118,8 +118,9 @@ impl fmt::Display for Method {
     }
 }
 
-/// True for the bytes of a token (RFC 9110, section 5.6.2).
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
+/// True for the bytes of a token (RFC 9110, section 5.6.2): of a method, and of a field's name. The one
+/// table for every protocol; other crates' tables take `"` too.
+pub const fn is_token_byte(byte: u8) -> bool {
     matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'
         | b'_' | b'`' | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
 }

@@ -205,21 +205,15 @@ pub(super) const IS_TOKEN: u8 = 1;
 /// [`TOKEN`] for `_`, beside [`IS_TOKEN`].
 const IS_UNDERSCORE: u8 = 2;
 
-/// The bytes of a token (RFC 9110, section 5.6.2).
+/// What each byte is within a token ([`message::is_token_byte`]); zero if it cannot be in one.
 pub(super) static TOKEN: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 128 {
-        if (byte as u8).is_ascii_alphanumeric() {
+        if message::is_token_byte(byte as u8) {
             table[byte] = IS_TOKEN;
         }
         byte += 1;
-    }
-    let others = b"!#$%&'*+-.^`|~";
-    let mut index = 0;
-    while index < others.len() {
-        table[others[index] as usize] = IS_TOKEN;
-        index += 1;
     }
     table[b'_' as usize] = IS_TOKEN | IS_UNDERSCORE;
     table
