@@ -275,6 +275,10 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Connections at once from one client address; more are closed at once.
     pub connections_per_client: u32,
+    /// Upstream connections at once that the requests and tunnels of one client address have; 503 beyond.
+    pub upstream_connections_per_client: u32,
+    /// Leading bits of an IPv6 address that stand for one client.
+    pub ipv6_prefix: u8,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
 }
@@ -287,6 +291,8 @@ impl Default for Limits {
             target_bytes: 8 * 1024,
             body_bytes: None,
             connections_per_client: 1024,
+            upstream_connections_per_client: 1024,
+            ipv6_prefix: 64,
             streams: 100,
         }
     }

@@ -5,6 +5,7 @@
 //! Not here: what happens within an exchange (`exchange`).
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -284,11 +285,10 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     }
     if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
         alarm.set(unless_zero(listener.timeouts.head));
-        if !introduce(client, &mut down.body).await {
-            core.metrics.connection_refused(client.listening.slot, Refusal::ProxyProtocol);
+        if let Err(refusal) = introduce(core, client, &mut down.body).await {
+            refused(core, client, refusal);
             return Next::Close { linger: false };
         }
-        client.introduced.set(true);
         if down.body.is_drained() {
             return Next::Idle;
         }
@@ -466,23 +466,35 @@ async fn read_head(
     }
 }
 
-/// Reads the PROXY protocol header that must come first. False: there is none that can be believed.
-async fn introduce(client: &Client, body: &mut Incoming<'_>) -> bool {
+/// Reads the PROXY protocol header that must come first.
+async fn introduce(core: &Core, client: &Client, body: &mut Incoming<'_>) -> Result<(), Refusal> {
     loop {
         match wire::proxy_protocol::parse(body.buffer.filled()) {
             Ok(Some((length, header))) => {
                 body.buffer.consume(length);
-                if let Header::Client { source, .. } = header {
-                    client.address.set(source);
-                }
-                return true;
+                return client.introduce(core, named_by(&header));
             }
             Ok(None) => {}
-            Err(_) => return false,
+            Err(_) => return Err(Refusal::ProxyProtocol),
         }
         match poll_fn(|cx: &mut Context<'_>| body.poll_more(cx)).await {
             HeadEnd::More => {}
-            _ => return false,
+            _ => return Err(Refusal::ProxyProtocol),
         }
     }
+}
+
+/// The client that a PROXY protocol header names.
+pub(crate) fn named_by(header: &Header) -> Option<SocketAddr> {
+    match header {
+        Header::Client { source, .. } => Some(*source),
+        _ => None,
+    }
+}
+
+/// Counts and reports a connection that is closed before anything was served.
+pub(crate) fn refused(core: &Core, client: &Client, refusal: Refusal) {
+    core.metrics.connection_refused(client.listening.slot, refusal);
+    let (address, why) = (client.address.get(), refusal.name());
+    crate::log_limited!(WARN, client = %address, why, "connection refused");
 }

@@ -7,16 +7,17 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use config::{ListenerId, PoolSettings};
+use config::{ListenerId, PoolSettings, ProxyProtocol};
 use foldhash::HashMap;
 use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
 
+use crate::account::{Account, Accounts, Charge, ClientKey, OfCore, What};
 use crate::http1::Scratch;
+use crate::identity;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};
@@ -39,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) tunnels: AtomicU64,
     pub(crate) connections_max: AtomicU64,
-    clients: [Mutex<HashMap<IpAddr, u32>>; 16],
+    /// What each client holds.
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) shelves: Arc<Shelves>,
 }
 
@@ -50,45 +52,8 @@ impl Shared {
             connections: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
             connections_max: AtomicU64::new(u64::MAX),
-            clients: Default::default(),
+            accounts: Arc::new(Accounts::new(cores)),
             shelves: Arc::new(Shelves::new(cores)),
-        }
-    }
-}
-
-impl Shared {
-    fn shard(&self, client: IpAddr) -> Option<&Mutex<HashMap<IpAddr, u32>>> {
-        let last = match client {
-            IpAddr::V4(v4) => v4.octets()[3],
-            IpAddr::V6(v6) => v6.octets()[7],
-        };
-        self.clients.get(usize::from(last) % self.clients.len())
-    }
-
-    /// Counts a connection of a client; false, and not counted, if it has as many as it may.
-    pub(crate) fn client_opened(&self, client: IpAddr, max: u32) -> bool {
-        let Some(shard) = self.shard(client) else { return true };
-        let mut clients = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = clients.entry(client).or_insert(0);
-        if *count >= max {
-            return false;
-        }
-        *count += 1;
-        true
-    }
-
-    /// Counts its end.
-    pub(crate) fn client_closed(&self, client: IpAddr) {
-        let Some(shard) = self.shard(client) else { return };
-        let mut clients = shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(count) = clients.get_mut(&client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                clients.remove(&client);
-                if clients.capacity() > 4 * clients.len() + 1024 {
-                    clients.shrink_to_fit();
-                }
-            }
         }
     }
 }
@@ -106,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) access: RefCell<AccessLog>,
     pub(crate) resolver: Resolver,
     pub(crate) shared: Arc<Shared>,
+    /// What this core's clients hold.
+    pub(crate) accounts: OfCore,
     /// Exchanges under way; written by this core alone.
     exchanges: Arc<AtomicU64>,
     pub(crate) registry: Arc<Registry>,
@@ -145,6 +112,7 @@ impl Core {
             metrics,
             access: RefCell::new(access),
             resolver,
+            accounts: OfCore::new(&shared.accounts),
             shared,
             exchanges,
             registry,
@@ -243,6 +211,7 @@ impl Core {
     /// The work of about every second: closing what has idled too long.
     pub(crate) fn sweep(&self) {
         let now = self.wheel.now();
+        self.accounts.sweep();
         self.pools.borrow().iter().for_each(|pool| pool.sweep(now));
         let mut forward_pools = self.forward_pools.borrow_mut();
         forward_pools.retain(|_, named| {
@@ -303,15 +272,63 @@ pub(crate) struct Client {
     pub(crate) introduced: Cell<bool>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
+    /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
+    /// to name.
+    held: RefCell<Held>,
     _admitted: Admitted,
+}
+
+/// A connection as it counts on its client.
+#[derive(Default)]
+struct Held {
+    account: Option<Rc<Account>>,
+    /// `None` where connections are not counted.
+    _connection: Option<Charge>,
 }
 
 /// A connection that is counted, as long as this lives.
 struct Admitted {
     core: Rc<Core>,
     slot: ListenerSlot,
-    /// The address that is counted, which a PROXY protocol header does not change.
-    counted: IpAddr,
+}
+
+/// What a listener says of who is one client, and how much that may have.
+struct Bounds {
+    ipv6_prefix: u8,
+    /// `None`: connections are not counted, as the peer is a proxy of ours and has many clients.
+    connections: Option<u32>,
+    /// Whether a PROXY protocol header names the client.
+    introduced_later: bool,
+}
+
+impl Bounds {
+    fn of(core: &Core, listening: &Listening, peer: IpAddr) -> Self {
+        let view = core.view.borrow();
+        let listeners = &view.config().listeners;
+        let listener = listening.id.get().and_then(|id| listeners.get(id.0 as usize));
+        let Some(listener) = listener else {
+            return Self { ipv6_prefix: 64, connections: None, introduced_later: false };
+        };
+        let limits = &listener.limits;
+        let trusted = identity::is_trusted(peer, &listener.trusted_proxies);
+        Self {
+            ipv6_prefix: limits.ipv6_prefix,
+            connections: (!trusted).then_some(limits.connections_per_client),
+            introduced_later: listener.proxy_protocol == ProxyProtocol::Required,
+        }
+    }
+}
+
+impl Held {
+    fn by(core: &Core, client: IpAddr, bounds: &Bounds) -> Result<Self, Refusal> {
+        let account = core.accounts.of(ClientKey::of(client, bounds.ipv6_prefix));
+        let charge = |max: u32| account.charge(What::Connections, 1, max.into());
+        let connection = match bounds.connections {
+            Some(max) => Some(charge(max).ok_or(Refusal::ClientLimit)?),
+            None => None,
+        };
+        Ok(Self { account: Some(account), _connection: connection })
+    }
 }
 
 impl Client {
@@ -324,30 +341,60 @@ impl Client {
     ) -> Result<Self, (Stream, Refusal)> {
         let shared = &core.shared;
         let max = shared.connections_max.load(Ordering::Relaxed);
-        let per_client = listening.id.get().and_then(|id| {
-            let view = core.view.borrow();
-            view.config().listeners.get(id.0 as usize).map(|l| l.limits.connections_per_client)
-        });
         if shared.connections.fetch_add(1, Ordering::Relaxed) >= max {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             return Err((stream, Refusal::ProcessLimit));
         }
-        let counted = peer.ip().to_canonical();
-        if !shared.client_opened(counted, per_client.unwrap_or(u32::MAX)) {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err((stream, Refusal::ClientLimit));
-        }
+        let address = peer.ip().to_canonical();
+        let bounds = Bounds::of(core, listening, address);
+        let held = match bounds.introduced_later {
+            true => Held::default(),
+            false => match Held::by(core, address, &bounds) {
+                Ok(held) => held,
+                Err(refusal) => {
+                    shared.connections.fetch_sub(1, Ordering::Relaxed);
+                    return Err((stream, refusal));
+                }
+            },
+        };
         core.metrics.connection_opened(listening.slot);
         Ok(Self {
             stream,
             alarm: core.wheel.alarm(),
             listening: Rc::clone(listening),
-            address: Cell::new(SocketAddr::new(counted, peer.port())),
+            address: Cell::new(SocketAddr::new(address, peer.port())),
             spoken: Cell::new(false),
             introduced: Cell::new(false),
             tls: None,
-            _admitted: Admitted { core: Rc::clone(core), slot: listening.slot, counted },
+            held: RefCell::new(held),
+            _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },
         })
+    }
+
+    /// The PROXY protocol header has been read, and names the client if there is one beside the peer. Refused if that
+    /// has as many connections as it may.
+    pub(crate) fn introduce(&self, core: &Core, source: Option<SocketAddr>) -> Result<(), Refusal> {
+        if let Some(source) = source {
+            self.address.set(SocketAddr::new(source.ip().to_canonical(), source.port()));
+        }
+        self.introduced.set(true);
+        let address = self.address.get().ip();
+        let bounds = Bounds::of(core, &self.listening, address);
+        *self.held.borrow_mut() = Held::by(core, address, &bounds)?;
+        Ok(())
+    }
+
+    /// What the client holds on this core.
+    pub(crate) fn account(&self) -> Rc<Account> {
+        let mut held = self.held.borrow_mut();
+        let account = held.account.get_or_insert_with(|| {
+            // Only where a reload has taken the PROXY protocol away in the meantime.
+            let core = &self._admitted.core;
+            let address = self.address.get().ip();
+            let bounds = Bounds::of(core, &self.listening, address);
+            core.accounts.of(ClientKey::of(address, bounds.ipv6_prefix))
+        });
+        Rc::clone(account)
     }
 
     /// The same with TLS on its stream.
@@ -363,9 +410,7 @@ impl Client {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let shared = &self.core.shared;
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
-        shared.client_closed(self.counted);
+        self.core.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.core.metrics.connection_closed(self.slot);
         if std::thread::panicking() {
             self.core.registry.panicked();

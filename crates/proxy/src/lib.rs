@@ -8,6 +8,8 @@
 //! exchange leaves one record ([`observe`]). All of it happens on one core ([`Server`] has many),
 //! under one immutable `snapshot` of the configuration.
 
+#[allow(dead_code)] // some of it is for what follows
+mod account;
 mod ahead;
 mod answer;
 mod attempt;

@@ -121,7 +121,11 @@ settings! { LIMITS: Limits,
     LATE "body" Kind::Limit, |l, v| l.body_bytes = v.limit(), |l| l.body_bytes.map_or_else(|| "off".into(), size_text),
         "Bytes of a request body; 413 beyond. `off`: no limit. Bodies stream and are never held whole, so a limit protects the endpoint, not the proxy.";
     EARLY "connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.connections_per_client = v.number() as u32, |l| l.connections_per_client.to_string(),
-        "Connections at once from one client address; more are closed at once.";
+        "Connections at once from one client address, the one that the PROXY protocol tells where it is spoken; more are closed at once. Connections of `trusted-proxies` are not counted, as they carry many clients.";
+    EARLY "upstream-connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.upstream_connections_per_client = v.number() as u32, |l| l.upstream_connections_per_client.to_string(),
+        "Upstream connections at once that the requests and tunnels of one client address have for themselves (streams of HTTP/2 towards an endpoint share theirs, and idle ones are nobody's); 503 beyond. As many as it could have by HTTP/1.1, so that streams of HTTP/2 do not multiply them.";
+    EARLY "ipv6-prefix" Kind::Number { min: 16, max: 128 }, |l, v| l.ipv6_prefix = v.number() as u8, |l| l.ipv6_prefix.to_string(),
+        "How many leading bits of an IPv6 address stand for one client, in all that is counted per client. `64`: a network of one link, which a single machine can have all addresses of. `56` or `48`: what a household or a company gets from its provider.";
     EARLY "streams" Kind::Number { min: 1, max: 10_000 }, |l, v| l.streams = v.number() as u32, |l| l.streams.to_string(),
         "Requests at once on one HTTP/2 connection; what a client begins beyond is refused, and it may send it again.";
 }

@@ -20,7 +20,6 @@ use std::task::{Context, Poll, ready};
 use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
 use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
-use wire::proxy_protocol::Header;
 
 use crate::body::unless_zero;
 use crate::connection;
@@ -260,14 +259,14 @@ async fn read_hello(
             match wire::proxy_protocol::parse(buffer.filled()) {
                 Ok(Some((length, header))) => {
                     buffer.consume(length);
-                    if let Header::Client { source, .. } = header {
-                        client.address.set(source);
+                    if let Err(refusal) = client.introduce(core, connection::named_by(&header)) {
+                        connection::refused(core, &client, refusal);
+                        return None;
                     }
-                    client.introduced.set(true);
                 }
                 Ok(None) => {}
                 Err(_) => {
-                    core.metrics.connection_refused(client.listening.slot, Refusal::ProxyProtocol);
+                    connection::refused(core, &client, Refusal::ProxyProtocol);
                     return None;
                 }
             }

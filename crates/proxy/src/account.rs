@@ -1,0 +1,363 @@
+//! What each client holds of what all clients share: connections, upstream connections, streams, bytes that wait.
+//!
+//! A client is an address; of IPv6 it is a network ([`ClientKey`]), as one client has all of it. What its connections
+//! hold on all cores is one sum (`Totals`), which no more than a limit may be taken from. A core has an [`Account`]
+//! of each of its clients, found once a connection: it takes from the sum in steps that are small beside the limit,
+//! and gives back likewise, so that requests neither lock nor touch what cores share. The price: that much less than
+//! the limit may be had by a client whose connections are spread over the cores. Connections are counted one by one.
+//! Bounded: an account lives as long as one of its connections, charges or requests, and a second longer; a core has
+//! no more than [`ACCOUNTS_MAX`], and those beyond share one.
+//! Not here: what the limits are (`config::Limits`), and what is said when one is reached.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::HashMap;
+
+/// Accounts of one core.
+const ACCOUNTS_MAX: usize = 1 << 17;
+/// Parts that the sums are kept in, so that cores seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// Who counts as one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ClientKey(IpAddr);
+
+impl ClientKey {
+    /// Those for whom a core has no more room.
+    const OTHERS: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+
+    /// An address of IPv4, or so many leading bits of one of IPv6.
+    pub(crate) fn of(address: IpAddr, ipv6_prefix: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) => {
+                let rest = 128_u32.saturating_sub(ipv6_prefix.into());
+                let bits = v6.to_bits().checked_shr(rest).unwrap_or(0);
+                Self(IpAddr::V6(bits.checked_shl(rest).unwrap_or(0).into()))
+            }
+            v4 => Self(v4),
+        }
+    }
+
+    /// The address, or the first one of the network.
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Connections from the client.
+    Connections,
+    /// Connections to upstreams that its requests and tunnels have for themselves.
+    Upstreams,
+    /// Its streams of HTTP/2.
+    Streams,
+    /// Bytes of its messages that we hold as somebody does not take them.
+    Bytes,
+}
+
+impl What {
+    const COUNT: usize = 4;
+
+    /// How much a core takes beyond what it needs at once.
+    fn step(self, max: u64, cores: usize) -> u64 {
+        match self {
+            Self::Connections => 0,
+            Self::Upstreams | Self::Streams | Self::Bytes => max / (16 * cores as u64).max(1),
+        }
+    }
+}
+
+/// What a client holds on all cores, with what those have taken ahead.
+#[derive(Debug, Default)]
+struct Totals([AtomicU64; What::COUNT]);
+
+impl Totals {
+    fn of(&self, what: What) -> Option<&AtomicU64> {
+        self.0.get(what as usize)
+    }
+
+    fn add(&self, what: What, count: u64, max: u64) -> bool {
+        let Some(total) = self.of(what) else { return false };
+        let within = |held: u64| held.checked_add(count).filter(|sum| *sum <= max);
+        total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+
+    fn subtract(&self, what: What, count: u64) {
+        if let Some(total) = self.of(what) {
+            total.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The sums of all clients.
+pub(crate) struct Accounts {
+    shards: Box<[Mutex<HashMap<ClientKey, Arc<Totals>>>]>,
+    cores: usize,
+}
+
+impl Accounts {
+    /// For so many cores.
+    pub(crate) fn new(cores: usize) -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), cores: cores.max(1) }
+    }
+
+    fn shard(&self, key: ClientKey) -> Option<&Mutex<HashMap<ClientKey, Arc<Totals>>>> {
+        let parts: u32 = match key.0 {
+            IpAddr::V4(v4) => v4.octets().into_iter().map(u32::from).sum(),
+            IpAddr::V6(v6) => v6.octets().into_iter().map(u32::from).sum(),
+        };
+        self.shards.get(parts as usize % SHARDS)
+    }
+
+    fn totals(&self, key: ClientKey) -> Arc<Totals> {
+        let Some(shard) = self.shard(key) else { return Arc::default() };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shard.entry(key).or_default())
+    }
+
+    /// A core does not need the sum any more; it goes with the last one.
+    fn leave(&self, key: ClientKey, totals: &Arc<Totals>) {
+        let Some(shard) = self.shard(key) else { return };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        // The table has one, and the core that leaves the other; more come by the table alone.
+        if Arc::strong_count(totals) <= 2 {
+            shard.remove(&key);
+            if shard.capacity() > 4 * shard.len() + 1024 {
+                shard.shrink_to_fit();
+            }
+        }
+    }
+}
+
+/// How much a core has of one thing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Holds {
+    /// What is in use.
+    used: u64,
+    /// What has been taken from the sum; no less.
+    taken: u64,
+    /// How much more than is used may stay taken.
+    step: u64,
+}
+
+/// What a client holds on this core.
+pub(crate) struct Account {
+    key: ClientKey,
+    totals: Arc<Totals>,
+    accounts: Arc<Accounts>,
+    holds: [Cell<Holds>; What::COUNT],
+}
+
+impl Account {
+    fn new(accounts: &Arc<Accounts>, key: ClientKey) -> Rc<Self> {
+        let (totals, accounts) = (accounts.totals(key), Arc::clone(accounts));
+        Rc::new(Self { key, totals, accounts, holds: Default::default() })
+    }
+
+    /// Whose it is.
+    pub(crate) fn key(&self) -> ClientKey {
+        self.key
+    }
+
+    /// About what the client holds on all cores.
+    pub(crate) fn held(&self, what: What) -> u64 {
+        self.totals.of(what).map_or(0, |total| total.load(Ordering::Relaxed))
+    }
+
+    /// Counts so much for the client until what this answers is dropped. `None`, and nothing is counted, if it would
+    /// hold more than `max` in all.
+    pub(crate) fn charge(self: &Rc<Self>, what: What, count: u64, max: u64) -> Option<Charge> {
+        self.take(what, count, max).then(|| Charge { account: Rc::clone(self), what, count })
+    }
+
+    fn take(&self, what: What, count: u64, max: u64) -> bool {
+        let Some(cell) = self.holds.get(what as usize) else { return false };
+        let mut holds = cell.get();
+        let used = holds.used.saturating_add(count);
+        if used > holds.taken {
+            let (lack, step) = (used - holds.taken, what.step(max, self.accounts.cores));
+            if self.totals.add(what, lack + step, max) {
+                holds.taken += lack + step;
+            } else if self.totals.add(what, lack, max) {
+                holds.taken = used;
+            } else {
+                return false;
+            }
+            holds.step = step;
+        }
+        cell.set(Holds { used, ..holds });
+        true
+    }
+
+    fn give_back(&self, what: What, count: u64) {
+        let Some(cell) = self.holds.get(what as usize) else { return };
+        let Holds { used, mut taken, step } = cell.get();
+        let used = used.saturating_sub(count);
+        if taken - used > 2 * step {
+            self.totals.subtract(what, taken - used - step);
+            taken = used + step;
+        }
+        cell.set(Holds { used, taken, step });
+    }
+
+    /// Gives back what was taken ahead. True if nothing is in use.
+    fn settle(&self) -> bool {
+        let whats = [What::Connections, What::Upstreams, What::Streams, What::Bytes];
+        whats.iter().zip(&self.holds).fold(true, |is_idle, (what, cell)| {
+            let holds = cell.get();
+            if holds.used == 0 && holds.taken > 0 {
+                self.totals.subtract(*what, holds.taken);
+                cell.set(Holds { taken: 0, ..holds });
+            }
+            is_idle && holds.used == 0
+        })
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.settle();
+        self.accounts.leave(self.key, &self.totals);
+    }
+}
+
+/// Something that a client holds, as long as this lives.
+pub(crate) struct Charge {
+    account: Rc<Account>,
+    what: What,
+    count: u64,
+}
+
+impl Charge {
+    /// Whose it is.
+    pub(crate) fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
+    /// Makes it more or less. False, and it stays as it was, if the client would hold more than `max` in all.
+    pub(crate) fn resize(&mut self, count: u64, max: u64) -> bool {
+        if let Some(more) = count.checked_sub(self.count) {
+            if !self.account.take(self.what, more, max) {
+                return false;
+            }
+        } else {
+            self.account.give_back(self.what, self.count - count);
+        }
+        self.count = count;
+        true
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.account.give_back(self.what, self.count);
+    }
+}
+
+/// The accounts of a core's clients.
+pub(crate) struct OfCore {
+    accounts: Arc<Accounts>,
+    by_client: RefCell<HashMap<ClientKey, Rc<Account>>>,
+}
+
+impl OfCore {
+    pub(crate) fn new(accounts: &Arc<Accounts>) -> Self {
+        Self { accounts: Arc::clone(accounts), by_client: RefCell::default() }
+    }
+
+    /// The account of a client.
+    pub(crate) fn of(&self, key: ClientKey) -> Rc<Account> {
+        let mut by_client = self.by_client.borrow_mut();
+        if let Some(account) = by_client.get(&key) {
+            return Rc::clone(account);
+        }
+        let key = if by_client.len() < ACCOUNTS_MAX { key } else { ClientKey::OTHERS };
+        let account = by_client.entry(key).or_insert_with(|| Account::new(&self.accounts, key));
+        Rc::clone(account)
+    }
+
+    /// The work of about every second: closes accounts that nobody needs.
+    pub(crate) fn sweep(&self) {
+        let mut by_client = self.by_client.borrow_mut();
+        by_client.retain(|_, account| !(account.settle() && Rc::strong_count(account) == 1));
+        if by_client.capacity() > 4 * by_client.len() + 1024 {
+            by_client.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str, prefix: u8) -> ClientKey {
+        ClientKey::of(text.parse().unwrap(), prefix)
+    }
+
+    #[test]
+    fn who_is_one_client() {
+        for (one, other, prefix, same) in [
+            ("192.0.2.1", "192.0.2.1", 64, true),
+            ("192.0.2.1", "192.0.2.2", 64, false),
+            ("192.0.2.1", "::ffff:192.0.2.1", 64, true),
+            ("2001:db8::1", "2001:db8::ffff:1:2:3", 64, true),
+            ("2001:db8::1", "2001:db8:0:1::1", 64, false),
+            ("2001:db8::1", "2001:db8:0:1::1", 56, true),
+            ("2001:db8::1", "2001:db8::2", 128, false),
+        ] {
+            assert_eq!(key(one, prefix) == key(other, prefix), same, "{one} {other} /{prefix}");
+        }
+    }
+
+    #[test]
+    fn no_more_than_the_limit_on_all_cores() {
+        let accounts = Arc::new(Accounts::new(2));
+        let cores = [OfCore::new(&accounts), OfCore::new(&accounts)];
+        let key = key("192.0.2.1", 64);
+        let mut charges = Vec::new();
+        for core in cores.iter().cycle().take(1000) {
+            charges.extend(core.of(key).charge(What::Upstreams, 1, 320));
+        }
+        // A core may have two steps that the other lacks; here one is 10.
+        assert!((300..=320).contains(&charges.len()), "{}", charges.len());
+        assert!(cores[0].of(key).charge(What::Upstreams, 400, 320).is_none());
+        // Others are not concerned, nor is what else the client has.
+        assert!(cores[0].of(ClientKey::OTHERS).charge(What::Upstreams, 1, 320).is_some());
+        assert!(cores[0].of(key).charge(What::Connections, 320, 320).is_some());
+        charges.clear();
+        cores.iter().for_each(OfCore::sweep);
+        assert!(cores.iter().all(|core| core.by_client.borrow().is_empty()));
+        assert!(accounts.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
+        assert!(cores[1].of(key).charge(What::Upstreams, 320, 320).is_some());
+    }
+
+    #[test]
+    fn small_limits_and_connections_are_exact() {
+        let accounts = Arc::new(Accounts::new(8));
+        let cores = [OfCore::new(&accounts), OfCore::new(&accounts)];
+        let key = key("2001:db8::1", 64);
+        for (what, max) in [(What::Streams, 100), (What::Connections, 1024)] {
+            let of = |(_, core): (u64, &OfCore)| core.of(key).charge(what, 1, max);
+            let charges: Vec<_> = (0..2000).zip(cores.iter().cycle()).filter_map(of).collect();
+            assert_eq!(charges.len() as u64, max);
+        }
+    }
+
+    #[test]
+    fn a_charge_grows_and_shrinks() {
+        let cores = OfCore::new(&Arc::new(Accounts::new(1)));
+        let account = cores.of(key("192.0.2.1", 64));
+        let mut charge = account.charge(What::Bytes, 0, 1600).unwrap();
+        assert!(charge.resize(1000, 1600) && charge.resize(1600, 1600));
+        assert!(!charge.resize(1601, 1600));
+        assert!(charge.resize(10, 1600));
+        assert!(account.held(What::Bytes) <= 110, "{}", account.held(What::Bytes));
+        assert!(charge.account().charge(What::Bytes, 1500, 1600).is_some());
+    }
+}
