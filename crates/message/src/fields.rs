@@ -88,6 +88,8 @@ known! {
     XForwardedHost = "X-Forwarded-Host",
     XForwardedPort = "X-Forwarded-Port",
     XRealIp = "X-Real-IP",
+    XOriginalUrl = "X-Original-URL",
+    XRewriteUrl = "X-Rewrite-URL",
     /// CGI programs take it for `HTTP_PROXY` (CVE-2016-5385); never passed on.
     Proxy = "Proxy",
     Accept = "Accept",
@@ -182,6 +184,8 @@ impl Known {
                 | Self::XForwardedHost
                 | Self::XForwardedPort
                 | Self::XRealIp
+                | Self::XOriginalUrl
+                | Self::XRewriteUrl
                 | Self::CacheControl
                 | Self::Range
                 | Self::EarlyData
@@ -189,9 +193,50 @@ impl Known {
         )
     }
 
+    /// Recognises a name that is written with `_` for a hyphen, as CGI and its heirs read it.
+    pub fn of_twin(name: &[u8]) -> Self {
+        let mut hyphens = [0; LENGTHS];
+        let Some(hyphens) = hyphens.get_mut(..name.len()) else { return Self::Other };
+        let as_read = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte });
+        hyphens.iter_mut().zip(as_read).for_each(|(to, from)| *to = from);
+        Self::of(hyphens)
+    }
+
     const fn bit(self) -> u64 {
         1 << (self as u8)
     }
+}
+
+/// True for names that those read as the same who take `_` for a hyphen. Case does not matter.
+pub fn are_twins(one: &[u8], other: &[u8]) -> bool {
+    let read = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| read(a) == read(b))
+}
+
+/// True for fields by which a proxy tells who its client is and what that asked for; a client must
+/// not tell so itself. `known` is what [`Known::of`] or [`Known::of_twin`] says of the name.
+pub fn tells_of_client(known: Known, name: &[u8]) -> bool {
+    match known {
+        Known::Forwarded
+        | Known::XForwardedFor
+        | Known::XForwardedProto
+        | Known::XForwardedHost
+        | Known::XForwardedPort
+        | Known::XRealIp
+        | Known::XOriginalUrl
+        | Known::XRewriteUrl => true,
+        Known::Other => is_forwarding(name),
+        _ => false,
+    }
+}
+
+/// `X-Forwarded` and every name that goes on with a hyphen (`X-Forwarded-Server`, `-Ssl` …).
+fn is_forwarding(name: &[u8]) -> bool {
+    const START: &[u8] = b"X-Forwarded";
+    let (Some(b'x' | b'X'), Some(start)) = (name.first(), name.get(..START.len())) else {
+        return false;
+    };
+    are_twins(start, START) && matches!(name.get(START.len()), None | Some(b'-' | b'_'))
 }
 
 /// Known names of one length at most.
@@ -409,6 +454,7 @@ impl Fields {
                 let known = Known::of(option);
                 if known.resists_connection()
                     || known.is_hop_by_hop()
+                    || is_forwarding(option)
                     || option.eq_ignore_ascii_case(b"close")
                 {
                     continue;
@@ -453,6 +499,29 @@ mod tests {
         }
         assert_eq!(Known::of(b""), Known::Other);
         assert_eq!(Known::of(&[b'a'; 100]), Known::Other);
+    }
+
+    #[test]
+    fn twins() {
+        for (known, text) in Known::ALL {
+            let twin = text.replace('-', "_");
+            assert_eq!(Known::of_twin(twin.as_bytes()), *known);
+            assert_eq!(Known::of_twin(text.to_uppercase().as_bytes()), *known);
+            assert!(are_twins(twin.as_bytes(), text.to_lowercase().as_bytes()));
+        }
+        assert_eq!(Known::of_twin(&[b'_'; 100]), Known::Other);
+        assert!(!are_twins(b"X-A", b"X-AB") && !are_twins(b"X-A", b"X.A"));
+        let tells = |name: &str| tells_of_client(Known::of_twin(name.as_bytes()), name.as_bytes());
+        for name in ["Forwarded", "x-forwarded", "X-Forwarded-Ssl", "X_FORWARDED_SERVER"] {
+            assert!(tells(name), "{name}");
+        }
+        for name in ["X-Real-IP", "X_Original-URL", "x_rewrite_url", "X-Forwarded-For"] {
+            assert!(tells(name), "{name}");
+        }
+        for name in ["Forwarded-For", "X-Forwarder", "X-Forwardedness", "X-Real-IP2", "X-F", "Via"]
+        {
+            assert!(!tells(name), "{name}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod response;
 mod target;
 
 pub use certificate::ClientCertificate;
-pub use fields::{Field, Fields, Known};
+pub use fields::{Field, Fields, Known, are_twins, tells_of_client};
 pub use method::{Method, MethodError, is_token_byte};
 pub use request::{BodyLength, Request, Version};
 pub use response::{Response, reason_phrase};

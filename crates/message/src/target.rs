@@ -63,18 +63,12 @@ pub enum Form {
 /// Why a target is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Neither the target nor `Host` names a host.
-    #[error("the request names no host")]
-    MissingHost,
     /// The host is empty, no DNS name and no address, or an address in an unusual notation.
     #[error("the request's host is not a valid name or address")]
     InvalidHost,
     /// The port is not a number from 1 to 65535.
     #[error("the request's port is not a number from 1 to 65535")]
     InvalidPort,
-    /// The target names one host or port, `Host` another.
-    #[error("the request's target and its Host field disagree")]
-    HostMismatch,
     /// There is a user name or password in the target or in `Host`.
     #[error("the request's target holds user information")]
     Userinfo,
@@ -117,10 +111,28 @@ pub struct Target {
     path_and_query: String,
     path_length: usize,
     encoded_separators: bool,
+    /// What the client asked a trusted proxy for, where that says so.
+    outer: Outer,
     /// Where paths that are not canonical already are worked on.
     scratch: Vec<u8>,
     /// What the last `Host` came to. Most requests that one value is filled with name the same.
     last: LastHost,
+}
+
+/// Scheme and host by which a client reached the outermost proxy that is trusted. They route nothing
+/// here, but what the client gets to see must fit them.
+#[derive(Clone, Default)]
+struct Outer {
+    scheme: Option<Scheme>,
+    has_host: bool,
+    /// The host, if there is one; else memory.
+    target: Option<Box<Target>>,
+}
+
+impl Outer {
+    fn host(&self) -> Option<&Target> {
+        self.target.as_deref().filter(|_| self.has_host)
+    }
 }
 
 /// A `Host` value and what it means; it says nothing about the present request.
@@ -151,6 +163,8 @@ impl Target {
         self.path_and_query.clear();
         self.path_length = 0;
         self.encoded_separators = false;
+        self.outer.scheme = None;
+        self.outer.has_host = false;
     }
 
     /// Gives memory back that is beyond what a usual target needs.
@@ -170,9 +184,11 @@ impl Target {
 
     /// Decides the target from the request line's target and the value of `Host`.
     ///
-    /// `host` may be missing only where the target itself names a host; that a message of
-    /// HTTP/1.1 has exactly one `Host` is for the caller to see to. `default_scheme` is that of
-    /// the connection. After an error the value must be cleared before it is read.
+    /// Where the target itself names a host, `host` is not looked at. Where neither does, the host
+    /// is empty: a request without `Host` (HTTP/1.0) and one whose `Host` is empty are for the
+    /// server that they have reached. That a message of HTTP/1.1 has exactly one `Host` is for the
+    /// caller to see to. `default_scheme` is that of the connection. After an error the value must
+    /// be cleared before it is read.
     pub fn parse(
         &mut self,
         method: &Method,
@@ -184,26 +200,32 @@ impl Target {
         self.scheme = default_scheme;
         match (method, raw) {
             // RFC 9112, section 3.2.3: CONNECT takes the authority-form, and nothing else does.
-            (Method::Connect, _) => self.parse_authority_form(raw, host),
+            (Method::Connect, _) => self.parse_authority_form(raw),
             (_, [b'/', ..]) => {
-                self.set_host(host.ok_or(TargetError::MissingHost)?)?;
+                self.set_host(host)?;
                 self.set_path(raw)
             }
             // RFC 9112, section 3.2.4: the asterisk-form is for OPTIONS only.
             (Method::Options, b"*") => {
                 self.form = Form::Asterisk;
-                self.set_authority(Authority::parse(host.ok_or(TargetError::MissingHost)?)?);
+                self.set_host(host)?;
                 self.set_asterisk();
                 Ok(())
             }
-            _ => self.parse_absolute_form(method, raw, host),
+            _ => self.parse_absolute_form(method, raw),
         }
     }
 
-    /// Decides host and port of a target in origin-form.
-    fn set_host(&mut self, raw: &[u8]) -> Result<(), TargetError> {
+    /// Decides host and port of a target that does not name them itself.
+    fn set_host(&mut self, raw: Option<&[u8]>) -> Result<(), TargetError> {
+        let raw = raw.unwrap_or_default();
+        if raw.is_empty() {
+            // RFC 9112, section 3.2: whose target has no authority sends an empty `Host`.
+            self.port = self.scheme.default_port();
+            return Ok(());
+        }
         let last = &self.last;
-        if !raw.is_empty() && last.raw == raw && last.scheme == self.scheme {
+        if last.raw == raw && last.scheme == self.scheme {
             self.authority.push_str(&last.authority);
             self.host = last.host.clone();
             self.ip = last.ip;
@@ -226,48 +248,27 @@ impl Target {
         Ok(())
     }
 
-    fn parse_authority_form(&mut self, raw: &[u8], host: Option<&[u8]>) -> Result<(), TargetError> {
+    fn parse_authority_form(&mut self, raw: &[u8]) -> Result<(), TargetError> {
         self.form = Form::Authority;
         if raw.iter().any(|byte| matches!(byte, b'/' | b'?' | b'*')) {
             return Err(TargetError::InvalidForm);
         }
         let authority = Authority::parse(raw)?;
-        // RFC 9112, section 3.2.3: without a port, CONNECT must be refused.
-        let port = authority.port.ok_or(TargetError::InvalidPort)?;
-        if let Some(host) = host {
-            // RFC 9112, section 3.2: `Host` is identical to the authority. Clients that leave the
-            // port out there are common; whoever names another one is refused.
-            let host = Authority::parse(host)?;
-            if host.host != authority.host || host.port.is_some_and(|other| other != port) {
-                return Err(TargetError::HostMismatch);
-            }
-        }
+        // RFC 9112, section 3.2.3: without a port, CONNECT must be refused. Its target alone says
+        // where to: many clients send the proxy's name as `Host`.
+        authority.port.ok_or(TargetError::InvalidPort)?;
         self.set_authority(authority);
         Ok(())
     }
 
-    fn parse_absolute_form(
-        &mut self,
-        method: &Method,
-        raw: &[u8],
-        host: Option<&[u8]>,
-    ) -> Result<(), TargetError> {
+    fn parse_absolute_form(&mut self, method: &Method, raw: &[u8]) -> Result<(), TargetError> {
         self.form = Form::Absolute;
         let (scheme, rest) = split_scheme(raw)?;
         self.scheme = scheme;
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
         let (authority, path) = rest.split_at(end.unwrap_or(rest.len()));
-        let authority = Authority::parse(authority)?;
-        if let Some(host) = host {
-            // RFC 9112, section 3.2.2 has a proxy ignore `Host` here. We are stricter: what is
-            // behind us may look at the one that we did not.
-            let host = Authority::parse(host)?;
-            let port = |authority: &Authority<'_>| authority.port.unwrap_or(scheme.default_port());
-            if host.host != authority.host || port(&host) != port(&authority) {
-                return Err(TargetError::HostMismatch);
-            }
-        }
-        self.set_authority(authority);
+        // RFC 9112, section 3.2.2: `Host` is ignored here, and what is sent on names this host.
+        self.set_authority(Authority::parse(authority)?);
         if path.is_empty() && *method == Method::Options {
             // RFC 9112, section 3.2.4: OPTIONS of a URI without path is about the server itself.
             self.set_asterisk();
@@ -291,8 +292,34 @@ impl Target {
         self.scheme
     }
 
+    /// Takes the scheme by which the client asked a trusted proxy.
+    pub fn set_outer_scheme(&mut self, scheme: Scheme) {
+        self.outer.scheme = Some(scheme);
+    }
+
+    /// Takes the host, and perhaps port, for which the client asked a trusted proxy; whose scheme
+    /// must be there already. False, and nothing is taken, if that is none.
+    pub fn set_outer_host(&mut self, raw: &[u8]) -> bool {
+        let scheme = self.outer_scheme();
+        let target = self.outer.target.get_or_insert_default();
+        let parsed = target.parse(&Method::Get, b"/", Some(raw), scheme);
+        self.outer.has_host = parsed.is_ok() && !raw.is_empty();
+        self.outer.has_host
+    }
+
+    /// The scheme by which the client asked, as far back as proxies are trusted.
+    pub fn outer_scheme(&self) -> Scheme {
+        self.outer.scheme.unwrap_or(self.scheme)
+    }
+
+    /// The host for which the client asked, as far back as proxies are trusted; else the same as
+    /// [`Target::host`].
+    pub fn outer_host(&self) -> &str {
+        self.outer.host().unwrap_or(self).host()
+    }
+
     /// The host: a name in lower case without trailing dot, or the canonical text of an address
-    /// (IPv6 without brackets).
+    /// (IPv6 without brackets). Empty if the request names none.
     pub fn host(&self) -> &str {
         self.authority.get(self.host.clone()).unwrap_or_default()
     }
@@ -313,7 +340,7 @@ impl Target {
     }
 
     /// Host and port as in `Host`: without the port if it is the scheme's, save with CONNECT,
-    /// which always has one. IPv6 in brackets.
+    /// which always has one. IPv6 in brackets. Empty if the request names no host.
     pub fn authority(&self) -> &str {
         &self.authority
     }

@@ -13,10 +13,7 @@ fn parse(method: Method, raw: &str, host: Option<&str>) -> Result<Target, Target
 fn forms() {
     #[track_caller]
     fn check(method: Method, raw: &str, expected: Result<(Form, &str), TargetError>) {
-        let parsed = parse(method, raw, None).or_else(|error| match error {
-            TargetError::MissingHost => parse(method, raw, Some("a")),
-            other => Err(other),
-        });
+        let parsed = parse(method, raw, Some("a"));
         let found = parsed.map(|target| (target.form(), format!("{target}")));
         let expected = expected.map(|(form, text)| (form, text.to_owned()));
         assert_eq!(found, expected, "{method} {raw:?}");
@@ -123,7 +120,6 @@ fn hosts() {
     check(&format!("{}a", "a.".repeat(126)), Ok(&format!("{}a", "a.".repeat(126))));
     check(&format!("{}a", "a.".repeat(127)), HOST);
     for host in [
-        "",
         ".",
         "..",
         "a..b",
@@ -238,34 +234,30 @@ fn hosts() {
 }
 
 #[test]
-fn host_and_target_must_agree() {
+fn which_host_counts() {
     #[track_caller]
-    fn check(method: Method, raw: &str, host: &str, expected: bool) {
-        let expected = if expected { Ok(()) } else { Err(TargetError::HostMismatch) };
-        assert_eq!(parse(method, raw, Some(host)).map(|_| ()), expected, "{raw:?} {host:?}");
+    fn check(method: Method, raw: &str, host: Option<&str>, expected: &str) {
+        let target = parse(method, raw, host).unwrap();
+        assert_eq!(target.authority(), expected, "{raw:?} {host:?}");
     }
-    let (get, connect) = (Method::Get, Method::Connect);
-    // RFC 9112, section 3.2.
-    check(get, "http://a/", "a", true);
-    check(get, "http://a/", "A.", true);
-    check(get, "http://a:80/", "a", true);
-    check(get, "http://a/", "a:80", true);
-    check(get, "https://a/", "a:443", true);
-    check(get, "https://a/", "a", true);
-    check(get, "https://a/", "a:80", false);
-    check(get, "http://a/", "a:8080", false);
-    check(get, "http://a:8080/", "a", false);
-    check(get, "http://a/", "b", false);
-    check(get, "http://a/", "a.b", false);
-    check(get, "http://127.0.0.1/", "[::ffff:127.0.0.1]", false);
-    check(get, "http://[::1]/", "[0:0::1]", true);
-    check(connect, "a:443", "a:443", true);
-    check(connect, "a:443", "A", true);
-    check(connect, "a:443", "a:80", false);
-    check(connect, "a:443", "b:443", false);
-    // What is no host is that first of all.
-    let empty = parse(get, "http://a/", Some(""));
-    assert_eq!(empty.unwrap_err(), TargetError::InvalidHost);
+    let (get, connect, options) = (Method::Get, Method::Connect, Method::Options);
+    // RFC 9112, section 3.2.2: a target that names one is all that counts.
+    for host in [None, Some("a"), Some("a:8080"), Some("b"), Some(""), Some("a b"), Some("@")] {
+        check(get, "http://A:80/", host, "a");
+        check(get, "http://a:8080/", host, "a:8080");
+        check(options, "http://a", host, "a");
+        check(connect, "a:443", host, "a:443");
+    }
+    // Section 3.2: neither names one, so that the server is meant that was reached.
+    for host in [None, Some("")] {
+        check(get, "/", host, "");
+        check(options, "*", host, "");
+        let target = parse(get, "/", host).unwrap();
+        assert_eq!((target.host(), target.ip(), target.port()), ("", None, 80));
+        assert_eq!(target.explicit_port(), None);
+    }
+    let wrong = parse(get, "/", Some(":80"));
+    assert_eq!(wrong.unwrap_err(), TargetError::InvalidHost);
 }
 
 #[test]
@@ -394,8 +386,8 @@ fn hidden_segments_are_reported() {
 #[test]
 fn errors_are_the_client_s() {
     assert_eq!(TargetError::InvalidHost.status(), 400);
-    let text = TargetError::HostMismatch.to_string();
-    assert_eq!(text, "the request's target and its Host field disagree");
+    let text = TargetError::InvalidPort.to_string();
+    assert_eq!(text, "the request's port is not a number from 1 to 65535");
 }
 
 /// Paths of parts that mean something.

@@ -319,11 +319,9 @@ fn write_host(
 ) {
     out.clear();
     out.push_str(match (&settings.host, endpoint) {
-        (HostPolicy::Literal(host), _) => host,
-        (HostPolicy::Endpoint, Some(endpoint)) => {
-            rules::upstream_host(&settings.host, &request.target, endpoint)
-        }
-        (HostPolicy::Preserve | HostPolicy::Endpoint, _) => request.target.authority(),
+        (policy, Some(endpoint)) => rules::upstream_host(policy, &request.target, endpoint),
+        (HostPolicy::Literal(host), None) => host,
+        (HostPolicy::Preserve | HostPolicy::Endpoint, None) => request.target.authority(),
     });
 }
 

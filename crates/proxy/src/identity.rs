@@ -228,7 +228,9 @@ fn write_reverse(
     }
     if ours(Known::XForwardedHost) {
         let host = said(Known::XForwardedHost).unwrap_or(target.authority().as_bytes());
-        write_field(out, b"X-Forwarded-Host", host);
+        if !host.is_empty() {
+            write_field(out, b"X-Forwarded-Host", host);
+        }
     }
     if ours(Known::Forwarded) {
         write_forwarded(out, earlier, peer, target.authority(), scheme);
@@ -248,9 +250,15 @@ fn write_forwarded(
     let ipv6 = peer.contains(':');
     out.extend_from_slice(if ipv6 { b"for=\"[" } else { b"for=" });
     out.extend_from_slice(peer.as_bytes());
-    out.extend_from_slice(if ipv6 { b"]\";host=\"" } else { b";host=\"" });
-    out.extend_from_slice(host.as_bytes());
-    out.extend_from_slice(b"\";proto=");
+    if ipv6 {
+        out.extend_from_slice(b"]\"");
+    }
+    if !host.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(host.as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=");
     out.extend_from_slice(scheme.as_bytes());
     out.extend_from_slice(b"\r\n");
 }

@@ -383,17 +383,17 @@ fn push_query(facts: &Facts<'_>, delimiter: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// The Host sent to an endpoint.
+/// The Host sent to an endpoint. A request that names none gets the endpoint's: HTTP/1.1 wants one.
 pub fn upstream_host<'a>(
     policy: &'a HostPolicy,
     target: &'a Target,
     endpoint: &'a Endpoint,
 ) -> &'a str {
     match (policy, &endpoint.address) {
-        (HostPolicy::Preserve, _) => target.authority(),
+        (HostPolicy::Preserve, _) if !target.authority().is_empty() => target.authority(),
         (HostPolicy::Literal(host), _) => host,
-        (HostPolicy::Endpoint, EndpointAddress::Unix(_)) => "localhost",
-        (HostPolicy::Endpoint, _) => without_scheme(&endpoint.written),
+        (_, EndpointAddress::Unix(_)) => "localhost",
+        (_, _) => without_scheme(&endpoint.written),
     }
 }
 

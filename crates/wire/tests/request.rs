@@ -247,18 +247,25 @@ fn host_field() {
     check("GET / HTTP/1.1\r\nHost: a\r\nHost: a", Err(RequestError::RepeatedHost));
     check("GET / HTTP/1.1\r\nHost: a\r\nhost: b", Err(RequestError::RepeatedHost));
     check("GET / HTTP/1.0\r\nHost: a\r\nHost: a", Err(RequestError::RepeatedHost));
-    check("GET / HTTP/1.1\r\nHost:", Err(TargetError::InvalidHost.into()));
+    // An empty one is that of a target without authority.
+    check("GET / HTTP/1.1\r\nHost:", Ok("http:///"));
+    check("GET / HTTP/1.1\r\nHost:\r\nHost:", Err(RequestError::RepeatedHost));
     check("GET / HTTP/1.1\r\nHost: a, b", Err(TargetError::InvalidHost.into()));
     check("GET / HTTP/1.1\r\nHost: a/b", Err(TargetError::InvalidHost.into()));
     check("GET / HTTP/1.1\r\nHost: u@a", Err(TargetError::Userinfo.into()));
     check("GET / HTTP/1.1\r\nHost_: a", Err(NO_HOST));
-    // RFC 9112, section 3.2.2: both say the same, or it is refused.
+    // RFC 9112, section 3.2.2: what the target names wins, whatever `Host` says.
     check("GET http://A/ HTTP/1.1\r\nHost: a:80", Ok("http://a/"));
-    check("GET http://b/ HTTP/1.1\r\nHost: a", Err(TargetError::HostMismatch.into()));
-    // HTTP/1.0 may leave it out where the target names the host.
+    check("GET http://b/ HTTP/1.1\r\nHost: a", Ok("http://b/"));
+    check("GET http://b:81/ HTTP/1.1\r\nHost: b", Ok("http://b:81/"));
+    check("GET http://b/ HTTP/1.1\r\nHost:", Ok("http://b/"));
+    check("CONNECT b:443 HTTP/1.1\r\nHost: proxy:3128", Ok("b:443"));
+    check("GET http://b/ HTTP/1.1\r\nHost: b\r\nHost: a", Err(RequestError::RepeatedHost));
+    // HTTP/1.0 may leave it out.
     check("GET http://a/ HTTP/1.0", Ok("http://a/"));
     check("GET / HTTP/1.0\r\nHost: a", Ok("http://a/"));
-    check("GET / HTTP/1.0", Err(TargetError::MissingHost.into()));
+    check("GET / HTTP/1.0", Ok("http:///"));
+    check("OPTIONS * HTTP/1.0", Ok("http://"));
 }
 
 #[test]

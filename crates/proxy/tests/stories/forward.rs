@@ -336,9 +336,7 @@ fn what_is_meant_otherwise_is_answered_with_a_hint() {
     check("CONNECT www.example.com HTTP/1.1\r\nHost: www.example.com", "");
     check("CONNECT www.example.com:0 HTTP/1.1\r\nHost: www.example.com:0", "");
     check("CONNECT http://www.example.com:443/ HTTP/1.1\r\nHost: www.example.com", "");
-    check("CONNECT a:443 HTTP/1.1\r\nHost: b:443", "");
     check("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Length: 5", "");
-    check("GET http://a/ HTTP/1.1\r\nHost: b", "");
     check("GET ftp://a/ HTTP/1.1\r\nHost: a", "");
 }
 

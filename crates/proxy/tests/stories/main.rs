@@ -12,6 +12,7 @@ mod forward;
 mod framing;
 mod health;
 mod hedging;
+mod hosts;
 mod http2;
 mod identity;
 mod keep_alive;

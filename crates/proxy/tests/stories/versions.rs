@@ -38,17 +38,6 @@ fn an_old_client_may_keep_its_connection() {
 }
 
 #[test]
-fn an_old_client_must_name_a_host_too() {
-    // RFC 9112, section 3.2 asks it of HTTP/1.1 only; without it there is no site to choose.
-    let origin = Origin::answering(ok("hello"));
-    let server = TestServer::reverse(origin.address(), "");
-    let mut client = server.connect();
-    client.send("GET / HTTP/1.0\r\n\r\n");
-    assert_eq!(client.response().status(), 400);
-    assert_eq!(origin.connections(), 0);
-}
-
-#[test]
 fn an_old_origin_ends_its_body_with_the_connection() {
     let origin = Origin::start(|peer, _| {
         peer.request();
