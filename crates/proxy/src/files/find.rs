@@ -1,11 +1,13 @@
 //! What a path means below a directory.
 //!
-//! The kernel resolves the path with `RESOLVE_BENEATH`: neither `..` nor a link leads out. Where
-//! that is not to be had, each part is opened on its own and links are not followed at all.
+//! The kernel resolves the path with `RESOLVE_BENEATH`: neither `..` nor a link leads out. A link with
+//! an absolute target is followed if it ends below the directory: the path that it leads to, which has
+//! no links, is opened in the same way. Where that is not to be had, each part is opened on its own and
+//! links are not followed at all.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -221,10 +223,46 @@ pub(super) fn open_beneath(
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Kernels before 5.6 and sandboxes that do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags, how),
+            Err(Errno::XDEV) => return open_where_it_leads(root, path, flags, how),
             opened => return opened,
         }
     }
     Err(if how == How::AtOnce { Errno::AGAIN } else { Errno::NOENT })
+}
+
+/// Opens what a path with an absolute link in it leads to, if that is below the directory.
+fn open_where_it_leads(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    how: How,
+) -> Result<OwnedFd, Errno> {
+    let resolve = match how {
+        How::AtOnce => ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED,
+        How::Patiently => ResolveFlags::NO_MAGICLINKS,
+    };
+    let root_path = real_path(root)?;
+    let mut below = PathBuf::new();
+    let mut prefix = PathBuf::new();
+    // Each part must lead inside, so that nothing is learned of what is outside.
+    for part in path.components() {
+        prefix.push(part);
+        // Nothing can be read by this descriptor, wherever it leads.
+        let end = open_at(root, &prefix, OFlags::PATH | OFlags::CLOEXEC, resolve)?;
+        let end = real_path(end.as_fd())?;
+        below = end.strip_prefix(&root_path).map_err(|_| Errno::XDEV)?.to_owned();
+    }
+    let below = if below.as_os_str().is_empty() { Path::new(".") } else { &*below };
+    // What has become of the path meanwhile may be anything, but lies below the directory.
+    let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    open_at(root, below, flags, resolve)
+}
+
+/// The path of a descriptor, without links.
+fn real_path(of: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
+    let link = format!("/proc/self/fd/{}", of.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new()).map_err(|_| Errno::XDEV)?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }
 
 fn open_at(
@@ -340,5 +378,66 @@ mod tests {
         }
         // A link that stays inside is followed by the kernel only.
         assert!(!by_parts("a/l/c") && by_kernel("a/l/c"));
+    }
+
+    #[test]
+    fn links_are_followed_that_end_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        let link = |target: &Path, name: &str| {
+            std::os::unix::fs::symlink(target, directory.path().join(name)).unwrap();
+        };
+        std::fs::create_dir_all(root.join("releases/2")).unwrap();
+        std::fs::create_dir_all(directory.path().join("root2")).unwrap();
+        std::fs::write(root.join("releases/2/c"), "inside").unwrap();
+        std::fs::write(directory.path().join("root2/c"), "outside").unwrap();
+        // The directory itself may be a link, and links may name it so.
+        link(&root, "www");
+        link(&root.join("releases/2"), "root/current");
+        link(&directory.path().join("www/releases/2"), "root/by-alias");
+        link(&root.join("current"), "root/chain");
+        link(Path::new("current"), "root/relative");
+        link(&root.join("releases/2/c"), "root/file");
+        link(&root, "root/self");
+        link(&directory.path().join("root2"), "root/out");
+        link(&root.join("out/c"), "root/out-chain");
+        link(Path::new("../root2"), "root/out-relative");
+        link(&root.join("../root2/c"), "root/out-dots");
+        link(Path::new("/proc/self/root/etc"), "root/magic");
+        link(Path::new("/etc/passwd"), "root/passwd");
+        link(&root.join("loop"), "root/loop");
+        link(&root.join("gone"), "root/dangling");
+        for named in [&root, &directory.path().join("www")] {
+            let opened = File::open(named).unwrap();
+            let read = |path: &str| {
+                let flags = OFlags::RDONLY;
+                let patiently = How::Patiently;
+                let file = open_beneath(opened.as_fd(), Path::new(path), flags, patiently).ok()?;
+                std::io::read_to_string(File::from(file)).ok()
+            };
+            for inside in [
+                "current/c",
+                "by-alias/c",
+                "chain/c",
+                "relative/c",
+                "file",
+                "self/current/c",
+                "self/self/file",
+            ] {
+                assert_eq!(read(inside).as_deref(), Some("inside"), "{inside}");
+            }
+            for outside in [
+                "out/c",
+                "out-chain",
+                "out-relative/c",
+                "out-dots",
+                "magic/passwd",
+                "passwd",
+                "loop",
+                "dangling",
+            ] {
+                assert_eq!(read(outside), None, "{outside}");
+            }
+        }
     }
 }
