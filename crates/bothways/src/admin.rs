@@ -16,14 +16,17 @@ use crate::load::Source;
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// For the answer; the process gives up a little earlier and says so.
 const ANSWER_TIME: Duration = Duration::from_secs(70);
+/// The status of what a token is missing for.
+const UNAUTHORIZED: u16 = 401;
 /// More than any answer is.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A running process.
 pub(crate) struct Process {
     address: AdminAddress,
-    /// What changes are allowed by, over TCP.
-    token: Option<String>,
+    /// What is allowed by them, over TCP; the next one is tried where one is not known, as the
+    /// process may not have read the file yet that names another.
+    tokens: Vec<String>,
 }
 
 impl Process {
@@ -33,25 +36,26 @@ impl Process {
         config: Option<&Path>,
         token_file: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let (address, configured) = match admin {
-            Some(written) => (parse_address(written)?, None),
+        let (address, process) = match admin {
+            Some(written) => {
+                let address = parse_address(written)?;
+                (address.clone(), settings_of(&address, config))
+            }
             None => configured(config)?,
         };
-        let token_file = token_file.map(Path::to_owned).or(configured);
         // A unix socket needs none.
-        let token_file = token_file.filter(|_| matches!(address, AdminAddress::Tcp(_)));
-        let read = |path: PathBuf| {
-            std::fs::read_to_string(&path).map_err(|error| {
-                Failure::other(format!("cannot read the token in {}: {error}", path.display()))
-            })
-        };
-        let token = token_file.map(read).transpose()?.map(|text| text.trim().to_owned());
-        Ok(Self { address, token })
-    }
-
-    /// One at this address.
-    pub(crate) fn at(address: AdminAddress) -> Self {
-        Self { address, token: None }
+        if matches!(address, AdminAddress::Unix(_)) {
+            return Ok(Self { address, tokens: Vec::new() });
+        }
+        let file = token_file.map(Path::to_owned).or_else(|| process.admin_token.clone());
+        let mut tokens = Vec::new();
+        if let Some(path) = &file {
+            tokens.push(read_token(path)?);
+        }
+        if token_file.is_none() {
+            tokens.extend(made_token(process.state.as_deref()));
+        }
+        Ok(Self { address, tokens })
     }
 
     /// Asks for something: the status and the body of the answer.
@@ -62,17 +66,28 @@ impl Process {
         accept: &str,
         body: Option<&str>,
     ) -> Result<(u16, String), Failure> {
-        let request = self.request(method, target, accept, body.unwrap_or_default());
+        let body = body.unwrap_or_default();
+        let mut tokens = self.tokens.iter();
+        loop {
+            let token = tokens.next();
+            let answer = self.exchange(&request(token, method, target, accept, body))?;
+            if answer.0 != UNAUTHORIZED || tokens.len() == 0 {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn exchange(&self, request: &str) -> Result<(u16, String), Failure> {
         let answer = match &self.address {
             AdminAddress::Tcp(to) => {
                 TcpStream::connect_timeout(to, CONNECT_TIME).and_then(|stream| {
                     stream.set_read_timeout(Some(ANSWER_TIME))?;
-                    exchange(stream, &request)
+                    exchange(stream, request)
                 })
             }
             AdminAddress::Unix(path) => UnixStream::connect(path).and_then(|stream| {
                 stream.set_read_timeout(Some(ANSWER_TIME))?;
-                exchange(stream, &request)
+                exchange(stream, request)
             }),
         };
         answer.map_err(|error| {
@@ -83,28 +98,51 @@ impl Process {
             Failure::other(format!("no answer from the admin address {at}: {error}"))
         })
     }
-
-    fn request(&self, method: &str, target: &str, accept: &str, body: &str) -> String {
-        let token = self.token.iter().map(|token| format!("Authorization: Bearer {token}\r\n"));
-        format!(
-            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n{}\
-             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            token.collect::<String>(),
-            body.len()
-        )
-    }
 }
 
-/// The admin address of the file, and its file of a token. A file that cannot be read is reported.
-fn configured(named: Option<&Path>) -> Result<(AdminAddress, Option<PathBuf>), Failure> {
+fn request(token: Option<&String>, method: &str, target: &str, accept: &str, body: &str) -> String {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n{}\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        token.unwrap_or_default(),
+        body.len()
+    )
+}
+
+/// The admin address of the file, and its settings. A file that cannot be read is reported.
+fn configured(named: Option<&Path>) -> Result<(AdminAddress, config::Process), Failure> {
     let source = Source::find(named)?;
     let process = source.load()?.config.process;
-    let address = process.admin.ok_or_else(|| {
-        let name = source.name();
-        Failure::other(format!("{name} sets no admin address, so the process cannot be asked"))
-            .hint("set one: process { admin \"127.0.0.1:9900\" }; or name it by --admin")
+    let address =
+        process.admin.clone().ok_or_else(|| {
+            let name = source.name();
+            Failure::other(format!("{name} sets no admin address, so the process cannot be asked"))
+            .hint("set one: process { admin \"127.0.0.1:9900\" }; or name it by --admin; or reload \
+                   by signal: bothways reload --pid N")
+        })?;
+    Ok((address, process))
+}
+
+/// The settings of the process at an address that was named: those of the file, if they are about it
+/// and the file can be read; else the defaults.
+fn settings_of(address: &AdminAddress, named: Option<&Path>) -> config::Process {
+    let loaded = Source::find(named).ok().and_then(|source| source.read().ok());
+    let process = loaded.map(|loaded| loaded.config.process);
+    process.filter(|process| process.admin.as_ref() == Some(address)).unwrap_or_default()
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::other(format!("cannot read the token in {}: {error}", path.display()))
     })?;
-    Ok((address, process.admin_token))
+    Ok(text.trim().to_owned())
+}
+
+/// The token that the process has made, if we may read it. What needs none goes without.
+fn made_token(state: Option<&Path>) -> Option<String> {
+    let path = tls::StateDir::find(state).ok()?.path_of(crate::run::admin::TOKEN_MADE);
+    read_token(&path).ok().filter(|token| !token.is_empty())
 }
 
 /// An admin address as it is written.

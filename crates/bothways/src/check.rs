@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use config::{Config, Diagnostic, Loaded, Related, Severity, SourceKind, Sources};
+use config::{Config, Diagnostic, Loaded, Place, Related, Severity, SourceKind, Sources};
 use net::AddressKind;
 use rules::Rules;
 
@@ -25,7 +25,8 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
         of_tls(&loaded.sources, &tls::check(&loaded.config))
             .into_iter()
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
-    let bad_files = [bad_files, of_upstreams(&loaded)].concat();
+    let nothing = serves_nothing(&loaded).into_iter().collect();
+    let bad_files = [bad_files, of_upstreams(&loaded), nothing].concat();
     let warnings = [warnings, doubtful_files].concat();
     for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
@@ -63,6 +64,22 @@ pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut all: Vec<_> = loaded.warnings.iter().cloned().chain(of_rules).collect();
     all.sort_by_key(|warning| warning.place);
     all
+}
+
+/// That a configuration has nothing to serve, which nobody wants: the file was emptied, or cut, or it
+/// is another one.
+pub(crate) fn serves_nothing(loaded: &Loaded) -> Option<Diagnostic> {
+    if !loaded.config.sites.is_empty() || !loaded.config.forwards.is_empty() {
+        return None;
+    }
+    let text = loaded.sources.text(0).trim();
+    let message = if text.is_empty() { "the file is empty" } else { "nothing is served" };
+    let place = Place { file: 0, line: 1, column: 1 };
+    let diagnostic = loaded.sources.diagnostic(Severity::Error, place, message);
+    Some(diagnostic.hinted(
+        "write a `site` or a `forward`, such as: site { to \"localhost:3000\" }; \
+         `bothways demo --print-config` shows more",
+    ))
 }
 
 /// What is wrong with certificates and keys, as other mistakes are told. Each is told once, even

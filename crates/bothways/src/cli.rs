@@ -305,6 +305,9 @@ pub(crate) struct Show {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+    /// With the values of secrets, which are masked otherwise
+    #[arg(long)]
+    pub secrets: bool,
 }
 
 /// `explain`
@@ -352,6 +355,12 @@ pub(crate) struct Reload {
     /// The number of the process, or the file that holds it: SIGHUP is sent
     #[arg(long, value_name = "FILE|N", conflicts_with = "config")]
     pub pid: Option<String>,
+    /// The file of the token that it is allowed by over TCP [default: that of the configuration, else that of the state directory]
+    #[arg(long, value_name = "FILE", conflicts_with = "pid", value_hint = ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
+    /// Take a configuration that has no site and no forward, or of which a file was emptied
+    #[arg(long, conflicts_with = "pid")]
+    pub allow_empty: bool,
 }
 
 /// `demo`

@@ -4,13 +4,11 @@
 
 use std::path::Path;
 
-use config::AdminAddress;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::admin::{self, Process};
+use crate::admin::Process;
 use crate::cli::Reload;
 use crate::exit::{CONFIGURATION, Failure, OTHER};
-use crate::load::Source;
 use crate::terminal;
 
 /// Has the running process reload.
@@ -18,30 +16,17 @@ pub(crate) fn reload(options: &Reload) -> Result<(), Failure> {
     if let Some(pid) = &options.pid {
         return by_signal(pid);
     }
-    let address = match &options.admin {
-        Some(written) => admin::parse_address(written)?,
-        None => configured_admin(options.config.as_deref())?,
-    };
-    by_admin(address)
+    let process = Process::find(
+        options.admin.as_deref(),
+        options.config.as_deref(),
+        options.token_file.as_deref(),
+    )?;
+    by_admin(&process, options.allow_empty)
 }
 
-/// The admin address of the file. One that cannot be read is reported: reloading it would fail.
-fn configured_admin(named: Option<&Path>) -> Result<AdminAddress, Failure> {
-    let source = Source::find(named)?;
-    let loaded = source.load()?;
-    loaded.config.process.admin.ok_or_else(|| {
-        let name = source.name();
-        Failure::other(format!("{name} sets no admin address, so the process cannot be asked"))
-            .hint(
-                "set one: process { admin \"127.0.0.1:9900\" }; or name the process: \
-                 bothways reload --pid N",
-            )
-    })
-}
-
-fn by_admin(address: AdminAddress) -> Result<(), Failure> {
-    let answer = Process::at(address).ask("POST", "/reload", "text/plain", None);
-    let (status, body) = answer.map_err(|failure| {
+fn by_admin(process: &Process, allow_empty: bool) -> Result<(), Failure> {
+    let target = if allow_empty { "/reload?allow-empty" } else { "/reload" };
+    let (status, body) = process.ask("POST", target, "text/plain", None).map_err(|failure| {
         failure
             .hint("is the process running, and with this admin address? --pid N reloads by signal")
     })?;

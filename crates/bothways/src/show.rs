@@ -12,10 +12,14 @@ use crate::terminal;
 pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     let source = Source::find(options.file.as_deref().or(options.config.as_deref()))?;
     let loaded = source.load()?;
+    let effective = match options.secrets {
+        true => loaded.effective.revealed(),
+        false => loaded.effective,
+    };
     let text = if options.json {
-        format!("{}\n", json(&loaded.effective))
+        format!("{}\n", json(&effective))
     } else {
-        loaded.effective.render(terminal::stdout_is_coloured())
+        effective.render(terminal::stdout_is_coloured())
     };
     Ok(terminal::to_stdout(&text)?)
 }

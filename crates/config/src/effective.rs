@@ -3,17 +3,21 @@
 //! What is shown is itself a configuration: it says every default aloud, and where a value comes
 //! from stands in a comment behind it. Read again it gives the same model, which is how tests know
 //! that nothing is left out. A route shows what it says itself; the rest it has from its site.
+//! What the tables call a secret is masked, unless [`Effective::revealed`] says otherwise.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::model::Place;
+use crate::schema::masked_in;
 
 /// Every effective value and where it comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Effective {
     lines: Vec<Line>,
     files: Vec<Arc<str>>,
+    /// Whether secrets are shown.
+    revealed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -23,7 +27,16 @@ struct Line {
     name: Box<str>,
     /// What stands behind the name, as written in the language.
     value: Box<str>,
+    /// The same without its secrets, if it has any.
+    masked: Option<Box<str>>,
     place: Place,
+}
+
+impl Line {
+    fn new(depth: u8, kind: LineKind, name: &str, value: Box<str>, place: Place) -> Self {
+        let masked = masked_in(&value).map(Into::into);
+        Self { depth, kind, name: name.into(), value, masked, place }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +74,31 @@ const ORIGIN_COLUMN: usize = 56;
 
 impl Effective {
     pub(crate) fn new(files: Vec<Arc<str>>) -> Self {
-        Self { lines: Vec::new(), files }
+        Self { lines: Vec::new(), files, revealed: false }
+    }
+
+    /// The same with its secrets: what is shown then is the whole configuration.
+    pub fn revealed(self) -> Self {
+        Self { revealed: true, ..self }
+    }
+
+    /// What is shown of the value of a line.
+    fn shown<'l>(&self, line: &'l Line) -> &'l str {
+        line.masked.as_deref().filter(|_| !self.revealed).unwrap_or(&line.value)
+    }
+
+    /// A value of which `masked` is shown, as it has something secret in it.
+    pub(crate) fn secret(
+        &mut self,
+        depth: u8,
+        name: &str,
+        value: impl Into<Box<str>>,
+        masked: String,
+        place: Place,
+    ) {
+        let line = Line::new(depth, LineKind::Value, name, value.into(), place);
+        let masked = Some(masked_in(&masked).unwrap_or(masked).into());
+        self.lines.push(Line { masked, ..line });
     }
 
     pub(crate) fn value(
@@ -71,8 +108,7 @@ impl Effective {
         value: impl Into<Box<str>>,
         place: Place,
     ) {
-        let value = value.into();
-        self.lines.push(Line { depth, kind: LineKind::Value, name: name.into(), value, place });
+        self.lines.push(Line::new(depth, LineKind::Value, name, value.into(), place));
     }
 
     pub(crate) fn block(
@@ -82,18 +118,12 @@ impl Effective {
         value: impl Into<Box<str>>,
         place: Place,
     ) {
-        let value = value.into();
-        self.lines.push(Line { depth, kind: LineKind::Block, name: name.into(), value, place });
+        self.lines.push(Line::new(depth, LineKind::Block, name, value.into(), place));
     }
 
     pub(crate) fn remark(&mut self, depth: u8, name: &str, value: &str) {
-        self.lines.push(Line {
-            depth,
-            kind: LineKind::Remark,
-            name: name.into(),
-            value: value.into(),
-            place: Place::default(),
-        });
+        let place = Place::default();
+        self.lines.push(Line::new(depth, LineKind::Remark, name, value.into(), place));
     }
 
     /// The properties of a node, by name, value and place, one a line; behind the value of the
@@ -107,18 +137,13 @@ impl Effective {
         opens: bool,
     ) {
         if let Some((value, place)) = head {
-            let (name, value) = (node.into(), value.into());
-            self.lines.push(Line { depth, kind: LineKind::Head, name, value, place });
+            self.lines.push(Line::new(depth, LineKind::Head, node, value.into(), place));
         }
         for (index, (name, value, place)) in all.iter().enumerate() {
             let (first, last) = (index == 0 && head.is_none(), index + 1 == all.len());
-            self.lines.push(Line {
-                depth,
-                kind: LineKind::Property { first, last, opens: opens && last },
-                name: format!("{node} {name}").into(),
-                value: value.as_str().into(),
-                place: *place,
-            });
+            let kind = LineKind::Property { first, last, opens: opens && last };
+            let name = format!("{node} {name}");
+            self.lines.push(Line::new(depth, kind, &name, value.as_str().into(), *place));
         }
     }
 
@@ -134,7 +159,7 @@ impl Effective {
         let mut blocks: Vec<String> = Vec::new();
         self.lines.iter().filter_map(move |line| {
             blocks.truncate(usize::from(line.depth));
-            let label = match &*line.value {
+            let label = match self.shown(line) {
                 "" => line.name.to_string(),
                 value => format!("{} {value}", line.name),
             };
@@ -148,7 +173,7 @@ impl Effective {
                 blocks.push(line.name.split(' ').next().unwrap_or_default().to_owned());
             }
             let origin = self.origin(line.place);
-            Some(EffectiveValue { path, value: line.value.to_string(), origin })
+            Some(EffectiveValue { path, value: self.shown(line).to_owned(), origin })
         })
     }
 
@@ -177,7 +202,7 @@ impl Effective {
     }
 
     fn line(&self, out: &mut String, line: &Line, colours: bool) {
-        let (name, value) = (&line.name, &line.value);
+        let (name, value) = (&line.name, self.shown(line));
         let indent = "    ".repeat(usize::from(line.depth));
         let text = match line.kind {
             LineKind::Value if value.is_empty() => format!("{indent}{name}"),

@@ -71,9 +71,11 @@ pub struct Process {
     pub cores: Option<u16>,
     /// Where the admin interface listens.
     pub admin: Option<AdminAddress>,
-    /// A file with the token that changes by the admin interface over TCP need; `None`: they can be
-    /// made by a unix socket alone.
+    /// A file with the token that requests to the admin interface over TCP need; `None`: reading
+    /// needs none, and changes need one that is made in the state directory.
     pub admin_token: Option<PathBuf>,
+    /// Whether `/metrics` needs no token.
+    pub admin_metrics_open: bool,
     /// Where the process stands: endpoints of the same zone are taken first.
     pub zone: Option<Arc<str>>,
     /// Where the access log goes.
@@ -102,6 +104,7 @@ impl Default for Process {
             cores: None,
             admin: None,
             admin_token: None,
+            admin_metrics_open: false,
             zone: None,
             access_log: LogTarget::Stdout,
             access_format: AccessFormat::Json,
@@ -493,6 +496,8 @@ pub enum Rewrite {
 /// One edit of fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldEdit {
+    /// Whether its value is secret; `None`: its name and the value itself tell.
+    pub secret: Option<bool>,
     /// The line of it.
     pub place: Place,
     /// What is done.

@@ -33,7 +33,7 @@ fn secs(secs: u64) -> Duration {
 #[test]
 fn what_is_shown_says_everything() {
     let loaded = parsed(FULL);
-    let shown = loaded.effective.render(false);
+    let shown = loaded.effective.clone().revealed().render(false);
     same(&loaded.config, &parsed(&shown).config);
     let formatted = config::format("test.kdl", FULL).unwrap();
     same(&loaded.config, &parsed(&formatted).config);

@@ -23,7 +23,7 @@ const FULL: &str = include_str!("full.kdl");
 #[test]
 fn what_is_shown_says_everything() {
     let loaded = parsed(FULL);
-    let shown = loaded.effective.render(false);
+    let shown = loaded.effective.clone().revealed().render(false);
     let again = parsed(&shown);
     same(&loaded.config, &again.config);
     assert!(shown.contains("head \"3s\"    "));

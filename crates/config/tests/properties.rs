@@ -303,7 +303,7 @@ fn check(text: &str) {
             let formatted = formatted.unwrap();
             let again = config::parse("x.kdl", &formatted).unwrap();
             same(&again.config, &loaded.config);
-            let shown = loaded.effective.render(false);
+            let shown = loaded.effective.clone().revealed().render(false);
             let again = config::parse("x.kdl", &shown);
             let again = again.unwrap_or_else(|failure| panic!("{failure}\nin\n{shown}"));
             assert_eq!(plain(&again.config), plain(&loaded.config), "{shown}");

@@ -33,7 +33,7 @@ fn server(text: &str) -> ServerTls {
 #[test]
 fn what_is_shown_and_tidied_says_the_same() {
     let loaded = parsed(SECURE);
-    let shown = loaded.effective.render(false);
+    let shown = loaded.effective.clone().revealed().render(false);
     same(&loaded.config, &parsed(&shown).config);
     let formatted = config::format("test.kdl", SECURE).unwrap();
     same(&loaded.config, &parsed(&formatted).config);

@@ -6,8 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use config::{ListenerId, PoolSettings, ProxyProtocol};
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     /// What each client holds.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) shelves: Arc<Shelves>,
+    /// Where our own admin interface listens, which nobody reaches through us.
+    admin: RwLock<Option<SocketAddr>>,
 }
 
 impl Shared {
@@ -54,7 +56,28 @@ impl Shared {
             connections_max: AtomicU64::new(u64::MAX),
             accounts: Arc::new(Accounts::new(cores)),
             shelves: Arc::new(Shelves::new(cores)),
+            admin: RwLock::default(),
         }
+    }
+
+    /// The admin interface listens there from now on.
+    pub(crate) fn set_admin(&self, address: Option<SocketAddr>) {
+        *self.admin.write().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// Whether a connection to this address leads to the admin interface. The lock is taken only for
+    /// addresses of this machine, where alone it can be.
+    pub(crate) fn is_admin(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        if !ip.is_loopback() && !ip.is_unspecified() {
+            return false;
+        }
+        let Some(admin) = *self.admin.read().unwrap_or_else(PoisonError::into_inner) else {
+            return false;
+        };
+        // Linux connects to a loopback address where the unspecified one is asked for.
+        let same = ip == admin.ip().to_canonical() || ip.is_unspecified();
+        same && address.port() == admin.port()
     }
 }
 

@@ -225,6 +225,7 @@ impl Gate<'_> {
         match rules.judge(self.id, &self.passage, Some(judged), &mut ()) {
             Verdict::Allow { place, .. } => {
                 self.decided.set(place);
+                self.not_admin(address)?;
                 self.no_loop(address)
             }
             Verdict::Deny { place, reason, .. } => Err(self.denied(place, reason)),
@@ -257,6 +258,18 @@ impl Gate<'_> {
             ErrorKind::DnsError
         };
         Trouble::new(kind, format!("{} was not found: {error}", self.passage.host))
+    }
+
+    /// The admin interface believes in whoever reaches it that he is of this machine.
+    fn not_admin(&self, address: SocketAddr) -> Result<(), Trouble> {
+        if !self.context.core.shared.is_admin(address) {
+            return Ok(());
+        }
+        let Passage { host, port, .. } = self.passage;
+        let detail = format!(
+            "access to {host}:{port} is refused: it is the admin interface of this proxy, which no rule opens"
+        );
+        Err(Trouble::new(ErrorKind::DestinationIpProhibited, detail))
     }
 
     /// Our own listeners are no destination: the request would come back to us.

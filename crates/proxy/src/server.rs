@@ -292,6 +292,12 @@ impl Server {
         &self.inner.keeper
     }
 
+    /// Tells where the admin interface listens now: forward clients never reach it, whatever the
+    /// rules allow.
+    pub fn admin_listens(&self, address: Option<SocketAddr>) {
+        self.inner.shared.set_admin(address);
+    }
+
     /// How it stands with the endpoints that are checked.
     pub fn health_states(&self) -> Vec<EndpointHealth> {
         self.inner.checks.states()

@@ -1,8 +1,9 @@
-//! Lines of a configuration that have no effect, because others take all that they would.
+//! Lines of a configuration that deserve a second look: those that have no effect, because others take
+//! all that they would, and those that lead clients to our own admin interface.
 
 use config::{
-    ClientMatch, Config, Destination, Forward, ForwardRule, Listener, Place, PortRange, Route,
-    Segment, Serves, Site, SiteName,
+    AdminAddress, ClientMatch, Config, Destination, EndpointAddress, Forward, ForwardRule,
+    Listener, Place, PortRange, Route, Segment, Serves, Site, SiteName,
 };
 use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
@@ -31,9 +32,41 @@ pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
     config.listeners.iter().for_each(|listener| same_names(config, listener, &mut found));
     config.sites.iter().for_each(|site| same_routes(site, &mut found));
     config.forwards.iter().for_each(|forward| unreachable_rules(forward, &mut found));
+    endpoints_that_are_our_admin(config, &mut found);
     found.sort_by_key(|warning| warning.place);
     found.dedup();
     found
+}
+
+/// Endpoints that are our own admin interface: each client of the site would get at it.
+fn endpoints_that_are_our_admin(config: &Config, found: &mut Vec<Warning>) {
+    let Some(admin) = &config.process.admin else { return };
+    let is_admin = |endpoint: &EndpointAddress| match (endpoint, admin) {
+        (EndpointAddress::Ip(endpoint), AdminAddress::Tcp(admin)) => {
+            let (ip, own) = (endpoint.ip().to_canonical(), admin.ip().to_canonical());
+            endpoint.port() == admin.port() && (ip == own || ip.is_unspecified())
+        }
+        (EndpointAddress::Name { host, port }, AdminAddress::Tcp(admin)) => {
+            let is_local = &**host == "localhost" || host.ends_with(".localhost");
+            *port == admin.port() && is_local
+        }
+        (EndpointAddress::Unix(endpoint), AdminAddress::Unix(admin)) => **endpoint == **admin,
+        _ => false,
+    };
+    for upstream in &config.upstreams {
+        let endpoints = upstream.endpoints.iter().filter(|endpoint| is_admin(&endpoint.address));
+        found.extend(endpoints.map(|endpoint| {
+            Warning {
+                place: endpoint.place,
+                message: format!("`{}` is the admin interface of this process", endpoint.written),
+                hint:
+                    "clients of the site could read and change what only this machine may; scrape \
+                   `/metrics` from this machine, or name another address"
+                        .to_owned(),
+                other: None,
+            }
+        }));
+    }
 }
 
 /// Two sites of one listener with the same name.

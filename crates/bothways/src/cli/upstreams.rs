@@ -33,7 +33,7 @@ pub(crate) struct Upstreams {
     /// The admin address of the process: host:port or unix:PATH
     #[arg(long, global = true, value_name = "ADDR")]
     pub admin: Option<String>,
-    /// The file of the token that allows changes over TCP [default: that of the configuration]
+    /// The file of the token that TCP needs [default: that of the configuration, else that of the state directory]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     #[command(flatten)]

@@ -23,13 +23,18 @@ use super::logging::Logging;
 use super::report::Report;
 use super::signals::{Asked, Signals};
 use super::watch::{self, Watch};
-use super::{banner, drain, service};
+use super::{banner, drain, emptied, service};
 
 /// Reloads that may wait for their turn; more are told to come later.
 const RELOADS_WAITING_MAX: usize = 4;
 
-/// Asks for a reload; the report goes back.
-pub(super) type ReloadRequest = oneshot::Sender<Report>;
+/// Asks for a reload.
+pub(super) struct ReloadRequest {
+    /// Whether a configuration may serve nothing.
+    pub(super) allow_empty: bool,
+    /// The report goes back there.
+    pub(super) reply: oneshot::Sender<Report>,
+}
 
 /// What the control thread knows; shared with the admin interface, which runs on the same thread.
 pub(super) struct Control {
@@ -106,7 +111,7 @@ pub(super) async fn run(
         logging,
         cores,
     });
-    control.token.read(loaded.config.process.admin_token.as_deref());
+    control.token.read(&loaded.config.process);
     let mut admin = Admin::default();
     admin.start(&control, loaded.config.process.admin.as_ref()).map_err(Failure::other)?;
     banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
@@ -115,18 +120,18 @@ pub(super) async fn run(
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Reload => {
-                    control.reload(&mut admin, watch.as_mut()).await;
+                    control.reload(&mut admin, watch.as_mut(), false).await;
                 }
                 Asked::ReopenLogs => control.reopen_logs(),
                 Asked::Stop(name) => break name,
             },
-            Some(reply) = requests.recv() => {
-                let report = control.reload(&mut admin, watch.as_mut()).await;
+            Some(ReloadRequest { allow_empty, reply }) = requests.recv() => {
+                let report = control.reload(&mut admin, watch.as_mut(), allow_empty).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(report);
             }
             () = changed(&mut watch) => {
-                control.reload(&mut admin, watch.as_mut()).await;
+                control.reload(&mut admin, watch.as_mut(), false).await;
             }
         }
     };
@@ -156,15 +161,28 @@ fn status(server: &Server) -> String {
 }
 
 impl Control {
-    /// Reads the configuration anew and has it serve, or reports why not.
-    async fn reload(&self, admin: &mut Admin, watch: Option<&mut Watch>) -> Report {
+    /// Reads the configuration again and has it serve, or reports why not.
+    async fn reload(
+        &self,
+        admin: &mut Admin,
+        watch: Option<&mut Watch>,
+        allow_empty: bool,
+    ) -> Report {
         service::reloading();
         let since = SystemTime::now();
         let (report, followed) = match self.source.read() {
             Ok(loaded) => {
                 let files = watch::files_of(&loaded.config, &loaded.sources);
-                let report = self.take(loaded, admin).await;
-                (report, watch.map(|watch| watch.follow(files, since)))
+                let emptied = if allow_empty { None } else { self.emptied(&loaded) };
+                let report = match emptied {
+                    Some(report) => report,
+                    None => self.take(loaded, admin).await,
+                };
+                let followed = watch.map(|watch| match report.is_done() {
+                    true => watch.follow(files, since),
+                    false => watch.follow_also(files, since),
+                });
+                (report, followed)
             }
             Err(failure) => {
                 let files = watch::files_read(&failure.sources);
@@ -181,6 +199,13 @@ impl Control {
         report.log();
         service::ready(&status(&self.server));
         report
+    }
+
+    /// Why a configuration is not taken as it is, if files of it have been emptied.
+    fn emptied(&self, loaded: &Loaded) -> Option<Report> {
+        let why = emptied::why(&self.sources.borrow(), loaded)?;
+        self.server.reload_failed();
+        Some(Report::Refused { summary: why, diagnostics: emptied::HINT.to_owned() })
     }
 
     /// Has a configuration serve that holds.
@@ -212,7 +237,7 @@ impl Control {
         };
         *self.effective.borrow_mut() = loaded.effective;
         *self.sources.borrow_mut() = loaded.sources;
-        self.token.read(config.process.admin_token.as_deref());
+        self.token.read(&config.process);
         if let Err(error) = self.logging.reconfigure(&config.process) {
             tracing::error!(%error, "the error log stays as it was");
         }

@@ -7,10 +7,11 @@
 //! Not here: anything that a client sends.
 
 mod activation;
-mod admin;
+pub(crate) mod admin;
 mod banner;
 mod control;
 pub(crate) mod drain;
+mod emptied;
 mod logging;
 mod pid_file;
 mod report;
@@ -57,6 +58,10 @@ fn serve(plan: Plan) -> Result<(), Failure> {
     let inherited = activation::take();
     let since = SystemTime::now();
     let loaded = plan.source.load()?;
+    if let Some(nothing) = crate::check::serves_nothing(&loaded) {
+        terminal::to_stderr(&nothing.render(terminal::stderr_is_coloured()));
+        return Err(Failure::said(CONFIGURATION));
+    }
     say_warnings(&loaded);
     let logging = Logging::start(&loaded.config.process).map_err(Failure::other)?;
     let runtime = control_runtime()?;

@@ -28,7 +28,7 @@ fn start() -> (Scratch, Running, SocketAddr) {
 
 #[test]
 fn pages() {
-    let (_scratch, running, admin) = start();
+    let (scratch, running, admin) = start();
     assert_eq!(get(admin, "/healthz").status, 200);
     assert_eq!(get(admin, "/readyz").status, 200);
     let index = get(admin, "/");
@@ -51,6 +51,121 @@ fn pages() {
         ask(admin, &format!("POST /metrics HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n"));
     assert_eq!(wrong.status, 405);
     assert_eq!(get(admin, "/reload").status, 405);
+    // What another program of this machine may see is not what it may do.
+    let post = format!("POST /reload HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n");
+    let refused = ask(admin, &post);
+    assert_eq!(refused.status, 401);
+    assert!(refused.head.to_ascii_lowercase().contains("www-authenticate: bearer"), "{refused:?}");
+    let token = scratch.read("state/admin-token");
+    let with_token = format!("{post}Authorization: Bearer {}\r\n", token.trim());
+    assert_eq!(ask(admin, &with_token).status, 200);
+    running.stop();
+}
+
+#[test]
+fn a_token_file_is_for_reading_too() {
+    let scratch = Scratch::new();
+    let admin = free_address();
+    let token = scratch.write("token", "a-token-of-some-length\n");
+    std::fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
+    let with = |more: &str| {
+        text(&format!("{admin}\" token-file=\"token\"{more} // "), "old").replace(" // \"\n", "\n")
+    };
+    scratch.write("bothways.kdl", &with(""));
+    let mut running = scratch.start(&[]);
+    for page in ["/", "/metrics", "/config", "/certificates", "/upstreams", "/nothing"] {
+        assert_eq!(get(admin, page).status, 401, "{page}");
+        let field = "Authorization: Bearer a-token-of-some-length";
+        let expected = if page == "/nothing" { 404 } else { 200 };
+        assert_eq!(self::with(admin, page, field).status, expected, "{page}");
+    }
+    for page in ["/healthz", "/readyz"] {
+        assert_eq!(get(admin, page).status, 200, "{page}");
+    }
+    // The command line finds it.
+    scratch.run(&["upstreams", "--once"]).ended(0);
+    scratch.write("bothways.kdl", &with(" metrics=open"));
+    scratch.run(&["reload"]).ended(0).says("reloaded");
+    running.wait_for("reloaded");
+    assert_eq!(get(admin, "/metrics").status, 200);
+    assert_eq!(get(admin, "/config").status, 401);
+    running.stop();
+}
+
+#[test]
+fn idle_connections_do_not_keep_others_out() {
+    let (_scratch, running, admin) = start();
+    let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(admin).unwrap()).collect();
+    assert_eq!(get(admin, "/healthz").status, 200);
+    drop(idle);
+    running.stop();
+}
+
+#[test]
+fn secrets_are_masked() {
+    let scratch = Scratch::new();
+    let admin = free_address();
+    let text = text(&admin.to_string(), "hi").replace(
+        "    respond",
+        "    request {\n        set \"Authorization\" \"Bearer s3cret\"\n        \
+         set \"X-Plain\" \"s3en\"\n        set \"X-Own\" \"s3cret\" secret=#true\n    }\n    respond",
+    );
+    scratch.write("bothways.kdl", &text);
+    let running = scratch.start(&[]);
+    for accept in ["text/plain", "application/json"] {
+        let page = with(admin, "/config", &format!("Accept: {accept}")).body;
+        assert!(page.contains("s3en") && !page.contains("s3cret"), "{page}");
+    }
+    let shown = scratch.run(&["show"]).ended(0).out;
+    assert!(
+        shown.contains("set \"Authorization\" \"***\"") && !shown.contains("s3cret"),
+        "{shown}"
+    );
+    scratch.run(&["show", "--secrets"]).ended(0).says("Bearer s3cret");
+    scratch.run(&["show", "--secrets", "--json"]).ended(0).says("Bearer s3cret");
+    running.stop();
+}
+
+#[test]
+fn a_file_that_was_emptied_closes_nothing() {
+    let scratch = Scratch::new();
+    let admin = free_address();
+    let site = "site \"a.example\" {\n    listen \"127.0.0.1:0\"\n    respond \"a\"\n}\n";
+    let main = text(&admin.to_string(), "old") + "include \"sites/*.kdl\" \"own.kdl\"\n";
+    scratch.write("bothways.kdl", &main);
+    std::fs::create_dir(scratch.path("sites")).unwrap();
+    scratch.write("sites/a.kdl", site);
+    scratch.write("own.kdl", &site.replace("a.example", "own.example"));
+    let mut running = scratch.start(&[]);
+    let at = admin.to_string();
+    let reload =
+        |arguments: &[&str]| scratch.run(&[&["reload", "--admin", &at], arguments].concat());
+    let process_alone = main.split("site").next().unwrap().to_owned();
+    for (file, text, words) in [
+        ("bothways.kdl", "", "is empty: every listener would be closed"),
+        ("bothways.kdl", "// gone\n", "is empty: every listener"),
+        ("bothways.kdl", &process_alone, "has no site and no forward: every listener"),
+        ("own.kdl", "\n", "own.kdl is empty, and was not before"),
+        ("sites/a.kdl", "", "a.kdl is empty, and was not before"),
+    ] {
+        let before = scratch.read(file);
+        scratch.write(file, text);
+        let outcome = reload(&[]).ended(78);
+        outcome.complains(words).complains("--allow-empty").complains("not reloaded");
+        running.wait_for("not reloaded");
+        assert_eq!(get(running.address(0), "/").body, "old");
+        scratch.write(file, &before);
+    }
+    std::fs::remove_file(scratch.path("sites/a.kdl")).unwrap();
+    reload(&[]).ended(78).complains("every file that was included from");
+    reload(&["--allow-empty"]).ended(0).says("reloaded");
+    reload(&[]).ended(0);
+    // A process that would serve nothing does not start either.
+    scratch.write("bothways.kdl", &process_alone);
+    scratch.run(&["run", "--config", "bothways.kdl"]).ended(78).complains("nothing is served");
+    scratch.run(&["check"]).ended(78).complains("nothing is served");
+    scratch.write("bothways.kdl", "");
+    scratch.run(&["run", "--config", "bothways.kdl"]).ended(78).complains("the file is empty");
     running.stop();
 }
 
@@ -152,10 +267,14 @@ fn not_ready_while_draining() {
     is_asked.recv_timeout(PATIENCE).unwrap();
     running.signal(Signal::TERM);
     running.wait_for("stopping");
+    let token = scratch.read("state/admin-token");
     let answer = get(admin, "/readyz");
     assert_eq!((answer.status, answer.body.as_str()), (503, "draining\n"));
     assert_eq!(get(admin, "/healthz").status, 200);
-    let post = format!("POST /reload HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\n");
+    let post = format!(
+        "POST /reload HTTP/1.1\r\nHost: {admin}\r\nContent-Length: 0\r\nAuthorization: Bearer {}\r\n",
+        token.trim()
+    );
     assert_eq!(ask(admin, &post).status, 503);
     release.send(()).unwrap();
     assert_eq!(read_answer(client).body, "late");

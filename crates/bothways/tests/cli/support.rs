@@ -50,6 +50,7 @@ impl Scratch {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bothways"));
         command.args(arguments).current_dir(&self.0);
+        command.env("STATE_DIRECTORY", self.0.join("state"));
         // What the one who runs the tests has set must not matter.
         for name in ["RUST_LOG", "NO_COLOR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"] {
             command.env_remove(name);

@@ -159,7 +159,7 @@ impl Decoder<'_> {
                     let name: Box<str> = given.datum.text().into();
                     if self.may_edit(&name, given.span, in_request) {
                         let value = Template::default();
-                        edits.push((FieldEdit { place, verb, name, value }, span));
+                        edits.push((FieldEdit { secret: None, place, verb, name, value }, span));
                     }
                 }
                 continue;
@@ -170,7 +170,9 @@ impl Decoder<'_> {
             };
             let field: Box<str> = name.datum.text().into();
             if self.may_edit(&field, name.span, in_request) {
-                edits.push((FieldEdit { place, verb, name: field, value: template }, span));
+                let secret = child.property("secret").map(|given| given.datum.flag());
+                let edit = FieldEdit { secret, place, verb, name: field, value: template };
+                edits.push((edit, span));
             }
         }
         edits

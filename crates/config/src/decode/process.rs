@@ -37,6 +37,9 @@ impl Decoder<'_> {
                         ("admin", Datum::Admin(address)) => {
                             process.admin = Some(self.admin_path(address, given.span));
                             process.admin_token = self.admin_token(&child);
+                            let metrics = child.property("metrics");
+                            process.admin_metrics_open =
+                                metrics.is_some_and(|given| given.datum.text() == "open");
                         }
                         ("zone", zone) => process.zone = Some(zone.text().into()),
                         ("drain", Datum::Duration(time)) => process.drain = *time,
@@ -58,7 +61,7 @@ impl Decoder<'_> {
         let given = node.property("token-file")?;
         let Datum::Path(path) = &given.datum else { return None };
         let path = self.path(path, given.span);
-        let hint = "changes over TCP are refused until there is: openssl rand -base64 32 > FILE";
+        let hint = "requests over TCP are refused until there is: openssl rand -base64 32 > FILE";
         if self.check_there(&path, given.span, hint) {
             self.check_private(&path, given.span);
         }

@@ -15,7 +15,7 @@ use crate::model::{
     AccessFormat, Action, AdminAddress, Config, EditVerb, FieldEdit, FileServing, ForwardRule,
     HostPolicy, Listener, LogTarget, Place, ProxyProtocol, Rewrite, SiteId, SiteName,
 };
-use crate::schema::{LIMITS, Scope, Setting, TIMEOUTS};
+use crate::schema::{ADD, LIMITS, NodeRow, SET, Scope, Secrecy, Setting, TIMEOUTS};
 use crate::source::Span;
 use crate::values::{destination_text, duration_text, nets_text, ports_text};
 
@@ -92,6 +92,8 @@ impl Writer<'_, '_> {
         let token =
             token.map(|path| format!(" token-file={}", quoted(&path.display().to_string())));
         let admin = admin.map(|admin| admin + token.as_deref().unwrap_or_default());
+        let metrics = if process.admin_metrics_open { " metrics=open" } else { "" };
+        let admin = admin.map(|admin| admin + metrics);
         self.optional(1, "admin", admin, "off", raw.set("admin"));
         let zone = process.zone.as_ref().map(|zone| quoted(zone));
         self.optional(1, "zone", zone, "none", raw.set("zone"));
@@ -296,13 +298,39 @@ impl Writer<'_, '_> {
         }
         self.out.block(depth, name, "", Place::default());
         for (edit, span) in edits {
-            let field = quoted(&edit.name);
-            let (verb, text) = match edit.verb {
-                EditVerb::Set => ("set", format!("{field} {}", quoted(&edit.value.written))),
-                EditVerb::Add => ("add", format!("{field} {}", quoted(&edit.value.written))),
-                EditVerb::Remove => ("remove", field),
+            let row = match edit.verb {
+                EditVerb::Set => &SET,
+                EditVerb::Add => &ADD,
+                EditVerb::Remove => {
+                    self.value(depth + 1, "remove", quoted(&edit.name), Some(*span));
+                    continue;
+                }
             };
-            self.value(depth + 1, verb, text, Some(*span));
+            let own = match edit.secret {
+                Some(true) => Some(Secrecy::Secret),
+                Some(false) => Some(Secrecy::Open),
+                None => None,
+            };
+            let end = edit.secret.map_or_else(String::new, |secret| format!(" secret=#{secret}"));
+            self.field(depth + 1, row, own, (&edit.name, &edit.value.written, &end), Some(*span));
+        }
+    }
+
+    /// A field with its value and what stands behind it; masked if the row (or `own`) says so.
+    pub(super) fn field(
+        &mut self,
+        depth: u8,
+        row: &'static NodeRow,
+        own: Option<Secrecy>,
+        (name, value, end): (&str, &str, &str),
+        span: Option<Span>,
+    ) {
+        let place = self.place(span);
+        let of_row = row.arguments.last().map_or(Secrecy::Open, |row| row.secrecy);
+        let text = |value: &str| format!("{} {}{end}", quoted(name), quoted(value));
+        match own.unwrap_or(of_row).masked(name, value) {
+            Some(masked) => self.out.secret(depth, row.name, text(value), text(&masked), place),
+            None => self.out.value(depth, row.name, text(value), place),
         }
     }
 

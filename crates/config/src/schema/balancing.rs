@@ -281,7 +281,7 @@ static HEALTH: NodeRow = NodeRow {
 
 pub(crate) static HEALTH_BLOCK: Block = rows("health", &[&HEALTH_FIELD]);
 
-static HEALTH_FIELD: NodeRow = NodeRow {
+pub(crate) static HEALTH_FIELD: NodeRow = NodeRow {
     name: "field",
     arguments: &[argument("name", Kind::FieldName, One), argument("value", Kind::FieldValue, One)],
     repeats: true,

@@ -6,13 +6,16 @@
 
 mod balancing;
 mod rows;
+mod secrets;
 mod secure;
 mod settings;
 mod splits;
 mod words;
 
-pub(crate) use balancing::{HTTP_CHECK, RETRY_REASONS};
+pub(crate) use balancing::{HEALTH_FIELD, HTTP_CHECK, RETRY_REASONS};
 pub(crate) use rows::*;
+pub(crate) use secrets::{Secrecy, masked_in};
+pub(crate) use secure::{CHALLENGE, EAB};
 pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 pub(crate) use words::{FOREIGN, FOREIGN_HERE, FOREIGN_WORDS, PLANNED};
 
@@ -58,6 +61,7 @@ pub(crate) struct ArgumentRow {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) count: Count,
+    pub(crate) secrecy: Secrecy,
 }
 
 /// How many values an argument takes.
@@ -77,6 +81,14 @@ pub(crate) struct PropertyRow {
     /// What holds without it, as written; empty: nothing.
     pub(crate) default: &'static str,
     pub(crate) doc: &'static str,
+    pub(crate) secrecy: Secrecy,
+}
+
+impl PropertyRow {
+    /// The same for a value that is secret.
+    pub(crate) const fn secret(self, secrecy: Secrecy) -> Self {
+        Self { secrecy, ..self }
+    }
 }
 
 /// What may stand between braces.

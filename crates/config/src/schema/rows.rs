@@ -7,10 +7,15 @@ use super::secure::{
     STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
 };
 use super::splits::{MIRROR, SPLIT, SPLIT_BLOCK};
-use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, WordRow};
+use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, Secrecy, WordRow};
 
 pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
-    ArgumentRow { name, kind, count }
+    // Whatever row has the value of a field: its name may make it a secret.
+    let secrecy = match kind {
+        Kind::ValueTemplate | Kind::FieldValue => Secrecy::OfField,
+        _ => Secrecy::Open,
+    };
+    ArgumentRow { name, kind, count, secrecy }
 }
 
 pub(super) const fn property(
@@ -19,7 +24,7 @@ pub(super) const fn property(
     default: &'static str,
     doc: &'static str,
 ) -> PropertyRow {
-    PropertyRow { name, kind, default, doc }
+    PropertyRow { name, kind, default, doc, secrecy: Secrecy::Open }
 }
 
 pub(super) const fn word(word: &'static str, doc: &'static str) -> WordRow {
@@ -222,16 +227,29 @@ static CORES: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
+const ADMIN_METRICS: &[WordRow] = &[
+    word("token", "only with the token"),
+    word("open", "every process of this machine may read them"),
+];
+
 static ADMIN: NodeRow = NodeRow {
     name: "admin",
     arguments: &[argument("address", Kind::Admin, One)],
-    properties: &[property(
-        "token-file",
-        Kind::Path,
-        "",
-        "A file with a token that changes over TCP have to bring (`Authorization: Bearer …`); without it they are made by a unix socket alone.",
-    )],
-    doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, and endpoints changed. Only loopback and unix sockets: whoever reaches it sees everything, and whoever may use the socket may change endpoints.",
+    properties: &[
+        property(
+            "token-file",
+            Kind::Path,
+            "",
+            "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP has to bring (`Authorization: Bearer …`), but for `/healthz` and `/readyz`. Without it every process of this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that is made in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either.",
+        ),
+        property(
+            "metrics",
+            Kind::Word(ADMIN_METRICS),
+            "token",
+            "With `token-file`: whether `/metrics` needs the token as well.",
+        ),
+    ],
+    doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, endpoints changed and reloads asked for. Only loopback and unix sockets. The file system says who may use the socket, and who may needs no token. Forward clients never reach it, whatever the rules allow.",
     default: "off",
     example: "process { admin \"unix:/run/bothways.sock\" }",
     ..NodeRow::NEW
@@ -568,23 +586,33 @@ static RESPONSE: NodeRow = NodeRow {
 
 pub(crate) static FIELDS_BLOCK: Block = rows("request and response", &[&SET, &ADD, &REMOVE]);
 
-static SET: NodeRow = NodeRow {
+/// Fields of which nobody else knows that they are secret.
+const SECRET_FIELD: PropertyRow = property(
+    "secret",
+    Kind::Flag,
+    "",
+    "Whether `show` and `/config` mask the value; without it they do if the name (`Authorization`, `Cookie`, `X-Api-Key`, …) or the value (`Bearer …`) tells that it is one.",
+);
+
+pub(crate) static SET: NodeRow = NodeRow {
     name: "set",
     arguments: &[
         argument("field", Kind::FieldName, One),
         argument("value", Kind::ValueTemplate, One),
     ],
+    properties: &[SECRET_FIELD],
     repeats: true,
     doc: "Replaces every field of this name by one. The value may have what the target of `redirect` may have.",
     ..NodeRow::NEW
 };
 
-static ADD: NodeRow = NodeRow {
+pub(crate) static ADD: NodeRow = NodeRow {
     name: "add",
     arguments: &[
         argument("field", Kind::FieldName, One),
         argument("value", Kind::ValueTemplate, One),
     ],
+    properties: &[SECRET_FIELD],
     repeats: true,
     doc: "Adds one more field of this name.",
     ..NodeRow::NEW

@@ -2,7 +2,7 @@
 
 use super::Count::{AtLeastOne, One, Optional};
 use super::rows::{argument, property, rows, word};
-use super::{Block, Kind, NodeRow, PropertyRow, WordRow};
+use super::{Block, Kind, NodeRow, PropertyRow, Secrecy, WordRow};
 
 const MODES: &[WordRow] = &[
     word(
@@ -239,7 +239,7 @@ const CHALLENGES: &[WordRow] = &[
     word("dns", "DNS-01: `command` puts a record into the zone; the only one for wildcards"),
 ];
 
-static CHALLENGE: NodeRow = NodeRow {
+pub(crate) static CHALLENGE: NodeRow = NodeRow {
     name: "challenge",
     arguments: &[argument("kind", Kind::Word(CHALLENGES), One)],
     properties: &[
@@ -248,7 +248,8 @@ static CHALLENGE: NodeRow = NodeRow {
             Kind::Text,
             "",
             "With `dns`: a program, and arguments after spaces. It is called with `set _acme-challenge.NAME VALUE` behind them, and with `clear` once it is over.",
-        ),
+        )
+        .secret(Secrecy::Arguments),
         property(
             "wait",
             Kind::Duration { zero: true },
@@ -261,10 +262,11 @@ static CHALLENGE: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-static EAB: NodeRow = NodeRow {
+pub(crate) static EAB: NodeRow = NodeRow {
     name: "eab",
     properties: &[
-        property("key-id", Kind::Text, "", "The name of the key. Required."),
+        property("key-id", Kind::Text, "", "The name of the key. Required.")
+            .secret(Secrecy::Secret),
         property("key-file", Kind::Path, "", "A file with the key in base64url. Required."),
     ],
     doc: "External account binding: what ties the account to a customer of the CA.",

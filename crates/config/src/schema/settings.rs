@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ArgumentRow, Count, Kind, NodeRow};
+use super::{ArgumentRow, Count, Kind, NodeRow, Secrecy};
 use crate::model::{Limits, Timeouts, UpstreamTimeouts};
 use crate::values::{Datum, duration_text, size_text};
 
@@ -74,7 +74,7 @@ macro_rules! settings {
         pub(crate) static $table: &[Setting<$of>] = &[$(Setting {
             row: NodeRow {
                 name: $name,
-                arguments: &[ArgumentRow { name: "value", kind: $kind, count: Count::One }],
+                arguments: &[ArgumentRow { name: "value", kind: $kind, count: Count::One, secrecy: Secrecy::Open }],
                 doc: $doc,
                 ..NodeRow::NEW
             },

@@ -501,3 +501,32 @@ fn an_address_that_does_not_answer_does_not_hold_up_the_others() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     drop(unreachable);
 }
+
+#[test]
+fn the_admin_interface_is_out_of_reach() {
+    let admin = Origin::answering(ok("secrets"));
+    let other = Origin::answering(ok("apples"));
+    let server = TestServer::forward(
+        "allow to=\"127.0.0.0/8,0.0.0.0/8,::1,::ffff:0:0/96,localhost\" port=\"1-65535\"",
+    );
+    let port = admin.address().port();
+    server.server().admin_listens(Some(admin.address()));
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433", "0x7f.1"]
+    {
+        let authority = format!("{host}:{port}");
+        let tunnel = connect(&mut server.connect(), &authority);
+        let plain = fetch(&mut server.connect(), &format!("http://{authority}/"), &authority, "");
+        for answer in [tunnel, plain] {
+            assert!(matches!(answer.status(), 400 | 403 | 502), "{authority}: {answer:?}");
+        }
+    }
+    let answer = connect(&mut server.connect(), &admin.address().to_string());
+    assert_refused(&answer, 403, "destination_ip_prohibited", "admin interface");
+    // Other ports of the same address, and other addresses with the same port.
+    let authority = other.address().to_string();
+    let uri = format!("http://{authority}/");
+    assert_eq!(fetch(&mut server.connect(), &uri, &authority, "").status(), 200);
+    server.server().admin_listens(Some(([127, 0, 0, 9], port).into()));
+    assert_eq!(connect(&mut server.connect(), &admin.address().to_string()).status(), 200);
+    server.wait_until_quiet();
+}

@@ -2,9 +2,11 @@
 //!
 //! An HTTP/1.1 server (hyper) on the control thread, on a loopback address or a unix socket,
 //! never on an address that others reach. [`guard`] turns away what a web page in a browser on
-//! this machine could send; [`pages`] answers; [`socket`] listens. What changes something
-//! ([`upstreams`]) is allowed over the unix socket, and over TCP by a [`token`].
-//! Bounds: connections, time and size of a request head, life of a connection.
+//! this machine could send; [`pages`] answers; [`socket`] listens. Over the unix socket everything is
+//! allowed, over TCP a [`token`] says what. The data plane is told the address, so that no forward
+//! client reaches it.
+//! Bounds: connections (the one that has idled longest makes room), time and size of a request
+//! head, life of a connection.
 
 mod certificates;
 mod difference;
@@ -16,9 +18,9 @@ mod standing;
 mod token;
 mod upstreams;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use config::AdminAddress;
 use hyper::server::conn::http1;
@@ -28,9 +30,10 @@ use tokio::task::JoinHandle;
 
 use super::control::Control;
 use socket::{Connection, Socket};
+pub(crate) use token::MADE as TOKEN_MADE;
 pub(super) use token::Token;
 
-/// Connections at once; more wait to be accepted.
+/// Connections at once; for one more the one closes that has idled longest.
 const CONNECTIONS_MAX: usize = 64;
 /// For a request head to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -86,12 +89,17 @@ impl Admin {
         }
         let Some((control, address)) = self.control.as_ref().zip(address) else {
             self.serving = None;
+            if let Some(control) = &self.control {
+                control.server.admin_listens(None);
+            }
             return Ok(());
         };
         let socket = Socket::bind(address).map_err(|error| {
             format!("cannot listen on the admin address {}: {error}", written(address))
         })?;
-        let actual = socket.local_address().map_or_else(|| address.clone(), AdminAddress::Tcp);
+        let local = socket.local_address();
+        control.server.admin_listens(local);
+        let actual = local.map_or_else(|| address.clone(), AdminAddress::Tcp);
         let task = tokio::task::spawn_local(accept(socket, control.clone()));
         self.serving = Some(Serving { address: address.clone(), actual, task });
         Ok(())
@@ -107,20 +115,18 @@ pub(super) fn written(address: &AdminAddress) -> String {
 }
 
 async fn accept(socket: Socket, control: Rc<Control>) {
-    let open = Rc::new(Cell::new(0));
-    let closed = Rc::new(tokio::sync::Notify::new());
+    let open = Rc::new(Connections::default());
     loop {
-        if open.get() >= CONNECTIONS_MAX {
-            closed.notified().await;
-            continue;
-        }
         match socket.accept().await {
             Ok(connection) => {
-                let counted = Counted::new(open.clone(), closed.clone());
-                let control = control.clone();
+                let Some(one) = open.enter() else { continue };
+                let (control, open) = (control.clone(), open.clone());
                 tokio::task::spawn_local(async move {
-                    serve(connection, control).await;
-                    drop(counted);
+                    tokio::select! {
+                        () = serve(connection, control, one.clone()) => {}
+                        () = one.ended.notified() => {}
+                    }
+                    open.leave(&one);
                 });
             }
             Err(error) => {
@@ -131,31 +137,54 @@ async fn accept(socket: Socket, control: Rc<Control>) {
     }
 }
 
-/// Counts a connection while it is open.
-struct Counted {
-    open: Rc<Cell<usize>>,
-    closed: Rc<tokio::sync::Notify>,
+/// The connections that are open, [`CONNECTIONS_MAX`] at most.
+#[derive(Default)]
+struct Connections(RefCell<Vec<Rc<One>>>);
+
+/// An open connection.
+struct One {
+    /// Whether a request is being answered.
+    busy: Cell<bool>,
+    /// When it was opened, or its last answer was made.
+    idle_since: Cell<Instant>,
+    /// Says that it is to end.
+    ended: tokio::sync::Notify,
 }
 
-impl Counted {
-    fn new(open: Rc<Cell<usize>>, closed: Rc<tokio::sync::Notify>) -> Self {
-        open.set(open.get() + 1);
-        Self { open, closed }
+impl Connections {
+    /// One more; the one that has idled longest ends for it. `None`: all are busy.
+    fn enter(&self) -> Option<Rc<One>> {
+        let mut all = self.0.borrow_mut();
+        if all.len() >= CONNECTIONS_MAX {
+            let idle = all.iter().enumerate().filter(|(_, one)| !one.busy.get());
+            let (index, _) = idle.min_by_key(|(_, one)| one.idle_since.get())?;
+            all.swap_remove(index).ended.notify_one();
+        }
+        let one = Rc::new(One {
+            busy: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            ended: tokio::sync::Notify::new(),
+        });
+        all.push(one.clone());
+        Some(one)
+    }
+
+    fn leave(&self, one: &Rc<One>) {
+        self.0.borrow_mut().retain(|other| !Rc::ptr_eq(one, other));
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.open.set(self.open.get().saturating_sub(1));
-        self.closed.notify_one();
-    }
-}
-
-async fn serve(connection: Connection, control: Rc<Control>) {
+async fn serve(connection: Connection, control: Rc<Control>, one: Rc<One>) {
     let caller = Rc::new(connection.caller());
     let service = service_fn(move |request| {
-        let (control, caller) = (control.clone(), Rc::clone(&caller));
-        async move { Ok::<_, std::convert::Infallible>(pages::answer(&control, &caller, request).await) }
+        let (control, caller, one) = (control.clone(), Rc::clone(&caller), one.clone());
+        async move {
+            one.busy.set(true);
+            let answer = pages::answer(&control, &caller, request).await;
+            one.busy.set(false);
+            one.idle_since.set(Instant::now());
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -165,5 +194,24 @@ async fn serve(connection: Connection, control: Rc<Control>) {
         .serve_connection(TokioIo::new(connection), service);
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, connection).await {
         tracing::debug!(%error, "a connection of the admin interface broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_idles_longest_makes_room() {
+        let open = Connections::default();
+        let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| open.enter().unwrap()).collect();
+        all[0].busy.set(true);
+        let one_more = open.enter().unwrap();
+        let has = |one| open.0.borrow().iter().any(|other| Rc::ptr_eq(one, other));
+        assert!(has(&all[0]) && !has(&all[1]) && has(&all[2]) && has(&one_more));
+        open.leave(&all[1]);
+        assert_eq!(open.0.borrow().len(), CONNECTIONS_MAX);
+        open.0.borrow().iter().for_each(|one| one.busy.set(true));
+        assert!(open.enter().is_none());
     }
 }

@@ -9,9 +9,10 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
-use super::super::control::Control;
+use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::socket::Caller;
+use super::token::Denied;
 use super::{certificates, guard, upstreams};
 
 /// For a reload to be done.
@@ -55,7 +56,7 @@ static PAGES: [Page; 14] = [
     Page {
         path: "/reload",
         method: Method::POST,
-        summary: "POST reads the configuration anew; JSON by Accept",
+        summary: "POST reads the configuration again; JSON by Accept; ?allow-empty takes one that serves nothing",
     },
     Page {
         path: "/upstreams",
@@ -95,6 +96,10 @@ pub(super) async fn answer(
     if let Err(refusal) = guard::check(request.uri(), request.headers(), caller.over()) {
         return plain(StatusCode::FORBIDDEN, format!("{}\n", refusal.words()));
     }
+    let path = request.uri().path();
+    if let Err(denied) = control.token.may_read(path, caller, request.headers()) {
+        return refused(control, denied);
+    }
     if upstreams::is_here(request.uri().path()) {
         return upstreams::answer(control, caller, request).await;
     }
@@ -115,7 +120,49 @@ pub(super) async fn answer(
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(control)),
         "/certificates" => listed(control),
         "/config" => effective(control, wants_json),
-        _ => reload(control, wants_json).await,
+        _ => match control.token.check(caller, request.headers()) {
+            Ok(()) => {
+                let allow_empty = request.uri().query() == Some("allow-empty");
+                tracing::info!(who = %caller, "asked to reload");
+                reload(control, allow_empty, wants_json).await
+            }
+            Err(denied) => refused(control, denied),
+        },
+    }
+}
+
+/// Says how what is refused would be allowed.
+pub(super) fn refused(control: &Control, denied: Denied) -> Answer {
+    let (status, words) = refusal(control, denied);
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            with(plain(status, format!("{words}\n")), header::WWW_AUTHENTICATE, "Bearer")
+        }
+        _ => plain(status, format!("{words}\n")),
+    }
+}
+
+/// The same in words, with the status.
+pub(super) fn refusal(control: &Control, denied: Denied) -> (StatusCode, String) {
+    let file = control.token.file();
+    match denied {
+        Denied::NoToken => (
+            StatusCode::FORBIDDEN,
+            format!(
+                "this needs a token, and there is none that can be used in {} (the log says why): \
+                 set process {{ admin \"127.0.0.1:9900\" token-file=\"…\" }} to a file that not \
+                 everybody can read; or use a unix socket",
+                file.display()
+            ),
+        ),
+        Denied::WrongToken => (
+            StatusCode::UNAUTHORIZED,
+            format!(
+                "over TCP this needs the token (Authorization: Bearer TOKEN), which is in {}; \
+                 token-file sets another",
+                file.display()
+            ),
+        ),
     }
 }
 
@@ -210,9 +257,9 @@ fn effective(control: &Control, wants_json: bool) -> Answer {
     }
 }
 
-async fn reload(control: &Control, wants_json: bool) -> Answer {
-    let (reply_to, report) = oneshot::channel();
-    if control.reloads.try_send(reply_to).is_err() {
+async fn reload(control: &Control, allow_empty: bool, wants_json: bool) -> Answer {
+    let (reply, report) = oneshot::channel();
+    if control.reloads.try_send(ReloadRequest { allow_empty, reply }).is_err() {
         let words = if control.draining.get() {
             "not reloaded: the process is stopping\n"
         } else {

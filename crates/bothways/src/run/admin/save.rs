@@ -18,7 +18,7 @@ use proxy::{Difference, EditError, FileChange, Origin, Settings, change_endpoint
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::super::control::Control;
+use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::pages::{Answer, JSON, plain, reply};
 use super::upstreams::{Refused, origin_words};
@@ -230,10 +230,10 @@ fn configuration_text(
 }
 
 async fn reload(control: &Control) -> Result<(), Refused> {
-    let (reply_to, report) = oneshot::channel();
+    let (reply, report) = oneshot::channel();
     let busy =
         || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not saved: no reload is possible now");
-    control.reloads.try_send(reply_to).map_err(|_| busy())?;
+    control.reloads.try_send(ReloadRequest { allow_empty: false, reply }).map_err(|_| busy())?;
     match report.await {
         Ok(Report::Done { .. }) => Ok(()),
         Ok(report) => {

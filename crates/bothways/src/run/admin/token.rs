@@ -1,13 +1,19 @@
-//! Who may change something: whoever reaches the unix socket, and over TCP whoever has the token.
+//! Who may ask for what: whoever the file system lets use the unix socket for everything, over TCP
+//! whoever has the token.
+//!
+//! The token is that of `token-file`, which then is needed for everything; else one that is made in
+//! the state directory, for what changes something. Invariant: what cannot be used opens nothing.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use config::{AdminAddress, Process};
 use hyper::header::{AUTHORIZATION, HeaderMap};
+use tls::StateDir;
 
 use super::socket::Caller;
 
@@ -16,8 +22,10 @@ const TOKEN_BYTES_MIN: usize = 16;
 const TOKEN_BYTES_MAX: usize = 1024;
 /// Wrong tokens are told no more often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// Random bytes of a token that is made.
+const RANDOM_BYTES: usize = 32;
 
-/// What allows changes over TCP.
+/// What requests over TCP are allowed by.
 #[derive(Default)]
 pub(crate) struct Token {
     known: RefCell<Known>,
@@ -26,16 +34,18 @@ pub(crate) struct Token {
 
 /// Never printed: it has no `Debug`.
 #[derive(Default)]
-enum Known {
-    /// No file is set.
-    #[default]
-    Unset,
-    /// There is a file, which cannot be used.
-    Unusable,
-    Token(Vec<u8>),
+struct Known {
+    /// `None`: there is none that could be used.
+    token: Option<Vec<u8>>,
+    /// Where it is.
+    file: PathBuf,
+    /// Whether reading needs it too.
+    for_reading: bool,
+    /// Whether `/metrics` never does.
+    metrics_open: bool,
 }
 
-/// Why a change is not allowed.
+/// Why something is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     /// There is no token that could be shown.
@@ -45,20 +55,49 @@ pub(super) enum Denied {
 }
 
 impl Token {
-    /// Takes the token from its file, if there is one. What cannot be used allows nothing.
-    pub(crate) fn read(&self, file: Option<&Path>) {
-        let known = match file {
-            None => Known::Unset,
-            Some(path) => match read(path) {
-                Ok(token) => Known::Token(token),
-                Err(error) => {
-                    let file = path.display();
-                    tracing::error!(%file, %error, "the admin token cannot be used: changes over TCP are refused");
-                    Known::Unusable
+    /// Takes the token from its file; without one it is made in the state directory, if there is an
+    /// admin interface over TCP.
+    pub(crate) fn read(&self, process: &Process) {
+        let (file, token) = match (&process.admin_token, &process.admin) {
+            (Some(file), _) => (file.clone(), read(file)),
+            (None, Some(AdminAddress::Tcp(_))) => {
+                match StateDir::find(process.state.as_deref()).map_err(io::Error::other) {
+                    Ok(state) => (state.path_of(MADE), made(&state)),
+                    Err(error) => (PathBuf::from(MADE), Err(error)),
                 }
-            },
+            }
+            (None, _) => return *self.known.borrow_mut() = Known::default(),
         };
-        *self.known.borrow_mut() = known;
+        let for_reading = process.admin_token.is_some();
+        let token = token.map_err(|error| {
+            let (shown, what) = (file.display(), if for_reading { "requests" } else { "changes" });
+            tracing::error!(
+                file = %shown, %error,
+                "the admin token cannot be used: {what} over TCP are refused"
+            );
+        });
+        let metrics_open = process.admin_metrics_open;
+        *self.known.borrow_mut() = Known { token: token.ok(), file, for_reading, metrics_open };
+    }
+
+    /// Where it is, for people.
+    pub(super) fn file(&self) -> PathBuf {
+        self.known.borrow().file.clone()
+    }
+
+    /// Whether a caller may read a page.
+    pub(super) fn may_read(
+        &self,
+        path: &str,
+        caller: &Caller,
+        fields: &HeaderMap,
+    ) -> Result<(), Denied> {
+        let is_open = {
+            let known = self.known.borrow();
+            let open = matches!(path, "/healthz" | "/readyz");
+            !known.for_reading || open || (path == "/metrics" && known.metrics_open)
+        };
+        if is_open { Ok(()) } else { self.check(caller, fields) }
     }
 
     /// Whether a caller may change something.
@@ -67,17 +106,42 @@ impl Token {
             return Ok(());
         }
         let known = self.known.borrow();
-        let Known::Token(token) = &*known else { return Err(Denied::NoToken) };
+        let Some(token) = &known.token else { return Err(Denied::NoToken) };
         if shown(fields).is_some_and(|shown| is_equal(shown, token)) {
             return Ok(());
         }
         let now = Instant::now();
         if self.complained.get().is_none_or(|at| now - at >= COMPLAIN_EVERY) {
             self.complained.set(Some(now));
-            tracing::warn!(who = %caller, "a change over the admin interface without the right token");
+            tracing::warn!(who = %caller, "a request to the admin interface without the right token");
         }
         Err(Denied::WrongToken)
     }
+}
+
+/// The file of the token that is made, in the state directory.
+pub(crate) const MADE: &str = "admin-token";
+
+/// The token of the state directory; made if there is none that can be used. Processes that share
+/// the directory share the token, also if they start at the same time.
+fn made(state: &StateDir) -> io::Result<Vec<u8>> {
+    let path = state.path_of(MADE);
+    if let Ok(token) = read(&path) {
+        return Ok(token);
+    }
+    let mut random = [0; RANDOM_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let fresh: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!(".{MADE}-{}", std::process::id());
+    state.write(&name, format!("{fresh}\n").as_bytes()).map_err(io::Error::other)?;
+    let fresh_path = state.path_of(&name);
+    // A link is made only where there is nothing yet; what is there and no good is replaced.
+    let placed = match std::fs::hard_link(&fresh_path, &path) {
+        Ok(()) => std::fs::remove_file(&fresh_path),
+        Err(_) if read(&path).is_ok() => std::fs::remove_file(&fresh_path),
+        Err(_) => std::fs::rename(&fresh_path, &path),
+    };
+    placed.and_then(|()| read(&path))
 }
 
 /// RFC 6750, section 2.1: the token in the field.
@@ -128,6 +192,12 @@ mod tests {
         let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         mode(0o600);
         let token = Token::default();
+        let process = |file: Option<&Path>| Process {
+            admin: Some(AdminAddress::Tcp(([127, 0, 0, 1], 9900).into())),
+            admin_token: file.map(Path::to_owned),
+            state: Some(path.with_extension("state")),
+            ..Process::default()
+        };
         let check = |caller: &Caller, shown: &[&str]| {
             let mut fields = HeaderMap::new();
             for shown in shown {
@@ -140,7 +210,7 @@ mod tests {
         let right = format!("Bearer {secret}");
         assert_eq!(check(&unix, &[]), Ok(()));
         assert_eq!(check(&tcp, &[&right]), Err(Denied::NoToken));
-        token.read(Some(&path));
+        token.read(&process(Some(&path)));
         assert_eq!(check(&tcp, &[&right]), Ok(()));
         assert_eq!(check(&tcp, &[&right.replace("Bearer", "bearer")]), Ok(()));
         for wrong in [&right[..right.len() - 1], "Bearer ", "", secret, &right.replace('f', "g")] {
@@ -149,14 +219,33 @@ mod tests {
         assert_eq!(check(&tcp, &[]), Err(Denied::WrongToken));
         assert_eq!(check(&tcp, &[&right, &right]), Err(Denied::WrongToken));
         mode(0o644);
-        token.read(Some(&path));
+        token.read(&process(Some(&path)));
         assert_eq!(check(&tcp, &[&right]), Err(Denied::NoToken), "everybody may read it");
         mode(0o600);
         std::fs::write(&path, "short").unwrap();
-        token.read(Some(&path));
+        token.read(&process(Some(&path)));
         assert_eq!(check(&tcp, &["Bearer short"]), Err(Denied::NoToken));
-        token.read(None);
-        assert_eq!(check(&tcp, &[&right]), Err(Denied::NoToken));
+        let may_read = |path| token.may_read(path, &tcp, &HeaderMap::new());
+        assert_eq!(may_read("/healthz"), Ok(()));
+        assert_eq!(may_read("/metrics"), Err(Denied::NoToken));
+        token.read(&Process { admin_metrics_open: true, ..process(Some(&path)) });
+        assert_eq!(may_read("/metrics"), Ok(()));
+        assert_eq!(may_read("/config"), Err(Denied::NoToken));
+        // Without a file there is one that was made, and reading is for every process here.
+        token.read(&process(None));
+        assert_eq!(may_read("/config"), Ok(()));
+        assert_eq!(check(&tcp, &[&right]), Err(Denied::WrongToken));
+        let made = std::fs::read_to_string(token.file()).unwrap();
+        let shown = format!("Bearer {}", made.trim());
+        assert_eq!(check(&tcp, &[&shown]), Ok(()));
+        let mode = std::fs::metadata(token.file()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        token.read(&process(None));
+        assert_eq!(check(&tcp, &[&shown]), Ok(()), "the next one has the same");
+        std::fs::write(token.file(), "").unwrap();
+        token.read(&process(None));
+        assert_eq!(check(&tcp, &[&shown]), Err(Denied::WrongToken), "an empty file is replaced");
+        std::fs::remove_dir_all(path.with_extension("state")).unwrap();
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -18,9 +18,8 @@ use proxy::{Edit, EditError, Edited, JsonError, Origin, Server};
 use serde_json::{Value, json};
 
 use super::super::control::Control;
-use super::pages::{Answer, JSON, TEXT, plain, reply, wants_json, with};
+use super::pages::{Answer, JSON, TEXT, plain, refusal, reply, wants_json, with};
 use super::socket::Caller;
-use super::token::Denied;
 use super::{difference, save, standing};
 
 /// Bytes of what is posted, and time for it to arrive.
@@ -242,16 +241,9 @@ async fn act(
 
 /// Whether the caller may change something.
 fn allowed(control: &Control, caller: &Caller, fields: &HeaderMap) -> Result<(), Refused> {
-    control.token.check(caller, fields).map_err(|denied| match denied {
-        Denied::NoToken => Refused::new(
-            StatusCode::FORBIDDEN,
-            "changes over TCP need a token: process { admin \"127.0.0.1:9900\" token-file=\"…\" } \
-             (a file that not everybody can read); or use a unix socket",
-        ),
-        Denied::WrongToken => Refused::new(
-            StatusCode::UNAUTHORIZED,
-            "changes need the token: Authorization: Bearer TOKEN",
-        ),
+    control.token.check(caller, fields).map_err(|denied| {
+        let (status, words) = refusal(control, denied);
+        Refused::new(status, words)
     })
 }
 

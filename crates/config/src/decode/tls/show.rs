@@ -6,13 +6,41 @@ use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, RawTlsOptions, RawUpstreamTls};
 use crate::effective::quoted;
 use crate::model::{Config, Place, SiteId};
+use crate::schema::{CHALLENGE, EAB, NodeRow, Secrecy};
 use crate::source::Span;
 use crate::tls::{
     Acme, AcmeChallenge, ClientMatch, ClientPolicy, KeyKind, TlsVersion, UpstreamProtocol,
 };
 use crate::values::duration_text;
 
+/// The text of a line, and without its secrets if it has any.
+struct Shown {
+    text: String,
+    masked: Option<String>,
+}
+
+impl Shown {
+    fn plain(text: &str) -> Self {
+        Self { text: text.to_owned(), masked: None }
+    }
+
+    /// One with a property of a node; `line` makes the text of its value as written.
+    fn property(row: &NodeRow, name: &str, value: &str, line: impl Fn(&str) -> String) -> Self {
+        let secrecy = row.property(name).map_or(Secrecy::Open, |row| row.secrecy);
+        let masked = secrecy.masked(name, value).map(|masked| line(&quoted(&masked)));
+        Self { text: line(&quoted(value)), masked }
+    }
+}
+
 impl Writer<'_, '_> {
+    fn shown(&mut self, depth: u8, name: &str, shown: Shown, span: Option<Span>) {
+        let place = self.place(span);
+        match shown.masked {
+            Some(masked) => self.out.secret(depth, name, shown.text, masked, place),
+            None => self.out.value(depth, name, shown.text, place),
+        }
+    }
+
     pub(in crate::decode) fn site_tls(&mut self, raw: &RawSite, id: SiteId, config: &Config) {
         self.tls(raw.tls.as_ref(), true);
         let ends_here = |tls: &&RawTls| tls.is_on() && !matches!(tls.kind, RawTlsKind::Passthrough);
@@ -129,20 +157,25 @@ impl Writer<'_, '_> {
         let contacts = (!contacts.is_empty()).then(|| contacts.join(" "));
         self.optional(1, "contact", contacts, "none", set("contact"));
         let challenge = match &acme.challenge {
-            AcmeChallenge::Http => "http".to_owned(),
-            AcmeChallenge::TlsAlpn => "tls-alpn".to_owned(),
+            AcmeChallenge::Http => Shown::plain("http"),
+            AcmeChallenge::TlsAlpn => Shown::plain("tls-alpn"),
             AcmeChallenge::Dns { command, wait } => {
                 let wait = quoted(&duration_text(*wait));
-                format!("dns command={} wait={wait}", quoted(&command.join(" ")))
+                Shown::property(&CHALLENGE, "command", &command.join(" "), |command| {
+                    format!("dns command={command} wait={wait}")
+                })
             }
         };
-        self.value(1, "challenge", challenge, set("challenge"));
+        self.shown(1, "challenge", challenge, set("challenge"));
         let path = |path: &std::path::Path| quoted(&path.display().to_string());
-        let eab = acme
-            .eab
-            .as_ref()
-            .map(|eab| format!("key-id={} key-file={}", quoted(&eab.key_id), path(&eab.key_file)));
-        self.optional(1, "eab", eab, "none", set("eab"));
+        match &acme.eab {
+            None => self.out.remark(1, "eab", "none"),
+            Some(eab) => {
+                let text = |id: &str| format!("key-id={id} key-file={}", path(&eab.key_file));
+                let shown = Shown::property(&EAB, "key-id", &eab.key_id, text);
+                self.shown(1, "eab", shown, set("eab"));
+            }
+        }
         let profile = acme.profile.as_ref().map(|profile| quoted(profile));
         self.optional(1, "profile", profile, "what the CA gives", set("profile"));
         let ca = acme.ca.as_ref().map(|ca| path(ca));

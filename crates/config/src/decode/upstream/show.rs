@@ -9,7 +9,7 @@ use crate::model::{
     Addresses, Balance, Check, Ejection, Endpoint, EndpointAddress, Health, HedgeAfter, KeyPart,
     Panic, Place, Retry, SameSite, SourceKind, Stay, Sticky, Upstream,
 };
-use crate::schema::TIMEOUTS;
+use crate::schema::{HEALTH_FIELD, TIMEOUTS};
 use crate::source::Span;
 use crate::values::{duration_text, share_text, size_text, statuses_text};
 
@@ -238,7 +238,7 @@ impl Writer<'_, '_> {
         let head = Some((head.as_str(), self.place(span)));
         self.out.properties(1, "health", head, &properties, !fields.is_empty());
         for (name, value) in fields {
-            self.value(2, "field", format!("{} {}", quoted(name), quoted(value)), span);
+            self.field(2, &HEALTH_FIELD, None, (name, value, ""), span);
         }
     }
 
