@@ -539,6 +539,7 @@ fn reading_failed(error: &ReadError) -> Trouble {
     let kind = match error {
         ReadError::Truncated | ReadError::Broken(_) => ErrorKind::HttpResponseIncomplete,
         ReadError::Malformed(_) => ErrorKind::HttpResponseTransferCoding,
+        ReadError::Invalid(_) => ErrorKind::HttpProtocolError,
         ReadError::TooLarge => ErrorKind::HttpResponseBodySize,
         ReadError::Idle | ReadError::TooSlow => ErrorKind::ConnectionReadTimeout,
     };

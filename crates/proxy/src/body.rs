@@ -26,6 +26,8 @@ pub(crate) enum ReadError {
     Broken(io::Error),
     #[error("malformed chunked body: {0}")]
     Malformed(ChunkError),
+    #[error("the message is malformed: {0}")]
+    Invalid(&'static str),
     #[error("the body is larger than allowed")]
     TooLarge,
     #[error("no byte came for too long")]

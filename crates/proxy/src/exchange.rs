@@ -245,6 +245,20 @@ pub(crate) async fn refuse_head<D: Downstream>(
     answer::trouble(context, work, down, None, trouble).await
 }
 
+/// Notes a request that is refused without an answer.
+pub(crate) fn note_refused(
+    context: &Context<'_>,
+    work: &mut Work,
+    kind: ErrorKind,
+    error: &dyn std::fmt::Display,
+) {
+    let record = &mut work.record;
+    record.client = context.client.address.get();
+    record.listener = context.listener_id.0;
+    record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
+    record.fail(kind, error);
+}
+
 /// Hands the finished record over.
 pub(crate) fn finish(core: &Core, view: &View, record: &mut Record) {
     record.finish(std::time::Instant::now());

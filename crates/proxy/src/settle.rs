@@ -295,7 +295,7 @@ pub(crate) fn report(
 fn client_failed<D: Downstream>(record: &mut Record, down: &mut D, error: ReadError) -> Attempted {
     let kind = match error {
         ReadError::Truncated | ReadError::Broken(_) => return Attempted::Ended(gone(record)),
-        ReadError::Malformed(_) => ErrorKind::HttpRequestError,
+        ReadError::Malformed(_) | ReadError::Invalid(_) => ErrorKind::HttpRequestError,
         ReadError::TooLarge => ErrorKind::RequestBodyTooLarge,
         ReadError::Idle => ErrorKind::ClientTimeout,
         ReadError::TooSlow => ErrorKind::ClientTooSlow,

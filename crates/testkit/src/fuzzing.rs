@@ -9,7 +9,8 @@ use wire::http1::{
     parse_request, parse_response, write_fields,
 };
 use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
-use wire::http2::{Guard, GuardLimits, Violation};
+use wire::http2::hpack;
+use wire::http2::{CARRIER, Carried, Guard, GuardLimits, Violation, Workspace};
 use wire::{grpc_health, proxy_protocol};
 
 use crate::naive::{self, Framing, Habits, Reading};
@@ -33,6 +34,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("target", target),
     ("proxy_protocol", proxy_protocol),
     ("http2_guard", http2_guard),
+    ("http2_fields", http2_fields),
     ("grpc_health", grpc_health),
 ];
 
@@ -382,19 +384,105 @@ pub fn http2_guard(data: &[u8]) {
     for size in [1, 2, 7, 10, 100] {
         assert_eq!(guarded(guard.clone(), &all, size), whole, "in parts of {size} bytes");
     }
-    if whole.0.is_ok() {
-        let frames = all.get(preface.len()..).unwrap_or_default();
-        check_frames(frames, &limits);
+    if let Ok(passed) = &whole.0 {
+        check_frames(all.get(preface.len()..).unwrap_or_default(), &limits);
+        // What is carried has no bounds but that of the list.
+        let limits = GuardLimits { block_bytes: u32::MAX, ..limits };
+        check_frames(passed.get(preface.len()..).unwrap_or_default(), &limits);
+        check_blocks(passed.get(preface.len()..).unwrap_or_default());
     }
 }
 
-/// The answer, and the state after it, if the same bytes come from the peer and from us.
-fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<(), Violation>, String) {
+/// Field blocks: what we read, another reader reads too, and both keep the same table. Each block has
+/// its length before it.
+pub fn http2_fields(data: &[u8]) {
+    let (mut ours, mut theirs) =
+        (hpack::Decoder::default(), crate::h2raw::hpack::Decoder::default());
+    let mut strings = hpack::Strings::default();
+    let mut rest = data;
+    while let Some((&length, after)) = rest.split_first() {
+        let (block, after) = after.split_at(after.len().min(length.into()));
+        rest = after;
+        let mut fields = Vec::new();
+        let read = ours.decode(block, &mut strings, |name, value| {
+            fields.push((name.to_vec(), value.to_vec()));
+        });
+        let expected = theirs.decode_bytes(block);
+        assert_eq!(read.ok().map(|()| fields), expected, "{block:x?}");
+        if expected.is_none() {
+            return; // the connection has ended
+        }
+    }
+}
+
+/// Shows a guard bytes from the peer, and tells what goes on to `h2`.
+pub fn pass(guard: &mut Guard, bytes: &[u8], now_ms: u64) -> Result<Vec<u8>, Violation> {
+    let (mut workspace, mut passed) = (Workspace::default(), Vec::new());
+    let mut rest = bytes;
+    loop {
+        let step = guard.inspect(rest, now_ms, &mut workspace, &mut passed)?;
+        let (_, after) = rest.split_at(step.taken);
+        let (same, after) = after.split_at(step.same);
+        passed.extend_from_slice(same);
+        if after.is_empty() {
+            return Ok(passed);
+        }
+        assert!(after.len() < rest.len(), "no step is taken");
+        rest = after;
+    }
+}
+
+/// What passes, and the state after it, if the same bytes come from the peer and from us.
+fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<Vec<u8>, Violation>, String) {
     // Ours come at once, lest the order of the two directions depends on the size.
-    let result = all.chunks(size).try_for_each(|part| guard.inspect(part, 0));
-    let state = if result.is_ok() { format!("{guard:?}") } else { String::new() };
+    let passed: Result<Vec<_>, _> =
+        all.chunks(size).map(|part| pass(&mut guard, part, 0)).collect();
+    let state = if passed.is_ok() { format!("{guard:?}") } else { String::new() };
     all.chunks(size).for_each(|part| guard.sent(part));
-    (result.and_then(|()| guard.inspect(b"", 0)), state)
+    let passed = passed.map(|parts| parts.concat());
+    (passed.and_then(|parts| pass(&mut guard, b"", 0).map(|_| parts)), state)
+}
+
+/// The field blocks that were let through hold what `h2` takes, and nothing that HTTP/1 would read
+/// otherwise.
+fn check_blocks(mut bytes: &[u8]) {
+    let mut decoder = crate::h2raw::hpack::Decoder::default();
+    let mut block = Vec::new();
+    while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
+        let head = Head::parse(head);
+        let Some((payload, rest)) = rest.split_at_checked(head.length as usize) else { return };
+        bytes = rest;
+        if !matches!(head.kind, kind::HEADERS | kind::CONTINUATION) {
+            continue;
+        }
+        block.extend_from_slice(payload);
+        if !head.has(flag::END_HEADERS) {
+            continue;
+        }
+        let fields = decoder.decode_bytes(&block).expect("a block that can be decoded");
+        block.clear();
+        let (name, value) = fields.last().expect("the carrier");
+        assert_eq!(name, CARRIER.as_bytes());
+        match Carried::read(value).expect("something is carried") {
+            Carried::Malformed(_) => {}
+            Carried::Head(packed) | Carried::Trailers(packed) => {
+                let mut pseudo = true;
+                for (name, value) in packed.fields() {
+                    pseudo &= name.starts_with(b":");
+                    let name = name.strip_prefix(b":").filter(|_| pseudo).unwrap_or(name);
+                    let is_token = |byte: &u8| {
+                        byte.is_ascii_graphic()
+                            && !byte.is_ascii_uppercase()
+                            && !b"\"(),/:;<=>?@[\\]{}".contains(byte)
+                    };
+                    assert!(!name.is_empty() && name.iter().all(is_token), "{name:?}");
+                    let is_text = |byte: &u8| *byte >= b' ' && *byte != 0x7f || *byte == b'\t';
+                    assert!(value.iter().all(is_text), "{value:?}");
+                    assert_eq!(value.trim_ascii(), value);
+                }
+            }
+        }
+    }
 }
 
 /// Frames that were let through.

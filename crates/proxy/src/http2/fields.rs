@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use message::{Field, Fields, Known};
 use wire::http1::allowed_trailer;
+use wire::http2::{CARRIER, Carried, Malformed, Packed};
 
 /// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
 /// be such a field is left out.
@@ -64,17 +65,33 @@ pub(super) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
     (!allowed.is_empty()).then(|| map(allowed.iter().copied()))
 }
 
-/// Takes trailers in, those that may be.
-pub(super) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) {
-    for (name, value) in map {
-        if is_clean(value.as_bytes()) {
-            trailers.push(name.as_str().as_bytes(), value.as_bytes());
+/// What the guard has made of the field block that a map is of.
+pub(super) fn carried(map: &HeaderMap) -> Option<Carried<'_>> {
+    let mut fields = map.iter();
+    let (_, value) = fields.find(|(name, _)| name.as_str() == CARRIER)?;
+    Carried::read(value.as_bytes())
+}
+
+/// Takes fields over, but for pseudo-fields, which are at the front.
+pub(super) fn load(packed: Packed<'_>, fields: &mut Fields) {
+    let bytes = packed.bytes();
+    fields.load(bytes);
+    for (name, value) in packed.ranges() {
+        let text = bytes.get(name.clone()).unwrap_or_default();
+        if !text.starts_with(b":") {
+            fields.push_range(Known::of(text), name, value);
         }
     }
 }
 
-/// RFC 9113, section 8.2.1: no white space around a value. (`http` has seen to the characters.)
-pub(super) fn is_clean(value: &[u8]) -> bool {
-    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    !is_space(value.first()) && !is_space(value.last())
+/// Takes trailers in; or why the message is malformed.
+pub(super) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) -> Result<(), &'static str> {
+    match carried(map) {
+        Some(Carried::Trailers(packed)) => {
+            load(packed, trailers);
+            Ok(())
+        }
+        Some(Carried::Malformed(what)) => Err(what.text()),
+        Some(Carried::Head(_)) | None => Err(Malformed::PseudoInTrailers.text()),
+    }
 }

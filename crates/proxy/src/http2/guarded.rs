@@ -1,6 +1,6 @@
 //! What `h2` reads from and writes to: a stream, with a guard before it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::ops::Deref;
 use std::pin::Pin;
@@ -10,7 +10,12 @@ use std::task::{Context, Poll, ready};
 use net::{Buffer, Buffers, Size, Stream, Wheel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use wire::http2::{Guard, Violation};
+use wire::http2::{Guard, Violation, Workspace};
+
+thread_local! {
+    /// What guards need for a moment: all of a core share it.
+    static WORKSPACE: RefCell<(Workspace, Vec<u8>)> = RefCell::default();
+}
 
 /// What is seen of a connection from outside of `h2`.
 #[derive(Default)]
@@ -20,6 +25,8 @@ pub(crate) struct Watch {
     /// Bytes read and written.
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
+    /// Since when a frame or a field block is not whole.
+    pub(crate) unfinished: Cell<Option<Instant>>,
 }
 
 /// A stream, as `h2` takes one.
@@ -27,9 +34,13 @@ pub(crate) struct Guarded<S> {
     stream: S,
     /// What was read and not yet taken; without memory if there is nothing.
     buffer: Buffer,
-    /// Whether the guard has seen it.
-    is_seen: bool,
+    /// What goes to `h2` before that: seldom anything.
+    instead: Vec<u8>,
+    /// How much of the buffer the guard has let through.
+    same: usize,
     guard: Guard,
+    /// The frame that is not whole, as the guard counts.
+    unfinished: Option<u32>,
     watch: Rc<Watch>,
     wheel: Wheel,
     origin: Instant,
@@ -40,30 +51,66 @@ impl<S: Deref<Target = Stream>> Guarded<S> {
     pub(crate) fn new(stream: S, before: Option<Buffer>, guard: Guard, wheel: &Wheel) -> Self {
         let buffer = before.unwrap_or_else(|| Buffers::of_thread().buffer(Size::Large));
         let (watch, wheel, origin) = (Rc::default(), wheel.clone(), wheel.now());
-        Self { stream, buffer, is_seen: false, guard, watch, wheel, origin }
+        Self {
+            stream,
+            buffer,
+            instead: Vec::new(),
+            same: 0,
+            guard,
+            unfinished: None,
+            watch,
+            wheel,
+            origin,
+        }
     }
 
     pub(crate) fn watch(&self) -> Rc<Watch> {
         Rc::clone(&self.watch)
     }
 
-    /// Reads if there is nothing left, and shows what came to the guard. Zero: the stream has ended.
-    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Hands over what the guard has let through.
+    fn hand_over(&mut self, out: &mut ReadBuf<'_>) {
+        let count = self.instead.len().min(out.remaining());
+        if count > 0 {
+            out.put_slice(self.instead.get(..count).unwrap_or_default());
+            self.instead.drain(..count);
+        }
+        if self.instead.is_empty() {
+            self.instead = Vec::new();
+            let count = self.same.min(out.remaining());
+            // Not read into `out` at once: that would have to be zeroed first, whether or not
+            // anything comes.
+            out.put_slice(self.buffer.filled().get(..count).unwrap_or_default());
+            self.buffer.consume(count);
+            self.same -= count;
+        }
         if self.buffer.is_empty() {
-            let count = ready!(self.buffer.poll_fill(cx, &self.stream))?;
-            self.watch.received.set(self.watch.received.get() + count as u64);
-            self.is_seen = false;
+            self.buffer.release();
         }
-        if !self.is_seen {
-            self.is_seen = true;
-            let since = self.wheel.now().saturating_duration_since(self.origin);
-            let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-            if let Err(violation) = self.guard.inspect(self.buffer.filled(), now) {
-                self.watch.violation.set(Some(violation));
-                return Poll::Pending; // whoever looks after the connection ends it
-            }
+    }
+
+    /// Shows the guard what the buffer holds. What `h2` gets in place of it goes to `out`, as far as
+    /// there is room.
+    fn show(&mut self, out: &mut ReadBuf<'_>) -> Result<(), Violation> {
+        let now = self.wheel.now();
+        let since = now.saturating_duration_since(self.origin);
+        let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let step = WORKSPACE.with_borrow_mut(|(workspace, made)| {
+            made.clear();
+            let step = self.guard.inspect(self.buffer.filled(), now_ms, workspace, made)?;
+            let (fits, rest) = made.split_at(made.len().min(out.remaining()));
+            out.put_slice(fits);
+            self.instead.extend_from_slice(rest);
+            Ok(step)
+        })?;
+        self.buffer.consume(step.taken);
+        self.same = step.same;
+        let unfinished = self.guard.unfinished();
+        if unfinished != self.unfinished {
+            self.unfinished = unfinished;
+            self.watch.unfinished.set(unfinished.map(|_| now));
         }
-        Poll::Ready(Ok(self.buffer.len()))
+        Ok(())
     }
 
     fn wrote(&mut self, count: usize) {
@@ -81,14 +128,26 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for Guarded<S> {
         if this.watch.violation.get().is_some() {
             return Poll::Pending;
         }
-        // Not read into `out` at once: that would have to be zeroed first, whether or not anything comes.
-        let count = ready!(this.poll_some(cx))?.min(out.remaining());
-        out.put_slice(this.buffer.filled().get(..count).unwrap_or_default());
-        this.buffer.consume(count);
-        if this.buffer.is_empty() {
-            this.buffer.release();
+        let before = out.filled().len();
+        loop {
+            this.hand_over(out);
+            let came = out.filled().len() > before;
+            if out.remaining() == 0 || came && this.buffer.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.buffer.is_empty() {
+                let count = ready!(this.buffer.poll_fill(cx, &this.stream))?;
+                if count == 0 {
+                    return Poll::Ready(Ok(())); // the end
+                }
+                this.watch.received.set(this.watch.received.get() + count as u64);
+            }
+            if let Err(violation) = this.show(out) {
+                this.watch.violation.set(Some(violation));
+                // Who looks after the connection ends it.
+                return if came { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use message::Fields;
 use net::{Alarm, Wheel};
 
@@ -116,7 +116,7 @@ impl<'a> Receiving<'a> {
                     return Poll::Ready(());
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.failed = Some(ReadError::Broken(io::Error::other(error)));
+                    self.failed = Some(broken(error));
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => break,
@@ -129,16 +129,31 @@ impl<'a> Receiving<'a> {
                 self.failed = Some(ReadError::Broken(error));
                 return Poll::Ready(());
             }
-            Poll::Ready(Ok(Some(trailers))) => fields::load_trailers(&trailers, &mut self.trailers),
+            Poll::Ready(Ok(Some(trailers))) => {
+                if let Err(what) = fields::load_trailers(&trailers, &mut self.trailers) {
+                    // RFC 9113, section 8.1.1.
+                    self.sending.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+                    self.failed = Some(ReadError::Invalid(what));
+                    return Poll::Ready(());
+                }
+            }
             Poll::Ready(Ok(None)) => {}
             Poll::Ready(Err(error)) => {
-                self.failed = Some(ReadError::Broken(io::Error::other(error)));
+                self.failed = Some(broken(error));
                 return Poll::Ready(());
             }
         }
         self.done = true;
         self.stream = None;
         Poll::Ready(())
+    }
+}
+
+/// How a stream ended before its time: by the peer, or by `h2` because of what came on it.
+fn broken(error: h2::Error) -> ReadError {
+    match error.is_library() && error.is_reset() {
+        true => ReadError::Invalid("its content breaks a rule of HTTP/2 (RFC 9113, 8.1.1)"),
+        false => ReadError::Broken(io::Error::other(error)),
     }
 }
 

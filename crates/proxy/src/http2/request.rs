@@ -1,16 +1,12 @@
 //! The canonical request from the head of a stream (RFC 9113, section 8.3).
 //!
-//! `h2` has seen to the pseudo-fields being there once, first and known, to names in lower case
-//! without fields of a connection, and to values without CR, LF, NUL or other control characters.
-//! Everything else that could be read in two ways is refused here.
+//! The guard has seen to the pseudo-fields being there once, first and known, to names in lower case
+//! without fields of a connection, and to values without control characters or blanks around them
+//! (`wire::http2`). Everything else that could be read in two ways is refused here.
 
-use h2::ext::Protocol;
-use http::HeaderMap;
-use http::request::Parts;
 use message::{BodyLength, Known, Method, MethodError, Request, Scheme, TargetError, Version};
 use wire::http1::HeadLimits;
-
-use super::fields::is_clean;
+use wire::http2::{Malformed, Packed};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +15,7 @@ pub(crate) enum RefusedRequest {
     MethodTooLong,
     #[error("the method is malformed")]
     Method,
-    #[error("the request has no :path")]
+    #[error(":path is no path")]
     NoPath,
     #[error("the request has neither :authority nor Host")]
     NoAuthority,
@@ -37,8 +33,8 @@ pub(crate) enum RefusedRequest {
     TooManyFields,
     #[error("the request's head is larger than allowed")]
     TooLarge,
-    #[error("a field has white space around its value")]
-    Space,
+    #[error("the request is malformed: {0}")]
+    Malformed(#[from] Malformed),
     #[error("the request has a field that belongs to a connection")]
     ConnectionField,
     #[error("malformed Content-Length")]
@@ -78,67 +74,67 @@ pub(crate) struct Reading<'a> {
 
 impl Reading<'_> {
     /// Fills `request` from a head; after an error it holds nothing of use.
-    pub(crate) fn read(&self, parts: &Parts, request: &mut Request) -> Result<(), RefusedRequest> {
+    pub(crate) fn read(
+        &self,
+        head: Packed<'_>,
+        request: &mut Request,
+    ) -> Result<(), RefusedRequest> {
         request.clear();
         request.version = Version::Http2;
         request.keep_alive = true;
-        request.method = method(parts.method.as_str())?;
-        let host = self.fields(&parts.headers, request)?;
-        let protocol = parts.extensions.get::<Protocol>();
-        if let Some(protocol) = protocol {
+        let pseudo = Pseudo::of(head);
+        request.method = method(pseudo.method)?;
+        let host = self.fields(head, request)?;
+        if let Some(protocol) = pseudo.protocol {
             upgrade(protocol, request)?;
         }
-        self.target(parts, host, request)?;
-        self.body(protocol.is_some(), request)
+        self.target(&pseudo, host, request)?;
+        self.body(pseudo.protocol.is_some(), request)
     }
 
     /// Takes the fields over and tells the value of `Host`.
     fn fields<'m>(
         &self,
-        map: &'m HeaderMap,
+        head: Packed<'m>,
         request: &mut Request,
     ) -> Result<Option<&'m [u8]>, RefusedRequest> {
-        if map.len() > self.limits.fields {
-            return Err(RefusedRequest::TooManyFields);
-        }
-        let (mut host, mut bytes) = (None, 0);
-        let mut cookies = 0;
-        for (name, value) in map {
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            bytes += name.len() + value.len();
-            if !is_clean(value) {
-                return Err(RefusedRequest::Space);
+        let packed = head.bytes();
+        request.fields.load(packed);
+        let (mut host, mut cookie, mut bytes) = (None, None, 0);
+        for (at, value_at) in head.ranges() {
+            let name = packed.get(at.clone()).unwrap_or_default();
+            if name.starts_with(b":") {
+                continue;
             }
+            let value = packed.get(value_at.clone()).unwrap_or_default();
+            bytes += name.len() + value.len();
             let known = Known::of(name);
             match known {
                 Known::Host if host.replace(value).is_some() => {
                     return Err(RefusedRequest::RepeatedHost);
                 }
-                Known::Te if value.eq_ignore_ascii_case(b"trailers") => {
+                // RFC 9113, section 8.2.2: the guard lets no other value through.
+                Known::Te => {
                     request.takes_trailers = true;
                     continue;
                 }
-                // RFC 9113, section 8.2.2.
-                Known::Te
-                | Known::Connection
-                | Known::ProxyConnection
-                | Known::KeepAlive
-                | Known::TransferEncoding
-                | Known::Upgrade
-                | Known::Http2Settings => return Err(RefusedRequest::ConnectionField),
-                // Joined below.
+                Known::Http2Settings => return Err(RefusedRequest::ConnectionField),
+                // Last, in the spelling of HTTP/1.
                 Known::Cookie => {
-                    cookies += 1;
+                    cookie = Some(value);
                     continue;
                 }
                 // As over HTTP/1: CGI takes `_` for a hyphen.
                 Known::Other if name.contains(&b'_') => continue,
                 _ => {}
             }
-            request.fields.push_as(known, name, value);
+            if request.fields.len() >= self.limits.fields {
+                return Err(RefusedRequest::TooManyFields);
+            }
+            request.fields.push_range(known, at, value_at);
         }
-        if cookies > 0 {
-            join_cookies(map, request);
+        if let Some(cookie) = cookie {
+            request.fields.push_known(Known::Cookie, cookie);
         }
         if bytes > self.limits.bytes {
             return Err(RefusedRequest::TooLarge);
@@ -148,35 +144,32 @@ impl Reading<'_> {
 
     fn target(
         &self,
-        parts: &Parts,
+        pseudo: &Pseudo<'_>,
         host: Option<&[u8]>,
         request: &mut Request,
     ) -> Result<(), RefusedRequest> {
-        let uri = &parts.uri;
-        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
         let target = &mut request.target;
         if request.method == Method::Connect {
-            // RFC 9113, section 8.5: :scheme and :path must be left out; `h2` has seen to it.
-            let authority = authority.ok_or(RefusedRequest::NoAuthority)?;
+            // RFC 9113, section 8.5: the guard has seen that there is nothing else.
+            let authority = pseudo.authority.ok_or(RefusedRequest::NoAuthority)?;
             same(authority, host)?;
             target.parse(&request.method, authority, Some(authority), self.scheme)?;
             return Ok(());
         }
-        let asked = match uri.scheme_str() {
-            Some("http") => Scheme::Http,
-            Some("https") => Scheme::Https,
-            // `h2` has seen one, but keeps it with :authority only.
-            None if authority.is_none() => self.scheme,
+        let asked = match pseudo.scheme {
+            scheme if scheme.eq_ignore_ascii_case(b"http") => Scheme::Http,
+            scheme if scheme.eq_ignore_ascii_case(b"https") => Scheme::Https,
             _ => return Err(RefusedRequest::Scheme),
         };
-        if uri.path().is_empty() {
+        let path = pseudo.path;
+        // RFC 9113, section 8.3.1: a path, and no URI.
+        if !path.starts_with(b"/") && path != b"*" {
             return Err(RefusedRequest::NoPath);
         }
-        let path = uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
         if path.len() > self.limits.target {
             return Err(RefusedRequest::TargetTooLong);
         }
-        let named = match authority {
+        let named = match pseudo.authority {
             Some(authority) => {
                 same(authority, host)?;
                 authority
@@ -185,15 +178,15 @@ impl Reading<'_> {
         };
         if !self.forward {
             // What a proxy before us took the request by says nothing of this connection.
-            target.parse(&request.method, path.as_bytes(), Some(named), self.scheme)?;
+            target.parse(&request.method, path, Some(named), self.scheme)?;
             return Ok(());
         }
         let mut whole = Vec::with_capacity(named.len() + path.len() + 8);
         whole.extend_from_slice(asked.as_str().as_bytes());
         whole.extend_from_slice(b"://");
         whole.extend_from_slice(named);
-        if path != "*" {
-            whole.extend_from_slice(path.as_bytes());
+        if path != b"*" {
+            whole.extend_from_slice(path);
         }
         target.parse(&request.method, &whole, Some(named), asked)?;
         Ok(())
@@ -212,8 +205,6 @@ impl Reading<'_> {
                 }
                 BodyLength::None
             }
-            // `h2` has told the length from the data; this is for the case that it has not.
-            Some(length) if self.ended && length > 0 => return Err(RefusedRequest::Length),
             Some(length) => BodyLength::Exact(length),
             None if self.ended => BodyLength::None,
             None => BodyLength::Chunked,
@@ -231,8 +222,35 @@ impl Reading<'_> {
     }
 }
 
-fn method(name: &str) -> Result<Method, RefusedRequest> {
-    Method::parse(name.as_bytes()).map_err(|error| match error {
+/// The pseudo-fields of a request (RFC 9113, section 8.3.1).
+#[derive(Default)]
+struct Pseudo<'a> {
+    method: &'a [u8],
+    scheme: &'a [u8],
+    authority: Option<&'a [u8]>,
+    path: &'a [u8],
+    protocol: Option<&'a [u8]>,
+}
+
+impl<'a> Pseudo<'a> {
+    fn of(head: Packed<'a>) -> Self {
+        let mut pseudo = Self::default();
+        for (name, value) in head.fields().take_while(|(name, _)| name.starts_with(b":")) {
+            match name {
+                b":method" => pseudo.method = value,
+                b":scheme" => pseudo.scheme = value,
+                b":authority" => pseudo.authority = Some(value),
+                b":path" => pseudo.path = value,
+                b":protocol" => pseudo.protocol = Some(value),
+                _ => {}
+            }
+        }
+        pseudo
+    }
+}
+
+fn method(name: &[u8]) -> Result<Method, RefusedRequest> {
+    Method::parse(name).map_err(|error| match error {
         MethodError::TooLong => RefusedRequest::MethodTooLong,
         MethodError::NotAToken => RefusedRequest::Method,
     })
@@ -247,26 +265,14 @@ fn same(authority: &[u8], host: Option<&[u8]>) -> Result<(), RefusedRequest> {
 }
 
 /// Extended CONNECT (RFC 8441) for WebSocket is the same as an upgrade over HTTP/1.1.
-fn upgrade(protocol: &Protocol, request: &mut Request) -> Result<(), RefusedRequest> {
-    if request.method != Method::Connect || protocol.as_str() != "websocket" {
+fn upgrade(protocol: &[u8], request: &mut Request) -> Result<(), RefusedRequest> {
+    if request.method != Method::Connect || protocol != b"websocket" {
         return Err(RefusedRequest::Protocol);
     }
     request.method = Method::Get;
     request.upgrade = true;
     request.fields.push_known(Known::Upgrade, b"websocket");
     Ok(())
-}
-
-/// RFC 9113, section 8.2.3: a cookie in several fields becomes one where it leaves HTTP/2.
-fn join_cookies(map: &HeaderMap, request: &mut Request) {
-    let mut joined = Vec::new();
-    for crumb in map.get_all(http::header::COOKIE) {
-        if !joined.is_empty() {
-            joined.extend_from_slice(b"; ");
-        }
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    request.fields.push_known(Known::Cookie, &joined);
 }
 
 /// RFC 9110, section 8.6: digits and nothing else.

@@ -16,8 +16,10 @@ use bytes::Bytes;
 use config::Listener;
 use h2::Reason;
 use h2::server::Connection;
-use net::{Buffer, Stream};
-use wire::http2::{Flood, Guard, GuardLimits, Violation};
+use net::{Alarm, Buffer, Stream, Wheel};
+use tokio::time::Instant;
+use wire::http2::frame::code;
+use wire::http2::{CARRIED_EXTRA, Flood, Guard, GuardLimits, Violation};
 
 use super::guarded::{Guarded, Watch};
 use super::stream::Arrived;
@@ -109,12 +111,18 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let Some(listener) = view.config().listeners.get(id.0 as usize) else { return };
     let idle = unless_zero(listener.timeouts.client_idle);
     let streams = listener.limits.streams;
-    let limits = GuardLimits { streams, frame_bytes: FRAME_BYTES_MAX, ..GuardLimits::default() };
+    let limits = GuardLimits {
+        streams,
+        frame_bytes: FRAME_BYTES_MAX,
+        list_bytes: listener.limits.head_bytes,
+        ..GuardLimits::default()
+    };
     let io =
         Guarded::new(ClientStream(Rc::clone(client)), before, Guard::server(&limits), &core.wheel);
     let watch = io.watch();
     let _open = core.http2_opened();
-    client.alarm.set(unless_zero(listener.timeouts.head));
+    let head = unless_zero(listener.timeouts.head);
+    client.alarm.set(head);
     let mut connection = match greet(core, client, listener, io, &watch).await {
         Ok(connection) => connection,
         Err(violation) => {
@@ -129,6 +137,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     drop(view);
     client.alarm.set(idle);
     let running = Rc::new(Running { count: Cell::new(0), idle: Cell::new(idle) });
+    let mut unfinished = Unfinished { since: None, allowed: head, alarm: core.wheel.alarm() };
     let mut leaving = false;
     loop {
         let event = poll_fn(|cx| {
@@ -140,7 +149,10 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                     client.alarm.set(FAREWELL);
                 }
             }
-            poll_event(&mut connection, client, &watch, cx)
+            match poll_event(&mut connection, client, &watch, cx) {
+                Poll::Pending => unfinished.poll_late(&watch, &core.wheel, cx),
+                event => event,
+            }
         });
         match event.await {
             Event::Arrived(arrived) => {
@@ -167,6 +179,35 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
             }
             Event::Idle => return end(client, &watch, connection, Reason::NO_ERROR).await,
         }
+    }
+}
+
+/// Watches over frames and field blocks that come in pieces: nothing else comes before the end of
+/// one, and it is nobody's request yet, so that no other time-out holds for it.
+struct Unfinished {
+    since: Option<Instant>,
+    allowed: Duration,
+    alarm: Alarm,
+}
+
+impl Unfinished {
+    /// Ready once one has taken too long.
+    fn poll_late(&mut self, watch: &Watch, wheel: &Wheel, cx: &mut Context<'_>) -> Poll<Event> {
+        let since = watch.unfinished.get();
+        if self.since != since {
+            self.since = since;
+            let Some(since) = since else {
+                self.alarm.clear();
+                return Poll::Pending;
+            };
+            let past = wheel.now().saturating_duration_since(since);
+            self.alarm.set(self.allowed.saturating_sub(past));
+        }
+        if since.is_none() {
+            return Poll::Pending;
+        }
+        let late = Violation { reason: code::ENHANCE_YOUR_CALM, flood: Flood::Unfinished };
+        self.alarm.poll_fired(cx).map(|()| Event::Violation(late))
     }
 }
 
@@ -206,7 +247,7 @@ async fn greet(
         .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(listener.limits.streams)
         // What is counted here has 32 bytes more for each field (RFC 9113, section 6.5.2).
-        .max_header_list_size(listener.limits.head_bytes)
+        .max_header_list_size(listener.limits.head_bytes.saturating_add(CARRIED_EXTRA))
         .max_concurrent_reset_streams(64)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(Some(OWN_RESETS_MAX))

@@ -9,11 +9,12 @@ use config::{Listener, Serves, Timeouts};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
-use message::{BodyLength, Method, Request};
+use message::{BodyLength, Method, Request, Version};
 use wire::http1::HeadLimits;
+use wire::http2::{Carried, Malformed};
 
 use super::request::{Reading, RefusedRequest};
-use super::{Half, Receiving, Sending};
+use super::{Half, Receiving, Sending, fields};
 use crate::body::{Patience, Source};
 use crate::connection::{Next, RefusedHead, kind_of};
 use crate::core::{Client, Core};
@@ -100,6 +101,7 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     };
     work.record.clear(Instant::now());
     work.record.queue = Some(Duration::ZERO);
+    work.record.version = Version::Http2;
     alarm.clear();
     reply_alarm.clear();
     let half = RefCell::new(Half::Answer(respond));
@@ -108,14 +110,19 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience.clone());
     let reply = Sending::new(&half, &core.wheel, reply_alarm, patience);
     let mut down = Http2 { body, reply };
-    let head_bytes = parts_size(&parts);
-    let read = read_head(listener, client, &parts, ended, &mut work.request);
+    let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
     drop(parts);
     let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
     let ending = match read {
         Ok(()) => {
             down.look(&mut work.request).await;
             exchange::run(&context, work, &mut down).await
+        }
+        Err(error @ RefusedRequest::Malformed(_)) => {
+            // RFC 9113, section 8.1.1: an error of the stream.
+            half.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+            exchange::note_refused(&context, work, kind_of(error.status()), &error);
+            Ending::Closed
         }
         Err(error) => {
             let (kind, error) = (kind_of(error.status()), RefusedHead::Http2(error));
@@ -140,13 +147,21 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     Next::Idle
 }
 
+/// Reads the head, and tells how many bytes its names and values have.
 fn read_head(
     listener: &Listener,
     client: &Client,
     parts: &Parts,
     ended: bool,
     request: &mut Request,
-) -> Result<(), RefusedRequest> {
+) -> (u64, Result<(), RefusedRequest>) {
+    let head = match fields::carried(&parts.headers) {
+        Some(Carried::Head(head)) => head,
+        Some(Carried::Malformed(Malformed::TooLarge)) => return (0, Err(RefusedRequest::TooLarge)),
+        Some(Carried::Malformed(what)) => return (0, Err(what.into())),
+        // The guard carries every head.
+        Some(Carried::Trailers(_)) | None => return (0, Err(Malformed::MissingPseudo.into())),
+    };
     let limits = HeadLimits {
         bytes: listener.limits.head_bytes as usize,
         fields: usize::from(listener.limits.head_fields),
@@ -154,12 +169,6 @@ fn read_head(
     };
     let scheme = client.scheme();
     let forward = matches!(listener.serves, Serves::Forward(_));
-    Reading { limits: &limits, scheme, forward, ended }.read(parts, request)
-}
-
-/// Bytes of a head before compression.
-fn parts_size(parts: &Parts) -> u64 {
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    let path = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-    (fields.sum::<usize>() + path + parts.method.as_str().len()) as u64
+    let reading = Reading { limits: &limits, scheme, forward, ended };
+    (head.size() as u64, reading.read(head, request))
 }

@@ -62,10 +62,13 @@ pub fn literals(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(name, value)).collect()
 }
 
+/// A name and a value, of any bytes.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// Reads field blocks of one direction.
 #[derive(Debug)]
 pub struct Decoder {
-    table: VecDeque<(String, String)>,
+    table: VecDeque<Pair>,
     size: usize,
     size_max: usize,
 }
@@ -78,7 +81,14 @@ impl Default for Decoder {
 
 impl Decoder {
     /// The fields of a whole block; `None` if it is not in order.
-    pub fn decode(&mut self, mut block: &[u8]) -> Option<Fields> {
+    pub fn decode(&mut self, block: &[u8]) -> Option<Fields> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let fields = self.decode_bytes(block)?.into_iter();
+        Some(fields.map(|(name, value)| (text(name), text(value))).collect())
+    }
+
+    /// The same, of any bytes.
+    pub fn decode_bytes(&mut self, mut block: &[u8]) -> Option<Vec<Pair>> {
         let mut fields = Vec::new();
         while let Some(&first) = block.first() {
             match first {
@@ -92,7 +102,11 @@ impl Decoder {
                     self.learn(field);
                 }
                 0x20.. => {
-                    self.size_max = read_integer(&mut block, 5)?;
+                    let size = read_integer(&mut block, 5)?;
+                    if !fields.is_empty() || size > 4096 {
+                        return None;
+                    }
+                    self.size_max = size;
                     self.shrink();
                 }
                 _ => fields.push(self.read_literal(&mut block, 4)?),
@@ -101,7 +115,7 @@ impl Decoder {
         Some(fields)
     }
 
-    fn read_literal(&self, block: &mut &[u8], prefix: u8) -> Option<(String, String)> {
+    fn read_literal(&self, block: &mut &[u8], prefix: u8) -> Option<Pair> {
         let name = match read_integer(block, prefix)? {
             0 => read_string(block)?,
             index => self.entry(index)?.0,
@@ -109,15 +123,15 @@ impl Decoder {
         Some((name, read_string(block)?))
     }
 
-    fn entry(&self, index: usize) -> Option<(String, String)> {
+    fn entry(&self, index: usize) -> Option<Pair> {
         let index = index.checked_sub(1)?;
         if let Some((name, value)) = STATIC.get(index) {
-            return Some(((*name).to_owned(), (*value).to_owned()));
+            return Some((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         }
         self.table.get(index - STATIC.len()).cloned()
     }
 
-    fn learn(&mut self, field: (String, String)) {
+    fn learn(&mut self, field: Pair) {
         self.size += field.0.len() + field.1.len() + 32;
         self.table.push_front(field);
         self.shrink();
@@ -150,13 +164,12 @@ fn read_integer(block: &mut &[u8], prefix: u8) -> Option<usize> {
     None
 }
 
-fn read_string(block: &mut &[u8]) -> Option<String> {
+fn read_string(block: &mut &[u8]) -> Option<Vec<u8>> {
     let is_coded = block.first()? & 0x80 != 0;
     let length = read_integer(block, 7)?;
     let (text, rest) = block.split_at_checked(length)?;
     *block = rest;
-    let text = if is_coded { huffman::decode(text)? } else { text.to_vec() };
-    Some(String::from_utf8_lossy(&text).into_owned())
+    if is_coded { huffman::decode(text) } else { Some(text.to_vec()) }
 }
 
 /// RFC 7541, appendix A.

@@ -2,17 +2,21 @@
 //!
 //! `h2` reads frames well, but lets a peer spend our time as it likes, and answers some broken
 //! rules of RFC 9113 wrongly or not at all. The guard sees the same bytes first. It looks at frame
-//! heads and at a few bytes of some payloads, and skips the rest by length: it keeps nothing,
-//! allocates nothing, and costs by the frame, not by the byte.
-//! Not here: field blocks, which `h2` decodes; flow control and limits of streams, which it keeps;
-//! timeouts. What `h2` answers rightly by itself is not repeated here without need.
-//! Invariant: the answer depends on the bytes and the times alone, not on how they are split.
+//! heads and at a few bytes of some payloads, and skips the rest by length: that costs by the frame,
+//! not by the byte. Field blocks it reads itself, and `h2` gets others in their place (`carried`),
+//! so that a malformed message is an error of its stream alone.
+//! Not here: flow control and limits of streams, which `h2` keeps; timeouts. What `h2` answers
+//! rightly by itself is not repeated here without need.
+//! Invariant: the answer, and what `h2` gets, depend on the bytes and the times alone, not on how
+//! they are split.
 
+use super::block::{Judge, Kind, Pieces};
 use super::budget::{
     Account, Budgets, ENDPOINT_SCALE, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST,
     SMALL_WINDOW_BYTES, TINY_DATA_BYTES,
 };
-use super::frame::{Head, PREFACE, code, flag, kind, setting};
+use super::frame::{HEAD_BYTES, Head, PREFACE, code, flag, kind, setting};
+use super::hpack::{Decoder, Strings};
 use super::scanner::{PART_BYTES, Piece, Scanner};
 use super::streams::{State, Streams};
 use super::violation::{Flood, Violation, broken, calm, ensure, frame_size, protocol};
@@ -35,11 +39,23 @@ pub struct GuardLimits {
     pub continuations: u32,
     /// Streams that the peer may have open: our SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
+    /// What a message's fields may have: our SETTINGS_MAX_HEADER_LIST_SIZE.
+    pub list_bytes: u32,
 }
+
+/// How much more than allowed the fields of a message may have before the connection ends: they cost
+/// time even if nothing is kept of them.
+const LIST_EXCESS: usize = 4;
 
 impl Default for GuardLimits {
     fn default() -> Self {
-        Self { frame_bytes: 16 * 1024, block_bytes: 64 * 1024, continuations: 20, streams: 100 }
+        Self {
+            frame_bytes: 16 * 1024,
+            block_bytes: 64 * 1024,
+            continuations: 20,
+            streams: 100,
+            list_bytes: 64 * 1024,
+        }
     }
 }
 
@@ -56,12 +72,35 @@ struct Block {
     stream: u32,
     bytes: u32,
     continuations: u32,
+    kind: Kind,
+    ends_stream: bool,
+    /// Whether the frame under way is the last.
+    is_last: bool,
+    /// Padding at the end of the frame under way.
+    padding: u32,
+}
+
+/// What becomes of bytes that were shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Step {
+    /// So many of the first do not go on; what does in their place was added to `out`.
+    pub taken: usize,
+    /// So many after those go on as they are. What follows must be shown again.
+    pub same: usize,
+}
+
+/// Memory that any number of guards share while they look at bytes.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    strings: Strings,
+    pieces: Pieces,
 }
 
 /// Watches one connection.
 ///
 /// Every byte from the peer goes through [`Guard::inspect`], in order and before `h2` gets it;
-/// every byte that `h2` writes goes through [`Guard::sent`]. It holds no memory beyond itself.
+/// every byte that `h2` writes goes through [`Guard::sent`]. Beyond itself it holds the table of the
+/// peer's fields, and of a field block that comes in pieces what has come of it.
 #[derive(Debug, Clone)]
 pub struct Guard {
     limits: GuardLimits,
@@ -72,6 +111,11 @@ pub struct Guard {
     is_greeted: bool,
     received: Scanner,
     block: Option<Block>,
+    /// What has come of that block, unless all is there at once.
+    fragment: Vec<u8>,
+    decoder: Decoder,
+    /// Frames and field blocks that were whole, for [`Guard::unfinished`].
+    finished: u32,
     streams: Streams,
     budgets: Budgets,
     /// Whether the peer has offered extended CONNECT, which cannot be taken back.
@@ -108,6 +152,9 @@ impl Guard {
             is_greeted: false,
             received: Scanner::default(),
             block: None,
+            fragment: Vec::new(),
+            decoder: Decoder::default(),
+            finished: 0,
             streams: Streams::default(),
             budgets: Budgets::new(limits.streams, scale),
             offers_connect: false,
@@ -117,40 +164,98 @@ impl Guard {
         }
     }
 
-    /// Looks at the next bytes from the peer. An error ends the connection; it is repeated by
-    /// every later call.
+    /// Looks at the next bytes from the peer, and says what goes on to `h2`. An error ends the
+    /// connection; it is repeated by every later call.
     ///
     /// `now_ms` counts from any moment.
-    pub fn inspect(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), Violation> {
+    pub fn inspect(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+        workspace: &mut Workspace,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Violation> {
         if let Some(violation) = self.violation {
             return Err(violation);
         }
         self.budgets.refill(now_ms);
-        let result = self.inspect_all(bytes);
+        let result = self.inspect_all(bytes, workspace, out);
         self.violation = result.err();
         result
     }
 
-    fn inspect_all(&mut self, mut bytes: &[u8]) -> Result<(), Violation> {
-        self.preface(&mut bytes)?;
-        while let Some(piece) = self.received.next(&mut bytes) {
-            match piece {
-                Piece::Head(head) => self.head(head)?,
-                Piece::Part(head, part) => self.part(head, part)?,
-            }
+    fn inspect_all(
+        &mut self,
+        bytes: &[u8],
+        workspace: &mut Workspace,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Violation> {
+        let mut rest = bytes;
+        let mut step = Step { taken: 0, same: self.preface(&mut rest)? };
+        while !rest.is_empty() {
+            let before = rest.len();
+            let is_taken = if self.received.is_at_head() {
+                // A head that is not whole is held back, as it may be that of a field block.
+                let is_split = self.received.has_part_of_head();
+                let kind = if is_split { None } else { Scanner::peek(rest) };
+                let is_taken = kind.is_none_or(is_of_block);
+                if is_taken && step.same > 0 {
+                    return Ok(step);
+                }
+                if let Some(Piece::Head(head)) = self.received.next(&mut rest) {
+                    let raw = self.received.raw_head();
+                    self.head(head)?;
+                    match is_of_block(head.kind) {
+                        true => self.block_frame(&mut rest, workspace, out)?,
+                        false if is_split => out.extend_from_slice(&raw),
+                        false => {}
+                    }
+                    self.finish_frame();
+                }
+                is_taken
+            } else if is_of_block(self.received.frame().kind) {
+                self.block_frame(&mut rest, workspace, out)?;
+                self.finish_frame();
+                true
+            } else {
+                if let Some(piece) = self.received.next_part(&mut rest) {
+                    self.part(self.received.frame(), piece)?;
+                }
+                self.finish_frame();
+                false
+            };
+            let count = before - rest.len();
+            if is_taken { step.taken += count } else { step.same += count }
         }
-        Ok(())
+        Ok(step)
+    }
+
+    /// Counts a frame that is whole.
+    fn finish_frame(&mut self) {
+        if self.received.is_at_head() && self.block.is_none() {
+            self.finished = self.finished.wrapping_add(1);
+        }
+    }
+
+    /// Which frame or field block, by number, has begun and is not whole: its sender is to end it
+    /// within a time that does not depend on anything else. Content may take its time.
+    pub fn unfinished(&self) -> Option<u32> {
+        let is_content = self.received.frame().kind == kind::DATA && !self.received.is_at_head();
+        let is_within = !self.received.is_at_head() || self.received.has_part_of_head();
+        let has_preface = usize::from(self.preface) == PREFACE.len();
+        let is_unfinished = !has_preface || self.block.is_some() || is_within && !is_content;
+        is_unfinished.then_some(self.finished)
     }
 
     /// RFC 9113, section 3.4.
-    fn preface(&mut self, bytes: &mut &[u8]) -> Result<(), Violation> {
+    fn preface(&mut self, bytes: &mut &[u8]) -> Result<usize, Violation> {
         let expected = PREFACE.get(usize::from(self.preface)..).unwrap_or_default();
         let count = expected.len().min(bytes.len());
-        let Some((begin, rest)) = bytes.split_at_checked(count) else { return Ok(()) };
+        let Some((begin, rest)) = bytes.split_at_checked(count) else { return Ok(0) };
         ensure(expected.starts_with(begin), protocol("no HTTP/2 preface"))?;
         self.preface += u8::try_from(count).unwrap_or_default();
         *bytes = rest;
-        Ok(())
+        Ok(count)
     }
 
     fn pay(&mut self, account: Account, count: u32, flood: Flood) -> Result<(), Violation> {
@@ -279,7 +384,8 @@ impl Guard {
             head.length as usize >= before,
             frame_size("HEADERS without their padding or priority (RFC 9113, 4.2)"),
         )?;
-        if self.peer == Peer::Client && self.streams.state(head.stream) == State::Idle {
+        let is_new = self.streams.state(head.stream) == State::Idle;
+        if self.peer == Peer::Client && is_new {
             self.streams.open(head.stream);
             self.budgets.give(Account::Priorities, 2);
             self.budgets.give(Account::Others, 1);
@@ -287,30 +393,100 @@ impl Guard {
         if head.has(flag::END_STREAM) {
             self.streams.finish(head.stream);
         }
-        if head.has(flag::PRIORITY) {
+        if before > 0 {
             self.received.ask(before);
         }
-        self.block = Some(Block { stream: head.stream, bytes: 0, continuations: 0 });
+        let kind = match self.peer {
+            Peer::Server => Kind::Response,
+            Peer::Client if is_new => Kind::Request,
+            Peer::Client => Kind::Trailers,
+        };
+        self.block = Some(Block {
+            stream: head.stream,
+            bytes: 0,
+            continuations: 0,
+            kind,
+            ends_stream: head.has(flag::END_STREAM),
+            is_last: false,
+            padding: 0,
+        });
         self.block_piece(head)
     }
 
     fn continuation(&mut self, head: Head, mut block: Block) -> Result<(), Violation> {
         block.continuations += 1;
+        block.padding = 0;
         self.block = Some(block);
         ensure(block.continuations <= self.limits.continuations, calm(Flood::Continuation))?;
         self.block_piece(head)
     }
 
-    /// A piece of a field block.
+    /// A piece of a field block begins.
     fn block_piece(&mut self, head: Head) -> Result<(), Violation> {
         let Some(block) = &mut self.block else { return Ok(()) };
         block.bytes = block.bytes.saturating_add(head.length);
+        block.is_last = head.has(flag::END_HEADERS);
         ensure(block.bytes <= self.limits.block_bytes, calm(Flood::HeaderList))?;
-        if head.has(flag::END_HEADERS) {
-            self.block = None;
-        } else if head.length == 0 {
+        if !block.is_last && head.length == 0 {
             self.pay(Account::EmptyBlocks, 1, Flood::Continuation)?;
         }
+        Ok(())
+    }
+
+    /// Takes what is there of a frame with a piece of a field block. Once the block is whole, what
+    /// `h2` gets in its place is added to `out`.
+    fn block_frame(
+        &mut self,
+        rest: &mut &[u8],
+        workspace: &mut Workspace,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Violation> {
+        if self.received.is_asked() {
+            let Some(part) = self.received.next_part(rest) else { return Ok(()) };
+            self.part(self.received.frame(), part)?;
+        }
+        let Some(block) = self.block else { return Ok(()) };
+        let left = self.received.left();
+        let is_all = rest.len() >= left as usize;
+        let piece = self.received.take(rest, left.saturating_sub(block.padding));
+        let is_here = is_all && block.is_last && self.fragment.is_empty();
+        // Nearly always the whole block is in one frame, and that is here.
+        if !is_here {
+            self.fragment.extend_from_slice(piece);
+        }
+        self.received.take(rest, block.padding);
+        if !is_all || !block.is_last {
+            return Ok(());
+        }
+        self.block = None;
+        if is_here {
+            return self.exchange(block, piece, workspace, out);
+        }
+        let fragment = std::mem::take(&mut self.fragment);
+        self.exchange(block, &fragment, workspace, out)
+    }
+
+    /// A whole block: judged, and replaced by what `h2` is to see.
+    fn exchange(
+        &mut self,
+        block: Block,
+        encoded: &[u8],
+        workspace: &mut Workspace,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Violation> {
+        let Workspace { strings, pieces } = workspace;
+        let size_max = self.limits.list_bytes as usize;
+        let mut judge = Judge::new(block.kind, block.ends_stream, size_max, pieces);
+        let decoded = self.decoder.decode(encoded, strings, |name, value| judge.field(name, value));
+        decoded.map_err(|_| {
+            broken(code::COMPRESSION_ERROR, "a field block cannot be decoded (RFC 9113, 4.3)")
+        })?;
+        ensure(judge.size() <= size_max.saturating_mul(LIST_EXCESS), calm(Flood::Other))?;
+        let begin = out.len();
+        out.extend_from_slice(&[0; HEAD_BYTES]);
+        judge.finish(out);
+        let end_stream = if block.ends_stream { flag::END_STREAM } else { 0 };
+        into_frames(out, begin, block.stream, end_stream, self.limits.frame_bytes as usize);
         Ok(())
     }
 
@@ -360,11 +536,18 @@ impl Guard {
                     length.ok_or(protocol("DATA with too much padding (RFC 9113, 6.1)"))?;
                 self.content(head, length)
             }
-            // `h2` resets the stream without decoding the field block, and so loses the state of
-            // the decoder for the whole connection.
             kind::HEADERS => {
-                let dependency = word(usize::from(head.has(flag::PADDED)));
-                self.dependency(head, dependency)
+                if head.has(flag::PADDED) {
+                    ensure(
+                        u32::from(first) <= self.received.left(),
+                        protocol("HEADERS with too much padding (RFC 9113, 6.2)"),
+                    )?;
+                    self.block.iter_mut().for_each(|block| block.padding = first.into());
+                }
+                if head.has(flag::PRIORITY) {
+                    self.dependency(head, word(usize::from(head.has(flag::PADDED))))?;
+                }
+                Ok(())
             }
             kind::PRIORITY => self.dependency(head, word(0)),
             kind::WINDOW_UPDATE => self.window_update(word(0) & WINDOW_MAX),
@@ -444,7 +627,7 @@ impl Guard {
         while let Some(piece) = self.sending.next(&mut bytes) {
             match piece {
                 Piece::Head(head) => self.sent_head(head),
-                Piece::Part(_, [a, b, c, d, ..]) => {
+                Piece::Part([a, b, c, d, ..]) => {
                     self.own_reset(u32::from_be_bytes([a, b, c, d]));
                 }
             }
@@ -495,5 +678,33 @@ impl Guard {
         {
             self.violation = Some(calm(Flood::MadeYouReset));
         }
+    }
+}
+
+/// Whether frames of this type carry field blocks.
+fn is_of_block(kind: u8) -> bool {
+    matches!(kind, kind::HEADERS | kind::CONTINUATION)
+}
+
+/// Makes frames of a field block that stands in `out` from `begin` on, behind room for a head.
+fn into_frames(out: &mut Vec<u8>, begin: usize, stream: u32, end_stream: u8, frame_bytes: usize) {
+    let length = out.len().saturating_sub(begin + HEAD_BYTES);
+    let head = |kind, flags, length: usize| {
+        Head { length: u32::try_from(length).unwrap_or_default(), kind, flags, stream }.print()
+    };
+    let first = length.min(frame_bytes);
+    let whole = |is_whole| if is_whole { flag::END_HEADERS } else { 0 };
+    let first_head = head(kind::HEADERS, end_stream | whole(first == length), first);
+    let room = out.iter_mut().skip(begin).zip(first_head);
+    room.for_each(|(to, from)| *to = from);
+    if first == length {
+        return;
+    }
+    let rest = out.split_off(begin + HEAD_BYTES + first);
+    let count = rest.len().div_ceil(frame_bytes);
+    for (number, piece) in rest.chunks(frame_bytes).enumerate() {
+        let flags = whole(number + 1 == count);
+        out.extend_from_slice(&head(kind::CONTINUATION, flags, piece.len()));
+        out.extend_from_slice(piece);
     }
 }

@@ -1,7 +1,7 @@
 //! Finds frame heads in a stream of bytes that comes in pieces of any size.
 //!
-//! Payloads are skipped by their length, but for a few bytes that the caller asks for. Nothing is
-//! kept of them.
+//! Payloads are skipped by their length, but for a few bytes that the caller asks for and those that
+//! it takes. Nothing is kept of them.
 
 use super::frame::{HEAD_BYTES, Head};
 
@@ -13,8 +13,8 @@ pub(super) const PART_BYTES: usize = 6;
 pub(super) enum Piece {
     /// The head of the next frame. Its payload will be skipped unless `ask` is called.
     Head(Head),
-    /// The bytes that were asked for, of the frame with this head.
-    Part(Head, [u8; PART_BYTES]),
+    /// The bytes that were asked for.
+    Part([u8; PART_BYTES]),
 }
 
 /// Where in the stream it stands.
@@ -44,21 +44,65 @@ impl Scanner {
         self.left
     }
 
+    /// Whether the next byte belongs to a frame's head.
+    pub(super) fn is_at_head(&self) -> bool {
+        self.wanted == 0 && self.left == 0
+    }
+
+    /// Whether the first bytes of a head have been seen.
+    pub(super) fn has_part_of_head(&self) -> bool {
+        self.is_at_head() && self.filled > 0
+    }
+
+    /// The head of the frame that is under way, or the last one.
+    pub(super) fn frame(&self) -> Head {
+        self.head
+    }
+
+    /// The head that was found last, as it came, until bytes are asked for.
+    pub(super) fn raw_head(&self) -> [u8; HEAD_BYTES] {
+        self.bytes
+    }
+
+    /// The type of the next frame, if `input` holds its whole head, and it is at one.
+    pub(super) fn peek(input: &[u8]) -> Option<u8> {
+        input.first_chunk::<HEAD_BYTES>().map(|head| Head::parse(head).kind)
+    }
+
+    /// Takes as much of the payload as is there, but no more than `most`.
+    pub(super) fn take<'a>(&mut self, input: &mut &'a [u8], most: u32) -> &'a [u8] {
+        let count = usize::try_from(self.left.min(most)).unwrap_or(usize::MAX).min(input.len());
+        let (bytes, rest) = input.split_at_checked(count).unwrap_or_default();
+        *input = rest;
+        self.left -= u32::try_from(count).unwrap_or(self.left).min(self.left);
+        bytes
+    }
+
+    /// Whether bytes were asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.wanted > 0
+    }
+
+    /// The bytes that were asked for, or as much of the payload is skipped as is there.
+    pub(super) fn next_part(&mut self, input: &mut &[u8]) -> Option<[u8; PART_BYTES]> {
+        if self.wanted == 0 {
+            self.take(input, u32::MAX);
+            return None;
+        }
+        self.collect(input, usize::from(self.wanted))?;
+        self.left = self.left.saturating_sub(self.wanted.into());
+        self.wanted = 0;
+        self.filled = 0;
+        let [a, b, c, d, e, f, ..] = self.bytes;
+        Some([a, b, c, d, e, f])
+    }
+
     /// The next piece. `None`: all of `input` is used up.
     pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<Piece> {
         if self.wanted > 0 {
-            self.collect(input, usize::from(self.wanted))?;
-            self.left = self.left.saturating_sub(self.wanted.into());
-            self.wanted = 0;
-            self.filled = 0;
-            let [a, b, c, d, e, f, ..] = self.bytes;
-            return Some(Piece::Part(self.head, [a, b, c, d, e, f]));
+            return self.next_part(input).map(Piece::Part);
         }
-        if self.left > 0 {
-            let skipped = input.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            *input = input.get(skipped..).unwrap_or_default();
-            self.left -= u32::try_from(skipped).unwrap_or(self.left).min(self.left);
-        }
+        self.take(input, u32::MAX);
         if self.left > 0 {
             return None;
         }

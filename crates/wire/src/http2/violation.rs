@@ -31,13 +31,15 @@ pub enum Flood {
     Unknown,
     /// What `h2` itself bears no more: a list of fields far too long, small DATA frames that wait.
     Other,
+    /// A frame or a field block that does not come to its end.
+    Unfinished,
     /// No flood: a broken rule of RFC 9113.
     Frame(&'static str),
 }
 
 impl Flood {
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "rapid_reset",
         "made_you_reset",
         "ping",
@@ -51,6 +53,7 @@ impl Flood {
         "unknown",
         "other",
         "frame",
+        "unfinished",
     ];
 
     /// Its place among [`Flood::NAMES`].
@@ -69,6 +72,7 @@ impl Flood {
             Self::Unknown => 10,
             Self::Other => 11,
             Self::Frame(_) => 12,
+            Self::Unfinished => 13,
         }
     }
 
@@ -103,6 +107,7 @@ impl Violation {
             Flood::Continuation => "too many CONTINUATION frames",
             Flood::HeaderList => "a field block is too long",
             Flood::Unknown => "too many frames of unknown types",
+            Flood::Unfinished => "a frame or a field block did not come whole in time",
             Flood::Other => "the peer is a burden",
             Flood::Frame(text) => text,
         }

@@ -14,7 +14,7 @@ use h2::{Ping, PingPong};
 use net::{Alarm, Stream, Wheel};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::http2::{Guard, GuardLimits};
+use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
 use super::super::guarded::{Guarded, Watch as Watched};
 use crate::observe::ErrorKind;
@@ -237,7 +237,11 @@ pub(super) async fn open(
     limit: Duration,
 ) -> Result<Rc<Multiplexed>, h2::Error> {
     let Connection { stream, address, ends, names_version, meter, .. } = connection;
-    let limits = GuardLimits { streams: STREAMS_MAX as u32, ..GuardLimits::default() };
+    let limits = GuardLimits {
+        streams: STREAMS_MAX as u32,
+        list_bytes: FIELDS_BYTES_MAX,
+        ..GuardLimits::default()
+    };
     let guarded = Guarded::new(Box::new(stream), None, Guard::client(&limits), wheel);
     let seen = guarded.watch();
     let mut builder = Builder::new();
@@ -246,7 +250,7 @@ pub(super) async fn open(
         .initial_max_send_streams(UNSETTLED)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(FIELDS_BYTES_MAX)
+        .max_header_list_size(FIELDS_BYTES_MAX + CARRIED_EXTRA)
         .max_send_buffer_size(SENDING_BYTES_MAX)
         .max_concurrent_reset_streams(RESET_MAX)
         // Late frames of streams that were reset long ago are no reason to break the others off.

@@ -12,8 +12,9 @@ use h2::{Reason, RecvStream};
 use http::StatusCode;
 use message::{Fields, Known, Request, Response};
 use net::{Alarm, Wheel};
+use wire::http2::Carried;
 
-use super::super::{Half, Receiving, Sending};
+use super::super::{Half, Receiving, Sending, fields};
 use super::{Multiplexed, Ticket, heads};
 use crate::attempt::{Answer, Left, NoHead, Upload, Upward};
 use crate::body::{Bulk, Patience, ReadError, Source, unless_zero};
@@ -185,8 +186,18 @@ impl Incoming<'_> {
         self.first_head.get_or_insert_with(Instant::now);
         let Head { parts: http::response::Parts { status, headers, .. }, stream } = head;
         let ended = stream.as_ref().is_some_and(RecvStream::is_end_stream);
-        let read = heads::response(request, status, &headers, ended, response);
-        read.map_err(|what| NoHead { trouble: malformed(what), silent: false })?;
+        let read = match fields::carried(&headers) {
+            Some(Carried::Head(packed)) => {
+                heads::response(request, status, packed, ended, response)
+            }
+            Some(Carried::Malformed(what)) => Err(what.text()),
+            Some(Carried::Trailers(_)) | None => Err("it has no :status"),
+        };
+        if let Err(what) = read {
+            // RFC 9113, section 8.1.1: an error of this stream, and of no other.
+            self.half.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+            return Err(NoHead { trouble: malformed(what), silent: false });
+        }
         if self.upgrade && status.is_success() {
             switched(request, status, response);
         }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use message::{BodyLength, Field, Fields, Known, Request, Response, Version};
+use message::{BodyLength, Field, Known, Request, Response, Version};
+use wire::http2::Packed;
 
-use super::super::fields::{self, is_clean};
+use super::super::fields;
 use crate::http1::UpstreamHead;
 
 /// Fields of a response that are taken, as for HTTP/1.
@@ -84,7 +85,7 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) fn response(
     request: &Request,
     status: StatusCode,
-    headers: &HeaderMap,
+    packed: Packed<'_>,
     ended: bool,
     response: &mut Response,
 ) -> Result<(), &'static str> {
@@ -93,10 +94,13 @@ pub(super) fn response(
     response.status = status.as_u16();
     response.keep_alive = true;
     // RFC 9113, section 8.6: there is no 101.
-    if status == StatusCode::SWITCHING_PROTOCOLS || !(100..600).contains(&response.status) {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("its status is none that HTTP/2 has");
     }
-    take_fields(headers, &mut response.fields)?;
+    fields::load(packed, &mut response.fields);
+    if response.fields.len() > FIELDS_MAX {
+        return Err("it has too many fields");
+    }
     let length = response.fields.get(Known::ContentLength);
     let length = length.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
     let bodiless =
@@ -108,20 +112,6 @@ pub(super) fn response(
         None if ended => BodyLength::None,
         None => BodyLength::Chunked,
     };
-    Ok(())
-}
-
-fn take_fields(headers: &HeaderMap, fields: &mut Fields) -> Result<(), &'static str> {
-    if headers.len() > FIELDS_MAX {
-        return Err("it has too many fields");
-    }
-    for (name, value) in headers {
-        // RFC 9113, section 8.2.1; `h2` has seen to the rest.
-        if !is_clean(value.as_bytes()) {
-            return Err("a field's value begins or ends with white space");
-        }
-        fields.push(name.as_str().as_bytes(), value.as_bytes());
-    }
     Ok(())
 }
 
@@ -186,13 +176,14 @@ mod tests {
             expected: Option<BodyLength>,
         ) {
             let request = Request { method, ..Request::default() };
-            let mut headers = HeaderMap::new();
+            let mut fields = Vec::new();
+            Packed::push(&mut fields, b":status", status.to_string().as_bytes());
             if let Some(length) = length {
-                headers.insert(header::CONTENT_LENGTH, length.parse().unwrap());
+                Packed::push(&mut fields, b"content-length", length.as_bytes());
             }
             let status = StatusCode::from_u16(status).unwrap();
             let mut filled = Response::default();
-            let read = response(&request, status, &headers, ended, &mut filled);
+            let read = response(&request, status, Packed::new(&fields), ended, &mut filled);
             assert_eq!(read.ok().map(|()| filled.body), expected, "{status} {length:?}");
         }
         use BodyLength::{Chunked, Exact, None as Nothing};
@@ -204,6 +195,6 @@ mod tests {
         check(Get, 304, Some("5"), true, Some(Nothing));
         check(Get, 204, None, true, Some(Nothing));
         check(Get, 101, None, false, None);
-        check(Get, 999, None, true, None);
+        check(Get, 999, None, true, Some(Nothing)); // as over HTTP/1
     }
 }

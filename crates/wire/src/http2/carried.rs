@@ -1,0 +1,163 @@
+//! How a head or trailers travel through `h2`, which takes them for one field.
+//!
+//! `h2` would read names and values by tables of its own, end a connection for a bad one, and put
+//! them into a map. So the guard reads field blocks itself, judges them, and hands `h2` blocks that
+//! hold nothing but what it must know, and [`CARRIER`]: a field that no peer can send, as its name
+//! is none. Its value is all that stood in the block, behind each other: for each field the lengths
+//! of name and value, in three bytes of seven bits each, then both as they are.
+//! Invariant: what is carried keeps the rules of `block`; nobody has to look at characters again.
+
+use std::ops::Range;
+
+use super::block::Malformed;
+
+/// The name of the field that carries.
+pub const CARRIER: &str = "\"";
+
+/// By how much a list of fields may be larger, as RFC 9113, section 6.5.2 counts, once it is carried:
+/// what `h2` is given besides.
+pub const CARRIED_EXTRA: u32 = 256;
+
+/// The first byte of a value: what it carries.
+const HEAD: u8 = b'H';
+const TRAILERS: u8 = b'T';
+const MALFORMED: u8 = b'M';
+
+/// Bytes before a name: the two lengths.
+const LENGTHS: usize = 6;
+
+/// What a block was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried<'a> {
+    /// A head: pseudo-fields first, then the others.
+    Head(Packed<'a>),
+    /// Trailers.
+    Trailers(Packed<'a>),
+    /// A message that must not be gone on with (RFC 9113, section 8.1.1).
+    Malformed(Malformed),
+}
+
+impl<'a> Carried<'a> {
+    /// Reads the value of [`CARRIER`]; `None` if it is none.
+    pub fn read(value: &'a [u8]) -> Option<Self> {
+        let (&kind, rest) = value.split_first()?;
+        match kind {
+            HEAD => Some(Self::Head(Packed { bytes: rest })),
+            TRAILERS => Some(Self::Trailers(Packed { bytes: rest })),
+            MALFORMED => Malformed::of_code(*rest.first()?).map(Self::Malformed),
+            _ => None,
+        }
+    }
+}
+
+/// Fields behind each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Packed<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    /// Fields that [`Packed::push`] has put behind each other.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// Puts a field behind others. Neither name nor value may be longer than 21 bits can say.
+    pub fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        let ([n0, n1, n2], [v0, v1, v2]) = (digits(name.len()), digits(value.len()));
+        out.extend_from_slice(&[n0, n1, n2, v0, v1, v2]);
+        out.extend_from_slice(name);
+        out.extend_from_slice(value);
+    }
+
+    /// All of it: the ranges of [`Packed::ranges`] lie in this.
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Bytes of names and values.
+    pub fn size(self) -> usize {
+        self.ranges().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// Where each name and value lie.
+    pub fn ranges(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let lengths: &[u8; LENGTHS] = self.bytes.get(at..)?.first_chunk()?;
+            let [n0, n1, n2, v0, v1, v2] = *lengths;
+            let name = at + LENGTHS..at + LENGTHS + number([n0, n1, n2]);
+            let value = name.end..name.end + number([v0, v1, v2]);
+            at = value.end;
+            Some((name, value))
+        })
+    }
+
+    /// Each name and value.
+    pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let slice = move |range: Range<usize>| self.bytes.get(range).unwrap_or_default();
+        self.ranges().map(move |(name, value)| (slice(name), slice(value)))
+    }
+}
+
+/// Seven bits in each byte, with the eighth set: all of them may be in a field's value.
+fn digits(number: usize) -> [u8; 3] {
+    [14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8)
+}
+
+fn number(digits: [u8; 3]) -> usize {
+    digits.iter().fold(0, |number, digit| number << 7 | usize::from(digit & 0x7f))
+}
+
+/// The longest name or value that can be carried.
+pub(super) const LENGTH_MAX: usize = (1 << 21) - 1;
+
+/// Begins the value of a head or of trailers.
+pub(super) fn begin(out: &mut Vec<u8>, is_head: bool) {
+    out.clear();
+    out.push(if is_head { HEAD } else { TRAILERS });
+}
+
+/// Says afterwards that it is the other of both.
+pub(super) fn turn_into(out: &mut [u8], is_head: bool) {
+    if let Some(kind) = out.first_mut() {
+        *kind = if is_head { HEAD } else { TRAILERS };
+    }
+}
+
+/// The value of a malformed message.
+pub(super) fn malformed(out: &mut Vec<u8>, what: Malformed) {
+    out.clear();
+    out.extend_from_slice(&[MALFORMED, what.code()]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let long = vec![b'v'; 100_000];
+        let fields: [(&[u8], &[u8]); 4] =
+            [(b":path", b"/"), (b"a", b""), (b"b", &long), (b"c", b"d\xff")];
+        let mut out = Vec::new();
+        begin(&mut out, false);
+        fields.iter().for_each(|(name, value)| Packed::push(&mut out, name, value));
+        let Some(Carried::Trailers(packed)) = Carried::read(&out) else { panic!("{out:?}") };
+        assert!(packed.fields().eq(fields));
+        assert_eq!(packed.size(), 5 + 1 + 1 + 1 + 100_000 + 1 + 2);
+        for what in Malformed::ALL {
+            malformed(&mut out, *what);
+            assert_eq!(Carried::read(&out), Some(Carried::Malformed(*what)));
+        }
+        for other in [b"".as_slice(), b"M", b"MZ", b"x"] {
+            assert_eq!(Carried::read(other), None);
+        }
+        // Nothing of it is cut by `http`, which takes these bytes in a value.
+        assert!(
+            out.iter()
+                .chain(&digits(LENGTH_MAX))
+                .all(|byte| (0x20..0x7f).contains(byte) || *byte >= 0x80)
+        );
+    }
+}
