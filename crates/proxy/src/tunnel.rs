@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use balance::Lease;
 use h2::{Reason, RecvStream};
-use message::{BodyLength, Fields};
+use message::{BodyLength, Fields, Method};
 use net::{Alarm, Buffer, Side, Size, Stream, relay};
 
 use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unless_zero};
@@ -133,6 +133,11 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
     let (mut record, view) = (tunnel.record, tunnel.view);
     let alarm = core.wheel.alarm();
     let moved = Moved::new(unless_zero(idle), &alarm);
+    // RFC 9113, section 8.5, for CONNECT; RFC 8441, section 5, for WebSockets.
+    let broken = match record.method {
+        Method::Connect => Reason::CONNECT_ERROR,
+        _ => Reason::CANCEL,
+    };
     let ended = match (near, upstream) {
         (None, Far::Connection(upstream)) => {
             let streams = (&client.stream, &upstream.stream);
@@ -140,14 +145,14 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
         }
         (None, Far::Stream(far, _ticket)) => {
             let near = PlainSide::new(core, &client.stream, from_client);
-            sides(near, StreamSide::new(core, far), &moved).await
+            sides(near, StreamSide::new(core, far), &moved, broken).await
         }
         (Some(near), Far::Connection(upstream)) => {
             let far = PlainSide::new(core, &upstream.stream, from_upstream);
-            sides(StreamSide::new(core, near), far, &moved).await
+            sides(StreamSide::new(core, near), far, &moved, broken).await
         }
         (Some(near), Far::Stream(far, _ticket)) => {
-            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved).await
+            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved, broken).await
         }
     };
     drop(lease);
@@ -220,8 +225,9 @@ async fn direction(
 trait TunnelSide {
     /// Both directions.
     fn ends(&mut self) -> (impl Source, impl Sink);
-    /// The other side has broken: this one must not take that for an end.
-    fn abort(&self);
+    /// The other side has broken: this one must not take that for an end. `reason`: what a stream of
+    /// HTTP/2 is reset for.
+    fn abort(&self, reason: Reason);
 }
 
 /// A connection as a whole.
@@ -250,7 +256,7 @@ impl TunnelSide for PlainSide<'_> {
         (incoming, Closing { outgoing, stream })
     }
 
-    fn abort(&self) {
+    fn abort(&self, _reason: Reason) {
         self.stream.reset_when_closed();
     }
 }
@@ -306,13 +312,19 @@ impl TunnelSide for StreamSide<'_> {
         (source, Sending::new(half, &core.wheel, writing, patience))
     }
 
-    fn abort(&self) {
-        self.half.borrow_mut().reset(Reason::CONNECT_ERROR); // RFC 9113, section 8.5
+    fn abort(&self, reason: Reason) {
+        self.half.borrow_mut().reset(reason);
     }
 }
 
 /// A tunnel with a stream of HTTP/2 on one side, or on both.
-async fn sides(mut near: impl TunnelSide, mut far: impl TunnelSide, moved: &Moved<'_>) -> Ended {
+/// `broken`: what the client's stream is reset for if the upstream breaks.
+async fn sides(
+    mut near: impl TunnelSide,
+    mut far: impl TunnelSide,
+    moved: &Moved<'_>,
+    broken: Reason,
+) -> Ended {
     let ended = {
         let (mut from_near, to_near) = near.ends();
         let (mut from_far, to_far) = far.ends();
@@ -334,11 +346,11 @@ async fn sides(mut near: impl TunnelSide, mut far: impl TunnelSide, moved: &Move
     };
     match &ended {
         Ok(()) => {}
-        Err(Some(Broke::Client(_))) => far.abort(),
-        Err(Some(Broke::Upstream(_))) => near.abort(),
+        Err(Some(Broke::Client(_))) => far.abort(Reason::CANCEL),
+        Err(Some(Broke::Upstream(_))) => near.abort(broken),
         Err(None) => {
-            near.abort();
-            far.abort();
+            near.abort(Reason::CANCEL);
+            far.abort(Reason::CANCEL);
         }
     }
     ended

@@ -90,7 +90,7 @@ const DURATION_OR_OFF: Kind = Kind::Duration { zero: true };
 
 settings! { TIMEOUTS: Timeouts,
     EARLY "head" DURATION, |t, v| t.head = v.duration(), |t| duration_text(t.head),
-        "For a request head to arrive whole, from its first byte. What is slower gets 408.";
+        "For a request head to arrive whole, from its first byte. What is slower gets 408. Over HTTP/2 for every frame and field block but content, whatever else the connection does; then GOAWAY.";
     EARLY "client-idle" DURATION, |t, v| t.client_idle = v.duration(), |t| duration_text(t.client_idle),
         "For an idle client connection to begin its next request; then it is closed.";
     BACK "connect" DURATION, |t, v| t.connect = v.duration(), |t| duration_text(t.connect),

@@ -206,6 +206,9 @@ impl Reading<'_> {
                 BodyLength::None
             }
             Some(length) => BodyLength::Exact(length),
+            // RFC 9110, section 8.6: a length is expected with these methods, and many servers of HTTP/1
+            // insist on one (411).
+            None if self.ended && takes_content(&request.method) => BodyLength::Exact(0),
             None if self.ended => BodyLength::None,
             None => BodyLength::Chunked,
         };
@@ -254,6 +257,11 @@ fn method(name: &[u8]) -> Result<Method, RefusedRequest> {
         MethodError::TooLong => RefusedRequest::MethodTooLong,
         MethodError::NotAToken => RefusedRequest::Method,
     })
+}
+
+/// Whether requests of a method usually have content.
+fn takes_content(method: &Method) -> bool {
+    matches!(method.as_str(), "POST" | "PUT" | "PATCH")
 }
 
 /// RFC 9113, section 8.3.1: both must say the same.

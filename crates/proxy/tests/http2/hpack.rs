@@ -1,10 +1,4 @@
 //! Field blocks: RFC 7541, as far as a client can break it.
-//!
-//! What `h2` (0.4.20) gets wrong, and nobody before it can put right without decoding: for a field
-//! block that cannot be decoded it says PROTOCOL_ERROR, where COMPRESSION_ERROR is due (RFC 9113,
-//! section 4.3). The connection ends either way. It also takes a change of the table's size at the
-//! beginning of a CONTINUATION within a block (RFC 7541, section 4.2), which changes nothing but
-//! the client's own table.
 
 use testkit::h2raw::{frame, hpack, request};
 use wire::http2::frame::{code, flag, kind};
@@ -12,8 +6,8 @@ use wire::http2::frame::{code, flag, kind};
 use crate::case::Expect::{Answer, Connection, Malformed};
 use crate::case::{Case, case, run};
 
-/// See above.
-const COMPRESSION: crate::case::Expect = Connection(code::PROTOCOL_ERROR);
+/// RFC 9113, section 4.3.
+const COMPRESSION: crate::case::Expect = Connection(code::COMPRESSION_ERROR);
 
 fn block(stream: u32, block: &[u8]) -> Vec<u8> {
     frame(kind::HEADERS, flag::END_STREAM | flag::END_HEADERS, stream, block)

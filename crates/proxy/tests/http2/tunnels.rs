@@ -243,6 +243,38 @@ fn a_far_end_that_breaks_off() {
     client.round_trip().expect("a connection that goes on");
 }
 
+/// RFC 8441, section 5: for a WebSocket the reset of a connection is CANCEL.
+#[test]
+fn a_websocket_whose_far_end_breaks_off() {
+    let origin = Origin::start(|peer, _| {
+        switch(peer);
+        peer.expect("first");
+        peer.reset();
+    });
+    let proxy = TestServer::reverse(origin.address(), "");
+    let mut client = Connection::client(proxy.address(), &[]);
+    client.send([websocket(), data(0, 1, "first")].concat());
+    opened(&mut client);
+    let end = client.expect_kind(kind::RST_STREAM);
+    assert_eq!(end.code(), Some(code::CANCEL));
+    client.round_trip().expect("a connection that goes on");
+}
+
+/// A tunnel that is silent for too long is nobody's fault.
+#[test]
+fn a_tunnel_that_idles() {
+    let origin = Origin::start(|peer, _| {
+        peer.expect("first");
+        peer.rest();
+    });
+    let proxy = TestServer::forward(&format!("{ALL}; timeouts {{ tunnel-idle \"200ms\" }}"));
+    let mut client = Connection::client(proxy.address(), &[]);
+    client.send([connect(&origin), data(0, 1, "first")].concat());
+    opened(&mut client);
+    let end = client.expect_kind(kind::RST_STREAM);
+    assert_eq!(end.code(), Some(code::CANCEL));
+}
+
 /// A reset breaks the connection off.
 #[test]
 fn a_client_that_resets() {

@@ -328,15 +328,9 @@ const DEL: u8 = 0x7f;
 static NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_usize;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_lowercase() || (byte as u8).is_ascii_digit();
+    while byte < 128 {
+        table[byte] = message::is_token_byte(byte as u8) && !(byte as u8).is_ascii_uppercase();
         byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut index = 0;
-    while index < others.len() {
-        table[others[index] as usize] = true;
-        index += 1;
     }
     table
 };

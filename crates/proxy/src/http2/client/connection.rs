@@ -34,7 +34,8 @@ const SENDING_BYTES_MAX: usize = 64 * 1024;
 const RESET_MAX: usize = 256;
 /// How long an endpoint may be silent while streams are open before it is asked whether it is
 /// there, how long it may take to say so, and the pause before it is asked again: many servers take
-/// more frequent questions for an attack.
+/// more frequent questions for an attack. One that does not say so gets no new streams on that
+/// connection; those that are open have the time that their requests have, and no less.
 const SILENCE: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(15);
 const ASKED_AGAIN: Duration = Duration::from_secs(300);
@@ -94,6 +95,13 @@ impl Multiplexed {
     pub(crate) fn leave(&self) {
         self.requests.borrow_mut().take();
         self.count_idle(false);
+    }
+
+    /// Its endpoint does not show that it is there: no more streams, and who waits for one opens
+    /// another connection.
+    fn doubt(&self) {
+        self.leave();
+        self.changed.notify_waiters();
     }
 
     /// The same as soon as it has none.
@@ -329,9 +337,6 @@ struct Watch {
     limit: Duration,
 }
 
-const SILENT: (ErrorKind, &str) =
-    (ErrorKind::ConnectionReadTimeout, "the endpoint has gone: it does not answer PING");
-
 struct Asked {
     at: Instant,
     answered: bool,
@@ -355,7 +360,11 @@ impl Watch {
                 return Poll::Ready((ErrorKind::ConnectionTimeout, what));
             }
             let next = match &self.asked {
-                Some(asked) if !asked.answered => return Poll::Ready(SILENT),
+                Some(asked) if !asked.answered => {
+                    connection.doubt();
+                    self.alarm.clear();
+                    return Poll::Pending;
+                }
                 Some(asked) => (asked.at + ASKED_AGAIN).saturating_duration_since(now),
                 None => (self.heard + SILENCE).saturating_duration_since(now),
             };
@@ -365,7 +374,9 @@ impl Watch {
             }
             let sent = self.pings.as_mut().map(|pings| pings.send_ping(Ping::opaque()));
             if !matches!(sent, Some(Ok(()))) {
-                return Poll::Ready(SILENT);
+                connection.doubt();
+                self.alarm.clear();
+                return Poll::Pending;
             }
             self.asked = Some(Asked { at: now, answered: false });
             self.alarm.set(PONG);
@@ -450,7 +461,15 @@ mod tests {
             let limit = Duration::from_secs(5);
             let opened = open(connection, &wheel, &Rc::default(), limit).await.unwrap();
             let _ticket = in_use.then(|| Ticket::new(&opened));
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let mut requests = opened.requests().unwrap();
+            let request = http::Request::get("http://a/").body(()).unwrap();
+            let (mut response, _) = requests.send_request(request, true).unwrap();
+            drop(requests);
+            let slept = tokio::time::sleep(Duration::from_secs(seconds));
+            tokio::select! {
+                answer = &mut response => panic!("{answer:?}"),
+                () = slept => assert!(opened.fault().is_none()),
+            }
             (!opened.is_leaving(), pings.get())
         })
     }
