@@ -13,6 +13,10 @@ use wire::http2::hpack;
 use wire::http2::{CARRIER, Carried, Guard, GuardLimits, Violation, Workspace};
 use wire::{grpc_health, proxy_protocol};
 
+#[cfg(feature = "tls")]
+#[path = "fuzzing/tls_record.rs"]
+pub mod tls_record;
+
 use crate::naive::{self, Framing, Habits, Reading};
 use crate::print;
 
@@ -40,7 +44,8 @@ pub const TARGETS: &[(&str, Check)] = &[
 
 /// Those of TLS, whose corpora are replayed by the tests of `tls`.
 #[cfg(feature = "tls")]
-pub const TLS_TARGETS: &[(&str, Check)] = &[("client_hello", client_hello)];
+pub const TLS_TARGETS: &[(&str, Check)] =
+    &[("client_hello", client_hello), ("tls_record", tls_record::check)];
 
 /// A ClientHello: any prefix asks for more or gives what the whole gives, any split into records
 /// means the same, and a name that is found is canonical.

@@ -7,21 +7,18 @@ use std::time::{Duration, Instant};
 
 use config::{CertificateFiles, Place, UpstreamProtocol, UpstreamTls};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
-    SignatureScheme,
-};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::error::{Problem, TlsError, TlsErrorKind};
 use crate::handshake::Connection;
-use crate::identity::name_words;
-use crate::server::{PROVIDER, add_roots, read, unusable};
+use crate::key::PrivateKey;
+use crate::pem::Sections;
+use crate::server::{PROVIDER, read, unusable};
 use crate::session::{Alpn, Session};
 use crate::slot::Chain;
+use crate::trust::{ServerJudge, Trust, verify_with_key};
 
 /// Sessions kept for resumption, at most; the oldest go first.
 const SESSIONS_MAX: usize = 256;
@@ -49,19 +46,17 @@ impl Client {
         place: Place,
         protocol: UpstreamProtocol,
     ) -> Result<Arc<Self>, Problem> {
-        let provider = Arc::clone(&PROVIDER);
         let verifier: Arc<dyn ServerCertVerifier> = if settings.verify {
-            let roots = match &settings.ca {
-                None => system_roots().map_err(|why| Problem::error(place, why))?,
+            let trust = match &settings.ca {
+                None => system_trust().map_err(|why| Problem::error(place, why))?,
                 Some(path) => {
-                    let mut roots = RootCertStore::empty();
-                    let pem = read(path, place)?;
-                    add_roots(&mut roots, &pem).map_err(|why| unusable(path, place, &why))?;
-                    Arc::new(roots)
+                    let mut trust = Trust::default();
+                    let added = trust.add_pem(path, &read(path, place)?);
+                    added.map_err(|finding| finding.at(place))?;
+                    Arc::new(trust)
                 }
             };
-            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-            Arc::new(Telling(inner.map_err(|error| Problem::error(place, error.to_string()))?))
+            Arc::new(ServerJudge::new(trust).map_err(|why| Problem::error(place, why))?)
         } else {
             Arc::new(Anybody)
         };
@@ -144,100 +139,41 @@ impl fmt::Debug for Client {
 /// The certificate that we show.
 fn own_chain(files: &CertificateFiles) -> Result<Chain, Problem> {
     let place = files.place;
-    let certificates = CertificateDer::pem_slice_iter(&read(&files.cert, place)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(&files.cert, place, &format!("not PEM: {error}")))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key, place)?)
-        .map_err(|error| unusable(&files.key, place, &format!("no private key: {error}")))?;
-    Chain::new(certificates, &key).map_err(|error| unusable(&files.cert, place, &error.to_string()))
+    let certificates =
+        Sections::certificates(&read(&files.cert, place)?).map_err(|error| Problem {
+            hint: error.hint(&files.cert),
+            ..unusable(&files.cert, place, &error.to_string())
+        })?;
+    let key = PrivateKey::from_pem(&read(&files.key, place)?).map_err(|error| Problem {
+        hint: error.hint(&files.key),
+        ..unusable(&files.key, place, &error.to_string())
+    })?;
+    let certificates = certificates.into_iter().map(CertificateDer::from).collect();
+    Chain::new(certificates, key.der())
+        .map_err(|error| unusable(&files.cert, place, &error.to_string()))
 }
 
 /// The system's roots, read anew at most once an hour.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: Mutex<Option<(Instant, Arc<RootCertStore>)>> = Mutex::new(None);
-    let mut kept = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((read, roots)) = &*kept
+fn system_trust() -> Result<Arc<Trust>, String> {
+    static TRUST: Mutex<Option<(Instant, Arc<Trust>)>> = Mutex::new(None);
+    let mut kept = TRUST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((read, trust)) = &*kept
         && read.elapsed() < ROOTS_AGE_MAX
     {
-        return Ok(Arc::clone(roots));
+        return Ok(Arc::clone(trust));
     }
     let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
+    let mut trust = Trust::default();
+    trust.add_system(&found.certs);
+    if trust.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(format!(
             "the system has no trusted CAs{why}: install them, or name a `ca` file"
         ));
     }
-    let roots = Arc::new(roots);
-    *kept = Some((Instant::now(), Arc::clone(&roots)));
-    Ok(roots)
-}
-
-/// Verifies as WebPKI does, and tells which issuer is not known.
-#[derive(Debug)]
-struct Telling(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for Telling {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.0
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(|error| match error {
-                Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                    let last = intermediates.last().unwrap_or(end_entity);
-                    let words = UnknownIssuer(issuer_words(last));
-                    CertificateError::Other(OtherError(Arc::new(words))).into()
-                }
-                other => other,
-            })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct UnknownIssuer(String);
-
-/// Who signed the last certificate that was shown.
-fn issuer_words(certificate: &[u8]) -> String {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return "the certificate comes from an unknown issuer".to_owned();
-    };
-    let issuer = name_words(certificate.issuer());
-    if certificate.issuer() == certificate.subject() {
-        format!("the certificate is signed by itself ({issuer}), and not among the trusted ones")
-    } else {
-        format!("the certificate comes from an unknown issuer: {issuer}")
-    }
+    let trust = Arc::new(trust);
+    *kept = Some((Instant::now(), Arc::clone(&trust)));
+    Ok(trust)
 }
 
 /// `verify off`: any certificate will do. That the peer has its key is checked all the same.
@@ -262,8 +198,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+        verify_with_key(message, cert, dss, false)
     }
 
     fn verify_tls13_signature(
@@ -272,8 +207,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        verify_with_key(message, cert, dss, true)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

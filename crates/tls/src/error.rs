@@ -115,11 +115,9 @@ impl Problem {
 
 impl From<HelloError> for TlsError {
     fn from(error: HelloError) -> Self {
-        match error {
-            HelloError::NotTls => Self::new(TlsErrorKind::NotTls, error.to_string()),
-            HelloError::Malformed(_) | HelloError::TooLong => {
-                Self::new(TlsErrorKind::Protocol, error.to_string()).with_alert(alert::DECODE_ERROR)
-            }
+        match error.alert() {
+            None => Self::new(TlsErrorKind::NotTls, error.to_string()),
+            Some(alert) => Self::new(TlsErrorKind::Protocol, error.to_string()).with_alert(alert),
         }
     }
 }

@@ -4,11 +4,14 @@
 //! moment it is done its secrets move to our own record layer. Early data (RFC 8446, section 2.3)
 //! is what it decrypts itself.
 
+use std::sync::Arc;
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
-use rustls::{CommonState, ExtractedSecrets};
+use rustls::{CommonState, ExtractedSecrets, PeerMisbehaved};
+use rustls_pki_types::CertificateDer;
 
 use crate::error::{TlsError, TlsErrorKind};
 use crate::pool::Buffer;
@@ -26,6 +29,8 @@ pub(crate) struct Handshake {
     connection: Connection,
     /// Bytes at the front of what was received that rustls has seen and not yet let go.
     offered: usize,
+    /// How many of them are the last record.
+    last: usize,
     /// Whether anything came that looked like TLS.
     has_begun: bool,
     /// Whether early data was accepted.
@@ -53,7 +58,14 @@ enum Step {
 
 impl Handshake {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, offered: 0, has_begun: false, has_early_data: false, has_closed: false }
+        Self {
+            connection,
+            offered: 0,
+            last: 0,
+            has_begun: false,
+            has_early_data: false,
+            has_closed: false,
+        }
     }
 
     /// What was agreed on.
@@ -84,10 +96,16 @@ impl Handshake {
                 }
                 // rustls may allow answers to early data before it is done.
                 Ok(Step::Blocked | Step::Done) => match self.next_record(incoming) {
-                    Some(length) => self.offered += length,
+                    Some(length) => {
+                        self.offered += length;
+                        self.last = length;
+                    }
                     None => return Ok(Progress::More),
                 },
-                Err(error) => return Err(self.describe(&error, incoming)),
+                Err(error) => {
+                    self.provoke_alert(&error, incoming, outgoing);
+                    return Err(self.describe(&error, incoming));
+                }
             }
         }
     }
@@ -110,7 +128,16 @@ impl Handshake {
         if !self.has_begun && !incoming.is_empty() {
             return TlsError::not_tls(incoming.filled());
         }
-        TlsError::from_rustls(error)
+        // Before its ServerHello a server says so only where it takes nothing of what we offer.
+        let is_client = matches!(self.connection, Connection::Client(_));
+        match error {
+            rustls::Error::AlertReceived(alert)
+                if is_client && self.common().protocol_version().is_none() =>
+            {
+                TlsError::from_refusal(*alert)
+            }
+            other => TlsError::from_rustls(other),
+        }
     }
 
     fn step(
@@ -132,6 +159,31 @@ impl Handshake {
                     take_early_data(state, early)
                 })
             }
+        }
+    }
+
+    /// RFC 8446, section 5.4: an inner text of zeros is answered by unexpected_message, for which rustls
+    /// has no alert. It is made to find one in a change_cipher_spec that must not be, which is read in
+    /// clear (section 5).
+    fn provoke_alert(
+        &mut self,
+        error: &rustls::Error,
+        incoming: &mut Buffer,
+        outgoing: &mut Buffer,
+    ) {
+        const NO_TYPE: PeerMisbehaved = PeerMisbehaved::IllegalTlsInnerPlaintext;
+        const WRONG: [u8; 6] = [kind::CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 2];
+        if *error != rustls::Error::PeerMisbehaved(NO_TYPE) || self.common().wants_write() {
+            return;
+        }
+        let start = self.offered.saturating_sub(self.last);
+        let record = incoming.filled_mut().get_mut(start..self.offered).unwrap_or_default();
+        if let Some(record) = record.first_chunk_mut() {
+            *record = WRONG;
+            self.offered = start + WRONG.len();
+            let (discard, _) = self.step(incoming, outgoing, &mut Vec::new());
+            incoming.consume(discard);
+            self.offered = self.offered.saturating_sub(discard);
         }
     }
 
@@ -201,10 +253,11 @@ impl Handshake {
         self.offered = self.offered.saturating_sub(discard);
     }
 
-    /// The certificate that a client has shown.
-    pub(crate) fn client_leaf(&self) -> Option<Vec<u8>> {
+    /// The certificates that a client has shown, its own first.
+    pub(crate) fn client_chain(&self) -> Option<Arc<[CertificateDer<'static>]>> {
         let Connection::Server(connection) = &self.connection else { return None };
-        Some(connection.peer_certificates()?.first()?.to_vec())
+        let chain = connection.peer_certificates().filter(|chain| !chain.is_empty())?;
+        Some(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
     }
 
     /// Ends rustls' part.

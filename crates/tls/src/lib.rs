@@ -40,6 +40,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod trust;
 mod watch;
 mod words;
 

@@ -19,9 +19,11 @@ pub(crate) mod alert {
     pub(crate) const CERTIFICATE_EXPIRED: u8 = 45;
     pub(crate) const ILLEGAL_PARAMETER: u8 = 47;
     pub(crate) const DECODE_ERROR: u8 = 50;
+    pub(crate) const PROTOCOL_VERSION: u8 = 70;
     pub(crate) const INTERNAL_ERROR: u8 = 80;
     pub(crate) const USER_CANCELED: u8 = 90;
     pub(crate) const NO_RENEGOTIATION: u8 = 100;
+    pub(crate) const MISSING_EXTENSION: u8 = 109;
     pub(crate) const UNRECOGNIZED_NAME: u8 = 112;
 }
 
@@ -82,12 +84,12 @@ impl Opened {
     }
 }
 
-/// A refusal: the alert to send, and what to say.
-struct Refusal(u8, TlsError);
+/// A refusal: the alert to send, if any, and what to say.
+struct Refusal(Option<u8>, TlsError);
 
 impl Refusal {
     fn new(alert: u8, message: &'static str) -> Self {
-        Self(alert, TlsError::new(TlsErrorKind::Protocol, message))
+        Self(Some(alert), TlsError::new(TlsErrorKind::Protocol, message))
     }
 }
 
@@ -124,7 +126,10 @@ impl Open {
     ) -> Result<(), TlsError> {
         let result = self.open_all(incoming, outgoing);
         if let Err(Refusal(alert, error)) = result {
-            self.send_alert(alert, outgoing);
+            match alert {
+                Some(alert) => self.send_alert(alert, outgoing),
+                None => self.has_closed = true,
+            }
             return Err(error);
         }
         self.update_owed(outgoing)?;
@@ -134,7 +139,7 @@ impl Open {
     fn open_all(&mut self, incoming: &mut Buffer, outgoing: &mut Buffer) -> Result<(), Refusal> {
         while !self.was_closed {
             let rest = incoming.filled_mut().get_mut(self.opened..).unwrap_or_default();
-            let Some(length) = record_length(rest)? else { break };
+            let Some(length) = record_length(rest, self.is_tls13)? else { break };
             let Some(record) = rest.get_mut(..length) else { break };
             let (kind, range) = self.opener.open(record).map_err(refuse_record)?;
             let begin = u8::try_from(range.start).unwrap_or_default();
@@ -195,15 +200,24 @@ impl Open {
 
     fn take_alert(&mut self, content: &[u8]) -> Result<(), Refusal> {
         const WARNING: u8 = 1;
+        const FATAL: u8 = 2;
         let &[level, description] = content else {
-            return Err(Refusal::new(alert::DECODE_ERROR, "a malformed alert"));
+            // RFC 8446, section 5.4: an empty one. Section 5.1: neither parts of one nor several.
+            let is_empty = content.is_empty();
+            let alert = if is_empty { alert::UNEXPECTED_MESSAGE } else { alert::DECODE_ERROR };
+            return Err(Refusal::new(alert, "a malformed alert"));
         };
+        // RFC 8446, section 6: in TLS 1.3 the level says nothing.
+        if !self.is_tls13 && !matches!(level, WARNING | FATAL) {
+            return Err(Refusal::new(alert::ILLEGAL_PARAMETER, "an alert of an unknown level"));
+        }
         match description {
             alert::CLOSE_NOTIFY => self.was_closed = true,
             // RFC 8446, section 6: of the others only this is no error in TLS 1.3.
-            alert::USER_CANCELED => {}
+            alert::USER_CANCELED if self.is_tls13 => {}
             _ if level == WARNING && !self.is_tls13 => {}
-            _ => return Err(Refusal(alert::CLOSE_NOTIFY, TlsError::from_alert(description))),
+            // RFC 8446, section 6.2: then both close at once, without another word.
+            _ => return Err(Refusal(None, TlsError::from_alert(description))),
         }
         Ok(())
     }
@@ -257,7 +271,12 @@ impl Open {
             (KEY_UPDATE, _) if self.is_tls13 => self.take_key_update(content),
             (NEW_SESSION_TICKET, Kernel::Client(kernel)) if self.is_tls13 => {
                 let result = kernel.handle_new_session_ticket(content);
-                result.map_err(|e| Refusal(alert::ILLEGAL_PARAMETER, TlsError::from_rustls(&e)))
+                result.map_err(|error| {
+                    let is_malformed = matches!(error, rustls::Error::InvalidMessage(_));
+                    let alert =
+                        if is_malformed { alert::DECODE_ERROR } else { alert::ILLEGAL_PARAMETER };
+                    Refusal(Some(alert), TlsError::from_rustls(&error))
+                })
             }
             // RFC 5246, section 7.2.2: we never renegotiate.
             (HELLO_REQUEST, Kernel::Client(_)) | (CLIENT_HELLO, Kernel::Server(_))
@@ -276,7 +295,15 @@ impl Open {
         let is_requested = match content {
             [0] => false,
             [1] => true,
-            _ => return Err(Refusal::new(alert::ILLEGAL_PARAMETER, "a malformed update of keys")),
+            [] | [_, _, ..] => {
+                return Err(Refusal::new(
+                    alert::DECODE_ERROR,
+                    "an update of keys of a wrong length",
+                ));
+            }
+            [_] => {
+                return Err(Refusal::new(alert::ILLEGAL_PARAMETER, "a malformed update of keys"));
+            }
         };
         let secrets = match &mut self.kernel {
             Kernel::Server(kernel) => kernel.update_rx_secret(),
@@ -414,6 +441,20 @@ impl Open {
         assert!(self.control(kind, content, outgoing));
     }
 
+    /// A record as it must not be: this outer type and version, and inner text with type and padding; of TLS 1.2 just the
+    /// type and a content.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn send_record(&mut self, header: [u8; 3], inner: &[u8], outgoing: &mut Buffer) {
+        outgoing.borrow(true);
+        outgoing.compact();
+        if !self.is_tls13 {
+            self.control(header[0], inner, outgoing);
+            return;
+        }
+        let sealed = self.sealer.seal_raw(header, inner, outgoing.room());
+        outgoing.end += sealed.unwrap_or_default();
+    }
+
     #[cfg(test)]
     pub(crate) fn exhaust_keys(&mut self) {
         self.sealer.exhaust();
@@ -421,10 +462,20 @@ impl Open {
 }
 
 /// The length of the record at the front, once its header is there.
-fn record_length(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-    let &[kind, major, _, high, low, ..] = bytes else { return Ok(None) };
-    if !(kind::CHANGE_CIPHER_SPEC..=kind::DATA).contains(&kind) || major != 3 {
-        return Err(Refusal::new(alert::UNEXPECTED_MESSAGE, "something that is no record"));
+fn record_length(bytes: &[u8], is_tls13: bool) -> Result<Option<usize>, Refusal> {
+    let &[kind, major, minor, high, low, ..] = bytes else { return Ok(None) };
+    // RFC 8446, section 5.2: what is protected looks like data. Section 5: nothing else may come after
+    // the handshake, change_cipher_spec and alerts in clear neither.
+    let is_known = match is_tls13 {
+        true => kind == kind::DATA,
+        false => (kind::CHANGE_CIPHER_SPEC..=kind::DATA).contains(&kind),
+    };
+    if !is_known {
+        return Err(Refusal::new(alert::UNEXPECTED_MESSAGE, "a record out of place"));
+    }
+    // RFC 8446, section 5.1: to be ignored; it counts for what the record is sealed with, though.
+    if !is_tls13 && [major, minor] != [3, 3] {
+        return Err(Refusal::new(alert::PROTOCOL_VERSION, "a record of another version of TLS"));
     }
     let length = usize::from(u16::from_be_bytes([high, low]));
     // RFC 8446, section 5.2. RFC 5246 allows more, which no algorithm of ours needs.

@@ -7,19 +7,18 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::error::TlsError;
 use crate::identity::cipher_name;
 use crate::inspect::Certificate;
 use crate::keeper::lock;
+use crate::trust::{ServerJudge, Trust, verify_with_key};
 
 /// What a server has shown.
 #[derive(Debug, Clone)]
@@ -55,7 +54,7 @@ pub fn probe<S: Read + Write>(
         .map_err(|_| format!("`{name}` is no host name"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let watcher = Arc::new(Watcher {
-        inner: roots.verifier(&provider),
+        inner: roots.judge(),
         provider: provider.clone(),
         seen: Mutex::default(),
     });
@@ -71,7 +70,9 @@ pub fn probe<S: Read + Write>(
         ClientConnection::new(Arc::new(config), server).map_err(|error| error.to_string())?;
     let mut ended = None;
     while connection.is_handshaking() && ended.is_none() {
-        ended = connection.complete_io(stream).err().map(|error| handshake_words(&error));
+        if let Err(error) = connection.complete_io(stream) {
+            ended = Some(handshake_words(&error, connection.protocol_version().is_some()));
+        }
     }
     connection.send_close_notify();
     let _ = connection.write_tls(stream);
@@ -106,7 +107,7 @@ fn version_words(version: rustls::ProtocolVersion) -> String {
 }
 
 /// What people call what goes wrong in a handshake.
-fn handshake_words(error: &std::io::Error) -> String {
+fn handshake_words(error: &std::io::Error, has_answered: bool) -> String {
     use rustls::{AlertDescription, Error, InvalidMessage};
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
@@ -115,6 +116,9 @@ fn handshake_words(error: &std::io::Error) -> String {
         }
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "it does not speak TLS there".to_owned()
+        }
+        Some(Error::AlertReceived(alert)) if !has_answered => {
+            TlsError::from_refusal(*alert).to_string()
         }
         Some(other) => TlsError::from_rustls(other).to_string(),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -134,7 +138,7 @@ fn handshake_words(error: &std::io::Error) -> String {
 
 /// Whom to believe.
 #[derive(Debug)]
-pub struct Roots(RootCertStore);
+pub struct Roots(Trust);
 
 impl Roots {
     /// The system's.
@@ -143,28 +147,29 @@ impl Roots {
     /// If there are none, in words.
     pub fn of_system() -> Result<Self, String> {
         let found = rustls_native_certs::load_native_certs();
-        let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(found.certs);
-        if added == 0 {
+        let mut trust = Trust::default();
+        trust.add_system(&found.certs);
+        if trust.is_empty() {
             return Err("this system has no list of CAs that it trusts (package ca-certificates)"
                 .to_owned());
         }
-        Ok(Self(store))
+        Ok(Self(trust))
     }
 
     /// None, so that nothing is believed.
     pub fn none() -> Self {
-        Self(RootCertStore::empty())
+        Self(Trust::default())
     }
 
     /// These too.
     pub fn add(&mut self, certificates: &[Certificate]) {
-        let ders = certificates.iter().map(|certificate| certificate.der().clone());
-        self.0.add_parsable_certificates(ders);
+        for certificate in certificates {
+            let _ = self.0.add(certificate.der());
+        }
     }
 
-    fn verifier(self, provider: &Arc<CryptoProvider>) -> Option<Arc<WebPkiServerVerifier>> {
-        WebPkiServerVerifier::builder_with_provider(Arc::new(self.0), provider.clone()).build().ok()
+    fn judge(self) -> Option<ServerJudge> {
+        ServerJudge::new(Arc::new(self.0)).ok()
     }
 }
 
@@ -174,7 +179,7 @@ type Verdict = (Vec<CertificateDer<'static>>, Result<(), String>);
 /// Takes every certificate, and remembers it and what it should have been told.
 #[derive(Debug)]
 struct Watcher {
-    inner: Option<Arc<WebPkiServerVerifier>>,
+    inner: Option<ServerJudge>,
     provider: Arc<CryptoProvider>,
     seen: Mutex<Option<Verdict>>,
 }
@@ -207,8 +212,7 @@ impl ServerCertVerifier for Watcher {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+        verify_with_key(message, certificate, signed, false)
     }
 
     fn verify_tls13_signature(
@@ -217,8 +221,7 @@ impl ServerCertVerifier for Watcher {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+        verify_with_key(message, certificate, signed, true)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

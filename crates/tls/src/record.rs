@@ -50,7 +50,7 @@ enum Layout {
 pub(crate) enum OpenError {
     /// It does not decrypt.
     Bad,
-    /// Its plaintext is longer than 16 KiB.
+    /// Its plaintext is longer than 16 KiB, or than that and a type with what pads it.
     TooLong,
     /// There is no type in it (RFC 8446, section 5.4).
     NoType,
@@ -148,6 +148,27 @@ impl Keys {
         Some(HEADER_BYTES + length)
     }
 
+    /// Seals what need not be a record of anything, in TLS 1.3: `inner` is the inner text whole.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn seal_raw(
+        &mut self,
+        [kind, major, minor]: [u8; 3],
+        inner: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let length = inner.len() + TAG_BYTES;
+        let [high, low] = u16::try_from(length).ok()?.to_be_bytes();
+        let header = [kind, major, minor, high, low];
+        let (head, rest) = out.get_mut(..HEADER_BYTES + length)?.split_at_mut(HEADER_BYTES);
+        head.copy_from_slice(&header);
+        let (sealed, tail) = rest.split_at_mut(inner.len());
+        let nonce = Nonce::assume_unique_for_key(self.nonce());
+        let data = Aad::from(header);
+        self.key.seal_out_of_place_scatter(nonce, data, inner, sealed, &[], tail).ok()?;
+        self.sequence += 1;
+        Some(HEADER_BYTES + length)
+    }
+
     /// Opens a whole record in place: its type, and where in `record` its plaintext is.
     pub(crate) fn open(&mut self, record: &mut [u8]) -> Result<(u8, Range<usize>), OpenError> {
         let header = record.first_chunk::<HEADER_BYTES>().copied().ok_or(OpenError::Bad)?;
@@ -169,6 +190,10 @@ impl Keys {
         };
         let opened = opened.map_err(|_| OpenError::Bad)?;
         self.sequence += 1;
+        // RFC 8446, section 5.4: type and padding count.
+        if self.layout == Layout::Tls13 && opened.len() > PLAIN_BYTES_MAX + 1 {
+            return Err(OpenError::TooLong);
+        }
         let (kind, length) = match self.layout {
             Layout::Tls13 => {
                 let last = opened.iter().rposition(|&byte| byte != 0).ok_or(OpenError::NoType)?;

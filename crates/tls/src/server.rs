@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest;
@@ -17,22 +18,24 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello as RustlsHello, NoServerSessionStorage, ResolvesServerCert,
-    ServerSessionMemoryCache, UnbufferedServerConnection, WebPkiClientVerifier,
+    ServerSessionMemoryCache, UnbufferedServerConnection,
 };
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 
 use crate::challenges::Challenges;
 use crate::error::{Problem, TlsError, TlsErrorKind};
 use crate::handshake::Connection;
 use crate::hello::ClientHello;
 use crate::open::alert;
-use crate::session::{Alpn, Session};
+use crate::pem;
+use crate::session::{Alpn, Info, Session};
 use crate::slot::Slot;
 use crate::tickets::{Binding, BoundTickets, Tickets};
+use crate::trust::{ClientJudge, Trust};
 use crate::words::verifier_words;
 
 /// Tickets after a handshake of TLS 1.3: they are used once, and clients open several connections.
@@ -58,8 +61,22 @@ pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     Arc::new(CryptoProvider { cipher_suites, ..default_provider() })
 });
 
+/// HTTP/1.0, which is served as HTTP/1.1 is; offered by old clients, alone.
+const ALPN_HTTP10: &[u8] = b"http/1.0";
+
+/// How many contexts there have been.
+static SERVERS: AtomicU64 = AtomicU64::new(1);
+
 /// The context of one site or forward listener; shared by all cores.
 pub struct Server {
+    id: u64,
+    /// What two contexts must have in common for a connection of one to serve the other: a hash of
+    /// versions, protocols and rules for clients' certificates, with the files' contents.
+    rules: [u8; 32],
+    version_min: TlsVersion,
+    speaks_tls13: bool,
+    policy: ClientPolicy,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     /// Our order of cipher suites counts.
     own_order: Arc<ServerConfig>,
     /// The client's does: it has no AES in hardware.
@@ -93,28 +110,44 @@ impl Server {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_protocol_versions(&versions)
             .map_err(|error| Problem::error(settings.place, error.to_string()))?;
-        let builder = match settings.client.policy {
-            ClientPolicy::Off => builder.with_no_client_auth(),
-            policy => builder.with_client_cert_verifier(verifier(
-                &settings.client,
-                policy == ClientPolicy::Require,
-                settings.place,
-                &mut context,
-            )?),
+        let mut files = digest::Context::new(&digest::SHA256);
+        let policy = settings.client.policy;
+        let is_required = policy == ClientPolicy::Require;
+        let clients = match policy {
+            ClientPolicy::Off => None,
+            _ => Some(verifier(&settings.client, is_required, settings.place, &mut files)?),
         };
+        let builder = match &clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
+        };
+        let files = files.finish();
+        context.update(files.as_ref());
         let resolver = FromSlot(Arc::clone(&slot));
         let mut config = builder.with_cert_resolver(Arc::new(resolver));
         config.alpn_protocols = [Alpn::H2, Alpn::Http1]
             .into_iter()
             .filter(|alpn| http2 || *alpn != Alpn::H2)
             .map(|alpn| alpn.id().to_vec())
+            .chain([ALPN_HTTP10.to_vec()])
             .collect();
         config.enable_secret_extraction = true;
         let binding = Binding(context.finish().as_ref().try_into().unwrap_or_default());
         set_resumption(&mut config, settings, BoundTickets { tickets, binding });
         let mut own_order = config.clone();
         own_order.ignore_client_order = true;
+        let ServerTls { version_min, version_max, early_data, .. } = settings;
+        let mut rules = digest::Context::new(&digest::SHA256);
+        let told = (version_min, version_max, early_data, http2, policy);
+        rules.update(format!("{told:?}").as_bytes());
+        rules.update(files.as_ref());
         Ok(Arc::new(Self {
+            id: SERVERS.fetch_add(1, Ordering::Relaxed),
+            rules: rules.finish().as_ref().try_into().unwrap_or_default(),
+            version_min: *version_min,
+            speaks_tls13: *version_max >= TlsVersion::Tls13,
+            policy,
+            clients,
             own_order: Arc::new(own_order),
             client_order: Arc::new(config),
             slot,
@@ -127,6 +160,51 @@ impl Server {
         &self.slot
     }
 
+    /// What no other context has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether clients are asked for certificates.
+    pub fn asks_clients(&self) -> bool {
+        self.policy != ClientPolicy::Off
+    }
+
+    /// Whether a connection that was made by `other` could as well have been made by this one: by the same
+    /// rules and, where that counts, with the same certificates.
+    pub fn is_like(&self, other: &Self, same_certificates: bool) -> bool {
+        let is_same =
+            || Arc::ptr_eq(&self.slot, &other.slot) || self.slot.shows_the_same(&other.slot);
+        self.rules == other.rules && (!same_certificates || is_same())
+    }
+
+    /// Whether a connection that an earlier context for the same clients has made may go on: a reload may
+    /// have brought other versions, CAs or revocation lists.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn still_admits(&self, info: &Info) -> Result<(), TlsError> {
+        let refuse = |why: &'static str| Err(TlsError::new(TlsErrorKind::Certificate, why));
+        if self.version_min >= TlsVersion::Tls13 && info.version == "TLSv1.2" {
+            let why = "the connection speaks TLS 1.2, which is not allowed any more";
+            return Err(TlsError::new(TlsErrorKind::Protocol, why));
+        }
+        match (&self.clients, info.shown.as_deref()) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => {
+                refuse("the connection was made with a client certificate, which nobody asks for")
+            }
+            (Some(_), None) if self.policy != ClientPolicy::Require => Ok(()),
+            (Some(_), None | Some([])) => refuse(
+                "the connection was made without the client certificate that the site asks for",
+            ),
+            (Some(clients), Some([leaf, others @ ..])) => {
+                let judged = clients.verify_client_cert(leaf, others, UnixTime::now());
+                judged.map(|_| ()).map_err(|error| TlsError::from_rustls(&error))
+            }
+        }
+    }
+
     /// A session for a client that sent `hello`; `received` is what it was parsed from and what
     /// came after it. After an error, what is still to be sent is [`TlsError::farewell`].
     pub fn session(
@@ -134,6 +212,11 @@ impl Server {
         hello: &ClientHello,
         received: &[u8],
     ) -> Result<Session, TlsError> {
+        if hello.lacks_extension && self.speaks_tls13 {
+            let message = "the ClientHello lacks an extension that TLS 1.3 demands";
+            let error = TlsError::new(TlsErrorKind::Protocol, message);
+            return Err(error.with_alert(alert::MISSING_EXTENSION));
+        }
         let config = if hello.is_acme_challenge() {
             self.challenge_config(hello)?
         } else if self.slot.is_empty() {
@@ -202,11 +285,11 @@ fn verifier(
     place: Place,
     context: &mut digest::Context,
 ) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
-    let mut roots = RootCertStore::empty();
+    let mut trust = Trust::default();
     for path in &settings.ca {
         let bytes = read(path, place)?;
         context.update(&bytes);
-        add_roots(&mut roots, &bytes).map_err(|why| unusable(path, place, &why))?;
+        trust.add_pem(path, &bytes).map_err(|finding| finding.at(place))?;
     }
     let mut lists = Vec::new();
     for path in &settings.crl {
@@ -214,19 +297,13 @@ fn verifier(
         context.update(&bytes);
         lists.extend(revocation_lists(&bytes).map_err(|why| unusable(path, place, &why))?);
     }
-    let provider = Arc::clone(&PROVIDER);
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    if !lists.is_empty() {
-        builder = builder.with_crls(lists).enforce_revocation_expiration();
-    }
-    if !is_required {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| {
+    let judge = ClientJudge::new(trust, lists, is_required);
+    let judge = judge.map_err(|error| {
         let files = settings.ca.iter().chain(&settings.crl).map(|path| path.display().to_string());
         let files = files.collect::<Vec<_>>().join(", ");
         Problem::error(place, format!("{files}: {}", verifier_words(&error)))
-    })
+    })?;
+    Ok(Arc::new(judge))
 }
 
 pub(crate) fn read(path: &Path, place: Place) -> Result<Vec<u8>, Problem> {
@@ -237,23 +314,13 @@ pub(crate) fn unusable(path: &Path, place: Place, why: &str) -> Problem {
     Problem::error(place, format!("{}: {why}", path.display()))
 }
 
-/// Adds every certificate of a PEM file.
-pub(crate) fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
-    let mut count = 0;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| format!("not PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| TlsError::from_rustls(&error).to_string())?;
-        count += 1;
-    }
-    if count == 0 { Err("there is no certificate in it".to_owned()) } else { Ok(()) }
-}
-
 fn revocation_lists(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     const DER_SEQUENCE: u8 = 0x30;
     if bytes.first() == Some(&DER_SEQUENCE) {
         return Ok(vec![bytes.to_vec().into()]);
     }
-    let lists = CertificateRevocationListDer::pem_slice_iter(bytes);
+    let plain = pem::plain(bytes);
+    let lists = CertificateRevocationListDer::pem_slice_iter(&plain);
     let lists =
         lists.collect::<Result<Vec<_>, _>>().map_err(|error| format!("not PEM: {error}"))?;
     if lists.is_empty() { Err("there is no revocation list in it".to_owned()) } else { Ok(lists) }

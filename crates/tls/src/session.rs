@@ -15,6 +15,7 @@ use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 
 use crate::error::{TlsError, TlsErrorKind};
 use crate::handshake::{Connection, Handshake, Progress};
@@ -77,6 +78,8 @@ pub struct Info {
     pub early_data: bool,
     /// What the client has shown.
     pub client: Option<Arc<ClientCertificate>>,
+    /// The same as certificates, to be judged again once others are believed.
+    pub shown: Option<Arc<[CertificateDer<'static>]>>,
 }
 
 /// A protocol agreed on by ALPN (RFC 7301).
@@ -101,6 +104,10 @@ impl Alpn {
     }
 
     fn from_id(id: &[u8]) -> Option<Self> {
+        // Its requests say themselves which version they are of.
+        if id == b"http/1.0" {
+            return Some(Self::Http1);
+        }
         [Self::Http1, Self::H2, Self::AcmeChallenge].into_iter().find(|alpn| alpn.id() == id)
     }
 }
@@ -197,13 +204,17 @@ impl Session {
         let name = self.name.take();
         let info = Info { early_data: has_early_data, name, ..info(handshake.common()) };
         let is_tls13 = info.version == TLS13;
-        let (leaf, has_closed) = (handshake.client_leaf(), handshake.has_closed);
+        let (shown, has_closed) = (handshake.client_chain(), handshake.has_closed);
         let (secrets, kernel) = handshake.finish()?;
         let mut open = Box::new(Open::new(secrets, kernel, is_tls13, info)?);
         open.has_closed = has_closed;
         // A resumed session brings its certificate along, so that its end is looked at again.
-        match leaf.map(|leaf| identity::of_client(&leaf)).transpose() {
-            Ok(client) => open.info.client = client.map(Arc::new),
+        let leaf = shown.as_deref().and_then(<[_]>::first);
+        match leaf.map(|leaf| identity::of_client(leaf)).transpose() {
+            Ok(client) => {
+                open.info.client = client.map(Arc::new);
+                open.info.shown = shown;
+            }
             Err(error) => {
                 open.send_alert(alert::CERTIFICATE_EXPIRED, &mut self.outgoing);
                 return Err(error);
@@ -316,6 +327,14 @@ impl Session {
     pub(crate) fn send_raw(&mut self, kind: u8, content: &[u8]) {
         if let State::Open(open) = &mut self.state {
             open.send_raw(kind, content, &mut self.outgoing);
+        }
+    }
+
+    /// Queues a record as it must not be: this outer type and version, and (in TLS 1.3) inner text with type and padding.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn send_record(&mut self, header: [u8; 3], inner: &[u8]) {
+        if let State::Open(open) = &mut self.state {
+            open.send_record(header, inner, &mut self.outgoing);
         }
     }
 

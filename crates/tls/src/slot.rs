@@ -12,6 +12,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+use x509_parser::error::X509Error;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The live certificates of one source.
@@ -47,6 +48,15 @@ impl Slot {
     /// Whether nothing is there yet: handshakes fail.
     pub fn is_empty(&self) -> bool {
         self.chains.load().is_empty()
+    }
+
+    /// Whether both show the same certificates, be they from the same files or not.
+    pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.chains.load(), other.chains.load());
+        let is_theirs = |chain: &Arc<Chain>| {
+            theirs.iter().any(|theirs| theirs.fingerprint == chain.fingerprint)
+        };
+        !ours.is_empty() && ours.len() == theirs.len() && ours.iter().all(is_theirs)
     }
 
     /// The first chain that covers the name and whose key makes signatures that the client takes;
@@ -189,15 +199,7 @@ struct LeafFacts {
 fn leaf_facts(leaf: &[u8]) -> Result<LeafFacts, ChainError> {
     let (_, leaf) = X509Certificate::from_der(leaf)
         .map_err(|error| ChainError::Certificate(error.to_string()))?;
-    let extension = leaf
-        .subject_alternative_name()
-        .map_err(|error| ChainError::Certificate(error.to_string()))?;
-    let general = extension.iter().flat_map(|extension| &extension.value.general_names);
-    let names = general.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
-        GeneralName::IPAddress(octets) => address(octets).map(Into::into),
-        _ => None,
-    });
+    let names = leaf_names(&leaf).map_err(|error| ChainError::Certificate(error.to_string()))?;
     let validity = leaf.validity();
     let time = |seconds: i64| {
         let seconds = u64::try_from(seconds).unwrap_or(0);
@@ -206,7 +208,19 @@ fn leaf_facts(leaf: &[u8]) -> Result<LeafFacts, ChainError> {
     let not_before = time(validity.not_before.timestamp()).unwrap_or(SystemTime::UNIX_EPOCH);
     let not_after = time(validity.not_after.timestamp()).unwrap_or(SystemTime::UNIX_EPOCH);
     let public_key = leaf.public_key().raw.to_vec();
-    Ok(LeafFacts { names: names.collect(), not_before, not_after, public_key })
+    Ok(LeafFacts { names, not_before, not_after, public_key })
+}
+
+/// The DNS names and addresses of a certificate, lower case.
+pub(crate) fn leaf_names(leaf: &X509Certificate<'_>) -> Result<Vec<Box<str>>, X509Error> {
+    let extension = leaf.subject_alternative_name()?;
+    let general = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let names = general.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
+        GeneralName::IPAddress(octets) => address(octets).map(Into::into),
+        _ => None,
+    });
+    Ok(names.collect())
 }
 
 /// An address of a certificate as text.

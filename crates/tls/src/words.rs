@@ -29,6 +29,25 @@ impl TlsError {
         Self::new(TlsErrorKind::Alert(name), message)
     }
 
+    /// A server's alert in place of its ServerHello.
+    pub(crate) fn from_refusal(alert: AlertDescription) -> Self {
+        let error = Self::from_alert(u8::from(alert));
+        let why = match alert {
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+                "it takes none of the cipher suites and groups that we offer: AES-GCM and \
+                 ChaCha20-Poly1305 with ECDHE, by TLS 1.2 and 1.3; CBC suites and RSA key exchange \
+                 (TLS_RSA_…) are not spoken"
+            }
+            AlertDescription::ProtocolVersion => {
+                "it speaks neither TLS 1.2 nor 1.3, and nothing older is spoken here"
+            }
+            _ => return error,
+        };
+        let name = alert_name(alert);
+        let message = format!("the peer gave up before the handshake: {name}: {why}");
+        Self::new(TlsErrorKind::Alert(name), message)
+    }
+
     pub(crate) fn from_rustls(error: &Error) -> Self {
         let protocol = |message: Cow<'static, str>| Self::new(TlsErrorKind::Protocol, message);
         match error {

@@ -8,7 +8,7 @@ use config::{Acme, AcmeChallenge, Config, Listener, Place, Serves};
 use http::Uri;
 
 use super::account::external_key;
-use super::http::{is_safe, roots};
+use super::http::{is_safe, trust};
 use crate::error::{Problem, Severity};
 
 /// Names in one certificate; Let's Encrypt and others take a hundred.
@@ -49,7 +49,7 @@ pub(crate) fn check(
 /// What is wrong with the files that `acme` names. What is stored is served without them.
 pub(crate) fn check_files(acme: &Acme) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if let Some(Err(why)) = acme.ca.as_deref().map(|path| roots(Some(path))) {
+    if let Some(Err(why)) = acme.ca.as_deref().map(|path| trust(Some(path))) {
         problems.push(Problem::error(acme.place, why));
     }
     if let Some(Err(why)) = acme.eab.as_ref().map(external_key) {

@@ -18,12 +18,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
-use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::failure::chain;
 use super::schedule::WINDOW_RETRY;
+use crate::trust::{ServerJudge, Trust};
 
 /// How long a directory may take for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -177,7 +175,8 @@ impl Https {
         let settings = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots(ca)?)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerJudge::new(Arc::new(trust(ca)?))?))
             .with_no_client_auth();
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -235,25 +234,24 @@ pub(super) fn is_safe(uri: &Uri) -> bool {
 }
 
 /// Whom to believe.
-pub(super) fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
+pub(super) fn trust(ca: Option<&Path>) -> Result<Trust, String> {
+    let mut trust = Trust::default();
     let Some(path) = ca else {
         let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        return match (roots.is_empty(), system.errors.first()) {
-            (false, _) => Ok(roots),
+        trust.add_system(&system.certs);
+        return match (trust.is_empty(), system.errors.first()) {
+            (false, _) => Ok(trust),
             (true, Some(error)) => Err(format!("cannot read the system's certificate authorities: {error}")),
             (true, None) => Err("the system knows no certificate authorities: install `ca-certificates`, or name a file by `ca`".into()),
         };
     };
-    let cannot = |error: &dyn fmt::Display| {
+    let bytes = std::fs::read(path).map_err(|error| {
         format!("cannot read the CA of the directory in {}: {error}", path.display())
-    };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| cannot(&error))? {
-        let certificate = certificate.map_err(|error| cannot(&error))?;
-        roots.add(certificate).map_err(|error| cannot(&error))?;
-    }
-    if roots.is_empty() { Err(cannot(&"there is no certificate in it")) } else { Ok(roots) }
+    })?;
+    let added = trust.add_pem(path, &bytes);
+    added
+        .map_err(|finding| format!("cannot read the CA of the directory in {}", finding.message))?;
+    Ok(trust)
 }
 
 #[cfg(test)]

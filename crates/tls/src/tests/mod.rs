@@ -6,3 +6,4 @@ mod pair;
 mod pki;
 mod records;
 mod resumption;
+mod trust;

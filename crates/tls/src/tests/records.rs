@@ -169,9 +169,8 @@ fn messages_out_of_place_after_the_handshake() {
         }
         let result = server.take(&client.give());
         assert_eq!(result.is_err(), alert.is_some(), "{result:?}");
-        if alert == Some("close_notify") {
-            client.take(&server.give()).unwrap();
-            assert_eq!(client.read(&mut [0; 9]), Read::Closed);
+        if alert == Some("nothing") {
+            assert!(server.outgoing().is_empty(), "RFC 8446, section 6.2: close at once");
         } else if let Some(alert) = alert {
             let theirs = client.take(&server.give()).unwrap_err();
             assert_eq!(*theirs.kind(), TlsErrorKind::Alert(alert.to_owned().into()));
@@ -186,7 +185,9 @@ fn messages_out_of_place_after_the_handshake() {
     check(Tls13, &[(HANDSHAKE, &[1, 0, 0, 0])], unexpected);
     check(Tls13, &[(HANDSHAKE, &[])], unexpected);
     check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 1, 2])], Some("illegal_parameter"));
-    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 2, 0, 0])], Some("illegal_parameter"));
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 1, 255])], Some("illegal_parameter"));
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 0])], Some("decode_error"));
+    check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 2, 0, 0])], Some("decode_error"));
     check(Tls13, &[(HANDSHAKE, &[24, 0, 0, 1, 0, 24])], unexpected);
     check(Tls13, &[(HANDSHAKE, &[24, 2, 0, 0])], Some("decode_error"));
     check(Tls13, &[(20, &[1])], unexpected);
@@ -197,9 +198,20 @@ fn messages_out_of_place_after_the_handshake() {
     // Section 6: alerts.
     check(Tls13, &[(ALERT, &[2])], Some("decode_error"));
     check(Tls13, &[(ALERT, &[1, 90])], None);
-    check(Tls13, &[(ALERT, &[1, 46])], Some("close_notify"));
+    check(Tls13, &[(ALERT, &[1, 0, 1, 0])], Some("decode_error"));
+    check(Tls13, &[(ALERT, &[])], unexpected);
+    check(Tls12, &[(ALERT, &[])], unexpected);
+    check(Tls13, &[(ALERT, &[2, 90])], None);
+    check(Tls13, &[(ALERT, &[1, 46])], Some("nothing"));
+    check(Tls13, &[(ALERT, &[1, 250])], Some("nothing"));
     check(Tls12, &[(ALERT, &[1, 46])], None);
-    check(Tls12, &[(ALERT, &[2, 46])], Some("close_notify"));
+    check(Tls12, &[(ALERT, &[2, 46])], Some("nothing"));
+    check(Tls12, &[(ALERT, &[2, 90])], Some("nothing"));
+    // The level says nothing in TLS 1.3, and is one of two in TLS 1.2.
+    check(Tls13, &[(ALERT, &[0, 0])], None);
+    check(Tls13, &[(ALERT, &[77, 40])], Some("nothing"));
+    check(Tls12, &[(ALERT, &[0, 0])], Some("illegal_parameter"));
+    check(Tls12, &[(ALERT, &[3, 40])], Some("illegal_parameter"));
     // RFC 5246, section 7.2.2: no renegotiation, said by a warning.
     check(Tls12, &[(HANDSHAKE, &[1, 0, 0, 0])], None);
     check(Tls12, &[(HANDSHAKE, UPDATE)], unexpected);
@@ -209,6 +221,76 @@ fn messages_out_of_place_after_the_handshake() {
         check(Tls13, &[flood; 33], unexpected);
         check(Tls12, &[flood; 33], unexpected);
     }
+}
+
+/// RFC 8446, sections 5, 5.1, 5.2 and 5.4, for records after the handshake: outer type and version, inner text.
+#[test]
+fn records_that_must_not_be_after_the_handshake() {
+    const FULL: usize = 1 << 14;
+    #[track_caller]
+    fn check(header: [u8; 3], inner: &[u8], alert: Option<&str>) {
+        let (mut server, mut client) = pair(TlsVersion::Tls13);
+        client.send_record(header, inner);
+        let result = server.take(&client.give());
+        let is_refused = client.take(&server.give()).err();
+        let alert = alert.map(|alert| TlsErrorKind::Alert(alert.to_owned().into()));
+        assert_eq!(is_refused.as_ref().map(|error| error.kind()), alert.as_ref(), "{result:?}");
+        assert_eq!(result.is_err(), alert.is_some());
+    }
+    let unexpected = Some("unexpected_message");
+    let padded = |content: &[u8], kind: u8, length: usize| {
+        let mut inner = [content, &[kind]].concat();
+        inner.resize(length, 0);
+        inner
+    };
+    let fine = [DATA, 3, 3];
+    // Section 5.2: what is protected looks like data; section 5.1: its version says nothing.
+    check(fine, b"x\x17", None);
+    check([DATA, 3, 1], b"x\x17", None);
+    check([DATA, 0x7f, 0], b"x\x17", None);
+    for outer in [HANDSHAKE, ALERT, 20, 24, 0, 99] {
+        check([outer, 3, 3], b"x\x17", unexpected);
+    }
+    // Section 5.4: no type at all; any padding, as far as the whole fits.
+    check(fine, &[0], unexpected);
+    check(fine, &[0; 100], unexpected);
+    check(fine, &[0; FULL + 1], unexpected);
+    check(fine, &padded(b"x", DATA, FULL + 1), None);
+    check(fine, &padded(&[7; FULL], DATA, FULL + 1), None);
+    check(fine, &padded(b"x", DATA, FULL + 2), Some("record_overflow"));
+    check(fine, &padded(&[7; FULL + 1], DATA, FULL + 2), Some("record_overflow"));
+    check(fine, &[0; FULL + 2], Some("record_overflow"));
+    check(fine, &padded(b"x", DATA, FULL + 240), Some("record_overflow"));
+    check(fine, &padded(b"", DATA, 50), None);
+    check(fine, &padded(b"", HANDSHAKE, 50), unexpected);
+    check(fine, &padded(b"", ALERT, 50), unexpected);
+    check(fine, &padded(&[1], 20, 2), unexpected);
+    for kind in [1, 19, 24, 25, 255] {
+        check(fine, &padded(b"x", kind, 2), unexpected);
+    }
+    // What is not protected at all.
+    for (record, alert) in [
+        ([20, 3, 3, 0, 1, 1].as_slice(), "unexpected_message"),
+        (&[21, 3, 3, 0, 2, 2, 40], "unexpected_message"),
+        (&[22, 3, 3, 0, 4, 1, 0, 0, 0], "unexpected_message"),
+        (&[23, 3, 3, 0, 1, 0], "bad_record_mac"),
+        (&[23, 3, 3, 0, 0], "bad_record_mac"),
+        (&[23, 3, 3, 0x41, 1], "record_overflow"),
+        (&[23, 3, 3, 0xff, 0xff], "record_overflow"),
+    ] {
+        let (mut server, mut client) = pair(TlsVersion::Tls13);
+        assert!(server.take(record).is_err(), "{record:?}");
+        let told = client.take(&server.give()).unwrap_err();
+        assert_eq!(*told.kind(), TlsErrorKind::Alert(alert.to_owned().into()), "{record:?}");
+    }
+    // RFC 5246, section 6.2.1: of TLS 1.2 the version is the one agreed on.
+    let (mut server, mut client) = pair(TlsVersion::Tls12);
+    client.send(b"x");
+    let mut record = client.give();
+    record[2] = 1;
+    assert!(server.take(&record).is_err());
+    let told = client.take(&server.give()).unwrap_err();
+    assert_eq!(*told.kind(), TlsErrorKind::Alert("protocol_version".into()));
 }
 
 #[test]
