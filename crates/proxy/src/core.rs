@@ -293,6 +293,8 @@ pub(crate) struct Client {
     pub(crate) spoken: Cell<bool>,
     /// Whether the PROXY protocol header, if one is due, has been read.
     pub(crate) introduced: Cell<bool>,
+    /// Whether it ends after what is under way, for it may carry no further requests.
+    pub(crate) leaving: Cell<bool>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
     /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
@@ -388,6 +390,7 @@ impl Client {
             address: Cell::new(SocketAddr::new(address, peer.port())),
             spoken: Cell::new(false),
             introduced: Cell::new(false),
+            leaving: Cell::new(false),
             tls: None,
             held: RefCell::new(held),
             _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },

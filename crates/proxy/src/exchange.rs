@@ -90,7 +90,8 @@ impl Context<'_> {
     /// Whether the client's connection may stay open after this exchange, as far as we are
     /// concerned: not if the process or the listener is going.
     pub(crate) fn may_keep(&self) -> bool {
-        !self.core.draining.get() && !self.client.listening.closed.get()
+        let client = &self.client;
+        !self.core.draining.get() && !client.listening.closed.get() && !client.leaving.get()
     }
 }
 
@@ -312,7 +313,7 @@ async fn reverse<D: Downstream>(
     record.decided = route.map_or(site.place, |route| route.place);
     down.be_patient(&settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
-    let admitted = secure::admit(context, site_id, site, request, trusted)
+    let admitted = secure::admit(context, site_id, request, trusted)
         .and_then(|()| secure::admit_client(context, settings, record))
         .and_then(|()| admissible(request, settings));
     if let Err(trouble) = admitted {

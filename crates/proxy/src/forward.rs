@@ -40,10 +40,7 @@ pub(crate) async fn run<D: Downstream>(
     work.record.decided = forward.place;
     down.be_patient(&settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
-    let admitted = match context.client.tls.as_deref() {
-        Some(facts) => secure::admit_early(facts, &mut work.request, trusted),
-        None => Ok(()),
-    };
+    let admitted = secure::admit_forward(context, id, &mut work.request, trusted);
     if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }

@@ -110,7 +110,7 @@ static TLS_CLIENT: NodeRow = NodeRow {
             "ca",
             Kind::Path,
             "",
-            "A file with the CAs in PEM that clients' certificates come from.",
+            "A file with the CAs in PEM that clients' certificates come from, or with the very certificates of clients.",
         ),
         property("crl", Kind::Path, "", "A file with lists of revoked certificates, PEM or DER."),
     ],
@@ -347,7 +347,8 @@ pub(crate) static UPSTREAM_TLS_BLOCK: Block =
 static UPSTREAM_CA: NodeRow = NodeRow {
     name: "ca",
     arguments: &[argument("file", Kind::Path, One)],
-    doc: "A file with the CAs in PEM that are believed, instead of the system's.",
+    doc: "A file with the CAs in PEM that are believed, instead of the system's. The endpoint's own certificate will do: \
+          its dates and names count (the common name, if it has no others), and nothing else.",
     default: "the system's",
     ..NodeRow::NEW
 };

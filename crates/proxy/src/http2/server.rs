@@ -141,7 +141,8 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let mut leaving = false;
     loop {
         let event = poll_fn(|cx| {
-            if !leaving && (core.draining.get() || client.listening.closed.get()) {
+            let goes = core.draining.get() || client.listening.closed.get() || client.leaving.get();
+            if !leaving && goes {
                 leaving = true;
                 connection.graceful_shutdown();
                 running.idle.set(Duration::ZERO);

@@ -10,6 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
+use config::{ClientPolicy, Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
 use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
 
@@ -29,16 +30,25 @@ use crate::observe::{Handshake, Refusal};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
 
-pub(crate) use request::{admit, admit_client, admit_early, hsts, hsts_of, mark, mark_with};
+pub(crate) use request::{admit, admit_client, admit_forward, hsts, hsts_of, mark, mark_with};
 
 /// What is known of a client's TLS connection.
 pub(crate) struct TlsFacts {
     pub(crate) info: Arc<tls::Info>,
+    /// The context that made it.
+    made_by: Arc<tls::Server>,
+    /// The context for which a request was admitted last ([`tls::Server::id`]).
+    admitted_for: Cell<u64>,
     /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
     early: Arc<AtomicBool>,
 }
 
 impl TlsFacts {
+    fn new(session: &Session, made_by: &Arc<tls::Server>, early: Arc<AtomicBool>) -> Self {
+        let (info, made_by) = (Arc::new(session.info()), Arc::clone(made_by));
+        Self { info, made_by, admitted_for: Cell::new(0), early }
+    }
+
     /// Whether what was read last may have been replayed (RFC 8446, section 8).
     pub(crate) fn is_early(&self) -> bool {
         self.early.load(Ordering::Relaxed)
@@ -201,7 +211,6 @@ enum Answer {
 }
 
 /// RFC 8446, section 6.2.
-const DECODE_ERROR: u8 = 50;
 pub(crate) const INTERNAL_ERROR: u8 = 80;
 /// RFC 6066, section 3.
 const UNRECOGNIZED_NAME: u8 = 112;
@@ -281,19 +290,16 @@ async fn read_hello(
                     return reject(client, Handshake::NotTls, &error, answer);
                 }
                 Err(error) => {
-                    return reject(
-                        client,
-                        Handshake::Protocol,
-                        &error,
-                        Answer::Alert(DECODE_ERROR),
-                    );
+                    let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                    return reject(client, Handshake::Protocol, &error, answer);
                 }
             }
         }
         if buffer.spare() == 0 {
             if buffer.capacity() >= BUFFER_BYTES_LARGE {
                 let error = HelloError::TooLong;
-                return reject(client, Handshake::Protocol, &error, Answer::Alert(DECODE_ERROR));
+                let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                return reject(client, Handshake::Protocol, &error, answer);
             }
             buffer.grow(BUFFER_BYTES_LARGE);
         }
@@ -377,7 +383,7 @@ async fn open(
         return Ok(None); // RFC 8737, section 3: nothing is said over such a connection
     }
     let early = Arc::new(AtomicBool::new(session.is_early()));
-    let facts = Rc::new(TlsFacts { info: Arc::new(info), early: Arc::clone(&early) });
+    let facts = Rc::new(TlsFacts::new(&session, context, Arc::clone(&early)));
     let layer = Secured { session, early: Some(early) };
     Ok(Some(Accepted::Secured(client.secured(|stream| stream.layered(Box::new(layer)), facts))))
 }
@@ -421,20 +427,28 @@ fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Optio
     Some(context.map_or(Destination::Nowhere, Destination::Here))
 }
 
-/// The site that has a name which a client has asked for (SNI): as for a request; without a name the default
-/// site, or the only one.
+/// The site that has a name which a client has asked for (SNI): as for a request. Without a name, or with an
+/// address in its place, the default site or else the first, of those that ask for no client certificate: for who
+/// names no site cannot mean one that is kept for few. Where there is no such, the default site or the only one.
 pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) -> Option<SiteId> {
-    let found = view.shared.rules.site(id, name.unwrap_or_default());
-    if found.is_some() || name.is_some() {
-        return found;
+    let named = view.shared.rules.site(id, name.unwrap_or_default());
+    if name.is_some() {
+        return named;
     }
-    match &view.config().listeners.get(id.0 as usize)?.serves {
-        Serves::Sites(sites) => match sites.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        },
-        Serves::Forward(_) => None,
+    let Serves::Sites(sites) = &view.config().listeners.get(id.0 as usize)?.serves else {
+        return None;
+    };
+    let of = |site: SiteId| view.config().sites.get(site.0 as usize)?.tls.as_ref();
+    if named.is_some_and(|site| of(site) == Some(&SiteTls::Passthrough)) {
+        return named;
     }
+    let asks_nobody = |site: &SiteId| match of(*site) {
+        Some(SiteTls::Terminate(tls)) => tls.client.policy == ClientPolicy::Off,
+        _ => false,
+    };
+    let only = || <&[SiteId; 1]>::try_from(sites.as_slice()).ok().map(|[only]| *only);
+    let first = named.into_iter().chain(sites.iter().copied()).find(asks_nobody);
+    first.or(named).or_else(only)
 }
 
 async fn reject(core: &Core, rejected: Rejected) {

@@ -1,19 +1,20 @@
 //! What a client's TLS means for its requests, and for what it is answered.
 
-use config::{Hsts, ListenerId, RouteSettings, Site, SiteId, SiteTls};
+use std::sync::Arc;
+
+use config::{ForwardId, Hsts, RouteSettings, Site, SiteId, SiteTls};
 use message::{Known, Request, Response, Scheme};
 use rules::client_allowed;
 
 use super::{TlsFacts, site_asked_for};
+use crate::core::Client;
 use crate::exchange::{Context, Trouble};
 use crate::observe::{ErrorKind, Record, Scope};
-use crate::snapshot::View;
 
 /// Whether a request for a site may come over the client's connection at all, before anything is done with it.
 pub(crate) fn admit(
     context: &Context<'_>,
     site_id: SiteId,
-    site: &Site,
     request: &mut Request,
     trusted: bool,
 ) -> Result<(), Trouble> {
@@ -25,32 +26,67 @@ pub(crate) fn admit(
         }
         return Ok(());
     };
-    if !is_same_site(context.view, context.listener_id, facts, request, site_id) {
-        return Err(Trouble::new(
-            ErrorKind::MisdirectedRequest,
-            "the connection was made for another site than the request names",
-        ));
+    let server =
+        context.view.shared.contexts.sites.get(site_id.0 as usize).and_then(Option::as_ref);
+    let asked = facts.info.name.as_deref();
+    let is_same_site = || site_asked_for(context.view, context.listener_id, asked) == Some(site_id);
+    match server {
+        Some(server) if server.id() == facts.admitted_for.get() => {}
+        Some(server) if is_same_site() => still_admitted(context.client, facts, server)?,
+        // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by
+        // the other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
+        Some(server) if server.is_like(&facts.made_by, asked.is_some()) => {
+            facts.admitted_for.set(server.id());
+        }
+        None if is_same_site() => {}
+        _ => {
+            return Err(Trouble::new(
+                ErrorKind::MisdirectedRequest,
+                "the connection was made for another site than the request names",
+            ));
+        }
     }
-    // A connection from before a reload may have been made by other rules.
-    if let Some(SiteTls::Terminate(tls)) = &site.tls
-        && tls.client.policy == config::ClientPolicy::Require
-        && facts.info.client.is_none()
+    admit_early(facts, request, trusted)
+}
+
+/// Whether a connection may go on after a reload has brought other rules for connections: who has a certificate that
+/// was revoked, or of a CA that is not believed any more, has to connect again, and hears why.
+fn still_admitted(
+    client: &Client,
+    facts: &TlsFacts,
+    server: &Arc<tls::Server>,
+) -> Result<(), Trouble> {
+    if !Arc::ptr_eq(server, &facts.made_by)
+        && let Err(error) = server.still_admits(&facts.info)
     {
-        return Err(Trouble::new(
-            ErrorKind::MisdirectedRequest,
-            "the connection was made without the client certificate that the site asks for",
-        ));
+        client.leaving.set(true);
+        let detail = format!("connect again, the rules for connections have changed: {error}");
+        return Err(Trouble::new(ErrorKind::MisdirectedRequest, detail));
+    }
+    facts.admitted_for.set(server.id());
+    Ok(())
+}
+
+/// The same as [`admit`] for a forward listener.
+pub(crate) fn admit_forward(
+    context: &Context<'_>,
+    id: ForwardId,
+    request: &mut Request,
+    trusted: bool,
+) -> Result<(), Trouble> {
+    let Some(facts) = context.client.tls.as_deref() else { return Ok(()) };
+    let server = context.view.shared.contexts.forwards.get(id.0 as usize).and_then(Option::as_ref);
+    if let Some(server) = server
+        && server.id() != facts.admitted_for.get()
+    {
+        still_admitted(context.client, facts, server)?;
     }
     admit_early(facts, request, trusted)
 }
 
 /// RFC 8470, section 3: what was sent before the handshake was confirmed may be a replay, so that only what
 /// changes nothing is taken; the next server is told.
-pub(crate) fn admit_early(
-    facts: &TlsFacts,
-    request: &mut Request,
-    trusted: bool,
-) -> Result<(), Trouble> {
+fn admit_early(facts: &TlsFacts, request: &mut Request, trusted: bool) -> Result<(), Trouble> {
     if facts.is_early() {
         if !request.method.is_safe() || request.upgrade || !request.body.is_empty() {
             let detail = "the request came before the handshake was confirmed; send it again";
@@ -78,19 +114,6 @@ pub(crate) fn admit_client(
         record.decided = refused.place;
         Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe())
     })
-}
-
-/// RFC 9110, section 7.4: the name that the handshake was for and the one that the request is for must be of
-/// one site, or else rules for one of them (about client certificates, say) would be evaded by the other.
-fn is_same_site(
-    view: &View,
-    listener: ListenerId,
-    facts: &TlsFacts,
-    request: &Request,
-    site: SiteId,
-) -> bool {
-    let asked = facts.info.name.as_deref();
-    asked == Some(request.target.host()) || site_asked_for(view, listener, asked) == Some(site)
 }
 
 /// What the site of an exchange says by `Strict-Transport-Security`; only over TLS (RFC 6797, section 7.2).

@@ -26,6 +26,7 @@ mod reload;
 mod retries;
 mod staying;
 mod tls;
+mod tls_sites;
 mod unruly;
 mod upgrade;
 mod upstream_h2;
