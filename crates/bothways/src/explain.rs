@@ -1,7 +1,8 @@
 //! `bothways explain`: what would happen to a request, and which line decides.
 //!
 //! The decision is made by the code that decides for real (`rules`), with a trace that keeps every
-//! step. Nothing is sent and no name is looked up. Which of several upstreams and endpoints it would be
+//! step, and the head that would be sent by the code that sends it (`proxy::Outgoing`). Nothing is
+//! sent and no name is looked up. Which of several upstreams and endpoints it would be
 //! is in `choices`. Not here: the decision.
 
 mod choices;
@@ -14,8 +15,9 @@ use config::{
     Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route, RouteSettings,
     Stay, UpstreamId,
 };
-use message::{Method, Request, Scheme, Target};
+use message::{Known, Method, Request, Scheme, Target};
 use net::AddressKind;
+use proxy::{Incoming, Malformed, Outgoing};
 use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through, TlsFacts};
 use serde_json::{Value, json};
 
@@ -33,6 +35,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         asked = read_request(options, Scheme::Https)?;
     }
     let through = through(&rules, options, &asked)?;
+    let incoming = Incoming { listener: listener_of(rules.config(), through)?, peer: options.from };
+    let client = take_in(options, &incoming, through, &mut asked)?;
     let assumes_address = matches!(through, Through::Forward(_))
         && asked.target.ip().is_none()
         && options.address.is_empty();
@@ -47,7 +51,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         &Query {
             method: &asked.method,
             target: &asked.target,
-            from: options.from,
+            from: client,
             through,
             addresses: &options.address,
             is_global: &|ip| AddressKind::of(ip).is_global(),
@@ -57,7 +61,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     let mut told = Told {
         config: rules.config(),
         asked: &asked,
-        from: options.from,
+        incoming,
+        from: client,
         through,
         tls,
         explanation,
@@ -98,14 +103,53 @@ fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
         let failure = Failure::usage(format!("`{url}`: {error}"));
         if is_tunnel { failure.hint("CONNECT takes host:port") } else { failure }
     })?;
-    let mut request = Request { method, target, ..Request::default() };
+    Ok(Request { method, target, ..Request::default() })
+}
+
+fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> {
+    let id = match through {
+        Through::Listener(id) => Some(id),
+        Through::Forward(id) => config.forwards.get(id.0 as usize).map(|forward| forward.listener),
+    };
+    let listener = id.and_then(|id| config.listeners.get(id.0 as usize));
+    listener.ok_or_else(|| Failure::usage("there is no such listener"))
+}
+
+/// Reads the request once more, as the listener would get it from its client, with its fields; and
+/// tells who that is.
+fn take_in(
+    options: &Explain,
+    incoming: &Incoming<'_>,
+    through: Through,
+    asked: &mut Request,
+) -> Result<IpAddr, Failure> {
+    let Request { method, target, .. } = &*asked;
+    let uri = match (method, through) {
+        (Method::Connect, _) => target.authority().to_owned(),
+        (_, Through::Forward(_)) => target.to_string(),
+        (_, Through::Listener(_)) => target.path_and_query().to_owned(),
+    };
+    let mut host = target.authority();
+    let mut fields = String::new();
     for field in &options.field {
         let (name, value) = field.split_once(':').ok_or_else(|| {
             Failure::usage(format!("`{field}` is not a field")).hint("write -H 'Name: value'")
         })?;
-        request.fields.push(name.trim().as_bytes(), value.trim().as_bytes());
+        match name.trim() {
+            name if name.eq_ignore_ascii_case("host") => host = value.trim(),
+            name => {
+                let _ = write!(fields, "{name}: {}\r\n", value.trim());
+            }
+        }
     }
-    Ok(request)
+    let head = format!("{} {uri} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n", method.as_str());
+    let mut read = Request::default();
+    let client =
+        incoming.read(head.as_bytes(), &mut read).map_err(|Malformed { status, reason }| {
+            Failure::usage(format!("the request would be refused ({status}): {reason}"))
+        })?;
+    *asked = read;
+    Ok(client)
 }
 
 /// Whether TLS is what is spoken on a port, so that a URL without a scheme means https://.
@@ -159,6 +203,8 @@ fn through(rules: &Rules, options: &Explain, asked: &Request) -> Result<Through,
 struct Told<'a> {
     config: &'a Config,
     asked: &'a Request,
+    incoming: Incoming<'a>,
+    /// The client, which a trusted proxy may have named.
     from: IpAddr,
     through: Through,
     /// What is supposed of the client's connection.
@@ -198,9 +244,13 @@ impl Told<'_> {
 
     fn text(&self, paint: Paint) -> String {
         let mut text = format!(
-            "{}\n  from {}, to {}\n\n",
+            "{}\n  from {}{}, to {}\n\n",
             paint.bold(&self.request()),
-            self.from,
+            self.incoming.peer,
+            match self.from == self.incoming.peer.to_canonical() {
+                true => String::new(),
+                false => format!(" for {}", self.from),
+            },
             self.listener()
         );
         let steps = &self.explanation.steps;
@@ -234,20 +284,29 @@ impl Told<'_> {
             Outcome::Forwarded { authority, path } => (authority, path),
             _ => return,
         };
-        let method = self.asked.method.as_str();
-        let _ = write!(text, "\nsent upstream:\n  {method} {path} HTTP/1.1\n  Host: {host}\n");
-        for (edit, value) in self.edits() {
-            let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
-            let name = &edit.name;
-            let _ = match edit.verb {
-                EditVerb::Remove => writeln!(text, "  (without {name})  {at}"),
-                EditVerb::Set => writeln!(text, "  {name}: {value}  {at}"),
-                EditVerb::Add => writeln!(text, "  {name}: {value} (one more)  {at}"),
+        let head = self.head(host, path);
+        text.push_str("\nsent upstream:\n");
+        let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
+        let of = |name: &str| {
+            let named = edits.iter().rev().find(|edit| edit.name.eq_ignore_ascii_case(name));
+            named.filter(|edit| edit.verb != EditVerb::Remove)
+        };
+        for (index, line) in head.iter().enumerate() {
+            let name = line.split(':').next().filter(|_| index > 0).unwrap_or_default();
+            let _ = match of(name) {
+                Some(edit) => {
+                    let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
+                    writeln!(text, "  {line}  {at}")
+                }
+                None => writeln!(text, "  {line}"),
             };
         }
-        let identity = self.identity();
-        for line in identity.lines() {
-            let _ = writeln!(text, "  {line}");
+        for edit in edits.iter().filter(|edit| edit.verb == EditVerb::Remove) {
+            let start = format!("{}:", edit.name.to_ascii_lowercase());
+            if !head.iter().any(|line| line.to_ascii_lowercase().starts_with(&start)) {
+                let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
+                let _ = writeln!(text, "  (without {})  {at}", edit.name);
+            }
         }
         self.split_text(text, paint);
         self.choices_text(text, paint);
@@ -263,14 +322,6 @@ impl Told<'_> {
             let removed: String = removed.collect();
             let _ = writeln!(text, "  (without Via, forwarding fields{removed})  {at}");
         }
-    }
-
-    /// Whether the request goes on to another server.
-    fn sends(&self) -> bool {
-        matches!(
-            self.explanation.outcome,
-            Outcome::Proxied { .. } | Outcome::Split { .. } | Outcome::Forwarded { .. }
-        )
     }
 
     /// Where copies of the request go.
@@ -296,10 +347,32 @@ impl Told<'_> {
         self.forward().and_then(|forward| Some((forward, forward.anonymous.as_ref()?)))
     }
 
-    /// Lines that tell the next server of the client.
-    fn identity(&self) -> String {
-        let lines = proxy::identity_fields(self.forward(), self.settings(), self.from, self.asked);
-        String::from_utf8_lossy(&lines).into_owned()
+    /// The head that would leave, line by line.
+    fn head(&self, host: &str, path: &str) -> Vec<String> {
+        let Some(settings) = self.settings() else { return Vec::new() };
+        let outgoing = Outgoing {
+            forward: self.forward(),
+            settings,
+            route: self.route(),
+            tls: self.tls,
+            client: self.from,
+            target: path,
+            host,
+        };
+        let head = outgoing.head(&self.incoming, &mut self.asked.clone());
+        let head = String::from_utf8_lossy(&head);
+        head.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// The same, if the request goes on to another server.
+    fn head_sent(&self) -> Option<Vec<String>> {
+        match &self.explanation.outcome {
+            Outcome::Proxied { host, path, .. } | Outcome::Split { host, path, .. } => {
+                Some(self.head(host, path))
+            }
+            Outcome::Forwarded { authority, path } => Some(self.head(authority, path)),
+            _ => None,
+        }
     }
 
     fn settings(&self) -> Option<&RouteSettings> {
@@ -359,9 +432,19 @@ impl Told<'_> {
             json!({ "upstream": self.upstream_name(mirror.upstream), "share": share, "place": place(mirror.place) })
         });
         let mirrors: Vec<_> = mirrors.collect();
+        let head = self.head_sent();
+        let identity = head.as_ref().map(|head| {
+            let tells = |line: &&String| {
+                let name = line.split(':').next().unwrap_or_default().as_bytes();
+                let known = Known::of(name);
+                known == Known::Via || message::tells_of_client(known, name)
+            };
+            head.iter().skip(1).filter(tells).collect::<Vec<_>>()
+        });
         json!({
             "request": self.request(),
-            "from": self.from.to_string(),
+            "from": self.incoming.peer.to_string(),
+            "client": self.from.to_string(),
             "listener": self.listener(),
             "steps": steps,
             "decided_by": place(self.explanation.decided_by),
@@ -370,7 +453,8 @@ impl Told<'_> {
             "split": self.split_json(),
             "endpoints": self.choices_json(),
             "mirrors": mirrors,
-            "identity_fields": self.sends().then(|| self.identity().lines().map(str::to_owned).collect::<Vec<_>>()),
+            "head": head,
+            "identity_fields": identity,
         })
     }
 }

@@ -467,6 +467,10 @@ pub struct RouteSettings {
     pub response_fields: Vec<FieldEdit>,
     /// The Host sent upstream.
     pub host: HostPolicy,
+    /// Whether `Forwarded` (RFC 7239) is sent.
+    pub forwarded: bool,
+    /// Whether request fields whose names have a `_` are dropped.
+    pub drop_underscores: bool,
     /// Times.
     pub timeouts: Timeouts,
     /// Limits.

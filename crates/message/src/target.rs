@@ -307,6 +307,11 @@ impl Target {
         self.outer.has_host
     }
 
+    /// Whether a trusted proxy has told for which host the client asked.
+    pub fn has_outer_host(&self) -> bool {
+        self.outer.has_host
+    }
+
     /// The scheme by which the client asked, as far back as proxies are trusted.
     pub fn outer_scheme(&self) -> Scheme {
         self.outer.scheme.unwrap_or(self.scheme)

@@ -12,9 +12,9 @@ use rules::Facts;
 
 use crate::body::{Sink, Source};
 use crate::deadline;
-use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
 use crate::files::{self, Asked, Body, FileBody};
+use crate::leaving;
 use crate::observe::{Blame, ErrorKind};
 use crate::secure;
 use crate::worker::Work;
@@ -25,7 +25,7 @@ async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: 
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);
-    secure::mark(context, record.scope, response);
+    secure::mark(context, request, record.scope, response);
     let (_, reply) = down.split();
     if reply.has_begun() {
         return Ending::Broken;
@@ -293,7 +293,7 @@ pub(crate) async fn local<D: Downstream>(
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
     let plan = Plan::local(route, context.tls());
-    edits::response(request, response, &plan, record.client.ip(), &context.core.scratch);
+    leaving::response(request, response, &plan, record.client.ip(), &context.core.scratch);
     send_made(context, work, down).await
 }
 
@@ -364,7 +364,7 @@ pub(crate) async fn file<D: Downstream>(
     for (name, value) in &found.fields {
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
-    edits::response(
+    leaving::response(
         request,
         response,
         &Plan::local(route, context.tls()),
@@ -393,7 +393,7 @@ async fn send_file<D: Downstream>(
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
     sign(response);
-    secure::mark(context, record.scope, response);
+    secure::mark(context, request, record.scope, response);
     let (_, reply) = down.split();
     reply.head(request, response, keep, None);
     loop {

@@ -15,14 +15,14 @@ use h2::{Reason, RecvStream};
 use message::{BodyLength, Known, Request, Response};
 use net::Buffer;
 
-use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump};
+use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump_sifted};
 use crate::deadline::Deadline;
 use crate::destination::{Destination, Times, Turn};
-use crate::edits;
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble};
 use crate::hedge::{Baton, Cut, Hedging, Second};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward, Ticket};
+use crate::leaving;
 use crate::mirror;
 use crate::observe::{ErrorKind, RetryReason};
 use crate::replay::{Kept, Replay};
@@ -276,11 +276,11 @@ impl Attempt<'_> {
             request.expect_continue = false; // once, however often the request is sent
         }
         let target = str::from_utf8(path).unwrap_or("/");
-        let (identity, upgrade) = (&self.plan.identity, wants_tunnel(request));
+        let upgrade = wants_tunnel(request);
         // RFC 6455 wants a key and its proof over HTTP/1.1; a client of HTTP/2 has none.
         let key = if upgrade { websocket::missing_key(request) } else { None };
         let key = key.as_deref();
-        let head = UpstreamHead { request, target, host, identity, upgrade, key };
+        let head = UpstreamHead { request, target, host, upgrade, key };
         let body = down.buffered_body().filter(|_| whole).unwrap_or_default();
         let begun = up.begin(&head, body, unsent_body).await;
         // The clock is only read again if anything was waited for since it was.
@@ -327,7 +327,9 @@ impl Attempt<'_> {
         let uploading = async {
             if unsent_body {
                 let kept_max = self.kept_bytes_max(request);
-                match pump(&mut Kept::new(body, kept, lost, kept_max), up_out).await {
+                let rules = leaving::Rules::of_request(self.plan);
+                let mut body = Kept::new(body, kept, lost, kept_max);
+                match pump_sifted(&mut body, up_out, |field| rules.keeps_trailer(field)).await {
                     Ok(()) => upload.set(Upload::Complete),
                     Err(PumpError::Reading(error)) => return Raced::Client(error),
                     Err(PumpError::Writing(_)) => {
@@ -482,11 +484,12 @@ impl Attempt<'_> {
         }
         let reply = baton.take(self.second).await;
         let scratch = &self.context.core.scratch;
-        edits::response(request, response, self.plan, self.client, scratch);
+        leaving::response(request, response, self.plan, self.client, scratch);
         self.bind(response);
         let keep = self.context.may_keep();
         reply.head(request, response, keep, self.plan.via);
-        let pumped = pump(up_in, reply).await;
+        let rules = leaving::Rules::of_response(self.plan);
+        let pumped = pump_sifted(up_in, reply, |field| rules.keeps_trailer(field)).await;
         pumped.map(|()| Download::Complete).map_err(|error| match error {
             PumpError::Reading(error) => {
                 DownloadError::Incomplete(reading_failed(&error), reset_for(&error))

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use config::Timeouts;
-use message::Fields;
+use message::{Field, Fields};
 use net::{Alarm, Side, Stream, Wheel, relay};
 use tokio::time::Instant;
 use wire::http1::ChunkError;
@@ -68,6 +68,8 @@ pub(crate) trait Source {
     fn is_done(&self) -> bool;
     /// The trailer fields, once the body has ended.
     fn trailers(&self) -> &Fields;
+    /// The same, to be sifted.
+    fn trailers_mut(&mut self) -> &mut Fields;
     /// Bytes of the body that have come so far.
     fn received(&self) -> u64;
     /// What is left, if its length is known and large, and nothing of it is buffered: then it may
@@ -108,6 +110,15 @@ pub(crate) const BULK_BYTES_MIN: u64 = 128 * 1024;
 /// leaves before the next read is waited for, so that events are never held back; so does the head,
 /// if nothing of the body is there yet.
 pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Result<(), PumpError> {
+    pump_sifted(source, sink, |_| true).await
+}
+
+/// The same, with those trailers alone that are kept.
+pub(crate) async fn pump_sifted(
+    source: &mut impl Source,
+    sink: &mut impl Sink,
+    keeps: impl FnMut(Field<'_>) -> bool,
+) -> Result<(), PumpError> {
     while ready_or_flushed(source, sink).await? {
         let count = source.data().len();
         sink.data(source.data()).await.map_err(PumpError::Writing)?;
@@ -119,6 +130,9 @@ pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Resu
             }
             sink.flush().await.map_err(PumpError::Writing)?;
         }
+    }
+    if !source.trailers().is_empty() {
+        source.trailers_mut().retain(keeps);
     }
     sink.finish(source.trailers()).await.map_err(PumpError::Writing)
 }

@@ -5,7 +5,6 @@
 //! Not here: what happens within an exchange (`exchange`).
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use config::{ListenerId, ProxyProtocol, Timeouts};
 use message::{Request, Response, Scheme, Version};
 use net::{Alarm, Buffer, Size, Stream};
 use wire::http1::{HeadLimits, RequestError};
-use wire::proxy_protocol::Header;
 
 use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, unless_zero};
 use crate::core::{Client, Core};
@@ -472,7 +470,7 @@ async fn introduce(core: &Core, client: &Client, body: &mut Incoming<'_>) -> Res
         match wire::proxy_protocol::parse(body.buffer.filled()) {
             Ok(Some((length, header))) => {
                 body.buffer.consume(length);
-                return client.introduce(core, named_by(&header));
+                return client.introduce(core, &header);
             }
             Ok(None) => {}
             Err(_) => return Err(Refusal::ProxyProtocol),
@@ -481,14 +479,6 @@ async fn introduce(core: &Core, client: &Client, body: &mut Incoming<'_>) -> Res
             HeadEnd::More => {}
             _ => return Err(Refusal::ProxyProtocol),
         }
-    }
-}
-
-/// The client that a PROXY protocol header names.
-pub(crate) fn named_by(header: &Header) -> Option<SocketAddr> {
-    match header {
-        Header::Client { source, .. } => Some(*source),
-        _ => None,
     }
 }
 

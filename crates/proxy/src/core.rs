@@ -14,13 +14,14 @@ use config::{ListenerId, PoolSettings, ProxyProtocol};
 use foldhash::HashMap;
 use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
+use wire::proxy_protocol::Header;
 
 use crate::account::{Account, Accounts, Charge, ClientKey, OfCore, What};
 use crate::http1::Scratch;
-use crate::identity;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};
+use crate::trust;
 use crate::upstream::Pool;
 use crate::worker::Worker;
 
@@ -295,6 +296,8 @@ pub(crate) struct Client {
     pub(crate) introduced: Cell<bool>,
     /// Whether it ends after what is under way, for it may carry no further requests.
     pub(crate) leaving: Cell<bool>,
+    /// Whether that says that the client speaks TLS to the proxy in front.
+    pub(crate) outer_tls: Cell<bool>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
     /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
@@ -335,7 +338,7 @@ impl Bounds {
             return Self { ipv6_prefix: 64, connections: None, introduced_later: false };
         };
         let limits = &listener.limits;
-        let trusted = identity::is_trusted(peer, &listener.trusted_proxies);
+        let trusted = trust::is_trusted(peer, &listener.trusted_proxies);
         Self {
             ipv6_prefix: limits.ipv6_prefix,
             connections: (!trusted).then_some(limits.connections_per_client),
@@ -391,6 +394,7 @@ impl Client {
             spoken: Cell::new(false),
             introduced: Cell::new(false),
             leaving: Cell::new(false),
+            outer_tls: Cell::new(false),
             tls: None,
             held: RefCell::new(held),
             _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },
@@ -399,9 +403,10 @@ impl Client {
 
     /// The PROXY protocol header has been read, and names the client if there is one beside the peer. Refused if that
     /// has as many connections as it may.
-    pub(crate) fn introduce(&self, core: &Core, source: Option<SocketAddr>) -> Result<(), Refusal> {
-        if let Some(source) = source {
+    pub(crate) fn introduce(&self, core: &Core, header: &Header) -> Result<(), Refusal> {
+        if let Header::Client { source, tls, .. } = header {
             self.address.set(SocketAddr::new(source.ip().to_canonical(), source.port()));
+            self.outer_tls.set(*tls);
         }
         self.introduced.set(true);
         let address = self.address.get().ip();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use balance::Lease;
 use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
-use message::{Known, Method, Request, Response};
+use message::{Known, Method, Request, Response, Scheme};
 use net::{Alarm, Buffer};
 use rules::{Facts, Routed, TlsFacts};
 
@@ -24,14 +24,15 @@ use crate::connection::RefusedHead;
 use crate::core::{Client, Core};
 use crate::deadline::Deadline;
 use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
-use crate::edits;
 use crate::forward;
 use crate::identity::{self, Identity};
+use crate::leaving;
 use crate::mirror;
 use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
 use crate::snapshot::View;
 use crate::split::{self, Point};
+use crate::trust::Peer;
 use crate::tunnel::{Ends, Far, Tunnel};
 use crate::worker::Work;
 
@@ -146,16 +147,15 @@ pub(crate) async fn run<D: Downstream>(
         return Ending::Closed;
     };
     begin_record(context, work);
-    let peer = work.record.client.ip();
-    let trusted = identity::is_trusted(peer, &listener.trusted_proxies);
-    identity::write_address(&mut work.address, peer);
-    if trusted {
-        let fields = &work.request.fields;
-        let client = identity::client_address(peer, &listener.trusted_proxies, fields);
-        if client != peer {
-            work.record.via = Some(peer);
-            work.record.client = SocketAddr::new(client, 0);
-        }
+    let peer = Peer::new(work.record.client.ip(), &listener.trusted_proxies);
+    identity::write_address(&mut work.address, peer.address);
+    if context.client.outer_tls.get() {
+        work.request.target.set_outer_scheme(Scheme::Https);
+    }
+    let client = peer.identify(&mut work.request);
+    if client != peer.address {
+        work.record.via = Some(peer.address);
+        work.record.client = SocketAddr::new(client, 0);
     }
     let _under_way = context.core.enter_exchange();
     if listener.tls != context.client.tls.is_some() {
@@ -171,21 +171,21 @@ pub(crate) async fn run<D: Downstream>(
             answer::acme(context, work, down).await
         }
         (_, Hops::None) => answer::last_hop(context, work, down).await,
-        (Serves::Sites(_), Hops::Some) => reverse(context, work, down, trusted).await,
-        (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id, trusted).await,
+        (Serves::Sites(_), Hops::Some) => reverse(context, work, down, peer).await,
+        (Serves::Forward(id), Hops::Some) => forward::run(context, work, down, *id, peer).await,
     };
     work.record.request_body_bytes = down.split().0.received();
     ending
 }
 
 /// Whether a request may go on to another server.
-enum Hops {
+pub(crate) enum Hops {
     Some,
     None,
 }
 
 /// RFC 9110, section 7.6.2: `Max-Forwards` counts down with TRACE and OPTIONS, and ends at 0.
-fn hops_left(request: &mut Request) -> Hops {
+pub(crate) fn hops_left(request: &mut Request) -> Hops {
     if !matches!(request.method, Method::Trace | Method::Options) {
         return Hops::Some;
     }
@@ -285,7 +285,7 @@ async fn reverse<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
-    trusted: bool,
+    peer: Peer<'_>,
 ) -> Ending {
     let Work { request, record, path, .. } = &mut *work;
     let rules = &context.view.shared.rules;
@@ -313,7 +313,7 @@ async fn reverse<D: Downstream>(
     record.decided = route.map_or(site.place, |route| route.place);
     down.be_patient(&settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
-    let admitted = secure::admit(context, site_id, request, trusted)
+    let admitted = secure::admit(context, site_id, request, peer.trusted)
         .and_then(|()| secure::admit_client(context, settings, record))
         .and_then(|()| admissible(request, settings));
     if let Err(trouble) = admitted {
@@ -328,7 +328,7 @@ async fn reverse<D: Downstream>(
             let client = record.client.ip();
             let (upstream, point) = match &route.action {
                 Action::Split(split) => {
-                    let (secure, random) = (context.client.tls.is_some(), context.core.random());
+                    let (secure, random) = (is_secure(request), context.core.random());
                     split::choose(split, request, client, secure, random)
                 }
                 Action::To(upstream) => (Some(*upstream), None),
@@ -342,14 +342,14 @@ async fn reverse<D: Downstream>(
                 Facts::of(client, &request.method, &request.target, Some(route), context.tls());
             path.clear();
             rules::upstream_path(&settings.rewrite, &facts, path);
-            let hsts = secure::hsts(context, record.scope);
-            let peer = std::mem::take(&mut work.address);
-            let identity = Identity::reverse(settings, &peer, trusted);
+            let hsts = secure::hsts(context, request, record.scope);
+            let address = std::mem::take(&mut work.address);
+            let identity = Identity::reverse(peer, &address);
             let (route, tls) = (Some(route), context.tls());
             let plan = Plan { settings, identity, via: None, route, tls, hsts, point, remove: &[] };
             let ending = forward_to(context, work, down, &mut destination, &plan).await;
             mirror::finish(context, work, down, &plan);
-            work.address = peer;
+            work.address = address;
             ending
         }
         Action::Redirect { .. } | Action::Respond { .. } => {
@@ -357,6 +357,11 @@ async fn reverse<D: Downstream>(
         }
         Action::Files(serving) => answer::file(context, work, down, route, serving).await,
     }
+}
+
+/// Whether the client has asked over TLS, as far back as proxies are trusted.
+pub(crate) fn is_secure(request: &Request) -> bool {
+    request.target.outer_scheme() == Scheme::Https
 }
 
 /// What holds for every request before anything is done with it.
@@ -413,7 +418,8 @@ pub(crate) async fn forward_to<D: Downstream>(
     destination: &mut Destination<'_>,
     plan: &Plan<'_>,
 ) -> Ending {
-    edits::request(work, plan);
+    let Work { request, record, body, .. } = &mut *work;
+    leaving::request(request, plan, record.client.ip(), body);
     let settings = &plan.settings.timeouts;
     let (started, limit) = (work.record.started, settings.request);
     let told = destination.deadline();
@@ -437,7 +443,7 @@ pub(crate) async fn forward_to<D: Downstream>(
         timeouts.first_byte = retries.first_byte(timeouts.first_byte);
         work.record.reused = link.reused();
         let client = work.record.client.ip();
-        let binding = destination.binding(context.client.tls.is_some());
+        let binding = destination.binding(is_secure(&work.request));
         let attempt = Attempt {
             context,
             plan,

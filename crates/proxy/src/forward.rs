@@ -17,9 +17,10 @@ use crate::destination::{Destination, NamedDestination, NoConnection, or_gone};
 use crate::exchange::{
     Context, Downstream, Ending, Plan, Reply, Switched, Trouble, forward_to, gone,
 };
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
 use crate::secure;
+use crate::trust::Peer;
 use crate::tunnel::Far;
 use crate::upstream::Connection;
 use crate::worker::Work;
@@ -30,7 +31,7 @@ pub(crate) async fn run<D: Downstream>(
     work: &mut Work,
     down: &mut D,
     id: ForwardId,
-    trusted: bool,
+    peer: Peer<'_>,
 ) -> Ending {
     let config = context.view.config();
     let Some(forward) = config.forwards.get(id.0 as usize) else { return Ending::Closed };
@@ -40,13 +41,12 @@ pub(crate) async fn run<D: Downstream>(
     work.record.decided = forward.place;
     down.be_patient(&settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
-    let admitted = secure::admit_forward(context, id, &mut work.request, trusted);
+    let admitted = secure::admit_forward(context, id, &mut work.request, peer.trusted);
     if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
     let mut named = std::mem::take(&mut work.named);
-    let ending =
-        to_named(context, work, down, forward, Way { id, trusted, named: &mut named }).await;
+    let ending = to_named(context, work, down, forward, Way { id, peer, named: &mut named }).await;
     work.named = named;
     ending
 }
@@ -61,7 +61,7 @@ pub(crate) struct Named {
 /// By which listener a request has come, and where it wants to go.
 struct Way<'a> {
     id: ForwardId,
-    trusted: bool,
+    peer: Peer<'a>,
     named: &'a mut Named,
 }
 
@@ -73,7 +73,7 @@ async fn to_named<D: Downstream>(
     way: Way<'_>,
 ) -> Ending {
     let settings = &forward.settings;
-    let Way { id, trusted, named: Named { host, addresses } } = way;
+    let Way { id, peer, named: Named { host, addresses } } = way;
     // The name and what is asked for must outlive changes of the request.
     let method = work.request.method;
     host.clear();
@@ -109,8 +109,8 @@ async fn to_named<D: Downstream>(
     work.path.clear();
     work.path.extend_from_slice(work.request.target.path_and_query().as_bytes());
     let address = std::mem::take(&mut work.address);
-    let identity = Identity::forward(forward, &address, trusted);
-    let via = if forward.anonymous.is_some() { None } else { Some(&*forward.via) };
+    let identity = Identity::forward(forward, peer, &address);
+    let via = identity::via_of_responses(forward);
     let remove = forward.anonymous.as_ref().map_or(&[][..], |anonymous| &anonymous.remove);
     let plan = Plan {
         settings,

@@ -22,7 +22,7 @@ use crate::attempt::{
 };
 use crate::body::Patience;
 use crate::destination::{GroupDestination, is_our_limit, unreachable};
-use crate::exchange::Reply;
+use crate::exchange::{Reply, is_secure};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
 use crate::observe::EndpointSlot;
@@ -184,14 +184,13 @@ impl Attempt<'_> {
             request,
             target: hedging.target,
             host: &host,
-            identity: &self.plan.identity,
             upgrade: false,
             key: None,
         };
         let core = self.context.core;
         let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
         let patience = Patience::for_upstream(self.timeouts.stream_idle);
-        let binding = group.binding_of(lease.index(), self.context.client.tls.is_some());
+        let binding = group.binding_of(lease.index(), is_secure(request));
         let second = Attempt { second: true, hedge: None, binding, ..*self };
         let mut response = Response::default();
         let (downloaded, first_byte, left, after) = match link {

@@ -1,80 +1,35 @@
-//! Who the client is, and what the next server is told of it.
+//! What the next server is told of the client, and of the way of its request.
 //!
-//! The address of the connection counts, unless the peer is a trusted proxy: then what a PROXY
-//! protocol header or the forwarding fields say does. Forwarding fields of anybody else are dropped
-//! and written anew, so that an upstream can believe what it reads.
+//! What a client says of itself is dropped before ([`message::tells_of_client`]), and what a trusted
+//! proxy says is added to: so an upstream can believe what it reads. `X-Forwarded-*` and `Forwarded`
+//! (which is sent where the configuration asks for it) are made of the same values, whichever of them
+//! those came in, so that they never contradict each other.
+//! Not here: who the client is (`trust`), which of the request's own fields leave (`leaving`).
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write;
 use std::net::IpAddr;
 
 use config::{FieldEdit, Forward, RouteSettings};
-use ipnet::IpNet;
-use message::{Fields, Known, Request, Version};
-use wire::http1::write_field;
+use message::{Fields, Known, Request};
 
-/// Entries of `X-Forwarded-For` that are looked at, from the right.
-const HOPS_MAX: usize = 32;
+use crate::trust::{Hop, Peer, Said, parse_address};
 
-/// The client's address, as far back as the proxies in between are trusted.
-pub(crate) fn client_address(peer: IpAddr, trusted: &[IpNet], fields: &Fields) -> IpAddr {
-    if trusted.is_empty() || !is_trusted(peer, trusted) {
-        return peer;
-    }
-    let mut client = peer;
-    let mut seen = 0;
-    let lines: Vec<&[u8]> = fields.get_all(Known::XForwardedFor).collect();
-    for member in lines.iter().rev().flat_map(|line| line.rsplit(|&byte| byte == b',')) {
-        seen += 1;
-        let Some(address) = parse_address(member.trim_ascii()) else { return client };
-        client = address;
-        if seen >= HOPS_MAX || !is_trusted(client, trusted) {
-            return client;
-        }
-    }
-    client
-}
-
-/// True if `address` is in one of the networks.
-pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
-}
-
-/// Reads an address, with or without port, with or without brackets.
-fn parse_address(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text).ok()?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(address.to_canonical());
-    }
-    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
-        return Some(address.ip().to_canonical());
-    }
-    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
-    inner.parse().ok().map(|address: IpAddr| address.to_canonical())
-}
-
-/// What the next server is told.
+/// What the next server is told, and by whom.
+#[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
     told: Told<'a>,
-    edited: Edited,
+    peer: Peer<'a>,
+    /// The peer's address.
+    text: &'a str,
 }
 
+#[derive(Clone, Copy)]
 enum Told<'a> {
     /// In reverse: everything, over the client's own claims.
-    Reverse {
-        /// The peer of the connection.
-        peer: &'a str,
-        /// Whether that is a trusted proxy, whose fields we add to.
-        trusted: bool,
-    },
-    /// Forward: through which proxy, and for whom.
-    Forward {
-        /// As above.
-        peer: &'a str,
-        /// As above.
-        trusted: bool,
-        /// Our name in Via.
-        name: &'a str,
-    },
+    Reverse,
+    /// Forward: through which proxy, by our name in Via, and for whom.
+    Forward(&'a str),
     /// Nothing that names the client.
     Nothing,
 }
@@ -108,80 +63,115 @@ impl Edited {
 
 impl<'a> Identity<'a> {
     /// In reverse, of a peer.
-    pub(crate) fn reverse(settings: &RouteSettings, peer: &'a str, trusted: bool) -> Self {
-        let edited = Edited::of(&settings.request_fields);
-        Self { told: Told::Reverse { peer, trusted }, edited }
-    }
-
-    /// Whom it is of, in reverse: what [`Self::reverse`] was given.
-    pub(crate) fn peer(&self) -> Option<(&'a str, bool)> {
-        match self.told {
-            Told::Reverse { peer, trusted } => Some((peer, trusted)),
-            Told::Forward { .. } | Told::Nothing => None,
-        }
+    pub(crate) fn reverse(peer: Peer<'a>, text: &'a str) -> Self {
+        Self { told: Told::Reverse, peer, text }
     }
 
     /// For a forward listener.
-    pub(crate) fn forward(forward: &'a Forward, peer: &'a str, trusted: bool) -> Self {
+    pub(crate) fn forward(forward: &'a Forward, peer: Peer<'a>, text: &'a str) -> Self {
         let told = match forward.anonymous {
             Some(_) => Told::Nothing,
-            None => Told::Forward { peer, trusted, name: &forward.via },
+            None => Told::Forward(&forward.via),
         };
-        Self { told, edited: Edited::of(&forward.settings.request_fields) }
+        Self { told, peer, text }
     }
 
     /// For an answer of our own, which goes nowhere.
     pub(crate) fn nobody() -> Self {
-        Self { told: Told::Nothing, edited: Edited(0) }
+        let peer = Peer::stranger(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        Self { told: Told::Nothing, peer, text: "" }
     }
 
-    /// True if what the request itself says of its client is to be forgotten before an edit of the
-    /// field: an `add` must not add to a lie.
-    pub(crate) fn distrusts(&self, known: Known) -> bool {
-        self.edited.has(known) && !self.trusts()
+    /// True if what the request says of its client is believed, and may be said on.
+    pub(crate) fn believes(&self) -> bool {
+        self.peer.trusted && !self.is_anonymous()
     }
 
-    /// True if the request's own field of this name is dropped.
-    pub(crate) fn replaces(&self, known: Known) -> bool {
-        match known {
-            Known::Via
-            | Known::XForwardedFor
-            | Known::Forwarded
-            | Known::XForwardedHost
-            | Known::XForwardedProto => !self.edited.has(known), // merged when written
-            Known::XForwardedPort | Known::XRealIp => !self.trusts(),
-            _ => false,
-        }
+    /// True if nothing is to leave that names the client.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        matches!(self.told, Told::Nothing)
     }
 
-    /// True if what the request itself says of its client is believed.
-    fn trusts(&self) -> bool {
-        match self.told {
-            Told::Reverse { trusted, .. } | Told::Forward { trusted, .. } => trusted,
-            Told::Nothing => false,
-        }
-    }
-
-    /// Appends the fields.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, request: &Request) {
-        let ours = |known: Known| !self.edited.has(known);
-        let believed = self.trusts().then_some(&request.fields);
-        let (name, earlier) = match &self.told {
-            Told::Reverse { peer, .. } => {
-                write_reverse(out, request, believed, peer, ours);
-                (NAME, believed)
-            }
-            Told::Forward { peer, name, .. } => {
-                if ours(Known::XForwardedFor) {
-                    write_merged(out, believed, Known::XForwardedFor, peer);
-                }
-                // Through whom a request came on its way out is how the servers tell loops.
-                (*name, Some(&request.fields))
-            }
+    /// Puts the fields into a request whose own claims are dropped already. `value` is memory.
+    pub(crate) fn tell(
+        &self,
+        request: &mut Request,
+        settings: &RouteSettings,
+        value: &mut Vec<u8>,
+    ) {
+        let (name, is_reverse) = match self.told {
             Told::Nothing => return,
+            Told::Reverse => (NAME, true),
+            Told::Forward(name) => (name, false),
         };
+        let edited = Edited::of(&settings.request_fields);
+        let ours = |known: Known| !edited.has(known);
+        self.tell_forwarded(request, ours, settings.forwarded, is_reverse, value);
         if ours(Known::Via) {
-            write_via(out, request.version, earlier, name);
+            let Request { fields, version, .. } = request;
+            value.clear();
+            // Through whom a request came on its way out is how servers tell loops.
+            if self.peer.trusted || !is_reverse {
+                write_list(value, fields, Known::Via);
+            }
+            // RFC 9110, section 7.6.3.
+            value.extend_from_slice(version.number().as_bytes());
+            value.push(b' ');
+            value.extend_from_slice(name.as_bytes());
+            replace(fields, Known::Via, value);
+        }
+    }
+
+    fn tell_forwarded(
+        &self,
+        request: &mut Request,
+        ours: impl Fn(Known) -> bool,
+        by_forwarded: bool,
+        is_reverse: bool,
+        value: &mut Vec<u8>,
+    ) {
+        let Request { fields, target, .. } = request;
+        value.clear();
+        let said = self.peer.trusted.then(|| Said::of(&self.peer, fields));
+        let scheme = said.as_ref().and_then(|said| said.scheme);
+        let told_host =
+            said.as_ref().and_then(|said| said.host).filter(|_| target.has_outer_host());
+        let host = told_host.unwrap_or(target.authority().as_bytes());
+        // All values are written before the fields that they are made of go.
+        if by_forwarded && ours(Known::Forwarded) {
+            let chain = said.as_ref().map_or(&[][..], |said| said.chain.hops());
+            write_forwarded(value, chain, self.text, host, target.outer_scheme().as_str());
+        }
+        let forwarded_ends = value.len();
+        match &said {
+            Some(said) if said.in_forwarded_for => write_list(value, fields, Known::XForwardedFor),
+            Some(said) => said.chain.hops().iter().for_each(|hop| {
+                write_node(value, hop);
+                value.extend_from_slice(b", ");
+            }),
+            None => {}
+        }
+        value.extend_from_slice(self.text.as_bytes());
+        let for_ends = value.len();
+        value.extend_from_slice(host);
+        let has_scheme = is_reverse || scheme.is_some();
+        let has_host = !host.is_empty() && (is_reverse || told_host.is_some());
+        let part = |from: usize, to: usize| value.get(from..to).unwrap_or_default();
+        if ours(Known::XForwardedFor) {
+            replace(fields, Known::XForwardedFor, part(forwarded_ends, for_ends));
+        }
+        if ours(Known::XForwardedProto) && has_scheme {
+            let scheme = target.outer_scheme().as_str();
+            replace(fields, Known::XForwardedProto, scheme.as_bytes());
+        }
+        if ours(Known::XForwardedHost) && has_host {
+            replace(fields, Known::XForwardedHost, part(for_ends, value.len()));
+        }
+        if ours(Known::Forwarded) {
+            match forwarded_ends {
+                0 => fields.remove(Known::Forwarded),
+                end => replace(fields, Known::Forwarded, part(0, end)),
+            }
         }
     }
 }
@@ -189,103 +179,68 @@ impl<'a> Identity<'a> {
 /// Our name in the Via of requests in reverse.
 const NAME: &str = "bothways";
 
-/// The fields by which the next server is told of a client, as lines of a head: for `explain`.
-/// Those that the request has itself are merged in only if they are in `request`; those that
-/// `settings` edits are left to the edit.
-pub fn identity_fields(
-    forward: Option<&Forward>,
-    settings: Option<&RouteSettings>,
-    client: IpAddr,
-    request: &Request,
-) -> Vec<u8> {
-    let peer = client.to_string();
-    let edited = Edited::of(settings.map_or(&[], |settings| &settings.request_fields));
-    let identity = match forward {
-        Some(forward) => Identity::forward(forward, &peer, false),
-        None => Identity { told: Told::Reverse { peer: &peer, trusted: false }, edited },
-    };
-    let mut out = Vec::new();
-    identity.write(&mut out, request);
-    out
+/// Our name in the Via of responses to forward clients, if that is there. Where the configuration edits
+/// the field, its word counts.
+pub(crate) fn via_of_responses(forward: &Forward) -> Option<&str> {
+    let is_edited = Edited::of(&forward.settings.response_fields).has(Known::Via);
+    (forward.anonymous.is_none() && !is_edited).then_some(&*forward.via)
 }
 
-fn write_reverse(
-    out: &mut Vec<u8>,
-    request: &Request,
-    earlier: Option<&Fields>,
-    peer: &str,
-    ours: impl Fn(Known) -> bool,
-) {
-    let target = &request.target;
-    let scheme = target.scheme().as_str();
-    let said = |known: Known| earlier.and_then(|fields| fields.get(known));
-    if ours(Known::XForwardedFor) {
-        write_merged(out, earlier, Known::XForwardedFor, peer);
-    }
-    if ours(Known::XForwardedProto) {
-        let scheme = said(Known::XForwardedProto).unwrap_or(scheme.as_bytes());
-        write_field(out, b"X-Forwarded-Proto", scheme);
-    }
-    if ours(Known::XForwardedHost) {
-        let host = said(Known::XForwardedHost).unwrap_or(target.authority().as_bytes());
-        if !host.is_empty() {
-            write_field(out, b"X-Forwarded-Host", host);
-        }
-    }
-    if ours(Known::Forwarded) {
-        write_forwarded(out, earlier, peer, target.authority(), scheme);
-    }
+/// Puts one field in the place of all of its name.
+fn replace(fields: &mut Fields, known: Known, value: &[u8]) {
+    fields.remove(known);
+    fields.push_known(known, value);
 }
 
-/// RFC 7239: elements of proxies before us first, ours last.
-fn write_forwarded(
-    out: &mut Vec<u8>,
-    earlier: Option<&Fields>,
-    peer: &str,
-    host: &str,
-    scheme: &str,
-) {
-    out.extend_from_slice(b"Forwarded: ");
-    write_list(out, earlier, Known::Forwarded);
-    let ipv6 = peer.contains(':');
-    out.extend_from_slice(if ipv6 { b"for=\"[" } else { b"for=" });
-    out.extend_from_slice(peer.as_bytes());
-    if ipv6 {
-        out.extend_from_slice(b"]\"");
-    }
-    if !host.is_empty() {
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(host.as_bytes());
-        out.push(b'"');
-    }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(scheme.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_list(out: &mut Vec<u8>, fields: Option<&Fields>, known: Known) {
-    for value in fields.into_iter().flat_map(|fields| fields.get_all(known)) {
+/// The values of all fields of a name, with a comma behind each.
+fn write_list(out: &mut Vec<u8>, fields: &Fields, known: Known) {
+    for value in fields.get_all(known).filter(|value| !value.is_empty()) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
 }
 
-fn write_merged(out: &mut Vec<u8>, earlier: Option<&Fields>, known: Known, last: &str) {
-    out.extend_from_slice(known.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    write_list(out, earlier, known);
-    out.extend_from_slice(last.as_bytes());
-    out.extend_from_slice(b"\r\n");
+/// RFC 7239: the proxies before us first, the peer last. What the client asked for stands in the first
+/// element alone: some servers read the first one, others the last one that has it.
+fn write_forwarded(out: &mut Vec<u8>, chain: &[Hop<'_>], peer: &str, host: &[u8], scheme: &str) {
+    let last = Hop::of(peer);
+    for (index, hop) in chain.iter().chain([&last]).enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(b"for=");
+        match parse_address(hop.node) {
+            // Section 6: brackets, and quotes as colons are no token.
+            Some(IpAddr::V6(ip)) => {
+                let _ = write!(out, "\"[{ip}]\""); // writing to memory does not fail
+            }
+            _ => write_node(out, hop),
+        }
+        if index > 0 {
+            continue;
+        }
+        if !host.is_empty() {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(host);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b";proto=");
+        out.extend_from_slice(scheme.as_bytes());
+    }
 }
 
-/// RFC 9110, section 7.6.3.
-fn write_via(out: &mut Vec<u8>, version: Version, earlier: Option<&Fields>, name: &str) {
-    out.extend_from_slice(b"Via: ");
-    write_list(out, earlier, Known::Via);
-    out.extend_from_slice(version.number().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\r\n");
+/// A member of a chain: its address, or what stands for one (RFC 7239, section 6).
+fn write_node(out: &mut Vec<u8>, hop: &Hop<'_>) {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match parse_address(hop.node) {
+        Some(ip) => {
+            let _ = write!(out, "{ip}"); // writing to memory does not fail
+        }
+        None if hop.node.starts_with(b"_") && hop.node.iter().all(plain) => {
+            out.extend_from_slice(hop.node);
+        }
+        None => out.extend_from_slice(b"unknown"),
+    }
 }
 
 /// Writes an address as text into a buffer that is used again; IPv4, which is most, without `fmt`.
@@ -321,25 +276,5 @@ mod tests {
             write_address(&mut text, address.parse().unwrap());
             assert_eq!(text, address);
         }
-    }
-
-    #[test]
-    fn who_the_client_is() {
-        #[track_caller]
-        fn check(peer: &str, forwarded_for: &[&str], expected: &str) {
-            let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-            let mut fields = Fields::new();
-            forwarded_for.iter().for_each(|v| fields.push(b"X-Forwarded-For", v.as_bytes()));
-            let client = client_address(peer.parse().unwrap(), &trusted, &fields);
-            assert_eq!(client.to_string(), expected);
-        }
-        check("192.0.2.1", &["198.51.100.1"], "192.0.2.1"); // not trusted: its word is nothing
-        check("10.0.0.1", &[], "10.0.0.1");
-        check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");
-        check("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.9"], "198.51.100.1");
-        check("10.0.0.1", &["1.1.1.1", "198.51.100.1:1234"], "198.51.100.1");
-        check("10.0.0.1", &["[2001:db8::1]:80"], "2001:db8::1");
-        check("10.0.0.1", &["1.1.1.1, unknown"], "10.0.0.1");
-        check("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3");
     }
 }

@@ -21,7 +21,6 @@ mod deadline;
 mod destination;
 mod dial;
 mod discovery;
-mod edits;
 mod exchange;
 mod files;
 mod forward;
@@ -31,9 +30,11 @@ mod http1;
 mod http2;
 mod identity;
 mod key;
+mod leaving;
 mod mirror;
 pub mod observe;
 mod passthrough;
+mod preview;
 mod replay;
 mod report;
 mod retry;
@@ -45,6 +46,7 @@ mod snapshot;
 mod split;
 mod sticky;
 mod sweep;
+mod trust;
 mod tunnel;
 mod upstream;
 mod way;
@@ -56,8 +58,8 @@ pub use discovery::{
     SourceState, change_endpoints_json, endpoint_from_json, endpoints_file_problem,
     endpoints_from_json, settings_from_json,
 };
-pub use identity::identity_fields;
 pub use key::of as request_key;
+pub use preview::{Incoming, Malformed, Outgoing};
 pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};
 pub use split::decided as split_part;

@@ -22,7 +22,6 @@ use crate::core::Core;
 use crate::exchange::{Context, Downstream, Plan, Trouble};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
-use crate::identity::Identity;
 use crate::key;
 use crate::observe::{Mirrored, Scope};
 use crate::snapshot::View;
@@ -112,7 +111,6 @@ pub(crate) fn finish<D: Downstream>(
 /// Begins the tasks.
 fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: Chosen, body: &[u8]) {
     let Scope::Site(site, Some(route)) = work.record.scope else { return };
-    let Some((peer, trusted)) = plan.identity.peer() else { return };
     let mirrors = plan.settings.mirrors.iter().enumerate();
     for (index, mirror) in mirrors.filter(|(index, _)| chosen.0 & (1 << index) != 0) {
         if body.len() > mirror.body_max as usize {
@@ -135,8 +133,6 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: Chosen, bod
             body: body.into(),
             target: String::from_utf8_lossy(&work.path).into(),
             client: work.record.client.ip(),
-            peer: peer.into(),
-            trusted,
             _place: place,
         };
         tokio::task::spawn_local(copy.run());
@@ -171,9 +167,6 @@ struct Copy {
     body: Box<[u8]>,
     target: Box<str>,
     client: IpAddr,
-    /// The address of the connection, as text, and whether it is a trusted proxy.
-    peer: Box<str>,
-    trusted: bool,
     _place: Place,
 }
 
@@ -225,11 +218,9 @@ impl Copy {
         })?;
         let endpoint = upstream.endpoints.get(at.1).ok_or_else(gone)?;
         let host = rules::upstream_host(&settings.host, &self.request.target, endpoint);
-        let identity = Identity::reverse(settings, &self.peer, self.trusted);
         let target = &*self.target;
         let request = &self.request;
-        let head =
-            UpstreamHead { request, target, host, identity: &identity, upgrade: false, key: None };
+        let head = UpstreamHead { request, target, host, upgrade: false, key: None };
         let answered = self.exchange(link, &head, times.first_byte, way.pool).await;
         let (outcome, words) = match &answered {
             Ok((status, first_byte)) => {

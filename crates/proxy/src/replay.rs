@@ -124,6 +124,10 @@ impl<S: Source> Source for Kept<'_, S> {
         self.body.trailers()
     }
 
+    fn trailers_mut(&mut self) -> &mut Fields {
+        self.body.trailers_mut()
+    }
+
     fn received(&self) -> u64 {
         self.body.received()
     }
@@ -177,6 +181,9 @@ mod tests {
         }
         fn trailers(&self) -> &Fields {
             &self.none
+        }
+        fn trailers_mut(&mut self) -> &mut Fields {
+            &mut self.none
         }
         fn received(&self) -> u64 {
             0

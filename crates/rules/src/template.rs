@@ -63,9 +63,9 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     /// The method.
     pub method: &'a Method,
-    /// The scheme.
+    /// The scheme that the client asked by, as far back as proxies are trusted.
     pub scheme: Scheme,
-    /// The canonical host, without port.
+    /// The canonical host that it asked for, as far back, without port.
     pub host: &'a str,
     /// The canonical path.
     pub path: &'a str,
@@ -101,8 +101,8 @@ impl<'a> Facts<'a> {
         Self {
             client,
             method,
-            scheme: target.scheme(),
-            host: target.host(),
+            scheme: target.outer_scheme(),
+            host: target.outer_host(),
             path,
             query: target.query(),
             captures: route.map(|route| Captures::of(route, path)).unwrap_or_default(),

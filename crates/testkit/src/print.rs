@@ -12,7 +12,10 @@ pub fn request_head(request: &Request) -> Vec<u8> {
     };
     write_request_line(&mut out, &request.method, target, request.version);
     write_field(&mut out, b"Host", request.target.authority().as_bytes());
-    let passed = request.fields.end_to_end().filter(|field| field.known != Known::Host);
+    // A proxy passes no second spelling of what it knows, as some read `_` as a hyphen.
+    let is_twin = |name: &[u8]| name.contains(&b'_') && Known::of_twin(name) != Known::Other;
+    let passed = request.fields.end_to_end();
+    let passed = passed.filter(|field| field.known != Known::Host && !is_twin(field.name));
     write_fields(&mut out, passed);
     end_head(&mut out, request.body);
     out

@@ -29,6 +29,8 @@ pub enum Header {
         source: SocketAddr,
         /// The address that it connected to.
         destination: SocketAddr,
+        /// Whether it speaks TLS to the proxy; false too if nothing is said of that.
+        tls: bool,
     },
 }
 
@@ -101,7 +103,7 @@ where
     let destination: A = words.next()?.parse().ok()?;
     let source = SocketAddr::new(source.into(), parse_port(words.next()?)?);
     let destination = SocketAddr::new(destination.into(), parse_port(words.next()?)?);
-    words.next().is_none().then_some(Header::Client { source, destination })
+    words.next().is_none().then_some(Header::Client { source, destination, tls: false })
 }
 
 /// Digits without sign and without leading zeros.
@@ -142,15 +144,15 @@ fn parse_v2(input: &[u8]) -> Result<Option<(usize, Header)>, Error> {
     let header = match (addresses, body.split_at_checked(addresses.unwrap_or(0))) {
         (None, _) => Header::Local,
         (Some(_), Some((addresses, extras))) => {
-            skip_extras(extras).ok_or(Error::MalformedV2)?;
-            client_v2(addresses).ok_or(Error::MalformedV2)?
+            let tls = read_extras(extras).ok_or(Error::MalformedV2)?;
+            client_v2(addresses, tls).ok_or(Error::MalformedV2)?
         }
         (Some(_), None) => return Err(Error::MalformedV2),
     };
     Ok(Some((V2_START_BYTES + length, header)))
 }
 
-fn client_v2(addresses: &[u8]) -> Option<Header> {
+fn client_v2(addresses: &[u8], tls: bool) -> Option<Header> {
     let port = |at: usize| addresses.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
     let v4 = |at: usize| addresses.get(at..)?.first_chunk::<4>().map(|&bytes| bytes.into());
     let v6 = |at: usize| addresses.get(at..)?.first_chunk::<16>().map(|&bytes| bytes.into());
@@ -159,23 +161,29 @@ fn client_v2(addresses: &[u8]) -> Option<Header> {
         36 => ((v6(0)?, port(32)?), (v6(16)?, port(34)?)),
         _ => return Some(Header::Local), // unix
     };
-    Some(Header::Client { source: source.into(), destination: destination.into() })
+    Some(Header::Client { source: source.into(), destination: destination.into(), tls })
 }
 
-/// Walks over type, length and value of what follows the addresses (PP, section 2.2.8); `None` if
-/// they do not fill the header exactly.
-fn skip_extras(mut extras: &[u8]) -> Option<()> {
-    while let [_, high, low, rest @ ..] = extras {
-        extras = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)?;
+/// Walks over type, length and value of what follows the addresses (PP, section 2.2.8), and tells
+/// whether the client speaks TLS; `None` if they do not fill the header exactly.
+fn read_extras(mut extras: &[u8]) -> Option<bool> {
+    // PP, section 2.2.6: PP2_TYPE_SSL, whose first byte has PP2_CLIENT_SSL as lowest bit.
+    const SSL: u8 = 0x20;
+    let mut tls = false;
+    while let [kind, high, low, rest @ ..] = extras {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (value, after) = rest.split_at_checked(length)?;
+        tls |= *kind == SSL && value.first().is_some_and(|client| client & 1 == 1);
+        extras = after;
     }
-    extras.is_empty().then_some(())
+    extras.is_empty().then_some(tls)
 }
 
 /// Prints version 1.
 pub fn encode_v1(header: &Header) -> Vec<u8> {
     match header {
         Header::Local => b"PROXY UNKNOWN\r\n".to_vec(),
-        Header::Client { source, destination } => {
+        Header::Client { source, destination, .. } => {
             let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
             let (from, to) = (source.ip(), destination.ip());
             let ports = (source.port(), destination.port());
@@ -184,18 +192,22 @@ pub fn encode_v1(header: &Header) -> Vec<u8> {
     }
 }
 
-/// Prints version 2. Both addresses must be of one family; else it says LOCAL.
+/// Prints version 2, without a word of TLS. Both addresses must be of one family; else it says LOCAL.
 pub fn encode_v2(header: &Header) -> Vec<u8> {
     let mut out = V2_SIGNATURE.to_vec();
     match header {
-        Header::Client { source: SocketAddr::V4(source), destination: SocketAddr::V4(to) } => {
+        Header::Client {
+            source: SocketAddr::V4(source), destination: SocketAddr::V4(to), ..
+        } => {
             out.extend_from_slice(&[0x21, 0x11, 0, 12]);
             out.extend_from_slice(&source.ip().octets());
             out.extend_from_slice(&to.ip().octets());
             out.extend_from_slice(&source.port().to_be_bytes());
             out.extend_from_slice(&to.port().to_be_bytes());
         }
-        Header::Client { source: SocketAddr::V6(source), destination: SocketAddr::V6(to) } => {
+        Header::Client {
+            source: SocketAddr::V6(source), destination: SocketAddr::V6(to), ..
+        } => {
             out.extend_from_slice(&[0x21, 0x21, 0, 36]);
             out.extend_from_slice(&source.ip().octets());
             out.extend_from_slice(&to.ip().octets());

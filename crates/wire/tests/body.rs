@@ -123,7 +123,16 @@ fn trailers() {
 #[test]
 fn names_of_trailers() {
     // RFC 9110, section 6.5.1.
-    for name in ["Server-Timing", "ETag", "Digest", "Content-Digest", "Grpc-Status", "X-Checksum"] {
+    for name in [
+        "Server-Timing",
+        "ETag",
+        "Digest",
+        "Content-Digest",
+        "Grpc-Status",
+        "X-Checksum",
+        "x_checksum",
+        "user_id",
+    ] {
         assert!(allowed_trailer(Known::of(name.as_bytes()), name.as_bytes()), "{name}");
     }
     for name in [
@@ -165,6 +174,15 @@ fn names_of_trailers() {
         "Access-Control-Allow-Origin",
         "content_length",
         "x_forwarded_for",
+        "x_forwarded-server",
+        "X_Real_IP",
+        "X-Original-URL",
+        "x_rewrite_url",
+        "Access_Control_Allow_Origin",
+        "content_disposition",
+        "Set_Cookie",
+        "X-Frame-Options",
+        "Client-Cert",
         "Proxy",
         "Early-Data",
         "Retry-After",

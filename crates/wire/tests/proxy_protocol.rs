@@ -5,7 +5,8 @@ use wire::proxy_protocol::{Error, Header, encode_v1, encode_v2, parse};
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 fn client(source: &str, destination: &str) -> Header {
-    Header::Client { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
+    let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+    Header::Client { source, destination, tls: false }
 }
 
 #[test]
@@ -89,6 +90,13 @@ fn version_2() {
     check([0x21, 0x11], 15, &with(&[4, 0, 0]), Ok(Some(of_v4)));
     check([0x21, 0x11], 14, &with(&[4, 0]), Err(Error::MalformedV2));
     check([0x21, 0x11], 16, &with(&[4, 0, 2, 0]), Err(Error::MalformedV2));
+    // Section 2.2.6: whether the client speaks TLS.
+    let Header::Client { source, destination, .. } = of_v4 else { panic!("no client") };
+    let over_tls = Header::Client { source, destination, tls: true };
+    check([0x21, 0x11], 20, &with(&[0x20, 0, 5, 1, 0, 0, 0, 0]), Ok(Some(over_tls)));
+    check([0x21, 0x11], 20, &with(&[0x20, 0, 5, 6, 0, 0, 0, 0]), Ok(Some(of_v4)));
+    check([0x21, 0x11], 15, &with(&[0x20, 0, 0]), Ok(Some(of_v4)));
+    check([0x20, 0x11], 20, &with(&[0x20, 0, 5, 1, 0, 0, 0, 0]), Ok(Some(Header::Local)));
     // Lengths that do not fit.
     check([0x21, 0x11], 11, &v4[..11], Err(Error::MalformedV2));
     check([0x21, 0x21], 12, &v4, Err(Error::MalformedV2));

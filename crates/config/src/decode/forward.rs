@@ -6,7 +6,7 @@ use super::layer::Layer;
 use super::reverse::RawAddress;
 use super::tls::RawTls;
 use super::{Checked, Decoder, Given};
-use crate::model::{Anonymous, Destination, Expect, ForwardRule, PortRange};
+use crate::model::{Anonymous, Destination, EditVerb, Expect, ForwardRule, PortRange};
 use crate::source::Span;
 use crate::values::Datum;
 
@@ -112,7 +112,7 @@ impl Decoder<'_> {
         for child in self.children(node) {
             for given in &child.arguments {
                 let name = given.datum.text();
-                if self.may_edit(name, given.span, true) {
+                if self.may_edit(name, given.span, EditVerb::Remove, true) {
                     remove.push(name.into());
                 }
             }

@@ -20,6 +20,48 @@ use crate::values::{self, Datum};
 /// Bytes of an error page at most.
 const ERROR_PAGE_BYTES_MAX: u64 = 1 << 20;
 
+/// Fields of one connection (RFC 9110, section 7.6.1), and framing (RFC 9112, section 6).
+const HOP_BY_HOP: [&str; 12] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Fields that cannot be set in a request: name, why, and what to do instead.
+const NEVER_IN_REQUESTS: &[(&str, &str, &str)] = &[
+    (
+        "expect",
+        "it is for this proxy, which asks for the body itself",
+        "leave it out: bodies are sent as they come",
+    ),
+    (
+        "proxy",
+        "it never goes upstream, as CGI takes it for HTTP_PROXY (CVE-2016-5385)",
+        "take another name",
+    ),
+    (
+        "sec-websocket-key",
+        "it belongs to the handshake of one connection",
+        "leave it out: it is passed on, or made where a client has none",
+    ),
+];
+
+/// The same of responses.
+const NEVER_IN_RESPONSES: &[(&str, &str, &str)] = &[(
+    "sec-websocket-accept",
+    "it belongs to the handshake of one connection",
+    "leave it out: the endpoint's is passed on",
+)];
+
 /// Settings of a table that are set somewhere: the index of each, its value, where.
 pub(super) type Overrides = Vec<(usize, Datum, Span)>;
 
@@ -32,6 +74,8 @@ pub(super) struct Layer {
     pub(super) request_fields: Vec<(FieldEdit, Span)>,
     pub(super) response_fields: Vec<(FieldEdit, Span)>,
     pub(super) host: Option<(HostPolicy, Span)>,
+    pub(super) forwarded: Option<(bool, Span)>,
+    pub(super) drop_underscores: Option<(bool, Span)>,
     pub(super) error_pages: Vec<(ErrorPage, Span)>,
     pub(super) encoded_separators: Option<(bool, Span)>,
     pub(super) clients: Vec<RawClients>,
@@ -80,6 +124,14 @@ impl Decoder<'_> {
                 if let Some(Datum::Host(policy)) = node.first().map(|given| &given.datum) {
                     layer.host = Some((policy.clone(), span));
                 }
+            }
+            "forwarded" => {
+                let on = node.first().is_some_and(|given| given.datum.text() == "on");
+                layer.forwarded = Some((on, span));
+            }
+            "underscores" => {
+                let drop = node.first().is_some_and(|given| given.datum.text() == "drop");
+                layer.drop_underscores = Some((drop, span));
             }
             "error-page" => self.error_page(layer, node),
             "encoded-separators" => {
@@ -157,7 +209,7 @@ impl Decoder<'_> {
             if verb == EditVerb::Remove {
                 for given in &child.arguments {
                     let name: Box<str> = given.datum.text().into();
-                    if self.may_edit(&name, given.span, in_request) {
+                    if self.may_edit(&name, given.span, verb, in_request) {
                         let value = Template::default();
                         edits.push((FieldEdit { secret: None, place, verb, name, value }, span));
                     }
@@ -169,7 +221,7 @@ impl Decoder<'_> {
                 continue;
             };
             let field: Box<str> = name.datum.text().into();
-            if self.may_edit(&field, name.span, in_request) {
+            if self.may_edit(&field, name.span, verb, in_request) {
                 let secret = child.property("secret").map(|given| given.datum.flag());
                 let edit = FieldEdit { secret, place, verb, name: field, value: template };
                 edits.push((edit, span));
@@ -178,31 +230,34 @@ impl Decoder<'_> {
         edits
     }
 
-    /// Tells fields that are not for editing: they say how a message is framed or where it goes.
-    pub(super) fn may_edit(&mut self, name: &str, span: Span, in_request: bool) -> bool {
-        // RFC 9110, section 7.6.1, and RFC 9112, section 6.
-        const OURS: [&str; 9] = [
-            "connection",
-            "content-length",
-            "keep-alive",
-            "proxy-connection",
-            "te",
-            "trailer",
-            "transfer-encoding",
-            "upgrade",
-            "proxy-authorization",
-        ];
-        let lower = name.to_ascii_lowercase();
+    /// Tells fields that are not for editing: they say how a message is framed or where it goes, or
+    /// never leave.
+    pub(super) fn may_edit(
+        &mut self,
+        name: &str,
+        span: Span,
+        verb: EditVerb,
+        in_request: bool,
+    ) -> bool {
+        // Servers that read `_` as a hyphen would find the same field.
+        let lower = name.to_ascii_lowercase().replace('_', "-");
         if in_request && lower == "host" {
-            self.error(span, "`Host` is not edited as a field").hint("write host \"…\"");
+            self.error(span, format!("`{name}` is not edited as a field")).hint("write host \"…\"");
             return false;
         }
-        if OURS.contains(&lower.as_str()) {
+        if HOP_BY_HOP.contains(&lower.as_str()) {
             self.error(
                 span,
                 format!("`{name}` is not edited: it says how this connection is used"),
             )
             .hint("the proxy writes it itself, for each side");
+            return false;
+        }
+        let side = if in_request { NEVER_IN_REQUESTS } else { NEVER_IN_RESPONSES };
+        // To remove what never leaves is no mistake.
+        let never = side.iter().filter(|_| verb != EditVerb::Remove);
+        if let Some((_, why, hint)) = never.into_iter().find(|(other, ..)| *other == lower) {
+            self.error(span, format!("`{name}` is not edited: {why}")).hint(*hint);
             return false;
         }
         true

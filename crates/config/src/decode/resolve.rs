@@ -237,6 +237,12 @@ impl Resolver<'_, '_> {
         if let Some((host, _)) = &layer.host {
             settings.host = host.clone();
         }
+        if let Some((on, _)) = layer.forwarded {
+            settings.forwarded = on;
+        }
+        if let Some((drop, _)) = layer.drop_underscores {
+            settings.drop_underscores = drop;
+        }
         for (page, _) in &layer.error_pages {
             settings.error_pages.retain(|outer| outer.status != page.status);
             settings.error_pages.push(page.clone());

@@ -229,6 +229,7 @@ impl Writer<'_, '_> {
         if raw.layer.host.is_none() {
             self.value(1, "host", "preserve", None);
         }
+        self.fields_defaults(&raw.layer);
         if raw.layer.encoded_separators.is_none() {
             self.value(1, "encoded-separators", "refuse", None);
         }
@@ -237,6 +238,16 @@ impl Writer<'_, '_> {
             self.route(route);
         }
         self.action(1, raw.layer.action.as_ref());
+    }
+
+    /// What holds for fields where a site or `forward` says nothing of them.
+    fn fields_defaults(&mut self, layer: &Layer) {
+        if layer.forwarded.is_none() {
+            self.value(1, "forwarded", "off", None);
+        }
+        if layer.drop_underscores.is_none() {
+            self.value(1, "underscores", "pass", None);
+        }
     }
 
     fn route(&mut self, raw: &RawRoute) {
@@ -271,6 +282,12 @@ impl Writer<'_, '_> {
                 HostPolicy::Literal(text) => quoted(text),
             };
             self.value(depth, "host", text, Some(*span));
+        }
+        if let Some((on, span)) = layer.forwarded {
+            self.value(depth, "forwarded", if on { "on" } else { "off" }, Some(span));
+        }
+        if let Some((drop, span)) = layer.drop_underscores {
+            self.value(depth, "underscores", if drop { "drop" } else { "pass" }, Some(span));
         }
         for line in &layer.clients {
             self.value(depth, "client", clients_text(&line.any_of, "").join(" "), Some(line.span));
@@ -400,6 +417,7 @@ impl Writer<'_, '_> {
         self.value(1, "via", quoted(via), raw.via.as_ref().map(|&(_, span)| span));
         self.settings(1, "timeouts", TIMEOUTS, Scope::Forward, &bounds.timeouts);
         self.settings(1, "limits", LIMITS, Scope::Forward, &bounds.limits);
+        self.fields_defaults(&raw.layer);
         self.layer(1, &raw.layer);
     }
 

@@ -129,7 +129,7 @@ static TRUSTED_PROXY: NodeRow = NodeRow {
     name: "trusted-proxy",
     arguments: &[argument("network", Kind::Networks, AtLeastOne)],
     repeats: true,
-    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed; those of others are dropped. At the top level for every listening address, in `listen` for that one in addition.",
+    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed: they say who the client is (as far back as the proxies in between are trusted too), and which scheme and host it asked for, which `{client}`, `{scheme}`, `{host}`, `Secure` of cookies and `hsts` go by. Where both kinds say different things, `X-Forwarded-*` counts. Of all others every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` is dropped. At the top level for every listening address, in `listen` for that one in addition.",
     default: "none",
     example: "trusted-proxy \"10.0.0.0/8\" \"192.0.2.1\"",
     ..NodeRow::NEW
@@ -412,6 +412,8 @@ pub(crate) static SITE_BLOCK: Block = rows(
         &REQUEST,
         &RESPONSE,
         &HOST,
+        &FORWARDED,
+        &UNDERSCORES,
         &CLIENT,
         &ERROR_PAGE,
         &ENCODED_SEPARATORS,
@@ -434,6 +436,8 @@ pub(crate) static ROUTE_BLOCK: Block = rows(
         &REQUEST,
         &RESPONSE,
         &HOST,
+        &FORWARDED,
+        &UNDERSCORES,
         &CLIENT,
         &ERROR_PAGE,
         &ENCODED_SEPARATORS,
@@ -602,7 +606,7 @@ pub(crate) static SET: NodeRow = NodeRow {
     ],
     properties: &[SECRET_FIELD],
     repeats: true,
-    doc: "Replaces every field of this name by one. The value may have what the target of `redirect` may have.",
+    doc: "Replaces every field of this name by one, whatever came or the proxy writes there itself. The value may have what the target of `redirect` may have. Fields that say how a message is framed or a connection used are not edited (`Content-Length`, `Connection`, `Upgrade` …), nor is `Host` (see `host`); `Expect` and `Proxy` never go upstream.",
     ..NodeRow::NEW
 };
 
@@ -632,6 +636,35 @@ static HOST: NodeRow = NodeRow {
     doc: "The Host that is sent upstream: the client's (`preserve`), the endpoint's as written (`endpoint`), or this one.",
     default: "preserve",
     example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
+    ..NodeRow::NEW
+};
+
+static FORWARDED_WORDS: &[WordRow] = &[
+    word("on", "it is, beside `X-Forwarded-*`, and says the same"),
+    word(
+        "off",
+        "it is not; one that came is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
+    ),
+];
+
+static FORWARDED: NodeRow = NodeRow {
+    name: "forwarded",
+    arguments: &[argument("mode", Kind::Word(FORWARDED_WORDS), One)],
+    doc: "Whether the next server is sent `Forwarded` (RFC 7239). Addresses of the proxies before stand in it in their order; scheme and host that the client asked for stand in its first element alone, as some servers read the first one and others the last.",
+    default: "off",
+    example: "site \"a.example\" {\n    forwarded on\n    to \"10.0.0.1:80\"\n}",
+    ..NodeRow::NEW
+};
+
+static UNDERSCORES_WORDS: &[WordRow] =
+    &[word("pass", "they go on"), word("drop", "they are left out, in trailers too")];
+
+static UNDERSCORES: NodeRow = NodeRow {
+    name: "underscores",
+    arguments: &[argument("mode", Kind::Word(UNDERSCORES_WORDS), One)],
+    doc: "What happens to request fields whose names have a `_`. CGI and its heirs read it as a hyphen, so that, whatever this says, none passes that would there be a field that we write, believe or edit (`X_Real_IP`); those are dropped. Where an application trusts other fields that a server in front of it writes, `drop` is safer.",
+    default: "pass",
+    example: "site \"a.example\" {\n    underscores drop\n    to \"10.0.0.1:80\"\n}",
     ..NodeRow::NEW
 };
 
@@ -699,6 +732,8 @@ pub(crate) static FORWARD_BLOCK: Block = rows(
         &PORTS,
         &ANONYMOUS,
         &VIA,
+        &FORWARDED,
+        &UNDERSCORES,
         &REQUEST,
         &RESPONSE,
         &ERROR_PAGE,
@@ -767,7 +802,7 @@ static PORTS: NodeRow = NodeRow {
 static ANONYMOUS: NodeRow = NodeRow {
     name: "anonymous",
     block: Some(&ANONYMOUS_BLOCK),
-    doc: "Nothing that names the client leaves: no Via, no Forwarded, no X-Forwarded fields, and without the fields named here.",
+    doc: "Nothing that names the client leaves: no `Via`, no `Forwarded`, no `X-Forwarded-…`, none of the fields in which proxies tell addresses (`X-Real-IP`, `X-Client-IP`, `True-Client-IP` …), and without the fields named here.",
     default: "off",
     example: "forward \"127.0.0.1:3128\" {\n    anonymous { remove \"Referer\" \"User-Agent\" \"Cookie\" }\n}",
     ..NodeRow::NEW

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{Wrong, hosts};
 use crate::model::{AdminAddress, Destination, EndpointAddress, PortRange};
@@ -108,7 +108,8 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Wrong> {
 /// One IP address.
 pub(super) fn ip(text: &str) -> Result<IpAddr, Wrong> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| Wrong::new(format!("`{text}` is not an IP address")))
+    let ip = bare.parse::<IpAddr>();
+    ip.map(|ip| ip.to_canonical()).map_err(|_| Wrong::new(format!("`{text}` is not an IP address")))
 }
 
 /// The parts of a list with commas; none may be empty.
@@ -132,7 +133,7 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
 fn network(text: &str) -> Result<IpNet, Wrong> {
     let wrong = || Wrong::new(format!("`{text}` is not a network"));
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(ip));
+        return Ok(IpNet::from(ip.to_canonical()));
     }
     let Ok(net) = text.parse::<IpNet>() else {
         let hint = match text.split_once('/') {
@@ -146,7 +147,19 @@ fn network(text: &str) -> Result<IpNet, Wrong> {
         let hint = format!("write \"{}\", or \"{}\" for that address", net.trunc(), net.addr());
         return Err(Wrong::new(format!("`{text}` has bits behind its prefix")).hinted(hint));
     }
-    Ok(net)
+    Ok(canonical(net))
+}
+
+/// A network as addresses are compared with it: one of IPv4 in IPv6 (`::ffff:10.0.0.0/104`) is IPv4.
+fn canonical(net: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = net
+        && let Some(length) = v6.prefix_len().checked_sub(96)
+        && let Some(ip) = v6.addr().to_ipv4_mapped()
+        && let Ok(v4) = Ipv4Net::new(ip, length)
+    {
+        return v4.into();
+    }
+    net
 }
 
 /// `443`, `80,443`, `8000-9000`; empty for `any`.

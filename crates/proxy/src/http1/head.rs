@@ -1,16 +1,15 @@
 //! Writing heads: the request that goes upstream, the response that goes to the client.
 //!
-//! Here it is decided, in one place each, which fields travel on, which are ours, and how the body
-//! is delimited on the next connection.
+//! Here it is decided how the body is delimited on the next connection. Which fields leave was decided
+//! before (`leaving`).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use message::{BodyLength, Field, Known, Method, Request, Response, Version};
+use message::{BodyLength, Known, Method, Request, Response, Version};
 use wire::http1::{write_field, write_request_line, write_status_line};
 
 use super::outgoing::Framing;
-use crate::identity::Identity;
 
 /// What a request head for an upstream is made of, beside the request.
 pub(crate) struct UpstreamHead<'a> {
@@ -18,7 +17,6 @@ pub(crate) struct UpstreamHead<'a> {
     /// Path and query, or the whole URI towards another proxy.
     pub(crate) target: &'a str,
     pub(crate) host: &'a str,
-    pub(crate) identity: &'a Identity<'a>,
     /// Whether the request asks for an upgrade that we pass on.
     pub(crate) upgrade: bool,
     /// The key of a WebSocket whose client has none, as it speaks HTTP/2.
@@ -32,11 +30,10 @@ impl UpstreamHead<'_> {
         write_request_line(out, &request.method, self.target, Version::Http11);
         write_field(out, b"Host", self.host.as_bytes());
         for field in request.fields.end_to_end() {
-            if !self.is_ours(field) {
+            if !is_ours(field.known) {
                 write_field(out, field.name, field.value);
             }
         }
-        self.identity.write(out, request);
         if self.upgrade {
             out.extend_from_slice(b"Connection: upgrade\r\n");
             for protocol in request.fields.get_all(Known::Upgrade) {
@@ -63,15 +60,11 @@ impl UpstreamHead<'_> {
         out.extend_from_slice(b"\r\n");
         framing
     }
+}
 
-    /// True for fields that we write ourselves or never pass on.
-    fn is_ours(&self, field: Field<'_>) -> bool {
-        match field.known {
-            Known::Other => false,
-            Known::Host | Known::ContentLength | Known::Expect | Known::Proxy => true,
-            known => self.identity.replaces(known),
-        }
-    }
+/// True for request fields that we write ourselves, each protocol in its way, or never pass on.
+pub(crate) fn is_ours(known: Known) -> bool {
+    matches!(known, Known::Host | Known::ContentLength | Known::Expect | Known::Proxy)
 }
 
 /// What a response head for a client is made of, beside the response.

@@ -245,6 +245,10 @@ impl Source for Incoming<'_> {
         &self.trailers
     }
 
+    fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.trailers
+    }
+
     fn received(&self) -> u64 {
         self.received
     }

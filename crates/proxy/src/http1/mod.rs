@@ -9,6 +9,6 @@ mod incoming;
 mod outgoing;
 
 pub(crate) use client::Http1Upward;
-pub(crate) use head::{ClientHead, UpstreamHead, with_date};
+pub(crate) use head::{ClientHead, UpstreamHead, is_ours, with_date};
 pub(crate) use incoming::{HeadEnd, Incoming};
 pub(crate) use outgoing::{Framing, Outgoing, Scratch};

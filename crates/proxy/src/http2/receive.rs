@@ -206,6 +206,10 @@ impl Source for Receiving<'_> {
         &self.trailers
     }
 
+    fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.trailers
+    }
+
     fn received(&self) -> u64 {
         self.received
     }

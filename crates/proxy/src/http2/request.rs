@@ -124,8 +124,6 @@ impl Reading<'_> {
                     cookie = Some(value);
                     continue;
                 }
-                // As over HTTP/1: CGI takes `_` for a hyphen.
-                Known::Other if name.contains(&b'_') => continue,
                 _ => {}
             }
             if request.fields.len() >= self.limits.fields {
@@ -174,7 +172,8 @@ impl Reading<'_> {
                 same(authority, host)?;
                 authority
             }
-            None => host.ok_or(RefusedRequest::NoAuthority)?,
+            // RFC 9113, section 8.3.1: nor may it be empty.
+            None => host.filter(|host| !host.is_empty()).ok_or(RefusedRequest::NoAuthority)?,
         };
         if !self.forward {
             // What a proxy before us took the request by says nothing of this connection.

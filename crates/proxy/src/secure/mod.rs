@@ -30,7 +30,9 @@ use crate::observe::{Handshake, Refusal};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
 
-pub(crate) use request::{admit, admit_client, admit_forward, hsts, hsts_of, mark, mark_with};
+pub(crate) use request::{
+    admit, admit_client, admit_forward, forget_early, hsts, hsts_of, mark, mark_with,
+};
 
 /// What is known of a client's TLS connection.
 pub(crate) struct TlsFacts {
@@ -268,7 +270,7 @@ async fn read_hello(
             match wire::proxy_protocol::parse(buffer.filled()) {
                 Ok(Some((length, header))) => {
                     buffer.consume(length);
-                    if let Err(refusal) = client.introduce(core, connection::named_by(&header)) {
+                    if let Err(refusal) = client.introduce(core, &header) {
                         connection::refused(core, &client, refusal);
                         return None;
                     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use config::{ForwardId, Hsts, RouteSettings, Site, SiteId, SiteTls};
-use message::{Known, Request, Response, Scheme};
+use message::{Known, Request, Response};
 use rules::client_allowed;
 
 use super::{TlsFacts, site_asked_for};
 use crate::core::Client;
-use crate::exchange::{Context, Trouble};
+use crate::exchange::{Context, Trouble, is_secure};
 use crate::observe::{ErrorKind, Record, Scope};
 
 /// Whether a request for a site may come over the client's connection at all, before anything is done with it.
@@ -21,9 +21,7 @@ pub(crate) fn admit(
     // The connection is what it is, whatever an absolute target claims.
     request.target.set_scheme(context.client.scheme());
     let Some(facts) = context.client.tls.as_deref() else {
-        if !trusted {
-            request.fields.remove(Known::EarlyData);
-        }
+        forget_early(request, trusted);
         return Ok(());
     };
     let server =
@@ -74,7 +72,10 @@ pub(crate) fn admit_forward(
     request: &mut Request,
     trusted: bool,
 ) -> Result<(), Trouble> {
-    let Some(facts) = context.client.tls.as_deref() else { return Ok(()) };
+    let Some(facts) = context.client.tls.as_deref() else {
+        forget_early(request, trusted);
+        return Ok(());
+    };
     let server = context.view.shared.contexts.forwards.get(id.0 as usize).and_then(Option::as_ref);
     if let Some(server) = server
         && server.id() != facts.admitted_for.get()
@@ -93,10 +94,17 @@ fn admit_early(facts: &TlsFacts, request: &mut Request, trusted: bool) -> Result
             return Err(Trouble::new(ErrorKind::TooEarly, detail));
         }
         request.fields.set(b"Early-Data", b"1");
-    } else if !trusted {
-        request.fields.remove(Known::EarlyData);
+    } else {
+        forget_early(request, trusted);
     }
     Ok(())
+}
+
+/// Only a trusted proxy may say that a request came early.
+pub(crate) fn forget_early(request: &mut Request, trusted: bool) {
+    if !trusted {
+        request.fields.remove(Known::EarlyData);
+    }
 }
 
 /// Whether a route takes the client, by its certificate.
@@ -116,9 +124,10 @@ pub(crate) fn admit_client(
     })
 }
 
-/// What the site of an exchange says by `Strict-Transport-Security`; only over TLS (RFC 6797, section 7.2).
-pub(crate) fn hsts<'a>(context: &Context<'a>, scope: Scope) -> Option<&'a [u8]> {
-    if context.client.scheme() != Scheme::Https {
+/// What the site of an exchange says by `Strict-Transport-Security`; only to who has asked over TLS
+/// (RFC 6797, section 7.2).
+pub(crate) fn hsts<'a>(context: &Context<'a>, request: &Request, scope: Scope) -> Option<&'a [u8]> {
+    if !is_secure(request) {
         return None;
     }
     let Scope::Site(site, _) = scope else { return None };
@@ -131,8 +140,13 @@ pub(crate) fn mark_with(response: &mut Response, hsts: &[u8]) {
 }
 
 /// Puts what the site of an exchange says on a response of our own.
-pub(crate) fn mark(context: &Context<'_>, scope: Scope, response: &mut Response) {
-    if let Some(hsts) = hsts(context, scope) {
+pub(crate) fn mark(
+    context: &Context<'_>,
+    request: &Request,
+    scope: Scope,
+    response: &mut Response,
+) {
+    if let Some(hsts) = hsts(context, request, scope) {
         mark_with(response, hsts);
     }
 }

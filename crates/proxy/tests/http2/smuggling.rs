@@ -88,7 +88,7 @@ fn chunked(content: &str) -> String {
 
 /// The lines of fields that we add, by the kind of request.
 const OURS: &str = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\
-    X-Forwarded-Host: a\r\nForwarded: for=127.0.0.1;host=\"a\";proto=http\r\nVia: 2.0 bothways\r\n";
+    X-Forwarded-Host: a\r\nVia: 2.0 bothways\r\n";
 
 /// The request that comes afterwards, as the origin sees it.
 fn marker() -> String {

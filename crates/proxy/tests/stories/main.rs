@@ -7,6 +7,7 @@ mod bodies;
 mod chaos;
 mod deadlines;
 mod discovery;
+mod fields;
 mod files;
 mod forward;
 mod framing;

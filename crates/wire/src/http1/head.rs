@@ -95,8 +95,6 @@ pub(super) struct FieldLine<'a> {
     /// Without white space around it.
     pub(super) value: &'a [u8],
     pub(super) value_at: usize,
-    /// There is a `_` in the name.
-    pub(super) has_underscore: bool,
 }
 
 impl FieldLine<'_> {
@@ -128,13 +126,10 @@ impl<'a> Lines<'a> {
     #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<Line<'a>>, HeadError> {
         let mut length = 0;
-        let mut classes = 0;
         for &byte in self.rest {
-            let class = TOKEN[usize::from(byte)];
-            if class == 0 {
+            if TOKEN[usize::from(byte)] == 0 {
                 break;
             }
-            classes |= class;
             length += 1;
         }
         let Some((name, after)) = self.rest.split_at_checked(length) else { return Ok(None) };
@@ -151,8 +146,7 @@ impl<'a> Lines<'a> {
         let value_at = name_at + length + 1 + skipped;
         self.at = name_at + length + 1 + raw.len() + 2;
         self.rest = rest;
-        let has_underscore = classes & IS_UNDERSCORE != 0;
-        Ok(Some(Line::Field(FieldLine { name, name_at, value, value_at, has_underscore })))
+        Ok(Some(Line::Field(FieldLine { name, name_at, value, value_at })))
     }
 }
 
@@ -202,8 +196,6 @@ fn trim(raw: &[u8]) -> (&[u8], usize) {
 
 /// [`TOKEN`] for a byte that may be in a token.
 pub(super) const IS_TOKEN: u8 = 1;
-/// [`TOKEN`] for `_`, beside [`IS_TOKEN`].
-const IS_UNDERSCORE: u8 = 2;
 
 /// What each byte is within a token ([`message::is_token_byte`]); zero if it cannot be in one.
 pub(super) static TOKEN: [u8; 256] = {
@@ -215,7 +207,6 @@ pub(super) static TOKEN: [u8; 256] = {
         }
         byte += 1;
     }
-    table[b'_' as usize] = IS_TOKEN | IS_UNDERSCORE;
     table
 };
 

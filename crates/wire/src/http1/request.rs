@@ -118,9 +118,6 @@ fn read(
             Known::Host if host.replace(field.value).is_some() => {
                 return Err(RequestError::RepeatedHost);
             }
-            // CGI and its heirs see the same name in one with `_` as in the one with a hyphen. No
-            // name that we know has any.
-            Known::Other if field.has_underscore => continue,
             _ => {}
         }
         request.fields.push_range(known, field.name_range(), field.value_range());

@@ -1,16 +1,17 @@
 //! Which fields may come after the body (RFC 9110, section 6.5.1).
 
-use message::Known;
+use message::{Known, are_twins, tells_of_client};
 
 /// True if a field may pass as trailer.
 ///
 /// Whoever merges trailers into the head must not be able to find framing, routing, authentication,
-/// content coding or the client's identity in them: those were decided before the body came.
-/// Forbidden ones are dropped, not refused.
+/// content coding, security or the client's identity in them: those were decided before the body
+/// came. Forbidden ones are dropped, not refused. As in a head, `_` may be read as a hyphen.
 pub fn allowed_trailer(known: Known, name: &[u8]) -> bool {
+    let known = if known == Known::Other { Known::of_twin(name) } else { known };
     match known {
         Known::ETag | Known::LastModified | Known::ProxyStatus => true,
-        Known::Other => !is_forbidden(name),
+        Known::Other => !is_forbidden(name) && !tells_of_client(known, name),
         _ => false,
     }
 }
@@ -18,32 +19,49 @@ pub fn allowed_trailer(known: Known, name: &[u8]) -> bool {
 /// Fields without a number in [`Known`] that must not be trailers.
 fn is_forbidden(name: &[u8]) -> bool {
     const NAMES: &[&str] = &[
+        "Alt-Svc",
         "Authentication-Control",
+        "Authentication-Info",
+        "CDN-Loop",
+        "Clear-Site-Data",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "Client-IP",
         "Cookie2",
+        "Expect-CT",
         "Expires",
+        "Fastly-Client-IP",
+        "Feature-Policy",
+        "Origin-Agent-Cluster",
+        "Permissions-Policy",
         "Pragma",
+        "Public-Key-Pins",
+        "Referrer-Policy",
         "Refresh",
+        "Remote-User",
         "Set-Cookie2",
         "Strict-Transport-Security",
         "True-Client-IP",
         "Warning",
         "WWW-Authenticate",
         "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Content-Type-Options",
+        "X-Frame-Options",
+        "X-HTTP-Method",
         "X-HTTP-Method-Override",
         "X-Method-Override",
-        "X-Original-URL",
-        "X-Rewrite-URL",
+        "X-Original-Host",
+        "X-Remote-User",
+        "X-XSS-Protection",
     ];
     const PREFIXES: &[&str] =
-        &["Accept-", "Access-Control-", "CF-", "If-", "Proxy-", "Sec-", "X-Forwarded-"];
+        &["Accept-", "Access-Control-", "CF-", "Cross-Origin-", "If-", "Proxy-", "Sec-"];
     let begins = |prefix: &str| {
-        let head = name.get(..prefix.len());
-        head.is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+        name.get(..prefix.len()).is_some_and(|head| are_twins(head, prefix.as_bytes()))
     };
-    // As in a head, `_` may be read as a hyphen.
-    name.contains(&b'_')
-        || NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+    NAMES.iter().any(|other| are_twins(name, other.as_bytes()))
         || PREFIXES.iter().any(|prefix| begins(prefix))
         // RFC 9530, section 6.5 is about digests in trailers.
-        || (begins("Content-") && !name.eq_ignore_ascii_case(b"Content-Digest"))
+        || (begins("Content-") && !are_twins(name, b"Content-Digest"))
 }

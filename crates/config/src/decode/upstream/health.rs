@@ -2,7 +2,7 @@
 
 use super::super::{Checked, Decoder};
 use super::{number, put, text};
-use crate::model::{Check, Health, HttpCheck};
+use crate::model::{Check, EditVerb, Health, HttpCheck};
 use crate::schema::HTTP_CHECK;
 use crate::values::Datum;
 
@@ -52,7 +52,7 @@ impl Decoder<'_> {
             if name.datum.text().eq_ignore_ascii_case("host") {
                 self.error(name.span, "`Host` is not a field here")
                     .hint("write health … host=\"…\"");
-            } else if self.may_edit(name.datum.text(), name.span, true) {
+            } else if self.may_edit(name.datum.text(), name.span, EditVerb::Set, true) {
                 check.fields.push((text(&name.datum), text(&value.datum)));
             }
         }

@@ -16,8 +16,8 @@ use super::layer::Overrides;
 use super::tls::{RawUpstreamTls, protocol};
 use super::{Checked, Decoder};
 use crate::model::{
-    Adaptive, Balance, Ejection, Hedge, HedgeAfter, KeyPart, Panic, Retry, SameSite, Sticky,
-    Upstream,
+    Adaptive, Balance, EditVerb, Ejection, Hedge, HedgeAfter, KeyPart, Panic, Retry, SameSite,
+    Sticky, Upstream,
 };
 use crate::schema::TIMEOUTS;
 use crate::source::Span;
@@ -178,7 +178,9 @@ impl Decoder<'_> {
             "adaptive" => upstream.adaptive = Some(self.adaptive(node)),
             "deadline" => {
                 let field = node.property("field");
-                if let Some(given) = field.filter(|g| self.may_edit(g.datum.text(), g.span, true)) {
+                if let Some(given) =
+                    field.filter(|g| self.may_edit(g.datum.text(), g.span, EditVerb::Set, true))
+                {
                     upstream.deadline.field = Some(text(&given.datum));
                 }
                 put(node, "grpc", &mut upstream.deadline.grpc, Datum::flag);

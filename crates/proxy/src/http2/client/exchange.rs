@@ -324,6 +324,10 @@ impl Source for Incoming<'_> {
         self.body.as_ref().map_or(&self.none, Source::trailers)
     }
 
+    fn trailers_mut(&mut self) -> &mut Fields {
+        self.body.as_mut().map_or(&mut self.none, Source::trailers_mut)
+    }
+
     fn received(&self) -> u64 {
         self.body.as_ref().map_or(0, Source::received)
     }

@@ -1,6 +1,5 @@
 //! Heads between our shape and that of `h2`: requests that go to endpoints, responses from them.
 
-use bytes::Bytes;
 use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -8,7 +7,7 @@ use message::{BodyLength, Field, Known, Request, Response, Version};
 use wire::http2::Packed;
 
 use super::super::fields;
-use crate::http1::UpstreamHead;
+use crate::http1::{UpstreamHead, is_ours};
 
 /// Fields of a response that are taken, as for HTTP/1.
 const FIELDS_MAX: usize = 500;
@@ -50,20 +49,9 @@ fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
     let kept = |field: &Field<'_>| match field.known {
         // RFC 8441, section 5: nothing to be proved, as there is nothing to be taken by mistake.
         Known::SecWebSocketKey => !head.upgrade,
-        Known::Other => true,
-        Known::Host | Known::ContentLength | Known::Expect | Known::Proxy => false,
-        known => !head.identity.replaces(known),
+        known => !is_ours(known),
     };
     let mut map = fields::map(request.fields.end_to_end().filter(kept));
-    let mut ours = Vec::with_capacity(256);
-    head.identity.write(&mut ours, request);
-    let ours = Bytes::from(ours);
-    for line in lines(&ours) {
-        if let Some(colon) = line.windows(2).position(|pair| pair == b": ") {
-            let value = ours.slice_ref(line.get(colon + 2..).unwrap_or_default());
-            fields::push(&mut map, line.get(..colon).unwrap_or_default(), value);
-        }
-    }
     if head.upgrade {
         return map;
     }
@@ -74,11 +62,6 @@ fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
         map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     map
-}
-
-/// The lines of a head, without their ends.
-fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    head.split(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"))
 }
 
 /// Fills `response` from a head; or what is wrong with it. `ended`: no body follows.
@@ -118,7 +101,6 @@ pub(super) fn response(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
 
     #[test]
     fn a_request_as_it_is_sent() {
@@ -130,16 +112,8 @@ mod tests {
                 request.fields.push(name.as_bytes(), value.as_bytes());
             }
             request.fields.mark_connection_options();
-            let identity = Identity::nobody();
             let (target, host) = ("/a?b", "api.internal:8443");
-            let head = UpstreamHead {
-                request: &request,
-                target,
-                host,
-                identity: &identity,
-                upgrade: false,
-                key: None,
-            };
+            let head = UpstreamHead { request: &request, target, host, upgrade: false, key: None };
             let made = super::request(&head, true).unwrap();
             assert_eq!(made.uri().to_string(), "https://api.internal:8443/a?b");
             let sent = made.headers().iter();

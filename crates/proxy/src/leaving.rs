@@ -1,0 +1,200 @@
+//! Which fields leave: the one place that decides it for requests, and for trailers both ways.
+//!
+//! [`request`] makes of the fields that came those that go on, whatever protocol the next server
+//! speaks: what is for us alone or not to be believed is dropped, what we tell is put in
+//! (`identity`), and the edits of the configuration come last, so that its word always counts.
+//! `bothways explain` prints what this makes. A server that reads `_` as a hyphen must not find in
+//! another spelling what was dropped or set here, so such twins are dropped too; and what a server
+//! may merge into the head that it finds in trailers is held to the same.
+//! Not here: framing and what belongs to a connection (`http1::head`, `http2`).
+
+use std::net::IpAddr;
+
+use config::{EditVerb, FieldEdit, RouteSettings};
+use message::{Field, Fields, Known, Request, Response, are_twins, tells_of_client};
+use rules::Facts;
+
+use crate::exchange::Plan;
+use crate::http1::Scratch;
+use crate::secure;
+
+/// Makes of the request's fields those that leave. Once, before it is sent for the first time.
+/// `value` is memory.
+pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, client: IpAddr, value: &mut Vec<u8>) {
+    let rules = Rules::of_request(plan);
+    request.fields.retain(|field| rules.keeps(field));
+    plan.identity.tell(request, plan.settings, value);
+    let Request { method, target, fields, .. } = request;
+    let edits = &plan.settings.request_fields;
+    if !edits.is_empty() {
+        let facts = Facts::of(client, method, target, plan.route, plan.tls);
+        edits.iter().for_each(|edit| apply(fields, edit, &facts, value));
+    }
+}
+
+/// Edits the response's fields.
+pub(crate) fn response(
+    request: &Request,
+    response: &mut Response,
+    plan: &Plan<'_>,
+    client: IpAddr,
+    scratch: &Scratch,
+) {
+    let edits = &plan.settings.response_fields;
+    if !edits.is_empty() {
+        let facts = Facts::of(client, &request.method, &request.target, plan.route, plan.tls);
+        let mut value = scratch.take();
+        edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
+        scratch.give_back(value);
+    }
+    if let Some(value) = plan.hsts {
+        secure::mark_with(response, value);
+    }
+}
+
+fn apply(fields: &mut Fields, edit: &FieldEdit, facts: &Facts<'_>, value: &mut Vec<u8>) {
+    value.clear();
+    rules::expand(&edit.value, facts, value);
+    let name = edit.name.as_bytes();
+    match edit.verb {
+        EditVerb::Set => fields.set(name, value),
+        EditVerb::Add => fields.push(name, value),
+        EditVerb::Remove => fields.remove_named(name),
+    }
+}
+
+/// Which of a message's own fields are kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    edits: &'a [FieldEdit],
+    /// Names that are dropped.
+    remove: &'a [Box<str>],
+    /// What the sender says of its client may be said on.
+    believes: bool,
+    anonymous: bool,
+    drops_underscores: bool,
+    /// Whether an edit names a field with `_`, whose twin has a hyphen.
+    has_odd_edit: bool,
+}
+
+impl<'a> Rules<'a> {
+    /// For what a client sends.
+    pub(crate) fn of_request(plan: &Plan<'a>) -> Self {
+        let RouteSettings { request_fields, drop_underscores, .. } = plan.settings;
+        Self {
+            edits: request_fields,
+            remove: plan.remove,
+            believes: plan.identity.believes(),
+            anonymous: plan.identity.is_anonymous(),
+            drops_underscores: *drop_underscores,
+            has_odd_edit: request_fields.iter().any(|edit| edit.name.contains('_')),
+        }
+    }
+
+    /// For what an endpoint sends.
+    pub(crate) fn of_response(plan: &Plan<'a>) -> Self {
+        Self {
+            edits: &plan.settings.response_fields,
+            remove: &[],
+            believes: false,
+            anonymous: false,
+            drops_underscores: false,
+            has_odd_edit: false,
+        }
+    }
+
+    /// Whether a field of the request's head is kept.
+    fn keeps(&self, field: Field<'_>) -> bool {
+        let Field { known, name, .. } = field;
+        let has_underscore = known == Known::Other && name.contains(&b'_');
+        if has_underscore {
+            let twin = Known::of_twin(name);
+            let told = tells_of_client(twin, name) || (self.anonymous && names_client(twin, name));
+            if self.drops_underscores || is_ours(twin) || told {
+                return false;
+            }
+        } else {
+            let is_claim = !self.believes && tells_of_client(known, name);
+            if is_claim || (self.anonymous && names_client(known, name)) {
+                return false;
+            }
+        }
+        if (has_underscore || self.has_odd_edit) && self.has_edited_twin(name, has_underscore) {
+            return false;
+        }
+        self.remove.is_empty() || !self.removes(name)
+    }
+
+    /// Whether a trailer is passed on.
+    pub(crate) fn keeps_trailer(&self, field: Field<'_>) -> bool {
+        let Field { known, name, .. } = field;
+        let has_underscore = name.contains(&b'_');
+        !(has_underscore && self.drops_underscores)
+            && wire::http1::allowed_trailer(known, name)
+            && !(self.anonymous && names_client(known, name))
+            && !self.edits.iter().any(|edit| are_twins(edit.name.as_bytes(), name))
+            && !self.removes(name)
+    }
+
+    /// Whether an edit is about what some servers take for this field.
+    fn has_edited_twin(&self, name: &[u8], has_underscore: bool) -> bool {
+        self.edits.iter().any(|edit| {
+            let edited = edit.name.as_bytes();
+            // Who has `a_b` removed may well want `a-b`; but what is set must be the only one.
+            (has_underscore || edit.verb != EditVerb::Remove)
+                && are_twins(edited, name)
+                && !edited.eq_ignore_ascii_case(name)
+        })
+    }
+
+    fn removes(&self, name: &[u8]) -> bool {
+        self.remove.iter().any(|removed| are_twins(removed.as_bytes(), name))
+    }
+}
+
+/// True for fields that we write, read or keep to ourselves: there must be no other spelling of them.
+fn is_ours(twin: Known) -> bool {
+    twin.is_hop_by_hop()
+        || matches!(
+            twin,
+            Known::Host
+                | Known::ContentLength
+                | Known::Expect
+                | Known::Proxy
+                | Known::Via
+                | Known::EarlyData
+                | Known::MaxForwards
+                | Known::SecWebSocketKey
+                | Known::SecWebSocketAccept
+        )
+}
+
+/// Fields beyond [`tells_of_client`] by which proxies and clients tell whose request it is, for those
+/// who want nobody to know.
+fn names_client(known: Known, name: &[u8]) -> bool {
+    const NAMES: &[&str] = &[
+        "CF-Connecting-IP",
+        "CF-Connecting-IPv6",
+        "CF-Pseudo-IPv4",
+        "Client-IP",
+        "Fastly-Client-IP",
+        "Fly-Client-IP",
+        "True-Client-IP",
+        "X-BlueCoat-Via",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Coming-From",
+        "X-Original-Forwarded-For",
+        "X-Original-Host",
+        "X-Original-Remote-Addr",
+        "X-ProxyUser-IP",
+        "X-Remote-Addr",
+        "X-Remote-IP",
+        "X-Via",
+    ];
+    match known {
+        Known::Via => true,
+        Known::Other => NAMES.iter().any(|other| are_twins(other.as_bytes(), name)),
+        known => tells_of_client(known, name),
+    }
+}
