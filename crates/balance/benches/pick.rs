@@ -59,7 +59,7 @@ impl Case {
         for index in 0..group.members.len() {
             let first_byte = Duration::from_micros(800 + 97 * (index as u64 % 7));
             let outcome = Outcome::Response { status: 200, first_byte };
-            group.report(index, outcome, &"", now);
+            group.report(index, outcome, &"", balance::Source::default(), now);
         }
         group
     }

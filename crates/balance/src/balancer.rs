@@ -15,7 +15,9 @@ use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
 use crate::draw::Random;
+use crate::ejection::Try;
 use crate::endpoint::{EndpointState, Standing, enter};
+use crate::evidence::Source;
 use crate::group::{CoreState, Group, Member};
 use crate::hash::mix;
 use crate::outcome::Outcome;
@@ -175,7 +177,11 @@ impl Balancer {
         match chosen {
             Ok((index, trial)) => {
                 let (balancer, unreported) = (Rc::clone(self), Some(ask.now));
-                Ok(Lease { balancer, index, counted, trial, unreported })
+                let of = Try {
+                    source: Source::default(),
+                    steered: group.by_key || ask.bound == Some(index),
+                };
+                Ok(Lease { balancer, index, counted, trial, unreported, of })
             }
             Err(why) => {
                 if counted {
@@ -362,12 +368,20 @@ pub struct Lease {
     trial: Option<u64>,
     /// When it was picked, until something is reported.
     unreported: Option<Instant>,
+    /// Whose it is.
+    of: Try,
 }
 
 impl Lease {
     /// Which endpoint: counts in [`Group::members`].
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// Notes where the request comes from and what it asks for: what one client or one target shows
+    /// is not held against an endpoint.
+    pub fn comes_from(&mut self, source: Source) {
+        self.of.source = source;
     }
 
     /// Tells what came of a try: `words` say what was wrong, and are formatted only if they are
@@ -378,13 +392,14 @@ impl Lease {
         if let Some(tally) = balancer.tallies.get(self.index) {
             tally.count(outcome);
         }
+        balancer.core.tally.count(outcome);
         if let Some(first_byte) = outcome.first_byte() {
             balancer.core.first_bytes.sample(first_byte);
         }
         if let Some(feed) = &balancer.feed {
             balancer.adapt(&mut feed.borrow_mut(), outcome, millis(now));
         }
-        balancer.group.report(self.index, outcome, words, now);
+        balancer.group.report_try(self.index, outcome, words, self.of, now);
     }
 }
 

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use crate::clock::millis;
 use crate::endpoint::{EJECTED, EndpointState, PROBATION, Standing, UNREACHED};
+use crate::evidence::{Source, is_beyond_chance};
 use crate::group::Group;
 use crate::outcome::Verdict;
-use crate::outliers::{Bounds, worst};
+use crate::outliers::{Bounds, Outlier, worst};
 
 /// When a probe that nobody has answered for is asked for again.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Further failures are each looked into until there are so many times those that eject.
+const LOOKS: u32 = 16;
 
 /// What an endpoint is ejected for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,32 +27,79 @@ enum Reason {
     Answers,
 }
 
+/// Whose try it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Try {
+    pub(crate) source: Source,
+    /// Whether what the client sent chose the endpoint: a key, a cookie.
+    pub(crate) steered: bool,
+}
+
+/// A try that failed.
+pub(crate) struct Failed<'a> {
+    pub(crate) verdict: Verdict,
+    pub(crate) of: Try,
+    pub(crate) words: &'a dyn Display,
+}
+
 impl Group {
     /// An endpoint has failed so many times in a row.
-    pub(crate) fn failed_again(
-        &self,
-        index: usize,
-        streak: u32,
-        verdict: Verdict,
-        words: &dyn Display,
-        now_ms: u64,
-    ) {
+    pub(crate) fn failed_again(&self, index: usize, streak: u32, failed: Failed<'_>, now_ms: u64) {
         let Some(ejection) = &self.settings.ejection else { return };
-        // Where it may not be ejected, that is not looked into at each further failure.
-        if ejection.consecutive == 0 || !streak.is_multiple_of(ejection.consecutive) {
+        let consecutive = ejection.consecutive;
+        if consecutive == 0 || streak < consecutive {
             return;
         }
-        let reason = match verdict {
+        let reason = match failed.verdict {
             Verdict::Unreached => Reason::NoConnection,
             Verdict::Silent => Reason::Silence,
             _ => Reason::Answers,
         };
-        let times = if streak == 1 { "once" } else { "times in a row" };
+        // Where it may not be ejected, that is not looked into at each further failure.
+        let often = reason != Reason::NoConnection && streak < consecutive.saturating_mul(LOOKS);
+        if !often && !streak.is_multiple_of(consecutive) {
+            return;
+        }
+        // Nobody who asks can bring about that there is no connection.
+        let grounds = match reason {
+            Reason::NoConnection => Some(String::new()),
+            Reason::Silence | Reason::Answers => self.grounds(index, streak, failed.of.steered),
+        };
+        let Some(grounds) = grounds else { return };
+        let words = failed.words;
         let why = match streak {
-            1 => format!("failed {times}: {words}"),
-            _ => format!("failed {streak} {times}: {words}"),
+            1 => format!("failed once: {words}{grounds}"),
+            _ => format!("failed {streak} times in a row: {words}{grounds}"),
         };
         self.eject(index, reason, &why, now_ms);
+    }
+
+    /// What shows that the failures are the endpoint's fault, in words; `None`: they may be that of
+    /// what was asked for.
+    fn grounds(&self, index: usize, streak: u32, steered: bool) -> Option<String> {
+        let state = &*self.members.get(index)?.state;
+        let (diverse, (good, bad)) = {
+            let evidence = state.evidence();
+            let others = evidence.others(self.state.totals(), state.totals());
+            (evidence.is_diverse(streak as usize), others)
+        };
+        if !steered && is_beyond_chance(u64::from(streak), good, bad) {
+            return Some(format!(" ({good} of {} went well elsewhere meanwhile)", good + bad));
+        }
+        let others_are_well = || {
+            let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
+            let up = others.filter(|(_, member)| member.standing() == Standing::Up);
+            let (up, failing) = up.fold((0, 0), |(up, failing), (_, member)| {
+                (up + 1, failing + usize::from(member.state.failures_in_a_row() > 0))
+            });
+            failing * 2 <= up
+        };
+        // One that has just returned has shown what it does.
+        if state.is_on_probation() {
+            return others_are_well().then(String::new);
+        }
+        let (clients, targets) = diverse?;
+        others_are_well().then(|| format!(" ({clients} clients, {targets} paths)"))
     }
 
     /// Ejects an endpoint, if it may be. True if it was.
@@ -137,7 +188,18 @@ impl Group {
         });
         let up = counted.filter(|(.., standing)| *standing == Standing::Up);
         let mut up: Vec<_> = up.map(|(index, totals, _)| (index, totals)).collect();
+        // Where what clients send chooses the endpoint, one of them could make one fail.
+        let steered = self.by_key || self.settings.sticky.is_some();
         while let Some((index, outlier)) = worst(&up, bounds) {
+            let failures = matches!(outlier, Outlier::Failures(..));
+            let diverse = || {
+                let member = self.members.get(index);
+                member.is_some_and(|m| m.state.evidence().is_diverse(usize::MAX).is_some())
+            };
+            if steered && failures && !diverse() {
+                up.retain(|(of, _)| *of != index);
+                continue;
+            }
             if !self.eject(index, Reason::Answers, &outlier, now_ms) {
                 return;
             }

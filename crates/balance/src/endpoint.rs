@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::millis;
+use crate::evidence::Evidence;
 use crate::latency::Latency;
 use crate::tally::{Tallies, Tally, Totals, Window};
 
@@ -117,6 +118,8 @@ pub struct EndpointState {
     trial_ms: AtomicU64,
     /// For the sweep.
     window: Mutex<Window>,
+    /// What its failures are put down to; touched by failures alone.
+    evidence: Mutex<Evidence>,
 }
 
 impl EndpointState {
@@ -136,6 +139,7 @@ impl EndpointState {
             tallies: Tallies::default(),
             trial_ms: AtomicU64::new(0),
             window: Mutex::default(),
+            evidence: Mutex::default(),
         }
     }
 
@@ -386,6 +390,12 @@ impl EndpointState {
 
     pub(crate) fn set_streak(&self, streak: u32) {
         self.busy.streak.store(streak, Ordering::Relaxed);
+        self.evidence().forget();
+    }
+
+    /// What its failures are put down to.
+    pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one request more, unless there are `max` already.

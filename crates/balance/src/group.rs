@@ -13,13 +13,15 @@ use crate::algorithm::{Shared, algorithm};
 use crate::balancer::NotPicked;
 use crate::budget::{Budget, BudgetUse};
 use crate::clock::millis;
+use crate::ejection::{Failed, Try};
 use crate::endpoint::{
     DOWN, DRAINING, EJECTED, EndpointState, PROBATION, Standing, UNREACHED, enter,
 };
+use crate::evidence::Source;
 use crate::outcome::{Outcome, Verdict};
 use crate::quantile::FirstBytes;
 use crate::queue::Queue;
-use crate::tally::per_core;
+use crate::tally::{Tally, Totals, per_core, total};
 use crate::tiers::{Candidate, Plan, plan};
 
 /// An endpoint of a group: how it stands, and what the snapshot says of it.
@@ -47,6 +49,8 @@ impl Member {
 pub(crate) struct CoreState {
     pub(crate) budget: Budget,
     pub(crate) first_bytes: FirstBytes,
+    /// What came of its requests, at whatever endpoint.
+    pub(crate) tally: Tally,
 }
 
 /// A count that all cores write, on a line of its own.
@@ -89,6 +93,12 @@ impl GroupState {
     /// How many cores there are.
     pub(crate) fn core_count(&self) -> u32 {
         self.core_count.load(Ordering::Relaxed)
+    }
+
+    /// What all cores have counted, of all endpoints.
+    pub(crate) fn totals(&self) -> Totals {
+        let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
+        total(cores.iter().map(|core| &core.tally))
     }
 
     fn cores(&self) -> Vec<Arc<CoreState>> {
@@ -295,8 +305,27 @@ impl Group {
         }
     }
 
-    /// What came of a try on an endpoint: `words` say what was wrong.
-    pub fn report(&self, index: usize, outcome: Outcome, words: &dyn Display, now: Instant) {
+    /// What came of a try on an endpoint: `words` say what was wrong, `source` whose it was.
+    pub fn report(
+        &self,
+        index: usize,
+        outcome: Outcome,
+        words: &dyn Display,
+        source: Source,
+        now: Instant,
+    ) {
+        let try_ = Try { source, steered: self.by_key };
+        self.report_try(index, outcome, words, try_, now);
+    }
+
+    pub(crate) fn report_try(
+        &self,
+        index: usize,
+        outcome: Outcome,
+        words: &dyn Display,
+        of: Try,
+        now: Instant,
+    ) {
         let Some(member) = self.members.get(index) else { return };
         let (state, now_ms) = (&*member.state, millis(now));
         let verdict = outcome.verdict();
@@ -308,7 +337,9 @@ impl Group {
             }
             Verdict::Bad | Verdict::Silent | Verdict::Unreached => {
                 let streak = state.failed(words, now_ms);
-                self.failed_again(index, streak, verdict, words, now_ms);
+                let totals = || (self.state.totals(), state.totals());
+                state.evidence().note(of.source, streak == 1, totals);
+                self.failed_again(index, streak, Failed { verdict, of, words }, now_ms);
             }
             Verdict::Nothing => {}
         }

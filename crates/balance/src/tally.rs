@@ -62,7 +62,7 @@ pub struct Totals {
 
 impl Totals {
     /// What was added since.
-    fn since(self, before: Self) -> Self {
+    pub(crate) fn since(self, before: Self) -> Self {
         Self {
             requests: self.requests.wrapping_sub(before.requests),
             failures: self.failures.wrapping_sub(before.failures),
@@ -83,15 +83,20 @@ impl Tallies {
 
     pub(crate) fn totals(&self) -> Totals {
         let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tallies.iter().fold(Totals::default(), |sum, tally| Totals {
-            requests: sum.requests.wrapping_add(tally.requests.load(Ordering::Relaxed)),
-            failures: sum.failures.wrapping_add(tally.failures.load(Ordering::Relaxed)),
-            answers: sum.answers.wrapping_add(tally.answers.load(Ordering::Relaxed)),
-            first_byte_micros: sum
-                .first_byte_micros
-                .wrapping_add(tally.first_byte_micros.load(Ordering::Relaxed)),
-        })
+        total(tallies.iter().map(|tally| &**tally))
     }
+}
+
+/// The sum of the counters of several cores.
+pub(crate) fn total<'t>(tallies: impl Iterator<Item = &'t Tally>) -> Totals {
+    tallies.fold(Totals::default(), |sum, tally| Totals {
+        requests: sum.requests.wrapping_add(tally.requests.load(Ordering::Relaxed)),
+        failures: sum.failures.wrapping_add(tally.failures.load(Ordering::Relaxed)),
+        answers: sum.answers.wrapping_add(tally.answers.load(Ordering::Relaxed)),
+        first_byte_micros: sum
+            .first_byte_micros
+            .wrapping_add(tally.first_byte_micros.load(Ordering::Relaxed)),
+    })
 }
 
 /// What was counted within a window that moves along: totals as they were, the oldest first.

@@ -2,12 +2,13 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{NotPicked, Outcome};
+use balance::{NotPicked, Outcome, Source};
 use common::{BAD, GOOD, World, upstream};
-use config::{Hedge, HedgeAfter, Panic, Place};
+use config::{Hedge, HedgeAfter, Panic, Place, SameSite, Sticky};
 
 #[test]
 fn failures_in_a_row_eject_and_a_good_answer_between_them_does_not() {
@@ -34,7 +35,10 @@ fn an_ejected_endpoint_gets_nothing_and_says_why() {
     world.report(0, Outcome::Reset, 5);
     assert_eq!(world.requests(100, |_| GOOD), [0, 100]);
     let state = &world.group.members[0].state;
-    assert_eq!(state.why().unwrap(), "failed 5 times in a row: as the story goes");
+    assert_eq!(
+        state.why().unwrap(),
+        "failed 5 times in a row: as the story goes (5 clients, 5 paths)"
+    );
     assert_eq!((state.ejections(), state.failures_in_a_row()), (1, 5));
     assert_eq!(state.failures().len(), 5);
     assert_eq!(state.ejected_for(world.now), Some(Duration::from_secs(2)));
@@ -503,4 +507,87 @@ fn the_budget_and_the_counts_outlive_a_reload() {
     assert_eq!((0..1000).filter(|_| world.core.may_retry(world.now)).count(), 230);
     assert_eq!(world.group.members[0].state.totals().requests, 50);
     assert_eq!(world.core.first_byte_quantile(95), Some(Duration::from_micros(5120)));
+}
+
+/// So many requests of one client for one path, of which each endpoint makes what `outcome` says.
+fn one_client(world: &World, count: usize, outcome: impl Fn(usize) -> Outcome) {
+    let source = Source::new([10, 1, 1, 1].into(), b"/one");
+    for _ in 0..count {
+        let mut lease = world.pick().unwrap();
+        lease.comes_from(source);
+        lease.report(outcome(lease.index()), &"status 500", world.now);
+    }
+}
+
+#[test]
+fn what_one_client_shows_on_all_ejects_nobody() {
+    for outcome in [BAD, Outcome::Reset, Outcome::Timeout] {
+        for algorithm in ["round-robin", "p2c", "random", "first", "least-connections", "path"] {
+            let mut settings = upstream(&["a", "b", "c", "d", "e"]);
+            settings.balance.algorithm = match algorithm {
+                "path" => "maglev".into(),
+                algorithm => algorithm.into(),
+            };
+            let mut world = World::new(&settings);
+            for _ in 0..5 {
+                one_client(&world, 60, |_| outcome);
+                world.requests(30, |_| GOOD);
+                one_client(&world, 60, |_| outcome);
+                world.pass(1);
+                assert_eq!(world.standing(), "uuuuu", "{algorithm} {outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_that_fails_what_others_do_well_is_ejected_whoever_asks() {
+    for (names, outcome, requests) in [
+        (&["a", "b"][..], BAD, 26),
+        (&["a", "b", "c", "d", "e"][..], BAD, 40),
+        (&["a", "b", "c", "d", "e"][..], Outcome::Timeout, 40),
+    ] {
+        let world = World::new(&upstream(names));
+        one_client(&world, requests, |index| if index == 1 { outcome } else { GOOD });
+        assert_eq!(world.standing(), format!("ue{}", "u".repeat(names.len() - 2)));
+        let why = world.group.members[1].state.why().unwrap();
+        assert!(why.contains("went well elsewhere"), "{why}");
+    }
+}
+
+#[test]
+fn who_chooses_the_endpoint_by_a_cookie_cannot_have_it_ejected() {
+    let mut settings = upstream(&["a", "b", "c"]);
+    settings.sticky = Some(Sticky {
+        place: Place::default(),
+        cookie: "BW".into(),
+        max_age: None,
+        path: "/".into(),
+        domain: None,
+        secure: None,
+        http_only: true,
+        same_site: SameSite::Lax,
+        key_file: None,
+    });
+    let mut world = World::new(&settings);
+    let bad = |world: &World, paths: u32, clients: u32| {
+        for number in 0..60u32 {
+            let mut lease = world.pick_bound(0).unwrap();
+            let client = Ipv4Addr::from_bits(number % clients);
+            lease.comes_from(Source::new(client.into(), &(number % paths).to_le_bytes()));
+            lease.report(BAD, &"status 500", world.now);
+        }
+    };
+    world.requests(300, |_| GOOD);
+    world.pass(1);
+    for (paths, clients) in [(1, 1), (60, 1), (1, 60)] {
+        bad(&world, paths, clients);
+        world.requests(100, |_| GOOD);
+    }
+    assert_eq!(world.standing(), "uuu");
+    world.pass(1);
+    assert_eq!(world.standing(), "uuu");
+    // Several of several is another matter.
+    bad(&world, 60, 60);
+    assert_eq!(world.standing(), "euu");
 }

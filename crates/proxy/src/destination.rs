@@ -102,6 +102,8 @@ pub(crate) struct GroupDestination<'a> {
     group: &'a Group,
     /// The request, as it counts on the endpoint taken last.
     lease: Option<Lease>,
+    /// Where it comes from and what it asks for.
+    source: balance::Source,
     /// What an endpoint is chosen by, if the algorithm goes by a key.
     key: u64,
     /// Endpoints that it was tried at in vain.
@@ -137,6 +139,7 @@ impl<'a> Destination<'a> {
             upstream,
             group,
             lease: None,
+            source: balance::Source::default(),
             key: 0,
             tried: Vec::new(),
             upgrade: false,
@@ -156,6 +159,8 @@ impl<'a> Destination<'a> {
                 group.key = key::of(&group.upstream.balance, request, record.client.ip());
             }
             group.upgrade = wants_tunnel(request);
+            group.source =
+                balance::Source::new(record.client.ip(), request.target.path().as_bytes());
             group.bound = group.sticky.and_then(|sticky| sticky.bound(&request.fields));
         }
     }
@@ -411,7 +416,9 @@ impl<'a> GroupDestination<'a> {
         loop {
             if self.lease.is_none() {
                 fresh = false;
-                self.lease = Some(self.pick(search, record, down, last.as_ref()).await?);
+                let mut lease = self.pick(search, record, down, last.as_ref()).await?;
+                lease.comes_from(self.source);
+                self.lease = Some(lease);
             }
             let Some(index) = self.chosen() else { continue };
             if let Some(failed) = last.take() {
@@ -470,7 +477,8 @@ impl<'a> GroupDestination<'a> {
         };
         let tried = if several.is_empty() { &[first][..] } else { &several };
         let ask = Ask { key: self.key, bound: None, tried, now: Instant::now() };
-        let lease = self.group.balancer.pick(&ask).ok()?;
+        let mut lease = self.group.balancer.pick(&ask).ok()?;
+        lease.comes_from(self.source);
         let index = lease.index() as u32;
         Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))
     }

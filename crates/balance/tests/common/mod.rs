@@ -1,11 +1,13 @@
 //! A group of endpoints in simulated time.
 #![allow(dead_code, reason = "each story uses a part of it")]
 
+use std::cell::Cell;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Balancer, Group, Lease, NotPicked, Outcome, Standing, States};
+use balance::{Ask, Balancer, Group, Lease, NotPicked, Outcome, Source, Standing, States};
 use config::{Endpoint, EndpointAddress, Upstream};
 
 pub(crate) const GOOD: Outcome =
@@ -29,6 +31,7 @@ pub(crate) struct World {
     pub(crate) group: Arc<Group>,
     pub(crate) core: Rc<Balancer>,
     pub(crate) now: Instant,
+    sources: Cell<u32>,
 }
 
 impl World {
@@ -36,7 +39,13 @@ impl World {
         let states = States::default();
         let group = states.group(upstream);
         let core = Rc::new(Balancer::new(Arc::clone(&group), 0));
-        Self { states, group, core, now: Instant::now() + Duration::from_secs(1) }
+        Self {
+            states,
+            group,
+            core,
+            now: Instant::now() + Duration::from_secs(1),
+            sources: Cell::new(1),
+        }
     }
 
     /// Another snapshot.
@@ -73,8 +82,15 @@ impl World {
     /// What came of a try on this endpoint.
     pub(crate) fn report(&self, index: usize, outcome: Outcome, times: usize) {
         for _ in 0..times {
-            self.group.report(index, outcome, &"as the story goes", self.now);
+            let source = self.next_source();
+            self.group.report(index, outcome, &"as the story goes", source, self.now);
         }
+    }
+
+    /// Another client, which asks for something else.
+    fn next_source(&self) -> Source {
+        let number = self.sources.replace(self.sources.get() + 1);
+        Source::new(Ipv4Addr::from_bits(number).into(), &number.to_le_bytes())
     }
 
     /// Time passes, with a sweep every second.

@@ -298,7 +298,7 @@ static EJECT: NodeRow = NodeRow {
             "consecutive",
             Kind::Number { min: 0, max: 10_000 },
             "5",
-            "Failures in a row (no connection, reset, time-out, 5xx) after which an endpoint is ejected; 0: never.",
+            "Failures in a row (no connection, reset, time-out, 5xx) after which an endpoint is ejected; 0: never. Resets, time-outs and 5xx must be of several clients and paths, or such that the others answer well: what one URL or one client shows takes no endpoint from others.",
         ),
         property(
             "failures",
