@@ -345,6 +345,7 @@ async fn serve_requests(
                 return Next::Http2(Box::new(down.body.buffer.take()));
             }
             Head::Refused(kind, error) => {
+                exchange::note_request_line(&mut work.record, down.body.buffer.filled());
                 let context = exchange::Context {
                     core,
                     client,

@@ -198,10 +198,45 @@ pub(crate) fn hops_left(request: &mut Request) -> Hops {
     Hops::Some
 }
 
-fn begin_record(context: &Context<'_>, work: &mut Work) {
-    let Work { request, record, .. } = work;
+/// Whose record it is, as far as the listener tells.
+fn note_listener(context: &Context<'_>, record: &mut Record) {
     record.client = context.client.address.get();
     record.listener = context.listener_id.0;
+    let config = context.view.config();
+    let listener = config.listeners.get(context.listener_id.0 as usize);
+    if let Some(Serves::Forward(id)) = listener.map(|listener| &listener.serves) {
+        record.direction = Direction::Forward;
+        record.scope = Scope::Forward(*id);
+        if let Some(forward) = config.forwards.get(id.0 as usize) {
+            record.decided = forward.place;
+        }
+    }
+}
+
+/// What a request line that cannot be taken says all the same, for the log alone: its parts as they
+/// stand.
+pub(crate) fn note_request_line(record: &mut Record, arrived: &[u8]) {
+    // Empty lines may come before it (RFC 9112, section 2.2).
+    let arrived = arrived.trim_ascii_start();
+    let end = arrived.iter().position(|&byte| matches!(byte, b'\r' | b'\n'));
+    let mut parts =
+        arrived.get(..end.unwrap_or(arrived.len())).unwrap_or_default().split(|&byte| byte == b' ');
+    let Some(method) = parts.next().and_then(|method| Method::parse(method).ok()) else { return };
+    let rest: Vec<&[u8]> = parts.filter(|part| !part.is_empty()).collect();
+    let (target, version) = match rest.as_slice() {
+        [target @ .., version] if version.starts_with(b"HTTP/") => (target, *version),
+        target => (target, &b""[..]),
+    };
+    record.method = method;
+    if version == b"HTTP/1.0" {
+        record.version = message::Version::Http10;
+    }
+    record.target.set(target.join(&b' '));
+}
+
+fn begin_record(context: &Context<'_>, work: &mut Work) {
+    let Work { request, record, .. } = work;
+    note_listener(context, record);
     record.method = request.method;
     record.version = request.version;
     if !context.core.access.borrow().is_on() {
@@ -233,8 +268,7 @@ pub(crate) async fn refuse_head<D: Downstream>(
     kind: ErrorKind,
     error: RefusedHead,
 ) -> Ending {
-    work.record.client = context.client.address.get();
-    work.record.listener = context.listener_id.0;
+    note_listener(context, &mut work.record);
     if let Some(status) = error.status() {
         work.record.status = status;
     }
@@ -254,8 +288,7 @@ pub(crate) fn note_refused(
     error: &dyn std::fmt::Display,
 ) {
     let record = &mut work.record;
-    record.client = context.client.address.get();
-    record.listener = context.listener_id.0;
+    note_listener(context, record);
     record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
     record.fail(kind, error);
 }

@@ -137,3 +137,48 @@ fn the_tries_of_an_exchange_are_told() {
         assert_eq!(server.metric("bothways_upstream_retries_total", reason), count, "{reason}");
     }
 }
+
+/// What is refused before it is routed says all the same whose it was and what it asked for.
+#[test]
+fn what_a_forward_refuses_is_told_as_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}
+         forward \"127.0.0.1:0\" {{ deny to=\"secret.example\"; limits {{ target-bytes \"4KiB\"; }} }}",
+        path.display(),
+    ));
+    let long = format!("GET http://a.example/{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8000));
+    let table = [
+        ("GET /relative HTTP/1.1\r\nHost: a\r\n\r\n", 400, "GET", "http://a/relative"),
+        ("PUT http://a b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "PUT", "http://a b/"),
+        ("CONNECT nowhere HTTP/1.1\r\nHost: nowhere\r\n\r\n", 400, "CONNECT", "nowhere"),
+        (
+            "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: x\r\n\r\n",
+            400,
+            "POST",
+            "http://a.example/",
+        ),
+        (
+            "CONNECT secret.example:443 HTTP/1.1\r\nHost: secret.example:443\r\n\r\n",
+            403,
+            "CONNECT",
+            "secret.example:443",
+        ),
+        (&long, 414, "GET", "http://a.example/xxx"),
+    ];
+    for (request, status, ..) in table {
+        let mut client = server.connect();
+        client.send(request);
+        assert_eq!(client.response().status(), status, "{request:.60}");
+    }
+    let lines = lines(&path, table.len());
+    for (line, (request, status, method, target)) in lines.iter().zip(table) {
+        assert_eq!((&line["status"], &line["method"]), (&status.into(), &method.into()), "{line}");
+        assert_eq!(line["direction"], "forward", "{line}");
+        assert!(line["target"].as_str().is_some_and(|is| is.starts_with(target)), "{line}");
+        assert!(line.to_string().contains("story.kdl:"), "{request:.60}: {line}");
+        assert!(line["sent_bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{line}");
+        assert!(line["response_body_bytes"].as_u64().is_some_and(|bytes| bytes > 50), "{line}");
+    }
+}
