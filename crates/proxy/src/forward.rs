@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use config::{Forward, ForwardId, Place};
-use message::{Form, Method, Request, Scheme};
+use message::{Form, Method, Request};
 use net::{AddressKind, Refused, ResolveError};
 use rules::{Address, DenyReason, Passage, Verdict};
 
@@ -130,21 +130,14 @@ async fn to_named<D: Downstream>(
 
 /// A forward client must say where it wants to go, in a way that we can.
 fn in_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
-    let detail = match request.target.form() {
-        Form::Authority => return Ok(()),
-        Form::Absolute if request.target.scheme() == Scheme::Https => {
-            "this proxy takes https:// as a tunnel only: the client must use CONNECT"
-        }
-        Form::Absolute if has_our_via(request, forward) => {
-            let detail = "the request came through this proxy before";
-            return Err(Trouble::new(ErrorKind::ProxyLoopDetected, detail));
-        }
-        Form::Absolute => return Ok(()),
-        Form::Origin | Form::Asterisk => {
-            "this is a forward proxy: it takes requests for whole URIs (http://host/path) and CONNECT"
-        }
-    };
-    Err(Trouble::new(ErrorKind::HttpRequestError, detail))
+    if let Some(detail) = rules::unfit(&request.target) {
+        return Err(Trouble::new(ErrorKind::HttpRequestError, detail));
+    }
+    if request.target.form() == Form::Absolute && has_our_via(request, forward) {
+        let detail = "the request came through this proxy before";
+        return Err(Trouble::new(ErrorKind::ProxyLoopDetected, detail));
+    }
+    Ok(())
 }
 
 /// RFC 9110, section 7.6.3: Via tells loops. A chain of two proxies with one name is no loop yet.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use config::{Forward, Listener, Route, RouteSettings};
-use message::{Request, Scheme};
+use message::{Method, Request, Scheme};
 use rules::TlsFacts;
 use wire::http1::HeadLimits;
 
@@ -53,6 +53,16 @@ impl Incoming<'_> {
             }
         }
         Ok(self.identify(request))
+    }
+
+    /// The status that a request is answered with because it may go no further (RFC 9110, section
+    /// 7.6.2: `Max-Forwards`), whatever is configured.
+    pub fn last_hop(&self, request: &Request) -> Option<u16> {
+        match hops_left(&mut request.clone()) {
+            Hops::Some => None,
+            Hops::None if request.method == Method::Options => Some(200),
+            Hops::None => Some(405),
+        }
     }
 
     /// The client of a request that is read already.

@@ -11,7 +11,7 @@ use config::{
     Action, ClientMatch, Config, Expect, ForwardId, HostPolicy, ListenerId, Place, RouteId,
     RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream,
 };
-use message::{ClientCertificate, Method, Scheme, Target};
+use message::{ClientCertificate, Form, Method, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
 use crate::sites::{self, written_bare};
@@ -398,8 +398,28 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Why a forward listener cannot serve a target, whatever its rules say: its clients must name where
+/// they want to go, in a way that we can.
+pub fn unfit(target: &Target) -> Option<&'static str> {
+    match target.form() {
+        Form::Authority => None,
+        Form::Absolute if target.scheme() == Scheme::Https => {
+            Some("this proxy takes https:// as a tunnel only: the client must use CONNECT")
+        }
+        Form::Absolute => None,
+        Form::Origin | Form::Asterisk => Some(
+            "this is a forward proxy: it takes requests for whole URIs (http://host/path) and CONNECT",
+        ),
+    }
+}
+
 fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanation {
     let Query { method, target, from, .. } = *query;
+    if let Some(reason) = unfit(target) {
+        let outcome = Outcome::Refused { status: 400, reason: reason.into() };
+        let decided_by = Place::default();
+        return Explanation { steps: Vec::new(), outcome, decided_by, site: None, route: None };
+    }
     let parts = rules.forwards.get(id.0 as usize).zip(rules.config.forwards.get(id.0 as usize));
     let passage = Passage::of(from, method, target, query.tls.and_then(|tls| tls.client));
     let judge = |whereto: Whereto| {

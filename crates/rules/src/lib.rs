@@ -42,7 +42,7 @@ use message::Method;
 pub use clients::{ClientRefusal, ClientRefused, client_allowed, supposed_certificate};
 pub use explain::{
     Explanation, Failure, Outcome, Part, Query, Through, check_expectations, explain,
-    forward_named, listener_for, supposed_tls,
+    forward_named, listener_for, supposed_tls, unfit,
 };
 pub use forward::{Address, DenyReason, Passage, Verdict};
 pub use template::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};

@@ -172,9 +172,12 @@ impl Reading<'_> {
                 same(authority, host)?;
                 authority
             }
-            // RFC 9113, section 8.3.1: nor may it be empty.
-            None => host.filter(|host| !host.is_empty()).ok_or(RefusedRequest::NoAuthority)?,
+            None => host.ok_or(RefusedRequest::NoAuthority)?,
         };
+        // RFC 9113, section 8.3.1: neither may be empty.
+        if named.is_empty() {
+            return Err(RefusedRequest::NoAuthority);
+        }
         if !self.forward {
             // What a proxy before us took the request by says nothing of this connection.
             target.parse(&request.method, path, Some(named), self.scheme)?;
