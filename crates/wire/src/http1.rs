@@ -4,8 +4,10 @@
 //! body is delimited; a [`BodyDecoder`] then finds the body's end. The `write_…` functions print
 //! what a message holds.
 //! Not here: what a target means (`message::Target`), which fields a proxy adds or takes away.
-//! Invariant: what is accepted has one reading. A line ends with CR LF and nothing else, a body
-//! has one length, a field one line. Whatever another server might read differently is refused.
+//! Invariant: what is accepted of a request has one reading. A line ends with CR LF and nothing else, a
+//! body has one length, a field one line. Whatever another server might read differently is refused.
+//! Responses, which come from servers that the configuration or the client has chosen, are read as they are
+//! written (`lenient`), except where readers differ on the end of the body; what they become is as strict.
 //!
 //! The heads are read by our own tokenizer. A general one such as `httparse` takes bare LF as line
 //! end, several empty lines before a request, and reports fields as pointers that would have to be
@@ -15,6 +17,7 @@ mod body;
 mod chunked;
 mod framing;
 mod head;
+mod lenient;
 mod print;
 mod request;
 mod response;

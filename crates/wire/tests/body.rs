@@ -7,8 +7,13 @@ use wire::http1::{
 };
 
 /// Content, trailers, and how many bytes are left after the end; `None` if the end is missing.
-fn decode(input: &str) -> Result<Option<(String, String, usize)>, ChunkError> {
-    let mut decoder = ChunkedDecoder::default();
+type Decoded = Result<Option<(String, String, usize)>, ChunkError>;
+
+fn decode(input: &str) -> Decoded {
+    decode_with(ChunkedDecoder::default(), input)
+}
+
+fn decode_with(mut decoder: ChunkedDecoder, input: &str) -> Decoded {
     let mut trailers = Fields::new();
     let mut content = Vec::new();
     let mut unread = input.as_bytes();
@@ -44,8 +49,10 @@ fn chunked() {
     for part in ["", "5", "5\r", "5\r\n", "5\r\nhello", "5\r\nhello\r", "0\r\n", "0\r\n\r"] {
         check(part, Ok(None));
     }
-    for size in ["", "x", "-5", "+5", " 5", "\t5", "0x5", "5x", "5 ", "5 6", "5\0", "5,", "\u{e4}"]
-    {
+    // Section 7.1.1 has white space before an extension only; all servers skip it.
+    check("5 \t\r\nhello\r\n0 \r\n\r\n", Ok(Some("hello")));
+    check("5 \nhello\r\n0\r\n\r\n", Err(ChunkError::LineEnd));
+    for size in ["", "x", "-5", "+5", " 5", "\t5", "0x5", "5x", "5 6", "5\0", "5,", "\u{e4}"] {
         check(&format!("{size}\r\nhello\r\n0\r\n\r\n"), Err(ChunkError::Size));
     }
     // Lines and data end with CR LF and nothing else.
@@ -58,6 +65,63 @@ fn chunked() {
     check("0\n\n", Err(ChunkError::LineEnd));
     check("0\r\n\n", Err(ChunkError::Trailer(HeadError::BareLf)));
     check("0\r\n\rX", Err(ChunkError::LineEnd));
+}
+
+/// Of a response: what nginx, HAProxy, Envoy and Caddy read alike.
+#[test]
+fn chunks_as_servers_write_them() {
+    #[track_caller]
+    fn check(input: &str, expected: Result<Option<(&str, &str, usize)>, ChunkError>) {
+        let body = decode_with(ChunkedDecoder::lenient(), input);
+        let expected = expected.map(|body| body.map(|(a, b, left)| (a.into(), b.into(), left)));
+        assert_eq!(body, expected, "{input:?}");
+    }
+    let plain = Ok(Some(("hello", "{}", 4)));
+    check("5\r\nhello\r\n0\r\n\r\nnext", plain);
+    check("5\nhello\n0\n\nnext", plain);
+    check("5  \nhello\r\n0 ;a\n\r\nnext", plain);
+    check(&format!("{}5\r\nhello\r\n0000\r\n\r\nnext", "0".repeat(1000)), plain);
+    check(&format!("5;{}\r\nhello\r\n0\r\n\r\nnext", "a".repeat(4000)), plain);
+    check("5;\u{1}a=\"\0\"\nhello\n0\n\nnext", plain);
+    // No guess about where the body ends.
+    check("5\rhello", Err(ChunkError::LineEnd));
+    check("5;a\rhello", Err(ChunkError::LineEnd));
+    check("5\r\nhello\rX", Err(ChunkError::LineEnd));
+    check("5\r\nhello!", Err(ChunkError::LineEnd));
+    for size in ["x", " 5", "-5", "0x5", "5 6", "5,", "\r\n5"] {
+        check(&format!("{size}\r\nhello"), Err(ChunkError::Size));
+    }
+    check("10000000000000000\r\n", Err(ChunkError::SizeTooLarge));
+    check(&"0".repeat(1025), Err(ChunkError::SizeTooLarge));
+    check(&format!("5;{}", "a".repeat(4097)), Err(ChunkError::ExtensionTooLong));
+    // Trailers are read as the fields of a head; those that are not to be read are dropped.
+    let end = "5\r\nhello\r\n0\r\n";
+    let trailer = r#"{"A": "b"}"#;
+    let one = Ok(Some(("hello", trailer, 4)));
+    for section in [
+        "A: b\r\n\r\n",
+        "A: b\n\n",
+        "A : b\n\r\n",
+        "A:\r\n b\r\n\r\n",
+        "A: b\u{1}\r\n\r\n",
+        "A: b\r\n: c\r\n\r\n",
+        "A: b\r\nc\r\n\r\n",
+        " X: y\r\nA: b\r\n\r\n",
+        "X: \0\r\nA: b\r\n\r\n",
+        "X: y\rz\r\nA: b\r\n\r\n",
+        "Content-Length: 5\r\nA: b\r\n\r\n",
+    ] {
+        check(&format!("{end}{section}next"), one);
+    }
+    for line in [" \r\n", "\r\r\n"] {
+        let error = Err(ChunkError::Trailer(HeadError::Fold));
+        check(&format!("{end}{line}"), error); // some take it for the end
+    }
+    check(&format!("{end}{}", "A: b\n".repeat(65)), Err(ChunkError::TooManyTrailers));
+    check(&format!("{end}A: {}", "b".repeat(8192)), Err(ChunkError::TooManyTrailers));
+    for part in ["5", "5\r", "5\nhello", "5\nhello\r", "0\n", "0\nA: b\n", "0\n\r"] {
+        check(part, Ok(None));
+    }
 }
 
 #[test]

@@ -83,7 +83,8 @@ fn request_line() {
     check("GET / HTTP/11", MALFORMED);
     check("GET / HTTP/1,1", MALFORMED);
     check("GET / XTTP/1.1", MALFORMED);
-    check("GET / HTTP/1.2", Err(RequestError::Version));
+    check("GET / HTTP/1.2", Ok(())); // RFC 9110, section 2.5: as the highest that one knows
+    check("GET / HTTP/1.10", MALFORMED);
     check("GET / HTTP/0.9", Err(RequestError::Version));
     check("GET / HTTP/2.0", Err(RequestError::Version));
     check("GET / HTTP/3.0", Err(RequestError::Version));
@@ -281,8 +282,11 @@ fn body_length() {
     check("Content-Length: 5", Ok(BodyLength::Exact(5)));
     check("Content-Length: 0", Ok(BodyLength::Exact(0)));
     check("Content-Length: 0005", Ok(BodyLength::Exact(5)));
-    check("Content-Length: 18446744073709551615", Ok(BodyLength::Exact(u64::MAX)));
-    check("Content-Length: 18446744073709551616", Err(InvalidLength));
+    // As large as everybody can count to, with a sign or without.
+    check("Content-Length: 9223372036854775807", Ok(BodyLength::Exact(i64::MAX as u64)));
+    for value in ["9223372036854775808", "18446744073709551615", "18446744073709551616"] {
+        check(&format!("Content-Length: {value}"), Err(InvalidLength));
+    }
     check("Content-Length: 99999999999999999999999", Err(InvalidLength));
     for value in
         ["", "+5", "-5", "5.0", "0x5", "5 5", "5a", "a", "5,", ",5", "5,,5", "5;5", "\"5\""]
@@ -302,7 +306,11 @@ fn body_length() {
         "",
         "identity",
         "gzip",
-        "gzip, chunked",
+        "identity, chunked",
+        "gzip, chunked, chunked",
+        "chunked;q=1, chunked",
+        "g\"zip, chunked",
+        "gzip,, chunked",
         "chunked, gzip",
         "chunked, chunked",
         "chunked,",
@@ -317,6 +325,12 @@ fn body_length() {
     }
     check("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", Err(InvalidEncoding));
     check("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", Err(InvalidEncoding));
+    // Section 6.1: what ends with it after other codings is not implemented.
+    for value in ["gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "a;b=c ,d,\tCHUNKED"] {
+        check(&format!("Transfer-Encoding: {value}"), Err(UnknownEncoding));
+    }
+    assert_eq!(RequestError::from(UnknownEncoding).status(), 501);
+    check("Content-Length: 5\r\nTransfer-Encoding: gzip, chunked", Err(LengthAndEncoding));
     // RFC 9112, section 6.3, item 3: never both.
     check("Content-Length: 5\r\nTransfer-Encoding: chunked", Err(LengthAndEncoding));
     check("Transfer-Encoding: chunked\r\nContent-Length: 5", Err(LengthAndEncoding));

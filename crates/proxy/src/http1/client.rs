@@ -136,7 +136,7 @@ impl Answer for Incoming<'_> {
     }
 
     fn begin_body(&mut self, response: &Response) {
-        Incoming::begin_body(self, response.body, None);
+        self.begin_response_body(response.body);
     }
 
     fn proves(&self, key: &str, response: &Response) -> bool {

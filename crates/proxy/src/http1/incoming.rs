@@ -88,9 +88,18 @@ impl<'a> Incoming<'a> {
         self.done && self.buffer.is_empty() && !self.closed
     }
 
-    /// Starts the body that follows a head which has been consumed from the buffer.
+    /// Starts the body that follows the head of a request which has been consumed from the buffer.
     pub(crate) fn begin_body(&mut self, length: BodyLength, limit: Option<u64>) {
-        self.decoder = BodyDecoder::from(length);
+        self.begin(BodyDecoder::from(length), limit);
+    }
+
+    /// The same for a response.
+    pub(super) fn begin_response_body(&mut self, length: BodyLength) {
+        self.begin(BodyDecoder::of_response(length), None);
+    }
+
+    fn begin(&mut self, decoder: BodyDecoder, limit: Option<u64>) {
+        self.decoder = decoder;
         self.done = self.decoder.is_done();
         self.piece = 0;
         self.trailers.clear();

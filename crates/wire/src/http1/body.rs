@@ -27,6 +27,7 @@ pub enum BodyDecoder {
 #[error("the connection was closed in the middle of the body")]
 pub struct Truncated;
 
+/// For the body of a request.
 impl From<BodyLength> for BodyDecoder {
     fn from(length: BodyLength) -> Self {
         match length {
@@ -39,6 +40,14 @@ impl From<BodyLength> for BodyDecoder {
 }
 
 impl BodyDecoder {
+    /// For the body of a response, whose chunks are read as servers write them.
+    pub fn of_response(length: BodyLength) -> Self {
+        match length {
+            BodyLength::Chunked => Self::Chunked(ChunkedDecoder::lenient()),
+            other => Self::from(other),
+        }
+    }
+
     /// The next piece; `None` if more bytes are needed. Takes what it has used off `input`, never
     /// a byte beyond the end. Trailers that may pass are in `trailers` when the end comes.
     pub fn decode<'b>(

@@ -1,6 +1,6 @@
 //! How long a body is, and whether the connection stays (RFC 9112, sections 6 and 9).
 
-use message::{BodyLength, Fields, Known, Version};
+use message::{BodyLength, Fields, Known, Version, is_token_byte};
 use thiserror::Error;
 
 /// Why the length of a body cannot be told for sure.
@@ -15,6 +15,9 @@ pub enum FramingError {
     /// `Transfer-Encoding` is not exactly `chunked`, once.
     #[error("Transfer-Encoding is not exactly chunked")]
     InvalidEncoding,
+    /// `Transfer-Encoding` ends with `chunked`, but has other codings before it.
+    #[error("Transfer-Encoding names a coding that is not implemented")]
+    UnknownEncoding,
     /// Both.
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
@@ -36,7 +39,10 @@ pub(super) struct Framing {
     length: Option<u64>,
     /// `Content-Length` came in another spelling than the usual one.
     is_length_unusual: bool,
+    /// The last coding is `chunked`.
     is_chunked: bool,
+    /// There are others.
+    has_unknown_coding: bool,
     options: usize,
     close: bool,
     keep_alive: bool,
@@ -48,17 +54,7 @@ impl Framing {
     pub(super) fn see(&mut self, known: Known, value: &[u8]) -> Result<(), FramingError> {
         match known {
             Known::ContentLength => self.see_length(value),
-            Known::TransferEncoding => {
-                // RFC 9112, section 6.1 lets a server refuse what it does not understand. We
-                // understand nothing but `chunked`, in one field: with `chunked, chunked`,
-                // `identity` or `gzip, chunked` servers are known to disagree. Section 7: names of
-                // codings have no case.
-                if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(FramingError::InvalidEncoding);
-                }
-                self.is_chunked = true;
-                Ok(())
-            }
+            Known::TransferEncoding => self.see_encoding(value),
             Known::Connection => {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     self.options += 1;
@@ -75,6 +71,33 @@ impl Framing {
         }
     }
 
+    fn see_encoding(&mut self, value: &[u8]) -> Result<(), FramingError> {
+        // We understand nothing but `chunked`, in one field: with `chunked, chunked`, `identity` or `gzip`
+        // alone servers are known to disagree. Section 7: names of codings have no case.
+        for coding in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            // Section 6.3, item 4: nothing may come after `chunked`.
+            if self.is_chunked || !self.see_coding(coding) {
+                return Err(FramingError::InvalidEncoding);
+            }
+        }
+        Ok(())
+    }
+
+    /// False: it is none, or one that was never to be sent.
+    fn see_coding(&mut self, coding: &[u8]) -> bool {
+        if coding.eq_ignore_ascii_case(b"chunked") {
+            self.is_chunked = true;
+            return true;
+        }
+        self.has_unknown_coding = true;
+        let name = coding.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        let is_fixed = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        !name.is_empty()
+            && name.iter().all(|&byte| is_token_byte(byte))
+            && !is_fixed(b"chunked")
+            && !is_fixed(b"identity")
+    }
+
     fn see_length(&mut self, value: &[u8]) -> Result<(), FramingError> {
         // RFC 9110, section 8.6: a list of the same number, which comes about when somebody joins
         // repeated lines, may be taken as that number. RFC 9112, section 6.3, item 5: else refuse.
@@ -89,6 +112,11 @@ impl Framing {
         Ok(())
     }
 
+    /// Whether there is a `Transfer-Encoding`.
+    pub(super) fn has_encoding(&self) -> bool {
+        self.is_chunked || self.has_unknown_coding
+    }
+
     /// The body as the fields describe it, none if they do not. `Content-Length` gets its one
     /// usual spelling.
     pub(super) fn body(
@@ -96,7 +124,7 @@ impl Framing {
         version: Version,
         fields: &mut Fields,
     ) -> Result<Option<BodyLength>, FramingError> {
-        if self.is_chunked {
+        if self.has_encoding() {
             // RFC 9112, section 6.3, item 3: both together may be an attempt at request smuggling.
             // The RFC lets a proxy drop Content-Length and go on. We refuse.
             if self.length.is_some() {
@@ -105,6 +133,12 @@ impl Framing {
             // RFC 9112, section 6.1: to be treated as faulty framing.
             if version == Version::Http10 {
                 return Err(FramingError::EncodingInOldVersion);
+            }
+            if self.has_unknown_coding {
+                return Err(match self.is_chunked {
+                    true => FramingError::UnknownEncoding,
+                    false => FramingError::InvalidEncoding,
+                });
             }
             return Ok(Some(BodyLength::Chunked));
         }
@@ -122,13 +156,17 @@ impl Framing {
     }
 }
 
-/// RFC 9110, section 8.6: digits and nothing else, no sign; a number that we can count to.
+/// Longest body that may be announced. RFC 9110, section 8.6 wants no number to overflow: many count with a
+/// sign, and see another number from here on.
+const LENGTH_MAX: u64 = i64::MAX as u64;
+
+/// RFC 9110, section 8.6: digits and nothing else, no sign; a number that everybody can count to.
 fn parse_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
     digits.iter().try_fold(0u64, |length, &digit| {
         let value = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        length.checked_mul(10)?.checked_add(value)
+        length.checked_mul(10)?.checked_add(value).filter(|&length| length <= LENGTH_MAX)
     })
 }

@@ -70,6 +70,13 @@ pub(super) fn is_surely_partial(input: &[u8]) -> bool {
     input.len() > WHOLE_ONLY_ABOVE && memchr::memmem::find(input, b"\r\n\r\n").is_none()
 }
 
+/// The same, for lines that may end with LF alone.
+pub(super) fn is_surely_partial_anyhow(input: &[u8]) -> bool {
+    is_surely_partial(input)
+        && memchr::memmem::find(input, b"\n\n").is_none()
+        && memchr::memmem::find(input, b"\n\r\n").is_none()
+}
+
 /// What to say when the input ends before the head.
 pub(super) fn partial(input: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
     check_length(input.len(), limits)

@@ -20,8 +20,8 @@ pub enum RequestError {
     /// The target is longer than [`HeadLimits::target`].
     #[error("the request's target is too long")]
     TargetTooLong,
-    /// Well-formed, but neither HTTP/1.0 nor HTTP/1.1.
-    #[error("the request is neither of HTTP/1.1 nor of HTTP/1.0")]
+    /// Well-formed, but not of HTTP/1.
+    #[error("the request is not of HTTP/1")]
     Version,
     /// The preface of HTTP/2 where HTTP/1 is spoken.
     #[error("the client speaks HTTP/2 without having been asked")]
@@ -57,6 +57,7 @@ impl RequestError {
             Self::TargetTooLong => 414, // RFC 9112, section 3
             Self::Version => 505,       // RFC 9110, section 15.6.6
             Self::Expectation => 417,   // RFC 9110, section 10.1.1
+            Self::Framing(FramingError::UnknownEncoding) => 501, // RFC 9112, section 6.1
             Self::Head(error) => error.status(),
             Self::Target(error) => error.status(),
             _ => 400,
@@ -241,6 +242,10 @@ fn read_version(rest: &[u8]) -> Result<Option<Version>, RequestError> {
     match rest.first_chunk::<VERSION_LINE_BYTES>() {
         Some(b"HTTP/1.1\r\n") => Ok(Some(Version::Http11)),
         Some(b"HTTP/1.0\r\n") => Ok(Some(Version::Http10)),
+        // RFC 9110, section 2.5: a higher minor version is to be read as the highest that one knows.
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9', b'\r', b'\n']) => {
+            Ok(Some(Version::Http11))
+        }
         // RFC 9112, section 2.3: one digit, a dot, one digit.
         Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n']) => {
             Err(RequestError::Version)

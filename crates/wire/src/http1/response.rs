@@ -1,26 +1,27 @@
-//! Response heads (RFC 9112, sections 4 and 6), judged as strictly as those of requests.
+//! Response heads (RFC 9112, sections 4 and 6).
+//!
+//! What is spelt as RFC 9112 has it is read at once. All else is respelt first ([`respell`]), so that one
+//! reader decides what a head means.
 
 use message::{BodyLength, Known, Method, Response, Version};
 use thiserror::Error;
 
 use super::framing::{Framing, FramingError};
 use super::head::{
-    HeadError, HeadLimits, Line, Lines, check_length, find_control, is_surely_partial, partial,
-    slice,
+    HeadError, HeadLimits, Line, Lines, check_length, find_control, is_surely_partial_anyhow,
+    partial, slice,
 };
+use super::lenient::respell;
 
 /// Why a response is refused. Nothing of it may reach the client, and the connection it came over
 /// cannot be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ResponseError {
-    /// The first line is not `version SP status SP reason CR LF`.
+    /// The first line is no status line.
     #[error("the status line is malformed")]
     StatusLine,
-    /// Well-formed, but neither HTTP/1.0 nor HTTP/1.1.
-    #[error("the response is neither of HTTP/1.1 nor of HTTP/1.0")]
-    Version,
-    /// Not from 100 to 599.
-    #[error("the response's status is not from 100 to 599")]
+    /// Not from 100 to 999.
+    #[error("the response's status is not from 100 to 999")]
     Status,
     /// The lines after the first.
     #[error(transparent)]
@@ -28,9 +29,17 @@ pub enum ResponseError {
     /// The length of the body.
     #[error(transparent)]
     Framing(#[from] FramingError),
-    /// 1xx or 204 with fields that announce a body.
-    #[error("the response announces a body that its status does not allow")]
-    UnexpectedBody,
+}
+
+impl ResponseError {
+    /// Whether another spelling of the same head may be read.
+    fn is_about_spelling(self) -> bool {
+        match self {
+            Self::StatusLine => true,
+            Self::Head(error) => !matches!(error, HeadError::TooLong | HeadError::TooManyFields),
+            Self::Status | Self::Framing(_) => false,
+        }
+    }
 }
 
 /// Reads a response's head; `request_method` is what it answers.
@@ -45,11 +54,40 @@ pub fn parse_response(
     response: &mut Response,
 ) -> Result<Option<usize>, ResponseError> {
     response.clear();
-    let length = read(input, limits, request_method, response)?;
+    let read = read(input, limits, request_method, response);
+    let length = match read {
+        Err(error) if error.is_about_spelling() => {
+            read_respelt(input, limits, request_method, response)?
+        }
+        read => read?,
+    };
     if length.is_none() {
         partial(input, limits)?;
     }
     Ok(length)
+}
+
+#[cold]
+fn read_respelt(
+    input: &[u8],
+    limits: &HeadLimits,
+    request_method: &Method,
+    response: &mut Response,
+) -> Result<Option<usize>, ResponseError> {
+    if is_surely_partial_anyhow(input) {
+        return Ok(None);
+    }
+    let head = input.get(..limits.bytes.saturating_add(1)).unwrap_or(input);
+    let mut canonical = Vec::with_capacity(512);
+    let Some(length) = respell(head, &mut canonical)? else { return Ok(None) };
+    check_length(length, limits)?;
+    response.clear();
+    // A name of one letter has a blank more after the colon than it may have had.
+    let limits = HeadLimits { bytes: usize::MAX, ..*limits };
+    match read(&canonical, &limits, request_method, response)? {
+        Some(end) if end == canonical.len() => Ok(Some(length)),
+        _ => Err(ResponseError::StatusLine), // cannot be: it is written to be read
+    }
 }
 
 fn read(
@@ -59,12 +97,13 @@ fn read(
     response: &mut Response,
 ) -> Result<Option<usize>, ResponseError> {
     let Some((version, status, end)) = read_status_line(input)? else { return Ok(None) };
-    if is_surely_partial(input) {
+    if is_surely_partial_anyhow(input) {
         return Ok(None);
     }
     response.version = version;
     response.status = status;
     let mut framing = Framing::default();
+    let mut fault = None;
     let mut count = 0;
     let mut lines = Lines::new(input, end);
     let length = loop {
@@ -78,46 +117,59 @@ fn read(
             return Err(HeadError::TooManyFields.into());
         }
         let known = Known::of(field.name);
-        framing.see(known, field.value)?;
+        if let Err(error) = framing.see(known, field.value) {
+            fault.get_or_insert(error);
+        }
         response.fields.push_range(known, field.name_range(), field.value_range());
     };
     check_length(length, limits)?;
     response.fields.load(slice(input, 0..length));
-    conclude(&framing, request_method, response)?;
+    conclude(&framing, fault, request_method, response)?;
     Ok(Some(length))
 }
 
 /// Decides what depends on several fields, on the status and on the request (RFC 9112, section
-/// 6.3).
+/// 6.3). `fault`: the fields do not say for sure how long the body is.
 fn conclude(
     framing: &Framing,
+    fault: Option<FramingError>,
     request_method: &Method,
     response: &mut Response,
 ) -> Result<(), ResponseError> {
-    let fields = &mut response.fields;
-    let announced = framing.body(response.version, fields)?;
-    response.keep_alive = framing.is_persistent(response.version);
-    fields.mark_connection_options();
+    let version = response.version;
+    // Section 6.1: chunks in HTTP/1.0 are to be read, and the connection closed after them.
+    let is_old = version == Version::Http10 && framing.has_encoding();
+    response.keep_alive = framing.is_persistent(version) && !is_old;
+    response.fields.mark_connection_options();
+    let announced = match fault {
+        None => framing.body(Version::Http11, &mut response.fields),
+        Some(fault) => Err(fault),
+    };
     response.body = match (response.status, request_method) {
-        (100..200 | 204, _) => {
-            // RFC 9110, section 8.6 and RFC 9112, section 6.1: the sender must not announce any.
-            // If it does, readers disagree about what follows. `Content-Length: 0`, which is
-            // harmless and common with 204, is dropped.
-            if announced.is_some_and(|body| !body.is_empty()) {
-                return Err(ResponseError::UnexpectedBody);
+        // Item 1: a response to HEAD, and 1xx, 204 and 304 have no body, whatever they say of one. With
+        // 304 and to HEAD that is what GET would have got; with the others it means nothing (RFC 9110,
+        // section 8.6, RFC 9112, section 6.1), and a server that says so may also send it.
+        (304, _) | (_, Method::Head) => {
+            if announced.is_err() {
+                response.fields.remove(Known::ContentLength);
+                response.keep_alive = false;
             }
-            fields.remove(Known::ContentLength);
             BodyLength::None
         }
-        // Item 1: here the fields tell what GET would have got.
-        (304, _) | (_, Method::Head) => BodyLength::None,
+        (100..200 | 204, _) => {
+            response.fields.remove(Known::ContentLength);
+            response.keep_alive &=
+                announced.is_ok_and(|body| body.is_none_or(BodyLength::is_empty));
+            BodyLength::None
+        }
         (200..300, Method::Connect) => {
             // Item 2 and RFC 9110, section 9.3.6: a tunnel begins; the fields must be ignored.
-            fields.remove(Known::ContentLength);
-            fields.remove(Known::TransferEncoding);
+            response.fields.remove(Known::ContentLength);
+            response.fields.remove(Known::TransferEncoding);
             BodyLength::None
         }
-        _ => announced.unwrap_or(BodyLength::UntilClose), // item 8
+        // Items 3 to 5: what contradicts itself is refused; item 8.
+        _ => announced?.unwrap_or(BodyLength::UntilClose),
     };
     response.keep_alive &= response.body != BodyLength::UntilClose;
     Ok(())
@@ -135,26 +187,24 @@ fn read_status_line(input: &[u8]) -> Result<Option<(Version, u16, usize)>, Respo
         return if is_possible { Ok(None) } else { Err(ResponseError::StatusLine) };
     };
     let (version, status) = match start {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor, b' ', status @ ..] => {
-            let version = match (major, minor) {
-                (b'1', b'1') => Version::Http11,
-                (b'1', b'0') => Version::Http10,
-                (b'0'..=b'9', b'0'..=b'9') => return Err(ResponseError::Version),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', status @ ..] => {
+            let version = match minor {
+                b'0' => Version::Http10,
+                // RFC 9110, section 2.5: to be read as the highest minor version that one knows.
+                b'1'..=b'9' => Version::Http11,
                 _ => return Err(ResponseError::StatusLine),
             };
             (version, status)
         }
         _ => return Err(ResponseError::StatusLine),
     };
-    let status = match status {
-        [b'1'..=b'5', tens, ones] if tens.is_ascii_digit() && ones.is_ascii_digit() => {
-            status.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
-        }
-        [a, b, c] if [a, b, c].iter().all(|byte| byte.is_ascii_digit()) => {
-            return Err(ResponseError::Status); // RFC 9110, section 15
-        }
-        _ => return Err(ResponseError::StatusLine),
-    };
+    if !status.iter().all(u8::is_ascii_digit) {
+        return Err(ResponseError::StatusLine);
+    }
+    let status = status.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    if status < 100 {
+        return Err(ResponseError::Status); // RFC 9110, section 15: a client cannot tell its class
+    }
     // RFC 9112, section 4: the space is there even without a reason. Servers that leave both out
     // are common, and there is no other way to read that.
     if !matches!(reason, [] | [b' ' | b'\r', ..]) {
@@ -164,8 +214,6 @@ fn read_status_line(input: &[u8]) -> Result<Option<(Version, u16, usize)>, Respo
     match slice(reason, length..reason.len()) {
         [b'\r', b'\n', ..] => Ok(Some((version, status, STATUS_BYTES + length + 2))),
         [b'\r'] => Ok(None),
-        [b'\r', ..] => Err(HeadError::BareCr.into()),
-        [b'\n', ..] => Err(HeadError::BareLf.into()),
         _ => Err(ResponseError::StatusLine),
     }
 }
