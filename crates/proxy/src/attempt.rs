@@ -144,7 +144,7 @@ pub(crate) trait Answer: Source {
     /// Starts the body that follows the final head.
     fn begin_body(&mut self, response: &Response);
     /// Whether an answer to an upgrade proves that it is meant for this key.
-    fn proves(&self, key: &str, response: &Response) -> bool;
+    fn proves(&self, key: &[u8], response: &Response) -> bool;
     /// When the first byte of all came.
     fn first_byte_at(&self) -> Option<Instant>;
 }
@@ -167,6 +167,8 @@ pub(crate) struct Left {
     pub(crate) wants_http1: bool,
     /// The response has ended, the connection is open and nothing more has come over it.
     pub(crate) reusable: bool,
+    /// A response has offered a login that holds for the connection.
+    pub(crate) offers_login: bool,
 }
 
 /// How a try went, before it is decided what that means.
@@ -365,7 +367,11 @@ impl Attempt<'_> {
                     done => return Poll::Ready(Raced::Download(done)),
                 }
             }
+            let uploaded = upload.get();
             let raced = uploading.as_mut().poll(cx);
+            if request.upgrade && upload.get() != uploaded {
+                cx.waker().wake_by_ref(); // a 101 waits for that
+            }
             if downloaded && (raced.is_ready() || upload.get() != Upload::Running) {
                 return Poll::Ready(Raced::Download(Ok(Download::Complete)));
             }
@@ -446,22 +452,13 @@ impl Attempt<'_> {
                 }
                 // We have asked for the body ourselves.
                 100 => {}
-                101 if key.is_some_and(|key| !up_in.proves(key, response)) => {
-                    let detail = "the endpoint does not prove that it takes the WebSocket";
-                    let trouble = Trouble::new(ErrorKind::HttpUpgradeFailed, detail);
-                    return Err(DownloadError::NoResponse { trouble, silent: false });
-                }
-                101 if wants_tunnel(request) => {
+                101 => {
+                    agreed(request, response, up_in, upload, key).await?;
                     self.bind(response);
                     let reply = baton.take(self.second).await;
                     reply.switch(request, response);
                     reply.flush().await.map_err(DownloadError::Client)?;
                     return Ok(Download::Switched);
-                }
-                101 => {
-                    let detail = "the endpoint changed the protocol without having been asked";
-                    let trouble = Trouble::new(ErrorKind::HttpProtocolError, detail);
-                    return Err(DownloadError::NoResponse { trouble, silent: false });
                 }
                 102..200 => {
                     let reply = baton.borrow().await;
@@ -482,6 +479,11 @@ impl Attempt<'_> {
             take_off(up_in).await;
             return Err(DownloadError::Unwanted);
         }
+        // A body that cannot be read from its beginning ends the try while the client can still be told.
+        begins_well(up_in).await.map_err(|error| {
+            let trouble = reading_failed(&error);
+            DownloadError::NoResponse { trouble, silent: false }
+        })?;
         let reply = baton.take(self.second).await;
         let scratch = &self.context.core.scratch;
         leaving::response(request, response, self.plan, self.client, scratch);
@@ -496,6 +498,54 @@ impl Attempt<'_> {
             }
             PumpError::Writing(error) => DownloadError::Client(error),
         })
+    }
+}
+
+/// Whether 101 is an answer to this request (RFC 9110, section 7.8), which must have left whole. What else
+/// comes with it would be a tunnel that nobody asked for.
+async fn agreed(
+    request: &Request,
+    response: &Response,
+    up_in: &impl Answer,
+    upload: &Cell<Upload>,
+    key: Option<&str>,
+) -> Result<(), DownloadError> {
+    let (kind, detail) = if !wants_tunnel(request) {
+        let detail = "the endpoint changed the protocol without having been asked";
+        (ErrorKind::HttpProtocolError, detail)
+    } else if !websocket::is_agreed(request, response) {
+        let detail = "the endpoint changed to another protocol than it was asked for";
+        (ErrorKind::HttpUpgradeFailed, detail)
+    } else if !websocket::is_proved(request, response, key, |key| up_in.proves(key, response)) {
+        let detail = "the endpoint does not prove that it takes the WebSocket";
+        (ErrorKind::HttpUpgradeFailed, detail)
+    } else if !has_left(upload).await {
+        let detail = "the endpoint changed the protocol without taking the request's body";
+        (ErrorKind::HttpUpgradeFailed, detail)
+    } else {
+        return Ok(());
+    };
+    let trouble = Trouble::new(kind, detail);
+    Err(DownloadError::NoResponse { trouble, silent: false })
+}
+
+/// Waits until the request has left whole; false: it never will. ([`Attempt::race`] polls again then.)
+async fn has_left(upload: &Cell<Upload>) -> bool {
+    poll_fn(|_| match upload.get() {
+        Upload::Running => Poll::Pending,
+        Upload::Complete => Poll::Ready(true),
+        Upload::Refused => Poll::Ready(false),
+    })
+    .await
+}
+
+/// Whether what is here of a body can be read.
+async fn begins_well(source: &mut impl Source) -> Result<(), ReadError> {
+    let mut ready = pin!(source.ready());
+    match poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await {
+        // The reason of a reset is passed on.
+        Poll::Ready(Err(error)) if !is_reset(&error) => Err(error),
+        Poll::Ready(_) | Poll::Pending => Ok(()),
     }
 }
 
@@ -516,14 +566,15 @@ async fn take_off(source: &mut impl Source) {
 
 /// True if the request asks to leave HTTP, and for a protocol that we let through.
 pub(crate) fn wants_tunnel(request: &Request) -> bool {
-    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules. RFC 9110,
-    // section 7.8: nobody may switch before the request is complete, so with a body still to come
-    // the upstream is not even asked.
+    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules.
     request.upgrade
-        && request.body.is_empty()
         && !request.fields.list(Known::Upgrade).any(|protocol| {
             protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
         })
+}
+
+fn is_reset(error: &ReadError) -> bool {
+    matches!(error, ReadError::Broken(error) if error.get_ref().is_some_and(|error| error.is::<h2::Error>()))
 }
 
 /// The reason for which an endpoint reset a stream, if it means the same to a client: that the work was

@@ -254,10 +254,16 @@ impl Patience {
         alarm: &Alarm,
         bulk: Bulk<'_>,
         to: &Stream,
+        progress: Option<&Cell<u64>>,
     ) -> Result<u64, PumpError> {
         let Bulk { from, length, patience: sender } = bulk;
         let moved = Cell::new(0u64);
-        let relaying = relay(from, to, Some(length), |count| moved.set(moved.get() + count));
+        let relaying = relay(from, to, Some(length), |count| {
+            moved.set(moved.get() + count);
+            if let Some(progress) = progress {
+                progress.set(progress.get().wrapping_add(1));
+            }
+        });
         let mut relaying = pin!(relaying);
         let window = self.window().min(sender.window());
         let (mut seen, mut quiet_since) = (0, wheel.now());

@@ -4,6 +4,7 @@
 //! it reads heads and has each exchange carried out, until nothing more has arrived.
 //! Not here: what happens within an exchange (`exchange`).
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -268,8 +269,11 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     };
     let patience = Patience::for_client(&listener.timeouts);
     let buffer = core.buffers.buffer(Size::Small);
-    let incoming = Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience.clone());
-    let out = Outgoing::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience);
+    let written = Cell::new(0);
+    let incoming = Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience.clone())
+        .watching(&written);
+    let out = Outgoing::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience)
+        .counting(&written);
     let reply = Http1Reply { out, begun: false, keep_alive: false };
     let mut down = Http1 { body: incoming, reply };
 

@@ -18,6 +18,7 @@ use wire::proxy_protocol::Header;
 
 use crate::account::{Account, Accounts, Charge, ClientKey, OfCore, What};
 use crate::http1::Scratch;
+use crate::login::Bound;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};
@@ -300,6 +301,8 @@ pub(crate) struct Client {
     pub(crate) outer_tls: Cell<bool>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
+    /// Connections to endpoints that are this client's alone.
+    pub(crate) bound: Bound,
     /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
     /// to name.
     held: RefCell<Held>,
@@ -396,6 +399,7 @@ impl Client {
             leaving: Cell::new(false),
             outer_tls: Cell::new(false),
             tls: None,
+            bound: Bound::default(),
             held: RefCell::new(held),
             _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },
         })

@@ -32,6 +32,7 @@ use crate::deadline::Deadline;
 use crate::exchange::{Context, Downstream, Trouble};
 use crate::http2::{Multiplexed, Ticket};
 use crate::key;
+use crate::login::{self, Bound, Place};
 use crate::observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
@@ -116,6 +117,10 @@ pub(crate) struct GroupDestination<'a> {
     /// bound to.
     sticky: Option<&'a Stickiness>,
     bound: Option<usize>,
+    /// The endpoint to which the client has a connection of its own.
+    own: Option<usize>,
+    /// Whether it is to have one (`login`).
+    login: bool,
     /// A connection that has refused the request.
     avoid: Option<Rc<Multiplexed>>,
 }
@@ -146,12 +151,14 @@ impl<'a> Destination<'a> {
             http1: false,
             sticky: context.view.shared.sticky(id),
             bound: None,
+            own: None,
+            login: false,
             avoid: None,
         }))
     }
 
     /// Notes what the request needs of a connection.
-    pub(crate) fn prepare(&mut self, request: &Request, record: &Record) {
+    pub(crate) fn prepare(&mut self, request: &Request, record: &Record, client: &Bound) {
         if let Self::Group(group) = self {
             let balancer = &group.group.balancer;
             balancer.requested(record.started);
@@ -161,6 +168,12 @@ impl<'a> Destination<'a> {
             group.upgrade = wants_tunnel(request);
             group.source =
                 balance::Source::new(record.client.ip(), request.target.path().as_bytes());
+            // Over HTTP/2 an upgrade is a stream of its own, without a body before it (RFC 8441).
+            let over_http1 = group.upgrade && !request.body.is_empty();
+            group.own = client.endpoint_of(&group.group.pools);
+            group.login = group.own.is_some() || login::has_credentials(request);
+            group.http1 =
+                (over_http1 || group.login) && group.upstream.protocol == UpstreamProtocol::Auto;
             group.bound = group.sticky.and_then(|sticky| sticky.bound(&request.fields));
         }
     }
@@ -169,6 +182,12 @@ impl<'a> Destination<'a> {
     pub(crate) fn binding(&self, secure: bool) -> Option<Binding<'a>> {
         let Self::Group(group) = self else { return None };
         group.binding_of(group.chosen()?, secure)
+    }
+
+    /// Whether it speaks nothing but HTTP/2.
+    pub(crate) fn is_http2_alone(&self) -> bool {
+        use UpstreamProtocol::{H2, H2c};
+        self.as_group().is_some_and(|group| matches!(group.upstream.protocol, H2 | H2c))
     }
 
     /// The endpoint asks for HTTP/1.1; true if it may be spoken.
@@ -230,7 +249,7 @@ impl<'a> Destination<'a> {
         let Self::Group(group) = self else { return None };
         let hedge = group.upstream.hedge.as_ref()?;
         // Nobody else knows a client that is bound to its endpoint.
-        let bound = group.bound.is_some();
+        let bound = group.bound.is_some() || group.login;
         if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade || bound {
             return None;
         }
@@ -290,6 +309,19 @@ impl<'a> Destination<'a> {
         if let Some(pool) = self.pool() {
             pool.put(connection, core.wheel.now());
         }
+    }
+
+    /// Keeps it for one client alone.
+    pub(crate) fn bind(&self, client: &Bound, connection: Connection) {
+        let place = match self {
+            Self::Group(group) => {
+                let pool = group.chosen().and_then(|index| group.group.pools.get(index));
+                let Some(pool) = pool else { return };
+                Place::Endpoint(Rc::clone(pool))
+            }
+            Self::Named(named) => Place::Host(named.host.into()),
+        };
+        client.keep(place, connection);
     }
 
     /// The endpoint says how long it keeps idle connections.
@@ -431,7 +463,16 @@ impl<'a> GroupDestination<'a> {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
                 return Err(NoConnection::Trouble(none));
             };
-            if !fresh && let Some(link) = way.at_once(idle) {
+            let own = self.group.pools.get(index).filter(|_| !fresh && self.own == Some(index));
+            let own = own.and_then(|pool| {
+                context.client.bound.take_endpoint(pool, context.core.wheel.now())
+            });
+            let link = match own {
+                Some(connection) => Some(Link::Http1(connection)),
+                None if fresh => None,
+                None => way.at_once(idle),
+            };
+            if let Some(link) = link {
                 context.core.metrics.upstream_reused(slot);
                 record.dialled = link.address();
                 return Ok(Taken { link, timeouts });
@@ -520,7 +561,8 @@ impl<'a> GroupDestination<'a> {
         loop {
             // The first pick goes by the time at which the exchange began, which is as good.
             let now = if last.is_none() { record.started } else { Instant::now() };
-            let ask = Ask { key: self.key, bound: self.bound, tried: &self.tried, now };
+            let bound = self.own.or(self.bound);
+            let ask = Ask { key: self.key, bound, tried: &self.tried, now };
             let mut picked = self.group.balancer.pick(&ask);
             if picked.as_ref().is_err_and(|why| why.may_wait()) {
                 picked = self.queue(search, down, &ask).await?;

@@ -25,8 +25,10 @@ use crate::core::{Client, Core};
 use crate::deadline::Deadline;
 use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
 use crate::forward;
+use crate::hops;
 use crate::identity::{self, Identity};
 use crate::leaving;
+use crate::login;
 use crate::mirror;
 use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
@@ -358,6 +360,11 @@ async fn reverse<D: Downstream>(
     };
     match &route.action {
         Action::To(_) | Action::Split(_) => {
+            if hops::has_passed(request, record.scope) {
+                let detail = "the request has come to this route before: it leads to itself";
+                let trouble = Trouble::new(ErrorKind::ProxyLoopDetected, detail);
+                return answer::trouble(context, work, down, Some(settings), trouble).await;
+            }
             let client = record.client.ip();
             let (upstream, point) = match &route.action {
                 Action::Split(split) => {
@@ -460,7 +467,18 @@ pub(crate) async fn forward_to<D: Downstream>(
     let deadline = deadline.as_ref();
     work.replay.clear();
     mirror::begin(context, work, down, plan);
-    destination.prepare(&work.request, &work.record);
+    if work.request.upgrade && !work.request.body.is_empty() && destination.is_http2_alone() {
+        // RFC 9110, section 7.8: nobody has to take an upgrade.
+        work.request.upgrade = false;
+    }
+    if login::wants_http1(&work.request) {
+        down.split().1.break_off(h2::Reason::HTTP_1_1_REQUIRED);
+        let detail =
+            "NTLM logs in for a connection, which is not known to be one client's over HTTP/2";
+        work.record.fail(ErrorKind::HttpRequestError, detail);
+        return Ending::Broken;
+    }
+    destination.prepare(&work.request, &work.record, &context.client.bound);
     let retries = &destination.retries(context, work.record.started);
     let search = Search { context, settings, retries, deadline };
     let mut turn = Turn::First;
@@ -492,6 +510,9 @@ pub(crate) async fn forward_to<D: Downstream>(
         if let (Some(deadline), Some(told)) = (deadline, told) {
             deadline.tell(told, &mut work.request);
         }
+        let own = &context.view.shared.own_addresses;
+        let to_us = hops::leads_to_us(own, &link, Some(&context.client.stream));
+        hops::mark(&mut work.request, to_us, work.record.scope);
         destination.write_host(&work.request, plan.settings, &mut work.host);
         match attempt.run(link, work, down, destination).await {
             Attempted::Ended(ending) => return ending,

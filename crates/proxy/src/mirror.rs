@@ -20,9 +20,11 @@ use crate::attempt::{Answer, NoHead, Upload, Upward};
 use crate::body::{Patience, Source};
 use crate::core::Core;
 use crate::exchange::{Context, Downstream, Plan, Trouble};
+use crate::hops;
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
 use crate::key;
+use crate::login;
 use crate::observe::{Mirrored, Scope};
 use crate::snapshot::View;
 use crate::upstream::Link;
@@ -219,7 +221,12 @@ impl Copy {
         let endpoint = upstream.endpoints.get(at.1).ok_or_else(gone)?;
         let host = rules::upstream_host(&settings.host, &self.request.target, endpoint);
         let target = &*self.target;
-        let request = &self.request;
+        let mut marked = None;
+        if hops::leads_to_us(&self.view.shared.own_addresses, &link, None) {
+            let scope = Scope::Site(self.at.0, Some(self.at.1));
+            hops::mark(marked.insert(self.request.clone()), true, scope);
+        }
+        let request = marked.as_ref().unwrap_or(&self.request);
         let head = UpstreamHead { request, target, host, upgrade: false, key: None };
         let answered = self.exchange(link, &head, times.first_byte, way.pool).await;
         let (outcome, words) = match &answered {
@@ -248,7 +255,9 @@ impl Copy {
             Link::Http1(connection) => {
                 let mut up = Http1Upward::new(&connection, core, &alarm, &reply_alarm, patience);
                 let went = self.carry_out(&mut up, head, first_byte, &mut response).await;
-                let reusable = went.is_ok() && up.left(&response).reusable;
+                let left = up.left(&response);
+                let login = left.offers_login || login::has_credentials(&self.request);
+                let reusable = went.is_ok() && left.reusable && !login;
                 drop(up);
                 if reusable {
                     pool.put(connection, core.wheel.now());

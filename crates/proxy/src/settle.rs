@@ -10,13 +10,14 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use balance::Outcome;
-use message::{Known, Request, Response};
+use message::{Known, Request, Response, Version};
 
 use crate::attempt::{After, Attempt, Attempted, Download, DownloadError, Left, Raced, Went};
 use crate::body::{ReadError, Source, WriteError};
 use crate::destination::{Destination, Turn};
 use crate::exchange::{Downstream, Ending, Reply, Switched, Trouble, gone};
 use crate::hedge::Second;
+use crate::login;
 use crate::observe::{ErrorKind, Record, RetryReason};
 use crate::retry::Failed;
 use crate::worker::Work;
@@ -71,6 +72,9 @@ impl Attempt<'_> {
         });
         match raced {
             Raced::Download(Ok(Download::Switched)) => {
+                if whole && !request.body.is_empty() {
+                    down.skip_buffered_body(); // what is behind it belongs to the tunnel
+                }
                 record.tunnel = true;
                 let idle = self.plan.settings.timeouts.tunnel_idle;
                 match after.into_tunnel() {
@@ -88,13 +92,13 @@ impl Attempt<'_> {
                 }
                 let request_read = down.split().0.is_done();
                 if whole || request_read {
-                    self.keep(after, &left, response, destination);
+                    self.keep(after, &left, request, response, destination);
                 }
                 Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
             }
             Raced::Download(Err(DownloadError::Unwanted)) => {
                 if whole || request.body.is_empty() {
-                    self.keep(after, &left, response, destination);
+                    self.keep(after, &left, request, response, destination);
                 }
                 let status = response.status;
                 let detail = format!("the endpoint answered {status}, and no other can be tried");
@@ -150,12 +154,20 @@ impl Attempt<'_> {
         &self,
         after: After,
         left: &Left,
+        request: &Request,
         response: &Response,
         destination: &mut Destination<'_>,
     ) {
-        if let After::Http1(connection, _) = after
+        if let After::Http1(mut connection, _) = after
             && left.reusable
         {
+            connection.bound |= left.offers_login || login::has_credentials(request);
+            if connection.bound {
+                if request.version != Version::Http2 {
+                    destination.bind(&self.context.client.bound, connection);
+                }
+                return;
+            }
             if let Some(timeout) = keep_alive_timeout(response) {
                 destination.announced(timeout);
             }

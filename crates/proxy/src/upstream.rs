@@ -6,7 +6,8 @@
 //! core does not need goes where any core may take it (`shelf`).
 //! Not here: choosing an endpoint (`balance`), when a request is sent again (`exchange`), dialling
 //! (`way`), opening connections ahead (`ahead`).
-//! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled.
+//! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled. Nobody has logged in over
+//! it (`login`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -70,6 +71,8 @@ pub(crate) struct Connection {
     pub(crate) address: Option<SocketAddr>,
     /// Whether a response came over it before.
     pub(crate) reused: bool,
+    /// Whether it belongs to one client's connection (`login`).
+    pub(crate) bound: bool,
     /// When it is not to be used any more.
     pub(crate) ends: Ends,
     /// Of an endpoint with a name: at which version of its addresses this was one of them.
@@ -81,7 +84,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// One that was opened just now.
     pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
-        Self { stream, address, reused: false, ends: Ends(0), names_version: 0, meter: None }
+        let (reused, bound, ends) = (false, false, Ends(0));
+        Self { stream, address, reused, bound, ends, names_version: 0, meter: None }
     }
 }
 
@@ -331,6 +335,7 @@ impl Pool {
                         stream,
                         address,
                         reused,
+                        bound: false,
                         ends,
                         names_version,
                         meter,
@@ -414,7 +419,9 @@ impl Pool {
     pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let max = self.max.get();
-        let is_kept = max > 0 && !self.closed.get() && !self.learned.get().is_zero();
+        debug_assert!(!connection.bound, "nobody else may have it");
+        let is_kept =
+            max > 0 && !connection.bound && !self.closed.get() && !self.learned.get().is_zero();
         if !is_kept || connection.ends.is_over(now) {
             return;
         }
@@ -490,7 +497,7 @@ impl Pool {
 /// Takes an idle connection out of this core: it leaves, or stays as it cannot; or it has been closed.
 fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<Idle>) {
     let Idle { connection, since } = idle;
-    let Connection { stream, address, reused, ends, names_version, meter } = connection;
+    let Connection { stream, address, reused, bound, ends, names_version, meter } = connection;
     match stream.detach() {
         Ok(stream) => {
             let slot = meter.map(Meter::leave);
@@ -502,7 +509,8 @@ fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<
         }
         Err(stream) => {
             let is_quiet = stream.is_quiet();
-            let connection = Connection { stream, address, reused, ends, names_version, meter };
+            let connection =
+                Connection { stream, address, reused, bound, ends, names_version, meter };
             if is_quiet {
                 stay.push(Idle { connection, since });
             } else {

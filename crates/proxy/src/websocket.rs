@@ -29,9 +29,44 @@ pub(crate) fn missing_key(request: &Request) -> Option<String> {
 }
 
 /// Whether an answer proves that it is one to this key.
-pub(crate) fn is_answered(key: &str, response: &Response) -> bool {
+pub(crate) fn is_answered(key: &[u8], response: &Response) -> bool {
     let proof = response.fields.get(Known::SecWebSocketAccept);
-    proof.is_some_and(|proof| proof.trim_ascii() == accept(key.as_bytes()).as_bytes())
+    proof.is_some_and(|proof| proof.trim_ascii() == accept(key).as_bytes())
+}
+
+/// Whether a 101 changes to protocols that the request has asked for (RFC 9110, section 7.8), and in a
+/// version that knows how.
+pub(crate) fn is_agreed(request: &Request, response: &Response) -> bool {
+    let is_asked_for = |chosen: &[u8]| {
+        request.fields.list(Known::Upgrade).any(|asked| {
+            let name = chosen.split(|&byte| byte == b'/').next().unwrap_or_default();
+            asked.eq_ignore_ascii_case(chosen)
+                // Who names no version takes any.
+                || (!asked.contains(&b'/') && asked.eq_ignore_ascii_case(name))
+        })
+    };
+    let mut chosen = response.fields.list(Known::Upgrade).peekable();
+    response.version != Version::Http10 && chosen.peek().is_some() && chosen.all(is_asked_for)
+}
+
+/// Whether a 101 proves what it must: that a WebSocket is meant (RFC 6455, section 4.1), by a key of the
+/// request's own or by `ours`, which stands in for one that it lacks.
+pub(crate) fn is_proved(
+    request: &Request,
+    response: &Response,
+    ours: Option<&str>,
+    proves: impl Fn(&[u8]) -> bool,
+) -> bool {
+    let mut chosen = response.fields.list(Known::Upgrade);
+    if !chosen.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+        return true;
+    }
+    if let Some(ours) = ours {
+        return proves(ours.as_bytes());
+    }
+    // A request without a key is of another protocol of that name, which proves nothing.
+    let mut keys = request.fields.get_all(Known::SecWebSocketKey);
+    request.version == Version::Http2 || keys.all(proves)
 }
 
 /// RFC 4648, section 4.
@@ -129,6 +164,31 @@ mod tests {
         assert_eq!(base64(b""), "");
     }
 
+    /// RFC 9110, section 7.8.
+    #[test]
+    fn what_is_agreed() {
+        #[track_caller]
+        fn check(asked: &[&str], chosen: &[&str], expected: bool) {
+            let (mut request, mut response) = (Request::default(), Response::default());
+            asked.iter().for_each(|p| request.fields.push_known(Known::Upgrade, p.as_bytes()));
+            chosen.iter().for_each(|p| response.fields.push_known(Known::Upgrade, p.as_bytes()));
+            assert_eq!(is_agreed(&request, &response), expected, "{asked:?} {chosen:?}");
+            response.version = Version::Http10;
+            assert!(!is_agreed(&request, &response));
+        }
+        check(&["websocket"], &["WebSocket"], true);
+        check(&["foo, bar/2"], &["bar/2"], true);
+        check(&["foo", "bar"], &["bar"], true);
+        check(&["foo"], &["foo/1"], true);
+        check(&["foo, bar"], &["foo, bar"], true); // layers
+        check(&["foo/1"], &["foo/2"], false);
+        check(&["foo/1"], &["foo"], false);
+        check(&["websocket"], &["foo"], false);
+        check(&["foo"], &["foo, bar"], false);
+        check(&["websocket"], &[], false);
+        check(&["websocket"], &[", "], false);
+    }
+
     #[test]
     fn keys_that_are_missing() {
         let mut request = Request { version: Version::Http2, ..Request::default() };
@@ -138,9 +198,9 @@ mod tests {
         assert_eq!(key.len(), 24);
         assert_ne!(missing_key(&request), Some(key.clone()));
         let mut response = Response::default();
-        assert!(!is_answered(&key, &response));
+        assert!(!is_answered(key.as_bytes(), &response));
         response.fields.push_known(Known::SecWebSocketAccept, accept(key.as_bytes()).as_bytes());
-        assert!(is_answered(&key, &response));
+        assert!(is_answered(key.as_bytes(), &response));
         request.fields.push_known(Known::SecWebSocketKey, key.as_bytes());
         assert_eq!(missing_key(&request), None);
     }

@@ -90,8 +90,13 @@ fn field_lines_become_canonical() {
     fn check(lines: &str, expected: Result<&str, HeadError>) {
         for end in ["\r\n\r\n", "\n\n", "\n\r\n", "\r\n\n"] {
             let parsed = get(&format!("HTTP/1.1 200 OK\r\n{lines}{end}"));
-            let fields = parsed.map(|response| format!("{:?}", response.unwrap_or_default().fields));
-            assert_eq!(fields, expected.map(str::to_owned).map_err(Into::into), "{lines:?} {end:?}");
+            let fields =
+                parsed.map(|response| format!("{:?}", response.unwrap_or_default().fields));
+            assert_eq!(
+                fields,
+                expected.map(str::to_owned).map_err(Into::into),
+                "{lines:?} {end:?}"
+            );
         }
     }
     check("A: b", Ok(r#"{"A": "b"}"#));
@@ -173,9 +178,8 @@ fn long_heads() {
         let lines = format!("A: {}{end}", "b".repeat(90)).repeat(100);
         let head = format!("HTTP/1.1 200 OK{end}{lines}{end}");
         let mut response = Response::default();
-        let mut parse = |input: &str| {
-            parse_response(input.as_bytes(), &LIMITS, &Method::Get, &mut response)
-        };
+        let mut parse =
+            |input: &str| parse_response(input.as_bytes(), &LIMITS, &Method::Get, &mut response);
         assert_eq!(parse(head.get(..head.len() - 1).unwrap()), Ok(None), "{end:?}");
         assert_eq!(parse(&head), Ok(Some(head.len())), "{end:?}");
     }

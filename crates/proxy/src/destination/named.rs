@@ -1,5 +1,6 @@
 //! Connections to a host that the client named.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use config::UpstreamTimeouts;
@@ -25,6 +26,14 @@ impl NamedDestination<'_> {
         let core = context.core;
         match turn {
             Turn::First => {
+                let port = self.addresses.first().map_or(0, SocketAddr::port);
+                let own = context.client.bound.take_host(self.host, port, core.wheel.now());
+                if let Some(connection) = own
+                    && connection.address.is_some_and(|address| (self.judge)(address).is_ok())
+                {
+                    record.dialled = connection.address;
+                    return Ok(Taken { link: Link::Http1(connection), timeouts });
+                }
                 for &address in self.addresses {
                     let pool = core.forward_pool(address, self.host, settings.upstream_idle);
                     if let Some(connection) = pool.take(core.wheel.now(), settings.upstream_idle)

@@ -14,6 +14,7 @@ use crate::body::{Patience, Sink, Source, unless_zero};
 use crate::core::Core;
 use crate::exchange::Trouble;
 use crate::hedge::Cut;
+use crate::login;
 use crate::observe::ErrorKind;
 use crate::upstream::Connection;
 
@@ -79,6 +80,7 @@ impl<'a> Upward for Http1Upward<'a> {
             closed: true,
             wants_http1: false,
             reusable: response.keep_alive && self.incoming.is_reusable(),
+            offers_login: self.incoming.offers_login,
         }
     }
 }
@@ -139,7 +141,7 @@ impl Answer for Incoming<'_> {
         self.begin_response_body(response.body);
     }
 
-    fn proves(&self, key: &str, response: &Response) -> bool {
+    fn proves(&self, key: &[u8], response: &Response) -> bool {
         crate::websocket::is_answered(key, response)
     }
 
@@ -160,6 +162,7 @@ fn parse(
     match wire::http1::parse_response(filled, &LIMITS, &request.method, response) {
         Ok(Some(length)) => {
             incoming.buffer.consume(length);
+            incoming.offers_login |= login::is_offered(response);
             Ok(true)
         }
         Ok(None) => Ok(false),

@@ -104,10 +104,21 @@ impl ClientHead<'_> {
         }
         let (framing, delimited) = self.write_framing(out);
         let keep_alive = self.keep_alive && delimited;
-        match (self.version, keep_alive) {
-            (Version::Http11 | Version::Http2, true) => {}
-            (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
-            (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        // RFC 9110, section 15.5.22: 426 says what is to be changed to.
+        let upgrade = response.status == 426 && self.version == Version::Http11;
+        let connection = match (self.version, keep_alive) {
+            _ if upgrade && response.fields.has(Known::Upgrade) => {
+                for protocol in response.fields.get_all(Known::Upgrade) {
+                    write_field(out, b"Upgrade", protocol);
+                }
+                if keep_alive { "upgrade" } else { "close, upgrade" }
+            }
+            (Version::Http11 | Version::Http2, true) => "",
+            (Version::Http10, true) => "keep-alive",
+            (_, false) => "close",
+        };
+        if !connection.is_empty() {
+            write_field(out, b"Connection", connection.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
         (framing, keep_alive)
@@ -216,9 +227,12 @@ mod tests {
     }
 
     fn head(status: u16, body: BodyLength, method: Method, version: Version) -> (String, bool) {
-        let response = Response { status, body, ..Response::default() };
+        head_of(&Response { status, body, ..Response::default() }, method, version)
+    }
+
+    fn head_of(response: &Response, method: Method, version: Version) -> (String, bool) {
         let head = ClientHead {
-            response: &response,
+            response,
             method: &method,
             version,
             keep_alive: true,
@@ -230,6 +244,24 @@ mod tests {
         let text = String::from_utf8_lossy(&out).into_owned();
         let lines = text.lines().filter(|line| !line.starts_with("Date: "));
         (lines.collect::<Vec<_>>().join("|"), keep_alive)
+    }
+
+    #[test]
+    fn what_426_asks_for() {
+        // RFC 9110, section 15.5.22
+        let mut response = Response { status: 426, ..Response::default() };
+        response.fields.push_known(Known::Upgrade, b"foo/2");
+        response.fields.push_known(Known::Connection, b"upgrade");
+        let check = |response: &Response, version, expected: &str| {
+            let (text, keep_alive) = head_of(response, Method::Get, version);
+            assert_eq!((text.as_str(), keep_alive), (expected, response.body == BodyLength::None));
+        };
+        let start = "HTTP/1.1 426 Upgrade Required|Content-Length: 0|";
+        let fields = "Upgrade: foo/2|Connection: upgrade|";
+        check(&response, Version::Http11, &format!("{start}{fields}"));
+        check(&response, Version::Http10, &format!("{start}Connection: keep-alive|"));
+        response.status = 400; // elsewhere it is an offer that only the next server can take
+        check(&response, Version::Http11, "HTTP/1.1 400 Bad Request|Content-Length: 0|");
     }
 
     #[test]
@@ -255,6 +287,7 @@ mod tests {
             "HTTP/1.1 404 Not Found|Content-Length: 0|",
             true,
         );
+        check(head(999, Nothing, Method::Get, Http11), "HTTP/1.1 999 |Content-Length: 0|", true);
         check(head(304, Nothing, Method::Get, Http11), "HTTP/1.1 304 Not Modified|", true);
         check(head(200, Nothing, Method::Head, Http11), "HTTP/1.1 200 OK|", true);
     }

@@ -1,10 +1,13 @@
 //! Reading messages: a head, then its body.
 
+use std::cell::Cell;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use message::{BodyLength, Fields};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Stream, Wheel};
+use tokio::time::Instant;
 use wire::http1::{BodyDecoder, Piece};
 
 use crate::body::{BULK_BYTES_MIN, Bulk, Patience, ReadError, Source};
@@ -28,12 +31,37 @@ pub(crate) struct Incoming<'a> {
     limit: u64,
     /// Every byte read from the connection.
     pub(crate) raw: u64,
+    /// What has become of a client that waits for its answer.
+    side: Side,
+    /// Whether it was looked for since its request came.
+    watched: bool,
+    /// How often something was written to it.
+    written: Option<&'a Cell<u64>>,
+    /// A response has offered a login that holds for the connection.
+    pub(super) offers_login: bool,
     /// Whether the time of the first byte is of interest.
     pub(crate) times_first_byte: bool,
     /// How often a head was read from the socket.
     pub(crate) reads: u32,
     /// When the first of them came.
     pub(crate) first_read: Option<std::time::Instant>,
+}
+
+/// How long it is waited for the response of a client that has closed its side, before it is taken for gone.
+const HALF_CLOSED_MAX: Duration = Duration::from_millis(500);
+
+/// What is known of the other direction of a peer that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Open,
+    /// Closed; whether the peer has left is not known, and assumed at this time if nothing could be written to it
+    /// since.
+    Closed {
+        until: Instant,
+        written: u64,
+    },
+    /// Closed, and the peer takes its answer all the same; should it not, writing will fail.
+    Half,
 }
 
 /// How the wait for more of a head ended.
@@ -72,10 +100,20 @@ impl<'a> Incoming<'a> {
             received: 0,
             limit: u64::MAX,
             raw: 0,
+            side: Side::Open,
+            watched: false,
+            written: None,
+            offers_login: false,
             times_first_byte: false,
             reads: 0,
             first_read: None,
         }
+    }
+
+    /// The same of a client, which may close its side before it has its answer. `written` counts up whenever something
+    /// could be written to it.
+    pub(crate) fn watching(self, written: &'a Cell<u64>) -> Self {
+        Self { written: Some(written), ..self }
     }
 
     /// Bytes taken off the connection and out of the buffer: those of messages, not what waits.
@@ -91,6 +129,7 @@ impl<'a> Incoming<'a> {
     /// Starts the body that follows the head of a request which has been consumed from the buffer.
     pub(crate) fn begin_body(&mut self, length: BodyLength, limit: Option<u64>) {
         self.begin(BodyDecoder::from(length), limit);
+        self.watched = false;
     }
 
     /// The same for a response.
@@ -137,7 +176,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Sets the time for a head to arrive.
-    pub(crate) fn set_alarm(&self, after: std::time::Duration) {
+    pub(crate) fn set_alarm(&self, after: Duration) {
         self.alarm.set(after);
     }
 
@@ -163,6 +202,32 @@ impl<'a> Incoming<'a> {
             Poll::Pending if self.alarm.poll_fired(cx).is_ready() => Poll::Ready(HeadEnd::Expired),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The peer has closed its side (RFC 9112, section 9.6). Either it only does not want to say more, or it has left.
+    /// If it did so with its request, in one flight, it waits for the answer. If later, it is gone unless the answer
+    /// comes soon; and it is there as long as it takes one.
+    fn poll_left(&mut self, at_once: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(written) = self.written.map(Cell::get) else { return Poll::Ready(()) };
+        let now = self.wheel.now();
+        match self.side {
+            Side::Half => return Poll::Pending,
+            Side::Open if at_once => self.side = Side::Half,
+            Side::Open => self.side = Side::Closed { until: now + HALF_CLOSED_MAX, written },
+            Side::Closed { written: before, .. } if written != before => {
+                self.alarm.clear();
+                self.side = Side::Half;
+            }
+            Side::Closed { until, .. } if now >= until => return Poll::Ready(()),
+            Side::Closed { .. } => {}
+        }
+        if let Side::Closed { until, .. } = self.side {
+            self.alarm.set(until.saturating_duration_since(now));
+            if self.alarm.poll_fired(cx).is_ready() {
+                return self.poll_left(false, cx);
+            }
+        }
+        Poll::Pending
     }
 
     /// The connection was closed while a message was expected to go on.
@@ -281,11 +346,16 @@ impl Source for Incoming<'_> {
     }
 
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let at_once = !std::mem::replace(&mut self.watched, true);
+        if self.side != Side::Open {
+            return self.poll_left(at_once, cx);
+        }
         // What comes now is the next request of a client that does not wait for its answers. It is
         // taken in as far as there is room; beyond, the client waits, and is not watched.
         while self.buffer.spare() > 0 {
             match self.buffer.poll_fill(cx, self.stream) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(0)) => return self.poll_left(at_once, cx),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(count)) => self.raw += count as u64,
                 Poll::Pending => break,
             }

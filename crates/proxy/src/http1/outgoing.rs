@@ -1,6 +1,6 @@
 //! Writing messages: a head, then its body, in as few writes as can be.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 use message::Fields;
@@ -61,6 +61,8 @@ pub(crate) struct Outgoing<'a> {
     stream: &'a Stream,
     /// What waits to be written; without memory if nothing does.
     out: Vec<u8>,
+    /// The chunk at the end of that, which may grow: where it begins, and bytes of data.
+    chunk: Option<(usize, usize)>,
     scratch: &'a Scratch,
     pub(crate) framing: Framing,
     wheel: &'a Wheel,
@@ -70,6 +72,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) sent: u64,
     /// Every byte written to the connection.
     pub(crate) raw: u64,
+    /// Counts up whenever something could be written.
+    written: Option<&'a Cell<u64>>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -81,7 +85,53 @@ impl<'a> Outgoing<'a> {
         patience: Patience,
     ) -> Self {
         let (out, framing) = (Vec::new(), Framing::Plain);
-        Self { stream, out, scratch, framing, wheel, alarm, patience, sent: 0, raw: 0 }
+        Self {
+            stream,
+            out,
+            chunk: None,
+            scratch,
+            framing,
+            wheel,
+            alarm,
+            patience,
+            sent: 0,
+            raw: 0,
+            written: None,
+        }
+    }
+
+    /// The same to a client: counts whenever something could be written to it.
+    pub(crate) fn counting(mut self, written: &'a Cell<u64>) -> Self {
+        self.written = Some(written);
+        self
+    }
+
+    /// Appends a chunk, or makes the last one longer: what comes in many small pieces leaves in few.
+    fn push_chunk(&mut self, bytes: &[u8]) {
+        let open = self.chunk.take();
+        let out = self.out();
+        let (mut header, mut old) = ([0; 18], [0; 18]);
+        let (at, length) = match open {
+            Some((at, length)) => {
+                let longer = length + bytes.len();
+                let before = chunk_header(length, &mut old).len();
+                let now = chunk_header(longer, &mut header);
+                out.truncate(out.len() - 2);
+                match out.get_mut(at..at + before) {
+                    Some(place) if now.len() == before => place.copy_from_slice(now),
+                    _ => drop(out.splice(at..at + before, now.iter().copied())),
+                }
+                (at, longer)
+            }
+            None => {
+                let at = out.len();
+                out.extend_from_slice(chunk_header(bytes.len(), &mut header));
+                (at, bytes.len())
+            }
+        };
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(b"\r\n");
+        self.chunk = Some((at, length));
     }
 
     /// Where to put what is to be written.
@@ -125,6 +175,10 @@ impl<'a> Outgoing<'a> {
             patience.moved(wrote);
         }
         self.scratch.give_back(std::mem::take(&mut self.out));
+        self.chunk = None;
+        if let Some(written) = self.written {
+            written.set(written.get().wrapping_add(1));
+        }
         Ok(())
     }
 }
@@ -141,19 +195,23 @@ impl Sink for Outgoing<'_> {
             return Ok(()); // an empty chunk would end the body
         }
         self.sent += bytes.len() as u64;
-        match self.framing {
+        let chunked = match self.framing {
             Framing::Suppressed => return Ok(()),
-            Framing::Plain => {}
-            Framing::Chunked { .. } => {
-                self.out().extend_from_slice(chunk_header(bytes.len(), &mut [0; 18]));
-            }
-        }
+            Framing::Plain => false,
+            Framing::Chunked { .. } => true,
+        };
         if self.out.len() + bytes.len() <= COPIED_BYTES_MAX {
-            self.out().extend_from_slice(bytes);
-        } else {
-            self.write(bytes).await?;
+            match chunked {
+                true => self.push_chunk(bytes),
+                false => self.out().extend_from_slice(bytes),
+            }
+            return Ok(());
         }
-        if matches!(self.framing, Framing::Chunked { .. }) {
+        if chunked {
+            self.out().extend_from_slice(chunk_header(bytes.len(), &mut [0; 18]));
+        }
+        self.write(bytes).await?;
+        if chunked {
             self.out().extend_from_slice(b"\r\n");
         }
         Ok(())
@@ -169,14 +227,15 @@ impl Sink for Outgoing<'_> {
             return Ok(0);
         }
         self.flush().await.map_err(PumpError::Writing)?;
-        let Self { patience, wheel, alarm, stream, .. } = self;
-        let moved = patience.relay(wheel, alarm, bulk, stream).await?;
+        let Self { patience, wheel, alarm, stream, written, .. } = self;
+        let moved = patience.relay(wheel, alarm, bulk, stream, *written).await?;
         self.sent += moved;
         self.raw += moved;
         Ok(moved)
     }
 
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
+        self.chunk = None;
         if let Framing::Chunked { trailers: allowed } = self.framing {
             let out = self.out();
             out.extend_from_slice(LAST_CHUNK);

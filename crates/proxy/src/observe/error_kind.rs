@@ -130,8 +130,9 @@ error_kinds! {
     ProxyInternalError = "proxy_internal_error", "proxy_internal_error", Us, 500;
     /// The configuration does not fit the request (section 2.3.31).
     ProxyConfigurationError = "proxy_configuration_error", "proxy_configuration_error", Us, 500;
-    /// The request came through us before (section 2.3.32).
-    ProxyLoopDetected = "proxy_loop_detected", "proxy_loop_detected", Policy, 502;
+    /// The request came through us before (section 2.3.32). The RFC has 502; 508 (RFC 5842, section 7.2) says what is
+    /// wrong, and to nobody that another try may help.
+    ProxyLoopDetected = "proxy_loop_detected", "proxy_loop_detected", Policy, 508;
 
     // What RFC 9209 has no type of its own for; the token is the nearest one.
     /// The client left before the end. 499 is nginx's, seen in logs only.

@@ -515,13 +515,13 @@ fn an_origin_that_dies_in_mid_body_leaves_no_complete_message() {
     }
     // What is malformed in mid-body ends in the same way.
     check(chunked, "1.1", |peer| peer.send("x\r\n"));
-    check(chunked, "1.1", |peer| peer.send("0\n\r\n"));
-    check(chunked, "1.0", |peer| peer.send("0\r\nX : y\r\n\r\n"));
+    check(chunked, "1.1", |peer| peer.send("0\r\r\n"));
+    check(chunked, "1.0", |peer| peer.send("0\r\nX: y\r\n \r\n\r\n"));
 }
 
 #[test]
 fn responses_that_are_malformed_become_502() {
-    // Judged as strictly as requests: nothing of them reaches the client.
+    // What readers differ about (`origins` has what they read alike): nothing of it reaches the client.
     #[track_caller]
     fn check(answer: &'static str) {
         let origin = Origin::start(move |peer, number| {
@@ -547,19 +547,12 @@ fn responses_that_are_malformed_become_502() {
         assert_eq!(client.response().text(), "fine", "{answer:?}");
     }
     check("nonsense\r\n\r\n");
-    check("HTTP/1.1 200 OK\nX-Evil: y\n\n");
-    check("HTTP/1.1 200 OK\r\nX-Evil : y\r\n\r\n");
     check("HTTP/1.1 200 OK\r\n X-Evil: y\r\n\r\n");
-    check("HTTP/1.1 200 OK\r\nA: b\r\n folded\r\nX-Evil: y\r\n\r\n");
     check("HTTP/1.1 200 OK\r\nX-Evil: y\rz\r\n\r\n");
     check("HTTP/1.1 200 OK\r\nX-Evil: \x00\r\n\r\n");
     check("HTTP/1.1 20 OK\r\nX-Evil: y\r\n\r\n");
     check("HTTP/1.1 2000 OK\r\nX-Evil: y\r\n\r\n");
-    check("HTTP/1.1 999 OK\r\nX-Evil: y\r\nContent-Length: 0\r\n\r\n");
-    check("HTTP/2.0 200 OK\r\nX-Evil: y\r\nContent-Length: 0\r\n\r\n");
     check("http/1.1 200 OK\r\nX-Evil: y\r\nContent-Length: 0\r\n\r\n");
-    check("HTTP/1.1  200 OK\r\nX-Evil: y\r\nContent-Length: 0\r\n\r\n");
-    check("\r\nHTTP/1.1 200 OK\r\nX-Evil: y\r\nContent-Length: 0\r\n\r\n");
     check("HTTP/1.1 200 OK\r\nX-Evil: y\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello");
     check("HTTP/1.1 200 OK\r\nX-Evil: y\r\nContent-Length: +5\r\n\r\nhello");
     check(
@@ -567,13 +560,9 @@ fn responses_that_are_malformed_become_502() {
     );
     check("HTTP/1.1 200 OK\r\nX-Evil: y\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
     check("HTTP/1.1 200 OK\r\nX-Evil: y\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n");
-    check("HTTP/1.0 200 OK\r\nX-Evil: y\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
-    check("HTTP/1.1 204 No Content\r\nX-Evil: y\r\nContent-Length: 5\r\n\r\nhello");
-    check("HTTP/1.1 204 No Content\r\nX-Evil: y\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
     check(
         "HTTP/1.1 101 Switching Protocols\r\nX-Evil: y\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     );
-    check("HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nX-Evil: y\r\n\r\nhello");
 }
 
 #[test]

@@ -99,11 +99,89 @@ fn upgrades_that_are_not_passed_on() {
     check("1.1", "Upgrade: websocket\r\n");
     check("1.1", "Connection: Upgrade\r\n");
     check("1.0", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
-    // Before the body has been sent nobody may switch, so it is not offered.
-    check(
-        "1.1",
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nhi".trim_end(),
-    );
+}
+
+/// RFC 9110, section 7.8; RFC 6455, section 4.1: what is no answer to the request makes no tunnel.
+#[test]
+fn what_is_no_switch_is_a_bad_gateway() {
+    #[track_caller]
+    fn check(request: &str, answer: &'static str, expected: u16) {
+        let origin = Origin::start(move |peer, _| {
+            peer.request();
+            peer.send(format!("HTTP/1.{answer}\r\n\r\n"));
+            let (bytes, _) = peer.rest();
+            assert!(expected == 101 || bytes.is_empty(), "{:?}", String::from_utf8_lossy(&bytes));
+        });
+        let server = TestServer::reverse(origin.address(), "");
+        let mut client = server.connect();
+        client.send(format!("GET / HTTP/1.{request}\r\n\r\n"));
+        assert_eq!(client.response().status(), expected, "{request:?} {answer:?}");
+        let _ = client.try_send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.close();
+        server.wait_until_quiet();
+    }
+    const PLAIN: &str = "1\r\nHost: a";
+    const FOO: &str = "1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo";
+    const WEBSOCKET: &str = "1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+    const PROOF: &str = "1 101 X\r\nUpgrade: WebSocket\r\n\
+        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+    check(WEBSOCKET, PROOF, 101);
+    check(FOO, "1 101 X\r\nConnection: upgrade\r\nUpgrade: foo", 101);
+    check(PLAIN, PROOF, 502);
+    check(PLAIN, "1 101 X", 502);
+    check(WEBSOCKET, "1 101 X", 502);
+    check(WEBSOCKET, "1 101 X\r\nConnection: upgrade\r\nUpgrade: foo", 502);
+    check(WEBSOCKET, "1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket", 502);
+    let wrong =
+        "1 101 X\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    check(WEBSOCKET, wrong, 502);
+    check(FOO, "1 101 X\r\nUpgrade: bar", 502);
+    check(FOO, "1 101 X\r\nUpgrade: foo, h2c", 502);
+    check(FOO, "0 101 X\r\nUpgrade: foo", 502);
+    check("0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo", "1 101 X\r\nUpgrade: foo", 502);
+}
+
+/// `docker exec`: a POST with a body, which the daemon reads before it changes the protocol.
+#[test]
+fn an_upgrade_with_a_body() {
+    let origin = Origin::start(|peer, _| {
+        let head = peer.head();
+        assert_eq!(head.field("Upgrade"), Some("tcp"), "{head:?}");
+        assert!(head.field("Connection").unwrap().eq_ignore_ascii_case("upgrade"));
+        if head.target() == "/early" {
+            // Before it has all of the body: the client's bytes stay what they are.
+            peer.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        }
+        let request = peer.body_of(head);
+        assert_eq!(request.text(), "{\"Tty\":false}", "{request:?}");
+        if request.target() != "/early" {
+            peer.send("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        }
+        peer.expect("ping");
+        peer.send("pong");
+    });
+    let server = TestServer::reverse(origin.address(), "");
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\n{\"T\r\na\r\nty\":false}\r\n0\r\n\r\n";
+    for path in ["/exec", "/early"] {
+        for body in ["Content-Length: 13\r\n\r\n{\"Tty\":false}", chunked] {
+            for at_once in [true, false] {
+                let mut client = server.connect();
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+                );
+                let (before, rest) = body.split_at(if at_once { body.len() } else { 30 });
+                client.send(format!("{head}{before}"));
+                if !at_once {
+                    origin.wait_for_connections(1);
+                }
+                client.send(rest);
+                assert_eq!(client.head().status(), 101, "{path} {body:?}");
+                client.send("ping");
+                client.expect("pong");
+            }
+        }
+    }
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn either(peer: &mut Peer, settings: &[(u16, u32)]) {
     while let Ok(head) = peer.try_request() {
         if head.has("Upgrade") {
             peer.send(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
             );
             peer.expect_closed();
             return;

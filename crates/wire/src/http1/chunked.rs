@@ -219,6 +219,13 @@ impl ChunkedDecoder {
         input: &mut &[u8],
         trailers: &mut Fields,
     ) -> Result<bool, ChunkError> {
+        if self.line.is_empty()
+            && let [b'\r', b'\n', rest @ ..] = *input
+        {
+            *input = rest; // no trailers, as usual
+            self.state = State::End;
+            return Ok(true);
+        }
         let end = memchr::memchr(b'\n', input).map(|at| at + 1);
         let (part, rest) = input.split_at(end.unwrap_or(input.len()));
         self.line.extend_from_slice(part);
@@ -299,7 +306,9 @@ impl State {
             }
             // RFC 9112, section 2.2: a lone LF might be taken as line end. Here, where others
             // skip it as a part of the extension, we never do of a request.
-            (Self::Size { .. } | Self::Blank { .. } | Self::Extension { .. }, b'\n') => return Err(ChunkError::LineEnd),
+            (Self::Size { .. } | Self::Blank { .. } | Self::Extension { .. }, b'\n') => {
+                return Err(ChunkError::LineEnd);
+            }
             (Self::Size { .. } | Self::Blank { .. }, _) => return Err(ChunkError::Size),
             (Self::Extension { .. }, _) => return Err(ChunkError::Extension),
             (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer,

@@ -135,7 +135,9 @@ enum Last {
     /// The status line, or nothing.
     Start,
     /// A field; of the framing, or not.
-    Field { framing: bool },
+    Field {
+        framing: bool,
+    },
     Dropped,
 }
 

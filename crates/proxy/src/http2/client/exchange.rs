@@ -137,7 +137,8 @@ impl<'a> Upward for Http2Upward<'a> {
             self.ticket.connection().served();
         }
         let (closed, wants_http1) = (self.incoming.closed, self.incoming.wants_http1);
-        Left { unsent: unprocessed, unprocessed, closed, wants_http1, reusable: false }
+        let (reusable, offers_login) = (false, false);
+        Left { unsent: unprocessed, unprocessed, closed, wants_http1, reusable, offers_login }
     }
 }
 
@@ -285,7 +286,7 @@ impl Answer for Incoming<'_> {
         self.body = Some(body);
     }
 
-    fn proves(&self, _key: &str, _response: &Response) -> bool {
+    fn proves(&self, _key: &[u8], _response: &Response) -> bool {
         true // RFC 8441, section 5: there is nothing to be proved
     }
 

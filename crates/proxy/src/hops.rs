@@ -1,0 +1,107 @@
+//! Requests that come back to us over a connection to a listener of our own.
+//!
+//! A site may hand its requests on to another site of the same process. A request that comes to a route which it has
+//! passed already will never arrive anywhere. So what goes to ourselves tells which routes it has passed, in a field
+//! of our own that no other server sees. `Via` would not do: a route may remove it, and it is forgotten where the
+//! peer is not trusted.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+
+use message::Request;
+use net::Stream;
+
+use crate::observe::Scope;
+use crate::upstream::Link;
+
+/// The field: a number of this process, then the routes.
+const FIELD: &str = "Bothways-Passed";
+/// Routes that one request may pass in one process.
+const PASSED_MAX: usize = 16;
+
+/// What tells our own fields from those of others; not there as long as nothing has led to ourselves.
+static OWN: OnceLock<String> = OnceLock::new();
+
+/// Whether the request has passed the route before, or more than it may.
+pub(crate) fn has_passed(request: &Request, scope: Scope) -> bool {
+    let Some(passed) = passed(request) else { return false };
+    let mut routes = passed.split(|&byte| byte == b' ').filter(|route| !route.is_empty());
+    let here = name(scope);
+    routes.clone().count() >= PASSED_MAX || routes.any(|route| route == here.as_bytes())
+}
+
+/// Notes the route in a request that goes to ourselves, and takes all notes off one that does not.
+pub(crate) fn mark(request: &mut Request, to_us: bool, scope: Scope) {
+    if to_us {
+        let own = OWN.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(0)));
+        let before = passed(request).unwrap_or_default();
+        let value = [own.as_bytes(), before, b" ", name(scope).as_bytes()].concat();
+        request.fields.set(FIELD.as_bytes(), &value);
+    } else if OWN.get().is_some() {
+        request.fields.remove_named(FIELD.as_bytes());
+    }
+}
+
+/// The routes that it has passed.
+fn passed(request: &Request) -> Option<&[u8]> {
+    let own = OWN.get()?;
+    request.fields.find(FIELD.as_bytes())?.strip_prefix(own.as_bytes())
+}
+
+fn name(scope: Scope) -> String {
+    match scope {
+        Scope::Site(site, Some(route)) => format!("{}.{}", site.0, route.0),
+        Scope::Site(site, None) => format!("{}", site.0),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Whether what is sent over a connection comes to a listener of our own. `client`: a connection that has come to
+/// one.
+pub(crate) fn leads_to_us(own: &[SocketAddr], link: &Link, client: Option<&Stream>) -> bool {
+    let Some(address) = link.address() else { return false };
+    if !own.iter().any(|own| own.port() == address.port()) {
+        return false;
+    }
+    // A connection to an address of this machine has it at both ends.
+    let from = match link {
+        Link::Http1(connection) => connection.stream.local_address(),
+        Link::Http2 { .. } => client.and_then(Stream::local_address),
+    };
+    is_own(own, address, from.map(|from| from.ip().to_canonical()))
+}
+
+/// Whether an address is one of those that we listen on; `from`: an address of this machine, perhaps the same.
+fn is_own(own: &[SocketAddr], address: SocketAddr, from: Option<IpAddr>) -> bool {
+    let ip = address.ip().to_canonical();
+    own.iter().filter(|own| own.port() == address.port()).any(|own| {
+        let bound = own.ip().to_canonical();
+        let is_here = ip.is_loopback() || ip.is_unspecified() || Some(ip) == from;
+        bound == ip || (bound.is_unspecified() && is_here)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_our_own() {
+        #[track_caller]
+        fn check(own: &str, address: &str, from: &str, expected: bool) {
+            let own = [own.parse().unwrap()];
+            let found = is_own(&own, address.parse().unwrap(), from.parse().ok());
+            assert_eq!(found, expected, "{own:?} {address} {from}");
+        }
+        check("127.0.0.1:80", "127.0.0.1:80", "", true);
+        check("127.0.0.1:80", "127.0.0.1:81", "", false);
+        check("127.0.0.1:80", "127.0.0.2:80", "127.0.0.1", false);
+        check("0.0.0.0:80", "127.0.0.2:80", "127.0.0.1", true);
+        check("[::]:80", "127.0.0.1:80", "", true);
+        check("[::]:80", "[::1]:80", "", true);
+        check("[::]:80", "192.0.2.1:80", "192.0.2.1", true);
+        check("[::]:80", "192.0.2.2:80", "192.0.2.1", false);
+        check("192.0.2.1:80", "[::ffff:192.0.2.1]:80", "", true);
+    }
+}

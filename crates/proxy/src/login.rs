@@ -1,0 +1,148 @@
+//! Logins that hold for a connection instead of a request: NTLM and Negotiate (RFC 4559).
+//!
+//! An endpoint that knows them takes all that comes over a connection for requests of the user who has logged in over
+//! it. So from the first answer that offers one of them, or from the first such credentials, a connection to an
+//! endpoint belongs to one connection of a client: it is kept there ([`Bound`]) for the requests that follow, and never
+//! comes into a pool. A client of HTTP/2 may be a proxy whose connection many users share: of such a connection
+//! nothing is kept, so that each request logs in by itself (Kerberos does) or is to come over HTTP/1.1 (NTLM).
+//! Not here: when a connection can be used again (`settle`), connections that anybody may have (`upstream`).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use message::{Known, Request, Response, Version};
+use tokio::time::Instant;
+
+use crate::upstream::{Connection, Pool};
+
+/// Connections kept at most for one connection of a client; then the oldest is closed.
+const BOUND_MAX: usize = 8;
+
+/// Where a connection leads.
+pub(crate) enum Place {
+    /// To an endpoint: its pool, which outlives a reload.
+    Endpoint(Rc<Pool>),
+    /// To a host that a client named.
+    Host(Box<str>),
+}
+
+/// Connections to endpoints that belong to one connection of a client.
+#[derive(Default)]
+pub(crate) struct Bound(RefCell<Vec<(Place, Connection)>>);
+
+impl Bound {
+    /// Keeps a connection whose response is complete.
+    pub(crate) fn keep(&self, place: Place, mut connection: Connection) {
+        let mut kept = self.0.borrow_mut();
+        if kept.len() >= BOUND_MAX {
+            kept.remove(0);
+        }
+        connection.reused = true;
+        kept.push((place, connection));
+    }
+
+    /// Which of these endpoints the client has a connection to.
+    pub(crate) fn endpoint_of(&self, pools: &[Rc<Pool>]) -> Option<usize> {
+        let kept = self.0.borrow();
+        let index = |place: &Place| match place {
+            Place::Endpoint(to) => pools.iter().position(|pool| Rc::ptr_eq(pool, to)),
+            Place::Host(_) => None,
+        };
+        kept.iter().rev().find_map(|(place, _)| index(place))
+    }
+
+    /// The client's connection to an endpoint, if it is still open.
+    pub(crate) fn take_endpoint(&self, pool: &Rc<Pool>, now: Instant) -> Option<Connection> {
+        self.take(now, |place, _| matches!(place, Place::Endpoint(to) if Rc::ptr_eq(to, pool)))
+    }
+
+    /// The client's connection to a host, if it is still open.
+    pub(crate) fn take_host(&self, host: &str, port: u16, now: Instant) -> Option<Connection> {
+        self.take(now, |place, connection| {
+            let same_port = connection.address.is_some_and(|address| address.port() == port);
+            same_port && matches!(place, Place::Host(to) if **to == *host)
+        })
+    }
+
+    fn take(
+        &self,
+        now: Instant,
+        is_wanted: impl Fn(&Place, &Connection) -> bool,
+    ) -> Option<Connection> {
+        let mut kept = self.0.borrow_mut();
+        loop {
+            let index =
+                kept.iter().rposition(|(place, connection)| is_wanted(place, connection))?;
+            let (_, connection) = kept.remove(index);
+            if connection.stream.is_quiet() && !connection.ends.is_over(now) {
+                return Some(connection);
+            }
+        }
+    }
+}
+
+/// Whether the request logs in for as long as its connection lasts.
+pub(crate) fn has_credentials(request: &Request) -> bool {
+    credentials(request).any(|value| scheme_is(value, "NTLM") || scheme_is(value, "Negotiate"))
+}
+
+/// Whether it does so in a way that HTTP/2 cannot carry: the login takes several requests of one connection.
+pub(crate) fn wants_http1(request: &Request) -> bool {
+    request.version == Version::Http2 && credentials(request).any(|value| scheme_is(value, "NTLM"))
+}
+
+fn credentials(request: &Request) -> impl Iterator<Item = &[u8]> {
+    let fields = [Known::Authorization, Known::ProxyAuthorization];
+    fields.into_iter().flat_map(|known| request.fields.get_all(known))
+}
+
+/// Whether a response offers such a login.
+pub(crate) fn is_offered(response: &Response) -> bool {
+    const NAMES: [&str; 2] = ["WWW-Authenticate", "Proxy-Authenticate"];
+    if !matches!(response.status, 401 | 407) {
+        return false;
+    }
+    let named = response
+        .fields
+        .iter()
+        .filter(|field| NAMES.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes())));
+    // What stands in quotes may be taken for a scheme, which costs a connection and no more.
+    let challenges = named.flat_map(|field| field.value.split(|&byte| byte == b','));
+    challenges
+        .map(<[u8]>::trim_ascii)
+        .any(|challenge| scheme_is(challenge, "NTLM") || scheme_is(challenge, "Negotiate"))
+}
+
+fn scheme_is(value: &[u8], scheme: &str) -> bool {
+    let word = value.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+    word.eq_ignore_ascii_case(scheme.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_logs_in_for_a_connection() {
+        let of_request = |name: &str, value: &str| {
+            let mut request = Request::default();
+            request.fields.push(name.as_bytes(), value.as_bytes());
+            has_credentials(&request)
+        };
+        assert!(of_request("Authorization", "NTLM TlRMTVNTUAAB"));
+        assert!(of_request("authorization", "negotiate YII="));
+        assert!(of_request("Proxy-Authorization", "Negotiate YII="));
+        assert!(!of_request("Authorization", "Basic bnRsbTpudGxt"));
+        assert!(!of_request("Authorization", "NTLMv9 x"));
+        let of_response = |status: u16, name: &str, value: &str| {
+            let mut response = Response { status, ..Response::default() };
+            response.fields.push(name.as_bytes(), value.as_bytes());
+            is_offered(&response)
+        };
+        assert!(of_response(401, "WWW-Authenticate", "NTLM"));
+        assert!(of_response(401, "www-authenticate", "Basic realm=\"a\", negotiate, NTLM"));
+        assert!(of_response(407, "Proxy-Authenticate", "Negotiate"));
+        assert!(!of_response(200, "WWW-Authenticate", "NTLM"));
+        assert!(!of_response(401, "WWW-Authenticate", "Basic realm=\"NTLM\""));
+    }
+}
