@@ -247,6 +247,7 @@ impl ServerCertVerifier for ServerJudge {
             Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
                 unknown_issuer(intermediates.last().unwrap_or(end_entity))
             }
+            other if is_unlisted(&other, end_entity) => unknown_issuer(end_entity),
             other => other,
         })
     }
@@ -272,6 +273,15 @@ impl ServerCertVerifier for ServerJudge {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         PROVIDER.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether what is wrong with a certificate is that it is not itself in the list: it is signed by itself, as a CA,
+/// which is all that WebPKI says.
+fn is_unlisted(error: &Error, certificate: &[u8]) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    other.to_string() == "CaUsedAsEndEntity"
+        && X509Certificate::from_der(certificate)
+            .is_ok_and(|(_, parsed)| parsed.issuer() == parsed.subject())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -367,7 +377,13 @@ impl ClientCertVerifier for ClientJudge {
             return Ok(ClientCertVerified::assertion());
         }
         match &self.by_ca {
-            Some(by_ca) => by_ca.verify_client_cert(end_entity, intermediates, now),
+            Some(by_ca) => {
+                let judged = by_ca.verify_client_cert(end_entity, intermediates, now);
+                judged.map_err(|error| match is_unlisted(&error, end_entity) {
+                    true => CertificateError::UnknownIssuer.into(),
+                    false => error,
+                })
+            }
             None => Err(CertificateError::UnknownIssuer.into()),
         }
     }

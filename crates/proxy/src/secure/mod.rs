@@ -10,7 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -37,8 +37,8 @@ pub(crate) use request::{
 /// What is known of a client's TLS connection.
 pub(crate) struct TlsFacts {
     pub(crate) info: Arc<tls::Info>,
-    /// The context that made it.
-    made_by: Arc<tls::Server>,
+    /// The context that made it, or one of a later snapshot by whose rules it may go on.
+    judged_by: RefCell<Arc<tls::Server>>,
     /// The context for which a request was admitted last ([`tls::Server::id`]).
     admitted_for: Cell<u64>,
     /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
@@ -47,8 +47,8 @@ pub(crate) struct TlsFacts {
 
 impl TlsFacts {
     fn new(session: &Session, made_by: &Arc<tls::Server>, early: Arc<AtomicBool>) -> Self {
-        let (info, made_by) = (Arc::new(session.info()), Arc::clone(made_by));
-        Self { info, made_by, admitted_for: Cell::new(0), early }
+        let judged_by = RefCell::new(Arc::clone(made_by));
+        Self { info: Arc::new(session.info()), judged_by, admitted_for: Cell::new(0), early }
     }
 
     /// Whether what was read last may have been replayed (RFC 8446, section 8).

@@ -24,25 +24,30 @@ pub(crate) fn admit(
         forget_early(request, trusted);
         return Ok(());
     };
-    let server =
-        context.view.shared.contexts.sites.get(site_id.0 as usize).and_then(Option::as_ref);
+    let context_of = |site: SiteId| {
+        context.view.shared.contexts.sites.get(site.0 as usize).and_then(Option::as_ref)
+    };
+    let server = context_of(site_id);
+    if server.is_some_and(|server| server.id() == facts.admitted_for.get()) {
+        return admit_early(facts, request, trusted);
+    }
     let asked = facts.info.name.as_deref();
-    let is_same_site = || site_asked_for(context.view, context.listener_id, asked) == Some(site_id);
-    match server {
-        Some(server) if server.id() == facts.admitted_for.get() => {}
-        Some(server) if is_same_site() => still_admitted(context.client, facts, server)?,
-        // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by
-        // the other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
-        Some(server) if server.is_like(&facts.made_by, asked.is_some()) => {
-            facts.admitted_for.set(server.id());
-        }
-        None if is_same_site() => {}
-        _ => {
-            return Err(Trouble::new(
-                ErrorKind::MisdirectedRequest,
-                "the connection was made for another site than the request names",
-            ));
-        }
+    let home = site_asked_for(context.view, context.listener_id, asked);
+    // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by the
+    // other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
+    let is_for_it = home == Some(site_id)
+        || server.is_some_and(|server| match home.and_then(context_of) {
+            Some(home) => server.is_like(home, asked.is_some()),
+            None => server.is_like(&facts.judged_by.borrow(), asked.is_some()),
+        });
+    if !is_for_it {
+        return Err(Trouble::new(
+            ErrorKind::MisdirectedRequest,
+            "the connection was made for another site than the request names",
+        ));
+    }
+    if let Some(server) = server {
+        still_admitted(context.client, facts, server)?;
     }
     admit_early(facts, request, trusted)
 }
@@ -54,12 +59,13 @@ fn still_admitted(
     facts: &TlsFacts,
     server: &Arc<tls::Server>,
 ) -> Result<(), Trouble> {
-    if !Arc::ptr_eq(server, &facts.made_by)
-        && let Err(error) = server.still_admits(&facts.info)
-    {
-        client.leaving.set(true);
-        let detail = format!("connect again, the rules for connections have changed: {error}");
-        return Err(Trouble::new(ErrorKind::MisdirectedRequest, detail));
+    if !server.is_like(&facts.judged_by.borrow(), false) {
+        if let Err(error) = server.still_admits(&facts.info) {
+            client.leaving.set(true);
+            let detail = format!("connect again, the rules for connections have changed: {error}");
+            return Err(Trouble::new(ErrorKind::MisdirectedRequest, detail));
+        }
+        facts.judged_by.replace(Arc::clone(server));
     }
     facts.admitted_for.set(server.id());
     Ok(())

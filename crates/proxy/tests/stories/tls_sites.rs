@@ -146,21 +146,18 @@ fn who_names_no_site_gets_a_default_one() {
 #[test]
 fn a_reload_ends_connections_of_clients_that_are_not_believed_any_more() {
     let (authority, first, second) = (Authority::new(), Authority::new(), Authority::new());
-    let shown = authority.issue("a", &["a.test"]);
+    let shown = authority.issue("a", &["a.test", "b.test"]);
     let origin = testkit::origin::Origin::serving(|_| testkit::message_text::ok("hi"));
     let text = |policy: &str, ca: &[&Authority]| {
         let ca = ca.iter().map(|ca| std::fs::read_to_string(ca.file()).expect("a file"));
         std::fs::write(authority.file().with_file_name("clients.pem"), ca.collect::<String>())
             .expect("a file");
+        let (shown, origin) = (shown.kdl(), origin.address());
+        let ca = authority.file().with_file_name("clients.pem");
+        let tls = format!("{shown} {{ client {policy} ca=\"{}\"; }}", ca.display());
         format!(
-            "site \"a.test\" {{
-                 listen \"127.0.0.1:0\"
-                 tls {} {{ client {policy} ca=\"{}\"; }}
-                 to \"{}\"
-             }}",
-            shown.kdl(),
-            authority.file().with_file_name("clients.pem").display(),
-            origin.address(),
+            "site \"a.test\" {{ listen \"127.0.0.1:0\"; tls {tls}; to \"{origin}\"; }}
+             site \"b.test\" {{ listen \"127.0.0.1:0\"; tls {tls}; respond \"b\"; }}"
         )
     };
     for policy in ["require", "request"] {
@@ -174,11 +171,18 @@ fn a_reload_ends_connections_of_clients_that_are_not_believed_any_more() {
         let mut bob = of(&second, b"http/1.1");
         let mut bobs = H2::of(of(&second, b"h2"));
         assert_eq!((ask(&mut alice, "a.test").0, ask(&mut bob, "a.test").0), (200, 200));
+        let mut others = of(&first, b"http/1.1");
+        assert_eq!(ask(&mut others, "b.test").0, 200, "of a site that is alike");
         assert_eq!((alices.ask("a.test").0, bobs.ask("a.test").0), (200, 200));
         server.reload(&text(policy, &[&second])).expect("a configuration");
         assert_eq!((ask(&mut bob, "a.test").0, bobs.ask("a.test").0), (200, 200));
-        assert_eq!(ask(&mut alice, "a.test").0, 421);
-        alice.expect_closed();
+        for host in ["b.test", "a.test", "b.test"] {
+            assert_eq!((ask(&mut bob, host).0, bobs.ask(host).0), (200, 200), "{host}");
+        }
+        for (client, host) in [(&mut alice, "a.test"), (&mut others, "b.test")] {
+            assert_eq!(ask(client, host).0, 421, "{host}");
+            client.expect_closed();
+        }
         assert_eq!(alices.ask("a.test").0, 421);
         // GOAWAY comes before the answer, which then passes over it, or after it.
         assert_eq!(alices.0.goodbye().1, Ended::Closed);

@@ -160,7 +160,8 @@ fn servers_with_a_certificate_of_version_1_or_of_another_issuer() {
     assert!(towards(&V1, &ca, "a.example").is_err());
     // Other bytes with the same key are another certificate.
     let (made, again) = (Itself::default().pem(), Itself::default().pem());
-    assert!(towards(&made, &files.write("again.pem", &again.0), "a.example").is_err());
+    let refused = towards(&made, &files.write("again.pem", &again.0), "a.example").unwrap_err();
+    assert!(refused.to_string().contains("signed by itself"), "{refused}");
     // One whose issuer nobody believes, beside others.
     let (leaf, key) = PKI.issue(&Leaf::default());
     let both = files.write("both.pem", &[V1.0, &leaf.pem()].concat());
