@@ -92,7 +92,7 @@ def stories(suite):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", metavar="WORD", help="only stories whose name has one of these")
-    parser.add_argument("--full", action="store_true", help="the long forms: 10 GiB instead of 1")
+    parser.add_argument("--full", action="store_true", help="the long forms: 10 GiB instead of 1, minutes instead of seconds")
     parser.add_argument("--strict", action="store_true", help="a story whose program is not installed is a failure")
     parser.add_argument("--list", action="store_true", help="list the stories")
     options = parser.parse_args()

@@ -223,6 +223,9 @@ pub enum ProxyProtocol {
     Required,
 }
 
+/// How long a client that sends is waited for before [`Timeouts::slow_rate`] is asked of it, unless that is set.
+pub const SLOW_GRACE: Duration = Duration::from_secs(20);
+
 /// How long things may take. Zero switches a time off, where that is possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
@@ -240,10 +243,11 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// For an idle upstream connection to be reused; learned downwards from what the peer does.
     pub upstream_idle: Duration,
-    /// Bytes per second that a client must at least send or take, after `slow_grace`.
+    /// Bytes per second that a client must at least send or take on average, after `slow_grace`.
     pub slow_rate: u64,
-    /// How long a slow client is let be.
-    pub slow_grace: Duration,
+    /// How long a slow client is waited for before that; unless set, [`SLOW_GRACE`] for what it sends and `stream_idle` for
+    /// what it takes.
+    pub slow_grace: Option<Duration>,
     /// For a whole exchange; zero: no limit.
     pub request: Duration,
 }
@@ -259,7 +263,7 @@ impl Default for Timeouts {
             tunnel_idle: Duration::from_secs(300),
             upstream_idle: Duration::from_secs(4),
             slow_rate: 500,
-            slow_grace: Duration::from_secs(20),
+            slow_grace: None,
             request: Duration::ZERO,
         }
     }

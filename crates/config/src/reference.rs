@@ -196,9 +196,12 @@ fn settings<T>(out: &mut String, table: &'static [Setting<T>], defaults: &T) {
         let held = scopes.iter().filter(|&&scope| setting.holds_in(scope));
         let held: Vec<_> = held.map(|scope| format!("`{}`", scope.name())).collect();
         let row = &setting.row;
-        let default = (setting.text)(defaults);
+        let default = match (setting.text)(defaults) {
+            unset if unset.is_empty() => "not set".to_owned(),
+            value => format!("`{value}`"),
+        };
         let held = held.join(", ");
-        let _ = writeln!(out, "| `{}` | `{default}` | {held} | {} |", row.name, row.doc);
+        let _ = writeln!(out, "| `{}` | {default} | {held} | {} |", row.name, row.doc);
     }
     out.push('\n');
 }

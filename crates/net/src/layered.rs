@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::buffers::{Buffers, Size};
+use crate::delivery::Delivery;
 use crate::stream::Stream;
 
 /// What one write takes at most. Measured over loopback with 1 MiB in TLS: in pieces of 64 KiB the kernel needs twice
@@ -236,6 +237,13 @@ impl Layered {
         }
         state.closing = Closing::Never;
         Some(std::mem::replace(&mut state.layer, Box::new(Gone)))
+    }
+
+    /// What is held here is pending, too.
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
+        let held = self.state.borrow().layer.outgoing().len() as u64;
+        let below = self.below.delivery()?;
+        Some(Delivery { pending: below.pending + held, ..below })
     }
 
     /// From now on nothing is said any more when this is dropped.

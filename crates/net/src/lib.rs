@@ -9,6 +9,7 @@
 
 mod address;
 mod buffers;
+mod delivery;
 mod dial;
 mod layered;
 mod listen;
@@ -22,6 +23,7 @@ mod wheel;
 
 pub use address::AddressKind;
 pub use buffers::{BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
+pub use delivery::Delivery;
 pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
 pub use layered::{Given, Layer};
 pub use listen::{Bound, Listener, RawListener};

@@ -9,6 +9,8 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::delivery::Delivery;
+
 /// What one direction holds at most.
 const PIPE_BYTES_MAX: usize = 64 * 1024;
 
@@ -27,6 +29,8 @@ enum Ending {
 #[derive(Debug)]
 struct Pipe {
     bytes: VecDeque<u8>,
+    /// Bytes that were read.
+    taken: u64,
     ending: Ending,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -35,7 +39,13 @@ struct Pipe {
 impl Pipe {
     fn new() -> Rc<RefCell<Self>> {
         let bytes = VecDeque::new();
-        Rc::new(RefCell::new(Self { bytes, ending: Ending::Open, reader: None, writer: None }))
+        Rc::new(RefCell::new(Self {
+            bytes,
+            taken: 0,
+            ending: Ending::Open,
+            reader: None,
+            writer: None,
+        }))
     }
 
     fn end(&mut self, ending: Ending) {
@@ -73,6 +83,7 @@ impl MemoryStream {
             for (to, from) in buf.iter_mut().zip(pipe.bytes.drain(..count)) {
                 *to = from;
             }
+            pipe.taken += count as u64;
             if let Some(writer) = pipe.writer.take() {
                 writer.wake();
             }
@@ -145,6 +156,11 @@ impl MemoryStream {
     pub(crate) fn is_quiet(&self) -> bool {
         let pipe = self.incoming.borrow();
         pipe.bytes.is_empty() && pipe.ending == Ending::Open
+    }
+
+    pub(crate) fn delivery(&self) -> Delivery {
+        let pipe = self.outgoing.borrow();
+        Delivery { acknowledged: pipe.taken, pending: pipe.bytes.len() as u64 }
     }
 
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {

@@ -20,6 +20,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::delivery::{self, Delivery};
 use crate::layered::{Layer, Layered};
 use crate::memory::{self, MemoryStream};
 
@@ -326,6 +327,16 @@ impl Stream {
             Kind::Tcp(socket, _) => socket.local_addr().ok().map(crate::address::plain),
             Kind::Unix(_) | Kind::Memory(_) => None,
             Kind::Layered(layered) => layered.below().local_address(),
+        }
+    }
+
+    /// What the peer has taken of what was written: a system call. `None` where nobody tells (unix sockets).
+    pub fn delivery(&self) -> Option<Delivery> {
+        match &self.kind {
+            Kind::Tcp(socket, _) => delivery::of(socket),
+            Kind::Unix(_) => None,
+            Kind::Memory(memory) => Some(memory.delivery()),
+            Kind::Layered(layered) => layered.delivery(),
         }
     }
 

@@ -418,3 +418,43 @@ fn dials_real_sockets() {
         assert!(matches!(error, net::DialError::Failed { address, .. } if address == closed));
     });
 }
+
+#[test]
+fn what_was_not_read_is_pending() {
+    run(async {
+        for (kind, writer, reader) in every_kind().await {
+            assert_eq!(writer.delivery().unwrap().pending, 0, "{kind}");
+            // More than a peer that reads nothing acknowledges.
+            let mut written = 0;
+            poll_fn(|cx| {
+                while let Poll::Ready(count) = writer.poll_write(cx, &[0; 65536]) {
+                    written += count.unwrap() as u64;
+                }
+                Poll::Ready(())
+            })
+            .await;
+            let before = writer.delivery().unwrap();
+            assert!(before.pending > 0 && before.pending <= written, "{kind}: {before:?}");
+            let mut left = written;
+            while left > 0 {
+                left -= reader.read(&mut vec![0; 1 << 20]).await.unwrap() as u64;
+            }
+            let delivered = async {
+                while writer.delivery().unwrap().pending > 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            delivered.await;
+            let after = writer.delivery().unwrap().acknowledged;
+            assert!(after.abs_diff(written) <= 1, "{kind}: {after} of {written}");
+            // Of a connection that is broken nothing can arrive any more.
+            while poll_fn(|cx| Poll::Ready(writer.poll_write(cx, &[0; 65536]).is_ready())).await {}
+            reader.abort();
+            let ended = async { while writer.write(&[0]).await.is_ok() {} };
+            ended.await;
+            if kind == "tcp" {
+                assert_eq!(writer.delivery().unwrap().pending, 0);
+            }
+        }
+    });
+}

@@ -4,23 +4,33 @@
 //! the kind in `Proxy-Status` (RFC 9209). It never shows more of the inside than the client may
 //! know: addresses of endpoints stay in the log.
 
+use std::future::{Future, poll_fn};
 use std::io::Write;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId};
 use message::{BodyLength, Known, Method, reason_phrase};
 use rules::Facts;
 
-use crate::body::{Sink, Source};
-use crate::deadline;
+use crate::body::{Sink, Source, WriteError};
+use crate::deadline::{self, Deadline};
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
 use crate::files::{self, Asked, Body, FileBody};
 use crate::leaving;
-use crate::observe::{Blame, ErrorKind};
+use crate::observe::{Blame, ErrorKind, Record};
 use crate::secure;
 use crate::worker::Work;
 
 /// Sends what stands in `work.response` and `work.body`, and settles the rest of the request.
-async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: &mut D) -> Ending {
+/// `limit`: how long the exchange may take; zero: any time.
+async fn send_made<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    limit: Duration,
+) -> Ending {
     let keep = settle_body(down) && context.may_keep();
     let Work { request, response, record, body, .. } = work;
     record.status = response.status;
@@ -31,15 +41,64 @@ async fn send_made<D: Downstream>(context: &Context<'_>, work: &mut Work, down: 
         return Ending::Broken;
     }
     reply.head(request, response, keep, None);
-    let sent = match reply.data(body).await {
-        Ok(()) => reply.finish(&message::Fields::new()).await,
-        Err(error) => Err(error),
+    let sending = async {
+        reply.data(body).await?;
+        reply.finish(&message::Fields::new()).await.map_err(Unsent::Client)
     };
-    match sent {
-        Ok(()) if keep => Ending::Kept,
-        Ok(()) => Ending::Closed,
-        Err(_) => gone(record),
+    let deadline = Deadline::new(context, record.started, limit, None, request);
+    ended(in_time(deadline.as_ref(), sending).await, keep, record)
+}
+
+/// Why an answer was not sent to its end.
+enum Unsent {
+    Client(WriteError),
+    File(std::io::Error),
+    OutOfTime(Trouble),
+}
+
+impl From<WriteError> for Unsent {
+    fn from(error: WriteError) -> Self {
+        Self::Client(error)
     }
+}
+
+/// Sends, as long as the exchange may take.
+async fn in_time(
+    deadline: Option<&Deadline>,
+    sending: impl Future<Output = Result<(), Unsent>>,
+) -> Result<(), Unsent> {
+    let mut sending = pin!(sending);
+    poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(sent);
+        }
+        match deadline {
+            Some(deadline) => {
+                deadline.poll_passed(cx).map(|()| Err(Unsent::OutOfTime(deadline.trouble())))
+            }
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// What the end of an answer means for the client's connection. `keep`: as far as we are concerned, it stays open.
+fn ended(sent: Result<(), Unsent>, keep: bool, record: &mut Record) -> Ending {
+    match sent {
+        Ok(()) if keep => return Ending::Kept,
+        Ok(()) => return Ending::Closed,
+        Err(Unsent::Client(WriteError::Broken(_))) => return gone(record),
+        Err(Unsent::Client(error)) => {
+            let detail = format_args!("the response could not be sent: {error}");
+            record.fail(ErrorKind::ClientTooSlow, detail);
+        }
+        Err(Unsent::File(error)) => {
+            let detail = format_args!("the file could not be read to its end: {error}");
+            record.fail(ErrorKind::ProxyInternalError, detail);
+        }
+        Err(Unsent::OutOfTime(trouble)) => record.fail(trouble.kind, trouble.detail),
+    }
+    Ending::Broken
 }
 
 /// Tells that the answer is ours, where nothing more is told of it (RFC 9209, section 2).
@@ -83,7 +142,7 @@ async fn tell<D: Downstream>(
     if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
         write_deadline_exceeded(response, &trouble);
         body.clear();
-        return send_made(context, work, down).await;
+        return send_made(context, work, down, Duration::ZERO).await;
     }
     let status = record.status;
     response.clear();
@@ -117,7 +176,7 @@ async fn tell<D: Downstream>(
     }
     // What is malformed or ambiguous leaves doubt about what comes after it, too.
     request.keep_alive &= status != 400;
-    send_made(context, work, down).await
+    send_made(context, work, down, Duration::ZERO).await
 }
 
 /// What a call of gRPC gets whose time is over ("gRPC over HTTP2", Responses): a head alone, with the
@@ -253,7 +312,7 @@ pub(crate) async fn last_hop<D: Downstream>(
     response.status = if request.method == Method::Options { 200 } else { 405 };
     response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.body = BodyLength::Exact(0);
-    send_made(context, work, down).await
+    send_made(context, work, down, Duration::ZERO).await
 }
 
 /// Answers with what the route's own action says: a redirect or a fixed text.
@@ -294,7 +353,7 @@ pub(crate) async fn local<D: Downstream>(
     response.body = if bodiless { BodyLength::None } else { length };
     let plan = Plan::local(route, context.tls());
     leaving::response(request, response, &plan, record.client.ip(), &context.core.scratch);
-    send_made(context, work, down).await
+    send_made(context, work, down, route.settings.timeouts.request).await
 }
 
 /// Where challenges of HTTP-01 are fetched (RFC 8555, section 8.3).
@@ -331,7 +390,7 @@ pub(crate) async fn acme<D: Downstream>(
         response.status = 404; // forgotten a moment ago
     }
     response.body = BodyLength::Exact(body.len() as u64);
-    send_made(context, work, down).await
+    send_made(context, work, down, Duration::ZERO).await
 }
 
 /// Answers with a file of a directory, or with what stands for it.
@@ -372,13 +431,14 @@ pub(crate) async fn file<D: Downstream>(
         &context.core.scratch,
     );
     body.clear();
+    let limit = route.settings.timeouts.request;
     match found.body {
-        Body::Empty => send_made(context, work, down).await,
+        Body::Empty => send_made(context, work, down, limit).await,
         Body::Text(text) => {
             *body = text;
-            send_made(context, work, down).await
+            send_made(context, work, down, limit).await
         }
-        Body::File(file) => send_file(context, work, down, file).await,
+        Body::File(file) => send_file(context, work, down, file, limit).await,
     }
 }
 
@@ -388,6 +448,7 @@ async fn send_file<D: Downstream>(
     work: &mut Work,
     down: &mut D,
     mut file: FileBody,
+    limit: Duration,
 ) -> Ending {
     let keep = settle_body(down) && context.may_keep();
     let Work { request, response, record, body, .. } = work;
@@ -396,28 +457,17 @@ async fn send_file<D: Downstream>(
     secure::mark(context, request, record.scope, response);
     let (_, reply) = down.split();
     reply.head(request, response, keep, None);
-    loop {
-        let count = match file.read(body).await {
-            Ok(count) => count,
-            Err(error) => {
-                let detail = format_args!("the file could not be read to its end: {error}");
-                record.fail(ErrorKind::ProxyInternalError, detail);
-                return Ending::Broken;
+    let sending = async {
+        loop {
+            let count = file.read(body).await.map_err(Unsent::File)?;
+            match body.get(..count) {
+                Some(piece) if count > 0 => reply.data(piece).await?,
+                _ => return reply.finish(&message::Fields::new()).await.map_err(Unsent::Client),
             }
-        };
-        let sent = match body.get(..count) {
-            Some(piece) if count > 0 => reply.data(piece).await,
-            _ => break,
-        };
-        if sent.is_err() {
-            return gone(record);
         }
-    }
-    match reply.finish(&message::Fields::new()).await {
-        Ok(()) if keep => Ending::Kept,
-        Ok(()) => Ending::Closed,
-        Err(_) => gone(record),
-    }
+    };
+    let deadline = Deadline::new(context, record.started, limit, None, request);
+    ended(in_time(deadline.as_ref(), sending).await, keep, record)
 }
 
 fn facts<'a>(

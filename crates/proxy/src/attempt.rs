@@ -221,7 +221,7 @@ impl Attempt<'_> {
         destination: &mut Destination<'_>,
     ) -> Attempted {
         let (alarm, reply_alarm) = (self.context.alarm, self.context.reply_alarm);
-        let patience = Patience::for_upstream(self.timeouts.stream_idle);
+        let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
         let core = self.context.core;
         match link {
             Link::Http1(connection) => {
@@ -490,8 +490,10 @@ impl Attempt<'_> {
         self.bind(response);
         let keep = self.context.may_keep();
         reply.head(request, response, keep, self.plan.via);
+        self.context.flow.answering();
         let rules = leaving::Rules::of_response(self.plan);
         let pumped = pump_sifted(up_in, reply, |field| rules.keeps_trailer(field)).await;
+        self.context.flow.answered();
         pumped.map(|()| Download::Complete).map_err(|error| match error {
             PumpError::Reading(error) => {
                 DownloadError::Incomplete(reading_failed(&error), reset_for(&error))

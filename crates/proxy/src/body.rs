@@ -9,13 +9,12 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use config::Timeouts;
 use message::{Field, Fields};
-use net::{Alarm, Side, Stream, Wheel, relay};
-use tokio::time::Instant;
+use net::Stream;
 use wire::http1::ChunkError;
+
+pub(crate) use crate::patience::{Flow, Look, Patience, unless_zero};
 
 /// Why a body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +85,9 @@ pub(crate) struct Bulk<'a> {
     pub(crate) from: &'a Stream,
     pub(crate) length: u64,
     /// How slow its sender may be.
-    pub(crate) patience: &'a Patience,
+    pub(crate) patience: &'a Patience<'a>,
+    /// Counts what has moved, as it moves: also of what ends half-way.
+    pub(crate) moved: &'a Cell<u64>,
 }
 
 /// Where a body goes.
@@ -152,191 +153,4 @@ async fn ready_or_flushed(
         }
     };
     more.map_err(PumpError::Reading)
-}
-
-/// How long a peer is waited for: never `idle` without a byte, and in all no longer than a grace
-/// time and what its bytes take at the lowest rate allowed. Only time spent waiting for this peer
-/// counts, so that nobody pays for the slowness of the other side.
-#[derive(Debug, Clone)]
-pub(crate) struct Patience {
-    idle: Duration,
-    /// Bytes a second, and the grace; 0: any rate will do.
-    rate: u64,
-    grace: Duration,
-    waited: Duration,
-    bytes: u64,
-}
-
-/// What a peer has overdone.
-pub(crate) enum Impatience {
-    Idle,
-    TooSlow,
-}
-
-impl Patience {
-    /// For a client, who must keep up a rate.
-    pub(crate) fn for_client(timeouts: &Timeouts) -> Self {
-        Self {
-            idle: unless_zero(timeouts.stream_idle),
-            rate: timeouts.slow_rate,
-            grace: timeouts.slow_grace,
-            waited: Duration::ZERO,
-            bytes: 0,
-        }
-    }
-
-    /// For an upstream, who may think as long as `idle`.
-    pub(crate) fn for_upstream(idle: Duration) -> Self {
-        Self {
-            idle: unless_zero(idle),
-            rate: 0,
-            grace: Duration::ZERO,
-            waited: Duration::ZERO,
-            bytes: 0,
-        }
-    }
-
-    /// For a side of a tunnel, which is watched as a whole.
-    pub(crate) fn endless() -> Self {
-        Self::for_upstream(Duration::ZERO)
-    }
-
-    /// Counts bytes in the peer's favour.
-    pub(crate) fn moved(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// How long the peer may be waited for now.
-    fn allowance(&self) -> Duration {
-        if self.rate == 0 {
-            return self.idle;
-        }
-        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate);
-        self.idle.min((self.grace.saturating_add(earned)).saturating_sub(self.waited))
-    }
-
-    /// Polls until ready, for as long as the peer may take. The alarm is not touched unless there
-    /// is something to wait for.
-    pub(crate) async fn wait<T>(
-        &mut self,
-        wheel: &Wheel,
-        alarm: &Alarm,
-        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<T, Impatience> {
-        let mut since: Option<Instant> = None;
-        poll_fn(|cx| {
-            if let Poll::Ready(value) = poll(cx) {
-                if let Some(since) = since {
-                    alarm.clear();
-                    self.waited += wheel.now().saturating_duration_since(since);
-                }
-                return Poll::Ready(Ok(value));
-            }
-            if since.is_none() {
-                since = Some(wheel.now());
-                alarm.set(self.allowance());
-            }
-            if alarm.poll_fired(cx).is_ready() {
-                let idle = self.allowance() >= self.idle;
-                return Poll::Ready(Err(if idle { Impatience::Idle } else { Impatience::TooSlow }));
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Moves bytes from socket to socket, for as long as both peers may take; the one that takes
-    /// them is this one. What passes by itself is looked at once in a while, and whoever let the
-    /// other wait for all that time is held to the rate.
-    pub(crate) async fn relay(
-        &mut self,
-        wheel: &Wheel,
-        alarm: &Alarm,
-        bulk: Bulk<'_>,
-        to: &Stream,
-        progress: Option<&Cell<u64>>,
-    ) -> Result<u64, PumpError> {
-        let Bulk { from, length, patience: sender } = bulk;
-        let moved = Cell::new(0u64);
-        let relaying = relay(from, to, Some(length), |count| {
-            moved.set(moved.get() + count);
-            if let Some(progress) = progress {
-                progress.set(progress.get().wrapping_add(1));
-            }
-        });
-        let mut relaying = pin!(relaying);
-        let window = self.window().min(sender.window());
-        let (mut seen, mut quiet_since) = (0, wheel.now());
-        alarm.set(window);
-        let ended = poll_fn(|cx| {
-            if let Poll::Ready(ended) = relaying.as_mut().poll(cx) {
-                return Poll::Ready(Ok(ended));
-            }
-            while alarm.poll_fired(cx).is_ready() {
-                let progress = moved.get() - seen;
-                seen = moved.get();
-                if progress > 0 {
-                    quiet_since = wheel.now();
-                }
-                let quiet = wheel.now().saturating_duration_since(quiet_since);
-                // Bytes that wait to be taken tell whose slowness it is.
-                let writing = !from.is_quiet();
-                let blamed = if writing { &*self } else { sender };
-                if let Some(impatience) = blamed.after(window, progress, quiet) {
-                    return Poll::Ready(Err(if writing {
-                        PumpError::Writing(impatience.into())
-                    } else {
-                        PumpError::Reading(impatience.into())
-                    }));
-                }
-                alarm.set(window);
-            }
-            Poll::Pending
-        });
-        let ended = ended.await;
-        alarm.clear();
-        ended?.map_err(|error| match error.side {
-            Side::Reading => PumpError::Reading(ReadError::Broken(error.source)),
-            Side::Writing => PumpError::Writing(WriteError::Broken(error.source)),
-        })
-    }
-
-    /// How long a relay goes on unwatched.
-    fn window(&self) -> Duration {
-        const SHORTEST: Duration = Duration::from_millis(100);
-        let window = if self.rate == 0 { self.idle } else { self.idle.min(self.grace) };
-        window.max(SHORTEST)
-    }
-
-    /// What a peer has overdone in a window of which it was waited for.
-    fn after(&self, window: Duration, progress: u64, quiet: Duration) -> Option<Impatience> {
-        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        if progress < self.rate.saturating_mul(window) / 1000 {
-            return Some(Impatience::TooSlow);
-        }
-        (quiet >= self.idle).then_some(Impatience::Idle)
-    }
-}
-
-/// A time of zero stands for none at all: a century.
-pub(crate) fn unless_zero(time: Duration) -> Duration {
-    if time.is_zero() { Duration::from_secs(3_155_760_000) } else { time }
-}
-
-impl From<Impatience> for ReadError {
-    fn from(impatience: Impatience) -> Self {
-        match impatience {
-            Impatience::Idle => Self::Idle,
-            Impatience::TooSlow => Self::TooSlow,
-        }
-    }
-}
-
-impl From<Impatience> for WriteError {
-    fn from(impatience: Impatience) -> Self {
-        match impatience {
-            Impatience::Idle => Self::Idle,
-            Impatience::TooSlow => Self::TooSlow,
-        }
-    }
 }

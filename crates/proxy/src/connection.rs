@@ -15,12 +15,14 @@ use message::{Request, Response, Scheme, Version};
 use net::{Alarm, Buffer, Size, Stream};
 use wire::http1::{HeadLimits, RequestError};
 
-use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, unless_zero};
+use crate::body::{Bulk, Flow, Patience, PumpError, Sink, Source, WriteError, unless_zero};
 use crate::core::{Client, Core};
+use crate::deadline;
 use crate::exchange::{self, Downstream, Ending, Reply};
 use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
 use crate::http2::{self, RefusedRequest};
 use crate::observe::{ErrorKind, Refusal};
+use crate::patience::{Manners, Rest};
 use crate::snapshot::View;
 use crate::tunnel::{self, Tunnel};
 use crate::worker::{Bench, Job, Work};
@@ -37,6 +39,8 @@ const PIPELINED_MAX: u32 = 32;
 pub(crate) enum Next {
     /// It waits for the next request.
     Idle,
+    /// The same: nothing has come that could be read, such as a part of a TLS record.
+    Unready,
     /// It is closed; with `linger` after reading on for a while.
     Close { linger: bool },
     /// It is broken off, so that the client sees an incomplete message.
@@ -49,9 +53,17 @@ pub(crate) enum Next {
 
 /// Serves a connection until it ends.
 pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
+    let mut idle_since = None;
     loop {
-        if !wait_for_bytes(&core, &client).await {
-            return;
+        match wait_for_bytes(&core, &client, &mut idle_since).await {
+            Waited::Readable => {}
+            Waited::Leaving => return,
+            Waited::Idle => match Box::pin(take_rest(&core, &client)).await {
+                Taken::Readable => {}
+                Taken::All(true) => idle_since = None, // it has only just become idle
+                Taken::All(false) => return,
+                Taken::GivenUp => return client.stream.reset_when_closed(),
+            },
         }
         let mut worker = core.worker();
         let unfinished = Unfinished(&client.stream);
@@ -59,6 +71,7 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
         unfinished.has_finished();
         core.give_back(worker);
         match next {
+            Next::Unready => continue,
             Next::Idle => {}
             Next::Close { linger: false } => return,
             Next::Close { linger: true } => return Box::pin(linger(&core, &client)).await,
@@ -68,6 +81,7 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
                 return Box::pin(http2::serve(&core, &client, Some(*before))).await;
             }
         }
+        idle_since = None;
     }
 }
 
@@ -87,25 +101,74 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// True once there is something to read, false if the connection is to be closed.
-async fn wait_for_bytes(core: &Core, client: &Client) -> bool {
+/// How the wait for a request ended.
+enum Waited {
+    /// There is something to read.
+    Readable,
+    /// The process or the listener is going.
+    Leaving,
+    /// The client has been idle for too long, as it seems.
+    Idle,
+}
+
+/// Waits for something to read. `idle_since`: when the client became idle, if that was before.
+async fn wait_for_bytes(
+    core: &Core,
+    client: &Client,
+    idle_since: &mut Option<tokio::time::Instant>,
+) -> Waited {
     let mut waiting = false;
-    let readable = poll_fn(|cx| {
+    let waited = poll_fn(|cx| {
         if client.stream.poll_readable(cx).is_ready() {
-            return Poll::Ready(true); // an error too: reading will tell
+            return Poll::Ready(Waited::Readable); // an error too: reading will tell
         }
         if core.draining.get() || client.listening.closed.get() {
-            return Poll::Ready(false);
+            return Poll::Ready(Waited::Leaving);
         }
         if !waiting {
             waiting = true;
-            client.alarm.set(unless_zero(idle_time(core, client)));
+            let now = core.wheel.now();
+            let passed = now.saturating_duration_since(*idle_since.get_or_insert(now));
+            client.alarm.set(unless_zero(idle_time(core, client)).saturating_sub(passed));
         }
-        client.alarm.poll_fired(cx).map(|()| false)
+        client.alarm.poll_fired(cx).map(|()| Waited::Idle)
     });
-    let readable = readable.await;
+    let waited = waited.await;
     client.alarm.clear();
-    readable
+    waited
+}
+
+/// What became of a connection whose last answer may not have been taken whole.
+enum Taken {
+    /// All was taken; whether that took time.
+    All(bool),
+    /// There is something to read.
+    Readable,
+    /// The client takes no more, or too little of it.
+    GivenUp,
+}
+
+/// Waits until a client has taken what was written for it.
+async fn take_rest(core: &Core, client: &Client) -> Taken {
+    let mut leftover = client.leftover(core.wheel.now());
+    let mut waited = false;
+    let taken = poll_fn(|cx| {
+        if waited && client.stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(Taken::Readable);
+        }
+        while !waited || client.alarm.poll_fired(cx).is_ready() {
+            match leftover.look(&client.stream, core.wheel.now()) {
+                Rest::Taken => return Poll::Ready(Taken::All(waited)),
+                Rest::GivenUp => return Poll::Ready(Taken::GivenUp),
+                Rest::Waits(again) => client.alarm.set(again),
+            }
+            waited = true;
+        }
+        Poll::Pending
+    });
+    let taken = taken.await;
+    client.alarm.clear();
+    taken
 }
 
 fn idle_time(core: &Core, client: &Client) -> Duration {
@@ -137,27 +200,41 @@ async fn say(stream: &Stream, answer: &[u8]) {
 }
 
 /// Shuts the sending direction and reads on, so that what was sent arrives.
-async fn linger(core: &Core, client: &Client) {
+pub(crate) async fn linger(core: &Core, client: &Client) {
     if client.stream.shutdown_write().is_err() {
         return;
     }
     let mut buffer = core.buffers.buffer(Size::Large);
     let begun = core.wheel.now();
-    while core.wheel.now().saturating_duration_since(begun) < LINGER_IN_ALL {
-        client.alarm.set(LINGER);
+    let mut leftover = client.leftover(core.wheel.now());
+    let mut patience = LINGER;
+    loop {
+        client.alarm.set(patience);
         let more = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
-            Poll::Ready(filled) => Poll::Ready(filled.unwrap_or(0)),
-            Poll::Pending => client.alarm.poll_fired(cx).map(|()| 0),
+            Poll::Ready(filled) => Poll::Ready(Some(filled.unwrap_or(0))),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| None),
         });
-        if more.await == 0 {
-            return;
-        }
+        let more = more.await;
         buffer.clear();
+        let lasts = core.wheel.now().saturating_duration_since(begun);
+        match more {
+            Some(0) => return,
+            Some(_) if lasts < LINGER_IN_ALL => continue,
+            Some(_) | None => {}
+        }
+        // Closed with something unread, it would be reset, and what is still under way be lost.
+        match leftover.look(&client.stream, core.wheel.now()) {
+            Rest::Taken => return,
+            Rest::Waits(again) => patience = again,
+            Rest::GivenUp => return client.stream.reset_when_closed(),
+        }
     }
 }
 
 /// A client that speaks HTTP/1.
 struct Http1<'a> {
+    client: &'a Client,
+    flow: &'a Flow,
     body: Incoming<'a>,
     reply: Http1Reply<'a>,
 }
@@ -180,9 +257,11 @@ impl<'a> Downstream for Http1<'a> {
         self.body.begin_body(request.body, limit);
     }
 
-    fn be_patient(&mut self, timeouts: &Timeouts) {
-        self.body.patience = Patience::for_client(timeouts);
-        self.reply.out.patience = Patience::for_client(timeouts);
+    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts) {
+        self.client.manners.set(Manners::of(timeouts));
+        let rated = !deadline::is_grpc(request);
+        self.body.patience = Patience::for_sender(timeouts, rated, self.flow);
+        self.reply.out.patience = Patience::for_taker(timeouts, self.flow);
     }
 
     fn buffered_body(&self) -> Option<&[u8]> {
@@ -267,15 +346,17 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
         return Next::Close { linger: false };
     };
-    let patience = Patience::for_client(&listener.timeouts);
+    let flow = &Flow::new(&core.wheel);
     let buffer = core.buffers.buffer(Size::Small);
     let written = Cell::new(0);
-    let incoming = Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience.clone())
-        .watching(&written);
+    let patience = Patience::for_sender(&listener.timeouts, true, flow);
+    let incoming =
+        Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience).watching(&written);
+    let patience = Patience::for_taker(&listener.timeouts, flow);
     let out = Outgoing::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience)
         .counting(&written);
     let reply = Http1Reply { out, begun: false, keep_alive: false };
-    let mut down = Http1 { body: incoming, reply };
+    let mut down = Http1 { client, flow, body: incoming, reply };
 
     // A new connection is taken for readable before anything has come over it, and so may others
     // be: without a byte they are as idle as before, and need no worker.
@@ -283,7 +364,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, bench: &mut Benc
     match poll_fn(|cx| Poll::Ready(down.body.poll_more(cx))).await {
         Poll::Ready(HeadEnd::More) => {}
         Poll::Ready(_) => return Next::Close { linger: false },
-        Poll::Pending => return Next::Idle,
+        Poll::Pending => return Next::Unready,
     }
     if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
         alarm.set(unless_zero(listener.timeouts.head));
@@ -314,6 +395,7 @@ async fn serve_requests(
         }
         let started = Instant::now();
         work.record.clear(started);
+        down.flow.begin();
         down.reply.begun = false;
         down.reply.out.sent = 0;
         down.reply.out.raw = 0;
@@ -339,6 +421,7 @@ async fn serve_requests(
                     listener_id,
                     alarm,
                     reply_alarm: &client.alarm,
+                    flow: down.flow,
                 };
                 exchange::run(&context, work, down).await
             }
@@ -357,6 +440,7 @@ async fn serve_requests(
                     listener_id,
                     alarm,
                     reply_alarm: &client.alarm,
+                    flow: down.flow,
                 };
                 exchange::refuse_head(&context, work, down, kind, error).await
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use config::{ListenerId, PoolSettings, ProxyProtocol};
+use config::{ListenerId, PoolSettings, ProxyProtocol, Timeouts};
 use foldhash::HashMap;
 use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
@@ -20,6 +20,7 @@ use crate::account::{Account, Accounts, Charge, ClientKey, OfCore, What};
 use crate::http1::Scratch;
 use crate::login::Bound;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
+use crate::patience::{Leftover, Manners};
 use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};
 use crate::trust;
@@ -299,6 +300,8 @@ pub(crate) struct Client {
     pub(crate) leaving: Cell<bool>,
     /// Whether that says that the client speaks TLS to the proxy in front.
     pub(crate) outer_tls: Cell<bool>,
+    /// What the last request's route asks of who takes its answer.
+    pub(crate) manners: Cell<Manners>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
     /// Connections to endpoints that are this client's alone.
@@ -398,6 +401,7 @@ impl Client {
             introduced: Cell::new(false),
             leaving: Cell::new(false),
             outer_tls: Cell::new(false),
+            manners: Cell::new(Manners::of(&Timeouts::default())),
             tls: None,
             bound: Bound::default(),
             held: RefCell::new(held),
@@ -430,6 +434,11 @@ impl Client {
             core.accounts.of(ClientKey::of(address, bounds.ipv6_prefix))
         });
         Rc::clone(account)
+    }
+
+    /// For what is left to be taken of what was written, with nothing under way.
+    pub(crate) fn leftover(&self, now: tokio::time::Instant) -> Leftover {
+        Leftover::new(self.manners.get(), now)
     }
 
     /// The same with TLS on its stream.

@@ -19,7 +19,7 @@ use rules::{Facts, Routed, TlsFacts};
 
 use crate::answer;
 use crate::attempt::{Attempt, Attempted};
-use crate::body::{Sink, Source, WriteError};
+use crate::body::{Flow, Sink, Source, WriteError};
 use crate::connection::RefusedHead;
 use crate::core::{Client, Core};
 use crate::deadline::Deadline;
@@ -47,7 +47,7 @@ pub(crate) trait Downstream {
     /// The head has been read, and this is how its body is delimited.
     fn begin_body(&mut self, request: &Request, limit: Option<u64>);
     /// How slow the client may be, from here on.
-    fn be_patient(&mut self, timeouts: &Timeouts);
+    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts);
     /// The whole rest of the body, if it is here already and its length is known.
     fn buffered_body(&self) -> Option<&[u8]>;
     /// Takes that off.
@@ -82,6 +82,8 @@ pub(crate) struct Context<'a> {
     pub(crate) alarm: &'a Alarm,
     /// For what comes from upstream and goes to the client.
     pub(crate) reply_alarm: &'a Alarm,
+    /// What both directions know of each other.
+    pub(crate) flow: &'a Flow,
 }
 
 impl Context<'_> {
@@ -346,7 +348,7 @@ async fn reverse<D: Downstream>(
     let route = route_id.and_then(|id| site.routes.get(id.0 as usize));
     let settings = route.map_or(&site.base, |route| &route.settings);
     record.decided = route.map_or(site.place, |route| route.place);
-    down.be_patient(&settings.timeouts);
+    down.be_patient(request, &settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = secure::admit(context, site_id, request, peer.trusted)
         .and_then(|()| secure::admit_client(context, settings, record))

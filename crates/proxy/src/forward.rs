@@ -39,7 +39,7 @@ pub(crate) async fn run<D: Downstream>(
     work.record.direction = Direction::Forward;
     work.record.scope = Scope::Forward(id);
     work.record.decided = forward.place;
-    down.be_patient(&settings.timeouts);
+    down.be_patient(&work.request, &settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
     let admitted = secure::admit_forward(context, id, &mut work.request, peer.trusted);
     if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {

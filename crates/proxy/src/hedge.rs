@@ -189,7 +189,7 @@ impl Attempt<'_> {
         };
         let core = self.context.core;
         let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
-        let patience = Patience::for_upstream(self.timeouts.stream_idle);
+        let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
         let binding = group.binding_of(lease.index(), is_secure(request));
         let second = Attempt { second: true, hedge: None, binding, ..*self };
         let mut response = Response::default();

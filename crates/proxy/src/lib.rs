@@ -36,6 +36,7 @@ mod login;
 mod mirror;
 pub mod observe;
 mod passthrough;
+mod patience;
 mod preview;
 mod replay;
 mod report;

@@ -249,7 +249,7 @@ impl Copy {
     ) -> Result<(u16, Duration), Trouble> {
         let core = &*self.core;
         let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
-        let patience = Patience::for_upstream(TIME_MAX);
+        let patience = Patience::for_upstream(TIME_MAX, None);
         let mut response = Response::default();
         match link {
             Link::Http1(connection) => {

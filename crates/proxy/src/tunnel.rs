@@ -10,13 +10,14 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use balance::Lease;
 use h2::{Reason, RecvStream};
 use message::{BodyLength, Fields, Method};
-use net::{Alarm, Buffer, Side, Size, Stream, relay};
+use net::{Alarm, Buffer, Delivery, Side, Size, Stream, Wheel, relay};
+use tokio::time::Instant;
 
 use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unless_zero};
 use crate::core::{Client, Core};
@@ -111,19 +112,56 @@ struct Moved<'a> {
     sent: Cell<u64>,
     received: Cell<u64>,
     idle: Duration,
+    at: Cell<Instant>,
+    wheel: &'a Wheel,
     alarm: &'a Alarm,
 }
 
 impl<'a> Moved<'a> {
-    fn new(idle: Duration, alarm: &'a Alarm) -> Self {
-        alarm.set(idle);
-        Self { sent: Cell::new(0), received: Cell::new(0), idle, alarm }
+    fn new(idle: Duration, wheel: &'a Wheel, alarm: &'a Alarm) -> Self {
+        let at = Cell::new(wheel.now());
+        let moved = Self { sent: Cell::new(0), received: Cell::new(0), idle, at, wheel, alarm };
+        moved.alarm.set(moved.look_every());
+        moved
     }
 
     fn count(&self, count: u64, counter: &Cell<u64>) {
         counter.set(counter.get() + count);
-        self.alarm.set(self.idle);
+        self.at.set(self.wheel.now());
+        self.alarm.set(self.look_every());
     }
+
+    /// What one side does not take at once lies in the kernel: so it is looked at before the time is over.
+    fn look_every(&self) -> Duration {
+        self.idle / 4
+    }
+
+    /// Ready once neither side has sent or taken a byte for too long. `taken`: what both have taken so far.
+    fn poll_idle(
+        &self,
+        cx: &mut Context<'_>,
+        seen: &Cell<Option<u64>>,
+        taken: impl Fn() -> u64,
+    ) -> Poll<()> {
+        while self.alarm.poll_fired(cx).is_ready() {
+            let taken = taken();
+            if seen.replace(Some(taken)).is_some_and(|seen| seen < taken) {
+                self.at.set(self.wheel.now());
+            }
+            let quiet = self.wheel.now().saturating_duration_since(self.at.get());
+            let left = self.idle.saturating_sub(quiet);
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            self.alarm.set(left.min(self.look_every()));
+        }
+        Poll::Pending
+    }
+}
+
+/// How many bytes the peer of a stream has taken, as far as somebody tells.
+fn taken_of(delivery: Option<Delivery>) -> u64 {
+    delivery.map_or(0, |delivery| delivery.acknowledged)
 }
 
 /// Runs a tunnel to its end.
@@ -132,7 +170,8 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
     let Tunnel { client: near, upstream, from_client, from_upstream, idle, lease, .. } = *tunnel;
     let (mut record, view) = (tunnel.record, tunnel.view);
     let alarm = core.wheel.alarm();
-    let moved = Moved::new(unless_zero(idle), &alarm);
+    let moved = Moved::new(unless_zero(idle), &core.wheel, &alarm);
+    let near_taken = || taken_of(client.stream.delivery());
     // RFC 9113, section 8.5, for CONNECT; RFC 8441, section 5, for WebSockets.
     let broken = match record.method {
         Method::Connect => Reason::CONNECT_ERROR,
@@ -141,18 +180,23 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
     let ended = match (near, upstream) {
         (None, Far::Connection(upstream)) => {
             let streams = (&client.stream, &upstream.stream);
-            whole(streams, (from_client, from_upstream), &moved).await
+            let taken = || near_taken() + taken_of(upstream.stream.delivery());
+            whole(streams, (from_client, from_upstream), &moved, taken).await
         }
-        (None, Far::Stream(far, _ticket)) => {
+        (None, Far::Stream(far, ticket)) => {
             let near = PlainSide::new(core, &client.stream, from_client);
-            sides(near, StreamSide::new(core, far), &moved, broken).await
+            let taken = || near_taken() + taken_of(ticket.connection().delivery());
+            sides(near, StreamSide::new(core, far), &moved, broken, taken).await
         }
         (Some(near), Far::Connection(upstream)) => {
             let far = PlainSide::new(core, &upstream.stream, from_upstream);
-            sides(StreamSide::new(core, near), far, &moved, broken).await
+            let taken = || near_taken() + taken_of(upstream.stream.delivery());
+            sides(StreamSide::new(core, near), far, &moved, broken, taken).await
         }
-        (Some(near), Far::Stream(far, _ticket)) => {
-            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved, broken).await
+        (Some(near), Far::Stream(far, ticket)) => {
+            let taken = || near_taken() + taken_of(ticket.connection().delivery());
+            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved, broken, taken)
+                .await
         }
     };
     drop(lease);
@@ -179,6 +223,7 @@ async fn whole(
     (near, far): (&Stream, &Stream),
     (from_near, from_far): (Option<Buffer>, Option<Buffer>),
     moved: &Moved<'_>,
+    taken: impl Fn() -> u64,
 ) -> Ended {
     let outward = async {
         let ended = direction(near, far, from_near, |count| moved.count(count, &moved.sent)).await;
@@ -194,7 +239,7 @@ async fn whole(
             Side::Writing => Broke::Client(error),
         })
     };
-    let ended = both(outward, inward, moved.alarm).await;
+    let ended = both(outward, inward, moved, taken).await;
     match &ended {
         Err(Some(Broke::Client(_))) => far.reset_when_closed(),
         Err(Some(Broke::Upstream(_))) => near.reset_when_closed(),
@@ -309,7 +354,7 @@ impl TunnelSide for StreamSide<'_> {
         let mut source =
             Receiving::new(receive.take(), half, &core.wheel, reading, patience.clone());
         source.refuse_trailers(); // RFC 9113, section 8.5: nothing but DATA
-        (source, Sending::new(half, &core.wheel, writing, patience))
+        (source, Sending::new(half, &core.wheel, writing, patience, None))
     }
 
     fn abort(&self, reason: Reason) {
@@ -324,6 +369,7 @@ async fn sides(
     mut far: impl TunnelSide,
     moved: &Moved<'_>,
     broken: Reason,
+    taken: impl Fn() -> u64,
 ) -> Ended {
     let ended = {
         let (mut from_near, to_near) = near.ends();
@@ -342,7 +388,7 @@ async fn sides(
                 PumpError::Writing(error) => Broke::Client(std::io::Error::other(error)),
             })
         };
-        both(outward, inward, moved.alarm).await
+        both(outward, inward, moved, taken).await
     };
     match &ended {
         Ok(()) => {}
@@ -386,8 +432,10 @@ impl<S: Sink> Sink for Counted<'_, S> {
 async fn both(
     outward: impl Future<Output = Result<(), Broke>>,
     inward: impl Future<Output = Result<(), Broke>>,
-    alarm: &Alarm,
+    moved: &Moved<'_>,
+    taken: impl Fn() -> u64,
 ) -> Ended {
+    let seen = Cell::new(None);
     let (mut outward, mut inward) = (pin!(outward), pin!(inward));
     let (mut outward_done, mut inward_done) = (false, false);
     poll_fn(|cx| {
@@ -402,7 +450,7 @@ async fn both(
         if outward_done && inward_done {
             return Poll::Ready(Ok(()));
         }
-        alarm.poll_fired(cx).map(|()| Err(None))
+        moved.poll_idle(cx, &seen, &taken).map(|()| Err(None))
     })
     .await
 }

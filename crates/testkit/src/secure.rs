@@ -233,7 +233,8 @@ impl SecureClient {
             version: format!("{:?}", client.protocol_version()),
             certificate: client.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())),
         };
-        Ok(Secure { peer: bridge(client.into(), tcp), facts })
+        let below = Peer::of(tcp.try_clone()?);
+        Ok(Secure { peer: bridge(client.into(), tcp), below, facts })
     }
 }
 
@@ -270,6 +271,7 @@ pub struct Facts {
 /// A connection over TLS, as a story sees it.
 pub struct Secure {
     peer: Peer,
+    below: Peer,
     /// What the handshake came to.
     pub facts: Facts,
 }
@@ -278,6 +280,11 @@ impl Secure {
     /// The connection alone.
     pub fn into_peer(self) -> Peer {
         self.peer
+    }
+
+    /// The connection below, for bytes that are no whole record.
+    pub fn below(&self) -> &Peer {
+        &self.below
     }
 }
 

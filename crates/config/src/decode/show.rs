@@ -163,8 +163,8 @@ impl Writer<'_, '_> {
     ) {
         self.out.block(depth, name, "", Place::default());
         for (setting, origin) in table.iter().zip(&sourced.origins) {
-            if setting.holds_in(scope) {
-                let text = (setting.text)(&sourced.value);
+            let text = (setting.text)(&sourced.value);
+            if setting.holds_in(scope) && !text.is_empty() {
                 self.value(depth + 1, setting.row.name, quoted_unless_number(&text), *origin);
             }
         }

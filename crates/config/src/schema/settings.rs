@@ -90,25 +90,25 @@ const DURATION_OR_OFF: Kind = Kind::Duration { zero: true };
 
 settings! { TIMEOUTS: Timeouts,
     EARLY "head" DURATION, |t, v| t.head = v.duration(), |t| duration_text(t.head),
-        "For a request head to arrive whole, from its first byte. What is slower gets 408. Over HTTP/2 for every frame and field block but content, whatever else the connection does; then GOAWAY.";
+        "For a request head to arrive whole, from its first byte; what is slower gets 408. Over HTTP/2 for every frame and field block but content, whatever else the connection does; then GOAWAY. Also for a TLS handshake with a client to end, from the connection's begin (that with an endpoint counts as a part of `connect`), and for a PROXY protocol header or the preface of HTTP/2. Too short, it hurts clients far away on bad lines; too long, it lets idlers hold connections.";
     EARLY "client-idle" DURATION, |t, v| t.client_idle = v.duration(), |t| duration_text(t.client_idle),
-        "For an idle client connection to begin its next request; then it is closed.";
+        "For an idle client connection to begin its next request; then it is closed. Idle is only who has taken all of the answers: as long as some of them is under way, `stream-idle` and `slow-rate` hold. Shorter than the keep-alive time of a balancer in front, it makes that one see closed connections.";
     BACK "connect" DURATION, |t, v| t.connect = v.duration(), |t| duration_text(t.connect),
         "For a connection to an endpoint or destination, all its addresses together. Then another endpoint is tried, or the client gets 504.";
     BACK "first-byte" DURATION_OR_OFF, |t, v| t.first_byte = v.duration(), |t| duration_text(t.first_byte),
-        "From the end of the request to the first byte of the response; then 504. `0s`: no limit. Raise it for slow reports and long polls.";
+        "From the end of the request (its body taken in by the endpoint's side) to the first byte of the response; then 504. `0s`: no limit. Raise it for slow reports and long polls.";
     BACK "stream-idle" DURATION_OR_OFF, |t, v| t.stream_idle = v.duration(), |t| duration_text(t.stream_idle),
-        "Without a byte in either direction while a message is under way. `0s`: no limit. Raise it for event streams that are silent for long.";
+        "Without a byte while a message is under way: for a peer that sends, in either direction; for one that takes, without a byte acknowledged by its side. `0s`: no limit. Raise it for event streams that are silent for longer; shorter, it cuts readers off that pause (players, downloads on bad lines).";
     LATE "tunnel-idle" DURATION_OR_OFF, |t, v| t.tunnel_idle = v.duration(), |t| duration_text(t.tunnel_idle),
         "Without a byte in either direction of a tunnel (CONNECT, WebSocket). `0s`: no limit.";
     BACK "upstream-idle" DURATION_OR_OFF, |t, v| t.upstream_idle = v.duration(), |t| duration_text(t.upstream_idle),
         "For an idle upstream connection to be used again (`0s`: never). It is learned downwards from what the peer does. Stay below the endpoint's own keep-alive time.";
     LATE "slow-rate" Kind::Size { min: 0, max: u64::MAX }, |t, v| t.slow_rate = v.number(), |t| size_text(t.slow_rate),
-        "Bytes per second that a client must at least send or take on average while a body is under way, once `slow-grace` is over; slower ones are cut off. `0`: none.";
-    LATE "slow-grace" DURATION, |t, v| t.slow_grace = v.duration(), |t| duration_text(t.slow_grace),
-        "How long a slow client is let be before `slow-rate` is asked of it.";
+        "Bytes per second that a client must keep up on average over all the time that was spent waiting for it, beyond `slow-grace`; slower ones are cut off. It holds for what a client takes, by what its side has acknowledged, and for the body of a request until the response begins, except gRPC. `0`: none. Raised, it cuts off clients on slow lines first.";
+    LATE "slow-grace" DURATION, |t, v| t.slow_grace = Some(v.duration()), |t| optional(t.slow_grace),
+        "How long a client is waited for in all before `slow-rate` is asked of it. Unless set: 20 s for what it sends, `stream-idle` for what it takes, so that a reader may pause at any time.";
     LATE "request" DURATION_OR_OFF, |t, v| t.request = v.duration(), |t| duration_text(t.request),
-        "For a whole exchange, from the request head to the last byte of the response. `0s`: no limit.";
+        "For a whole exchange, from the request head to the last byte of the response, whoever answers: files and other answers of the proxy's own, too. `0s`: no limit.";
 }
 
 settings! { LIMITS: Limits,

@@ -16,6 +16,7 @@ use crate::exchange::Trouble;
 use crate::hedge::Cut;
 use crate::login;
 use crate::observe::ErrorKind;
+use crate::patience::Intake;
 use crate::upstream::Connection;
 
 /// Both directions of a connection to an endpoint, for one exchange.
@@ -31,7 +32,7 @@ impl<'a> Http1Upward<'a> {
         core: &'a Core,
         alarm: &'a Alarm,
         reply_alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
     ) -> Self {
         let (stream, wheel) = (&connection.stream, &core.wheel);
         let out = Outgoing::new(stream, &core.scratch, wheel, alarm, patience.clone());
@@ -95,6 +96,7 @@ impl Answer for Incoming<'_> {
     ) -> Result<(), NoHead> {
         let first_byte = unless_zero(first_byte);
         let mut alarm_set = false;
+        let mut intake = Intake::default();
         loop {
             if !self.is_drained() && parse(self, request, response)? {
                 self.clear_alarm();
@@ -114,6 +116,12 @@ impl Answer for Incoming<'_> {
                 HeadEnd::Expired if upload.get() == Upload::Running => {
                     // The time runs from the end of the request.
                     self.set_alarm(first_byte);
+                    continue;
+                }
+                HeadEnd::Expired
+                    if let Some(more) = intake.look(self.stream.delivery(), first_byte) =>
+                {
+                    self.set_alarm(more);
                     continue;
                 }
                 HeadEnd::Expired => Trouble::new(

@@ -25,9 +25,11 @@ pub(crate) struct Incoming<'a> {
     trailers: Fields,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
-    pub(crate) patience: Patience,
-    /// Bytes of the body so far, and at most.
+    pub(crate) patience: Patience<'a>,
+    /// Bytes of the body so far, and at most; of them those that have bypassed us, as long as it is not known that they
+    /// have done so to the end.
     pub(crate) received: u64,
+    bypassed: Cell<u64>,
     limit: u64,
     /// Every byte read from the connection.
     pub(crate) raw: u64,
@@ -84,7 +86,7 @@ impl<'a> Incoming<'a> {
         buffer: Buffer,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
     ) -> Self {
         Self {
             stream,
@@ -98,6 +100,7 @@ impl<'a> Incoming<'a> {
             alarm,
             patience,
             received: 0,
+            bypassed: Cell::new(0),
             limit: u64::MAX,
             raw: 0,
             side: Side::Open,
@@ -118,7 +121,7 @@ impl<'a> Incoming<'a> {
 
     /// Bytes taken off the connection and out of the buffer: those of messages, not what waits.
     pub(crate) fn taken(&self) -> u64 {
-        self.raw - self.buffer.filled().len() as u64
+        self.raw + self.bypassed.get() - self.buffer.filled().len() as u64
     }
 
     /// True if the message has ended and nothing has come after it.
@@ -142,7 +145,12 @@ impl<'a> Incoming<'a> {
         self.done = self.decoder.is_done();
         self.piece = 0;
         self.trailers.clear();
+        self.raw += self.bypassed.take();
         self.received = 0;
+        if !self.done {
+            // What has come with the head counts in the sender's favour.
+            self.patience.received(self.buffer.len() as u64);
+        }
         self.limit = limit.unwrap_or(u64::MAX);
     }
 
@@ -240,9 +248,9 @@ impl<'a> Incoming<'a> {
 
     async fn fill(&mut self) -> Result<usize, ReadError> {
         let Self { stream, buffer, patience, wheel, alarm, .. } = self;
-        let filled = patience.wait(wheel, alarm, |cx| buffer.poll_fill(cx, stream)).await;
+        let filled = patience.reading(wheel, alarm, |cx| buffer.poll_fill(cx, stream)).await;
         let count = filled.map_err(ReadError::from)?.map_err(ReadError::Broken)?;
-        self.patience.moved(count);
+        self.patience.received(count as u64);
         self.raw += count as u64;
         Ok(count)
     }
@@ -324,19 +332,21 @@ impl Source for Incoming<'_> {
     }
 
     fn received(&self) -> u64 {
-        self.received
+        self.received + self.bypassed.get()
     }
 
     fn bulk(&self) -> Option<Bulk<'_>> {
         match self.decoder {
             BodyDecoder::Exact { left } if left >= BULK_BYTES_MIN && self.buffer.is_empty() => {
-                Some(Bulk { from: self.stream, length: left, patience: &self.patience })
+                let (from, patience, moved) = (self.stream, &self.patience, &self.bypassed);
+                Some(Bulk { from, length: left, patience, moved })
             }
             _ => None,
         }
     }
 
     fn moved_past(&mut self, count: u64) {
+        self.bypassed.set(0);
         self.received += count;
         self.raw += count;
         if let BodyDecoder::Exact { left } = &mut self.decoder {

@@ -7,7 +7,7 @@ use message::Fields;
 use net::{Alarm, Stream, Wheel};
 use wire::http1::{LAST_CHUNK, allowed_trailer, chunk_header, write_field};
 
-use crate::body::{Bulk, Patience, PumpError, Sink, WriteError};
+use crate::body::{Bulk, Look, Patience, PumpError, Sink, WriteError};
 
 /// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
 /// the kernel from where they are.
@@ -67,7 +67,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) framing: Framing,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Patience<'a>,
     /// Bytes of bodies, as given.
     pub(crate) sent: u64,
     /// Every byte written to the connection.
@@ -82,7 +82,7 @@ impl<'a> Outgoing<'a> {
         scratch: &'a Scratch,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
     ) -> Self {
         let (out, framing) = (Vec::new(), Framing::Plain);
         Self {
@@ -156,14 +156,20 @@ impl<'a> Outgoing<'a> {
             let waiting = out.get(written..).unwrap_or_default();
             let rest = bytes.get(written.saturating_sub(out.len())..).unwrap_or_default();
             let wrote = patience
-                .wait(wheel, alarm, |cx| match (waiting.is_empty(), rest.is_empty()) {
-                    (false, true) => stream.poll_write(cx, waiting),
-                    (true, _) => stream.poll_write(cx, rest),
-                    (false, false) => {
-                        let both = [io::IoSlice::new(waiting), io::IoSlice::new(rest)];
-                        stream.poll_write_vectored(cx, &both)
-                    }
-                })
+                .writing(
+                    wheel,
+                    alarm,
+                    *raw,
+                    || Look::at(stream),
+                    |cx| match (waiting.is_empty(), rest.is_empty()) {
+                        (false, true) => stream.poll_write(cx, waiting),
+                        (true, _) => stream.poll_write(cx, rest),
+                        (false, false) => {
+                            let both = [io::IoSlice::new(waiting), io::IoSlice::new(rest)];
+                            stream.poll_write_vectored(cx, &both)
+                        }
+                    },
+                )
                 .await
                 .map_err(WriteError::from)?
                 .map_err(WriteError::Broken)?;
@@ -172,7 +178,6 @@ impl<'a> Outgoing<'a> {
             }
             written += wrote;
             *raw += wrote as u64;
-            patience.moved(wrote);
         }
         self.scratch.give_back(std::mem::take(&mut self.out));
         self.chunk = None;
@@ -227,11 +232,16 @@ impl Sink for Outgoing<'_> {
             return Ok(0);
         }
         self.flush().await.map_err(PumpError::Writing)?;
-        let Self { patience, wheel, alarm, stream, written, .. } = self;
-        let moved = patience.relay(wheel, alarm, bulk, stream, *written).await?;
-        self.sent += moved;
-        self.raw += moved;
-        Ok(moved)
+        let Self { patience, wheel, alarm, stream, sent, raw, written, .. } = self;
+        let before = *raw;
+        let count = |bytes| {
+            *sent += bytes;
+            *raw += bytes;
+            if let Some(written) = written {
+                written.set(written.get().wrapping_add(1));
+            }
+        };
+        patience.relay(wheel, alarm, bulk, stream, before, count).await
     }
 
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {

@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::ops::Deref;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 
-use net::{Buffer, Buffers, Size, Stream, Wheel};
+use net::{Buffer, Buffers, Delivery, Size, Stream, Wheel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use wire::http2::{Guard, Violation, Workspace};
@@ -16,6 +16,8 @@ thread_local! {
     /// What guards need for a moment: all of a core share it.
     static WORKSPACE: RefCell<(Workspace, Vec<u8>)> = RefCell::default();
 }
+
+use crate::body::Look;
 
 /// What is seen of a connection from outside of `h2`.
 #[derive(Default)]
@@ -27,6 +29,40 @@ pub(crate) struct Watch {
     pub(crate) sent: Cell<u64>,
     /// Since when a frame or a field block is not whole.
     pub(crate) unfinished: Cell<Option<Instant>>,
+    /// Whether there is no room for what is to be written.
+    is_blocked: Cell<bool>,
+}
+
+/// The connection below a stream, for a look at what has become of its bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Carrier<'a> {
+    pub(crate) below: Below<'a>,
+    pub(crate) watch: &'a Watch,
+}
+
+/// A stream that `h2` has.
+#[derive(Clone, Copy)]
+pub(crate) enum Below<'a> {
+    /// A client's, which lives as long as its exchanges.
+    Client(&'a Stream),
+    /// An endpoint's, which ends with its task.
+    Endpoint(&'a Weak<Stream>),
+}
+
+impl Carrier<'_> {
+    /// As long as there is no room below, a stream waits for all that was written before. Otherwise it waits for its
+    /// own window, which its peer alone can open.
+    pub(super) fn look(&self) -> Look {
+        Look { delivery: self.delivery(), shared: self.watch.is_blocked.get() }
+    }
+
+    /// What has become of all bytes of the connection.
+    pub(super) fn delivery(&self) -> Option<Delivery> {
+        match self.below {
+            Below::Client(stream) => stream.delivery(),
+            Below::Endpoint(stream) => stream.upgrade()?.delivery(),
+        }
+    }
 }
 
 /// A stream, as `h2` takes one.
@@ -158,7 +194,9 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for Guarded<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(this.stream.poll_write(cx, bytes))?;
+        let written = this.stream.poll_write(cx, bytes);
+        this.watch.is_blocked.set(written.is_pending());
+        let count = ready!(written)?;
         this.guard.sent(bytes.get(..count).unwrap_or_default());
         this.wrote(count);
         Poll::Ready(Ok(count))
@@ -170,7 +208,9 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for Guarded<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(this.stream.poll_write_vectored(cx, pieces))?;
+        let written = this.stream.poll_write_vectored(cx, pieces);
+        this.watch.is_blocked.set(written.is_pending());
+        let count = ready!(written)?;
         let mut left = count;
         for piece in pieces {
             let part = piece.get(..left.min(piece.len())).unwrap_or_default();

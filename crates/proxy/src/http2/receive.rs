@@ -28,7 +28,7 @@ pub(crate) struct Receiving<'a> {
     sending: &'a RefCell<Half>,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Patience<'a>,
     received: u64,
     limit: u64,
     /// What reading ahead has found, for when it is asked for.
@@ -41,7 +41,7 @@ impl<'a> Receiving<'a> {
         sending: &'a RefCell<Half>,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
     ) -> Self {
         let stream = stream.filter(|stream| !stream.is_end_stream());
         let done = stream.is_none();
@@ -162,8 +162,8 @@ impl Source for Receiving<'_> {
         if self.piece.is_empty() && !self.done && self.failed.is_none() {
             let (wheel, alarm) = (self.wheel, self.alarm);
             // Put back afterwards: the wait needs it beside the stream.
-            let mut patience = self.patience.clone();
-            let waited = patience.wait(wheel, alarm, |cx| self.poll_piece(cx)).await;
+            let patience = self.patience.clone();
+            let waited = patience.reading(wheel, alarm, |cx| self.poll_piece(cx)).await;
             self.patience = patience;
             waited?;
         }
@@ -183,7 +183,7 @@ impl Source for Receiving<'_> {
     fn consume(&mut self, count: usize) {
         let count = count.min(self.piece.len());
         let _ = self.piece.split_to(count);
-        self.patience.moved(count);
+        self.patience.received(count as u64);
         if let Some(stream) = &mut self.stream {
             // It fails only beyond what has come.
             let _ = stream.flow_control().release_capacity(count);

@@ -10,8 +10,9 @@ use h2::{Reason, SendStream};
 use message::{Fields, Request, Response};
 use net::{Alarm, Wheel};
 
+use super::guarded::Carrier;
 use super::{fields, response};
-use crate::body::{Bulk, Patience, PumpError, Sink, WriteError};
+use crate::body::{Bulk, Look, Patience, PumpError, Sink, WriteError};
 use crate::exchange::Reply;
 
 /// Bytes that are gathered before they are handed to `h2`.
@@ -74,7 +75,9 @@ pub(crate) struct Sending<'a> {
     waiting: BytesMut,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
-    pub(crate) patience: Patience,
+    pub(crate) patience: Patience<'a>,
+    /// What is below, unless nobody is in a hurry.
+    carrier: Option<Carrier<'a>>,
     sent: u64,
     raw: u64,
 }
@@ -84,7 +87,8 @@ impl<'a> Sending<'a> {
         half: &'a RefCell<Half>,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
+        carrier: Option<Carrier<'a>>,
     ) -> Self {
         Self {
             half,
@@ -95,6 +99,7 @@ impl<'a> Sending<'a> {
             wheel,
             alarm,
             patience,
+            carrier,
             sent: 0,
             raw: 0,
         }
@@ -114,7 +119,7 @@ impl<'a> Sending<'a> {
     /// Hands over what was gathered; `end`: nothing follows.
     async fn push(&mut self, end: bool) -> Result<(), WriteError> {
         while !self.waiting.is_empty() {
-            let Self { half, waiting, wheel, alarm, patience, .. } = self;
+            let Self { half, waiting, wheel, alarm, patience, carrier, raw, .. } = self;
             let wanted = waiting.len();
             if end && self.sent == wanted as u64 && wanted <= GATHERED_BYTES {
                 // A small answer is handed over whole, whatever the window is, as that costs less
@@ -122,16 +127,15 @@ impl<'a> Sending<'a> {
                 // for each of its streams, until the connection ends: an idle one does, however
                 // much is left on it.
                 let piece = std::mem::take(waiting).freeze();
-                patience.moved(piece.len());
                 self.raw += piece.len() as u64;
                 return self.send(piece, true);
             }
+            let look = || carrier.map_or(Look::nowhere(), |carrier| carrier.look());
             let capacity = patience
-                .wait(wheel, alarm, |cx| half.borrow_mut().poll_capacity(cx, wanted))
+                .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))
                 .await?
                 .ok_or_else(gone)?;
             let piece = waiting.split_to(capacity.min(wanted)).freeze();
-            patience.moved(piece.len());
             self.raw += piece.len() as u64;
             self.send(piece, end && self.waiting.is_empty())?;
         }

@@ -24,8 +24,9 @@ use wire::http2::{CARRIED_EXTRA, Flood, Guard, GuardLimits, Violation};
 use super::guarded::{Guarded, Watch};
 use super::stream::Arrived;
 use crate::body::unless_zero;
-use crate::connection::Next;
+use crate::connection::{self, Next};
 use crate::core::{Client, Core};
+use crate::patience::Rest;
 use crate::tunnel;
 use crate::worker::Job;
 
@@ -139,6 +140,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let running = Rc::new(Running { count: Cell::new(0), idle: Cell::new(idle) });
     let mut unfinished = Unfinished { since: None, allowed: head, alarm: core.wheel.alarm() };
     let mut leaving = false;
+    let mut leftover = None;
     loop {
         let event = poll_fn(|cx| {
             let goes = core.draining.get() || client.listening.closed.get() || client.leaving.get();
@@ -157,12 +159,13 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
         });
         match event.await {
             Event::Arrived(arrived) => {
+                leftover = None;
                 let one = OneRunning::new(&running, client);
                 tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
             }
             Event::Violation(violation) => {
                 complain(core, client, &violation);
-                return end(client, &watch, connection, Reason::from(violation.reason)).await;
+                return end(core, client, &watch, connection, Reason::from(violation.reason)).await;
             }
             Event::Ended(result) => {
                 if let Err(error) = result
@@ -178,7 +181,23 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                 }
                 return farewell(client).await;
             }
-            Event::Idle => return end(client, &watch, connection, Reason::NO_ERROR).await,
+            Event::Idle => {
+                // Idle is only who has taken all.
+                let waited = leftover.is_some();
+                let mut rest =
+                    leftover.take().unwrap_or_else(|| Box::new(client.leftover(core.wheel.now())));
+                match rest.look(&client.stream, core.wheel.now()) {
+                    Rest::Waits(again) => {
+                        client.alarm.set(again);
+                        leftover = Some(rest);
+                    }
+                    Rest::Taken if waited && !leaving => client.alarm.set(idle),
+                    Rest::Taken => {
+                        return end(core, client, &watch, connection, Reason::NO_ERROR).await;
+                    }
+                    Rest::GivenUp => return client.stream.reset_when_closed(),
+                }
+            }
         }
     }
 }
@@ -215,7 +234,7 @@ impl Unfinished {
 fn poll_event(
     connection: &mut Connection<Guarded<ClientStream>, Bytes>,
     client: &Rc<Client>,
-    watch: &Watch,
+    watch: &Rc<Watch>,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
     let accepted = connection.poll_accept(cx);
@@ -224,7 +243,8 @@ fn poll_event(
     }
     match accepted {
         Poll::Ready(Some(Ok((request, respond)))) => {
-            Poll::Ready(Event::Arrived(Box::new(Arrived::new(client, request, respond))))
+            let arrived = Arrived::new(client, watch, request, respond);
+            Poll::Ready(Event::Arrived(Box::new(arrived)))
         }
         Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Err(error))),
         Poll::Ready(None) => Poll::Ready(Event::Ended(Ok(()))),
@@ -284,18 +304,21 @@ fn go_away(reason: u32) -> [u8; 17] {
 
 /// Tells the client that it is over, and closes.
 async fn end(
+    core: &Core,
     client: &Client,
     watch: &Watch,
     mut connection: Connection<Guarded<ClientStream>, Bytes>,
     reason: Reason,
 ) {
-    if reason == Reason::NO_ERROR {
+    let in_peace = reason == Reason::NO_ERROR;
+    if in_peace {
         connection.graceful_shutdown();
     } else {
         connection.abrupt_shutdown(reason);
     }
     // What answers have left behind goes out as long as the client takes it.
     let mut sent = watch.sent.get();
+    let mut leftover = client.leftover(core.wheel.now());
     client.alarm.set(FAREWELL);
     poll_fn(|cx| {
         if connection.poll_closed(cx).is_ready() {
@@ -303,16 +326,20 @@ async fn end(
         }
         while client.alarm.poll_fired(cx).is_ready() {
             let before = std::mem::replace(&mut sent, watch.sent.get());
-            if before == sent {
-                return Poll::Ready(());
+            if before != sent {
+                client.alarm.set(FAREWELL);
+                continue;
             }
-            client.alarm.set(FAREWELL);
+            match leftover.look(&client.stream, core.wheel.now()) {
+                Rest::Waits(again) if in_peace => client.alarm.set(again),
+                _ => return Poll::Ready(()),
+            }
         }
         Poll::Pending
     })
     .await;
     drop(connection);
-    farewell(client).await;
+    if in_peace { connection::linger(core, client).await } else { farewell(client).await }
 }
 
 /// Reads on for a little, so that the last words are not lost by a reset (RFC 9112, section 9.6,

@@ -13,18 +13,22 @@ use message::{BodyLength, Method, Request, Version};
 use wire::http1::HeadLimits;
 use wire::http2::{Carried, Malformed};
 
+use super::guarded::{Below, Carrier, Watch};
 use super::request::{Reading, RefusedRequest};
 use super::{Half, Receiving, Sending, fields};
-use crate::body::{Patience, Source};
+use crate::body::{Flow, Patience, Source};
 use crate::connection::{Next, RefusedHead, kind_of};
 use crate::core::{Client, Core};
+use crate::deadline;
 use crate::exchange::{self, Downstream, Ending};
+use crate::patience::Manners;
 use crate::tunnel::Ends;
 use crate::worker::Bench;
 
 /// A request that has come.
 pub(crate) struct Arrived {
     client: Rc<Client>,
+    watch: Rc<Watch>,
     parts: Parts,
     body: RecvStream,
     respond: SendResponse<Bytes>,
@@ -33,16 +37,20 @@ pub(crate) struct Arrived {
 impl Arrived {
     pub(super) fn new(
         client: &Rc<Client>,
+        watch: &Rc<Watch>,
         request: http::Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        Self { client: Rc::clone(client), parts, body, respond }
+        let (client, watch) = (Rc::clone(client), Rc::clone(watch));
+        Self { client, watch, parts, body, respond }
     }
 }
 
 /// A client's stream.
 struct Http2<'a> {
+    client: &'a Client,
+    flow: &'a Flow,
     body: Receiving<'a>,
     reply: Sending<'a>,
 }
@@ -75,9 +83,11 @@ impl<'a> Downstream for Http2<'a> {
         self.body.limit(limit);
     }
 
-    fn be_patient(&mut self, timeouts: &Timeouts) {
-        self.body.patience = Patience::for_client(timeouts);
-        self.reply.patience = Patience::for_client(timeouts);
+    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts) {
+        self.client.manners.set(Manners::of(timeouts));
+        let rated = !deadline::is_grpc(request);
+        self.body.patience = Patience::for_sender(timeouts, rated, self.flow);
+        self.reply.patience = Patience::for_taker(timeouts, self.flow);
     }
 
     fn buffered_body(&self) -> Option<&[u8]> {
@@ -92,7 +102,7 @@ impl<'a> Downstream for Http2<'a> {
 /// Serves one request; on a worker.
 pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
     let Bench { work, alarm, reply_alarm } = bench;
-    let Arrived { client, parts, body, respond } = arrived;
+    let Arrived { client, watch, parts, body, respond } = arrived;
     let client = &client;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
@@ -106,13 +116,17 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     reply_alarm.clear();
     let half = RefCell::new(Half::Answer(respond));
     let ended = body.is_end_stream();
-    let patience = Patience::for_client(&listener.timeouts);
-    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience.clone());
-    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience);
-    let mut down = Http2 { body, reply };
+    let flow = &Flow::new(&core.wheel);
+    let patience = Patience::for_sender(&listener.timeouts, true, flow);
+    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience);
+    let patience = Patience::for_taker(&listener.timeouts, flow);
+    let carrier = Carrier { below: Below::Client(&client.stream), watch: &watch };
+    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience, Some(carrier));
+    let mut down = Http2 { client, flow, body, reply };
     let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
     drop(parts);
-    let context = exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm };
+    let context =
+        exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm, flow };
     let ending = match read {
         Ok(()) => {
             down.look(&mut work.request).await;
@@ -131,7 +145,7 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     };
     let record = &mut work.record;
     record.received_bytes = head_bytes + down.body.received();
-    let Http2 { body, reply } = down;
+    let Http2 { body, reply, .. } = down;
     (record.response_body_bytes, record.sent_bytes) = exchange::Reply::sent(&reply);
     match ending {
         Ending::Tunnel(switched) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use testkit::h2raw::{Connection, Fields, data, field, headers};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::DEADLINE;
+use testkit::peer::{DEADLINE, Peer};
 use testkit::server::TestServer;
 use testkit::wait;
 use wire::http2::frame::{flag, kind};
@@ -124,4 +124,32 @@ fn what_the_tries_before_have_taken_is_not_left() {
     };
     let (before, after) = (left(&told_first), left(&told_second));
     assert!(after <= before - 20_000, "{before} {after}");
+}
+
+#[test]
+fn answers_of_our_own_have_the_same_time() {
+    const LENGTH: u64 = 100_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["large", "small"] {
+        let file = std::fs::File::create(directory.path().join(name)).unwrap();
+        file.set_len(if name == "large" { LENGTH } else { 1000 }).unwrap();
+    }
+    let server = TestServer::start(&format!(
+        "site \"*\" {{
+             listen \"127.0.0.1:0\"
+             timeouts {{ request \"500ms\"; }}
+             files \"{}\"
+         }}",
+        directory.path().display()
+    ));
+    let mut client = server.connect();
+    client.send("GET /small HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().body.len(), 1000);
+    let mut client = Peer::connect_narrow(server.address());
+    client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut framed = Connection::client(server.address(), &[]);
+    framed.get(1, "/large");
+    server.wait_for_metric("bothways_errors_total", "request_timeout", 2.0);
+    assert!(client.try_response().is_err(), "broken off");
+    assert!(framed.message(1).is_err(), "broken off");
 }

@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use testkit::h2raw::{Connection, settings, window_update};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
 use testkit::peer::{Ended, Peer, Trickle};
 use testkit::server::TestServer;
 use testkit::wait;
+use wire::http2::frame::PREFACE;
 
 #[test]
 fn heads_that_are_too_large() {
@@ -170,6 +172,116 @@ fn a_fast_reader_of_a_slow_origin_is_not_to_blame() {
         assert_eq!(client.response().status(), 200, "{head}");
     }
     drop((go, wait));
+}
+
+#[test]
+fn bytes_that_have_come_earn_time() {
+    // Those that have come with the head, too.
+    let origin = Origin::serving(|request| ok(&request.body.len().to_string()));
+    let server = TestServer::reverse(
+        origin.address(),
+        "timeouts { slow-rate \"10kB\"; slow-grace \"100ms\"; }",
+    );
+    let mut client = server.connect();
+    let most = "x".repeat(80_000);
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n{most}"));
+    std::thread::sleep(Duration::from_millis(700)); // a pause that they have paid for
+    client.send([b'x'; 10_000]);
+    assert_eq!(client.response().text(), "90000");
+}
+
+#[test]
+fn who_listens_may_be_silent() {
+    // The rate is asked until the response begins; afterwards it is enough that one direction moves.
+    let origin = Origin::start(|peer, _| {
+        peer.head();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..12 {
+            peer.send("5\r\nevent\r\n");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        peer.send("0\r\n\r\n");
+        let _ = peer.rest();
+    });
+    let server = TestServer::reverse(
+        origin.address(),
+        "timeouts { slow-rate \"10MB\"; slow-grace \"200ms\"; stream-idle \"600ms\"; }",
+    );
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    let response = client.head();
+    assert_eq!(response.status(), 200);
+    for _ in 0..12 {
+        assert_eq!(client.chunk().unwrap(), b"event");
+    }
+    assert!(client.chunk().unwrap().is_empty());
+}
+
+#[test]
+fn a_call_may_say_little_before_it_is_answered() {
+    for (content_type, status) in [("application/grpc", 200), ("text/plain", 408)] {
+        let origin = Origin::start(|peer, _| {
+            peer.head();
+            std::thread::sleep(Duration::from_millis(900));
+            let _ = peer.try_send(ok("answer"));
+            let _ = peer.rest();
+        });
+        let server = TestServer::reverse(
+            origin.address(),
+            "timeouts { slow-rate \"10MB\"; slow-grace \"200ms\"; }",
+        );
+        let mut client = server.connect();
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        ));
+        assert_eq!(client.response().status(), status, "{content_type}");
+    }
+}
+
+/// Longer than all of a body that lies in the kernel may be left there by who is idle.
+const PAUSE: Duration = Duration::from_millis(1300);
+
+#[test]
+fn who_has_not_taken_its_answer_is_not_idle() {
+    const LENGTH: usize = 3_000_000;
+    let origin = Origin::serving(|_| ok(&"x".repeat(LENGTH)));
+    let server = TestServer::start(&format!(
+        "timeouts {{ client-idle \"300ms\"; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut framed = Connection::client(server.address(), &[(4, 1 << 24)]);
+    framed.send(window_update(0, 1 << 24));
+    framed.get(1, "/");
+    std::thread::sleep(PAUSE);
+    assert_eq!(client.response().body.len(), LENGTH);
+    assert_eq!(framed.message(1).expect("all of it").text().len(), LENGTH);
+    // Now both are.
+    client.expect_closed();
+    assert_eq!(framed.goodbye().1, Ended::Closed);
+}
+
+#[test]
+fn who_never_takes_its_answer_is_cut_off() {
+    let origin = Origin::serving(|_| ok(&"x".repeat(3_000_000)));
+    let server = TestServer::start(&format!(
+        "timeouts {{ client-idle \"200ms\"; stream-idle \"500ms\"; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = Peer::connect_narrow(server.address());
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut framed = Connection::of(Peer::connect_narrow(server.address()));
+    framed.send([PREFACE.as_slice(), &settings(&[(4, 1 << 24)])].concat());
+    framed.send(window_update(0, 1 << 24));
+    framed.get(1, "/");
+    server.wait_for_connections(2);
+    server.wait_until_quiet();
+    assert!(client.try_response().is_err(), "not all of it");
+    assert!(framed.message(1).is_err(), "not all of it");
 }
 
 #[test]

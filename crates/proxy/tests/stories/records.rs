@@ -182,3 +182,61 @@ fn what_a_forward_refuses_is_told_as_its_own() {
         assert!(line["response_body_bytes"].as_u64().is_some_and(|bytes| bytes > 50), "{line}");
     }
 }
+
+/// What moved within the kernel before the end is told as well.
+#[test]
+fn bytes_of_what_was_broken_off_are_told() {
+    const LENGTH: usize = 30_000_000;
+    const TAKEN: usize = 8_000_000;
+    // What lies in buffers on the way: less than all of it, more than nothing.
+    const BETWEEN: usize = 12_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let origin = Origin::start(|peer, _| {
+        let head = peer.head();
+        match head.target() {
+            "/up" => {
+                peer.read_exact(TAKEN);
+                peer.reset();
+            }
+            _ => {
+                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+                let _ = peer.try_send(vec![b'x'; LENGTH]);
+            }
+        }
+    });
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}
+         site \"*\" {{
+             listen \"127.0.0.1:0\"
+             route \"/late\" {{ to \"{1}\"; timeouts {{ request \"700ms\"; }}; }}
+             to \"{1}\"
+         }}",
+        path.display(),
+        origin.address()
+    ));
+    let mut client = server.connect();
+    client.send("GET /gone HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.read_exact(TAKEN);
+    client.reset();
+    let mut client = server.connect();
+    client.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.read_exact(TAKEN);
+    lines(&path, 2);
+    let mut client = server.connect();
+    client.send(format!("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"));
+    let _ = client.try_send(vec![b'x'; LENGTH]);
+    for line in lines(&path, 3) {
+        let up = line["target"].as_str().is_some_and(|target| target.ends_with("/up"));
+        let (body, whole) = match up {
+            true => ("request_body_bytes", "received_bytes"),
+            false => ("response_body_bytes", "sent_bytes"),
+        };
+        for bytes in [&line[body], &line[whole]] {
+            let bytes = bytes.as_u64().unwrap() as usize;
+            assert!((TAKEN - 100_000..TAKEN + BETWEEN).contains(&bytes), "{line}");
+        }
+    }
+    let sent = server.metric("bothways_response_body_bytes_total", "");
+    assert!(sent > 2.0 * TAKEN as f64 - 200_000.0, "{sent}");
+}

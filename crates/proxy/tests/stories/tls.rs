@@ -544,3 +544,24 @@ fn without_an_upstream_there_is_nothing_to_pass_to() {
     assert_eq!(line["sni"], "x.test");
     assert_eq!(line["status"], 502);
 }
+
+#[test]
+fn a_record_that_drips_is_no_sign_of_life() {
+    let authority = Authority::new();
+    let text = format!(
+        "timeouts {{ head \"700ms\"; client-idle \"700ms\"; }}\n{}",
+        site(&authority, &["a.test"], "")
+    );
+    let server = TestServer::start(&text);
+    for begun in ["", "GET / HT"] {
+        let mut client = SecureClient::of(&authority).connect(server.address(), "a.test");
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n{begun}"));
+        assert_eq!(client.response().text(), "a.test");
+        let mut below = client.below().duplicate();
+        below.send([23, 3, 3, 64, 0]); // the head of a record of 16 KiB
+        let _trickle = Trickle::over(&below, "x", Duration::from_millis(30));
+        let (rest, _) = client.rest();
+        let rest = String::from_utf8_lossy(&rest);
+        assert_eq!(rest.contains(" 408 "), !begun.is_empty(), "{rest}");
+    }
+}

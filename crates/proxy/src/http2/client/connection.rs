@@ -4,19 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong};
-use net::{Alarm, Stream, Wheel};
+use net::{Alarm, Delivery, Stream, Wheel};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
-use super::super::guarded::{Guarded, Watch as Watched};
+use super::super::guarded::{Below, Carrier, Guarded, Watch as Watched};
 use crate::observe::ErrorKind;
 use crate::upstream::{Connection, Ends, Meter};
 
@@ -70,9 +70,21 @@ pub(crate) struct Multiplexed {
     /// Tells that the endpoint has told its limits, or never will.
     settles: Notify,
     meter: Option<Meter>,
+    stream: Weak<Stream>,
+    guarded: Rc<Watched>,
 }
 
 impl Multiplexed {
+    /// What has become of all bytes that were written to it.
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
+        self.carrier().delivery()
+    }
+
+    /// What is below.
+    pub(super) fn carrier(&self) -> Carrier<'_> {
+        Carrier { below: Below::Endpoint(&self.stream), watch: &self.guarded }
+    }
+
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -250,7 +262,9 @@ pub(super) async fn open(
         list_bytes: FIELDS_BYTES_MAX,
         ..GuardLimits::default()
     };
-    let guarded = Guarded::new(Box::new(stream), None, Guard::client(&limits), wheel);
+    let stream = Rc::new(stream);
+    let below = Rc::downgrade(&stream);
+    let guarded = Guarded::new(stream, None, Guard::client(&limits), wheel);
     let seen = guarded.watch();
     let mut builder = Builder::new();
     builder
@@ -283,6 +297,8 @@ pub(super) async fn open(
         fault: Cell::new(None),
         settles: Notify::new(),
         meter,
+        stream: below,
+        guarded: Rc::clone(&seen),
     });
     let watch = Watch {
         alarm: wheel.alarm(),
@@ -300,7 +316,7 @@ pub(super) async fn open(
 
 /// Runs a connection to its end.
 async fn run(
-    mut running: h2::client::Connection<Guarded<Box<Stream>>, Bytes>,
+    mut running: h2::client::Connection<Guarded<Rc<Stream>>, Bytes>,
     connection: Rc<Multiplexed>,
     mut watch: Watch,
 ) {

@@ -23,6 +23,7 @@ use crate::exchange::Trouble;
 use crate::hedge::Cut;
 use crate::http1::UpstreamHead;
 use crate::observe::ErrorKind;
+use crate::patience::Intake;
 
 /// Both directions of a stream to an endpoint, for one exchange.
 pub(crate) struct Http2Upward<'a> {
@@ -44,7 +45,7 @@ pub(crate) struct Incoming<'a> {
     half: &'a RefCell<Half>,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
-    patience: Patience,
+    patience: Patience<'a>,
     /// Whether this is extended CONNECT.
     upgrade: bool,
     first_head: Option<Instant>,
@@ -67,10 +68,11 @@ impl<'a> Http2Upward<'a> {
         core: &'a Core,
         alarm: &'a Alarm,
         reply_alarm: &'a Alarm,
-        patience: Patience,
+        patience: Patience<'a>,
     ) -> Self {
         let wheel = &core.wheel;
-        let out = Sending::new(half, wheel, alarm, patience.clone());
+        let out =
+            Sending::new(half, wheel, alarm, patience.clone(), Some(ticket.connection().carrier()));
         let incoming = Incoming {
             connection: ticket.connection(),
             response: None,
@@ -244,6 +246,7 @@ impl Answer for Incoming<'_> {
     ) -> Result<(), NoHead> {
         let first_byte = unless_zero(first_byte);
         let (alarm, mut set) = (self.alarm, false);
+        let (connection, mut intake) = (self.connection, Intake::default());
         let head = poll_fn(|cx| {
             if let Poll::Ready(head) = self.poll_head(cx) {
                 return Poll::Ready(Some(head));
@@ -253,7 +256,13 @@ impl Answer for Incoming<'_> {
                 set = true;
                 alarm.set(first_byte);
             }
-            alarm.poll_fired(cx).map(|()| None)
+            while alarm.poll_fired(cx).is_ready() {
+                match intake.look(connection.delivery(), first_byte) {
+                    Some(more) => alarm.set(more),
+                    None => return Poll::Ready(None),
+                }
+            }
+            Poll::Pending
         });
         match head.await {
             Some(Ok(head)) => {

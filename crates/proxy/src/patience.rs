@@ -1,0 +1,680 @@
+//! How long a peer is waited for.
+//!
+//! A time-out measures the silence of the peer that has the word: `stream-idle`. A peer that takes bytes is not silent as
+//! long as its side acknowledges some, wherever the others lie meanwhile; a peer that sends is not, as long as bytes of
+//! the same exchange move the other way. Of a client an average is asked, too (`slow-rate`), over all the time that was
+//! spent waiting for it, so that nobody pays for the slowness of the other side, nor for a pause after many bytes.
+//! The kernel is asked only when an alarm fires.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use config::Timeouts;
+use net::{Alarm, Delivery, Side, Stream, Wheel, relay};
+use tokio::time::Instant;
+
+use crate::body::{Bulk, PumpError, ReadError, WriteError};
+
+/// How often a peer that is waited for is looked at: at least and at most.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(15);
+
+/// How far an exchange has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No response has begun.
+    Asking,
+    Answering,
+    /// The response is complete, whatever the client still sends.
+    Answered,
+}
+
+/// What both directions of an exchange know of each other.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    phase: Cell<Phase>,
+    /// When bytes moved last, in either direction.
+    moved_at: Cell<Instant>,
+}
+
+impl Flow {
+    pub(crate) fn new(wheel: &Wheel) -> Self {
+        Self { phase: Cell::new(Phase::Asking), moved_at: Cell::new(wheel.now()) }
+    }
+
+    /// An exchange begins.
+    pub(crate) fn begin(&self) {
+        self.phase.set(Phase::Asking);
+    }
+
+    /// Its response has begun.
+    pub(crate) fn answering(&self) {
+        self.phase.set(Phase::Answering);
+    }
+
+    /// Its response is complete.
+    pub(crate) fn answered(&self) {
+        self.phase.set(Phase::Answered);
+    }
+}
+
+/// What is asked of a client that takes bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    idle: Duration,
+    rate: u64,
+    grace: Duration,
+}
+
+impl Manners {
+    pub(crate) fn of(timeouts: &Timeouts) -> Self {
+        let idle = unless_zero(timeouts.stream_idle);
+        Self { idle, rate: timeouts.slow_rate, grace: timeouts.slow_grace.unwrap_or(idle) }
+    }
+}
+
+/// How long a peer is waited for in one direction of an exchange.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience<'a> {
+    /// Without a byte.
+    idle: Duration,
+    /// Bytes a second on average; 0: any rate will do.
+    rate: u64,
+    /// How long it is waited for before that is asked.
+    grace: Duration,
+    /// Whether the rate holds only while no response is under way.
+    asking_only: bool,
+    flow: Option<&'a Flow>,
+    /// For which phase these two count: how long the peer was waited for, and how many bytes it has sent or taken.
+    phase: Cell<Phase>,
+    waited: Cell<Duration>,
+    credit: Cell<u64>,
+}
+
+/// What a peer has overdone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Impatience {
+    Idle,
+    TooSlow,
+}
+
+impl<'a> Patience<'a> {
+    fn new(idle: Duration, rate: u64, grace: Duration, flow: Option<&'a Flow>) -> Self {
+        Self {
+            idle: unless_zero(idle),
+            rate,
+            grace,
+            asking_only: false,
+            flow,
+            phase: Cell::new(Phase::Asking),
+            waited: Cell::default(),
+            credit: Cell::default(),
+        }
+    }
+
+    /// For what a client sends. Its rate counts until the response begins: from then on it may have little to say, as
+    /// who listens to a stream. `rated`: whether any rate is asked.
+    pub(crate) fn for_sender(timeouts: &Timeouts, rated: bool, flow: &'a Flow) -> Self {
+        let rate = if rated { timeouts.slow_rate } else { 0 };
+        let grace = timeouts.slow_grace.unwrap_or(config::SLOW_GRACE);
+        Self { asking_only: true, ..Self::new(timeouts.stream_idle, rate, grace, Some(flow)) }
+    }
+
+    /// For what a client takes.
+    pub(crate) fn for_taker(timeouts: &Timeouts, flow: &'a Flow) -> Self {
+        let Manners { idle, rate, grace } = Manners::of(timeouts);
+        Self::new(idle, rate, grace, Some(flow))
+    }
+
+    /// For an upstream, who may think as long as `idle`.
+    pub(crate) fn for_upstream(idle: Duration, flow: Option<&'a Flow>) -> Self {
+        Self::new(idle, 0, Duration::ZERO, flow)
+    }
+
+    /// For a side of a tunnel, which is watched as a whole.
+    pub(crate) fn endless() -> Self {
+        Self::for_upstream(Duration::ZERO, None)
+    }
+
+    /// Counts bytes in the favour of a peer that sends.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.credit.set(self.credit.get().saturating_add(bytes));
+    }
+
+    fn is_rated(&self) -> bool {
+        self.rate > 0 && !(self.asking_only && self.phase.get() == Phase::Answering)
+    }
+
+    /// How long the peer may be waited for in all.
+    fn budget(&self) -> Duration {
+        if !self.is_rated() {
+            return Duration::MAX;
+        }
+        let earned = Duration::from_millis(self.credit.get().saturating_mul(1000) / self.rate);
+        self.grace.saturating_add(earned)
+    }
+
+    /// How often it is looked at while it is waited for.
+    fn look_every(&self) -> Duration {
+        let often = if self.is_rated() { self.grace.min(self.idle / 8) } else { self.idle / 8 };
+        often.clamp(LOOK_MIN, LOOK_MAX)
+    }
+
+    /// When a wait that begins is looked at: at once if the peer was waited for long enough already.
+    fn first_look(&self, latest: Duration) -> Duration {
+        self.allowance(Duration::ZERO, self.waited.get())
+            .map_or(Duration::ZERO, |left| left.min(latest))
+    }
+
+    /// What was waited for in another phase does not count in this one. True if this is another.
+    fn enter_phase(&self) -> bool {
+        let Some(flow) = self.flow.filter(|_| self.asking_only) else { return false };
+        let changed = self.phase.replace(flow.phase.get()) != flow.phase.get();
+        if changed {
+            self.waited.set(Duration::ZERO);
+            self.credit.set(0);
+        }
+        changed
+    }
+
+    fn add_waited(&self, more: Duration) {
+        self.waited.set(self.waited.get().saturating_add(more));
+    }
+
+    /// How long it may go on, after it has been `silent` for so long and waited for in all.
+    fn allowance(&self, silent: Duration, waited: Duration) -> Result<Duration, Impatience> {
+        if silent >= self.idle {
+            return Err(Impatience::Idle);
+        }
+        let left = self.budget().saturating_sub(waited);
+        if left.is_zero() {
+            return Err(Impatience::TooSlow);
+        }
+        Ok(left.min(self.idle - silent))
+    }
+
+    /// Since when nothing has moved, as far as somebody who waits since `since` is concerned.
+    fn quiet_since(&self, since: Instant) -> Instant {
+        self.flow.map_or(since, |flow| flow.moved_at.get().max(since))
+    }
+
+    fn moved(&self, wheel: &Wheel) {
+        if let Some(flow) = self.flow {
+            flow.moved_at.set(wheel.now());
+        }
+    }
+
+    /// Polls until the peer has sent something, for as long as it may take. The alarm is not touched unless there is
+    /// something to wait for.
+    pub(crate) async fn reading<T>(
+        &self,
+        wheel: &Wheel,
+        alarm: &Alarm,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Impatience> {
+        // When the wait began, and since when it is counted.
+        let mut waiting: Option<(Instant, Instant)> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = poll(cx) {
+                if let Some((_, counted)) = waiting {
+                    alarm.clear();
+                    self.add_waited(wheel.now().saturating_duration_since(counted));
+                }
+                self.moved(wheel);
+                return Poll::Ready(Ok(value));
+            }
+            let (since, mut counted) = *waiting.get_or_insert_with(|| {
+                self.enter_phase();
+                alarm.set(self.first_look(self.idle));
+                (wheel.now(), wheel.now())
+            });
+            while alarm.poll_fired(cx).is_ready() {
+                let now = wheel.now();
+                if self.enter_phase() {
+                    counted = now;
+                    waiting = Some((since, now));
+                }
+                let silent = now.saturating_duration_since(self.quiet_since(since));
+                let waited = self.waited.get() + now.saturating_duration_since(counted);
+                match self.allowance(silent, waited) {
+                    Ok(next) => alarm.set(next.max(LOOK_MIN)),
+                    Err(impatience) => return Poll::Ready(Err(impatience)),
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Polls until the peer has taken something, for as long as it may take. `written`: bytes of this exchange that were
+    /// handed over; `look` asks what has become of them.
+    pub(crate) async fn writing<T>(
+        &self,
+        wheel: &Wheel,
+        alarm: &Alarm,
+        written: u64,
+        look: impl Fn() -> Look,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Impatience> {
+        let mut waiting: Option<Taking> = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(value) = poll(cx) {
+                if let Some(taking) = &waiting {
+                    alarm.clear();
+                    self.add_waited(wheel.now().saturating_duration_since(taking.since));
+                }
+                self.moved(wheel);
+                return Poll::Ready(Ok(value));
+            }
+            let taking = waiting.get_or_insert_with(|| {
+                alarm.set(self.first_look(self.look_every()));
+                Taking::since(wheel.now())
+            });
+            while alarm.poll_fired(cx).is_ready() {
+                let now = wheel.now();
+                taking.look(self, &look(), written, now);
+                let silent = now.saturating_duration_since(taking.quiet_since);
+                let waited = self.waited.get() + now.saturating_duration_since(taking.since);
+                match self.allowance(silent, waited) {
+                    Ok(next) => alarm.set(next.clamp(LOOK_MIN, self.look_every())),
+                    Err(impatience) => return Poll::Ready(Err(impatience)),
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Moves bytes from socket to socket, for as long as both peers may take; the one that takes them is this one.
+    /// `written`: bytes of this exchange that were written before. `count` is told of what moves.
+    pub(crate) async fn relay(
+        &self,
+        wheel: &Wheel,
+        alarm: &Alarm,
+        bulk: Bulk<'_>,
+        to: &Stream,
+        written: u64,
+        mut count: impl FnMut(u64),
+    ) -> Result<u64, PumpError> {
+        let Bulk { from, length, patience: sender, moved } = bulk;
+        let relaying = relay(from, to, Some(length), |bytes| {
+            moved.set(moved.get() + bytes);
+            count(bytes);
+        });
+        let mut relaying = pin!(relaying);
+        let every = self.look_every().min(sender.look_every());
+        let mut taking = Taking::since(wheel.now());
+        let (mut seen, mut looked_at) = (moved.get(), wheel.now());
+        let before = seen;
+        alarm.set(every);
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(ended) = relaying.as_mut().poll(cx) {
+                return Poll::Ready(Ok(ended));
+            }
+            while alarm.poll_fired(cx).is_ready() {
+                let now = wheel.now();
+                let more = moved.get() - std::mem::replace(&mut seen, moved.get());
+                let passed = now.saturating_duration_since(std::mem::replace(&mut looked_at, now));
+                if sender.enter_phase() {
+                    taking.quiet_since = now;
+                }
+                sender.received(more);
+                if more > 0 {
+                    sender.moved(wheel);
+                    taking.quiet_since = now;
+                }
+                // Who lets the other wait: the one that takes, if there is no room for more.
+                if to.poll_writable(cx).is_pending() {
+                    let look = Look::at(to);
+                    taking.look(self, &look, written + seen - before, now);
+                    self.add_waited(passed);
+                    let silent = now.saturating_duration_since(taking.quiet_since);
+                    if let Err(impatience) = self.allowance(silent, self.waited.get()) {
+                        return Poll::Ready(Err(PumpError::Writing(impatience.into())));
+                    }
+                } else {
+                    taking.acknowledged = None;
+                    sender.add_waited(passed);
+                    let quiet_since = sender.quiet_since(taking.quiet_since);
+                    let silent = now.saturating_duration_since(quiet_since);
+                    if let Err(impatience) = sender.allowance(silent, sender.waited.get()) {
+                        return Poll::Ready(Err(PumpError::Reading(impatience.into())));
+                    }
+                }
+                alarm.set(every);
+            }
+            Poll::Pending
+        });
+        let ended = ended.await;
+        alarm.clear();
+        self.moved(wheel);
+        ended?.map_err(|error| match error.side {
+            Side::Reading => PumpError::Reading(ReadError::Broken(error.source)),
+            Side::Writing => PumpError::Writing(WriteError::Broken(error.source)),
+        })
+    }
+}
+
+/// What is seen of a peer that takes bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) delivery: Option<Delivery>,
+    /// Whether the bytes of others on the same connection are in the way, so that their progress is this one's.
+    pub(crate) shared: bool,
+}
+
+impl Look {
+    /// At a connection as a whole.
+    pub(crate) fn at(stream: &Stream) -> Self {
+        Self { delivery: stream.delivery(), shared: true }
+    }
+
+    /// At nothing: only what is taken counts.
+    pub(crate) fn nowhere() -> Self {
+        Self { delivery: None, shared: false }
+    }
+}
+
+/// A wait for a peer that takes bytes.
+#[derive(Debug)]
+struct Taking {
+    since: Instant,
+    quiet_since: Instant,
+    /// What it had acknowledged at the last look.
+    acknowledged: Option<u64>,
+}
+
+impl Taking {
+    fn since(now: Instant) -> Self {
+        Self { since: now, quiet_since: now, acknowledged: None }
+    }
+
+    /// Takes in what is seen.
+    fn look(&mut self, patience: &Patience<'_>, look: &Look, written: u64, now: Instant) {
+        let Some(Delivery { acknowledged, pending }) = look.delivery else {
+            patience.credit.set(patience.credit.get().max(written)); // nobody knows better
+            return;
+        };
+        let mut credit = patience.credit.get();
+        let before = self.acknowledged.replace(acknowledged);
+        let more = before.map(|before| acknowledged.saturating_sub(before));
+        if look.shared && more != Some(0) {
+            self.quiet_since = now;
+            credit = credit.saturating_add(more.unwrap_or(0));
+        }
+        patience.credit.set(credit.max(written.saturating_sub(pending)));
+    }
+}
+
+/// What is left to be taken of a connection on which nothing is under way any more.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    patience: Patience<'static>,
+    taking: Taking,
+}
+
+/// How it stands with that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// There is nothing left.
+    Taken,
+    /// The peer is taking it; when to look again.
+    Waits(Duration),
+    /// It has not taken any of it for too long, or too little.
+    GivenUp,
+}
+
+impl Leftover {
+    pub(crate) fn new(Manners { idle, rate, grace }: Manners, now: Instant) -> Self {
+        Self { patience: Patience::new(idle, rate, grace, None), taking: Taking::since(now) }
+    }
+
+    pub(crate) fn look(&mut self, stream: &Stream, now: Instant) -> Rest {
+        let look = Look::at(stream);
+        if look.delivery.is_none_or(|delivery| delivery.pending == 0) {
+            return Rest::Taken;
+        }
+        let Self { patience, taking } = self;
+        taking.look(patience, &look, 0, now);
+        let silent = now.saturating_duration_since(taking.quiet_since);
+        match patience.allowance(silent, now.saturating_duration_since(taking.since)) {
+            Ok(next) => Rest::Waits(next.clamp(LOOK_MIN, patience.look_every())),
+            Err(_) => Rest::GivenUp,
+        }
+    }
+}
+
+/// What is seen of an endpoint that does not answer in time: it may still be taking the request in.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    /// What it had acknowledged when it was looked at last.
+    acknowledged: Option<u64>,
+}
+
+impl Intake {
+    /// How long it is waited for once more, if it is. An endpoint that has vanished takes nothing, and one that takes
+    /// little has it at once.
+    pub(crate) fn look(
+        &mut self,
+        delivery: Option<Delivery>,
+        first_byte: Duration,
+    ) -> Option<Duration> {
+        const LITTLE: u64 = 16 * 1024;
+        let Delivery { acknowledged, pending } = delivery?;
+        if pending < LITTLE {
+            // If it had not taken all the last time, its time begins now.
+            return self.acknowledged.take().map(|_| first_byte);
+        }
+        let before = self.acknowledged.replace(acknowledged);
+        (before != Some(acknowledged)).then_some(first_byte)
+    }
+}
+
+/// A time of zero stands for none at all: a century.
+pub(crate) fn unless_zero(time: Duration) -> Duration {
+    if time.is_zero() { Duration::from_secs(3_155_760_000) } else { time }
+}
+
+impl From<Impatience> for ReadError {
+    fn from(impatience: Impatience) -> Self {
+        match impatience {
+            Impatience::Idle => Self::Idle,
+            Impatience::TooSlow => Self::TooSlow,
+        }
+    }
+}
+
+impl From<Impatience> for WriteError {
+    fn from(impatience: Impatience) -> Self {
+        match impatience {
+            Impatience::Idle => Self::Idle,
+            Impatience::TooSlow => Self::TooSlow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, LocalOptions};
+
+    use super::*;
+
+    fn run<F: Future>(story: F) -> F::Output {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build_local(LocalOptions::default());
+        runtime.unwrap().block_on(story)
+    }
+
+    /// What a peer does: so many bytes at once, the pause after them, and how often.
+    type Habit = &'static [(usize, u64, u32)];
+
+    const FOR_EVER: u32 = 10_000;
+
+    /// How long it took until a peer had overdone what.
+    type Outcome = Option<(Impatience, std::ops::Range<u64>)>;
+
+    #[track_caller]
+    fn check(habit: Habit, found: Option<(Impatience, Duration)>, expected: &Outcome) {
+        let fits = match (&found, expected) {
+            (None, None) => true,
+            (Some((found, after)), Some((what, seconds))) => {
+                found == what && seconds.contains(&after.as_secs())
+            }
+            _ => false,
+        };
+        assert!(fits, "{habit:?}: {found:?}, expected {expected:?}");
+    }
+
+    #[test]
+    fn who_takes() {
+        const PIPE: usize = 64 * 1024; // what lies between
+        let rows: &[(Habit, Outcome)] = &[
+            (&[(2000, 1, 3000)], None),
+            (&[(10_000, 1, 600)], None),
+            // In lumps, as kernels open windows late.
+            (&[(60_000, 100, 30)], None),
+            // Pauses as long as they are not longer than `stream-idle`, however little was taken before.
+            (&[(0, 240, 1), (2000, 1, 1000), (100, 240, 1), (2000, 1, 1000)], None),
+            (&[(200_000, 290, 20)], None),
+            // Never, and a byte a minute: the average is asked for once all was waited for.
+            (&[(0, 1, FOR_EVER)], Some((Impatience::TooSlow, 300..320))),
+            (&[(1_000_000, 1, 1), (0, 1, FOR_EVER)], Some((Impatience::Idle, 300..330))),
+            (&[(1, 60, FOR_EVER)], Some((Impatience::TooSlow, 300..400))),
+            (&[(100, 1, FOR_EVER)], Some((Impatience::TooSlow, 375..400))),
+        ];
+        for (habit, expected) in rows {
+            let found = run(async {
+                let (wheel, (ours, theirs)) = (Wheel::start(), Stream::pair());
+                let (flow, alarm, begun) = (Flow::new(&wheel), wheel.alarm(), Instant::now());
+                let patience = Patience::for_taker(&Timeouts::default(), &flow);
+                let habit: Habit = habit;
+                let taking = tokio::task::spawn_local(async move {
+                    for &(bytes, seconds, times) in habit {
+                        for _ in 0..times {
+                            let mut left = bytes;
+                            while left > 0 {
+                                let mut room = vec![0; left];
+                                left -= theirs.read(&mut room).await.unwrap();
+                            }
+                            tokio::time::sleep(Duration::from_secs(seconds)).await;
+                        }
+                    }
+                });
+                let (piece, mut written) = (vec![0; PIPE], 0);
+                while !taking.is_finished() {
+                    let look = || Look::at(&ours);
+                    let wait = patience
+                        .writing(&wheel, &alarm, written, look, |cx| ours.poll_write(cx, &piece));
+                    match wait.await {
+                        Ok(Ok(count)) => written += count as u64,
+                        Ok(Err(_)) => break, // it is done, and has closed
+                        Err(impatience) => return Some((impatience, begun.elapsed())),
+                    }
+                }
+                None
+            });
+            check(habit, found, expected);
+        }
+    }
+
+    #[test]
+    fn who_sends() {
+        use Phase::{Answered, Answering, Asking};
+        #[derive(Clone, Copy)]
+        struct Row {
+            rated: bool,
+            phase: Phase,
+            /// Whether the other direction moves, every minute.
+            moves: bool,
+        }
+        let asking = Row { rated: true, phase: Asking, moves: false };
+        let call = Row { rated: false, ..asking };
+        let answering = Row { phase: Answering, ..asking };
+        let listening = Row { moves: true, ..answering };
+        let answered = Row { phase: Answered, ..asking };
+        let rows: &[(Row, Habit, Outcome)] = &[
+            (asking, &[(2000, 1, 1000)], None),
+            (asking, &[(200_000, 240, 20)], None),
+            (asking, &[(1, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
+            (asking, &[(0, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
+            (asking, &[(5000, 0, 1), (0, 1, FOR_EVER)], Some((Impatience::TooSlow, 30..32))),
+            (call, &[(1, 240, 10)], None),
+            (call, &[(0, 1, FOR_EVER)], Some((Impatience::Idle, 300..302))),
+            (answering, &[(5, 2, 1000)], None),
+            (answering, &[(1, 240, 10)], None),
+            (answering, &[(0, 1, FOR_EVER)], Some((Impatience::Idle, 300..302))),
+            (listening, &[(0, 1, 3000)], None),
+            (answered, &[(1, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
+        ];
+        for (row, habit, expected) in rows {
+            let found = run(async {
+                let (wheel, (ours, theirs)) = (Wheel::start(), Stream::pair());
+                let (flow, alarm) = (std::rc::Rc::new(Flow::new(&wheel)), wheel.alarm());
+                flow.phase.set(row.phase);
+                if row.moves {
+                    let (flow, wheel) = (std::rc::Rc::clone(&flow), wheel.clone());
+                    tokio::task::spawn_local(async move {
+                        loop {
+                            tokio::time::sleep(Duration::from_secs(60)).await;
+                            flow.moved_at.set(wheel.now());
+                        }
+                    });
+                }
+                let habit: Habit = habit;
+                let sending = tokio::task::spawn_local(async move {
+                    for &(bytes, seconds, times) in habit {
+                        for _ in 0..times {
+                            theirs.write_all(&vec![0; bytes]).await.unwrap();
+                            tokio::time::sleep(Duration::from_secs(seconds)).await;
+                        }
+                    }
+                });
+                let patience = Patience::for_sender(&Timeouts::default(), row.rated, &flow);
+                let begun = Instant::now();
+                let mut room = vec![0; 64 * 1024];
+                loop {
+                    let wait = patience.reading(&wheel, &alarm, |cx| ours.poll_read(cx, &mut room));
+                    match wait.await {
+                        Ok(Ok(0) | Err(_)) => break,
+                        Ok(Ok(count)) => patience.received(count as u64),
+                        Err(impatience) => return Some((impatience, begun.elapsed())),
+                    }
+                }
+                assert!(sending.await.is_ok());
+                None
+            });
+            check(habit, found, expected);
+        }
+    }
+
+    #[test]
+    fn who_has_not_taken_all_is_waited_for() {
+        run(async {
+            let (wheel, (ours, theirs)) = (Wheel::start(), Stream::pair());
+            let manners = Manners::of(&Timeouts::default());
+            assert_eq!(Leftover::new(manners, wheel.now()).look(&ours, wheel.now()), Rest::Taken);
+            ours.write_all(&[0; 60_000]).await.unwrap();
+            let mut leftover = Leftover::new(manners, wheel.now());
+            let mut given_up = async |reads: bool| {
+                let begun = Instant::now();
+                loop {
+                    match leftover.look(&ours, wheel.now()) {
+                        Rest::Waits(again) => tokio::time::sleep(again).await,
+                        rest => return (rest, begun.elapsed().as_secs()),
+                    }
+                    if reads {
+                        theirs.read(&mut [0; 30_000]).await.unwrap();
+                    }
+                }
+            };
+            assert!(matches!(given_up(true).await, (Rest::Taken, _)));
+            ours.write_all(&[0; 60_000]).await.unwrap();
+            let (rest, after) = given_up(false).await;
+            assert_eq!(rest, Rest::GivenUp);
+            assert!((290..=330).contains(&after), "{after}");
+        });
+    }
+}
