@@ -47,7 +47,11 @@ pub(crate) fn response(
         edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
         scratch.give_back(value);
     }
-    if let Some(value) = plan.hsts {
+    // Where the configuration edits the field, its word counts.
+    let names_hsts = |edit: &FieldEdit| edit.name.eq_ignore_ascii_case("Strict-Transport-Security");
+    if let Some(value) = plan.hsts
+        && !edits.iter().any(names_hsts)
+    {
         secure::mark_with(response, value);
     }
 }

@@ -145,14 +145,16 @@ pub(crate) fn mark_with(response: &mut Response, hsts: &[u8]) {
     response.fields.set(b"Strict-Transport-Security", hsts);
 }
 
-/// Puts what the site of an exchange says on a response of our own.
+/// Puts what the site of an exchange says on a response of our own, unless an edit has done so.
 pub(crate) fn mark(
     context: &Context<'_>,
     request: &Request,
     scope: Scope,
     response: &mut Response,
 ) {
-    if let Some(hsts) = hsts(context, request, scope) {
+    if let Some(hsts) = hsts(context, request, scope)
+        && response.fields.find(b"Strict-Transport-Security").is_none()
+    {
         mark_with(response, hsts);
     }
 }

@@ -99,12 +99,14 @@ impl Configuration {
             }
             let _ = writeln!(text, "site {names} {{\n listen \"{REVERSE}\"");
             modifiers(draw, &mut text, &[]);
+            let mut routes = 0;
             for (pattern, captures) in PATTERNS {
                 if draw.once_in(2) {
+                    routes += 1;
                     route(draw, &mut text, pattern, captures, origin);
                 }
             }
-            if !draw.once_in(4) {
+            if routes == 0 || !draw.once_in(4) {
                 let _ = writeln!(text, " to \"{origin}\"");
             }
             text.push_str("}\n");
