@@ -55,7 +55,7 @@ site {{
 forward "{self.out}" {{
     ports any
     deny to="denied.test"
-    allow to="shop.test,secure.test"
+    allow to="shop.test,secure.test" special=#true
 }}
 """)
 
@@ -181,7 +181,7 @@ process {{ resolver {{ server "{dns.at}"; hosts #false; }} }}
 forward "127.0.0.1:{out}" {{
     tls {self.pair.kdl}
     ports any
-    allow to="shop.test"
+    allow to="shop.test" special=#true
 }}
 """, name="out/bothways.kdl")
         through = (f"--proxy-server=https://proxy.test:{out}", "--proxy-bypass-list=<-loopback>")

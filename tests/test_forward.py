@@ -59,7 +59,7 @@ process {{ resolver {{ server "{world().dns.at}"; hosts #false; }} }}
 forward "{self.at}" {{
     ports any
     deny to="denied.test"
-    allow to="world.test"
+    allow to="world.test" special=#true
     {more}
 }}
 """
@@ -199,7 +199,7 @@ forward "{self.at}" {{
 
         origin = Scripted(never)
         self.addCleanup(origin.stop)
-        self.proxy.rewrite(self.config().replace('allow to="world.test"', ""))
+        self.proxy.rewrite(self.config().replace('allow to="world.test" special=#true', ""))
         self.proxy.reload()
         hosts = ["127.0.0.1", "localhost", "inside.test", "office.test", "metadata.test", "10.0.0.1",
                  "192.168.1.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "127.1", "2130706433",

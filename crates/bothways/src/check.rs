@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use config::{Config, Diagnostic, Loaded, Place, Related, Severity, SourceKind, Sources};
-use net::AddressKind;
 use rules::Rules;
 
 use crate::cli::Check;
@@ -131,7 +130,7 @@ fn of_upstreams(loaded: &Loaded) -> Vec<Diagnostic> {
 /// Expectations of the file that do not hold.
 fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
     let rules = Rules::compile(Arc::new(loaded.config.clone()));
-    let failures = rules::check_expectations(&rules, &|ip| AddressKind::of(ip).is_global());
+    let failures = rules::check_expectations(&rules, &proxy::judged);
     let diagnostics = failures.into_iter().map(|failure| {
         let diagnostic = loaded.sources.diagnostic(Severity::Error, failure.place, failure.message);
         let decided_by = failure.decided_by;

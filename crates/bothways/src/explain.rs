@@ -16,7 +16,6 @@ use config::{
     Stay, UpstreamId,
 };
 use message::{Known, Method, Request, Scheme, Target};
-use net::AddressKind;
 use proxy::{Incoming, Malformed, Outgoing};
 use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through, TlsFacts};
 use serde_json::{Value, json};
@@ -54,7 +53,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             from: client,
             through,
             addresses: &options.address,
-            is_global: &|ip| AddressKind::of(ip).is_global(),
+            judged: &proxy::judged,
             tls,
         },
     );

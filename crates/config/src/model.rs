@@ -594,6 +594,8 @@ pub struct ForwardRule {
     pub methods: Vec<Box<str>>,
     /// Clients, by their certificates, any of them; empty: all.
     pub clients: Vec<ClientMatch>,
+    /// Whether an `allow` holds for special addresses too that it does not name.
+    pub special: bool,
 }
 
 /// A destination that a rule names.

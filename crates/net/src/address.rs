@@ -109,6 +109,17 @@ impl AddressKind {
         self == Global
     }
 
+    /// True for what is this machine's own, or stands for no single machine: loopback, the link, the services of a
+    /// cloud to the machines in it. Nobody else's name should lead there.
+    pub fn is_own(self) -> bool {
+        match self {
+            Global | Private | Cgnat | UniqueLocal | Documentation | Benchmarking => false,
+            Loopback | LinkLocal | Metadata | Multicast | Broadcast | Unspecified | Reserved => {
+                true
+            }
+        }
+    }
+
     /// How a message calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -150,9 +161,9 @@ impl AddressKind {
             return Loopback;
         }
         let inside = Inside::of(ip);
-        if let Some(special) =
-            inside.addresses.into_iter().flatten().map(Self::of_v4).find(|kind| !kind.is_global())
-        {
+        let kinds = inside.addresses.into_iter().flatten().map(Self::of_v4);
+        let special = kinds.filter(|kind| !kind.is_global());
+        if let Some(special) = special.max_by_key(|kind| kind.is_own()) {
             return special;
         }
         inside.outside.unwrap_or_else(|| Self::of_v6_alone(ip))
@@ -170,7 +181,7 @@ impl AddressKind {
 
 /// The IPv4 addresses that an IPv6 address carries, and what it is if they are all public.
 struct Inside {
-    addresses: [Option<Ipv4Addr>; 2],
+    addresses: [Option<Ipv4Addr>; 4],
     outside: Option<AddressKind>,
 }
 
@@ -183,7 +194,10 @@ impl Inside {
             }
             _ => None,
         };
-        let one = |address, outside| Self { addresses: [address, None], outside: Some(outside) };
+        let one = |address, outside| Self {
+            addresses: [address, None, None, None],
+            outside: Some(outside),
+        };
         match segments {
             [0, 0, 0, 0, 0, 0xffff, ..] => one(at(6), Global), // RFC 4291, section 2.5.5.2: mapped
             [0, 0, 0, 0, 0, 0, ..] => one(at(6), Reserved), // section 2.5.5.1: compatible, abolished
@@ -193,21 +207,40 @@ impl Inside {
                 // RFC 8215: NAT64 of the site. The site chooses the length of its prefix, and with that where the IPv4
                 // address stands (RFC 6052, section 2.2): at the end, or around the eight bits left free.
                 let spread = u128::to_be_bytes(ip.to_bits());
-                let around = Ipv4Addr::new(spread[6], spread[7], spread[9], spread[10]);
-                let end = at(6).filter(|address| !address.is_unspecified());
-                one(end.or(Some(around)), Reserved)
+                let part = |a, b, c, d| Ipv4Addr::new(spread[a], spread[b], spread[c], spread[d]);
+                let all = [
+                    at(6),
+                    Some(part(6, 7, 9, 10)),
+                    Some(part(7, 9, 10, 11)),
+                    Some(part(9, 10, 11, 12)),
+                ];
+                // What is not there is zeros.
+                let there = all.map(|address| address.filter(|ip| ip.octets()[0] != 0));
+                Self { addresses: there, outside: Some(Reserved) }
             }
             [0x2002, ..] => one(at(1), Global), // RFC 3056: 6to4
             [0x2001, 0, ..] => {
                 // RFC 4380, section 4: Teredo names its server, and the client with all bits turned.
                 let client = at(6).map(|address| Ipv4Addr::from_bits(!address.to_bits()));
-                Self { addresses: [at(2), client], outside: Some(Global) }
+                Self { addresses: [at(2), client, None, None], outside: Some(Global) }
             }
             // RFC 5214, section 6.1: ISATAP, with the "universal" bit either way.
-            [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Self { addresses: [at(6), None], outside: None },
-            _ => Self { addresses: [None, None], outside: None },
+            [_, _, _, _, 0 | 0x200, 0x5efe, ..] => {
+                Self { addresses: [at(6), None, None, None], outside: None }
+            }
+            _ => Self { addresses: [None; 4], outside: None },
         }
     }
+}
+
+/// The IPv4 addresses that an IPv6 address carries: mapped, compatible or translated ones, those of NAT64, 6to4, Teredo
+/// and ISATAP. Where it is not known how long the site's own NAT64 prefix is (RFC 8215), every place where one may be.
+pub fn embedded_v4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    let all = match ip {
+        IpAddr::V4(_) => [None; 4],
+        IpAddr::V6(v6) => Inside::of(v6).addresses,
+    };
+    all.into_iter().flatten()
 }
 
 /// The same address, as IPv4 if it is IPv4 mapped into IPv6.

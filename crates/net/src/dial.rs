@@ -15,11 +15,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::address::AddressKind;
 use crate::stream::Stream;
+use crate::system::{is_our_lack, is_shortage};
 
 /// RFC 8305, section 5: how long an attempt has before the next one is begun beside it.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses tried of one name at most.
 const ATTEMPTS_MAX: usize = 16;
+/// Attempts at once: a name whose addresses all are silent must not cost a socket for each of them. The oldest, which
+/// has had 1.5 s by then, goes.
+const ATTEMPTS_AT_ONCE: usize = 6;
 
 /// Why an address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -74,14 +78,23 @@ pub trait Connect {
 }
 
 /// Opens TCP connections.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TcpConnector;
+#[derive(Clone, Copy, Debug)]
+pub struct TcpConnector {
+    /// Files with this number and higher ones are kept for others: as if there were none left.
+    pub files_max: u64,
+}
+
+impl Default for TcpConnector {
+    fn default() -> Self {
+        Self { files_max: u64::MAX }
+    }
+}
 
 impl Connect for TcpConnector {
     type Connection = Stream;
 
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Stream>> {
-        Stream::connect(address)
+        Stream::connect_with(address, self.files_max)
     }
 }
 
@@ -93,7 +106,7 @@ pub async fn dial(
     judge: impl Fn(SocketAddr) -> Result<(), Refused>,
     limit: Duration,
 ) -> Result<(Stream, SocketAddr), DialError> {
-    dial_with(&TcpConnector, addresses, judge, limit).await
+    dial_with(&TcpConnector::default(), addresses, judge, limit).await
 }
 
 /// [`dial`], with connections opened by `connector`.
@@ -160,6 +173,20 @@ impl<J: Fn(SocketAddr) -> Result<(), Refused>> Race<J> {
         None
     }
 
+    /// What we lack as a whole is the reason, whatever else there was; that a family of addresses is of no use here is
+    /// none while there is another.
+    fn failed(&mut self, address: SocketAddr, error: io::Error) {
+        let weight = |error: &io::Error| match (is_shortage(error), is_our_lack(error)) {
+            (true, _) => 2,
+            (false, false) => 1,
+            (false, true) => 0,
+        };
+        let before = self.last_failed.as_ref().map_or(0, |(_, before)| weight(before));
+        if weight(&error) >= before {
+            self.last_failed = Some((address, error));
+        }
+    }
+
     fn timed_out(self) -> DialError {
         match self.first_tried {
             Some(address) => DialError::Timeout { address, limit: self.limit },
@@ -192,6 +219,9 @@ async fn race<C: Connect>(
         if may_begin {
             match race.next(&mut waiting) {
                 Some(address) => {
+                    if attempts.len() >= ATTEMPTS_AT_ONCE {
+                        drop(attempts.remove(0));
+                    }
                     attempts.push((address, Box::pin(connector.connect(address))));
                     timer.as_mut().reset(ends_at.min(Instant::now() + ATTEMPT_DELAY));
                 }
@@ -202,7 +232,7 @@ async fn race<C: Connect>(
         may_begin = match poll_fn(|cx| poll_attempts(cx, &mut attempts, timer.as_mut())).await {
             Event::Connected(connection, address) => return Ok((connection, address)),
             Event::Failed(address, error) => {
-                race.last_failed = Some((address, error));
+                race.failed(address, error);
                 true
             }
             Event::Time if Instant::now() >= ends_at => return Err(race.timed_out()),
@@ -227,7 +257,7 @@ fn poll_attempts<T, F: Future<Output = io::Result<T>>>(
         let Some((address, attempt)) = attempts.get_mut(index) else { break };
         let address = *address;
         if let Poll::Ready(outcome) = attempt.as_mut().poll(cx) {
-            attempts.swap_remove(index);
+            attempts.remove(index);
             return Poll::Ready(match outcome {
                 Ok(connection) => Event::Connected(connection, address),
                 Err(error) => Event::Failed(address, error),

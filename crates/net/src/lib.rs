@@ -21,7 +21,7 @@ mod stream;
 mod system;
 mod wheel;
 
-pub use address::AddressKind;
+pub use address::{AddressKind, embedded_v4};
 pub use buffers::{BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
 pub use delivery::Delivery;
 pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
@@ -33,5 +33,7 @@ pub use resolve::{
 };
 pub use socket::{Socket, SocketConnector};
 pub use stream::{Detached, Peer, Stream};
-pub use system::{pin_to_core, raise_open_files_limit, usable_cores};
+pub use system::{
+    is_our_lack, is_shortage, open_files_limit, pin_to_core, raise_open_files_limit, usable_cores,
+};
 pub use wheel::{Alarm, TICK_DEFAULT, Wheel};

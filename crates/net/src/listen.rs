@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -74,10 +74,20 @@ pub struct RawListener {
 
 impl Bound {
     /// Listens on `address` with one socket for each of `cores` (at least one). `[::]` takes IPv4 as well. Port 0
-    /// stands for a free port, the same on all sockets. Fails if another program listens there, even another
+    /// stands for a free port, the same on all sockets. Where the kernel has no IPv6, `[::]` is every address of IPv4.
+    /// Fails if another program listens there, even another
     /// process like this one; this process itself may listen on the port with several addresses.
     pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Self> {
-        let first = listen_on(address, !PortHeld::is_ours(address.port()))?;
+        let alone = !PortHeld::is_ours(address.port());
+        let first = match listen_on(address, alone) {
+            Err(error)
+                if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) =>
+            {
+                warn!(listen = %address, %error, "this machine has no IPv6; listening on IPv4 alone");
+                listen_on((Ipv4Addr::UNSPECIFIED, address.port()).into(), alone)?
+            }
+            first => first?,
+        };
         let address = first.local_addr()?;
         let mut sockets = vec![first];
         for _ in 1..cores {
@@ -123,6 +133,13 @@ impl Bound {
             .map(|(socket, held)| RawListener { address, socket, held })
             .collect()
     }
+}
+
+/// Whether an error says that there is no IPv6 here, or that it is switched off.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL | Errno::PROTONOSUPPORT))
 }
 
 fn listen_on(address: SocketAddr, alone: bool) -> io::Result<StdListener> {

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::delivery::{self, Delivery};
 use crate::layered::{Layer, Layered};
@@ -135,7 +135,19 @@ impl Stream {
 
     /// Connects to `address`, however long that takes ([`dial`](crate::dial()) bounds it). `TCP_NODELAY` is set.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpStream::connect(address).await?;
+        Self::connect_with(address, u64::MAX).await
+    }
+
+    /// The same, unless the file would have this number or a higher one: that is `EMFILE`, as if there were no more.
+    pub(crate) async fn connect_with(address: SocketAddr, files_max: u64) -> io::Result<Self> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number >= files_max) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        let socket = socket.connect(address).await?;
         socket.set_nodelay(true)?;
         Ok(Self::from_tcp(socket, address))
     }
@@ -359,6 +371,14 @@ impl Stream {
             .with_interval((idle / 4).max(second))
             .with_retries(4);
         SockRef::from(socket).set_tcp_keepalive(&probes)
+    }
+
+    /// The number of its file. The kernel gives the lowest that is free, so this tells how many are open at least.
+    pub fn file_number(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Layered(layered) => layered.below().file_number(),
+            _ => self.descriptor().and_then(|file| u64::try_from(file.as_raw_fd()).ok()),
+        }
     }
 
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {

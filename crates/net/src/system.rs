@@ -1,6 +1,7 @@
 //! What the process asks of the machine: cores, and how many files it may open.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -28,6 +29,31 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only)?)
 }
 
+/// How many files may be open, as far as it was asked.
+static FILES_MAX: AtomicU64 = AtomicU64::new(1024);
+
+/// How many files may be open, once [`raise_open_files_limit`] has been called.
+pub fn open_files_limit() -> u64 {
+    FILES_MAX.load(Ordering::Relaxed)
+}
+
+/// Whether an error says what this process or machine lacks: files, memory, ports, a family of addresses. It tells
+/// nothing of the peer.
+pub fn is_our_lack(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    is_shortage(error)
+        || [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Whether files or memory have run out, which no other address or peer would change.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Raises the number of files that may be open to the most that is allowed without privilege; answers it.
 pub fn raise_open_files_limit() -> io::Result<u64> {
     let mut limit = getrlimit(Resource::Nofile);
@@ -35,7 +61,9 @@ pub fn raise_open_files_limit() -> io::Result<u64> {
         limit.current = limit.maximum;
         setrlimit(Resource::Nofile, limit)?;
     }
-    Ok(limit.current.unwrap_or(u64::MAX))
+    let files = limit.current.unwrap_or(u64::MAX);
+    FILES_MAX.store(files, Ordering::Relaxed);
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -166,8 +166,14 @@ impl Account {
     }
 
     /// About what the client holds on all cores.
+    #[cfg(test)]
     pub(crate) fn held(&self, what: What) -> u64 {
         self.totals.of(what).map_or(0, |total| total.load(Ordering::Relaxed))
+    }
+
+    /// What the client has in use on this core.
+    pub(crate) fn used(&self, what: What) -> u64 {
+        self.holds.get(what as usize).map_or(0, |holds| holds.get().used)
     }
 
     /// Counts so much for the client until what this answers is dropped. `None`, and nothing is counted, if it would
@@ -241,6 +247,7 @@ impl Charge {
     }
 
     /// Makes it more or less. False, and it stays as it was, if the client would hold more than `max` in all.
+    #[cfg_attr(not(test), allow(dead_code))] // for what waits in buffers
     pub(crate) fn resize(&mut self, count: u64, max: u64) -> bool {
         if let Some(more) = count.checked_sub(self.count) {
             if !self.account.take(self.what, more, max) {

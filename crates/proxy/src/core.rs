@@ -21,6 +21,7 @@ use crate::http1::Scratch;
 use crate::login::Bound;
 use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::patience::{Leftover, Manners};
+use crate::room::{self, Files};
 use crate::secure::TlsFacts;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};
 use crate::trust;
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) tunnels: AtomicU64,
     pub(crate) connections_max: AtomicU64,
+    /// How many files may be open, and who may have the last ones.
+    pub(crate) files: Files,
     /// What each client holds.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) shelves: Arc<Shelves>,
@@ -57,6 +60,7 @@ impl Shared {
             connections: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
             connections_max: AtomicU64::new(u64::MAX),
+            files: Files::new(net::open_files_limit()),
             accounts: Arc::new(Accounts::new(cores)),
             shelves: Arc::new(Shelves::new(cores)),
             admin: RwLock::default(),
@@ -228,6 +232,14 @@ impl Core {
         pool
     }
 
+    /// Closes idle connections to endpoints and destinations, as files are short; answers how many.
+    pub(crate) fn close_idle(&self) -> usize {
+        let pools = self.pools.borrow();
+        let named = self.forward_pools.borrow();
+        let named = named.values().flatten().map(|(_, pool)| &**pool);
+        pools.iter().chain(named).map(Pool::close_idle).sum()
+    }
+
     /// The work of every tick: what this core does not need, the others may take.
     pub(crate) fn share(&self) {
         let now = self.wheel.now();
@@ -354,13 +366,25 @@ impl Bounds {
 }
 
 impl Held {
-    fn by(core: &Core, client: IpAddr, bounds: &Bounds) -> Result<Self, Refusal> {
+    /// `file`: the number of its connection's file.
+    fn by(
+        core: &Core,
+        client: IpAddr,
+        file: Option<u64>,
+        bounds: &Bounds,
+    ) -> Result<Self, Refusal> {
         let account = core.accounts.of(ClientKey::of(client, bounds.ipv6_prefix));
         let charge = |max: u32| account.charge(What::Connections, 1, max.into());
         let connection = match bounds.connections {
             Some(max) => Some(charge(max).ok_or(Refusal::ClientLimit)?),
             None => None,
         };
+        if bounds.connections.is_some()
+            && file.is_some_and(|number| number >= core.shared.files.of(&account))
+        {
+            let little = room::has_little(&account);
+            return Err(if little { Refusal::ProcessLimit } else { Refusal::ClientLimit });
+        }
         Ok(Self { account: Some(account), _connection: connection })
     }
 }
@@ -383,7 +407,7 @@ impl Client {
         let bounds = Bounds::of(core, listening, address);
         let held = match bounds.introduced_later {
             true => Held::default(),
-            false => match Held::by(core, address, &bounds) {
+            false => match Held::by(core, address, stream.file_number(), &bounds) {
                 Ok(held) => held,
                 Err(refusal) => {
                     shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -419,7 +443,8 @@ impl Client {
         self.introduced.set(true);
         let address = self.address.get().ip();
         let bounds = Bounds::of(core, &self.listening, address);
-        *self.held.borrow_mut() = Held::by(core, address, &bounds)?;
+        let file = self.stream.file_number();
+        *self.held.borrow_mut() = Held::by(core, address, file, &bounds)?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod named;
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -25,6 +25,7 @@ use config::{
 use message::Request;
 use net::Refused;
 
+use crate::account::Charge;
 use crate::attempt::wants_tunnel;
 use crate::body::Source;
 use crate::core::Core;
@@ -63,6 +64,16 @@ impl Times {
 pub(crate) struct Taken {
     pub(crate) link: Link,
     pub(crate) timeouts: Times,
+}
+
+impl Taken {
+    /// From now on a connection of its own counts on its client.
+    fn charged(mut self, charge: Charge) -> Self {
+        if let Link::Http1(connection) = &mut self.link {
+            connection.charge = Some(charge);
+        }
+        self
+    }
 }
 
 /// Why there is none.
@@ -230,10 +241,14 @@ impl<'a> Destination<'a> {
         down: &mut D,
         turn: Turn,
     ) -> Result<Taken, NoConnection> {
-        match self {
-            Self::Group(group) => group.connection(search, record, down, turn).await,
-            Self::Named(named) => named.connection(search, record, down, turn).await,
-        }
+        let charge = search.context.upstream_charge(record.client.ip());
+        let charge = charge.map_err(NoConnection::Trouble)?;
+        let files_max = search.context.core.shared.files.of(charge.account());
+        let taken = match self {
+            Self::Group(group) => group.connection(search, record, down, turn, files_max).await,
+            Self::Named(named) => named.connection(search, record, down, turn, files_max).await,
+        };
+        taken.map(|taken| taken.charged(charge))
     }
 
     /// The group, if it is one.
@@ -382,10 +397,16 @@ pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
     }
 }
 
-/// Whether it is a limit of our own that keeps a connection from being opened, which says nothing of the
+/// Whether it is a limit or a lack of our own that keeps a connection from being opened, which says nothing of the
 /// endpoint.
 pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::CircuitOpen | ErrorKind::ConnectionLimitReached)
+    matches!(
+        kind,
+        ErrorKind::CircuitOpen
+            | ErrorKind::ConnectionLimitReached
+            | ErrorKind::ClientLimitReached
+            | ErrorKind::LocalResources
+    )
 }
 
 /// Logs what was wrong with an endpoint or with a host that a client named.
@@ -433,6 +454,7 @@ impl<'a> GroupDestination<'a> {
         record: &mut Record,
         down: &mut D,
         turn: Turn,
+        files_max: u64,
     ) -> Result<Taken, NoConnection> {
         let Search { context, settings, retries, .. } = *search;
         let timeouts = Times::new(settings, &self.upstream.timeouts);
@@ -459,7 +481,7 @@ impl<'a> GroupDestination<'a> {
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
             retries.at(slot);
-            let Some(way) = self.way(context, index, timeouts.connect) else {
+            let Some(way) = self.way(context, index, timeouts.connect, files_max) else {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
                 return Err(NoConnection::Trouble(none));
             };
@@ -489,11 +511,11 @@ impl<'a> GroupDestination<'a> {
                 }
                 Err(trouble) => trouble,
             };
-            if trouble.kind == ErrorKind::CircuitOpen {
+            if matches!(trouble.kind, ErrorKind::CircuitOpen | ErrorKind::ClientLimitReached) {
                 return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled either
             }
-            // That every stream is taken is no failure.
-            if trouble.kind != ErrorKind::ConnectionLimitReached {
+            // That every stream is taken is no failure, and what we lack is not the endpoint's.
+            if !is_our_limit(trouble.kind) {
                 context.core.metrics.upstream_failed(slot);
                 if let Some(lease) = &mut self.lease {
                     lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
@@ -531,17 +553,26 @@ impl<'a> GroupDestination<'a> {
         index: usize,
         slot: EndpointSlot,
         settings: &Timeouts,
+        client: IpAddr,
     ) -> Result<Link, Trouble> {
+        let charge = context.upstream_charge(client)?;
+        let files_max = context.core.shared.files.of(charge.account());
         let limit = Times::new(settings, &self.upstream.timeouts).connect;
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
-        let Some(way) = self.way(context, index, limit) else {
+        let Some(way) = self.way(context, index, limit, files_max) else {
             return Err(Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint"));
         };
-        if let Some(link) = way.at_once(idle) {
-            context.core.metrics.upstream_reused(slot);
-            return Ok(link);
+        let mut link = match way.at_once(idle) {
+            Some(link) => {
+                context.core.metrics.upstream_reused(slot);
+                link
+            }
+            None => way.found().await?,
+        };
+        if let Link::Http1(connection) = &mut link {
+            connection.charge = Some(charge);
         }
-        way.found().await
+        Ok(link)
     }
 
     /// The endpoint taken last was tried in vain.
@@ -607,9 +638,10 @@ impl<'a> GroupDestination<'a> {
         context: &'w Context<'w>,
         index: usize,
         limit: Duration,
+        files_max: u64,
     ) -> Option<Way<'w>> {
         let (upgrade, http1, avoid) = (self.upgrade, self.http1, self.avoid.as_ref());
-        let wants = Wants { limit, upgrade, http1, avoid };
+        let wants = Wants { limit, files_max: Some(files_max), upgrade, http1, avoid };
         Way::to(context.core, context.view, (self.id, index), wants)
     }
 }

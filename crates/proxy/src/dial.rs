@@ -4,19 +4,36 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use net::{DialError, Refused};
+use net::{DialError, Refused, TcpConnector};
 
+use crate::core::Core;
 use crate::exchange::Trouble;
 use crate::observe::ErrorKind;
 use crate::upstream::Connection;
 
+/// A new connection, whose file has a number below `files_max`. Idle connections go before one cannot be opened for
+/// lack of files, unless it is the client's own lack.
 pub(crate) async fn dial(
+    core: &Core,
     addresses: &[SocketAddr],
     judge: &dyn Fn(SocketAddr) -> Result<(), Refused>,
-    limit: Duration,
+    (limit, files_max): (Duration, u64),
     name: &str,
 ) -> Result<Connection, Trouble> {
-    match net::dial(addresses, judge, limit).await {
+    let connector = TcpConnector { files_max };
+    let mut dialled = net::dial_with(&connector, addresses, judge, limit).await;
+    if let Err(DialError::Failed { source, .. }) = &dialled
+        && net::is_shortage(source)
+    {
+        if files_max < core.shared.files.kept() {
+            let detail = "few files are left, and this client has many connections already";
+            return Err(Trouble::new(ErrorKind::ClientLimitReached, detail));
+        }
+        if core.close_idle() > 0 {
+            dialled = net::dial_with(&connector, addresses, judge, limit).await;
+        }
+    }
+    match dialled {
         Ok((stream, address)) => Ok(Connection::fresh(stream, Some(address))),
         Err(DialError::Timeout { .. }) => Err(connect_late(name, limit)),
         Err(DialError::Failed { source, .. }) => Err(connect_failed(name, &source)),
@@ -36,6 +53,11 @@ pub(crate) fn connect_late(name: &str, limit: Duration) -> Trouble {
 
 pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
     use std::io::ErrorKind as Io;
+    if net::is_our_lack(error) {
+        let detail = format!("no connection to {name} can be opened here: {error}");
+        crate::log_limited!(WARN, per_second = 1, error = "local_resources", "{detail}");
+        return Trouble::new(ErrorKind::LocalResources, detail);
+    }
     let kind = match error.kind() {
         Io::ConnectionRefused | Io::NotFound | Io::PermissionDenied => ErrorKind::ConnectionRefused,
         Io::HostUnreachable | Io::NetworkUnreachable => ErrorKind::DestinationIpUnroutable,

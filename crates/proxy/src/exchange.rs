@@ -6,7 +6,7 @@
 //! and again at another endpoint where that is safe (`settle`) and allowed (`retry`).
 //! Not here: how a try goes (`attempt`), who may go where (`forward`), our own answers (`answer`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use message::{Known, Method, Request, Response, Scheme};
 use net::{Alarm, Buffer};
 use rules::{Facts, Routed, TlsFacts};
 
+use crate::account::{Account, Charge, ClientKey, What};
 use crate::answer;
 use crate::attempt::{Attempt, Attempted};
 use crate::body::{Flow, Sink, Source, WriteError};
@@ -90,6 +91,28 @@ impl Context<'_> {
     /// What is known of the client's TLS, for rules and templates.
     pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
         self.client.tls.as_deref().map(secure::TlsFacts::for_rules)
+    }
+
+    /// What a client holds on this core: the connection's own, or one of those that a trusted proxy speaks for.
+    pub(crate) fn account(&self, client: IpAddr) -> Rc<Account> {
+        let own = self.client.account();
+        let key = ClientKey::of(client, self.limits().map_or(64, |limits| limits.ipv6_prefix));
+        if own.key() == key { own } else { self.core.accounts.of(key) }
+    }
+
+    /// Counts an upstream connection of a client, until what this answers is dropped.
+    pub(crate) fn upstream_charge(&self, client: IpAddr) -> Result<Charge, Trouble> {
+        let max = self.limits().map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
+        self.account(client).charge(What::Upstreams, 1, max.into()).ok_or_else(|| {
+            let detail = "this client has as many upstream connections as one may";
+            crate::log_limited!(WARN, %client, max, "{detail}");
+            Trouble::new(ErrorKind::ClientLimitReached, detail)
+        })
+    }
+
+    fn limits(&self) -> Option<&config::Limits> {
+        let listener = self.view.config().listeners.get(self.listener_id.0 as usize)?;
+        Some(&listener.limits)
     }
 
     /// Whether the client's connection may stay open after this exchange, as far as we are

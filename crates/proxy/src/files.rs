@@ -84,6 +84,9 @@ impl Refusal {
                 kind: ErrorKind::HttpRequestDenied,
                 detail: "the file may not be read by the server",
             },
+            _ if net::is_our_lack(error) => {
+                Self { kind: ErrorKind::LocalResources, detail: "no more files can be opened" }
+            }
             _ => Self { kind: ErrorKind::ProxyInternalError, detail: "the file cannot be read" },
         }
     }

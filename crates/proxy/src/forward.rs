@@ -3,8 +3,9 @@
 //! A name is looked up once. Each of its addresses is judged, only those that are allowed are
 //! dialled, and each is judged again right before. A look-up that fails is a refusal.
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use config::{Forward, ForwardId, Place};
 use message::{Form, Method, Request};
@@ -90,6 +91,7 @@ async fn to_named<D: Downstream>(
             certificate: context.tls().and_then(|tls| tls.client),
         },
         decided: Cell::new(forward.place),
+        aliases: RefCell::default(),
     };
     addresses.clear();
     match gate.find_addresses(&work.request, down, addresses).await {
@@ -154,6 +156,16 @@ struct Gate<'a> {
     id: ForwardId,
     passage: Passage<'a>,
     decided: Cell<Place>,
+    /// Other names of the host.
+    aliases: RefCell<Arc<[Box<str>]>>,
+}
+
+/// An address as rules see it.
+pub fn judged(ip: IpAddr) -> Address {
+    let kind = AddressKind::of(ip);
+    let mut inside = [None; 4];
+    inside.iter_mut().zip(net::embedded_v4(ip)).for_each(|(place, ip)| *place = Some(ip));
+    Address { ip, is_global: kind.is_global(), is_own: kind.is_own(), inside }
 }
 
 impl Gate<'_> {
@@ -177,12 +189,13 @@ impl Gate<'_> {
             return Err(NoConnection::Trouble(self.denied(place, reason)));
         }
         let resolver = &self.context.core.resolver;
+        let asker = self.context.account(self.passage.client).key().address();
         let known = resolver.cached(self.passage.host);
         let cached = known.is_some();
         let answer = match known {
             Some(answer) => Ok(answer),
             None => {
-                let looked_up = or_gone(down, resolver.lookup(self.passage.host)).await;
+                let looked_up = or_gone(down, resolver.lookup(self.passage.host, asker)).await;
                 looked_up.ok_or(NoConnection::ClientGone)?
             }
         };
@@ -194,6 +207,7 @@ impl Gate<'_> {
             Err(_) => LookupResult::Failed,
         });
         let answer = answer.map_err(|error| NoConnection::Trouble(self.not_found(&error)))?;
+        self.aliases.replace(Arc::clone(&answer.aliases));
         let mut refused = None;
         for &ip in answer.addresses.iter() {
             let address = SocketAddr::new(ip, port);
@@ -210,18 +224,34 @@ impl Gate<'_> {
 
     fn verdict(&self, address: SocketAddr) -> Result<(), Trouble> {
         let ip = address.ip().to_canonical();
-        let judged = Address { ip, is_global: AddressKind::of(ip).is_global() };
+        let judged = judged(ip);
         let rules = &self.context.view.shared.rules;
         match rules.judge(self.id, &self.passage, Some(judged), &mut ()) {
-            Verdict::Allow { place, .. } => {
+            Verdict::Allow { rule, place } => {
                 self.decided.set(place);
                 self.not_admin(address)?;
+                self.aliases_allowed(rule, judged)?;
                 self.no_loop(address)
             }
             Verdict::Deny { place, reason, .. } => Err(self.denied(place, reason)),
             // Cannot be, as there is an address; if it were, nothing would have allowed it.
             Verdict::NeedsAddresses => Err(self.denied(Place::default(), DenyReason::NoRule)),
         }
+    }
+
+    /// A host may have other names in the hosts file: what an earlier rule denies to one of those, it denies to this one.
+    fn aliases_allowed(&self, allowed: Option<usize>, judged: Address) -> Result<(), Trouble> {
+        let rules = &self.context.view.shared.rules;
+        for host in self.aliases.borrow().iter() {
+            let passage = Passage { host, ..self.passage };
+            if let Verdict::Deny { rule: Some(denied), place, reason: DenyReason::Rule } =
+                rules.judge(self.id, &passage, Some(judged), &mut ())
+                && allowed.is_none_or(|allowed| denied < allowed)
+            {
+                return Err(self.denied(place, DenyReason::Rule));
+            }
+        }
+        Ok(())
     }
 
     /// The same, for the moment before dialling.
@@ -232,7 +262,9 @@ impl Gate<'_> {
     fn denied(&self, place: Place, reason: DenyReason) -> Trouble {
         self.decided.set(place);
         let kind = match reason {
-            DenyReason::SpecialAddress => ErrorKind::DestinationIpProhibited,
+            DenyReason::SpecialAddress | DenyReason::OwnAddress => {
+                ErrorKind::DestinationIpProhibited
+            }
             DenyReason::Rule | DenyReason::NoRule | DenyReason::Port => {
                 ErrorKind::HttpRequestDenied
             }
@@ -242,12 +274,24 @@ impl Gate<'_> {
     }
 
     fn not_found(&self, error: &ResolveError) -> Trouble {
-        let kind = if matches!(error, ResolveError::Timeout) {
-            ErrorKind::DnsTimeout
-        } else {
-            ErrorKind::DnsError
+        let kind = match error {
+            ResolveError::Timeout => ErrorKind::DnsTimeout,
+            ResolveError::AskerOverloaded => ErrorKind::ClientLimitReached,
+            ResolveError::Overloaded => ErrorKind::Overloaded,
+            ResolveError::Exhausted => ErrorKind::LocalResources,
+            _ => ErrorKind::DnsError,
         };
-        Trouble::new(kind, format!("{} was not found: {error}", self.passage.host))
+        let Passage { host, client, .. } = self.passage;
+        if !matches!(kind, ErrorKind::DnsTimeout | ErrorKind::DnsError) {
+            crate::log_limited!(WARN, %client, error = kind.name(), "a name is not looked up: {error}");
+        }
+        let whole = match error {
+            ResolveError::NotFound if !host.contains('.') => {
+                " (names are looked up as they stand, without a search list)"
+            }
+            _ => "",
+        };
+        Trouble::new(kind, format!("{host} was not found: {error}{whole}"))
     }
 
     /// The admin interface believes in whoever reaches it that he is of this machine.
@@ -283,7 +327,7 @@ impl Gate<'_> {
     }
 
     /// The address of ours that the client has reached.
-    fn reached_at(&self) -> Option<std::net::IpAddr> {
+    fn reached_at(&self) -> Option<IpAddr> {
         self.context.client.stream.local_address().map(|address| address.ip().to_canonical())
     }
 }
@@ -296,9 +340,14 @@ async fn connect<D: Downstream>(
     named: &NamedDestination<'_>,
 ) -> Ending {
     let settings = &named.forward.settings;
-    let dialled = named.dial(&mut work.record, down, settings.timeouts.connect, None).await;
+    let charge = match context.upstream_charge(work.record.client.ip()) {
+        Ok(charge) => charge,
+        Err(trouble) => return answer::trouble(context, work, down, Some(settings), trouble).await,
+    };
+    let bounds = (settings.timeouts.connect, context.core.shared.files.of(charge.account()));
+    let dialled = named.dial(context.core, &mut work.record, down, bounds, None).await;
     let connection = match dialled {
-        Ok(connection) => connection,
+        Ok(connection) => Connection { charge: Some(charge), ..connection },
         Err(NoConnection::ClientGone) => return gone(&mut work.record),
         Err(NoConnection::Trouble(trouble)) => {
             return answer::trouble(context, work, down, Some(settings), trouble).await;

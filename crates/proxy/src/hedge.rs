@@ -162,7 +162,13 @@ impl Attempt<'_> {
         metrics.upstream_hedged(slot);
         let begun = Instant::now();
         let found = group
-            .second_link(self.context, lease.index(), slot, &self.plan.settings.timeouts)
+            .second_link(
+                self.context,
+                lease.index(),
+                slot,
+                &self.plan.settings.timeouts,
+                self.client,
+            )
             .await;
         let link = match found {
             Ok(link) => link,

@@ -8,7 +8,6 @@
 //! exchange leaves one record ([`observe`]). All of it happens on one core ([`Server`] has many),
 //! under one immutable `snapshot` of the configuration.
 
-#[allow(dead_code)] // some of it is for what follows
 mod account;
 mod ahead;
 mod answer;
@@ -41,6 +40,7 @@ mod preview;
 mod replay;
 mod report;
 mod retry;
+mod room;
 mod secure;
 mod server;
 mod settle;
@@ -61,6 +61,7 @@ pub use discovery::{
     SourceState, change_endpoints_json, endpoint_from_json, endpoints_file_problem,
     endpoints_from_json, settings_from_json,
 };
+pub use forward::judged;
 pub use key::of as request_key;
 pub use preview::{Incoming, Malformed, Outgoing};
 pub use report::{EndpointReport, UpstreamReport};

@@ -15,9 +15,10 @@ use config::{
 use net::{Buffer, Stream};
 use tls::ClientHello;
 
+use crate::account::{Charge, What};
 use crate::body::unless_zero;
 use crate::core::{Client, Core};
-use crate::destination::{complain_of, not_picked, unreachable};
+use crate::destination::{complain_of, is_our_limit, not_picked, unreachable};
 use crate::dial::{connect_failed, connect_late, dial};
 use crate::exchange::{self, Switched, Trouble};
 use crate::observe::{ErrorKind, Record, RetryReason, Scope, Try};
@@ -63,7 +64,17 @@ pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
     let timeouts = &route.settings.timeouts;
     let dialled = {
         let _under_way = core.enter_exchange();
-        connect(core, &view, upstream, timeouts.connect, &mut record).await
+        let limits = view.config().listeners.get(record.listener as usize).map(|l| &l.limits);
+        let max = limits.map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
+        match client.account().charge(What::Upstreams, 1, max.into()) {
+            Some(charge) => {
+                connect(core, &view, upstream, timeouts.connect, &mut record, charge).await
+            }
+            None => {
+                let detail = "this client has as many upstream connections as one may";
+                Err(Trouble::new(ErrorKind::ClientLimitReached, detail))
+            }
+        }
     };
     match dialled {
         Ok((connection, lease)) => {
@@ -98,6 +109,7 @@ async fn connect(
     id: UpstreamId,
     limit: Duration,
     record: &mut Record,
+    charge: Charge,
 ) -> Result<(Connection, Lease), Trouble> {
     let nobody = || Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached");
     let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
@@ -138,16 +150,19 @@ async fn connect(
         began = begun;
         let opening = group.balancer.group().connecting(index);
         let opening = opening.map_err(|why| not_picked(group, why))?;
-        let dialled = dial_endpoint(view, (id, index), endpoint, unless_zero(limit)).await;
+        let bounds = (unless_zero(limit), core.shared.files.of(charge.account()));
+        let dialled = dial_endpoint(core, view, (id, index), endpoint, bounds).await;
         drop(opening);
         record.connect = Some(begun.elapsed());
         match dialled {
             Ok(mut connection) => {
                 lease.report(Outcome::Connected, &"", Instant::now());
                 connection.meter = Some(Meter::opened(&core.metrics, slot));
+                connection.charge = Some(charge);
                 record.dialled = connection.address;
                 return Ok((connection, lease));
             }
+            Err(trouble) if is_our_limit(trouble.kind) => return Err(trouble),
             Err(trouble) => {
                 lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
                 core.metrics.upstream_failed(slot);
@@ -164,10 +179,11 @@ async fn connect(
 
 /// Whether or not the endpoint is one of `https://`: the client brings the TLS.
 async fn dial_endpoint(
+    core: &Core,
     view: &View,
     (id, index): (UpstreamId, usize),
     endpoint: &Endpoint,
-    limit: Duration,
+    (limit, files_max): (Duration, u64),
 ) -> Result<Connection, Trouble> {
     let addresses = match &endpoint.address {
         EndpointAddress::Unix(path) => {
@@ -189,5 +205,5 @@ async fn dial_endpoint(
         let detail = format!("{} has no address: its name was not found", endpoint.written);
         return Err(Trouble::new(ErrorKind::DnsError, detail));
     }
-    dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
+    dial(core, &addresses, &|_| Ok(()), (limit, files_max), &endpoint.written).await
 }

@@ -41,7 +41,7 @@ use crate::{sticky, sweep};
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
-/// Files that are kept free of clients: for upstreams (one each), logs, pipes, the admin interface.
+/// Files that are kept free of clients: for logs, pipes, names, the admin interface. Half of the others is for upstreams.
 const FILES_RESERVED: u64 = 64;
 
 /// The data plane. A handle: clones are the same server.
@@ -540,6 +540,7 @@ fn set_connections_max(shared: &Shared, config: &Config, files: u64) {
     let by_files = files.saturating_sub(FILES_RESERVED) / 2;
     let max = config.process.connections_max.map_or(by_files, u64::from);
     shared.connections_max.store(max.max(1), Ordering::Relaxed);
+    shared.files.set(files);
 }
 
 fn bind(

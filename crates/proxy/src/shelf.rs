@@ -145,6 +145,11 @@ impl Shelf {
         all
     }
 
+    /// About how many are on it.
+    pub(crate) fn count(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
     /// Notes how many idle ones a core has itself.
     pub(crate) fn note(&self, core: usize, own: usize) {
         if let Some(of_core) = self.state().cores.get_mut(core) {

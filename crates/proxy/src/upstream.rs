@@ -21,6 +21,7 @@ use config::PoolSettings;
 use net::{Stream, TICK_DEFAULT};
 use tokio::time::Instant;
 
+use crate::account::Charge;
 use crate::http2::{Multiplexer, Spoken, Ticket};
 use crate::observe::{CoreMetrics, EndpointSlot};
 use crate::shelf::{Ahead, Shelf, Shelved};
@@ -79,13 +80,16 @@ pub(crate) struct Connection {
     pub(crate) names_version: u64,
     /// Where it is counted; `None` for destinations that clients name.
     pub(crate) meter: Option<Meter>,
+    /// What it counts as on its client, while it has one.
+    pub(crate) charge: Option<Charge>,
 }
 
 impl Connection {
     /// One that was opened just now.
     pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
-        let (reused, bound, ends) = (false, false, Ends(0));
-        Self { stream, address, reused, bound, ends, names_version: 0, meter: None }
+        let (reused, bound, ends, names_version) = (false, false, Ends(0), 0);
+        let (meter, charge) = (None, None);
+        Self { stream, address, reused, bound, ends, names_version, meter, charge }
     }
 }
 
@@ -339,6 +343,7 @@ impl Pool {
                         ends,
                         names_version,
                         meter,
+                        charge: None,
                     });
                 }
                 Err(_) => self.closed_early(age),
@@ -431,6 +436,7 @@ impl Pool {
             leaves(&oldest.connection);
         }
         connection.reused = true;
+        connection.charge = None;
         idle.push_back(Idle::new(connection, now));
     }
 
@@ -485,6 +491,14 @@ impl Pool {
         self.clear();
     }
 
+    /// The same as [`clear`](Self::clear); answers how many there were.
+    pub(crate) fn close_idle(&self) -> usize {
+        let count = self.idle.borrow().len();
+        let shelved = self.common.as_ref().map_or(0, |common| common.shelf.count());
+        self.clear();
+        count + shelved
+    }
+
     /// Closes idle connections of HTTP/1, those on the shelf too.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().drain(..).for_each(|idle| leaves(&idle.connection));
@@ -497,7 +511,8 @@ impl Pool {
 /// Takes an idle connection out of this core: it leaves, or stays as it cannot; or it has been closed.
 fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<Idle>) {
     let Idle { connection, since } = idle;
-    let Connection { stream, address, reused, bound, ends, names_version, meter } = connection;
+    let Connection { stream, address, reused, bound, ends, names_version, meter, charge } =
+        connection;
     match stream.detach() {
         Ok(stream) => {
             let slot = meter.map(Meter::leave);
@@ -510,7 +525,7 @@ fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<
         Err(stream) => {
             let is_quiet = stream.is_quiet();
             let connection =
-                Connection { stream, address, reused, bound, ends, names_version, meter };
+                Connection { stream, address, reused, bound, ends, names_version, meter, charge };
             if is_quiet {
                 stay.push(Idle { connection, since });
             } else {

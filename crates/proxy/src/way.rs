@@ -39,6 +39,8 @@ pub(crate) struct Way<'a> {
     pub(crate) slot: EndpointSlot,
     /// How long a connection may take.
     pub(crate) limit: Duration,
+    /// The first number that its file must not have.
+    pub(crate) files_max: u64,
     /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
     /// A connection that has refused the request.
@@ -50,6 +52,8 @@ pub(crate) struct Way<'a> {
 pub(crate) struct Wants<'a> {
     /// How long a connection may take; zero: as long as it likes.
     pub(crate) limit: Duration,
+    /// The first number that its file must not have; `None`: that of a client with little.
+    pub(crate) files_max: Option<u64>,
     /// Whether it asks for an upgrade.
     pub(crate) upgrade: bool,
     /// Whether it is to go over HTTP/1.1.
@@ -88,6 +92,7 @@ impl<'a> Way<'a> {
             watched: view.shared.watched(id, index),
             slot: view.shared.names.endpoint_slot(id.0, index as u32),
             limit: unless_zero(wants.limit),
+            files_max: wants.files_max.unwrap_or_else(|| core.shared.files.kept()),
             upgrade: wants.upgrade,
             avoid: wants.avoid,
         })
@@ -239,6 +244,7 @@ impl Way<'_> {
 
     async fn dial(&self) -> Result<Connection, Trouble> {
         let (endpoint, limit) = (self.endpoint, self.limit);
+        let bounds = (limit, self.files_max);
         match &endpoint.address {
             EndpointAddress::Unix(path) => {
                 let connected = tokio::time::timeout(limit, Stream::connect_unix(path)).await;
@@ -249,7 +255,7 @@ impl Way<'_> {
                 }
             }
             EndpointAddress::Ip(address) => {
-                dial(&[*address], &|_| Ok(()), limit, &endpoint.written).await
+                dial(self.core, &[*address], &|_| Ok(()), bounds, &endpoint.written).await
             }
             EndpointAddress::Name { .. } => {
                 if let Some(watched) = self.watched {
@@ -263,7 +269,7 @@ impl Way<'_> {
                     let detail = format!("{written} has no address: its name was not found");
                     return Err(Trouble::new(ErrorKind::DnsError, detail));
                 }
-                dial(&addresses, &|_| Ok(()), limit, &endpoint.written).await
+                dial(self.core, &addresses, &|_| Ok(()), bounds, &endpoint.written).await
             }
         }
     }

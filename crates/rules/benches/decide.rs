@@ -61,7 +61,7 @@ fn forward_allowed(bencher: Bencher<'_, '_>, count: usize) {
         port: 443,
         certificate: None,
     };
-    let address = Address { ip: IpAddr::from([203, 0, 113, 9]), is_global: true };
+    let address = Address::global(IpAddr::from([203, 0, 113, 9]));
     let decide = || {
         let by_name = rules.judge(ForwardId(0), black_box(&passage), None, &mut ());
         (by_name, rules.judge(ForwardId(0), black_box(&passage), Some(address), &mut ()))

@@ -33,8 +33,8 @@ pub struct Query<'a> {
     /// The addresses of the target's host, if it is a name that was looked up. Without any, the
     /// name is taken to have a global address that no rule names.
     pub addresses: &'a [IpAddr],
-    /// Tells global addresses from special ones.
-    pub is_global: &'a dyn Fn(IpAddr) -> bool,
+    /// What kind of address one is.
+    pub judged: &'a dyn Fn(IpAddr) -> Address,
     /// The client's TLS connection, if there is one and something is known of it.
     pub tls: Option<TlsFacts<'a>>,
 }
@@ -432,7 +432,7 @@ fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanati
     let allows = |judged: &(Verdict, Steps)| matches!(judged.0, Verdict::Allow { .. });
     let address = |ip: &IpAddr| {
         let ip = canonical(*ip);
-        Whereto::Address(Address { ip, is_global: (query.is_global)(ip) })
+        Whereto::Address((query.judged)(ip))
     };
     // RFC 6761, section 6.3: these names are always on loopback.
     let is_local = target.host() == "localhost" || target.host().ends_with(".localhost");
@@ -482,16 +482,16 @@ pub struct Failure {
     pub decided_by: Place,
 }
 
-/// Tries every `expect` of a configuration. `is_global` tells global addresses from special ones.
-pub fn check_expectations(rules: &Rules, is_global: &dyn Fn(IpAddr) -> bool) -> Vec<Failure> {
-    let failures = rules.config.expects.iter().map(|expect| check(rules, expect, is_global));
+/// Tries every `expect` of a configuration. `judged` tells what kind of address one is.
+pub fn check_expectations(rules: &Rules, judged: &dyn Fn(IpAddr) -> Address) -> Vec<Failure> {
+    let failures = rules.config.expects.iter().map(|expect| check(rules, expect, judged));
     failures.filter_map(Result::err).collect()
 }
 
 fn check(
     rules: &Rules,
     expect: &Expect,
-    is_global: &dyn Fn(IpAddr) -> bool,
+    judged: &dyn Fn(IpAddr) -> Address,
 ) -> Result<(), Failure> {
     let fail = |decided_by: Place, message: String| {
         let by = match decided_by {
@@ -531,7 +531,7 @@ fn check(
         from: expect.from,
         through,
         addresses: &[],
-        is_global,
+        judged,
         tls: supposed_tls(rules, through, &target, certificate.as_ref()),
     };
     let explanation = explain(rules, &query);

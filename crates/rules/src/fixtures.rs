@@ -96,6 +96,7 @@ pub(crate) fn rule(line: u32, text: &str) -> ForwardRule {
         ports: Vec::new(),
         methods: Vec::new(),
         clients: Vec::new(),
+        special: text.ends_with(" special=#true"),
     };
     for (name, values) in words.map(|word| word.split_once('=').unwrap()) {
         for value in values.split(',') {
@@ -105,6 +106,7 @@ pub(crate) fn rule(line: u32, text: &str) -> ForwardRule {
                 "port" => rule.ports.push(ports(value)),
                 "method" => rule.methods.push(value.into()),
                 "client" => rule.clients.push(client(value)),
+                "special" => {}
                 other => panic!("{other}"),
             }
         }

@@ -6,7 +6,7 @@
 //! What the rules mean is said at [`crate::Rules::judge`].
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use config::{Destination, Forward, ForwardRule, Place, PortRange};
 use foldhash::{HashMap, HashMapExt};
@@ -57,6 +57,18 @@ pub struct Address {
     pub ip: IpAddr,
     /// False for special ones: private, loopback, link-local and so on.
     pub is_global: bool,
+    /// True for special ones that are this machine's own or its link's or cloud's: a name does not stand for them.
+    pub is_own: bool,
+    /// The IPv4 addresses that one of IPv6 carries (NAT64, 6to4 and the like). A `deny` of IPv4 speaks of them too; an
+    /// `allow` does not, as it is not this address that answers.
+    pub inside: [Option<Ipv4Addr>; 4],
+}
+
+impl Address {
+    /// An ordinary public address.
+    pub fn global(ip: IpAddr) -> Self {
+        Self { ip, is_global: true, is_own: false, inside: [None; 4] }
+    }
 }
 
 /// What a forward listener says.
@@ -93,6 +105,8 @@ pub enum DenyReason {
     Port,
     /// It would be allowed if the address were not a special one.
     SpecialAddress,
+    /// It would be allowed if the address were not one of this machine, its link or its cloud.
+    OwnAddress,
 }
 
 impl DenyReason {
@@ -103,6 +117,7 @@ impl DenyReason {
             Self::NoRule => "no-rule",
             Self::Port => "port",
             Self::SpecialAddress => "special-address",
+            Self::OwnAddress => "own-address",
         }
     }
 }
@@ -114,6 +129,10 @@ impl fmt::Display for DenyReason {
             Self::NoRule => "no rule allows it",
             Self::Port => "the port is not among those allowed",
             Self::SpecialAddress => "the address is a special one, which no rule allows by name",
+            Self::OwnAddress => {
+                "the address is of this machine, its link or its cloud: a rule must name it by address or network, \
+                 or say special=#true"
+            }
         })
     }
 }
@@ -158,22 +177,34 @@ enum Difference {
     SpecialAddress,
 }
 
+/// How narrowly a rule names its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    /// Among many.
+    Not,
+    /// By its name, or by a wide network.
+    ByName,
+    /// By its address, or by a network of the kind.
+    ByAddress,
+}
+
 impl Query<'_> {
     /// Why a rule does not match; `None`: it does.
     fn difference(&self, rule: &ForwardRule) -> Option<Difference> {
-        let named = rule.to.iter().any(|to| self.names(to));
-        if named || rule.to.is_empty() || rule.to.iter().any(|to| self.covers(to)) {
+        let named = rule.to.iter().map(|to| self.names(to)).max().unwrap_or(Named::Not);
+        let covers = |to: &Destination| self.covers(to) || (!rule.allow && self.carries(to));
+        if named > Named::Not || rule.to.is_empty() || rule.to.iter().any(covers) {
             return self.other_difference(rule, named);
         }
         let open = self.whereto == Whereto::Unknown
             && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
-            && self.other_difference(rule, true).is_none();
+            && self.other_difference(rule, Named::ByAddress).is_none();
         Some(if open { Difference::Open } else { Difference::Destination })
     }
 
-    /// Why a rule whose destination matches does not match as a whole. `named` tells that it names
-    /// the destination, so that even a special address is meant.
-    fn other_difference(&self, rule: &ForwardRule, named: bool) -> Option<Difference> {
+    /// Why a rule whose destination matches does not match as a whole. `named` tells how it
+    /// names the destination: whether even a special address is meant.
+    fn other_difference(&self, rule: &ForwardRule, named: Named) -> Option<Difference> {
         let from = &rule.from;
         if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.passage.client)) {
             return Some(Difference::Client);
@@ -191,22 +222,47 @@ impl Query<'_> {
         if !takes_method(&rule.methods, self.passage.method) {
             return Some(Difference::Method);
         }
-        if rule.allow && !named && self.is_special() {
+        if rule.allow && !rule.special && named < self.must_be_named() {
             return Some(Difference::SpecialAddress);
         }
         None
     }
 
     fn is_special(&self) -> bool {
-        matches!(self.whereto, Whereto::Address(Address { is_global: false, .. }))
+        self.must_be_named() > Named::Not
     }
 
-    /// True if a destination names this one so narrowly that even a special address is meant.
-    fn names(&self, to: &Destination) -> bool {
+    /// How narrowly a rule must name the address in order to allow it.
+    fn must_be_named(&self) -> Named {
+        match self.whereto {
+            // RFC 6761, section 6.3: this name says itself that it is loopback.
+            Whereto::Address(Address { ip, is_own: true, .. })
+                if ip.is_loopback() && is_localhost(self.passage.host) =>
+            {
+                Named::ByName
+            }
+            Whereto::Address(Address { is_own: true, .. }) => Named::ByAddress,
+            Whereto::Address(Address { is_global: false, .. }) => Named::ByName,
+            _ => Named::Not,
+        }
+    }
+
+    /// How narrowly a destination names this one.
+    fn names(&self, to: &Destination) -> Named {
         match (to, self.whereto) {
-            (Destination::Host(host), _) => **host == *self.passage.host,
+            (Destination::Host(host), _) if **host == *self.passage.host => Named::ByName,
+            (Destination::Net(net), Whereto::Address(to)) if net_has(*net, to.ip) => {
+                named_by(canonical_net(*net).prefix_len(), &to)
+            }
+            _ => Named::Not,
+        }
+    }
+
+    /// True if a network has an IPv4 address that this one carries.
+    fn carries(&self, to: &Destination) -> bool {
+        match (to, self.whereto) {
             (Destination::Net(net), Whereto::Address(to)) => {
-                net.prefix_len() > 0 && net_has(*net, to.ip)
+                to.inside.iter().flatten().any(|&inside| net_has(*net, inside.into()))
             }
             _ => false,
         }
@@ -223,6 +279,25 @@ impl Query<'_> {
             _ => false,
         }
     }
+}
+
+/// How narrowly a network of this prefix length names an address that is in it. Half of the Internet names none of its
+/// special addresses, and a network of carriers not what is carried.
+fn named_by(length: u8, address: &Address) -> Named {
+    let narrow = match address.ip {
+        IpAddr::V4(_) => 8,
+        IpAddr::V6(_) if address.inside == [None; 4] => 10,
+        IpAddr::V6(_) => 128,
+    };
+    match length {
+        0 => Named::Not,
+        length if length < narrow => Named::ByName,
+        _ => Named::ByAddress,
+    }
+}
+
+fn is_localhost(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 fn net_has(net: IpNet, ip: IpAddr) -> bool {
@@ -327,9 +402,7 @@ impl ForwardIndex {
         trace: &mut T,
     ) -> Verdict {
         let whereto = match address {
-            Some(Address { ip, is_global }) => {
-                Whereto::Address(Address { ip: canonical(ip), is_global })
-            }
+            Some(address) => Whereto::Address(Address { ip: canonical(address.ip), ..address }),
             None => Whereto::Unknown,
         };
         self.judge_whereto(forward, passage, whereto, trace)
@@ -392,7 +465,7 @@ impl ForwardIndex {
         by_name
             || nets.any(|&number| {
                 let rule = rules.get(number as usize);
-                rule.is_some_and(|rule| query.other_difference(rule, true).is_none())
+                rule.is_some_and(|rule| query.other_difference(rule, Named::ByAddress).is_none())
             })
     }
 
@@ -413,13 +486,13 @@ impl ForwardIndex {
             (Some(number), _) => rules.get(number).is_some_and(|rule| rule.allow),
             (None, _) => self.allows_by_default(query),
         };
-        if let Whereto::Address(Address { ip, is_global: false }) = query.whereto
-            && allowed(&Query {
-                whereto: Whereto::Address(Address { ip, is_global: true }),
-                ..*query
-            })
+        let public = |address: Address| {
+            Whereto::Address(Address { is_global: true, is_own: false, ..address })
+        };
+        if let Whereto::Address(address @ Address { is_global: false, .. }) = query.whereto
+            && allowed(&Query { whereto: public(address), ..*query })
         {
-            DenyReason::SpecialAddress
+            if address.is_own { DenyReason::OwnAddress } else { DenyReason::SpecialAddress }
         } else if allowed(&Query { any_port: true, ..*query }) {
             DenyReason::Port
         } else {
@@ -437,8 +510,12 @@ impl ForwardIndex {
                 first = number;
             }
         };
-        let named = |rule: &ForwardRule| query.other_difference(rule, true);
-        let covered = |rule: &ForwardRule| query.other_difference(rule, false);
+        let named = |rule: &ForwardRule| query.other_difference(rule, Named::ByName);
+        let covered = |rule: &ForwardRule| query.other_difference(rule, Named::Not);
+        let carried = |rule: &ForwardRule| match rule.allow {
+            true => Some(Difference::Destination),
+            false => query.other_difference(rule, Named::Not),
+        };
         search(&self.all, &|rule| query.difference(rule));
         if let Some(list) = self.hosts.get(query.passage.host) {
             search(list, &named);
@@ -450,10 +527,14 @@ impl ForwardIndex {
                 }
             }
         }
-        if let Whereto::Address(Address { ip, .. }) = query.whereto {
-            self.nets.each(ip, |length, list| {
-                if length > 0 { search(list, &named) } else { search(list, &covered) }
+        if let Whereto::Address(address) = query.whereto {
+            self.nets.each(address.ip, |length, list| {
+                let named = named_by(length, &address);
+                search(list, &|rule| query.other_difference(rule, named));
             });
+            for inside in address.inside.into_iter().flatten() {
+                self.nets.each(inside.into(), |_, list| search(list, &carried));
+            }
         }
         search(&self.any, &covered);
         (first != u32::MAX).then_some(first as usize)
@@ -463,7 +544,7 @@ impl ForwardIndex {
 /// True if a rule allows something to clients on loopback in particular or to everybody.
 fn allows_loopback_clients(rule: &ForwardRule) -> bool {
     let loopback = |net: &IpNet| match canonical_net(*net) {
-        IpNet::V4(net) => net.contains(&std::net::Ipv4Addr::LOCALHOST) || net.addr().is_loopback(),
+        IpNet::V4(net) => net.contains(&Ipv4Addr::LOCALHOST) || net.addr().is_loopback(),
         IpNet::V6(net) => net.contains(&std::net::Ipv6Addr::LOCALHOST),
     };
     rule.allow && (rule.from.is_empty() || rule.from.iter().any(loopback))
@@ -527,6 +608,12 @@ fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String
         }
         (Difference::Port, _) => format!("the port is {port}"),
         (Difference::Method, _) => format!("the method is {method}"),
+        (Difference::SpecialAddress, Whereto::Address(Address { ip, is_own: true, .. })) => {
+            format!(
+                "{ip} is an address of this machine, its link or its cloud, which the rule does not name by address \
+                 or network (or by special=#true)"
+            )
+        }
         (Difference::SpecialAddress, Whereto::Address(Address { ip, .. })) => {
             format!("{ip} is a special address, which the rule does not name")
         }

@@ -167,10 +167,11 @@ fn covers(forward: &Forward, earlier: &ForwardRule, later: &ForwardRule) -> bool
     let in_wider = |port: &PortRange| {
         wider.iter().any(|range| range.first <= port.first && port.last <= range.last)
     };
+    let special = !later.special || earlier.special || !earlier.allow;
     let ports = wider.is_empty() || (!narrower.is_empty() && narrower.iter().all(in_wider));
     let all = [Destination::Any];
     let to = |rule: &ForwardRule| if rule.to.is_empty() { all.to_vec() } else { rule.to.clone() };
-    from && clients && methods && ports && {
+    from && clients && methods && ports && special && {
         let wider = to(earlier);
         to(later).iter().all(|to| {
             wider.iter().any(|wider| covers_destination(earlier.allow, wider, later.allow, to))

@@ -47,8 +47,11 @@ fn expectations_of_a_text() {
         Err(failure) => panic!("{}", failure.render(false)),
     };
     let rules = Rules::compile(Arc::new(loaded.config));
-    let is_global = |ip: IpAddr| !ip.is_loopback();
-    let failures = check_expectations(&rules, &is_global);
+    let judged = |ip: IpAddr| {
+        let own = ip.is_loopback();
+        rules::Address { is_global: !own, is_own: own, ..rules::Address::global(ip) }
+    };
+    let failures = check_expectations(&rules, &judged);
     let messages: Vec<&str> = failures.iter().map(|failure| failure.message.as_str()).collect();
     let expected = "expected upstream nobody, got sent to upstream shop (10.0.0.1:8080, 10.0.0.2:8080) \
                     as / with Host shop.example.com, decided by test.kdl:7";

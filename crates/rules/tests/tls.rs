@@ -80,7 +80,10 @@ fn rules(text: &str) -> Rules {
 #[test]
 fn expectations_of_a_text() {
     let rules = rules(TEXT);
-    let failures = check_expectations(&rules, &|ip: IpAddr| !ip.is_loopback());
+    let failures = check_expectations(&rules, &|ip: IpAddr| {
+        let own = ip.is_loopback();
+        rules::Address { is_global: !own, is_own: own, ..rules::Address::global(ip) }
+    });
     let messages: Vec<&str> = failures.iter().map(|failure| failure.message.as_str()).collect();
     assert_eq!(messages, <[&str; 0]>::default());
     assert_eq!(rules.warnings(), []);
@@ -92,7 +95,7 @@ fn what_fails_says_what_is_the_case() {
     fn check(expect: &str, message: &str) {
         let lines = TEXT.lines().filter(|line| !line.starts_with("expect"));
         let text: Vec<&str> = lines.chain([expect]).collect();
-        let failures = check_expectations(&rules(&text.join("\n")), &|_| true);
+        let failures = check_expectations(&rules(&text.join("\n")), &rules::Address::global);
         let messages: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
         assert_eq!(messages, [message]);
     }
@@ -127,7 +130,7 @@ fn a_redirect_says_whose_it_is() {
         from: IpAddr::from([192, 0, 2, 1]),
         through,
         addresses: &[],
-        is_global: &|_| true,
+        judged: &rules::Address::global,
         tls: None,
     };
     let explanation = explain(&rules, &query);
@@ -161,7 +164,7 @@ fn the_line_about_clients_is_a_step() {
             from: IpAddr::from([192, 0, 2, 1]),
             through,
             addresses: &[],
-            is_global: &|_| true,
+            judged: &rules::Address::global,
             tls: rules::supposed_tls(&rules, through, &target, certificate.as_ref()),
         };
         let explanation = explain(&rules, &query);
@@ -185,6 +188,6 @@ fn the_line_about_clients_is_a_step() {
 fn a_url_without_a_listener_of_its_scheme() {
     let rules =
         rules("site \"a\" { listen \":443\"; respond; }\nexpect \"GET https://a/\" status=200");
-    let failures = check_expectations(&rules, &|_| true);
+    let failures = check_expectations(&rules, &rules::Address::global);
     assert_eq!(failures[0].message, "no listener serves sites on port 443 over TLS");
 }

@@ -75,6 +75,7 @@ impl Decoder<'_> {
             ports: Vec::new(),
             methods: Vec::new(),
             clients: self.clients(node, "client-"),
+            special: node.property("special").is_some_and(|given| given.datum.flag()),
         };
         for (_, given) in &node.properties {
             match &given.datum {

@@ -6,9 +6,12 @@
 //! configuration named, keeps its last addresses.
 //! Not here: which address may be connected to. That is judged when it is dialled.
 
+mod client;
 mod hosts;
+mod message;
 mod query;
 mod services;
+mod system;
 mod watched;
 
 use std::borrow::Cow;
@@ -21,9 +24,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::system::open_files_limit;
 use query::{Engine, Scope};
 pub use services::Service;
 pub use watched::{Watched, WatchedState};
@@ -32,6 +36,14 @@ pub use watched::{Watched, WatchedState};
 const NAMES_MAX: usize = 4096;
 /// Look-ups under way at most.
 const LOOKUPS_MAX: usize = 512;
+/// No more than one in so many files that may be open, as each look-up takes two.
+const LOOKUP_PER_FILES: usize = 8;
+/// The part of them that one asker may have; more wait.
+const SHARE: usize = 8;
+/// What one may have once many are under way in all.
+const FEW: usize = 4;
+/// Askers that are remembered before those without a look-up are forgotten.
+const ASKERS_MAX: usize = 4096;
 /// No answer is kept for less, or a watched name would be asked for without end.
 const TTL_LEAST: Duration = Duration::from_millis(100);
 /// How long an answer is good for that will not change.
@@ -78,6 +90,8 @@ impl Default for ResolverSettings {
 pub struct Answer {
     /// Its addresses, the preferred family first; never none.
     pub addresses: Arc<[IpAddr]>,
+    /// Other names of the same host, as the hosts file has it; seldom any.
+    pub aliases: Arc<[Box<str>]>,
     /// When it should be asked for again.
     pub valid_until: Instant,
 }
@@ -100,6 +114,12 @@ pub enum ResolveError {
     /// More look-ups are under way than allowed.
     #[error("too many look-ups are under way")]
     Overloaded,
+    /// As many look-ups are under way for the client as for one may be.
+    #[error("too many look-ups are under way for this client")]
+    AskerOverloaded,
+    /// There is no file left to ask by.
+    #[error("no more files can be opened to ask by")]
+    Exhausted,
     /// The resolver's runtime has ended.
     #[error("the resolver has stopped")]
     Stopped,
@@ -159,6 +179,9 @@ struct Shared {
     runtime: Handle,
     engine: Mutex<Arc<Engine>>,
     table: Mutex<Table>,
+    /// The turns of those for whom look-ups are under way or wait.
+    askers: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    lookups_max: usize,
     /// Counts changes of what is watched.
     changes: watch::Sender<u64>,
 }
@@ -176,27 +199,61 @@ impl Resolver {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let engine = Mutex::new(Arc::new(Engine::new(bounded(settings))));
         let (table, changes) = (Mutex::default(), watch::Sender::new(0));
-        Ok(Self { shared: Arc::new(Shared { runtime, engine, table, changes }) })
+        let askers = Mutex::default();
+        let by_files = usize::try_from(open_files_limit()).unwrap_or(usize::MAX) / LOOKUP_PER_FILES;
+        let lookups_max = by_files.clamp(2 * SHARE, LOOKUPS_MAX);
+        let shared = Shared { runtime, engine, table, askers, lookups_max, changes };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The addresses of `host`, from memory or by asking; an address stands for itself. A name with a dot is taken as
-    /// it stands, one without is searched for in the system's domains.
-    pub async fn lookup(&self, host: &str) -> Result<Answer, ResolveError> {
-        self.lookup_in(host, Scope::Exact).await
+    /// The addresses of `host`, from memory or by asking; an address stands for itself. A name is taken as it stands, and
+    /// is not searched for in the system's domains: who judges it must have judged what is looked up.
+    ///
+    /// `asker` is who wants to know: of the look-ups that may be under way each has a share, and waits for a while if that
+    /// is used up.
+    pub async fn lookup(&self, host: &str, asker: IpAddr) -> Result<Answer, ResolveError> {
+        let name = match Asked::of(host, Scope::Exact)? {
+            Asked::Certain(addresses) => return Ok(certain(addresses)),
+            Asked::Name(name, _) => name,
+        };
+        let turn = match self.shared.known_or_begun(&name, Scope::Exact, Turn::Not)? {
+            Found::Known(outcome) => return outcome,
+            Found::Pending(pending) => return outcome_of(pending).await,
+            Found::Unknown => self.turn_of(asker).await?,
+        };
+        match self.shared.known_or_begun(&name, Scope::Exact, Turn::Asker(turn))? {
+            Found::Known(outcome) => outcome,
+            Found::Pending(pending) => outcome_of(pending).await,
+            Found::Unknown => Err(ResolveError::Stopped), // cannot be
+        }
+    }
+
+    /// Waits until it is the asker's turn.
+    async fn turn_of(&self, asker: IpAddr) -> Result<OfAsker, ResolveError> {
+        let shared = &self.shared;
+        let (turns, wait) = {
+            let mut askers = shared.askers();
+            if askers.len() >= ASKERS_MAX {
+                askers.retain(|_, turns| Arc::strong_count(turns) > 1);
+            }
+            let turns =
+                askers.entry(asker).or_insert_with(|| Arc::new(Semaphore::new(shared.share())));
+            (Arc::clone(turns), shared.engine().settings.timeout)
+        };
+        let turn = tokio::time::timeout(wait, turns.acquire_owned()).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or(ResolveError::AskerOverloaded)?;
+        Ok(OfAsker { shared: Arc::clone(shared), asker, turn: Some(turn) })
     }
 
     async fn lookup_in(&self, host: &str, scope: Scope) -> Outcome {
-        let name = match Asked::of(host, scope)? {
+        let (name, scope) = match Asked::of(host, scope)? {
             Asked::Certain(addresses) => return Ok(certain(addresses)),
             Asked::Name(name, scope) => (name, scope),
         };
-        let mut outcome = match self.shared.known_or_begun(&name.0, name.1)? {
-            Ok(outcome) => return outcome,
-            Err(pending) => pending,
-        };
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or(Err(ResolveError::Stopped)),
-            Err(_) => Err(ResolveError::Stopped),
+        match self.shared.known_or_begun(&name, scope, Turn::Ours)? {
+            Found::Known(outcome) => outcome,
+            Found::Pending(pending) => outcome_of(pending).await,
+            Found::Unknown => Err(ResolveError::Stopped), // cannot be
         }
     }
 
@@ -238,7 +295,7 @@ impl Resolver {
         if !is_host_name(bare) {
             return Err(ResolveError::InvalidName);
         }
-        let engine = Arc::clone(&self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner));
+        let engine = self.shared.engine();
         let scope = if bare == name { Scope::Searched } else { Scope::Exact };
         let (services, ttl) = engine.services(&bare.to_ascii_lowercase(), scope).await?;
         Ok((services, Instant::now() + ttl))
@@ -288,7 +345,7 @@ fn bounded(settings: ResolverSettings) -> ResolverSettings {
 }
 
 fn certain(addresses: Arc<[IpAddr]>) -> Answer {
-    Answer { addresses, valid_until: Instant::now() + FOREVER }
+    Answer { addresses, aliases: Arc::default(), valid_until: Instant::now() + FOREVER }
 }
 
 impl Shared {
@@ -296,35 +353,61 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of `name`, or else where the outcome of its look-up, which may begin now, will come.
+    /// How many look-ups may be under way for one asker.
+    fn share(&self) -> usize {
+        self.lookups_max / SHARE
+    }
+
+    fn askers(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Semaphore>>> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is known of `name`, or where the outcome of its look-up will come, which begins now if it is somebody's turn.
     fn known_or_begun(
         self: &Arc<Self>,
         name: &str,
         scope: Scope,
-    ) -> Result<Result<Outcome, watch::Receiver<Option<Outcome>>>, ResolveError> {
+        turn: Turn,
+    ) -> Result<Found, ResolveError> {
         let now = Instant::now();
         let mut table = self.table();
         match table.names(scope).get(name) {
             Some(Entry::Known { outcome, until }) if *until > now => {
-                return Ok(Ok(outcome.clone()));
+                return Ok(Found::Known(outcome.clone()));
             }
-            Some(Entry::Pending(pending)) => return Ok(Err(pending.clone())),
+            Some(Entry::Pending(pending)) => return Ok(Found::Pending(pending.clone())),
             Some(Entry::Known { .. }) | None => {}
         }
-        if table.pending >= LOOKUPS_MAX {
-            return Err(ResolveError::Overloaded);
-        }
+        let turn = match turn {
+            Turn::Not => return Ok(Found::Unknown),
+            Turn::Ours => None,
+            Turn::Asker(turn) => {
+                if table.pending >= self.lookups_max {
+                    return Err(ResolveError::Overloaded);
+                }
+                // The last ones are for those who have few.
+                if table.pending >= self.lookups_max / 4 * 3 && turn.under_way() > FEW {
+                    return Err(ResolveError::AskerOverloaded);
+                }
+                Some(turn)
+            }
+        };
         table.make_room(scope, now);
         table.pending += 1;
         let (sender, receiver) = watch::channel(None);
         table.names(scope).insert(name.into(), Entry::Pending(receiver.clone()));
-        let engine = Arc::clone(&self.engine.lock().unwrap_or_else(PoisonError::into_inner));
+        let engine = self.engine();
         let flight = Flight {
             shared: Arc::clone(self),
             name: name.into(),
             scope,
             generation: table.generation,
             sender,
+            _turn: turn,
         };
         drop(table);
         self.runtime.spawn(async move {
@@ -333,7 +416,55 @@ impl Shared {
             let until = now + judged.ttl;
             flight.land(judged.into_answer(now), until);
         });
-        Ok(Err(receiver))
+        Ok(Found::Pending(receiver))
+    }
+}
+
+/// Who may begin a look-up.
+enum Turn {
+    /// Nobody, yet.
+    Not,
+    /// We ourselves: for names of the configuration there is always room.
+    Ours,
+    Asker(OfAsker),
+}
+
+/// What there is of a name.
+enum Found {
+    Known(Outcome),
+    Pending(watch::Receiver<Option<Outcome>>),
+    Unknown,
+}
+
+async fn outcome_of(mut pending: watch::Receiver<Option<Outcome>>) -> Outcome {
+    match pending.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or(Err(ResolveError::Stopped)),
+        Err(_) => Err(ResolveError::Stopped),
+    }
+}
+
+/// One look-up of an asker's share, until it is dropped.
+struct OfAsker {
+    shared: Arc<Shared>,
+    asker: IpAddr,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl OfAsker {
+    /// How many look-ups are under way for the same asker, this one among them.
+    fn under_way(&self) -> usize {
+        let turns = self.turn.as_ref().map(OwnedSemaphorePermit::semaphore);
+        turns.map_or(0, |turns| self.shared.share().saturating_sub(turns.available_permits()))
+    }
+}
+
+impl Drop for OfAsker {
+    fn drop(&mut self) {
+        self.turn = None;
+        let mut askers = self.shared.askers();
+        if askers.get(&self.asker).is_some_and(|turns| Arc::strong_count(turns) == 1) {
+            askers.remove(&self.asker);
+        }
     }
 }
 
@@ -344,6 +475,7 @@ struct Flight {
     scope: Scope,
     generation: u64,
     sender: watch::Sender<Option<Outcome>>,
+    _turn: Option<OfAsker>,
 }
 
 impl Flight {
@@ -400,12 +532,7 @@ impl<'h> Asked<'h> {
                 Ipv6Addr::LOCALHOST.into(),
             ])));
         }
-        let scope = match (full, name.contains('.')) {
-            (true, _) => Scope::Exact,
-            (false, true) => scope,
-            (false, false) => Scope::Searched,
-        };
-        Ok(Self::Name(name, scope))
+        Ok(Self::Name(name, if full { Scope::Exact } else { scope }))
     }
 }
 

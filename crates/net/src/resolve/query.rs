@@ -1,20 +1,16 @@
-//! Asking name servers, by hickory: both families at once, and the search list.
+//! What a name stands for: the hosts file, then name servers, both families at once, with the search list or without.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::Path;
+use std::net::{IpAddr, UdpSocket};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;
 
-use super::hosts::{FILE_CHECK_EVERY, Hosts, Stamp, stamp_of};
+use super::client::{Client, Missed, Records};
+use super::hosts::{FILE_CHECK_EVERY, Hosts, HostsEntry, Stamp, stamp_of};
+use super::message::{Data, Kind, Name};
+use super::system::SystemSettings;
 use super::{Answer, ResolveError, ResolverSettings};
 
 /// RFC 8305, section 3: what the second family's answer is waited for at least, once the first is there.
@@ -44,23 +40,26 @@ pub(super) enum Scope {
 /// An outcome, and how long it is good for.
 pub(super) struct Judged {
     pub(super) outcome: Result<Arc<[IpAddr]>, ResolveError>,
+    /// Other names that the hosts file has for the same.
+    pub(super) aliases: Arc<[Box<str>]>,
     pub(super) ttl: Duration,
 }
 
 impl Judged {
     fn error(error: ResolveError, ttl: Duration) -> Self {
-        Self { outcome: Err(error), ttl }
+        Self { outcome: Err(error), aliases: Arc::default(), ttl }
     }
 
     pub(super) fn into_answer(self, now: Instant) -> Result<Answer, ResolveError> {
-        self.outcome.map(|addresses| Answer { addresses, valid_until: now + self.ttl })
+        let (aliases, valid_until) = (self.aliases, now + self.ttl);
+        self.outcome.map(|addresses| Answer { addresses, aliases, valid_until })
     }
 }
 
 /// The servers to ask, as far as they are known.
 pub(super) struct Servers {
-    pub(super) resolver: Result<TokioResolver, ResolveError>,
-    search: Vec<Name>,
+    pub(super) client: Client,
+    search: Vec<String>,
     ndots: usize,
 }
 
@@ -88,14 +87,10 @@ impl Engine {
 
     /// Looks `name` (in lower case, without a dot at the end) up.
     pub(super) async fn answer(&self, name: &str, scope: Scope) -> Judged {
-        if let Some(addresses) = self.find_in_hosts(name) {
-            return Judged { outcome: Ok(addresses), ttl: HOSTS_TTL };
+        if let Some(HostsEntry { addresses, aliases }) = self.find_in_hosts(name) {
+            return Judged { outcome: Ok(addresses), aliases, ttl: HOSTS_TTL };
         }
         let servers = self.servers();
-        let resolver = match &servers.resolver {
-            Ok(resolver) => resolver,
-            Err(error) => return Judged::error(error.clone(), FAILURE_TTL),
-        };
         let mut failure = None;
         let mut negative_ttl = NEGATIVE_TTL_MAX;
         let max = match scope {
@@ -103,10 +98,10 @@ impl Engine {
             Scope::Searched => ADDRESSES_WATCHED_MAX,
         };
         for candidate in servers.candidates(name, scope) {
-            match ask(resolver, candidate, max).await {
+            match ask(&servers.client, &candidate, max).await {
                 Found::Addresses(addresses, ttl) => {
                     let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
-                    return Judged { outcome: Ok(addresses.into()), ttl };
+                    return Judged { outcome: Ok(addresses.into()), aliases: Arc::default(), ttl };
                 }
                 Found::Nothing { ttl, .. } => negative_ttl = negative_ttl.min(ttl),
                 Found::Failure(error) => failure = Some(error),
@@ -118,11 +113,11 @@ impl Engine {
         }
     }
 
-    fn find_in_hosts(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+    fn find_in_hosts(&self, name: &str) -> Option<HostsEntry> {
         if !self.settings.hosts {
             return None;
         }
-        self.hosts().find(&self.settings.hosts_file, name, Instant::now()).map(Arc::from)
+        self.hosts().find(&self.settings.hosts_file, name, Instant::now())
     }
 
     pub(super) fn hosts(&self) -> MutexGuard<'_, Hosts> {
@@ -152,66 +147,27 @@ impl Engine {
 
 impl Servers {
     fn new(settings: &ResolverSettings) -> Self {
-        let (config, mut options) = match settings.servers.as_slice() {
-            [] => system_configuration(&settings.system_file),
-            servers => {
-                let servers = servers.iter().copied().map(server).collect();
-                (ResolverConfig::from_parts(None, Vec::new(), servers), ResolverOpts::default())
-            }
+        let system = match settings.servers.as_slice() {
+            [] => SystemSettings::read(&settings.system_file),
+            servers => SystemSettings { servers: servers.to_vec(), search: Vec::new(), ndots: 1 },
         };
-        options.timeout = settings.timeout;
-        // What hickory counts are the tries after the first.
-        options.attempts = settings.tries.saturating_sub(1) as usize;
-        // Both have a place in this crate, where they are bounded and can be tested.
-        options.cache_size = 0;
-        options.use_hosts_file = ResolveHosts::Never;
-        let (search, ndots) = (config.search().to_vec(), options.ndots);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()
-            .map_err(|error| ResolveError::Failed(error.to_string().into()));
-        Self { resolver, search, ndots }
+        let SystemSettings { servers, search, ndots } = system;
+        let client = Client::new(servers, settings.timeout, settings.tries);
+        Self { client, search, ndots }
     }
 
     /// The full names to ask for, in turn. resolv.conf(5): a name with fewer dots than `ndots` is searched for first.
     pub(super) fn candidates(&self, name: &str, scope: Scope) -> Vec<Name> {
-        let Ok(mut exact) = Name::from_ascii(name) else { return Vec::new() };
-        let relative = exact.clone();
-        exact.set_fqdn(true);
+        let Some(exact) = Name::of(name) else { return Vec::new() };
         if scope == Scope::Exact {
             return vec![exact];
         }
-        let searched = self.search.iter().filter_map(|domain| {
-            let mut full = relative.clone().append_domain(domain).ok()?;
-            full.set_fqdn(true);
-            Some(full)
-        });
+        let full = |domain: &String| Name::of(&format!("{name}.{domain}"));
+        let mut candidates: Vec<_> = self.search.iter().filter_map(full).collect();
         let dots = name.bytes().filter(|byte| *byte == b'.').count();
-        let mut candidates: Vec<_> = searched.collect();
         candidates.insert(if dots >= self.ndots { 0 } else { candidates.len() }, exact);
         candidates
     }
-}
-
-/// What the system says; without it the server on this machine, as resolv.conf(5) has it.
-fn system_configuration(path: &Path) -> (ResolverConfig, ResolverOpts) {
-    let read = std::fs::read(path).map_err(NetError::from);
-    match read.and_then(hickory_resolver::system_conf::parse_resolv_conf) {
-        Ok(configuration) => configuration,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "no usable name servers; asking the one on this machine");
-            let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
-            (ResolverConfig::from_parts(None, Vec::new(), vec![local]), ResolverOpts::default())
-        }
-    }
-}
-
-fn server(address: SocketAddr) -> NameServerConfig {
-    let mut server = NameServerConfig::udp_and_tcp(address.ip());
-    for connection in &mut server.connections {
-        connection.port = address.port();
-    }
-    server
 }
 
 /// What was found under one full name.
@@ -227,10 +183,10 @@ enum Found {
 
 /// Asks for both families at once. When one has answered with addresses, the other is waited for as long again, and
 /// no longer: a server that does not answer questions for IPv6 must not hold everything up.
-async fn ask(resolver: &TokioResolver, name: Name, max: usize) -> Found {
+async fn ask(client: &Client, name: &Name, max: usize) -> Found {
     let begun_at = Instant::now();
-    let mut v4 = pin!(ask_for(resolver, name.clone(), RecordType::A, max));
-    let mut v6 = pin!(ask_for(resolver, name, RecordType::AAAA, max));
+    let mut v4 = pin!(ask_for(client, name, Kind::V4, max));
+    let mut v6 = pin!(ask_for(client, name, Kind::V6, max));
     let (v4, v6) = tokio::select! {
         first = &mut v4 => {
             let second = within(&first, begun_at, v6).await;
@@ -283,59 +239,26 @@ fn join(v4: Found, v6: Found) -> Found {
     }
 }
 
-async fn ask_for(resolver: &TokioResolver, name: Name, family: RecordType, max: usize) -> Found {
-    match resolver.lookup(name, family).await {
-        Ok(lookup) => {
+async fn ask_for(client: &Client, name: &Name, family: Kind, max: usize) -> Found {
+    match client.ask(name, family).await {
+        Ok(Records { data, ttl }) => {
             let mut addresses = Vec::new();
-            // The aliases on the way count, too.
-            let mut ttl = u32::MAX;
-            for record in lookup.answers() {
-                ttl = ttl.min(record.ttl);
-                let ip = match &record.data {
-                    RData::A(ip) if family == RecordType::A => IpAddr::V4(ip.0),
-                    RData::AAAA(ip) if family == RecordType::AAAA => IpAddr::V6(ip.0),
-                    _ => continue,
-                };
-                if !addresses.contains(&ip) && addresses.len() < max {
+            for data in data {
+                if let Data::Address(ip) = data
+                    && !addresses.contains(&ip)
+                    && addresses.len() < max
+                {
                     addresses.push(ip);
                 }
             }
-            if addresses.is_empty() {
-                return Found::Nothing { ttl: NEGATIVE_TTL_DEFAULT, name_exists: true };
-            }
             Found::Addresses(addresses, Duration::from_secs(ttl.into()))
         }
-        Err(error) => match Missed::of(&error) {
-            Missed::Nothing { ttl, name_exists } => Found::Nothing { ttl, name_exists },
-            Missed::Failure(error) => Found::Failure(error),
-        },
-    }
-}
-
-/// Why there is no record.
-pub(super) enum Missed {
-    /// There is none of this type, or no such name at all.
-    Nothing {
-        ttl: Duration,
-        name_exists: bool,
-    },
-    Failure(ResolveError),
-}
-
-impl Missed {
-    pub(super) fn of(error: &NetError) -> Self {
-        match error {
-            NetError::Dns(DnsError::NoRecordsFound(nothing)) => {
-                let told = nothing.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
-                let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
-                Self::Nothing { ttl, name_exists: !error.is_nx_domain() }
-            }
-            NetError::Timeout => Self::Failure(ResolveError::Timeout),
-            NetError::Io(source) if source.kind() == io::ErrorKind::TimedOut => {
-                Self::Failure(ResolveError::Timeout)
-            }
-            other => Self::Failure(ResolveError::Failed(other.to_string().into())),
+        Err(Missed::Nothing { ttl, name_exists }) => {
+            let told = ttl.map(|seconds| Duration::from_secs(seconds.into()));
+            let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
+            Found::Nothing { ttl, name_exists }
         }
+        Err(Missed::Failure(error)) => Found::Failure(error),
     }
 }
 
@@ -348,6 +271,8 @@ fn has_route_to(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     /// RFC 4074, section 4.2

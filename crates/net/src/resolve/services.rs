@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::proto::rr::{RData, RecordType};
-
 use super::ResolveError;
-use super::query::{Engine, Missed, Scope};
+use super::client::Missed;
+use super::message::{Data, Kind};
+use super::query::{Engine, Scope};
 
 /// Records kept of one name.
 const SERVICES_MAX: usize = 1000;
@@ -33,41 +33,34 @@ impl Engine {
         scope: Scope,
     ) -> Result<(Arc<[Service]>, Duration), ResolveError> {
         let servers = self.servers();
-        let resolver = servers.resolver.as_ref().map_err(Clone::clone)?;
         let mut failure = None;
         for candidate in servers.candidates(name, scope) {
-            let lookup = match resolver.lookup(candidate, RecordType::SRV).await {
-                Ok(lookup) => lookup,
-                Err(error) => {
-                    if let Missed::Failure(error) = Missed::of(&error) {
-                        failure = Some(error);
-                    }
+            let records = match servers.client.ask(&candidate, Kind::Services).await {
+                Ok(records) => records,
+                Err(Missed::Nothing { .. }) => continue,
+                Err(Missed::Failure(error)) => {
+                    failure = Some(error);
                     continue;
                 }
             };
-            let mut ttl = u32::MAX;
-            let (mut services, mut answered) = (Vec::new(), false);
-            for record in lookup.answers() {
-                ttl = ttl.min(record.ttl);
-                let RData::SRV(srv) = &record.data else { continue };
-                answered = true;
+            let services = records.data.into_iter().filter_map(|data| match data {
                 // RFC 2782: a target of "." means that the service is decidedly not available.
-                if srv.target.is_root() || srv.port == 0 {
-                    continue;
+                Data::Service { priority, weight, port, target }
+                    if !target.is_root() && port != 0 =>
+                {
+                    let target = target.to_string();
+                    let target = Arc::from(target.strip_suffix('.').unwrap_or(&target));
+                    Some(Service { priority, target, port, weight })
                 }
-                let target = srv.target.to_ascii().to_ascii_lowercase();
-                let target = Arc::from(target.strip_suffix('.').unwrap_or(&target));
-                let (priority, weight, port) = (srv.priority, srv.weight, srv.port);
-                services.push(Service { priority, target, port, weight });
-            }
-            if answered {
-                services.sort_unstable();
-                services.dedup();
-                services.truncate(SERVICES_MAX);
-                let ttl = Duration::from_secs(ttl.into());
-                let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
-                return Ok((services.into(), ttl));
-            }
+                _ => None,
+            });
+            let mut services: Vec<_> = services.collect();
+            services.sort_unstable();
+            services.dedup();
+            services.truncate(SERVICES_MAX);
+            let ttl = Duration::from_secs(records.ttl.into());
+            let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
+            return Ok((services.into(), ttl));
         }
         Err(failure.unwrap_or(ResolveError::NotFound))
     }

@@ -12,6 +12,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use super::*;
 
+const ASKER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
+
 /// What the server does when it is asked for a name.
 #[derive(Clone, Debug)]
 enum Reply {
@@ -202,7 +204,7 @@ fn what_needs_no_server() {
             ("LocalHost.", &["127.0.0.1", "::1"]),
             ("a.b.localhost", &["127.0.0.1", "::1"]),
         ] {
-            assert_eq!(addresses(resolver.lookup(host).await), expected, "{host}");
+            assert_eq!(addresses(resolver.lookup(host, ASKER).await), expected, "{host}");
             assert_eq!(addresses(Ok(resolver.cached(host).unwrap())), expected, "{host}");
         }
         let long = "a".repeat(64);
@@ -219,7 +221,11 @@ fn what_needs_no_server() {
             "ü",
             &long,
         ] {
-            assert_eq!(resolver.lookup(host).await, Err(ResolveError::InvalidName), "{host:?}");
+            assert_eq!(
+                resolver.lookup(host, ASKER).await,
+                Err(ResolveError::InvalidName),
+                "{host:?}"
+            );
         }
         assert!(server.script.lock().unwrap().asked.is_empty());
     });
@@ -241,7 +247,7 @@ fn both_families_and_their_ttl() {
             ("moment.test", &["192.0.2.5"], 1),
         ] {
             let begun_at = Instant::now();
-            let answer = resolver.lookup(host).await.unwrap();
+            let answer = resolver.lookup(host, ASKER).await.unwrap();
             let valid = answer.valid_until - begun_at;
             assert!(
                 valid >= Duration::from_secs(ttl) && valid < Duration::from_secs(ttl + 5),
@@ -253,7 +259,7 @@ fn both_families_and_their_ttl() {
             assert_eq!(found, expected, "{host}");
         }
         assert_eq!(server.asked("both.test"), 1);
-        assert_eq!(addresses(resolver.lookup("BOTH.test.").await).len(), 3);
+        assert_eq!(addresses(resolver.lookup("BOTH.test.", ASKER).await).len(), 3);
         assert!(resolver.cached("Both.Test").is_some());
         assert_eq!(server.asked("both.test"), 1, "it is kept");
         assert!(resolver.cached("other.test").is_none());
@@ -267,15 +273,15 @@ fn asked_again_when_it_has_expired() {
         server.reply("name.test", Reply::Addresses(ips(&["192.0.2.1"]), 0));
         let ttl_min = Duration::from_millis(100);
         let resolver = Resolver::start(ResolverSettings { ttl_min, ..server.settings() }).unwrap();
-        let answer = resolver.lookup("name.test").await.unwrap();
+        let answer = resolver.lookup("name.test", ASKER).await.unwrap();
         server.reply("name.test", Reply::Addresses(ips(&["192.0.2.2"]), 0));
         tokio::time::sleep_until(answer.valid_until + Duration::from_millis(1)).await;
         assert!(resolver.cached("name.test").is_none());
-        assert_eq!(addresses(resolver.lookup("name.test").await), ["192.0.2.2"]);
+        assert_eq!(addresses(resolver.lookup("name.test", ASKER).await), ["192.0.2.2"]);
         // An old answer is never used in place of a failed question.
         server.reply("name.test", Reply::Failure);
         tokio::time::sleep(Duration::from_millis(150)).await;
-        assert!(matches!(resolver.lookup("name.test").await, Err(ResolveError::Failed(_))));
+        assert!(matches!(resolver.lookup("name.test", ASKER).await, Err(ResolveError::Failed(_))));
     });
 }
 
@@ -287,13 +293,16 @@ fn failures_are_told_apart_and_kept_briefly() {
         server.reply("silence.test", Reply::Silence);
         server.reply("empty.test", Reply::Addresses(Vec::new(), 60));
         let resolver = Resolver::start(server.settings()).unwrap();
-        assert_eq!(resolver.lookup("none.test").await, Err(ResolveError::NotFound));
-        assert_eq!(resolver.lookup("empty.test").await, Err(ResolveError::NotFound));
-        assert!(matches!(resolver.lookup("failure.test").await, Err(ResolveError::Failed(_))));
-        assert_eq!(resolver.lookup("silence.test").await, Err(ResolveError::Timeout));
+        assert_eq!(resolver.lookup("none.test", ASKER).await, Err(ResolveError::NotFound));
+        assert_eq!(resolver.lookup("empty.test", ASKER).await, Err(ResolveError::NotFound));
+        assert!(matches!(
+            resolver.lookup("failure.test", ASKER).await,
+            Err(ResolveError::Failed(_))
+        ));
+        assert_eq!(resolver.lookup("silence.test", ASKER).await, Err(ResolveError::Timeout));
         for name in ["none.test", "failure.test", "silence.test"] {
             let asked = server.asked(name);
-            assert!(resolver.lookup(name).await.is_err() && resolver.cached(name).is_none());
+            assert!(resolver.lookup(name, ASKER).await.is_err() && resolver.cached(name).is_none());
             assert_eq!(server.asked(name), asked, "{name} is remembered");
         }
     });
@@ -307,7 +316,7 @@ fn a_family_that_is_never_answered_does_not_hold_up() {
         let timeout = Duration::from_secs(30);
         let resolver = Resolver::start(ResolverSettings { timeout, ..server.settings() }).unwrap();
         let begun_at = Instant::now();
-        let answer = resolver.lookup("half.test").await.unwrap();
+        let answer = resolver.lookup("half.test", ASKER).await.unwrap();
         assert!(begun_at.elapsed() < Duration::from_secs(5));
         assert!(
             answer.valid_until < Instant::now() + Duration::from_secs(11),
@@ -326,7 +335,7 @@ fn long_answers_come_by_tcp() {
         server.reply("long.test", Reply::Truncated(many, 60));
         let resolver = Resolver::start(server.settings()).unwrap();
         assert_eq!(
-            addresses(resolver.lookup("long.test").await).len(),
+            addresses(resolver.lookup("long.test", ASKER).await).len(),
             32,
             "their number is bounded"
         );
@@ -344,14 +353,14 @@ fn many_askers_one_question() {
             .map(|_| {
                 let resolver = resolver.clone();
                 std::thread::spawn(move || {
-                    run(async move { addresses(resolver.lookup("busy.test").await) })
+                    run(async move { addresses(resolver.lookup("busy.test", ASKER).await) })
                 })
             })
             .collect();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let resolver = resolver.clone();
-            tasks.spawn_local(async move { addresses(resolver.lookup("busy.test").await) });
+            tasks.spawn_local(async move { addresses(resolver.lookup("busy.test", ASKER).await) });
         }
         for found in tasks.join_all().await {
             assert_eq!(found, ["192.0.2.1"]);
@@ -380,9 +389,61 @@ fn memory_is_bounded() {
             }
         }
         server.reply("one-more.test", Reply::Addresses(ips(&["192.0.2.1"]), 60));
-        assert_eq!(addresses(resolver.lookup("one-more.test").await), ["192.0.2.1"]);
+        assert_eq!(addresses(resolver.lookup("one-more.test", ASKER).await), ["192.0.2.1"]);
         resolver.shared.table().pending = LOOKUPS_MAX;
-        assert_eq!(resolver.lookup("too-many.test").await, Err(ResolveError::Overloaded));
+        assert_eq!(resolver.lookup("too-many.test", ASKER).await, Err(ResolveError::Overloaded));
+    });
+}
+
+#[test]
+fn one_asker_does_not_stop_the_others() {
+    run(async {
+        let server = Server::start();
+        server.reply("fine.test", Reply::Addresses(ips(&["192.0.2.1"]), 60));
+        let timeout = Duration::from_secs(2);
+        let resolver = Resolver::start(ResolverSettings { timeout, ..server.settings() }).unwrap();
+        let mut greedy = tokio::task::JoinSet::new();
+        for number in 0..LOOKUPS_MAX * 2 {
+            let name = format!("silence{number}.test");
+            server.reply(&name, Reply::Silence);
+            let resolver = resolver.clone();
+            greedy.spawn_local(async move { resolver.lookup(&name, ASKER).await });
+        }
+        until(|| resolver.shared.table().pending == resolver.shared.share()).await;
+        let other = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 98));
+        assert_eq!(addresses(resolver.lookup("fine.test", other).await), ["192.0.2.1"]);
+        // What is asked for already costs nobody a turn; what is known neither.
+        assert_eq!(addresses(resolver.lookup("fine.test", ASKER).await), ["192.0.2.1"]);
+        let outcomes = greedy.join_all().await;
+        let told = outcomes.iter().filter(|o| **o == Err(ResolveError::AskerOverloaded)).count();
+        assert!(told >= LOOKUPS_MAX, "{told}");
+        assert!(outcomes.contains(&Err(ResolveError::Timeout)));
+        // Once it has nothing under way it is forgotten.
+        until(|| resolver.shared.askers().is_empty()).await;
+        // Names of the configuration have room whatever clients do.
+        resolver.shared.table().pending = LOOKUPS_MAX;
+        let watched = resolver.watch("fine2.test");
+        watched.ready().await;
+        assert_eq!(watched.state(), WatchedState::Failing(ResolveError::NotFound));
+    });
+}
+
+#[test]
+fn servers_that_do_not_help_make_room_for_the_next() {
+    run(async {
+        let (failing, good) = (Server::start(), Server::start());
+        failing.reply("name.test", Reply::Failure);
+        failing.reply("quiet.test", Reply::Silence);
+        good.reply("name.test", Reply::Addresses(ips(&["192.0.2.1"]), 60));
+        good.reply("quiet.test", Reply::Addresses(ips(&["192.0.2.2"]), 60));
+        let servers = vec![failing.address, good.address];
+        let resolver = Resolver::start(ResolverSettings { servers, ..good.settings() }).unwrap();
+        assert_eq!(addresses(resolver.lookup("name.test", ASKER).await), ["192.0.2.1"]);
+        assert_eq!(addresses(resolver.lookup("quiet.test", ASKER).await), ["192.0.2.2"]);
+        // The silent one is asked last for a while.
+        let asked = failing.asked("other.test");
+        assert_eq!(resolver.lookup("other.test", ASKER).await, Err(ResolveError::NotFound));
+        assert_eq!(failing.asked("other.test"), asked);
     });
 }
 
@@ -419,13 +480,15 @@ fn hosts_file_comes_first_and_is_read_again() {
         let settings = ResolverSettings { hosts: true, hosts_file, ..server.settings() };
         let engine = Engine::new(settings.clone());
         let resolver = Resolver::start(settings).unwrap();
-        assert_eq!(addresses(resolver.lookup("a.test").await), ["192.0.2.1"]);
-        assert_eq!(addresses(resolver.lookup("B").await), ["192.0.2.1"]);
+        assert_eq!(addresses(resolver.lookup("a.test", ASKER).await), ["192.0.2.1"]);
+        assert_eq!(addresses(resolver.lookup("B", ASKER).await), ["192.0.2.1"]);
         assert_eq!(server.asked("a.test"), 0);
         // Without the resolver's memory in between.
         let found = |engine: &Engine, at: Instant| {
             let mut hosts = engine.hosts();
-            hosts.find(&engine.settings.hosts_file, "a.test", at).map(<[IpAddr]>::to_vec)
+            hosts
+                .find(&engine.settings.hosts_file, "a.test", at)
+                .map(|entry| entry.addresses.to_vec())
         };
         let now = Instant::now();
         assert_eq!(found(&engine, now), Some(ips(&["192.0.2.1"])));
@@ -458,11 +521,10 @@ fn watched_names_use_the_search_list() {
             ["a.b.c.", "a.b.c.one.test.", "a.b.c.two.test."]
         );
         assert_eq!(names("a.b.c", Scope::Exact), ["a.b.c."]);
-        for (host, scope) in
-            [("app", Scope::Searched), ("a.b", Scope::Exact), ("app.", Scope::Exact)]
-        {
+        // What a client names is never searched for, however short.
+        for host in ["app", "a.b", "app."] {
             let Ok(Asked::Name(_, found)) = Asked::of(host, Scope::Exact) else { panic!("{host}") };
-            assert_eq!(found, scope, "{host}");
+            assert_eq!(found, Scope::Exact, "{host}");
         }
         // No file: the server on this machine.
         let missing = ResolverSettings {
@@ -522,11 +584,11 @@ fn other_settings_forget_what_was_known() {
         old.reply("name.test", Reply::Addresses(ips(&["192.0.2.1"]), 60));
         new.reply("name.test", Reply::Addresses(ips(&["192.0.2.2"]), 60));
         let resolver = Resolver::start(old.settings()).unwrap();
-        assert_eq!(addresses(resolver.lookup("name.test").await), ["192.0.2.1"]);
+        assert_eq!(addresses(resolver.lookup("name.test", ASKER).await), ["192.0.2.1"]);
         resolver.reconfigure(old.settings());
         assert!(resolver.cached("name.test").is_some());
         resolver.reconfigure(new.settings());
-        assert_eq!(addresses(resolver.lookup("name.test").await), ["192.0.2.2"]);
+        assert_eq!(addresses(resolver.lookup("name.test", ASKER).await), ["192.0.2.2"]);
     });
 }
 
@@ -534,6 +596,6 @@ fn other_settings_forget_what_was_known() {
 fn a_stopped_runtime_is_an_error() {
     let server = Server::start();
     let resolver = run(async { Resolver::start(server.settings()).unwrap() });
-    assert_eq!(run(resolver.lookup("name.test")), Err(ResolveError::Stopped));
+    assert_eq!(run(resolver.lookup("name.test", ASKER)), Err(ResolveError::Stopped));
     assert!(Resolver::start(server.settings()).is_err(), "outside of a runtime");
 }

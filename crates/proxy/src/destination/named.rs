@@ -7,6 +7,7 @@ use config::UpstreamTimeouts;
 
 use super::{NamedDestination, NoConnection, Search, Taken, Times, Turn, in_time};
 use crate::body::unless_zero;
+use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::dial::dial;
 use crate::exchange::Downstream;
@@ -20,6 +21,7 @@ impl NamedDestination<'_> {
         record: &mut Record,
         down: &mut D,
         turn: Turn,
+        files_max: u64,
     ) -> Result<Taken, NoConnection> {
         let Search { context, settings, retries, deadline } = *search;
         let timeouts = Times::new(settings, &UpstreamTimeouts::default());
@@ -49,7 +51,8 @@ impl NamedDestination<'_> {
                 record.tried(retries.note(&failed, None));
             }
         }
-        let connection = self.dial(record, down, timeouts.connect, deadline).await?;
+        let bounds = (timeouts.connect, files_max);
+        let connection = self.dial(core, record, down, bounds, deadline).await?;
         self.pool = connection
             .address
             .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
@@ -59,13 +62,15 @@ impl NamedDestination<'_> {
     /// A new connection.
     pub(crate) async fn dial<D: Downstream>(
         &self,
+        core: &Core,
         record: &mut Record,
         down: &mut D,
-        limit: Duration,
+        (limit, files_max): (Duration, u64),
         deadline: Option<&Deadline>,
     ) -> Result<Connection, NoConnection> {
         let begun = Instant::now();
-        let dialling = dial(self.addresses, self.judge, unless_zero(limit), self.host);
+        let bounds = (unless_zero(limit), files_max);
+        let dialling = dial(core, self.addresses, self.judge, bounds, self.host);
         let dialled = in_time(down, deadline, dialling).await?;
         record.connect = Some(begun.elapsed());
         let connection = dialled.map_err(NoConnection::Trouble)?;

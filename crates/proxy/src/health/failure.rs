@@ -38,7 +38,7 @@ impl Failure {
     }
 
     pub(super) fn of_io(error: &io::Error) -> Self {
-        if is_ours(error) { Self::Ours(plain(error)) } else { Self::Theirs(plain(error)) }
+        if net::is_our_lack(error) { Self::Ours(plain(error)) } else { Self::Theirs(plain(error)) }
     }
 
     pub(super) fn of_tls(error: &TlsError) -> Self {
@@ -71,13 +71,6 @@ impl Failure {
         }
         Self::Theirs(otherwise.into())
     }
-}
-
-/// Whether the system had none left for us, of files, memory or ports.
-fn is_ours(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    ours.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// What the system says, as part of a sentence.

@@ -157,6 +157,12 @@ error_kinds! {
     IdleTimeout = "idle_timeout", "connection_read_timeout", Policy, 504;
     /// The exchange took longer than an exchange may.
     RequestTimeout = "request_timeout", "http_response_timeout", Policy, 504;
+    /// The client has as many upstream connections or look-ups as one client may (the nearest type is that of section
+    /// 2.3.12). 503 as for every limit of connections: 429 is for rates (RFC 6585, section 4).
+    ClientLimitReached = "client_limit_reached", "connection_limit_reached", Client, 503;
+    /// The process or the machine has no file, port or memory left for a connection, or not the family of addresses that
+    /// it would need. It says nothing of the upstream.
+    LocalResources = "local_resources", "proxy_internal_error", Us, 503;
     /// We have no room: a limit of the process is reached.
     Overloaded = "overloaded", "http_request_denied", Us, 503;
     /// The process is going down.

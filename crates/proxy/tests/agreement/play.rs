@@ -94,7 +94,7 @@ impl Bench {
                 from: client,
                 through,
                 addresses: &[],
-                is_global: &|ip| net::AddressKind::of(ip).is_global(),
+                judged: &proxy::judged,
                 tls: None,
             },
         );

@@ -382,10 +382,19 @@ fn a_name_is_judged_by_each_of_its_addresses() {
     // Only the addresses that are allowed are dialled; of those the first that answers is taken.
     assert_eq!(get(&loopback, "mixed.example").status(), 200);
     assert_eq!(get(&loopback, "second.example").status(), 200);
+    // A name does not lead to this machine, unless the rule says that it may, or the address.
     let by_name = format!("allow to=\"named.example\" port={port}");
+    assert_refused(
+        &get(&by_name, "named.example"),
+        403,
+        "destination_ip_prohibited",
+        "special=#true",
+    );
+    let by_name = format!("allow to=\"named.example\" port={port} special=#true");
     assert_eq!(get(&by_name, "named.example").status(), 200);
     assert_eq!(get(&by_name, "rebound.example").status(), 403);
-    let all_but = format!("deny to=\"127.0.0.0/8\"\n allow to=\"named.example\" port={port}");
+    let all_but =
+        format!("deny to=\"127.0.0.0/8\"\n allow to=\"named.example\" port={port} special=#true");
     assert_eq!(get(&all_but, "named.example").status(), 403);
     // A look-up that fails is a refusal.
     assert_refused(&get(any, "nowhere.example"), 502, "dns_error", "name");
@@ -484,6 +493,32 @@ fn upgrades_and_expectations_work_in_forward_too() {
     client.send("hi");
     assert_eq!(client.response().text(), "hi");
     drop(server);
+}
+
+#[test]
+fn aliases_of_the_hosts_file_and_short_names() {
+    let origin = Origin::answering(ok("hi"));
+    let port = origin.port();
+    // The name server would answer to anything; the search list is the system's.
+    let names = NameServer::start(|name| match name {
+        "hr.corp.example" => Reply::Addresses(vec![[127, 0, 0, 1].into()], 60),
+        _ => Reply::NoSuchName,
+    });
+    let server = with_names(
+        &names,
+        &format!("deny to=\"hr.corp.example\"\n allow to=\"127.0.0.0/8\" port={port}"),
+    );
+    let mut client = server.connect();
+    for (host, status) in
+        [("hr.corp.example", 403), ("HR.Corp.Example.", 403), ("hr", 502), ("hr.corp", 502)]
+    {
+        let host = format!("{host}:{port}");
+        assert_eq!(
+            fetch(&mut client, &format!("http://{host}/"), &host, "").status(),
+            status,
+            "{host}"
+        );
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn rules_of_a_forward_listener() {
             let client = IpAddr::from([10, 0, 0, 1]);
             let method = &Method::Get;
             let passage = Passage { client, method, host, port: 80, certificate: shown };
-            let address = Address { ip: IpAddr::from([1, 2, 3, 4]), is_global: true };
+            let address = Address::global(IpAddr::from([1, 2, 3, 4]));
             let (Verdict::Allow { rule, .. } | Verdict::Deny { rule, .. }) =
                 compiled.judge(ForwardId(0), &passage, Some(address), &mut ())
             else {

@@ -8,10 +8,13 @@ use config::{
 use message::{Method, Scheme, Target};
 
 use crate::fixtures::{at, forward, listener, reverse, site, template};
-use crate::{Explanation, Query, Rules, Through, check_expectations, explain, listener_for};
+use crate::{
+    Address, Explanation, Query, Rules, Through, check_expectations, explain, listener_for,
+};
 
-fn is_global(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if !ip.is_private() && !ip.is_loopback())
+fn judged(ip: IpAddr) -> Address {
+    let is_global = matches!(ip, IpAddr::V4(ip) if !ip.is_private() && !ip.is_loopback());
+    Address { is_global, is_own: ip.is_loopback(), ..Address::global(ip) }
 }
 
 /// A shop in reverse on port 80, and a forward listener on 3128.
@@ -57,7 +60,6 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
         _ => Through::Forward(ForwardId(0)),
     };
     let from = from.parse().unwrap_or(IpAddr::from([127, 0, 0, 1]));
-    let is_global = &is_global;
     explain(
         rules,
         &Query {
@@ -66,7 +68,7 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
             from,
             through,
             addresses: &[],
-            is_global,
+            judged: &judged,
             tls: None,
         },
     )
@@ -173,7 +175,7 @@ fn an_expectation_may_name_any_part_that_gets_requests() {
             path: Some("/x".into()),
         };
         let config = Config { expects: vec![expect], ..split(shares, Stay::Address) };
-        check_expectations(&Rules::compile(Arc::new(config)), &is_global).is_empty()
+        check_expectations(&Rules::compile(Arc::new(config)), &judged).is_empty()
     };
     assert!(holds([9500, 500], "shop"));
     assert!(holds([9500, 500], "10.0.0.2:8080"));
@@ -213,7 +215,7 @@ fn the_best_address_decides() {
             from: IpAddr::from([10, 0, 0, 1]),
             through: Through::Forward(ForwardId(0)),
             addresses: &addresses,
-            is_global: &is_global,
+            judged: &judged,
             tls: None,
         };
         explain(&rules, &query).outcome.status()
@@ -240,7 +242,7 @@ fn expectations() {
     };
     let check = |expect: Expect, expected: Option<&str>| {
         let config = Config { expects: vec![expect], ..both_ways() };
-        let failures = check_expectations(&Rules::compile(Arc::new(config)), &is_global);
+        let failures = check_expectations(&Rules::compile(Arc::new(config)), &judged);
         assert_eq!(failures.first().map(|failure| failure.message.as_str()), expected);
     };
     let old = Expect { target: "http://shop.example/old/a".into(), ..blank.clone() };

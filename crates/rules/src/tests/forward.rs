@@ -10,14 +10,33 @@ use crate::{Address, DenyReason, Passage, Rules, StepOutcome, Steps, Verdict};
 
 const FORWARD: ForwardId = ForwardId(0);
 
-/// Enough of a guard for tests: 10/8, 127/8, fd00::/8 and ::1 are special.
+/// Enough of a guard for tests: 10/8, 127/8, 169.254/16, fd00::/8 and ::1 are special; NAT64 and 6to4 carry IPv4.
 fn address(text: &str) -> Address {
     let ip: IpAddr = text.parse().unwrap();
-    let is_global = match ip.to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_private() || ip.is_loopback()),
-        IpAddr::V6(ip) => !(ip.is_unique_local() || ip.is_loopback()),
+    let inside = match ip.to_canonical() {
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x64, 0xff9b, .., a, b] | [0x2002, a, b, ..] => {
+                Some(std::net::Ipv4Addr::from_bits(u32::from(a) << 16 | u32::from(b)))
+            }
+            _ => None,
+        },
+        IpAddr::V4(_) => None,
     };
-    Address { ip, is_global }
+    let is_own = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    };
+    let is_private = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    };
+    let own = is_own(ip.to_canonical()) || inside.is_some_and(|ip| is_own(ip.into()));
+    Address {
+        ip,
+        is_global: !own && !is_private && !inside.is_some_and(|ip| ip.is_private()),
+        is_own: own,
+        inside: [inside, None, None, None],
+    }
 }
 
 /// `CLIENT METHOD HOST:PORT ADDRESS`, where the address may be left out.
@@ -123,12 +142,8 @@ fn clients_on_loopback() {
 #[test]
 fn special_addresses_are_allowed_by_name_only() {
     let wide = ["allow from=10.0.0.0/8"];
-    check(&wide, "10.0.0.1 GET 127.0.0.1:80 127.0.0.1", "deny default special-address");
-    check(
-        &wide,
-        "10.0.0.1 GET ::ffff:127.0.0.1:80 ::ffff:127.0.0.1",
-        "deny default special-address",
-    );
+    check(&wide, "10.0.0.1 GET 127.0.0.1:80 127.0.0.1", "deny default own-address");
+    check(&wide, "10.0.0.1 GET ::ffff:127.0.0.1:80 ::ffff:127.0.0.1", "deny default own-address");
     check(&wide, "10.0.0.1 GET a.example:80 10.0.0.9", "deny default special-address");
     check(&["allow to=*"], "10.0.0.1 GET a.example:80 10.0.0.9", "deny default special-address");
     check(
@@ -148,9 +163,78 @@ fn special_addresses_are_allowed_by_name_only() {
     // An `allow` that does not name the address leaves it to later rules.
     let rules = ["allow from=10.0.0.0/8", "allow to=127.0.0.1 port=8000-9000"];
     check(&rules, "10.0.0.1 GET 127.0.0.1:8080 127.0.0.1", "allow 2");
-    check(&rules, "10.0.0.1 GET 127.0.0.1:80 127.0.0.1", "deny default special-address");
+    check(&rules, "10.0.0.1 GET 127.0.0.1:80 127.0.0.1", "deny default own-address");
     check(&["allow to=*", "allow to=10.0.0.9"], "10.0.0.1 GET a.example:80 10.0.0.9", "allow 2");
     check(&["deny to=*", "allow to=10.0.0.9"], "10.0.0.1 GET a.example:80 10.0.0.9", "deny 1 rule");
+}
+
+/// What is this machine's own, its link's or its cloud's is not reached by somebody's name for it.
+#[test]
+fn own_addresses_are_allowed_by_address_only() {
+    for own in ["127.0.0.1", "169.254.169.254", "::1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+        let to_a = format!("10.0.0.1 GET a.example:80 {own}");
+        for wide in [
+            "a.example",
+            "*.example",
+            "*",
+            "0.0.0.0/0,::/0",
+            "0.0.0.0/1,128.0.0.0/1,::/1",
+            "64:ff9b::/96",
+        ] {
+            check(
+                &[&format!("allow to={wide}")],
+                &to_a,
+                match own {
+                    "64:ff9b::7f00:1" | "2002:7f00:1::" | "::1" | "127.0.0.1"
+                    | "169.254.169.254"
+                        if wide != "64:ff9b::/96" || own.starts_with("64:") =>
+                    {
+                        "deny default own-address"
+                    }
+                    _ => "deny default no-rule",
+                },
+            );
+        }
+        check(&[&format!("allow to={own}")], &to_a, "allow 1");
+        check(&["allow to=a.example special=#true"], &to_a, "allow 1");
+        check(&["allow special=#true"], &to_a, "allow 1");
+        check(&["allow to=a.example", "allow to=a.example special=#true"], &to_a, "allow 2");
+    }
+    check(&["allow to=169.254.0.0/16"], "10.0.0.1 GET a.example:80 169.254.169.254", "allow 1");
+    check(
+        &["allow to=a.example special=#true"],
+        "10.0.0.1 GET b.example:80 127.0.0.1",
+        "deny default no-rule",
+    );
+    // This name says itself where it leads.
+    check(&["allow to=localhost"], "10.0.0.1 GET localhost:80 127.0.0.1", "allow 1");
+    check(
+        &["allow to=localhost"],
+        "10.0.0.1 GET localhost:80 169.254.169.254",
+        "deny default own-address",
+    );
+    check(&["allow to=*"], "10.0.0.1 GET localhost:80 127.0.0.1", "deny default own-address");
+}
+
+#[test]
+fn what_ipv6_carries_of_ipv4_is_denied_but_not_allowed() {
+    let deny = ["deny to=8.8.8.0/24", "allow"];
+    for carrier in ["64:ff9b::808:808", "2002:808:808::1", "::ffff:8.8.8.8"] {
+        check(&deny, &format!("10.0.0.1 GET a.example:80 {carrier}"), "deny 1 rule");
+        check(
+            &["deny to=8.8.8.8 port=81", "allow"],
+            &format!("10.0.0.1 GET a.example:80 {carrier}"),
+            "allow 2",
+        );
+    }
+    check(&deny, "10.0.0.1 GET a.example:80 64:ff9b::909:909", "allow 2");
+    check(
+        &["allow to=8.8.8.0/24"],
+        "10.0.0.1 GET a.example:80 64:ff9b::808:808",
+        "deny default no-rule",
+    );
+    check(&["allow to=8.8.8.0/24"], "10.0.0.1 GET a.example:80 ::ffff:8.8.8.8", "allow 1");
+    check(&["allow to=64:ff9b::/96"], "10.0.0.1 GET a.example:80 64:ff9b::808:808", "allow 1");
 }
 
 #[test]
@@ -216,7 +300,8 @@ fn a_trace_tells_each_rule() {
     assert_eq!(told("c.example", "10.2.3.4"), with(&["15 decided"]));
     let special = [
         "15 the destination is c.example at 127.0.0.1",
-        "16 127.0.0.1 is a special address, which the rule does not name",
+        "16 127.0.0.1 is an address of this machine, its link or its cloud, which the rule does not name by address \
+         or network (or by special=#true)",
         "10 decided",
     ];
     assert_eq!(told("c.example", "127.0.0.1"), with(&special));
@@ -253,8 +338,11 @@ fn oracle(
                 Destination::Net(net) => net.contains(&ip),
             });
         let named = rule.to.iter().any(|to| match to {
-            Destination::Host(name) => **name == *host,
-            Destination::Net(net) => net.prefix_len() > 0 && net.contains(&ip),
+            Destination::Host(name) => **name == *host && !address.is_own,
+            Destination::Net(net) => {
+                let least = if address.is_own { 8 } else { 1 };
+                net.prefix_len() >= least && net.contains(&ip)
+            }
             _ => false,
         });
         let ports = if rule.ports.is_empty() {
@@ -266,7 +354,7 @@ fn oracle(
         to && ports
             && (rule.from.is_empty() || rule.from.iter().any(|net| net.contains(&client)))
             && (rule.methods.is_empty() || rule.methods.iter().any(|m| **m == *method))
-            && (!rule.allow || address.is_global || named)
+            && (!rule.allow || address.is_global || rule.special || named)
     };
     for (number, rule) in forward.rules.iter().enumerate() {
         if matches(rule) {
