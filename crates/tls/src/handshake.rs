@@ -10,7 +10,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus, WriteTraffic};
-use rustls::{CommonState, ExtractedSecrets, PeerMisbehaved};
+use rustls::{CommonState, ExtractedSecrets, PeerMisbehaved, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
 use crate::error::{TlsError, TlsErrorKind};
@@ -99,6 +99,7 @@ impl Handshake {
                     Some(length) => {
                         self.offered += length;
                         self.last = length;
+                        self.refuse_clear(incoming);
                     }
                     None => return Ok(Progress::More),
                 },
@@ -163,8 +164,7 @@ impl Handshake {
     }
 
     /// RFC 8446, section 5.4: an inner text of zeros is answered by unexpected_message, for which rustls
-    /// has no alert. It is made to find one in a change_cipher_spec that must not be, which is read in
-    /// clear (section 5).
+    /// has no alert. It is made to find one.
     fn provoke_alert(
         &mut self,
         error: &rustls::Error,
@@ -172,18 +172,41 @@ impl Handshake {
         outgoing: &mut Buffer,
     ) {
         const NO_TYPE: PeerMisbehaved = PeerMisbehaved::IllegalTlsInnerPlaintext;
-        const WRONG: [u8; 6] = [kind::CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 2];
-        if *error != rustls::Error::PeerMisbehaved(NO_TYPE) || self.common().wants_write() {
-            return;
-        }
-        let start = self.offered.saturating_sub(self.last);
-        let record = incoming.filled_mut().get_mut(start..self.offered).unwrap_or_default();
-        if let Some(record) = record.first_chunk_mut() {
-            *record = WRONG;
-            self.offered = start + WRONG.len();
+        let is_it = *error == rustls::Error::PeerMisbehaved(NO_TYPE);
+        if is_it && !self.common().wants_write() && self.spoil_last(incoming) {
             let (discard, _) = self.step(incoming, outgoing, &mut Vec::new());
             incoming.consume(discard);
             self.offered = self.offered.saturating_sub(discard);
+        }
+    }
+
+    /// Puts a change_cipher_spec that must not be in the place of the last record. It is read in clear, and
+    /// answered by unexpected_message (RFC 8446, section 5).
+    fn spoil_last(&mut self, incoming: &mut Buffer) -> bool {
+        const WRONG: [u8; 6] = [kind::CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 2];
+        let start = self.offered.saturating_sub(self.last);
+        let record = incoming.filled_mut().get_mut(start..self.offered).unwrap_or_default();
+        let Some(record) = record.first_chunk_mut() else { return false };
+        *record = WRONG;
+        self.offered = start + WRONG.len();
+        true
+    }
+
+    /// RFC 8446, section 5.2: once there are keys, what is protected looks like data, which rustls does not ask
+    /// for. Handshake messages in clear come before that only; an alert may, of a client that has no keys yet.
+    fn refuse_clear(&mut self, incoming: &mut Buffer) {
+        const ALERT_BYTES: usize = HEADER_BYTES + 2;
+        let common = self.common();
+        let has_keys = common.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && common.negotiated_key_exchange_group().is_some();
+        let start = self.offered.saturating_sub(self.last);
+        let is_clear = match incoming.filled().get(start) {
+            Some(&kind::HANDSHAKE) => true,
+            Some(&kind::ALERT) => self.last != ALERT_BYTES,
+            _ => false,
+        };
+        if has_keys && is_clear {
+            self.spoil_last(incoming);
         }
     }
 

@@ -91,6 +91,8 @@ fn misbehaved_words(what: &PeerMisbehaved) -> Cow<'static, str> {
         PeerMisbehaved::SelectedUnofferedApplicationProtocol => {
             "the peer picked a protocol (ALPN) that was not offered".into()
         }
+        PeerMisbehaved::IllegalMiddleboxChangeCipherSpec
+        | PeerMisbehaved::IllegalTlsInnerPlaintext => "a record out of place".into(),
         PeerMisbehaved::IncorrectBinder => "the proof of an earlier session is wrong".into(),
         other => format!("the peer breaks the protocol: {other:?}").into(),
     }

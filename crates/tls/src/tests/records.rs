@@ -293,6 +293,26 @@ fn records_that_must_not_be_after_the_handshake() {
     assert_eq!(*told.kind(), TlsErrorKind::Alert("protocol_version".into()));
 }
 
+/// RFC 8446, section 5.2, in the handshake itself: the client's Finished does not look like data.
+#[test]
+fn nothing_comes_in_clear_once_there_are_keys() {
+    for outer in [HANDSHAKE, ALERT] {
+        let mut client = client(&trusting()).session("a.example").unwrap();
+        let mut server = accept(&plain_server(), &mut client).unwrap();
+        client.take(&server.give()).unwrap();
+        let mut flight = client.give();
+        let mut at = 0;
+        while flight[at] != DATA {
+            at += 5 + usize::from(u16::from_be_bytes([flight[at + 3], flight[at + 4]]));
+        }
+        flight[at] = outer;
+        let error = server.take(&flight).unwrap_err();
+        assert_eq!(error.to_string(), "a record out of place");
+        let told = client.take(&server.give()).unwrap_err();
+        assert_eq!(*told.kind(), TlsErrorKind::Alert("unexpected_message".into()));
+    }
+}
+
 #[test]
 fn an_update_of_keys_may_come_in_parts() {
     let (mut server, mut client) = pair(TlsVersion::Tls13);
