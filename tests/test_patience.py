@@ -527,7 +527,8 @@ forward "{self.forward}" {{ allow to="127.0.0.1" port="{self.origin.at.rpartitio
 
         yield "h1 never reads", 60 + 35, lambda: never(plain())
         yield "h1 narrow, never reads", 60 + 35, lambda: never(plain(narrow=True))
-        yield "h2 never reads", 60 + 65, lambda: never(framed())
+        # First the stream is cut, then the connection, on which nothing is under way any more.
+        yield "h2 never reads", 60 + 15 + 20 + 60 + 30, lambda: never(framed())
         yield "h1 narrow, a byte each 20 s", 60 + 90, lambda: little(plain(narrow=True))
         yield "h1 leaves its answer", 20 + 60 + 35, lambda: tail(plain())
         yield "h2 leaves its answer", 20 + 60 + 35, lambda: tail(framed())

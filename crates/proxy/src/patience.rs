@@ -201,6 +201,12 @@ impl<'a> Patience<'a> {
         self.flow.map_or(since, |flow| flow.moved_at.get().max(since))
     }
 
+    /// What is left of a time that began when bytes of the exchange moved last, if anything is.
+    pub(crate) fn left_of(&self, time: Duration, wheel: &Wheel) -> Option<Duration> {
+        let passed = wheel.now().saturating_duration_since(self.flow?.moved_at.get());
+        time.checked_sub(passed).filter(|left| !left.is_zero())
+    }
+
     fn moved(&self, wheel: &Wheel) {
         if let Some(flow) = self.flow {
             flow.moved_at.set(wheel.now());

@@ -118,6 +118,10 @@ impl Answer for Incoming<'_> {
                     self.set_alarm(first_byte);
                     continue;
                 }
+                HeadEnd::Expired if let Some(more) = self.left_of(first_byte) => {
+                    self.set_alarm(more);
+                    continue;
+                }
                 HeadEnd::Expired
                     if let Some(more) = intake.look(self.stream.delivery(), first_byte) =>
                 {

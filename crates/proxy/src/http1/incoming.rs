@@ -183,6 +183,11 @@ impl<'a> Incoming<'a> {
         self.alarm.clear();
     }
 
+    /// What is left of a time that begins when bytes of the exchange move.
+    pub(super) fn left_of(&self, time: std::time::Duration) -> Option<std::time::Duration> {
+        self.patience.left_of(time, self.wheel)
+    }
+
     /// Sets the time for a head to arrive.
     pub(crate) fn set_alarm(&self, after: Duration) {
         self.alarm.set(after);

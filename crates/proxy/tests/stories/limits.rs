@@ -239,6 +239,22 @@ fn a_call_may_say_little_before_it_is_answered() {
     }
 }
 
+#[test]
+fn the_time_for_an_answer_begins_with_the_end_of_the_request() {
+    // Not with the last time that it was looked at before.
+    let origin = Origin::start(|peer, _| {
+        peer.request();
+        std::thread::sleep(Duration::from_millis(500));
+        peer.send(ok("answer"));
+    });
+    let server = TestServer::reverse(origin.address(), "timeouts { first-byte \"800ms\"; }");
+    let mut client = server.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    std::thread::sleep(Duration::from_millis(1400));
+    client.send("world");
+    assert_eq!(client.response().text(), "answer");
+}
+
 /// Longer than all of a body that lies in the kernel may be left there by who is idle.
 const PAUSE: Duration = Duration::from_millis(1300);
 

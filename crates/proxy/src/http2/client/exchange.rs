@@ -257,7 +257,8 @@ impl Answer for Incoming<'_> {
                 alarm.set(first_byte);
             }
             while alarm.poll_fired(cx).is_ready() {
-                match intake.look(connection.delivery(), first_byte) {
+                let left = self.patience.left_of(first_byte, self.wheel);
+                match left.or_else(|| intake.look(connection.delivery(), first_byte)) {
                     Some(more) => alarm.set(more),
                     None => return Poll::Ready(None),
                 }
