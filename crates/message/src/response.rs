@@ -2,12 +2,12 @@
 
 use crate::{BodyLength, Fields, Version};
 
-/// A response head, judged as strictly as a request, made to be filled again and again.
+/// A response head, canonical however it was spelt, made to be filled again and again.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
     /// In which version it came.
     pub version: Version,
-    /// 100 to 599.
+    /// 100 to 999.
     pub status: u16,
     /// Its fields.
     pub fields: Fields,

@@ -92,6 +92,11 @@ async fn over_http1(
     };
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX as usize).max_headers(FIELDS_MAX);
+    // What is spelt oddly is passed on to clients, so it is no reason to take an endpoint out.
+    builder
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .ignore_invalid_headers_in_responses(true);
     let (mut sender, connection) =
         builder.handshake(TokioIo::new(wire)).await.map_err(|error| failed(&error))?;
     let exchange = async {

@@ -187,6 +187,7 @@ fn poll_handshake(
 }
 
 /// What became of a client's connection.
+#[allow(clippy::large_enum_variant)] // moved once a connection; a box would be memory for each
 enum Accepted {
     Secured(Client),
     Passes(Box<Passage>),
