@@ -45,7 +45,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         return Err(Failure::usage("certificates are shown over TLS, and this goes in clear")
             .hint("ask for an https:// URL, or leave --client out"));
     }
-    let explanation = rules::explain(
+    let mut explanation = rules::explain(
         &rules,
         &Query {
             method: &asked.method,
@@ -57,6 +57,10 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             tls,
         },
     );
+    if let Some(status) = incoming.last_hop(&asked) {
+        let outcome = Outcome::Respond { status };
+        explanation = Explanation { outcome, decided_by: Place::default(), ..explanation };
+    }
     let mut told = Told {
         config: rules.config(),
         asked: &asked,

@@ -133,11 +133,11 @@ impl<'a> Rules<'a> {
     pub(crate) fn keeps_trailer(&self, field: Field<'_>) -> bool {
         let Field { known, name, .. } = field;
         let has_underscore = name.contains(&b'_');
-        !(has_underscore && self.drops_underscores)
-            && wire::http1::allowed_trailer(known, name)
-            && !(self.anonymous && names_client(known, name))
-            && !self.edits.iter().any(|edit| are_twins(edit.name.as_bytes(), name))
-            && !self.removes(name)
+        let is_dropped = (has_underscore && self.drops_underscores)
+            || (self.anonymous && names_client(known, name));
+        let is_edited = || self.edits.iter().any(|edit| are_twins(edit.name.as_bytes(), name));
+        let may_pass = wire::http1::allowed_trailer(known, name);
+        may_pass && !is_dropped && !is_edited() && !self.removes(name)
     }
 
     /// Whether an edit is about what some servers take for this field.
