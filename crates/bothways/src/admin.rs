@@ -16,8 +16,8 @@ use crate::load::Source;
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// For the answer; the process gives up a little earlier and says so.
 const ANSWER_TIME: Duration = Duration::from_secs(70);
-/// The status of what a token is missing for.
-const UNAUTHORIZED: u16 = 401;
+/// The status of what the right token is missing for.
+const NO_TOKEN: [u16; 2] = [401, 403];
 /// More than any answer is.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -71,7 +71,7 @@ impl Process {
         loop {
             let token = tokens.next();
             let answer = self.exchange(&request(token, method, target, accept, body))?;
-            if answer.0 != UNAUTHORIZED || tokens.len() == 0 {
+            if !NO_TOKEN.contains(&answer.0) || tokens.len() == 0 {
                 return Ok(answer);
             }
         }

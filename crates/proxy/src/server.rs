@@ -153,7 +153,7 @@ impl Server {
             count,
             registry.log_counters(),
         );
-        let writer = writer.map_err(StartError::AccessLog)?;
+        let writer = writer.map_err(|error| StartError::access_log(&process.access_log, error))?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
         let checks = Checks::start().map_err(StartError::Thread)?;
         let keeper = Keeper::start(process.state.as_deref());
@@ -259,7 +259,7 @@ impl Server {
         if let Some(writer) = &*self.writer() {
             let process = &config.process;
             let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
-            reconfigured.map_err(StartError::AccessLog)?;
+            reconfigured.map_err(|error| StartError::access_log(&process.access_log, error))?;
         }
         let wanted =
             |l: &Listens| config.listeners.iter().any(|wanted| wanted.address == l.address);

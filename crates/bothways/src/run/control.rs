@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::{Effective, Loaded, Sources};
+use config::{AdminAddress, Effective, Loaded, Sources};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
@@ -113,7 +113,14 @@ pub(super) async fn run(
     });
     control.token.read(&loaded.config.process);
     let mut admin = Admin::default();
-    admin.start(&control, loaded.config.process.admin.as_ref()).map_err(Failure::other)?;
+    let address = loaded.config.process.admin.as_ref();
+    admin.start(&control, address).map_err(|error| {
+        let hint = match address {
+            Some(AdminAddress::Unix(_)) => super::WRITABLE,
+            _ => "another program may listen there; `ss -ltnp` shows which",
+        };
+        Failure::other(error).hint(hint)
+    })?;
     banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
     service::ready(&status(&control.server));
     let reason = loop {

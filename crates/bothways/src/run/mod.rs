@@ -36,6 +36,9 @@ use logging::Logging;
 use pid_file::PidFile;
 use signals::Signals;
 
+/// What is to be done where a file cannot be made.
+const WRITABLE: &str = "its directory must be there, and the user that bothways runs as must be allowed to write to it";
+
 /// Serves what a file says.
 pub(crate) fn from_file(options: &cli::Run) -> Result<(), Failure> {
     let source = Source::find(options.config.as_deref())?;
@@ -63,7 +66,8 @@ fn serve(plan: Plan) -> Result<(), Failure> {
         return Err(Failure::said(CONFIGURATION));
     }
     say_warnings(&loaded);
-    let logging = Logging::start(&loaded.config.process).map_err(Failure::other)?;
+    let logging = Logging::start(&loaded.config.process)
+        .map_err(|error| Failure::other(error).hint(WRITABLE))?;
     let runtime = control_runtime()?;
     runtime.block_on(run(plan, inherited, loaded, logging, since))
 }

@@ -39,7 +39,7 @@ fn who_may_change_what_over_tcp() {
     let weigh = |fields: &str| change(admin, "PATCH", &endpoint, fields, r#"{"weight":3}"#);
     let refused = weigh(&bearer(TOKEN));
     // One was made, which the command line finds.
-    assert_eq!(refused.status, 401);
+    assert_eq!(refused.status, 403);
     assert!(refused.body.contains("token-file"), "{refused:?}");
     scratch.run(&["upstreams", "weight", "app", &at.to_string(), "2"]).ended(0);
     scratch.run(&["upstreams", "revert", "app"]).ended(0);

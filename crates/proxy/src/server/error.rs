@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use config::LogTarget;
 use tls::Problem;
 
 /// Why a server cannot start or go over to another configuration.
@@ -18,7 +19,12 @@ pub enum StartError {
         source: io::Error,
     },
     /// The access log cannot be opened.
-    AccessLog(io::Error),
+    AccessLog {
+        /// Where it is.
+        file: String,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A thread or its runtime cannot be started.
     Thread(io::Error),
     /// The name resolver cannot be set up.
@@ -32,6 +38,16 @@ pub enum StartError {
     },
     /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
     Tls(Vec<(String, Problem)>),
+}
+
+impl StartError {
+    pub(super) fn access_log(target: &LogTarget, source: io::Error) -> Self {
+        let file = match target {
+            LogTarget::File(path) => path.display().to_string(),
+            LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => "(not a file)".to_owned(),
+        };
+        Self::AccessLog { file, source }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -53,7 +69,11 @@ impl fmt::Display for StartError {
                     _ => Ok(()),
                 }
             }
-            Self::AccessLog(error) => write!(out, "cannot open the access log: {error}"),
+            Self::AccessLog { file, source } => write!(
+                out,
+                "cannot open the access log {file}: {source}\nhint: its directory must be there, and \
+                 the user that bothways runs as must be allowed to write to it"
+            ),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
             Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
             Self::StickyKey { place, why } => write!(

@@ -155,8 +155,9 @@ pub(super) fn refusal(control: &Control, denied: Denied) -> (StatusCode, String)
                 file.display()
             ),
         ),
+        // Who has not set a token does not expect to be asked for one.
         Denied::WrongToken => (
-            StatusCode::UNAUTHORIZED,
+            if control.token.is_set() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN },
             format!(
                 "over TCP this needs the token (Authorization: Bearer TOKEN), which is in {}; \
                  token-file sets another",

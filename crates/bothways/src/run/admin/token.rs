@@ -80,6 +80,11 @@ impl Token {
         *self.known.borrow_mut() = Known { token: token.ok(), file, for_reading, metrics_open };
     }
 
+    /// Whether `token-file` is set.
+    pub(super) fn is_set(&self) -> bool {
+        self.known.borrow().for_reading
+    }
+
     /// Where it is, for people.
     pub(super) fn file(&self) -> PathBuf {
         self.known.borrow().file.clone()
