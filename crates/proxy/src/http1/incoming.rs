@@ -184,7 +184,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// What is left of a time that begins when bytes of the exchange move.
-    pub(super) fn left_of(&self, time: std::time::Duration) -> Option<std::time::Duration> {
+    pub(super) fn left_of(&self, time: Duration) -> Option<Duration> {
         self.patience.left_of(time, self.wheel)
     }
 
