@@ -193,7 +193,6 @@ site "socket.test" {{
             "space before the colon": b"GET / HTTP/1.1\r\nHost: shop.test\r\nX-A : 1\r\n\r\n",
             "no host": b"GET / HTTP/1.1\r\n\r\n",
             "two hosts": b"GET / HTTP/1.1\r\nHost: shop.test\r\nHost: static.test\r\n\r\n",
-            "encoded slash": b"GET /a%2Fb HTTP/1.1\r\nHost: shop.test\r\n\r\n",
             "user in the target": b"GET http://u:p@shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n",
         }
         for what, text in rows.items():

@@ -129,10 +129,18 @@ fn take_in(
     let Request { method, target, .. } = &*asked;
     let uri = match (method, through) {
         (Method::Connect, _) => target.authority().to_owned(),
-        (_, Through::Forward(_)) => target.to_string(),
-        (_, Through::Listener(_)) => target.path_and_query().to_owned(),
+        (_, Through::Forward(_)) if target.path() == "*" => target.to_string(),
+        (_, through) => {
+            let start = match through {
+                Through::Forward(_) => {
+                    format!("{}://{}", target.scheme().as_str(), target.written_authority())
+                }
+                Through::Listener(_) => String::new(),
+            };
+            start + &String::from_utf8_lossy(target.as_it_came())
+        }
     };
-    let mut host = target.authority();
+    let mut host = target.written_authority();
     let mut fields = String::new();
     for field in &options.field {
         let (name, value) = field.split_once(':').ok_or_else(|| {
@@ -227,7 +235,7 @@ impl Told<'_> {
                 method.as_str(),
                 target.scheme().as_str(),
                 target.authority(),
-                target.path_and_query()
+                String::from_utf8_lossy(target.as_it_came())
             ),
         }
     }
@@ -359,7 +367,7 @@ impl Told<'_> {
             route: self.route(),
             tls: self.tls,
             client: self.from,
-            target: path,
+            target: path.as_bytes(),
             host,
         };
         let head = outgoing.head(&self.incoming, &mut self.asked.clone());

@@ -444,7 +444,7 @@ pub enum Variable {
     Scheme,
     /// `{method}`.
     Method,
-    /// `{path}`: the canonical path.
+    /// `{path}`: the path as the client wrote it, without dot segments.
     Path,
     /// `{query}`: the query without its question mark, empty if there is none.
     Query,
@@ -481,18 +481,60 @@ pub struct RouteSettings {
     pub limits: Limits,
     /// Bodies for answers that we make ourselves, by status.
     pub error_pages: Vec<ErrorPage>,
-    /// Whether encoded separators (`%2F`, `%5C`, `%00` and double encodings) pass.
-    pub encoded_separators: bool,
+    /// How servers may read a path, beside as it stands.
+    pub path_readings: PathReadings,
     /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
     pub clients: Vec<ClientMatch>,
     /// Where copies of the requests go.
     pub mirrors: Vec<Mirror>,
 }
 
+/// How servers may read a path, beside as it stands. A request passes if all of these lead to the
+/// same route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathReadings {
+    /// Empty segments are merged.
+    pub merged: bool,
+    /// A leading `//name` is a host.
+    pub host: bool,
+    /// Encoded separators are decoded, and a backslash is a slash.
+    pub decoded: bool,
+    /// What follows a `;` is cut from its segment.
+    pub parameters: bool,
+    /// Upper and lower case are the same.
+    pub case: bool,
+}
+
+impl Default for PathReadings {
+    fn default() -> Self {
+        Self { merged: true, host: true, decoded: true, parameters: true, case: false }
+    }
+}
+
+impl PathReadings {
+    /// None but the path as it stands.
+    pub const NONE: Self =
+        Self { merged: false, host: false, decoded: false, parameters: false, case: false };
+
+    /// As one writes it: `merged host`, or `none`.
+    pub fn written(self) -> String {
+        let words = [
+            (self.merged, "merged"),
+            (self.host, "host"),
+            (self.decoded, "decoded"),
+            (self.parameters, "parameters"),
+            (self.case, "case"),
+        ];
+        let words: Vec<_> =
+            words.iter().filter(|(is_on, _)| *is_on).map(|(_, word)| *word).collect();
+        if words.is_empty() { "none".into() } else { words.join(" ") }
+    }
+}
+
 /// The path sent upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Rewrite {
-    /// The canonical one.
+    /// The client's.
     #[default]
     Keep,
     /// Without this leading part (which starts with `/` and does not end with it), if it is there.
@@ -530,7 +572,7 @@ pub enum EditVerb {
 /// The Host sent upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HostPolicy {
-    /// The client's, canonical.
+    /// The client's, as it was written.
     #[default]
     Preserve,
     /// The endpoint's name and port, as written.

@@ -52,7 +52,7 @@ Text of redirects, rewrites and field values may have parts in braces: the captu
 | `{host}` | the host, in lower case, without port |
 | `{scheme}` | `http` or `https` |
 | `{method}` | the method |
-| `{path}` | the canonical path |
+| `{path}` | the path as the client wrote it, without dot segments |
 | `{query}` | the query, without its question mark |
 | `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in clear |
 | `{tls-name}` | the name that the client asked for (SNI), or empty |

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::same;
 use config::{
-    Action, Destination, EditVerb, EndpointAddress, HostPolicy, PortRange, ProxyProtocol, Rewrite,
-    Segment, Serves, SiteId, SiteName, TemplatePart, Variable,
+    Action, Destination, EditVerb, EndpointAddress, HostPolicy, PathReadings, PortRange,
+    ProxyProtocol, Rewrite, Segment, Serves, SiteId, SiteName, TemplatePart, Variable,
 };
 
 #[track_caller]
@@ -97,7 +97,9 @@ fn routes_inherit_from_their_site() {
     assert_eq!(users.settings.limits.body_bytes, None);
     assert_eq!(users.settings.timeouts.first_byte, Duration::from_secs(300));
     assert_eq!(users.settings.host, HostPolicy::Literal("posts.internal:9000".into()));
-    assert!(users.settings.encoded_separators && !api.settings.encoded_separators);
+    let merged_alone = PathReadings { merged: true, ..PathReadings::NONE };
+    assert_eq!(users.settings.path_readings, merged_alone);
+    assert_eq!(api.settings.path_readings, PathReadings::default());
     // The site's edits come first.
     let edits: Vec<_> =
         users.settings.request_fields.iter().map(|edit| (edit.verb, &*edit.name)).collect();

@@ -18,4 +18,4 @@ pub use fields::{Field, Fields, Known, are_twins, tells_of_client};
 pub use method::{Method, MethodError, is_token_byte};
 pub use request::{BodyLength, Request, Version};
 pub use response::{Response, reason_phrase};
-pub use target::{Form, Scheme, Target, TargetError};
+pub use target::{Form, PathSteps, Readings, Scheme, Target, TargetError, TooManyReadings};

@@ -1,15 +1,18 @@
 //! The canonical target of a request: scheme, authority, path and query, decided once.
 //!
-//! [`Target::parse`] reads what a client sent as request target and `Host`, refuses what two
-//! readers could understand differently, and keeps one spelling of the rest: host in lower case,
-//! default port dropped, path with percent-encoding normalised and dot segments removed. From then
-//! on this value routes, is authorised and goes upstream; nobody reads the raw bytes again.
+//! [`Target::parse`] reads what a client sent as request target and `Host`, and keeps one spelling
+//! of it to decide by: host in lower case, default port dropped, path with percent-encoding
+//! normalised and dot segments removed. This value routes and is authorised. Beside it stands what
+//! goes upstream: the client's own spelling, without dot segments ([`Target::sent`]; a forward proxy
+//! sends [`Target::as_it_came`]). Where servers may read that in several ways, [`Readings`] has them.
 //! Not here: how a target is written in another protocol's head.
-//! Invariant: all text is ASCII without space and control bytes, and parsing what
-//! [`Target::authority`] and [`Target::path_and_query`] give yields the same value again.
+//! Invariant: canonical text is ASCII without space and control bytes, and parsing what
+//! [`Target::authority`] and [`Target::path_and_query`] give, or what is sent, yields the same
+//! canonical value again.
 
 mod authority;
 mod path;
+mod readings;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,6 +20,9 @@ use std::ops::Range;
 
 use crate::Method;
 use authority::Authority;
+use path::Traits;
+
+pub use readings::{PathSteps, Readings, TooManyReadings};
 
 /// Scheme of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -75,12 +81,9 @@ pub enum TargetError {
     /// There is a `#` in the target.
     #[error("the request's target holds a fragment")]
     Fragment,
-    /// A byte that no target may hold: space, control, non-ASCII.
+    /// A byte that no target may hold: space, control.
     #[error("the request's target holds a byte that must be percent-encoded")]
     InvalidByte,
-    /// A `%` without two hexadecimal digits after it, in the path.
-    #[error("the request's target holds a malformed percent-encoding")]
-    InvalidEncoding,
     /// A URI, but not of a scheme that we serve.
     #[error("the request's target is neither of scheme http nor of https")]
     UnknownScheme,
@@ -108,9 +111,19 @@ pub struct Target {
     ip: Option<IpAddr>,
     port: u16,
     explicit_port: Option<u16>,
+    /// The authority as it was written; empty if that is `authority`.
+    written: String,
+    has_unusual_host: bool,
     path_and_query: String,
     path_length: usize,
-    encoded_separators: bool,
+    /// What goes upstream; empty if that is `path_and_query`.
+    sent: Vec<u8>,
+    sent_path_length: usize,
+    /// What came; empty if that is `sent`.
+    came: Vec<u8>,
+    came_path_length: usize,
+    /// What in the path servers read in different ways.
+    traits: Traits,
     /// What the client asked a trusted proxy for, where that says so.
     outer: Outer,
     /// Where paths that are not canonical already are worked on.
@@ -145,6 +158,8 @@ struct LastHost {
     ip: Option<IpAddr>,
     port: u16,
     explicit_port: Option<u16>,
+    written: String,
+    has_unusual_host: bool,
 }
 
 /// Bytes of a `Host` value that is kept.
@@ -160,9 +175,13 @@ impl Target {
         self.ip = None;
         self.port = 0;
         self.explicit_port = None;
+        self.written.clear();
+        self.has_unusual_host = false;
         self.path_and_query.clear();
         self.path_length = 0;
-        self.encoded_separators = false;
+        self.sent.clear();
+        self.came.clear();
+        self.traits = Traits::default();
         self.outer.scheme = None;
         self.outer.has_host = false;
     }
@@ -171,6 +190,8 @@ impl Target {
     pub fn shrink(&mut self) {
         self.authority.shrink_to(256);
         self.path_and_query.shrink_to(1024);
+        self.sent.shrink_to(1024);
+        self.came.shrink_to(1024);
         self.scratch.shrink_to(1024);
     }
 
@@ -231,6 +252,8 @@ impl Target {
             self.ip = last.ip;
             self.port = last.port;
             self.explicit_port = last.explicit_port;
+            self.written.push_str(&last.written);
+            self.has_unusual_host = last.has_unusual_host;
             return Ok(());
         }
         self.set_authority(Authority::parse(raw)?);
@@ -244,6 +267,8 @@ impl Target {
             last.ip = self.ip;
             last.port = self.port;
             last.explicit_port = self.explicit_port;
+            last.written.clone_from(&self.written);
+            last.has_unusual_host = self.has_unusual_host;
         }
         Ok(())
     }
@@ -253,7 +278,7 @@ impl Target {
         if raw.iter().any(|byte| matches!(byte, b'/' | b'?' | b'*')) {
             return Err(TargetError::InvalidForm);
         }
-        let authority = Authority::parse(raw)?;
+        let authority = Authority::parse_usual(raw)?;
         // RFC 9112, section 3.2.3: without a port, CONNECT must be refused. Its target alone says
         // where to: many clients send the proxy's name as `Host`.
         authority.port.ok_or(TargetError::InvalidPort)?;
@@ -350,28 +375,82 @@ impl Target {
         &self.authority
     }
 
-    /// The path, which begins with `/`; `*` if the server itself is meant (OPTIONS), empty with
-    /// CONNECT.
+    /// Host and port as the client wrote them, for a `Host` field that goes on: case, a default
+    /// port and a dot at the end are kept.
+    pub fn written_authority(&self) -> &str {
+        if self.written.is_empty() { &self.authority } else { &self.written }
+    }
+
+    /// True if the host is none that anything could be connected to by: it ends in a number without
+    /// being an address, has characters or a length that DNS does not know, a zone, or port 0. As
+    /// the name of a site it serves.
+    pub fn has_unusual_host(&self) -> bool {
+        self.has_unusual_host
+    }
+
+    /// True if two authorities name the same host, whatever their ports; so that `:authority` and
+    /// `Host` may stand beside each other (RFC 9113, section 8.3.1).
+    pub fn is_same_host(one: &[u8], other: &[u8]) -> bool {
+        let host = |raw| Authority::parse(raw).map(|authority| authority.host);
+        one == other || matches!((host(one), host(other)), (Ok(a), Ok(b)) if a == b)
+    }
+
+    /// The canonical path, which begins with `/`; `*` if the server itself is meant (OPTIONS), empty
+    /// with CONNECT.
     pub fn path(&self) -> &str {
         self.path_and_query.get(..self.path_length).unwrap_or_default()
     }
 
-    /// The query, without its `?`.
+    /// The canonical query, without its `?`.
     pub fn query(&self) -> Option<&str> {
         self.path_and_query.get(self.path_length + 1..)
     }
 
-    /// Path and query as in an origin-form target.
+    /// Canonical path and query, as in an origin-form target.
     pub fn path_and_query(&self) -> &str {
         &self.path_and_query
     }
 
-    /// True if a server behind us may see other segments in the path than we do: it holds a
-    /// slash, backslash or NUL in percent-encoding, be it once or several times over (`%2F`,
-    /// `%252f`), a raw backslash came, or a segment is a dot segment after more decoding or
-    /// without its parameters (`%252e%252e`, `..;a`). The site decides; by default it refuses.
-    pub fn has_encoded_separators(&self) -> bool {
-        self.encoded_separators
+    /// Path and query that go upstream: as the client wrote them, but for dot segments. There may be
+    /// bytes beyond ASCII, and others that RFC 3986 knows in percent-encoding only.
+    pub fn sent(&self) -> &[u8] {
+        if self.sent.is_empty() { self.path_and_query.as_bytes() } else { &self.sent }
+    }
+
+    /// The path of [`Target::sent`]. Its segments are those of [`Target::path`], spelled by the
+    /// client.
+    pub fn sent_path(&self) -> &[u8] {
+        match self.sent.is_empty() {
+            true => self.path().as_bytes(),
+            false => self.sent.get(..self.sent_path_length).unwrap_or_default(),
+        }
+    }
+
+    /// The query of [`Target::sent`], without its `?`.
+    pub fn sent_query(&self) -> Option<&[u8]> {
+        match self.sent.is_empty() {
+            true => self.query().map(str::as_bytes),
+            false => self.sent.get(self.sent_path_length + 1..),
+        }
+    }
+
+    /// Path and query as they came, dot segments and all. RFC 9110, section 7.7: a forward proxy
+    /// sends them so.
+    pub fn as_it_came(&self) -> &[u8] {
+        if self.came.is_empty() { self.sent() } else { &self.came }
+    }
+
+    fn path_as_it_came(&self) -> &[u8] {
+        match self.came.is_empty() {
+            true => self.sent_path(),
+            false => self.came.get(..self.came_path_length).unwrap_or_default(),
+        }
+    }
+
+    /// True if servers behind us may see other segments in the path than we do; [`Readings`] tells
+    /// which. It is a mere look at a number, and few paths are so.
+    pub fn has_other_readings(&self) -> bool {
+        !self.traits.is_empty()
     }
 }
 

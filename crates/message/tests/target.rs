@@ -116,9 +116,8 @@ fn hosts() {
     check("example.com.", Ok("example.com"));
     check("xn--bcher-kva.example", Ok("xn--bcher-kva.example"));
     check(&"a".repeat(63), Ok(&"a".repeat(63)));
-    check(&"a".repeat(64), HOST);
     check(&format!("{}a", "a.".repeat(126)), Ok(&format!("{}a", "a.".repeat(126))));
-    check(&format!("{}a", "a.".repeat(127)), HOST);
+    check(&"a".repeat(1025), HOST);
     for host in [
         ".",
         "..",
@@ -128,30 +127,17 @@ fn hosts() {
         "a b",
         " a",
         "a ",
-        "a,b",
         "a\\b",
         "a/b",
         "a?b",
         "a#b",
-        "a%2eb",
-        "a%00",
         "b\u{fc}cher",
         "a\t",
         "a\0",
-        "a'b",
         "a\"b",
-        "a;b",
-        "a=b",
-        "a&b",
-        "*.a",
         "a|b",
         "a^b",
         "<a>",
-        "(a)",
-        "a!",
-        "a$",
-        "a+b",
-        "~a",
     ] {
         check(host, HOST);
     }
@@ -169,9 +155,7 @@ fn hosts() {
     check("a:443", Ok("a:443"));
     check("a:1", Ok("a:1"));
     check("a:65535", Ok("a:65535"));
-    for port in
-        ["0", "65536", "99999999999", "-1", "+80", "80a", " 80", "80 ", "8 0", "0x50", "80:80"]
-    {
+    for port in ["65536", "99999999999", "-1", "+80", "80a", " 80", "80 ", "8 0", "0x50", "80:80"] {
         check(&format!("a:{port}"), PORT);
     }
     check(":80", HOST);
@@ -182,24 +166,7 @@ fn hosts() {
     check("1.2.3.4.example", Ok("1.2.3.4.example"));
     check("a.1x", Ok("a.1x"));
     check("0xg", Ok("0xg"));
-    for host in [
-        "127.1",
-        "2130706433",
-        "017700000001",
-        "0x7f.1",
-        "0x7f000001",
-        "0X7F.0.0.1",
-        "127.0.0.01",
-        "127.0.0.256",
-        "1.2.3",
-        "1.2.3.4.5",
-        "0",
-        "a.1",
-        "a.0x1",
-        "example.0x",
-        "00.0.0.0",
-        "1.2.3.4..",
-    ] {
+    for host in ["1.2.3.4..", "a..1"] {
         check(host, HOST);
     }
     // IPv6, in canonical text (RFC 5952).
@@ -220,8 +187,8 @@ fn hosts() {
         "[[::1]]",
         "[127.0.0.1]",
         "[a]",
-        "[fe80::1%25eth0]",
-        "[fe80::1%eth0]",
+        "[fe80::1%]",
+        "[fe80::1%25/]",
         "[v1.a]",
         "[::1 ]",
         "[:::]",
@@ -230,6 +197,65 @@ fn hosts() {
     ] {
         let found = parse(Method::Get, "/", Some(host)).unwrap_err();
         assert!(matches!(found, TargetError::InvalidHost | TargetError::InvalidPort), "{host:?}");
+    }
+}
+
+#[test]
+fn unusual_hosts_serve_but_lead_nowhere() {
+    use TargetError::{InvalidForm, InvalidHost, InvalidPort};
+    #[track_caller]
+    fn check(raw: &str, expected: &str) {
+        let target = parse(Method::Get, "/", Some(raw)).unwrap();
+        assert_eq!(target.authority(), expected);
+        assert!(target.has_unusual_host(), "{raw}");
+        let absolute = parse(Method::Get, &format!("http://{raw}/"), None).unwrap();
+        assert!(absolute.has_unusual_host() && absolute.authority() == expected, "{raw}");
+        let port = if raw.ends_with(":0") { "" } else { ":443" };
+        let error = parse(Method::Connect, &format!("{raw}{port}"), None).unwrap_err();
+        assert!(matches!(error, InvalidHost | InvalidPort | InvalidForm), "{raw}");
+    }
+    // Names of services; to browsers and the C library some of them are addresses.
+    for name in ["web.1", "1234", "127.1", "2130706433", "017700000001", "0x7f.1", "127.0.0.01"] {
+        check(name, name);
+    }
+    check("0X7F.0.0.1", "0x7f.0.0.1");
+    for name in ["127.0.0.256", "1.2.3", "1.2.3.4.5", "0", "a.1", "a.0x1", "example.0x"] {
+        check(name, name);
+    }
+    // RFC 3986, section 3.2.2: nearly everything is a name.
+    for name in ["%2fvar%2frun%2fdocker.sock", "a%2eb", "~a!$&'()*+,;=b", &"a".repeat(64)] {
+        check(name, name);
+    }
+    check("A.test:0", "a.test:0");
+    // RFC 6874, section 4: a zone goes no further.
+    check("[fe80::1%25eth0]", "[fe80::1]");
+    check("[FE80::1%eth0]:8080", "[fe80::1]:8080");
+    for usual in ["a", "a.b:8080", "127.0.0.1", "[::1]", "a-b_c.example."] {
+        assert!(!parse(Method::Get, "/", Some(usual)).unwrap().has_unusual_host());
+    }
+}
+
+#[test]
+fn hosts_as_they_were_written() {
+    for written in ["Shop.Example.", "a:80", "a:0443", "A:8080", "a", "[::FFFF:1]", "127.0.0.1:"] {
+        let target = parse(Method::Get, "/", Some(written)).unwrap();
+        assert_eq!(target.written_authority(), written);
+        let target = parse(Method::Get, &format!("http://{written}/x"), None).unwrap();
+        assert_eq!(target.written_authority(), written);
+    }
+    assert_eq!(parse(Method::Get, "/", Some("[::1%25a]:80")).unwrap().written_authority(), "[::1]");
+    for (one, other, same) in [
+        ("a", "A.", true),
+        ("a:80", "a:8080", true),
+        ("a:443", "a", true),
+        ("[::1]", "[0::1]:80", true),
+        ("a", "b", false),
+        ("a", "a.b", false),
+        ("127.0.0.1", "[::ffff:127.0.0.1]", false),
+        ("a", "a b", false),
+        ("a", "u@a", false),
+    ] {
+        assert_eq!(Target::is_same_host(one.as_bytes(), other.as_bytes()), same, "{one} {other}");
     }
 }
 
@@ -273,7 +299,9 @@ fn paths() {
     check("/a//b///c", Ok("/a//b///c"));
     // Section 6.2.2.1: case of hexadecimal digits.
     check("/%c3%a4%C3%A4", Ok("/%C3%A4%C3%A4"));
-    check("/%3a%3A", Ok("/%3A%3A"));
+    // Reserved bytes but the separators: whoever routes by paths takes both for the same.
+    check("/%3a%3A%40%21%24%26%27%28%29%2A%2B%2C%3d", Ok("/::@!$&'()*+,="));
+    check("/%3b%2f%3f%23", Ok("/%3B%2F%3F%23"));
     // Section 6.2.2.2: unreserved bytes are decoded.
     check("/%41%7a%30%2D%5f%7E%2e", Ok("/Az0-_~."));
     check("/%61dmin", Ok("/admin"));
@@ -301,12 +329,20 @@ fn paths() {
     // What browsers and tools send raw.
     check("/a|b[c]^{d}`\"<>", Ok("/a%7Cb%5Bc%5D%5E%7Bd%7D%60%22%3C%3E"));
     check("/a\\b", Ok("/a%5Cb"));
-    // Section 2.1: malformed encodings.
-    for raw in ["/%", "/%a", "/%zz", "/%4", "/%%41", "/a%?b", "/%u0041", "/%-1", "/%+1"] {
-        check(raw, Err(TargetError::InvalidEncoding));
-    }
+    // Section 2.1: malformed encodings; the `%` is one.
+    check("/%", Ok("/%25"));
+    check("/%zz%4", Ok("/%25zz%254"));
+    check("/%%41%a?b", Ok("/%25A%25a?b"));
+    check("/%2%66%u0041%-1%+1", Ok("/%252f%25u0041%25-1%25+1"));
+    // Bytes beyond ASCII, be they UTF-8 or not.
+    check("/\u{e4}", Ok("/%C3%A4"));
+    check("/a\u{80}/..\u{e4}", Ok("/a%C2%80/..%C3%A4"));
+    let mut latin = Target::default();
+    latin.parse(&Method::Get, b"/a\xe4?\xfc", Some(b"a"), Scheme::Http).unwrap();
+    assert_eq!(latin.path_and_query(), "/a%E4?%FC");
+    assert_eq!((latin.sent(), latin.sent_query()), (&b"/a\xe4?\xfc"[..], Some(&b"\xfc"[..])));
     // RFC 9112, section 3.2.
-    for raw in ["/ ", "/\t", "/\0", "/\r", "/\n", "/\u{7f}", "/\u{e4}", "/a\u{80}"] {
+    for raw in ["/ ", "/\t", "/\0", "/\r", "/\n", "/\u{7f}", "/\u{e4} ", "/?\u{e4}\u{7f}"] {
         check(raw, Err(TargetError::InvalidByte));
     }
     check("/#a", Err(TargetError::Fragment));
@@ -331,56 +367,41 @@ fn queries() {
     check("\"<>`", Ok("%22%3C%3E%60"));
     check("q=100%&cb=%%MACRO%%&%u2019%", Ok("q=100%&cb=%%MACRO%%&%u2019%"));
     check("a b", Err(TargetError::InvalidByte));
-    check("\u{e4}", Err(TargetError::InvalidByte));
+    check("\u{e4}", Ok("%C3%A4"));
     check("a\0", Err(TargetError::InvalidByte));
 }
 
 #[test]
-fn hidden_segments_are_reported() {
+fn what_goes_on_is_what_came() {
     #[track_caller]
-    fn check(raw: &str, expected: bool) {
+    fn check(raw: &str, sent: &str) {
         let target = parse(Method::Get, raw, Some("a")).unwrap();
-        assert_eq!(target.has_encoded_separators(), expected, "{raw:?} {target:?}");
+        assert_eq!(String::from_utf8_lossy(target.sent()), sent, "{raw}");
+        assert_eq!(String::from_utf8_lossy(target.as_it_came()), raw);
+        let again = parse(Method::Get, sent, Some("a")).unwrap();
+        assert_eq!(again.path_and_query(), target.path_and_query(), "{raw}");
+        let (path, query) = sent.split_once('?').map_or((sent, None), |(p, q)| (p, Some(q)));
+        assert_eq!(target.sent_path(), path.as_bytes());
+        assert_eq!(target.sent_query(), query.map(str::as_bytes));
     }
     for raw in [
-        "/a%2fb",
-        "/a%2Fb",
-        "/a%5cb",
-        "/a%00",
-        "/a\\b",
-        "/\\..\\b",
-        // Encoded twice, thrice, and in parts.
-        "/a%252fb",
-        "/a%25252Fb",
-        "/a%255c",
-        "/a%2500",
-        "/a%25%32%46",
-        "/a%252%66",
-        // Dot segments that appear once somebody decodes again, or cuts parameters off.
-        "/a/%252e%252e/b",
-        "/a/.%252e",
-        "/a/..;/b",
-        "/a/..;x=y/b",
-        "/a/.;/b",
-        "/a/..%3b/b",
+        "/",
+        "/a/b?c",
+        "/%7Euser/%41?%41",
+        "/a%2db//%2F%252f",
+        "/a|b{c}\"<>^`[d]?\"q\"<>`|{}",
+        "/a\\b;c=d/e;f?\\",
+        "/\u{fc}?\u{fc}",
+        "/100%/%zz?%",
     ] {
-        check(raw, true);
+        check(raw, raw);
     }
-    for raw in [
-        "/a/b",
-        "/a%20b",
-        "/a%25b",
-        "/100%25",
-        "/a%252",
-        "/a%2520b",
-        "/a;b/..c;d",
-        "/a/../b",
-        "/%2e%2e/b",
-        "/a?%2f%5c%00%252f\\",
-        "/a%3bb",
-    ] {
-        check(raw, false);
-    }
+    // Dot segments apart (RFC 3986, section 5.2.4), whatever their spelling.
+    check("/%61/./b/../%63?x/../y", "/%61/%63?x/../y");
+    check("/%61/%2e%2E/\u{fc}", "/\u{fc}");
+    check("/a|b/.", "/a|b/");
+    let target = parse(Method::Get, "http://a?%41|", None).unwrap();
+    assert_eq!((target.sent(), target.as_it_came()), (&b"/?%41|"[..], &b"/?%41|"[..]));
 }
 
 #[test]
@@ -394,7 +415,8 @@ fn errors_are_the_client_s() {
 fn nasty_path() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
         "/", "/", ".", "..", "a", "B", "%2e", "%2E", "%2f", "%5C", "%25", "%252e", "%41", "%c3",
-        "%00", "\\", ";", "|", "[", "\"", "~", "?", "&", "=", "2", "5", "f", "%", " ",
+        "%00", "\\", ";", "|", "[", "\"", "~", "?", "&", "=", "2", "5", "f", "%", " ", "%40",
+        "\u{fc}", "%u002f",
     ]);
     prop::collection::vec(part, 0..12).prop_map(|parts| format!("/{}", parts.concat()))
 }
@@ -407,7 +429,13 @@ proptest! {
         let again = parse(Method::Get, target.path_and_query(), Some(target.authority())).unwrap();
         prop_assert_eq!(again.path_and_query(), target.path_and_query());
         prop_assert_eq!(again.path(), target.path());
-        prop_assert_eq!(again.has_encoded_separators(), target.has_encoded_separators());
+        let mut sent = Target::default();
+        sent.parse(&Method::Get, target.sent(), Some(b"a"), Scheme::Http).unwrap();
+        prop_assert_eq!(sent.path_and_query(), target.path_and_query());
+        prop_assert_eq!(sent.sent(), target.sent());
+        prop_assert_eq!(target.as_it_came(), raw.as_bytes());
+        let segments = target.sent_path().split(|&byte| byte == b'/').count();
+        prop_assert_eq!(segments, target.path().split('/').count());
         prop_assert!(target.path().split('/').all(|segment| segment != "." && segment != ".."));
         prop_assert!(target.path_and_query().bytes().all(|byte| byte.is_ascii_graphic()));
     }
@@ -417,7 +445,7 @@ proptest! {
     #[test]
     fn dot_segments_mean_the_same_after_decoding(raw in nasty_path()) {
         let Ok(target) = parse(Method::Get, &raw, Some("a")) else { return Ok(()) };
-        prop_assume!(!target.has_encoded_separators());
+        prop_assume!(!target.has_other_readings());
         let raw_path = raw.split('?').next().unwrap_or_default();
         prop_assert_eq!(resolve(&decode(raw_path)), decode(target.path()));
     }

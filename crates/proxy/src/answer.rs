@@ -192,6 +192,9 @@ fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) 
 
 /// What the client is told: all about its own request, little about what is behind us.
 fn told(trouble: &Trouble) -> &str {
+    if let Some(told) = trouble.told {
+        return told;
+    }
     match trouble.kind.blame() {
         Blame::Client | Blame::Policy => &trouble.detail,
         Blame::Us => "the proxy cannot serve this request",
@@ -296,6 +299,17 @@ pub(crate) async fn no_route<D: Downstream>(
     let detail = "no route of this site has the method for this path";
     let not_allowed = Trouble::new(ErrorKind::DestinationNotFound, detail);
     tell(context, work, down, Some(settings), not_allowed, Some(&allowed)).await
+}
+
+/// Answers a request that a template would make a path of that leads out of what it wrote.
+pub(crate) async fn leads_out<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    settings: &RouteSettings,
+) -> Ending {
+    let leads_out = Trouble::new(ErrorKind::HttpRequestError, rules::LeadsOut::DETAIL);
+    trouble(context, work, down, Some(settings), leads_out).await
 }
 
 /// Answers a TRACE or OPTIONS that may go no further. TRACE would tell the client fields that
@@ -405,9 +419,11 @@ pub(crate) async fn file<D: Downstream>(
     let client = record.client.ip();
     let facts = facts(context, request, client, route);
     path.clear();
-    rules::upstream_path(&route.settings.rewrite, &facts, path);
+    if rules::upstream_path(&route.settings.rewrite, &facts, path).is_err() {
+        return leads_out(context, work, down, &route.settings).await;
+    }
     let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
-    let below = path.get(..end).and_then(|path| str::from_utf8(path).ok()).unwrap_or("/");
+    let below = path.get(..end).unwrap_or_default();
     let now = std::time::SystemTime::now();
     let answered = files::answer(&Asked { serving, request, path: below, now }).await;
     let found = match answered {

@@ -277,7 +277,7 @@ impl Attempt<'_> {
             }
             request.expect_continue = false; // once, however often the request is sent
         }
-        let target = str::from_utf8(path).unwrap_or("/");
+        let target = path.as_slice();
         let upgrade = wants_tunnel(request);
         // RFC 6455 wants a key and its proof over HTTP/1.1; a client of HTTP/2 has none.
         let key = if upgrade { websocket::missing_key(request) } else { None };

@@ -373,7 +373,7 @@ fn write_host(
     out.push_str(match (&settings.host, endpoint) {
         (policy, Some(endpoint)) => rules::upstream_host(policy, &request.target, endpoint),
         (HostPolicy::Literal(host), None) => host,
-        (HostPolicy::Preserve | HostPolicy::Endpoint, None) => request.target.authority(),
+        (HostPolicy::Preserve | HostPolicy::Endpoint, None) => request.target.written_authority(),
     });
 }
 

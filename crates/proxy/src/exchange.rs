@@ -150,6 +150,8 @@ pub(crate) struct Switched {
 pub(crate) struct Trouble {
     pub(crate) kind: ErrorKind,
     pub(crate) detail: Detail,
+    /// What the client is told instead.
+    pub(crate) told: Option<&'static str>,
     /// How long the client is told to wait, where it is told so.
     pub(crate) retry_after: Duration,
 }
@@ -159,7 +161,7 @@ pub(crate) type Detail = std::borrow::Cow<'static, str>;
 
 impl Trouble {
     pub(crate) fn new(kind: ErrorKind, detail: impl Into<Detail>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: Duration::from_secs(1) }
+        Self { kind, detail: detail.into(), told: None, retry_after: Duration::from_secs(1) }
     }
 }
 
@@ -277,7 +279,7 @@ fn begin_record(context: &Context<'_>, work: &mut Work) {
         record.target.set(target.scheme().as_str());
         record.target.push("://");
         record.target.push(target.authority());
-        record.target.push(target.path_and_query());
+        record.target.push(target.as_it_came());
     }
     if let Some(value) = request.fields.get(Known::UserAgent) {
         record.user_agent.set(value);
@@ -347,13 +349,14 @@ async fn reverse<D: Downstream>(
     down: &mut D,
     peer: Peer<'_>,
 ) -> Ending {
-    let Work { request, record, path, .. } = &mut *work;
+    let Work { request, record, path, readings, .. } = &mut *work;
     let rules = &context.view.shared.rules;
     let config = context.view.config();
     record.direction = Direction::Reverse;
     let target = &request.target;
     let (listener, method) = (context.listener_id, &request.method);
-    let routed = rules.route(listener, method, target.host(), target.path(), &mut ());
+    let rules::Decision { routed, conflict } =
+        rules.decide(listener, method, target, readings, &mut ());
     let (site_id, route_id) = match routed {
         Routed::Route { site, route } => (site, Some(route)),
         Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => (site, None),
@@ -375,7 +378,7 @@ async fn reverse<D: Downstream>(
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = secure::admit(context, site_id, request, peer.trusted)
         .and_then(|()| secure::admit_client(context, settings, record))
-        .and_then(|()| admissible(request, settings));
+        .and_then(|()| admissible(request, settings, conflict));
     if let Err(trouble) = admitted {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
@@ -406,7 +409,9 @@ async fn reverse<D: Downstream>(
             let facts =
                 Facts::of(client, &request.method, &request.target, Some(route), context.tls());
             path.clear();
-            rules::upstream_path(&settings.rewrite, &facts, path);
+            if rules::upstream_path(&settings.rewrite, &facts, path).is_err() {
+                return answer::leads_out(context, work, down, settings).await;
+            }
             let hsts = secure::hsts(context, request, record.scope);
             let address = std::mem::take(&mut work.address);
             let identity = Identity::reverse(peer, &address);
@@ -430,12 +435,14 @@ pub(crate) fn is_secure(request: &Request) -> bool {
 }
 
 /// What holds for every request before anything is done with it.
-fn admissible(request: &Request, settings: &RouteSettings) -> Result<(), Trouble> {
-    if request.target.has_encoded_separators() && !settings.encoded_separators {
-        return Err(Trouble::new(
-            ErrorKind::HttpRequestError,
-            "the path holds an encoded slash, backslash or NUL, which servers read differently",
-        ));
+fn admissible(
+    request: &Request,
+    settings: &RouteSettings,
+    conflict: Option<rules::Conflict>,
+) -> Result<(), Trouble> {
+    if let Some(conflict) = conflict {
+        let trouble = Trouble::new(ErrorKind::HttpRequestError, conflict.detail);
+        return Err(Trouble { told: Some(rules::Conflict::TOLD), ..trouble });
     }
     let limit = settings.limits.body_bytes.unwrap_or(u64::MAX);
     if matches!(request.body, message::BodyLength::Exact(length) if length > limit) {

@@ -39,8 +39,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) serving: &'a FileServing,
     /// The request.
     pub(crate) request: &'a Request,
-    /// The path below the directory: canonical, rewritten as the route says, without query.
-    pub(crate) path: &'a str,
+    /// The path below the directory: without dot segments, rewritten as the route says, without
+    /// query.
+    pub(crate) path: &'a [u8],
     /// The time of the answer.
     pub(crate) now: SystemTime,
 }

@@ -109,7 +109,8 @@ async fn to_named<D: Downstream>(
         return connect(context, work, down, &named).await;
     }
     work.path.clear();
-    work.path.extend_from_slice(work.request.target.path_and_query().as_bytes());
+    // RFC 9110, section 7.7: path and query are none of a proxy's business.
+    work.path.extend_from_slice(work.request.target.as_it_came());
     let address = std::mem::take(&mut work.address);
     let identity = Identity::forward(forward, peer, &address);
     let via = identity::via_of_responses(forward);

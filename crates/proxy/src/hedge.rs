@@ -81,7 +81,7 @@ pub(crate) struct Hedging<'a> {
     pub(crate) after: Duration,
     pub(crate) group: &'a GroupDestination<'a>,
     /// Path and query.
-    pub(crate) target: &'a str,
+    pub(crate) target: &'a [u8],
     /// Whether there is a second try.
     pub(crate) begun: Cell<bool>,
     /// Where it was made, if it came to nothing.
@@ -89,7 +89,7 @@ pub(crate) struct Hedging<'a> {
 }
 
 impl<'a> Hedging<'a> {
-    pub(crate) fn new(after: Duration, group: &'a GroupDestination<'a>, target: &'a str) -> Self {
+    pub(crate) fn new(after: Duration, group: &'a GroupDestination<'a>, target: &'a [u8]) -> Self {
         let (begun, in_vain) = (Cell::new(false), Cell::new(None));
         Self { after, group, target, begun, in_vain }
     }

@@ -133,7 +133,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: Chosen, bod
             at: (site, route, index),
             request,
             body: body.into(),
-            target: String::from_utf8_lossy(&work.path).into(),
+            target: work.path.as_slice().into(),
             client: work.record.client.ip(),
             _place: place,
         };
@@ -167,7 +167,7 @@ struct Copy {
     at: (SiteId, RouteId, usize),
     request: Request,
     body: Box<[u8]>,
-    target: Box<str>,
+    target: Box<[u8]>,
     client: IpAddr,
     _place: Place,
 }

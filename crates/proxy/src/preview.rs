@@ -88,7 +88,7 @@ pub struct Outgoing<'a> {
     /// The client, as [`Incoming::identify`] tells it.
     pub client: IpAddr,
     /// Path and query that are sent.
-    pub target: &'a str,
+    pub target: &'a [u8],
     /// The host that is sent.
     pub host: &'a str,
 }

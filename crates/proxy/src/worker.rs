@@ -43,6 +43,8 @@ pub(crate) struct Work {
     /// The path and the host sent upstream.
     pub(crate) path: Vec<u8>,
     pub(crate) host: String,
+    /// The readings of its path, if there are several.
+    pub(crate) readings: message::Readings,
     /// Where a forward client wants to go.
     pub(crate) named: Named,
     /// A body of our own.
@@ -62,6 +64,7 @@ impl Bench {
             address: String::with_capacity(48),
             path: Vec::with_capacity(128),
             host: String::with_capacity(64),
+            readings: message::Readings::default(),
             named: Named::default(),
             body: Vec::new(),
             replay: Replay::default(),
@@ -73,7 +76,7 @@ impl Bench {
     /// Gives back memory that an unusual exchange took.
     fn shrink(&mut self) {
         const USUAL: usize = 32 * 1024;
-        let Work { request, response, path, body, replay, .. } = &mut self.work;
+        let Work { request, response, path, readings, body, replay, .. } = &mut self.work;
         if request.fields.len() > 64 {
             request.fields.shrink();
         }
@@ -81,6 +84,7 @@ impl Bench {
             response.fields.shrink();
         }
         path.shrink_to(USUAL);
+        readings.shrink();
         body.shrink_to(USUAL);
         replay.shrink();
     }

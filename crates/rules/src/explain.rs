@@ -3,6 +3,7 @@
 //! [`explain`] makes the decisions of the data plane with a trace that keeps every step.
 //! [`check_expectations`] does so for each `expect` of a configuration.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,13 +12,15 @@ use config::{
     Action, ClientMatch, Config, Expect, ForwardId, HostPolicy, ListenerId, Place, RouteId,
     RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream,
 };
-use message::{ClientCertificate, Form, Method, Scheme, Target};
+use message::{ClientCertificate, Form, Method, Readings, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
 use crate::sites::{self, written_bare};
-use crate::template::{Facts, TlsFacts, location, upstream_host, upstream_path, without_scheme};
+use crate::template::{
+    Facts, LeadsOut, TlsFacts, location, upstream_host, upstream_path, without_scheme,
+};
 use crate::trace::{Step, StepOutcome, Steps, Trace};
-use crate::{Routed, Rules, canonical, client_allowed, supposed_certificate};
+use crate::{Decision, Routed, Rules, canonical, client_allowed, supposed_certificate};
 
 /// A request to be explained.
 #[derive(Clone, Copy)]
@@ -138,7 +141,7 @@ pub enum Outcome {
         /// With this status.
         status: u16,
         /// Why, for people.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// The site has no route for the path (404).
     NotFound,
@@ -246,7 +249,8 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
     if let Some(passed) = pass_on(rules, target, listener, &mut trace) {
         return Explanation { steps: trace.0, ..passed };
     }
-    let routed = rules.route(listener, method, target.host(), target.path(), &mut trace);
+    let decision = rules.decide(listener, method, target, &mut Readings::default(), &mut trace);
+    let Decision { routed, conflict } = decision;
     let at_listener = rules.config.listeners.get(listener.0 as usize).map(|found| found.place);
     let place_of = |site: SiteId| rules.config.sites.get(site.0 as usize).map(|site| site.place);
     let (outcome, place, site, route) = match routed {
@@ -267,9 +271,12 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
     let base = || Some(&rules.config.sites.get(site?.0 as usize)?.base);
     let settings = taken.map(|taken| &taken.settings).or_else(base);
     let refused = settings.and_then(|settings| refuse_client(settings, query, &mut trace));
-    let (outcome, place) = match refused {
-        Some((outcome, place)) => (outcome, Some(place)),
-        None => (outcome, place),
+    let (outcome, place) = match (refused, conflict) {
+        (Some((outcome, place)), _) => (outcome, Some(place)),
+        (None, Some(conflict)) => {
+            (Outcome::Refused { status: 400, reason: conflict.detail.into() }, place)
+        }
+        (None, None) => (outcome, place),
     };
     Explanation { steps: trace.0, outcome, decided_by: place.unwrap_or_default(), site, route }
 }
@@ -312,7 +319,8 @@ fn refuse_client(
     };
     trace.step(Step { place, text: written_client(&settings.clients, place), outcome });
     let refused = allowed.err()?;
-    Some((Outcome::Refused { status: 403, reason: refused.reason.describe() }, refused.place))
+    let reason = refused.reason.describe().into();
+    Some((Outcome::Refused { status: 403, reason }, refused.place))
 }
 
 /// A line that says who is taken, as one writes it: what it lists became several clients.
@@ -334,14 +342,13 @@ fn written_client(clients: &[ClientMatch], line: Place) -> String {
 /// What a route does.
 fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let Query { method, target, from, .. } = *query;
-    if target.has_encoded_separators() && !route.settings.encoded_separators {
-        return Outcome::Refused {
-            status: 400,
-            reason: "the path holds an encoded separator (`encoded-separators pass` lets it pass)",
-        };
-    }
     let facts = Facts::of(from, method, target, Some(route), query.tls);
-    let path = || text(|out| upstream_path(&route.settings.rewrite, &facts, out));
+    let mut sent = Vec::new();
+    let is_sent = matches!(route.action, Action::To(_) | Action::Split(_) | Action::Files(_));
+    if is_sent && upstream_path(&route.settings.rewrite, &facts, &mut sent).is_err() {
+        return Outcome::Refused { status: 400, reason: LeadsOut::DETAIL.into() };
+    }
+    let path = || String::from_utf8_lossy(&sent).into_owned();
     match &route.action {
         Action::To(id) => {
             let Some(upstream) = rules.config.upstreams.get(id.0 as usize) else {
@@ -386,7 +393,7 @@ fn endpoints(upstream: &Upstream) -> Vec<Arc<str>> {
 fn host_sent(route: &config::Route, target: &Target, upstream: &Upstream) -> String {
     match (&route.settings.host, upstream.endpoints.first()) {
         (policy, Some(first)) => upstream_host(policy, target, first).to_owned(),
-        (HostPolicy::Preserve, None) => target.authority().to_owned(),
+        (HostPolicy::Preserve, None) => target.written_authority().to_owned(),
         (HostPolicy::Literal(host), None) => host.to_string(),
         (HostPolicy::Endpoint, None) => "(that of the endpoint)".to_owned(),
     }
@@ -403,6 +410,9 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
 pub fn unfit(target: &Target) -> Option<&'static str> {
     match target.form() {
         Form::Authority => None,
+        Form::Absolute if target.has_unusual_host() => {
+            Some("nothing can be connected to by such a host")
+        }
         Form::Absolute if target.scheme() == Scheme::Https => {
             Some("this proxy takes https:// as a tunnel only: the client must use CONNECT")
         }
@@ -465,8 +475,8 @@ fn go(target: &Target, method: &Method) -> Outcome {
     match method {
         Method::Connect => Outcome::Tunnel { host: target.host().to_owned(), port: target.port() },
         _ => Outcome::Forwarded {
-            authority: target.authority().to_owned(),
-            path: target.path_and_query().to_owned(),
+            authority: target.written_authority().to_owned(),
+            path: String::from_utf8_lossy(target.as_it_came()).into_owned(),
         },
     }
 }

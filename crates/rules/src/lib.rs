@@ -9,7 +9,9 @@
 //! from the left; a literal beats a capture, a capture beats the end of a prefix (`/*`), so that a
 //! longer prefix beats a shorter one. Where two routes have the same pattern, one that names the
 //! method beats one for all. A route whose pattern is the most specific but whose method differs
-//! does not hide less specific ones.
+//! does not hide less specific ones. A route for GET takes HEAD too (RFC 9110, section 9.3.2). Where
+//! servers may read a path differently, all readings have to lead to the same route
+//! ([`Rules::decide`]).
 //!
 //! Forward: rules are tried in order, and the first one that matches decides. What is judged is
 //! always one address: a name is looked up once, every address it has is judged on its own, and
@@ -24,6 +26,7 @@ mod explain;
 mod fixtures;
 mod forward;
 mod net_index;
+mod readings;
 mod routes;
 mod sites;
 mod template;
@@ -45,7 +48,10 @@ pub use explain::{
     forward_named, listener_for, supposed_tls, unfit,
 };
 pub use forward::{Address, DenyReason, Passage, Verdict};
-pub use template::{Captures, Facts, TlsFacts, expand, location, upstream_host, upstream_path};
+pub use readings::{Conflict, Decision};
+pub use template::{
+    Captures, Facts, LeadsOut, TlsFacts, expand, location, upstream_host, upstream_path,
+};
 pub use trace::{Step, StepOutcome, Steps, Trace};
 pub use warnings::Warning;
 
@@ -110,7 +116,7 @@ impl Rules {
         self.hosts.get(listener.0 as usize)?.find(host)
     }
 
-    /// The route that takes a request, by canonical host and path.
+    /// The route that takes a request, by canonical host and path as they stand.
     pub fn route<T: Trace>(
         &self,
         listener: ListenerId,

@@ -51,6 +51,21 @@ impl Literals {
         }
     }
 
+    /// Literals that are the segment but for case; the one that is it altogether comes first.
+    fn ignoring_case(&self, segment: &str) -> Vec<usize> {
+        let is_it = |text: &str| text != segment && text.eq_ignore_ascii_case(segment);
+        let mut others: Vec<usize> = match self {
+            Self::Few(all) => {
+                all.iter().filter(|(text, _)| is_it(text)).map(|found| found.1).collect()
+            }
+            Self::Many(all) => {
+                all.iter().filter(|(text, _)| is_it(text)).map(|found| *found.1).collect()
+            }
+        };
+        others.sort_unstable(); // in the order of the file
+        self.get(segment).into_iter().chain(others).collect()
+    }
+
     fn insert(&mut self, segment: &str, node: usize) {
         match self {
             Self::Few(all) if all.len() < LITERALS_COMPARED_MAX => all.push((segment.into(), node)),
@@ -120,10 +135,8 @@ impl RouteTree {
         let mut seen = false;
         let found = self.walk(path, &mut 0, &mut |ends| {
             seen = true;
-            let taken = ends.iter().find(|id| {
-                routes.get(id.0 as usize).is_some_and(|route| takes_method(&route.methods, method))
-            });
-            taken.map_or(ControlFlow::Continue(()), |&id| ControlFlow::Break(id))
+            let taken = taken(routes, ends, method);
+            taken.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         });
         match found {
             ControlFlow::Break(id) => Found::Route(id),
@@ -132,13 +145,67 @@ impl RouteTree {
         }
     }
 
+    /// As [`RouteTree::find`], taking upper and lower case for the same.
+    pub(crate) fn find_ignoring_case(
+        &self,
+        routes: &[Route],
+        method: &Method,
+        path: &str,
+    ) -> Found {
+        // The paths that patterns have are few: the tree is searched for each spelling of a literal.
+        let mut found = Found::Nothing;
+        let inside = path.strip_prefix('/').filter(|inside| !inside.is_empty());
+        let seen = self.walk_ignoring_case(0, inside, &mut |ends| {
+            found = Found::OtherMethods;
+            let taken = taken(routes, ends, method);
+            taken.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        });
+        match seen {
+            ControlFlow::Break(id) => Found::Route(id),
+            ControlFlow::Continue(()) => found,
+        }
+    }
+
+    fn walk_ignoring_case<B>(
+        &self,
+        at: usize,
+        segments: Option<&str>,
+        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Some(node) = self.nodes.get(at) else { return ControlFlow::Continue(()) };
+        if let Some(segments) = segments {
+            let (segment, rest) = match segments.split_once('/') {
+                Some((segment, rest)) => (segment, Some(rest)),
+                None => (segments, None),
+            };
+            let capture = node.capture.filter(|_| !segment.is_empty());
+            for next in node.literals.ignoring_case(segment).into_iter().chain(capture) {
+                self.walk_ignoring_case(next, rest, see)?;
+            }
+        } else if !node.exact.is_empty() {
+            see(&node.exact)?;
+        }
+        if node.prefix.is_empty() { ControlFlow::Continue(()) } else { see(&node.prefix) }
+    }
+
+    /// True if there is one route, which takes every path and method.
+    pub(crate) fn takes_all(&self, routes: &[Route]) -> bool {
+        match (self.nodes.as_slice(), routes) {
+            ([root], [only]) => !root.prefix.is_empty() && only.methods.is_empty(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn allowed_methods(&self, routes: &[Route], path: &str, out: &mut String) {
         let start = out.len();
         let _: ControlFlow<()> = self.walk(path, &mut 0, &mut |ends| {
             let routes = ends.iter().filter_map(|id| routes.get(id.0 as usize));
-            for method in routes.flat_map(|route| &route.methods) {
+            let with_head = |method: &str| if method == "GET" { Some("HEAD") } else { None };
+            let methods = routes.flat_map(|route| &route.methods);
+            for method in methods.flat_map(|method| [Some(&**method), with_head(method)]).flatten()
+            {
                 let list = out.get(start..).unwrap_or_default();
-                if !list.split(", ").any(|there| there == &**method) {
+                if !list.split(", ").any(|there| there == method) {
                     if !list.is_empty() {
                         out.push_str(", ");
                     }
@@ -192,6 +259,22 @@ impl RouteTree {
         }
         if node.prefix.is_empty() { ControlFlow::Continue(()) } else { see(&node.prefix) }
     }
+}
+
+/// Which of the routes of a pattern takes a method. RFC 9110, section 9.3.2: HEAD is GET without the
+/// content, so a route for GET takes it, unless another one names it.
+fn taken(routes: &[Route], ends: &[RouteId], method: &Method) -> Option<RouteId> {
+    let methods = |id: &RouteId| routes.get(id.0 as usize).map(|route| &*route.methods);
+    let find = |takes: &dyn Fn(&[Box<str>]) -> bool| {
+        ends.iter().copied().find(|id| methods(id).is_some_and(takes))
+    };
+    if *method != Method::Head {
+        return find(&|methods| takes_method(methods, method));
+    }
+    let named = find(&|methods| !methods.is_empty() && takes_method(methods, method));
+    named.or_else(|| {
+        find(&|methods| takes_method(methods, &Method::Head) || takes_method(methods, &Method::Get))
+    })
 }
 
 /// True if a list of methods has this one; an empty list has all.

@@ -3,7 +3,9 @@
 //! What a client sends may end up in a response head, in a Location, in a path. So the three uses
 //! have three functions, and each encodes what would change the meaning of what is around it:
 //! [`expand`] yields no control byte; [`location`] stays on the site unless the template itself
-//! names another; [`upstream_path`] is a canonical path, without dot segments.
+//! names another; [`upstream_path`] yields no path that leads out of what the template wrote.
+//! Paths and captures are those of [`Target::sent_path`]: what the client wrote, segment by segment
+//! those that the route was chosen by.
 //! Nothing is allocated beyond the room in `out`.
 
 use std::io::Write;
@@ -22,36 +24,37 @@ use crate::canonical;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Captures<'a> {
     pattern: Option<&'a Pattern>,
-    path: &'a str,
+    path: &'a [u8],
 }
 
 impl<'a> Captures<'a> {
     /// The captures of a path that the route took.
-    pub fn of(route: &'a Route, path: &'a str) -> Self {
+    pub fn of(route: &'a Route, path: &'a [u8]) -> Self {
         Self { pattern: Some(&route.pattern), path }
     }
 
     /// The captures of a path that the pattern has.
-    pub fn of_pattern(pattern: &'a Pattern, path: &'a str) -> Self {
+    pub fn of_pattern(pattern: &'a Pattern, path: &'a [u8]) -> Self {
         Self { pattern: Some(pattern), path }
     }
 
     /// What `{name}` stands for; `{rest}` is what `*` took.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         let pattern = self.pattern?;
         let of_name = |segment: &Segment| matches!(segment, Segment::Capture(n) if **n == *name);
         match pattern.segments.iter().position(of_name) {
-            Some(index) => self.path.strip_prefix('/')?.split('/').nth(index),
+            Some(index) => self.path.strip_prefix(b"/")?.split(|&b| b == b'/').nth(index),
             None if name == "rest" => self.rest(),
             None => None,
         }
     }
 
     /// What the `/*` at a pattern's end took, without the slash before it.
-    pub fn rest(&self) -> Option<&'a str> {
+    pub fn rest(&self) -> Option<&'a [u8]> {
         let pattern = self.pattern.filter(|pattern| pattern.prefix)?;
-        let segments = self.path.strip_prefix('/')?;
-        let rest = segments.splitn(pattern.segments.len() + 1, '/').nth(pattern.segments.len());
+        let segments = self.path.strip_prefix(b"/")?;
+        let count = pattern.segments.len();
+        let rest = segments.splitn(count + 1, |&byte| byte == b'/').nth(count);
         Some(rest.unwrap_or_default())
     }
 }
@@ -68,9 +71,11 @@ pub struct Facts<'a> {
     /// The canonical host that it asked for, as far back, without port.
     pub host: &'a str,
     /// The canonical path.
-    pub path: &'a str,
+    pub routed: &'a str,
+    /// The path as the client wrote it, without dot segments.
+    pub path: &'a [u8],
     /// The query, without its question mark.
-    pub query: Option<&'a str>,
+    pub query: Option<&'a [u8]>,
     /// The captures of the route.
     pub captures: Captures<'a>,
     /// What is known of the client's connection, if it is TLS.
@@ -97,14 +102,15 @@ impl<'a> Facts<'a> {
         route: Option<&'a Route>,
         tls: Option<TlsFacts<'a>>,
     ) -> Self {
-        let path = target.path();
+        let path = target.sent_path();
         Self {
             client,
             method,
             scheme: target.outer_scheme(),
             host: target.outer_host(),
+            routed: target.path(),
             path,
-            query: target.query(),
+            query: target.sent_query(),
             captures: route.map(|route| Captures::of(route, path)).unwrap_or_default(),
             tls,
         }
@@ -115,22 +121,26 @@ impl<'a> Facts<'a> {
     }
 
     /// The text of a part; `None` for literals and for what is not text yet.
-    fn text(&self, part: &TemplatePart) -> Option<&'a str> {
+    fn text(&self, part: &TemplatePart) -> Option<&'a [u8]> {
         match part {
             TemplatePart::Literal(_)
             | TemplatePart::Variable(Variable::Client | Variable::ClientNames) => None,
             TemplatePart::Capture(name) => Some(self.captures.get(name).unwrap_or_default()),
-            TemplatePart::Variable(Variable::Host) => Some(self.host),
-            TemplatePart::Variable(Variable::Scheme) => Some(self.scheme.as_str()),
+            TemplatePart::Variable(Variable::Host) => Some(self.host.as_bytes()),
+            TemplatePart::Variable(Variable::Scheme) => Some(self.scheme.as_str().as_bytes()),
             TemplatePart::Variable(Variable::Path) => Some(self.path),
             TemplatePart::Variable(Variable::Query) => Some(self.query.unwrap_or_default()),
-            TemplatePart::Variable(Variable::TlsVersion) => self.tls.map(|tls| tls.version),
-            TemplatePart::Variable(Variable::TlsName) => self.tls.and_then(|tls| tls.name),
+            TemplatePart::Variable(Variable::TlsVersion) => {
+                self.tls.map(|tls| tls.version.as_bytes())
+            }
+            TemplatePart::Variable(Variable::TlsName) => {
+                self.tls.and_then(|tls| tls.name).map(str::as_bytes)
+            }
             TemplatePart::Variable(Variable::ClientSubject) => {
-                self.certificate().map(|certificate| &*certificate.subject)
+                self.certificate().map(|certificate| certificate.subject.as_bytes())
             }
             TemplatePart::Variable(Variable::ClientFingerprint) => {
-                self.certificate().map(|certificate| &*certificate.fingerprint)
+                self.certificate().map(|certificate| certificate.fingerprint.as_bytes())
             }
             TemplatePart::Variable(Variable::Method) => None,
         }
@@ -138,13 +148,16 @@ impl<'a> Facts<'a> {
 }
 
 /// Writes the value of a field. What a client sent is taken over as it is, but for bytes that no
-/// field value may hold, which are percent-encoded.
+/// field value may hold, and for what is beyond ASCII in a path or query: these are percent-encoded.
 pub fn expand(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
     for part in &template.parts {
         match part {
             // The decoder refuses them in a literal; a space does no harm.
             TemplatePart::Literal(text) => {
                 out.extend(text.bytes().map(|b| if b.is_ascii_control() { b' ' } else { b }));
+            }
+            TemplatePart::Capture(_) | TemplatePart::Variable(Variable::Path | Variable::Query) => {
+                push_value(part, facts, out, |byte| byte.is_ascii() && !byte.is_ascii_control());
             }
             part => push_value(part, facts, out, |byte| !byte.is_ascii_control()),
         }
@@ -175,7 +188,7 @@ fn push_value(
                 push_encoded(name.as_bytes(), out, |byte| byte != b',' && pass(byte));
             }
         }
-        part => push_encoded(facts.text(part).unwrap_or_default().as_bytes(), out, pass),
+        part => push_encoded(facts.text(part).unwrap_or_default(), out, pass),
     }
 }
 
@@ -270,7 +283,7 @@ pub fn location(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
                     && matches!(next, Some(TemplatePart::Literal(next)) if next.starts_with('.'));
                 if !in_name && matches!(at, Component::Start | Component::Authority) {
                     at = Component::Path;
-                    let slash = facts.text(part).is_some_and(|text| text.starts_with('/'));
+                    let slash = facts.text(part).is_some_and(|text| text.starts_with(b"/"));
                     if !slash {
                         out.push(b'/');
                     }
@@ -307,7 +320,24 @@ fn push_in_uri(part: &TemplatePart, facts: &Facts<'_>, at: Component, out: &mut 
     if at == Component::Query && *part == TemplatePart::Variable(Variable::Query) {
         push_value(part, facts, out, |byte| is_uri_byte(byte) && byte != b'#');
     } else {
+        let start = out.len();
         push_value(part, facts, out, |byte| at.passes(byte));
+        if at == Component::Path {
+            encode_stray_percents(out, start);
+        }
+    }
+}
+
+/// Makes `%25` of each `%` from `start` on without two hexadecimal digits: of such, servers make
+/// different things.
+fn encode_stray_percents(out: &mut Vec<u8>, start: usize) {
+    let mut at = start;
+    while let Some(found) = out.get(at..).and_then(|rest| rest.iter().position(|&b| b == b'%')) {
+        at += found + 1;
+        let digits = out.get(at..at + 2);
+        if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+            out.splice(at..at, *b"25");
+        }
     }
 }
 
@@ -335,24 +365,39 @@ fn keep_on_site(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Writes the path and query that are sent upstream.
+/// A path that a template made leads out of what the template itself wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeadsOut;
+
+impl LeadsOut {
+    /// In words.
+    pub const DETAIL: &str =
+        "what the request puts into the rewritten path would lead out of it (`..`)";
+}
+
+/// Writes the path and query that are sent upstream; an error if they must not be sent.
 ///
 /// The query is the client's; a template with `?` puts its own before it, one with `{query}`
 /// says itself where it goes.
-pub fn upstream_path(rewrite: &Rewrite, facts: &Facts<'_>, out: &mut Vec<u8>) {
+pub fn upstream_path(
+    rewrite: &Rewrite,
+    facts: &Facts<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), LeadsOut> {
     let template = match rewrite {
         Rewrite::Keep => {
-            out.extend_from_slice(facts.path.as_bytes());
-            return push_query(facts, b'?', out);
+            out.extend_from_slice(facts.path);
+            push_query(facts, b'?', out);
+            return Ok(());
         }
         Rewrite::StripPrefix(prefix) => {
-            let rest = match facts.path.strip_prefix(&**prefix) {
-                Some("") => "/",
-                Some(rest) if rest.starts_with('/') => rest,
-                _ => facts.path,
-            };
-            out.extend_from_slice(rest.as_bytes());
-            return push_query(facts, b'?', out);
+            let count = if strips(facts.routed, prefix) { prefix.matches('/').count() } else { 0 };
+            match without_segments(facts.path, count) {
+                b"" => out.push(b'/'),
+                rest => out.extend_from_slice(rest),
+            }
+            push_query(facts, b'?', out);
+            return Ok(());
         }
         Rewrite::To(template) => template,
     };
@@ -363,23 +408,85 @@ pub fn upstream_path(rewrite: &Rewrite, facts: &Facts<'_>, out: &mut Vec<u8>) {
             let text = without_empty_query(text, &template.parts, index, facts);
             push_encoded(text.as_bytes(), out, |byte| is_uri_byte(byte) && byte != b'#');
             at = at.after(text);
+        } else if (at, part) == (Component::Query, &TemplatePart::Variable(Variable::Query)) {
+            out.extend_from_slice(facts.query.unwrap_or_default());
         } else {
             push_in_uri(part, facts, at, out);
         }
     }
+    // `//name` at the start is a host to some (RFC 3986, section 4.2).
+    keep_on_site(out, start);
     if out.get(start) != Some(&b'/') {
         out.insert(start, b'/');
     }
-    remove_dot_segments(out, start);
+    let path = out.get(start..).unwrap_or_default();
+    let length = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
+    if leads_out(path.get(..length).unwrap_or_default()) {
+        return Err(LeadsOut);
+    }
     if !template.parts.contains(&TemplatePart::Variable(Variable::Query)) {
         push_query(facts, if at == Component::Query { b'&' } else { b'?' }, out);
     }
+    Ok(())
+}
+
+/// True if a canonical path has this leading part.
+pub(crate) fn strips(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What follows the first segments of a path, with its slash.
+fn without_segments(path: &[u8], count: usize) -> &[u8] {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let start = slashes.map(|(at, _)| at).nth(count).unwrap_or(path.len());
+    path.get(start..).unwrap_or_default()
+}
+
+/// True if there is a segment `..` in a path, by whatever reading of it (see `message::Readings`).
+/// The path that a client sends has none as it stands, but parts of one put together may.
+fn leads_out(path: &[u8]) -> bool {
+    let mut segments = path;
+    loop {
+        let end = (0..segments.len()).find_map(|at| {
+            let rest = segments.get(at..)?;
+            separator(rest).map(|length| (at, length))
+        });
+        let (at, length) = end.unwrap_or((segments.len(), 0));
+        if is_parent(segments.get(..at).unwrap_or_default()) {
+            return true;
+        }
+        if length == 0 {
+            return false;
+        }
+        segments = segments.get(at + length..).unwrap_or_default();
+    }
+}
+
+/// The length of what somebody takes for a slash.
+fn separator(rest: &[u8]) -> Option<usize> {
+    match rest {
+        [b'/' | b'\\', ..] => Some(1),
+        [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] => Some(3),
+        _ => None,
+    }
+}
+
+/// True for `..`, with parameters or without.
+fn is_parent(segment: &[u8]) -> bool {
+    let dot = |rest: &'_ [u8]| match rest {
+        [b'.', ..] => Some(1),
+        [b'%', b'2', b'e' | b'E', ..] => Some(3),
+        _ => None,
+    };
+    let Some(after) = dot(segment).and_then(|length| segment.get(length..)) else { return false };
+    let Some(after) = dot(after).and_then(|length| after.get(length..)) else { return false };
+    matches!(after, [] | [b';', ..] | [b'%', b'3', b'b' | b'B', ..] | [b'%', b'0', b'0', ..])
 }
 
 fn push_query(facts: &Facts<'_>, delimiter: u8, out: &mut Vec<u8>) {
     if let Some(query) = facts.query {
         out.push(delimiter);
-        out.extend_from_slice(query.as_bytes());
+        out.extend_from_slice(query);
     }
 }
 
@@ -390,7 +497,7 @@ pub fn upstream_host<'a>(
     endpoint: &'a Endpoint,
 ) -> &'a str {
     match (policy, &endpoint.address) {
-        (HostPolicy::Preserve, _) if !target.authority().is_empty() => target.authority(),
+        (HostPolicy::Preserve, _) if !target.authority().is_empty() => target.written_authority(),
         (HostPolicy::Literal(host), _) => host,
         (_, EndpointAddress::Unix(_)) => "localhost",
         (_, _) => without_scheme(&endpoint.written),
@@ -406,51 +513,4 @@ pub(crate) fn without_scheme(written: &str) -> &str {
     let written = written.split_once('@').map_or(written, |(name, _)| name);
     let Some((_, authority)) = written.split_once("://") else { return written };
     authority.strip_suffix('/').unwrap_or(authority)
-}
-
-/// How many dots a dot segment has; 0 for another segment.
-fn dots(segment: &[u8]) -> usize {
-    let mut rest = segment;
-    let mut count = 0;
-    while let Some(after) = match rest {
-        [b'.', after @ ..] | [b'%', b'2', b'e' | b'E', after @ ..] => Some(after),
-        _ => None,
-    } {
-        rest = after;
-        count += 1;
-    }
-    if rest.is_empty() && count <= 2 { count } else { 0 }
-}
-
-/// Resolves dot segments (RFC 3986, section 5.2.4) in the path that begins with a slash at
-/// `start`. Captures are of a canonical path, but put together they may make new ones.
-fn remove_dot_segments(out: &mut Vec<u8>, start: usize) {
-    let path = out.get(start..).unwrap_or_default();
-    let length = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
-    let segments = path.get(1..length).unwrap_or_default().split(|&byte| byte == b'/');
-    if segments.map(dots).all(|dots| dots == 0) {
-        return;
-    }
-    let end = start + length;
-    let (mut read, mut write) = (start + 1, start + 1); // both after a slash
-    while read <= end {
-        let unread = out.get(read..end).unwrap_or_default();
-        let segment = unread.iter().position(|&byte| byte == b'/').unwrap_or(unread.len());
-        let is_last = segment == unread.len();
-        match dots(unread.get(..segment).unwrap_or_default()) {
-            0 => {
-                let with_slash = segment + usize::from(!is_last);
-                out.copy_within(read..read + with_slash, write);
-                write += with_slash;
-            }
-            1 => {}
-            _ => {
-                let kept = out.get(start..write.saturating_sub(1)).unwrap_or_default();
-                let parent = kept.iter().rposition(|&byte| byte == b'/');
-                write = start + 1 + parent.unwrap_or(0);
-            }
-        }
-        read += segment + 1;
-    }
-    out.drain(write..end);
 }

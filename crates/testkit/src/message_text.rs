@@ -27,10 +27,10 @@ impl std::fmt::Debug for Message {
 }
 
 impl Message {
-    /// Reads a head, which ends with an empty line.
+    /// Reads a head, which ends with an empty line. Bytes that are no UTF-8 are replaced.
     #[track_caller]
     pub fn of_head(head: &[u8]) -> Self {
-        let text = str::from_utf8(head).expect("a head in UTF-8");
+        let text = String::from_utf8_lossy(head);
         let text = text.strip_suffix("\r\n\r\n").expect("a head ends with an empty line");
         let mut lines = text.split("\r\n");
         let start = lines.next().unwrap_or_default().to_owned();

@@ -7,8 +7,8 @@ use wire::http1::{write_field, write_fields, write_request_line, write_status_li
 pub fn request_head(request: &Request) -> Vec<u8> {
     let mut out = Vec::new();
     let target = match request.target.form() {
-        Form::Authority => request.target.authority(),
-        _ => request.target.path_and_query(),
+        Form::Authority => request.target.authority().as_bytes(),
+        _ => request.target.sent(),
     };
     write_request_line(&mut out, &request.method, target, request.version);
     write_field(&mut out, b"Host", request.target.authority().as_bytes());

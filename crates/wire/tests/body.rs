@@ -321,7 +321,7 @@ fn a_decoder_is_used_again() {
 fn what_is_written() {
     let mut out = Vec::new();
     let version = message::Version::Http11;
-    write_request_line(&mut out, &message::Method::Get, "/a?b", version);
+    write_request_line(&mut out, &message::Method::Get, b"/a?b", version);
     write_field(&mut out, b"Host", b"a");
     write_status_line(&mut out, 200, version);
     write_status_line(&mut out, 599, message::Version::Http10);

@@ -219,7 +219,7 @@ proptest! {
     ) {
         let mut printed = Vec::new();
         let method = Method::parse(method.as_bytes()).unwrap();
-        write_request_line(&mut printed, &method, &path, Default::default());
+        write_request_line(&mut printed, &method, path.as_bytes(), Default::default());
         write_field(&mut printed, b"Host", host.as_bytes());
         for (name, value) in &fields {
             write_field(&mut printed, name.as_bytes(), value.as_bytes());

@@ -10,8 +10,8 @@ use super::upstream::resolve::{RawMirror, RawPart};
 use super::{Checked, Decoder};
 use crate::diagnostic::plain_io;
 use crate::model::{
-    Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, Rewrite, Stay,
-    Template,
+    Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, PathReadings,
+    Rewrite, Stay, Template,
 };
 use crate::schema::{ACTIONS, LIMITS, Setting, TIMEOUTS};
 use crate::source::Span;
@@ -77,7 +77,7 @@ pub(super) struct Layer {
     pub(super) forwarded: Option<(bool, Span)>,
     pub(super) drop_underscores: Option<(bool, Span)>,
     pub(super) error_pages: Vec<(ErrorPage, Span)>,
-    pub(super) encoded_separators: Option<(bool, Span)>,
+    pub(super) path_readings: Option<(PathReadings, Span)>,
     pub(super) clients: Vec<RawClients>,
     pub(super) mirrors: Vec<RawMirror>,
     pub(super) action: Option<RawAction>,
@@ -134,10 +134,7 @@ impl Decoder<'_> {
                 layer.drop_underscores = Some((drop, span));
             }
             "error-page" => self.error_page(layer, node),
-            "encoded-separators" => {
-                let pass = node.first().is_some_and(|given| given.datum.text() == "pass");
-                layer.encoded_separators = Some((pass, span));
-            }
+            "path-readings" | "encoded-separators" => self.path_readings(layer, node),
             "client" => {
                 let line = self.client(node);
                 layer.clients.push(line);
@@ -193,6 +190,42 @@ impl Decoder<'_> {
             _ => self.template(text, given.span, captures).map(Rewrite::To),
         };
         layer.rewrite = rewrite.map(|rewrite| (rewrite, node.name_span()));
+    }
+
+    fn path_readings(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+        let span = node.name_span();
+        if let Some((_, earlier)) = layer.path_readings {
+            self.error(span, "`encoded-separators` is a part of `path-readings`")
+                .hint("leave it out")
+                .related(earlier, "the other one");
+            return;
+        }
+        let has = |word: &str| node.arguments.iter().any(|given| given.datum.text() == word);
+        let usual = PathReadings::default();
+        let readings = if node.row.name == "encoded-separators" {
+            let (readings, hint) = match has("pass") {
+                true => {
+                    let readings = PathReadings { decoded: false, parameters: false, ..usual };
+                    (readings, "write path-readings merged host, if it is still needed".to_owned())
+                }
+                false => (usual, "leave it out: what servers read differently is refused".into()),
+            };
+            self.warning(span, "`encoded-separators` is a part of `path-readings` now").hint(hint);
+            readings
+        } else {
+            PathReadings {
+                merged: has("merged"),
+                host: has("host"),
+                decoded: has("decoded"),
+                parameters: has("parameters"),
+                case: has("case"),
+            }
+        };
+        if has("none") && node.arguments.len() > 1 {
+            self.error(span, "`none` stands alone")
+                .hint(format!("write path-readings {}", readings.written()));
+        }
+        layer.path_readings = Some((readings, span));
     }
 
     fn edits(&mut self, node: &Checked<'_, '_>, captures: &[Box<str>]) -> Vec<(FieldEdit, Span)> {

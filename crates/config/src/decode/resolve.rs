@@ -247,8 +247,8 @@ impl Resolver<'_, '_> {
             settings.error_pages.retain(|outer| outer.status != page.status);
             settings.error_pages.push(page.clone());
         }
-        if let Some((pass, _)) = layer.encoded_separators {
-            settings.encoded_separators = pass;
+        if let Some((readings, _)) = layer.path_readings {
+            settings.path_readings = readings;
         }
         if !layer.clients.is_empty() {
             let lines = layer.clients.iter().flat_map(|line| &line.any_of);

@@ -13,7 +13,7 @@ use crate::Effective;
 use crate::effective::quoted;
 use crate::model::{
     AccessFormat, Action, AdminAddress, Config, EditVerb, FieldEdit, FileServing, ForwardRule,
-    HostPolicy, Listener, LogTarget, Place, ProxyProtocol, Rewrite, SiteId, SiteName,
+    HostPolicy, Listener, LogTarget, PathReadings, Place, ProxyProtocol, Rewrite, SiteId, SiteName,
 };
 use crate::schema::{ADD, LIMITS, NodeRow, SET, Scope, Secrecy, Setting, TIMEOUTS};
 use crate::source::Span;
@@ -230,8 +230,8 @@ impl Writer<'_, '_> {
             self.value(1, "host", "preserve", None);
         }
         self.fields_defaults(&raw.layer);
-        if raw.layer.encoded_separators.is_none() {
-            self.value(1, "encoded-separators", "refuse", None);
+        if raw.layer.path_readings.is_none() {
+            self.value(1, "path-readings", PathReadings::default().written(), None);
         }
         self.layer(1, &raw.layer);
         for route in &raw.routes {
@@ -299,13 +299,8 @@ impl Writer<'_, '_> {
         for mirror in &layer.mirrors {
             self.mirror(depth, mirror);
         }
-        if let Some((pass, span)) = layer.encoded_separators {
-            self.value(
-                depth,
-                "encoded-separators",
-                if pass { "pass" } else { "refuse" },
-                Some(span),
-            );
+        if let Some((readings, span)) = layer.path_readings {
+            self.value(depth, "path-readings", readings.written(), Some(span));
         }
     }
 

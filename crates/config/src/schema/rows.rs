@@ -2,6 +2,7 @@
 
 use super::Count::{Any, AtLeastOne, One, Optional};
 use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, RETRY_BLOCK, UPSTREAM_BLOCK};
+use super::paths::{ENCODED_SEPARATORS, PATH_READINGS, REWRITE, STRIP_PREFIX};
 use super::secure::{
     ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS,
     STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
@@ -416,6 +417,7 @@ pub(crate) static SITE_BLOCK: Block = rows(
         &UNDERSCORES,
         &CLIENT,
         &ERROR_PAGE,
+        &PATH_READINGS,
         &ENCODED_SEPARATORS,
         &SITE_TIMEOUTS,
         &SITE_LIMITS,
@@ -440,6 +442,7 @@ pub(crate) static ROUTE_BLOCK: Block = rows(
         &UNDERSCORES,
         &CLIENT,
         &ERROR_PAGE,
+        &PATH_READINGS,
         &ENCODED_SEPARATORS,
         &ROUTE_TIMEOUTS,
         &ROUTE_LIMITS,
@@ -466,7 +469,7 @@ static ROUTE: NodeRow = NodeRow {
         "method",
         Kind::Methods,
         "",
-        "Only requests with one of these methods; without it, all.",
+        "Only requests with one of these methods; without it, all. `GET` has `HEAD` in it.",
     )],
     block: Some(&ROUTE_BLOCK),
     repeats: true,
@@ -552,26 +555,6 @@ static FALLBACK: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-static STRIP_PREFIX: NodeRow = NodeRow {
-    name: "strip-prefix",
-    arguments: &[argument("path", Kind::Prefix, One)],
-    // More than one is told by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "Takes this from the start of the path sent upstream, where it is there.",
-    example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
-    ..NodeRow::NEW
-};
-
-static REWRITE: NodeRow = NodeRow {
-    name: "rewrite",
-    arguments: &[argument("path", Kind::PathTemplate, One)],
-    // More than one is told by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have.",
-    example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",
-    ..NodeRow::NEW
-};
-
 static REQUEST: NodeRow = NodeRow {
     name: "request",
     block: Some(&FIELDS_BLOCK),
@@ -633,7 +616,7 @@ static REMOVE: NodeRow = NodeRow {
 static HOST: NodeRow = NodeRow {
     name: "host",
     arguments: &[argument("host", Kind::HostPolicy, One)],
-    doc: "The Host that is sent upstream: the client's (`preserve`), the endpoint's as written (`endpoint`), or this one.",
+    doc: "The Host that is sent upstream: the client's as it was written (`preserve`), the endpoint's as written (`endpoint`), or this one.",
     default: "preserve",
     example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
     ..NodeRow::NEW
@@ -680,20 +663,6 @@ static ERROR_PAGE: NodeRow = NodeRow {
     repeats: true,
     doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
     example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
-};
-
-static ENCODED_SEPARATORS_WORDS: &[WordRow] = &[
-    word("refuse", "a path that has one gets 400"),
-    word("pass", "they go upstream as they came"),
-];
-
-static ENCODED_SEPARATORS: NodeRow = NodeRow {
-    name: "encoded-separators",
-    arguments: &[argument("mode", Kind::Word(ENCODED_SEPARATORS_WORDS), One)],
-    doc: "What happens to paths with an encoded `/`, `\\` or NUL (`%2F`, `%5C`, `%00`) or a double encoding of one. Servers differ in what they make of those, which is how access rules are evaded; pass them only to applications that need them.",
-    default: "refuse",
-    example: "site \"a.example\" {\n    encoded-separators pass\n    to \"10.0.0.1:80\"\n}",
     ..NodeRow::NEW
 };
 

@@ -67,6 +67,8 @@ pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[
     ("virtual_host", "Envoy", "`site`"),
     ("vhost", "Apache", "`site`"),
     ("virtualhost", "Apache", "`site`"),
+    ("merge_slashes", "nginx", "`path-readings`"),
+    ("AllowEncodedSlashes", "Apache", "`path-readings`"),
     ("proxy_ssl_name", "nginx", "`tls { name \"…\" }` in `upstream`"),
     ("proxy_ssl_trusted_certificate", "nginx", "`tls { ca \"…\" }` in `upstream`"),
     ("proxy_ssl_verify", "nginx", "`tls { verify … }` in `upstream`"),

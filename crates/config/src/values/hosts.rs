@@ -7,6 +7,18 @@ use crate::model::{HostPolicy, SiteName};
 
 /// A host name in lower case, without a dot at its end.
 pub(super) fn name(text: &str) -> Result<Box<str>, Wrong> {
+    let name = any_name(text)?;
+    // RFC 3986, section 3.2.2 and the URL standard: a name that ends in a number is an address.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        let why = "it ends in a number, so it would be an IPv4 address";
+        return Err(Wrong::new(format!("`{text}` is not a host name: {why}")));
+    }
+    Ok(name)
+}
+
+/// A host name, which may end in a number.
+fn any_name(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not a host name: {why}"));
     if !text.is_ascii() {
         return Err(wrong("it has characters beyond ASCII")
@@ -29,11 +41,6 @@ pub(super) fn name(text: &str) -> Result<Box<str>, Wrong> {
         if label.starts_with('-') || label.ends_with('-') {
             return Err(wrong("no part of it may begin or end with `-`"));
         }
-    }
-    // RFC 3986, section 3.2.2 and the URL standard: a name that ends in a number is an address.
-    let last = bare.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(wrong("it ends in a number, so it would be an IPv4 address"));
     }
     Ok(bare.to_ascii_lowercase().into())
 }
@@ -79,7 +86,10 @@ pub(super) fn site_name(text: &str) -> Result<SiteName, Wrong> {
     if text.contains('*') {
         return Err(wrong("`*` stands alone, or at the start before a dot: \"*.example.com\""));
     }
-    host(text).map(SiteName::Exact)
+    // Names of services such as `web.1` are served; nothing is looked up by them.
+    let has_letter = text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    let found = if has_letter && !text.contains(':') { any_name(text) } else { host(text) };
+    found.map(SiteName::Exact)
 }
 
 /// `host:port`, unless it is an IPv6 address without port.

@@ -72,7 +72,7 @@ fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<St
     Ok(Segment::Literal(literal))
 }
 
-/// A segment as it is in a canonical path: see RFC 3986, section 6.2.2.
+/// A segment as it is in a canonical path: see RFC 3986, section 6.2.2, and `message::Target`.
 fn canonical(part: &str) -> Result<Box<str>, String> {
     let mut out = String::with_capacity(part.len());
     let bytes = part.as_bytes();
@@ -88,10 +88,10 @@ fn canonical(part: &str) -> Result<Box<str>, String> {
                     return Err("`%` is followed by two hexadecimal digits".into());
                 };
                 at += 2;
-                match decoded {
-                    b'-' | b'.' | b'_' | b'~' => out.push(decoded.into()),
-                    decoded if decoded.is_ascii_alphanumeric() => out.push(decoded.into()),
-                    decoded => push_encoded(&mut out, decoded),
+                if decoded.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&decoded) {
+                    out.push(decoded.into());
+                } else {
+                    push_encoded(&mut out, decoded);
                 }
             }
             byte if byte.is_ascii_control() => {
@@ -148,6 +148,9 @@ pub(super) fn path_template(text: &str) -> Result<Box<str>, Wrong> {
     }
     if text.contains(['?', '#']) {
         return Err(wrong("it has no query").hinted("the client's query is kept as it is"));
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(wrong("it has no `.` and `..` in it"));
     }
     plain(text).map_err(|why| wrong(&why))
 }

@@ -9,16 +9,22 @@ use super::{Form, Target, TargetError};
 const NAME_BYTES_MAX: usize = 253;
 /// Bytes of the longest label of a DNS name.
 const LABEL_BYTES_MAX: usize = 63;
+/// Bytes of the longest name that is taken where nothing is looked up.
+const HOST_BYTES_MAX: usize = 1024;
 
 /// What a client sent as `host[:port]`, checked.
 pub(super) struct Authority<'a> {
+    raw: &'a [u8],
     pub(super) host: Host<'a>,
     pub(super) port: Option<u16>,
+    /// Whether it may serve to choose a site, but not to connect somewhere: see
+    /// [`Target::has_unusual_host`].
+    pub(super) is_unusual: bool,
 }
 
 /// A host; equal if it means the same.
 pub(super) enum Host<'a> {
-    /// A DNS name in the case it came in, without trailing dot; or an IPv4 address, whose text is
+    /// A name in the case it came in, without trailing dot; or an IPv4 address, whose text is
     /// canonical.
     Name {
         text: &'a str,
@@ -43,7 +49,7 @@ impl<'a> Authority<'a> {
     pub(super) fn parse(raw: &'a [u8]) -> Result<Self, TargetError> {
         // An IPv6 address ends at its bracket, all else at the first colon: more than one colon
         // leaves a port that is no number.
-        let (host, port) = match raw {
+        let ((host, is_unusual), port) = match raw {
             [b'[', rest @ ..] => {
                 let end = rest.iter().position(|&byte| byte == b']');
                 let (host, port) = rest.split_at(end.ok_or_else(|| invalid_host(raw))?);
@@ -55,38 +61,59 @@ impl<'a> Authority<'a> {
                 (Host::parse_name(host).map_err(|_| invalid_host(raw))?, port)
             }
         };
-        Ok(Self { host, port: parse_port(port, raw)? })
+        let port = parse_port(port, raw)?;
+        Ok(Self { raw, host, port, is_unusual: is_unusual || port == Some(0) })
+    }
+
+    /// As [`Authority::parse`], for a host that is connected to.
+    pub(super) fn parse_usual(raw: &'a [u8]) -> Result<Self, TargetError> {
+        match Self::parse(raw)? {
+            authority if authority.port == Some(0) => Err(TargetError::InvalidPort),
+            authority if authority.is_unusual => Err(TargetError::InvalidHost),
+            authority => Ok(authority),
+        }
     }
 }
 
 impl<'a> Host<'a> {
-    fn parse_name(raw: &'a [u8]) -> Result<Self, TargetError> {
+    /// A name, and whether it is an unusual one.
+    fn parse_name(raw: &'a [u8]) -> Result<(Self, bool), TargetError> {
         let name = raw.strip_suffix(b".").unwrap_or(raw);
         let mut label = 0;
-        for &byte in name {
-            // RFC 3986, section 3.2.2 takes nearly everything as name. We take what names in DNS
-            // have in practice: letters, digits, hyphen and, for old Windows names, underscore.
+        let mut is_unusual = name.len() > NAME_BYTES_MAX;
+        let mut rest = name;
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = after;
+            // What names in DNS have in practice: letters, digits, hyphen and, for old Windows
+            // names, underscore. RFC 3986, section 3.2.2 knows more.
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
                 b'.' if label > 0 => label = 0,
+                b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+                | b'=' => {
+                    is_unusual = true;
+                    label += 1;
+                }
+                b'%' if after.len() > 1 && after.iter().take(2).all(u8::is_ascii_hexdigit) => {
+                    is_unusual = true;
+                    label += 1;
+                }
                 _ => return Err(TargetError::InvalidHost),
             }
-            if label > LABEL_BYTES_MAX {
-                return Err(TargetError::InvalidHost);
-            }
+            is_unusual |= label > LABEL_BYTES_MAX;
         }
         let name = str::from_utf8(name).map_err(|_| TargetError::InvalidHost)?;
-        if label == 0 || name.len() > NAME_BYTES_MAX {
+        if label == 0 || name.len() > HOST_BYTES_MAX {
             return Err(TargetError::InvalidHost);
         }
-        let last = name.get(name.len() - label..).unwrap_or_default();
+        let last = name.rsplit('.').next().unwrap_or_default();
         if !is_number(last) {
-            return Ok(Self::Name { text: name, ip: None });
+            return Ok((Self::Name { text: name, ip: None }, is_unusual));
         }
         // Browsers and the C library read `127.1`, `0x7f.0.0.1`, `017700000001` as addresses, DNS
-        // does not. What looks like an address is one in the usual notation, or refused.
-        let ip = name.parse().map_err(|_| TargetError::InvalidHost)?;
-        Ok(Self::Name { text: name, ip: Some(ip) })
+        // does not. As names of services they are harmless; nothing is connected to by them.
+        let ip = name.parse().ok();
+        Ok((Self::Name { text: name, ip }, is_unusual || ip.is_none()))
     }
 }
 
@@ -97,10 +124,23 @@ fn is_number(label: &str) -> bool {
         || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn parse_v6(raw: &[u8]) -> Result<Host<'_>, TargetError> {
-    // No zone (RFC 6874): it means something on the client's machine only.
+/// An address, and whether it has a zone. RFC 6874, section 4: that means something on the client's
+/// machine only, and goes no further.
+fn parse_v6(raw: &[u8]) -> Result<(Host<'_>, bool), TargetError> {
     let text = str::from_utf8(raw).map_err(|_| TargetError::InvalidHost)?;
-    text.parse().map(Host::V6).map_err(|_| TargetError::InvalidHost)
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let is_zone = |zone: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
+        !zone.is_empty() && zone.bytes().all(plain)
+    };
+    if !zone.is_none_or(is_zone) {
+        return Err(TargetError::InvalidHost);
+    }
+    let address = address.parse().map_err(|_| TargetError::InvalidHost)?;
+    Ok((Host::V6(address), zone.is_some()))
 }
 
 fn parse_port(raw: &[u8], authority: &[u8]) -> Result<Option<u16>, TargetError> {
@@ -118,7 +158,7 @@ fn parse_port(raw: &[u8], authority: &[u8]) -> Result<Option<u16>, TargetError> 
     }
     let text = str::from_utf8(digits).map_err(|_| TargetError::InvalidPort)?;
     match text.parse() {
-        Ok(0) | Err(_) => Err(TargetError::InvalidPort),
+        Err(_) => Err(TargetError::InvalidPort),
         Ok(port) => Ok(Some(port)),
     }
 }
@@ -133,6 +173,7 @@ fn invalid_host(authority: &[u8]) -> TargetError {
 impl Target {
     /// Keeps host and port in canonical text. The form and the scheme must be known.
     pub(super) fn set_authority(&mut self, authority: Authority<'_>) {
+        self.has_unusual_host = authority.is_unusual;
         let text = &mut self.authority;
         text.clear();
         self.host = match authority.host {
@@ -153,6 +194,12 @@ impl Target {
         if self.form == Form::Authority || self.port != self.scheme.default_port() {
             push_port(text, self.port);
         }
+        let has_zone = matches!(authority.host, Host::V6(_)) && authority.is_unusual;
+        self.written.clear();
+        if authority.raw != text.as_bytes() && !has_zone {
+            // Names, addresses and ports are ASCII.
+            self.written.push_str(str::from_utf8(authority.raw).unwrap_or_default());
+        }
     }
 }
 
@@ -160,7 +207,7 @@ impl Target {
 fn push_port(text: &mut String, port: u16) {
     text.push(':');
     let mut unit = 10_000;
-    while unit > port {
+    while unit > port.max(1) {
         unit /= 10;
     }
     while unit > 0 {

@@ -31,15 +31,15 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads a canonical path, whose last decoding this is. `None`: no file has such a path.
-    pub(super) fn parse(path: &str) -> Option<Self> {
-        let segments = path.strip_prefix('/')?;
+    /// Reads a path, whose last decoding this is. `None`: no file has such a path.
+    pub(super) fn parse(path: &[u8]) -> Option<Self> {
+        let segments = path.strip_prefix(b"/")?;
         let mut decoded = Vec::with_capacity(segments.len());
-        let (parents, last) = match segments.rsplit_once('/') {
-            Some((parents, last)) => (Some(parents), last),
+        let (parents, last) = match segments.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (segments.get(..slash), segments.get(slash + 1..).unwrap_or_default()),
             None => (None, segments),
         };
-        let names = parents.into_iter().flat_map(|parents| parents.split('/'));
+        let names = parents.into_iter().flat_map(|parents| parents.split(|&byte| byte == b'/'));
         for segment in names.chain(Some(last).filter(|last| !last.is_empty())) {
             if !decoded.is_empty() {
                 decoded.push(b'/');
@@ -55,8 +55,8 @@ impl Wanted {
     }
 }
 
-fn percent_decode(text: &str, out: &mut Vec<u8>) -> Option<()> {
-    let mut rest = text.as_bytes();
+fn percent_decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         if byte == b'%' {
@@ -311,7 +311,7 @@ mod tests {
         fn check(path: &str, expected: Option<(&str, bool)>) {
             let expected =
                 expected.map(|(path, directory)| Wanted { path: path.into(), directory });
-            assert_eq!(Wanted::parse(path), expected, "{path}");
+            assert_eq!(Wanted::parse(path.as_bytes()), expected, "{path}");
         }
         check("/", Some(("", true)));
         check("/a", Some(("a", false)));

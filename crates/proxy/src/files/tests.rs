@@ -65,7 +65,7 @@ impl Fixture {
         for (name, value) in fields {
             request.fields.push(name.as_bytes(), value.as_bytes());
         }
-        let (path, now) = (request.target.path(), SystemTime::now());
+        let (path, now) = (request.target.sent_path(), SystemTime::now());
         let asked = Asked { serving: &self.serving, request: &request, path, now };
         let answer = run(answer(&asked));
         answer.map_err(|refusal| (refusal.kind.status(), refusal.detail))
@@ -234,7 +234,7 @@ fn a_directory_named_like_a_host() {
     target.parse(method, b"//evil.example", Some(b"a.example"), Scheme::Http).unwrap();
     // As a route with a rewrite could have it.
     let now = SystemTime::now();
-    let asked = Asked { serving: &fixture.serving, request: &request, path: "/sub", now };
+    let asked = Asked { serving: &fixture.serving, request: &request, path: b"/sub", now };
     let answer = run(answer(&asked)).unwrap();
     assert_eq!(answer.fields[0], ("Location", "/evil.example/".to_owned()));
 }

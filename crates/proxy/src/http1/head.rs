@@ -15,7 +15,7 @@ use super::outgoing::Framing;
 pub(crate) struct UpstreamHead<'a> {
     pub(crate) request: &'a Request,
     /// Path and query, or the whole URI towards another proxy.
-    pub(crate) target: &'a str,
+    pub(crate) target: &'a [u8],
     pub(crate) host: &'a str,
     /// Whether the request asks for an upgrade that we pass on.
     pub(crate) upgrade: bool,

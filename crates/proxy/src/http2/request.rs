@@ -266,10 +266,13 @@ fn takes_content(method: &Method) -> bool {
     matches!(method.as_str(), "POST" | "PUT" | "PATCH")
 }
 
-/// RFC 9113, section 8.3.1: both must say the same.
+/// RFC 9113, section 8.3.1: both must name the same host; `:authority` counts. Ports, and the dot of
+/// the root, choose nothing here, and differ behind port mappings.
 fn same(authority: &[u8], host: Option<&[u8]>) -> Result<(), RefusedRequest> {
     match host {
-        Some(host) if !host.eq_ignore_ascii_case(authority) => Err(RefusedRequest::DifferingHosts),
+        Some(host) if !message::Target::is_same_host(host, authority) => {
+            Err(RefusedRequest::DifferingHosts)
+        }
         _ => Ok(()),
     }
 }

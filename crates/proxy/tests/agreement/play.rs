@@ -104,8 +104,15 @@ impl Bench {
         let settings = forward.map(|f| &f.settings).or(route.map(|route| &route.settings));
         let sent = |host: &str, path: &str| {
             let settings = settings.unwrap_or_else(|| panic!("settings\n{}", configuration.text));
-            let outgoing =
-                Outgoing { forward, settings, route, tls: None, client, target: path, host };
+            let outgoing = Outgoing {
+                forward,
+                settings,
+                route,
+                tls: None,
+                client,
+                target: path.as_bytes(),
+                host,
+            };
             let head = outgoing.head(&incoming, &mut request.clone());
             let head = String::from_utf8_lossy(&head);
             Fate::Sent(head.trim_end_matches("\r\n").to_owned())

@@ -54,7 +54,7 @@ fn the_request_that_an_origin_sees() {
     client.send(headers(flag::END_STREAM, 1, &fields));
     assert_eq!(client.message(1).unwrap().text(), "seen");
     let head = origin.received();
-    assert!(head.starts_with("GET /b?c=d HTTP/1.1\r\nHost: shop.example\r\n"), "{head}");
+    assert!(head.starts_with("GET /b?c=d HTTP/1.1\r\nHost: Shop.example:80\r\n"), "{head}");
     assert!(
         head.contains("\r\nx-one: 1\r\n") && head.contains("\r\nCookie: a=1; b=2\r\n"),
         "{head}"

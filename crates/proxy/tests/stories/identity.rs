@@ -39,7 +39,7 @@ fn the_clients_own_claims_are_dropped() {
         let told = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Via", "Host"];
         let told = request.fields.iter().all(|(name, _)| told.contains(&name.as_str()));
         assert!(told, "{request:?}");
-        assert_eq!(request.field("Host"), Some("shop.example"));
+        assert_eq!(request.field("Host"), Some("Shop.Example:80"));
     }
 }
 

@@ -23,6 +23,7 @@ mod logins;
 mod loops;
 mod mirrors;
 mod origins;
+mod paths;
 mod pool;
 mod pools;
 mod queues;

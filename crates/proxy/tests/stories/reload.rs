@@ -48,7 +48,7 @@ fn pools_survive() {
     let mut client = server.connect();
     for round in 0..5 {
         assert_eq!(get(&mut client), "hi");
-        let more = if round % 2 == 0 { "host endpoint" } else { "encoded-separators pass" };
+        let more = if round % 2 == 0 { "host endpoint" } else { "path-readings merged" };
         server.reload(&text(more)).unwrap();
     }
     assert_eq!(origin.connections(), 1);

@@ -93,7 +93,7 @@ fn outcomes() {
         "GET http://a.shop.example:80/",
         "",
         6,
-        "sent to upstream shop (10.0.0.1:8080, http://10.0.0.2:8080) as / with Host a.shop.example",
+        "sent to upstream shop (10.0.0.1:8080, http://10.0.0.2:8080) as / with Host a.shop.example:80",
     );
     check("GET http://shop.example/old/a", "", 3, "redirected to /new/a (308)");
     check("GET http://shop.example/hello", "", 4, "answered with 200");
@@ -104,7 +104,15 @@ fn outcomes() {
         "GET http://shop.example/a%2Fb",
         "",
         6,
-        "refused (400): the path holds an encoded separator (`encoded-separators pass` lets it pass)",
+        "sent to upstream shop (10.0.0.1:8080, http://10.0.0.2:8080) as /a%2Fb with Host shop.example",
+    );
+    check(
+        "GET http://shop.example//old%2Fb",
+        "",
+        6,
+        "refused (400): the path leads to `route \"/*\"` as it stands, and to `route \"/old/*\"` with \
+         empty segments merged and encoded separators decoded (/old/b); `path-readings host \
+         parameters` lets it pass",
     );
     check("CONNECT www.facebook.com:443", "10.0.0.5", 11, "denied (403): a rule denies it");
     check("CONNECT www.example.com:443", "10.0.0.5", 12, "a tunnel to www.example.com port 443");

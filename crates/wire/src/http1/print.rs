@@ -26,10 +26,10 @@ pub fn chunk_header(length: usize, buffer: &mut [u8; 18]) -> &[u8] {
 }
 
 /// `GET /path HTTP/1.1`
-pub fn write_request_line(out: &mut Vec<u8>, method: &Method, target: &str, version: Version) {
+pub fn write_request_line(out: &mut Vec<u8>, method: &Method, target: &[u8], version: Version) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(target);
     out.push(b' ');
     out.extend_from_slice(version.as_str().as_bytes());
     out.extend_from_slice(b"\r\n");

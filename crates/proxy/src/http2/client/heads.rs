@@ -39,9 +39,29 @@ fn uri(head: &UpstreamHead<'_>, secure: bool) -> Result<Uri, &'static str> {
     parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     let authority = Authority::try_from(head.host);
     parts.authority = Some(authority.map_err(|_| "the host cannot be sent over HTTP/2")?);
-    let path = PathAndQuery::try_from(head.target);
+    let path = path(head.target);
     parts.path_and_query = Some(path.map_err(|_| "the path cannot be sent over HTTP/2")?);
     Uri::from_parts(parts).map_err(|_| "the target cannot be sent over HTTP/2")
+}
+
+/// `:path` (RFC 9113, section 8.3.1) is of the characters that RFC 3986 knows; others are
+/// percent-encoded here, where the client's own spelling ends.
+fn path(target: &[u8]) -> Result<PathAndQuery, http::uri::InvalidUri> {
+    let passes = |byte: u8| {
+        byte.is_ascii_graphic()
+            && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'#')
+    };
+    if target.iter().all(|&byte| passes(byte)) {
+        return PathAndQuery::try_from(target);
+    }
+    let mut encoded = Vec::with_capacity(target.len() + 16);
+    for &byte in target {
+        match passes(byte) {
+            true => encoded.push(byte),
+            false => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    PathAndQuery::try_from(encoded)
 }
 
 fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
@@ -112,7 +132,7 @@ mod tests {
                 request.fields.push(name.as_bytes(), value.as_bytes());
             }
             request.fields.mark_connection_options();
-            let (target, host) = ("/a?b", "api.internal:8443");
+            let (target, host) = (&b"/a?b"[..], "api.internal:8443");
             let head = UpstreamHead { request: &request, target, host, upgrade: false, key: None };
             let made = super::request(&head, true).unwrap();
             assert_eq!(made.uri().to_string(), "https://api.internal:8443/a?b");

@@ -1,0 +1,199 @@
+//! Routes by every reading of a path.
+//!
+//! The route is the one of the path as it stands. Where servers may read the path differently, and
+//! that would lead to another route, nobody can tell which rules were meant: [`Rules::decide`] says
+//! so, and the request is refused. What the servers behind a route do is its `path-readings`.
+
+use config::{ListenerId, PathReadings, Rewrite, RouteSettings, SiteId};
+use message::{Method, PathSteps, Readings, Target};
+
+use crate::routes::written;
+use crate::template::strips;
+use crate::trace::{Step, StepOutcome, Trace};
+use crate::{Routed, Rules};
+
+/// What becomes of a request in reverse.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Where the path leads as it stands.
+    pub routed: Routed,
+    /// Set: other readings of the path lead elsewhere, so that it must be refused (400).
+    pub conflict: Option<Conflict>,
+}
+
+/// Two readings of a path that disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// For people: the readings, and the setting that lets the request pass.
+    pub detail: String,
+}
+
+impl Conflict {
+    /// What a client is told, who need not know the routes.
+    pub const TOLD: &str = "the path can be read in several ways, which lead to different places";
+}
+
+impl Rules {
+    /// As [`Rules::route`], by every reading of the target's path. What is found is found in
+    /// `readings`, whose memory is used again; for most paths it is not touched.
+    pub fn decide<T: Trace>(
+        &self,
+        listener: ListenerId,
+        method: &Method,
+        target: &Target,
+        readings: &mut Readings,
+        trace: &mut T,
+    ) -> Decision {
+        let routed = self.route(listener, method, target.host(), target.path(), trace);
+        let Some(settings) = self.settings_of(routed) else {
+            return Decision { routed, conflict: None };
+        };
+        if !target.has_other_readings() && !settings.path_readings.case {
+            return Decision { routed, conflict: None };
+        }
+        let conflict = self.conflict(method, target, routed, settings, readings);
+        if let (true, Some(conflict)) = (T::ON, &conflict) {
+            trace.step(Step {
+                place: self.place_of(routed).unwrap_or_default(),
+                text: format!("path-readings {}", settings.path_readings.written()),
+                outcome: StepOutcome::Differs(conflict.detail.clone()),
+            });
+        }
+        Decision { routed, conflict }
+    }
+
+    fn settings_of(&self, routed: Routed) -> Option<&RouteSettings> {
+        match routed {
+            Routed::Route { site, route } => Some(&self.route_of(site, route)?.settings),
+            Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
+                Some(&self.config.sites.get(site.0 as usize)?.base)
+            }
+            Routed::NoSite => None,
+        }
+    }
+
+    fn place_of(&self, routed: Routed) -> Option<config::Place> {
+        match routed {
+            Routed::Route { site, route } => Some(self.route_of(site, route)?.place),
+            Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
+                Some(self.config.sites.get(site.0 as usize)?.place)
+            }
+            Routed::NoSite => None,
+        }
+    }
+
+    fn conflict(
+        &self,
+        method: &Method,
+        target: &Target,
+        routed: Routed,
+        settings: &RouteSettings,
+        readings: &mut Readings,
+    ) -> Option<Conflict> {
+        let (Routed::Route { site, .. }
+        | Routed::NoRoute { site }
+        | Routed::MethodNotAllowed { site }) = routed
+        else {
+            return None;
+        };
+        let tree = self.routes.get(site.0 as usize)?;
+        let routes = &self.config.sites.get(site.0 as usize)?.routes;
+        let mount = match &settings.rewrite {
+            Rewrite::StripPrefix(prefix) => &**prefix,
+            Rewrite::Keep if tree.takes_all(routes) => return None,
+            Rewrite::Keep | Rewrite::To(_) => "",
+        };
+        let allowed = settings.path_readings;
+        if readings.of(target, steps_of(allowed), mount).is_err() {
+            let detail = "the path can be read in more ways than are looked at".to_owned();
+            return Some(Conflict { detail });
+        }
+        let stripped = strips(target.path(), mount);
+        let mut first = None;
+        let mut disagreeing = PathSteps::NONE;
+        let ended = readings.find(|path, steps| {
+            let mut other = tree.find(routes, method, path).routed(site);
+            let mut steps = steps;
+            if other == routed && allowed.case {
+                other = tree.find_ignoring_case(routes, method, path).routed(site);
+                steps = steps.with(PathSteps::CASE);
+            }
+            if other != routed || strips(path, mount) != stripped {
+                disagreeing = disagreeing.with(steps);
+                first.get_or_insert_with(|| (path.to_owned(), steps, other));
+            }
+            None::<()>
+        });
+        if ended.is_err() {
+            return Some(Conflict { detail: "a reading of the path is no text".to_owned() });
+        }
+        let (path, steps, other) = first?;
+        Some(Conflict {
+            detail: self.tell(routed, &path, steps, other, without(allowed, disagreeing)),
+        })
+    }
+
+    fn tell(
+        &self,
+        routed: Routed,
+        path: &str,
+        steps: PathSteps,
+        other: Routed,
+        setting: PathReadings,
+    ) -> String {
+        let lead = |routed: Routed| match routed {
+            Routed::Route { site, route } => self.route_of(site, route).map_or_else(
+                || "another route".to_owned(),
+                |route| format!("`{}`", written(route)),
+            ),
+            Routed::MethodNotAllowed { .. } => "routes for other methods".to_owned(),
+            Routed::NoRoute { .. } | Routed::NoSite => "no route".to_owned(),
+        };
+        let (one, two) = match (lead(routed), lead(other)) {
+            (one, two) if one == two => {
+                (one, "the same, which then strips something else".to_owned())
+            }
+            both => both,
+        };
+        format!(
+            "the path leads to {one} as it stands, and to {two} with {steps} ({path}); \
+             `path-readings {}` lets it pass",
+            setting.written()
+        )
+    }
+}
+
+impl crate::routes::Found {
+    fn routed(self, site: SiteId) -> Routed {
+        match self {
+            Self::Route(route) => Routed::Route { site, route },
+            Self::OtherMethods => Routed::MethodNotAllowed { site },
+            Self::Nothing => Routed::NoRoute { site },
+        }
+    }
+}
+
+/// What servers with these readings do.
+fn steps_of(readings: PathReadings) -> PathSteps {
+    let PathReadings { merged, host, decoded, parameters, case: _ } = readings;
+    let all = [
+        (merged, PathSteps::MERGED),
+        (host, PathSteps::HOST),
+        (decoded, PathSteps::DECODED),
+        (parameters, PathSteps::PARAMETERS),
+    ];
+    let some = all.iter().filter(|(is_on, _)| *is_on);
+    some.fold(PathSteps::NONE, |all, (_, step)| all.with(*step))
+}
+
+/// The readings without those that need one of these steps.
+fn without(readings: PathReadings, steps: PathSteps) -> PathReadings {
+    let PathReadings { merged, host, decoded, parameters, case } = readings;
+    PathReadings {
+        merged: merged && !steps.contains(PathSteps::MERGED),
+        host: host && !steps.contains(PathSteps::HOST),
+        decoded: decoded && !steps.contains(PathSteps::DECODED),
+        parameters: parameters && !steps.contains(PathSteps::PARAMETERS),
+        case: case && !steps.contains(PathSteps::CASE),
+    }
+}
