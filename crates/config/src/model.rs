@@ -288,6 +288,10 @@ pub struct Limits {
     pub ipv6_prefix: u8,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
+    /// Requests at once on all HTTP/2 connections of one client address; more are refused.
+    pub streams_per_client: u32,
+    /// Bytes of responses that are held for one client address, as it does not take them over HTTP/2.
+    pub buffered_bytes_per_client: u64,
 }
 
 impl Default for Limits {
@@ -301,6 +305,8 @@ impl Default for Limits {
             upstream_connections_per_client: 1024,
             ipv6_prefix: 64,
             streams: 100,
+            streams_per_client: 1000,
+            buffered_bytes_per_client: 16 * 1024 * 1024,
         }
     }
 }

@@ -30,7 +30,8 @@ pub enum Size {
 }
 
 impl Size {
-    fn bytes(self) -> usize {
+    /// How much that is.
+    pub fn bytes(self) -> usize {
         match self {
             Self::Small => BUFFER_BYTES_SMALL,
             Self::Large => BUFFER_BYTES_LARGE,
@@ -158,6 +159,14 @@ impl Buffer {
         if self.is_empty() && !self.memory.is_empty() {
             (self.start, self.end) = (0, 0);
             self.pool.give_back(std::mem::take(&mut self.memory));
+        }
+    }
+
+    /// Takes memory of this size when it needs some again; bytes that are filled stay where they are.
+    pub fn prefer(&mut self, size: Size) {
+        if self.size != size {
+            self.size = size;
+            self.release();
         }
     }
 

@@ -475,7 +475,7 @@ async fn send_file<D: Downstream>(
     reply.head(request, response, keep, None);
     let sending = async {
         loop {
-            let count = file.read(body).await.map_err(Unsent::File)?;
+            let count = file.read(body, reply.room().bytes()).await.map_err(Unsent::File)?;
             match body.get(..count) {
                 Some(piece) if count > 0 => reply.data(piece).await?,
                 _ => return reply.finish(&message::Fields::new()).await.map_err(Unsent::Client),

@@ -226,6 +226,7 @@ impl Attempt<'_> {
         match link {
             Link::Http1(connection) => {
                 let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
+                up.read_by(down.split().1.room());
                 let went =
                     self.carry_out(&mut up, connection.reused, work, down, destination).await;
                 let unread = up.take_unread();

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use message::{Field, Fields};
-use net::Stream;
+use net::{Size, Stream};
 use wire::http1::ChunkError;
 
 pub(crate) use crate::patience::{Flow, Look, Patience, unless_zero};
@@ -76,6 +76,8 @@ pub(crate) trait Source {
     fn bulk(&self) -> Option<Bulk<'_>>;
     /// So much of it did.
     fn moved_past(&mut self, count: u64);
+    /// Reads no more at once than this from here on, if it can choose.
+    fn read_by(&mut self, _size: Size) {}
     /// Ready once the peer has gone. May read ahead, within the room that there is.
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
@@ -99,6 +101,10 @@ pub(crate) trait Sink {
     /// Takes the rest straight from its socket, and tells how many bytes those were: fewer if it
     /// ended before, none if this cannot be done.
     async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError>;
+    /// How much may be read ahead for it.
+    fn room(&mut self) -> Size {
+        Size::Large
+    }
     /// Ends the body, and sends all.
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError>;
 }
@@ -130,6 +136,7 @@ pub(crate) async fn pump_sifted(
                 source.moved_past(moved);
             }
             sink.flush().await.map_err(PumpError::Writing)?;
+            source.read_by(sink.room());
         }
     }
     if !source.trailers().is_empty() {

@@ -229,10 +229,20 @@ pub(crate) fn hops_left(request: &mut Request) -> Hops {
 
 /// Whose record it is, as far as the listener tells.
 fn note_listener(context: &Context<'_>, record: &mut Record) {
-    record.client = context.client.address.get();
-    record.listener = context.listener_id.0;
-    let config = context.view.config();
-    let listener = config.listeners.get(context.listener_id.0 as usize);
+    note_place(context.client, context.view, context.listener_id, record);
+}
+
+/// The same without an exchange.
+pub(crate) fn note_place(
+    client: &Client,
+    view: &View,
+    listener_id: ListenerId,
+    record: &mut Record,
+) {
+    record.client = client.address.get();
+    record.listener = listener_id.0;
+    let config = view.config();
+    let listener = config.listeners.get(listener_id.0 as usize);
     if let Some(Serves::Forward(id)) = listener.map(|listener| &listener.serves) {
         record.direction = Direction::Forward;
         record.scope = Scope::Forward(*id);

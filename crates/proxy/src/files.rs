@@ -30,9 +30,6 @@ use find::{Found, How, OpenFile, Wanted, find};
 
 use crate::observe::ErrorKind;
 
-/// Bytes that are read at once.
-const PIECE_BYTES_MAX: usize = 64 * 1024;
-
 /// A request for a file.
 pub(crate) struct Asked<'a> {
     /// What is served, and how.
@@ -186,11 +183,11 @@ pub(crate) struct FileBody {
 }
 
 impl FileBody {
-    /// Reads the next piece to the front of `into`, which grows to the size of a piece, and tells
-    /// how long it is; 0 at the end. A file that has become shorter is an error: the response must
+    /// Reads the next piece, of so many bytes at most, to the front of `into`, which grows to the size
+    /// of a piece, and tells how long it is; 0 at the end. A file that has become shorter is an error: the response must
     /// not look complete.
-    pub(crate) async fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE_BYTES_MAX);
+    pub(crate) async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
         if wanted == 0 {
             return Ok(0);
         }

@@ -293,7 +293,8 @@ impl<'a> PlainSide<'a> {
 impl TunnelSide for PlainSide<'_> {
     fn ends(&mut self) -> (impl Source, impl Sink) {
         let Self { core, stream, before, alarms: [reading, writing] } = self;
-        let buffer = before.take().unwrap_or_else(|| core.buffers.buffer(Size::Large));
+        // A stream is on the other side, whose frames are no longer; it may stand still for long.
+        let buffer = before.take().unwrap_or_else(|| core.buffers.buffer(Size::Small));
         let mut incoming = Incoming::new(stream, buffer, &core.wheel, reading, Patience::endless());
         incoming.begin_body(BodyLength::UntilClose, None);
         let (scratch, wheel) = (&core.scratch, &core.wheel);

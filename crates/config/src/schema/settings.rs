@@ -128,6 +128,10 @@ settings! { LIMITS: Limits,
         "How many leading bits of an IPv6 address stand for one client, in all that is counted per client. `64`: a network of one link, which a single machine can have all addresses of. `56` or `48`: what a household or a company gets from its provider.";
     EARLY "streams" Kind::Number { min: 1, max: 10_000 }, |l, v| l.streams = v.number() as u32, |l| l.streams.to_string(),
         "Requests at once on one HTTP/2 connection; what a client begins beyond is refused, and it may send it again.";
+    EARLY "streams-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.streams_per_client = v.number() as u32, |l| l.streams_per_client.to_string(),
+        "Requests at once on all HTTP/2 connections of one client address; what it begins beyond is refused (REFUSED_STREAM), and it may send it again. Connections of `trusted-proxies` are not counted. Each takes up to 32 KiB as long as the client does not take its response.";
+    EARLY "buffered-bytes-per-client" Kind::Size { min: 64 * 1024, max: 1 << 40 }, |l, v| l.buffered_bytes_per_client = v.number(), |l| size_text(l.buffered_bytes_per_client),
+        "What is read ahead of responses over HTTP/2 for one client address, on all its connections. Beyond it, its responses are read from endpoints in pieces of 16 KiB that wait for the client: slower, but nothing is lost. Connections of `trusted-proxies` are not counted.";
 }
 
 fn optional(value: Option<Duration>) -> String {

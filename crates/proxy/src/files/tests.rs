@@ -101,7 +101,7 @@ fn text(answer: Answer) -> String {
         Body::File(mut file) => run(async {
             let (mut all, mut piece) = (Vec::new(), Vec::new());
             loop {
-                match file.read(&mut piece).await.unwrap() {
+                match file.read(&mut piece, 64 * 1024).await.unwrap() {
                     0 => break all,
                     count => all.extend_from_slice(&piece[..count]),
                 }
@@ -368,8 +368,8 @@ fn a_file_that_shrinks_is_an_error() {
     fs::File::options().write(true).open(path).unwrap().set_len(4).unwrap();
     run(async {
         let mut piece = Vec::new();
-        assert_eq!(file.read(&mut piece).await.unwrap(), 4);
-        let error = file.read(&mut piece).await.unwrap_err();
+        assert_eq!(file.read(&mut piece, 64 * 1024).await.unwrap(), 4);
+        let error = file.read(&mut piece, 64 * 1024).await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
     });
 }

@@ -42,6 +42,11 @@ impl<'a> Http1Upward<'a> {
         Self { out, incoming }
     }
 
+    /// Reads no more at once than this.
+    pub(crate) fn read_by(&mut self, size: Size) {
+        self.incoming.buffer.prefer(size);
+    }
+
     /// What has come behind the head of a response.
     pub(crate) fn take_unread(&mut self) -> Option<Buffer> {
         let buffer = &mut self.incoming.buffer;

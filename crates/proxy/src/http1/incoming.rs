@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use message::{BodyLength, Fields};
-use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Stream, Wheel};
+use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Size, Stream, Wheel};
 use tokio::time::Instant;
 use wire::http1::{BodyDecoder, Piece};
 
@@ -358,6 +358,10 @@ impl Source for Incoming<'_> {
             *left = left.saturating_sub(count);
             self.done = *left == 0;
         }
+    }
+
+    fn read_by(&mut self, size: Size) {
+        self.buffer.prefer(size);
     }
 
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {

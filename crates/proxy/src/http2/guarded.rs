@@ -27,6 +27,11 @@ pub(crate) struct Watch {
     /// Bytes read and written.
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
+    /// Content that was handed to `h2`, and how much of that was written.
+    pub(crate) handed: Cell<u64>,
+    pub(crate) written: Cell<u64>,
+    /// Streams that were refused.
+    pub(crate) refused: Cell<u64>,
     /// Since when a frame or a field block is not whole.
     pub(crate) unfinished: Cell<Option<Instant>>,
     /// Whether there is no room for what is to be written.
@@ -62,6 +67,13 @@ impl Carrier<'_> {
             Below::Client(stream) => stream.delivery(),
             Below::Endpoint(stream) => stream.upgrade()?.delivery(),
         }
+    }
+}
+
+impl Watch {
+    /// How much content `h2` holds at most: what was reset counts until something else is written.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.handed.get().saturating_sub(self.written.get())
     }
 }
 
@@ -151,6 +163,8 @@ impl<S: Deref<Target = Stream>> Guarded<S> {
 
     fn wrote(&mut self, count: usize) {
         self.watch.sent.set(self.watch.sent.get() + count as u64);
+        self.watch.written.set(self.guard.content_sent());
+        self.watch.refused.set(self.guard.refused());
     }
 }
 

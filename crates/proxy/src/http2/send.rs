@@ -2,21 +2,35 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use message::{Fields, Request, Response};
-use net::{Alarm, Wheel};
+use net::{Alarm, Size, Wheel};
 
-use super::guarded::Carrier;
+use super::guarded::{Carrier, Watch};
 use super::{fields, response};
+use crate::account::{Account, Charge, What};
 use crate::body::{Bulk, Look, Patience, PumpError, Sink, WriteError};
 use crate::exchange::Reply;
 
 /// Bytes that are gathered before they are handed to `h2`.
 const GATHERED_BYTES: usize = 16 * 1024;
+
+/// What `h2` may hold of whole answers on one connection, beyond what their windows let go.
+const BACKLOG_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a client's connection may have of what is bounded per client.
+pub(crate) struct Share {
+    /// `None`: it is not counted.
+    pub(crate) account: Option<Rc<Account>>,
+    /// The most bytes that may be read ahead for all of the client's streams.
+    pub(crate) bytes: u64,
+    pub(crate) watch: Rc<Watch>,
+}
 
 /// What is left to be sent on a stream.
 pub(crate) enum Half {
@@ -67,6 +81,10 @@ impl Half {
 /// A message on its way out.
 pub(crate) struct Sending<'a> {
     half: &'a RefCell<Half>,
+    /// Towards a client: what it may have.
+    share: Option<Rc<Share>>,
+    /// What is read ahead for this stream.
+    ahead: Option<Charge>,
     /// The head of the response, until it is known whether anything follows.
     head: Option<http::Response<()>>,
     begun: bool,
@@ -92,6 +110,8 @@ impl<'a> Sending<'a> {
     ) -> Self {
         Self {
             half,
+            share: None,
+            ahead: None,
             head: None,
             begun: false,
             suppressed: false,
@@ -103,6 +123,11 @@ impl<'a> Sending<'a> {
             sent: 0,
             raw: 0,
         }
+    }
+
+    /// The same towards a client.
+    pub(crate) fn shared(self, share: Rc<Share>) -> Self {
+        Self { share: Some(share), ..self }
     }
 
     /// Sends the head if it still waits; `end`: nothing follows.
@@ -121,11 +146,15 @@ impl<'a> Sending<'a> {
         while !self.waiting.is_empty() {
             let Self { half, waiting, wheel, alarm, patience, carrier, raw, .. } = self;
             let wanted = waiting.len();
-            if end && self.sent == wanted as u64 && wanted <= GATHERED_BYTES {
+            let backlog = self.share.as_ref().map_or(0, |share| share.watch.backlog());
+            if end
+                && self.sent == wanted as u64
+                && wanted <= GATHERED_BYTES
+                && backlog <= BACKLOG_BYTES_MAX
+            {
                 // A small answer is handed over whole, whatever the window is, as that costs less
-                // than asking for room. What a client does not take stays in `h2`, at most this much
-                // for each of its streams, until the connection ends: an idle one does, however
-                // much is left on it.
+                // than asking for room. What a client does not take stays in `h2`, so that it is
+                // only done while there is little.
                 let piece = std::mem::take(waiting).freeze();
                 self.raw += piece.len() as u64;
                 return self.send(piece, true);
@@ -142,7 +171,30 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
+    /// Hands over bytes without gathering them, as there is room: of a client that takes nothing
+    /// they stay where they are.
+    async fn pass(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
+        self.begin(false)?;
+        while !bytes.is_empty() {
+            let Self { half, wheel, alarm, patience, carrier, raw, .. } = self;
+            let look = || carrier.map_or(Look::nowhere(), |carrier| carrier.look());
+            let wanted = bytes.len();
+            let capacity = patience
+                .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))
+                .await?
+                .ok_or_else(gone)?;
+            let (piece, rest) = bytes.split_at(capacity.min(wanted));
+            self.raw += piece.len() as u64;
+            self.send(Bytes::copy_from_slice(piece), false)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
     fn send(&mut self, piece: Bytes, end: bool) -> Result<(), WriteError> {
+        if let Some(share) = &self.share {
+            share.watch.handed.set(share.watch.handed.get() + piece.len() as u64);
+        }
         match &mut *self.half.borrow_mut() {
             Half::Data(data) => data.send_data(piece, end).map_err(broken),
             Half::Answer(_) | Half::Idle => Err(gone()),
@@ -164,8 +216,23 @@ impl Sink for Sending<'_> {
         if self.suppressed {
             return Ok(());
         }
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) }
+        // What is large goes at once; small pieces are put together.
+        if bytes.len() < GATHERED_BYTES {
+            self.waiting.extend_from_slice(bytes);
+            return if self.waiting.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) };
+        }
+        self.flush().await?;
+        self.pass(bytes).await
+    }
+
+    fn room(&mut self) -> Size {
+        let Some(Share { account: Some(account), bytes, .. }) = self.share.as_deref() else {
+            return Size::Large;
+        };
+        if self.ahead.is_none() {
+            self.ahead = account.charge(What::Bytes, Size::Large.bytes() as u64, *bytes);
+        }
+        if self.ahead.is_some() { Size::Large } else { Size::Small }
     }
 
     async fn flush(&mut self) -> Result<(), WriteError> {

@@ -22,11 +22,15 @@ use wire::http2::frame::code;
 use wire::http2::{CARRIED_EXTRA, Flood, Guard, GuardLimits, Violation};
 
 use super::guarded::{Guarded, Watch};
-use super::stream::Arrived;
+use super::send::Share;
+use super::stream::{Arrived, refused};
+use crate::account::{Account, Charge, What};
 use crate::body::unless_zero;
 use crate::connection::{self, Next};
 use crate::core::{Client, Core};
+use crate::exchange;
 use crate::patience::Rest;
+use crate::trust;
 use crate::tunnel;
 use crate::worker::Job;
 
@@ -74,13 +78,15 @@ struct Running {
 struct OneRunning {
     running: Rc<Running>,
     client: Rc<Client>,
+    /// How it counts on its client, where it does.
+    _stream: Option<Charge>,
 }
 
 impl OneRunning {
-    fn new(running: &Rc<Running>, client: &Rc<Client>) -> Self {
+    fn new(running: &Rc<Running>, client: &Rc<Client>, stream: Option<Charge>) -> Self {
         running.count.set(running.count.get() + 1);
         client.alarm.clear();
-        Self { running: Rc::clone(running), client: Rc::clone(client) }
+        Self { running: Rc::clone(running), client: Rc::clone(client), _stream: stream }
     }
 }
 
@@ -121,6 +127,11 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let io =
         Guarded::new(ClientStream(Rc::clone(client)), before, Guard::server(&limits), &core.wheel);
     let watch = io.watch();
+    let trusted = trust::is_trusted(client.address.get().ip(), &listener.trusted_proxies);
+    let account = (!trusted).then(|| client.account());
+    let streams_max = u64::from(listener.limits.streams_per_client);
+    let bytes = listener.limits.buffered_bytes_per_client;
+    let share = Rc::new(Share { account, bytes, watch: Rc::clone(&watch) });
     let _open = core.http2_opened();
     let head = unless_zero(listener.timeouts.head);
     client.alarm.set(head);
@@ -141,7 +152,14 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let mut unfinished = Unfinished { since: None, allowed: head, alarm: core.wheel.alarm() };
     let mut leaving = false;
     let mut leftover = None;
+    // Streams that were refused and stand in the log.
+    let mut refusals = 0;
     loop {
+        while refusals < watch.refused.get() {
+            refusals += 1;
+            let mut record = refused(core, client, "the connection has as many streams as it may");
+            exchange::finish(core, &core.view(), &mut record);
+        }
         let event = poll_fn(|cx| {
             let goes = core.draining.get() || client.listening.closed.get() || client.leaving.get();
             if !leaving && goes {
@@ -152,15 +170,22 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                     client.alarm.set(FAREWELL);
                 }
             }
-            match poll_event(&mut connection, client, &watch, cx) {
+            match poll_event(&mut connection, client, &share, cx) {
                 Poll::Pending => unfinished.poll_late(&watch, &core.wheel, cx),
                 event => event,
             }
         });
         match event.await {
             Event::Arrived(arrived) => {
+                let charge = |account: &Rc<Account>| account.charge(What::Streams, 1, streams_max);
+                let stream = share.account.as_ref().map(charge);
+                if matches!(stream, Some(None)) {
+                    refusals += 1;
+                    arrived.refuse(core, "the client has as many streams as it may");
+                    continue;
+                }
                 leftover = None;
-                let one = OneRunning::new(&running, client);
+                let one = OneRunning::new(&running, client, stream.flatten());
                 tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
             }
             Event::Violation(violation) => {
@@ -234,17 +259,17 @@ impl Unfinished {
 fn poll_event(
     connection: &mut Connection<Guarded<ClientStream>, Bytes>,
     client: &Rc<Client>,
-    watch: &Rc<Watch>,
+    share: &Rc<Share>,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
+    let watch = &share.watch;
     let accepted = connection.poll_accept(cx);
     if let Some(violation) = watch.violation.get() {
         return Poll::Ready(Event::Violation(violation));
     }
     match accepted {
         Poll::Ready(Some(Ok((request, respond)))) => {
-            let arrived = Arrived::new(client, watch, request, respond);
-            Poll::Ready(Event::Arrived(Box::new(arrived)))
+            Poll::Ready(Event::Arrived(Box::new(Arrived::new(client, share, request, respond))))
         }
         Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Err(error))),
         Poll::Ready(None) => Poll::Ready(Event::Ended(Ok(()))),

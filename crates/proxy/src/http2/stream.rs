@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,16 +12,18 @@ use h2::{Reason, RecvStream};
 use http::request::Parts;
 use message::{BodyLength, Method, Request, Version};
 use wire::http1::HeadLimits;
-use wire::http2::{Carried, Malformed};
+use wire::http2::{Carried, Malformed, Packed};
 
-use super::guarded::{Below, Carrier, Watch};
+use super::guarded::{Below, Carrier};
 use super::request::{Reading, RefusedRequest};
+use super::send::Share;
 use super::{Half, Receiving, Sending, fields};
 use crate::body::{Flow, Patience, Source};
 use crate::connection::{Next, RefusedHead, kind_of};
 use crate::core::{Client, Core};
 use crate::deadline;
 use crate::exchange::{self, Downstream, Ending};
+use crate::observe::{ErrorKind, Record};
 use crate::patience::Manners;
 use crate::tunnel::Ends;
 use crate::worker::Bench;
@@ -28,7 +31,7 @@ use crate::worker::Bench;
 /// A request that has come.
 pub(crate) struct Arrived {
     client: Rc<Client>,
-    watch: Rc<Watch>,
+    share: Rc<Share>,
     parts: Parts,
     body: RecvStream,
     respond: SendResponse<Bytes>,
@@ -37,13 +40,22 @@ pub(crate) struct Arrived {
 impl Arrived {
     pub(super) fn new(
         client: &Rc<Client>,
-        watch: &Rc<Watch>,
+        share: &Rc<Share>,
         request: http::Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        let (client, watch) = (Rc::clone(client), Rc::clone(watch));
-        Self { client, watch, parts, body, respond }
+        Self { client: Rc::clone(client), share: Rc::clone(share), parts, body, respond }
+    }
+
+    /// Refuses it: it may be sent again (RFC 9113, section 8.7). It stands in the log.
+    pub(super) fn refuse(mut self, core: &Core, why: &str) {
+        self.respond.send_reset(Reason::REFUSED_STREAM);
+        let mut record = refused(core, &self.client, why);
+        if let Some(Carried::Head(head)) = fields::carried(&self.parts.headers) {
+            name(head, &mut record);
+        }
+        exchange::finish(core, &core.view(), &mut record);
     }
 }
 
@@ -102,7 +114,7 @@ impl<'a> Downstream for Http2<'a> {
 /// Serves one request; on a worker.
 pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
     let Bench { work, alarm, reply_alarm } = bench;
-    let Arrived { client, watch, parts, body, respond } = arrived;
+    let Arrived { client, share, parts, body, respond } = arrived;
     let client = &client;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
@@ -120,10 +132,14 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let patience = Patience::for_sender(&listener.timeouts, true, flow);
     let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience);
     let patience = Patience::for_taker(&listener.timeouts, flow);
-    let carrier = Carrier { below: Below::Client(&client.stream), watch: &watch };
+    let carrier = Carrier { below: Below::Client(&client.stream), watch: &share.watch };
     let reply = Sending::new(&half, &core.wheel, reply_alarm, patience, Some(carrier));
+    let reply = reply.shared(Rc::clone(&share));
     let mut down = Http2 { client, flow, body, reply };
     let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
+    if let (Err(_), Some(Carried::Head(head))) = (&read, fields::carried(&parts.headers)) {
+        name(head, &mut work.record);
+    }
     drop(parts);
     let context =
         exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm, flow };
@@ -159,6 +175,32 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     }
     exchange::finish(core, &view, record);
     Next::Idle
+}
+
+/// What is kept of a stream that is refused.
+pub(super) fn refused(core: &Core, client: &Client, why: &str) -> Record {
+    core.metrics.http2_refused();
+    let mut record = Record::new(Instant::now());
+    if let Some(listener) = client.listening.id.get() {
+        exchange::note_place(client, &core.view(), listener, &mut record);
+    }
+    record.version = Version::Http2;
+    record.tls = client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
+    record.fail(ErrorKind::ConnectionLimitReached, why);
+    record
+}
+
+/// Notes what was asked for, as far as it can be told.
+fn name(head: Packed<'_>, record: &mut Record) {
+    let of =
+        |wanted: &[u8]| head.fields().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+    if let Some(Ok(method)) = of(b":method").map(Method::parse) {
+        record.method = method;
+    }
+    record.target.set(of(b":scheme").unwrap_or_default());
+    record.target.push("://");
+    record.target.push(of(b":authority").unwrap_or_default());
+    record.target.push(of(b":path").unwrap_or_default());
 }
 
 /// Reads the head, and tells how many bytes its names and values have.

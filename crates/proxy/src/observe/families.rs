@@ -318,6 +318,12 @@ fn cores(printer: &mut Printer, state: &State) {
         let count = sum(state, |core| core.http2_violations.get(index), |counter| counter);
         printer.sample(&[("kind", kind)], count);
     }
+    printer.family(
+        "bothways_http2_refused_streams_total",
+        Kind::Counter,
+        "Streams of clients that were refused: more than their connection or their address may have.",
+    );
+    printer.sample(&[], total(|core| &core.http2_refused));
     printer.family("bothways_tunnels_open", Kind::Gauge, "Tunnels now open.");
     let closed = total(|core| &core.tunnels_closed);
     printer.sample(&[], total(|core| &core.tunnels_opened).saturating_sub(closed));

@@ -232,6 +232,7 @@ pub(crate) struct CoreCells {
     pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
     /// By [`Flood::index`].
     pub(crate) http2_violations: [Counter; Flood::NAMES.len()],
+    pub(crate) http2_refused: Counter,
 }
 
 impl CoreCells {
@@ -248,6 +249,7 @@ impl CoreCells {
             handshakes_done: Default::default(),
             handshakes_failed: Default::default(),
             http2_violations: [const { Counter::new() }; Flood::NAMES.len()],
+            http2_refused: Counter::new(),
         }
     }
 }
@@ -326,6 +328,11 @@ impl CoreMetrics {
         if let Some(counter) = self.cells.http2_violations.get(flood.index()) {
             counter.add(1);
         }
+    }
+
+    /// Counts a client's stream that was refused.
+    pub fn http2_refused(&self) {
+        self.cells.http2_refused.add(1);
     }
 
     /// Counts a connection that was closed at once (and was not counted as opened).

@@ -240,3 +240,63 @@ fn bytes_of_what_was_broken_off_are_told() {
     let sent = server.metric("bothways_response_body_bytes_total", "");
     assert!(sent > 2.0 * TAKEN as f64 - 200_000.0, "{sent}");
 }
+
+/// What is refused on a stream of HTTP/2 before anything is done stands in the log, with its client.
+#[test]
+fn refused_streams_leave_records() {
+    use testkit::h2raw::{Connection, data, headers, request};
+    use wire::http2::frame::{code, flag, kind};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let origin = Origin::start(|peer, _| drop(peer.rest()));
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}
+         limits {{ streams 2; streams-per-client 3 }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\" }}",
+        path.display(),
+        origin.address()
+    ));
+    let head = |flags, stream| headers(flags, stream, &request("POST", "http", "a", "/x"));
+    let connect = || Connection::client(server.address(), &[]);
+    let (mut one, mut other) = (connect(), connect());
+    one.round_trip().expect("settings");
+    other.round_trip().expect("settings");
+    one.send([head(0, 1), head(0, 3), head(0, 5)].concat());
+    // One connection has all that it may.
+    let reset = one.expect_kind(kind::RST_STREAM);
+    assert_eq!((reset.head.stream, reset.code()), (5, Some(code::REFUSED_STREAM)));
+    // One client has.
+    other.send([head(0, 1), head(0, 3)].concat());
+    let reset = other.expect_kind(kind::RST_STREAM);
+    assert_eq!((reset.head.stream, reset.code()), (3, Some(code::REFUSED_STREAM)));
+    server.wait_for_metric("bothways_http2_refused_streams_total", "", 2.0);
+    // What ends makes room.
+    other.send(testkit::h2raw::reset(1, code::CANCEL));
+    other.round_trip().expect("a connection that goes on");
+    other.send(headers(
+        flag::END_STREAM,
+        5,
+        &[&request("GET", "http", "a", "/"), [("x\"", "y")].as_slice()].concat(),
+    ));
+    let reset = other.expect_kind(kind::RST_STREAM);
+    assert_eq!((reset.head.stream, reset.code()), (5, Some(code::PROTOCOL_ERROR)));
+    other.send(
+        [head(0, 7), data(0, 7, "x"), headers(flag::END_STREAM, 7, &[(":path", "/")])].concat(),
+    );
+    let reset = other.expect_kind(kind::RST_STREAM);
+    assert_eq!((reset.head.stream, reset.code()), (7, Some(code::PROTOCOL_ERROR)));
+    let lines = lines(&path, 5);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (line["status"].as_u64(), line["error"].as_str(), line["client"].as_str()))
+        .collect();
+    println!("{lines:#?}");
+    let of = |status, error| (Some(status), Some(error), Some("127.0.0.1"));
+    for expected in
+        [of(503, "connection_limit_reached"), of(400, "http_request_error"), of(499, "client_gone")]
+    {
+        assert!(told.contains(&expected), "{expected:?} in {told:?}");
+    }
+    assert_eq!(told.iter().filter(|line| line.0 == Some(503)).count(), 2, "{told:?}");
+    assert_eq!(told.iter().filter(|line| line.0 == Some(400)).count(), 2, "{told:?}");
+}

@@ -114,6 +114,9 @@ pub struct Guard {
     /// What has come of that block, unless all is there at once.
     fragment: Vec<u8>,
     decoder: Decoder,
+    /// Content that we have sent, and streams that we have refused.
+    content_sent: u64,
+    refused: u64,
     /// Frames and field blocks that were whole, for [`Guard::unfinished`].
     finished: u32,
     streams: Streams,
@@ -154,6 +157,8 @@ impl Guard {
             block: None,
             fragment: Vec::new(),
             decoder: Decoder::default(),
+            content_sent: 0,
+            refused: 0,
             finished: 0,
             streams: Streams::default(),
             budgets: Budgets::new(limits.streams, scale),
@@ -634,11 +639,22 @@ impl Guard {
         }
     }
 
+    /// Bytes of content that we have sent.
+    pub fn content_sent(&self) -> u64 {
+        self.content_sent
+    }
+
+    /// Streams that we have refused: more than may be open, or for a reason of ours.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
     fn sent_head(&mut self, head: Head) {
         let is_end = head.has(flag::END_STREAM);
         match head.kind {
             kind::RST_STREAM => return self.sending.ask(4),
             kind::DATA => {
+                self.content_sent += u64::from(head.length);
                 self.budgets.give(Account::WindowUpdates, 2);
                 self.budgets.give(Account::Pings, 1);
                 // A client that gives back just what it got does no harm: the answer was that small.
@@ -661,6 +677,7 @@ impl Guard {
 
     /// We have reset a stream. Only some reasons are the peer's doing.
     fn own_reset(&mut self, reason: u32) {
+        self.refused += u64::from(reason == code::REFUSED_STREAM);
         let is_provoked = matches!(
             reason,
             code::PROTOCOL_ERROR
