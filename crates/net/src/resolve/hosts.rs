@@ -72,7 +72,8 @@ fn read(path: &Path, stamp: Stamp) -> HashMap<Box<str>, HostsEntry> {
 
 /// hosts(5): an address and its names on each line, comments from `#` on. Lines that are not so are passed over.
 fn parse(text: &str) -> HashMap<Box<str>, HostsEntry> {
-    let mut names: HashMap<Box<str>, (Vec<IpAddr>, Vec<Box<str>>)> = HashMap::new();
+    type Collected = (Vec<IpAddr>, Vec<Box<str>>);
+    let mut names: HashMap<Box<str>, Collected> = HashMap::new();
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
         let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
@@ -92,7 +93,7 @@ fn parse(text: &str) -> HashMap<Box<str>, HostsEntry> {
             }
         }
     }
-    let entry = |(addresses, aliases): (Vec<_>, Vec<_>)| HostsEntry {
+    let entry = |(addresses, aliases): Collected| HostsEntry {
         addresses: addresses.into(),
         aliases: aliases.into(),
     };

@@ -52,7 +52,7 @@ impl SystemSettings {
                 }
                 Some("options") => {
                     let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
-                    settings.ndots = ndots.last().unwrap_or(settings.ndots).min(NDOTS_MAX);
+                    ndots.for_each(|ndots: usize| settings.ndots = ndots.min(NDOTS_MAX));
                 }
                 _ => {}
             }
