@@ -95,9 +95,12 @@ impl Totals {
     }
 }
 
+/// A part of the sums.
+type Shard = Mutex<HashMap<ClientKey, Arc<Totals>>>;
+
 /// The sums of all clients.
 pub(crate) struct Accounts {
-    shards: Box<[Mutex<HashMap<ClientKey, Arc<Totals>>>]>,
+    shards: Box<[Shard]>,
     cores: usize,
 }
 
@@ -107,7 +110,7 @@ impl Accounts {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), cores: cores.max(1) }
     }
 
-    fn shard(&self, key: ClientKey) -> Option<&Mutex<HashMap<ClientKey, Arc<Totals>>>> {
+    fn shard(&self, key: ClientKey) -> Option<&Shard> {
         let parts: u32 = match key.0 {
             IpAddr::V4(v4) => v4.octets().into_iter().map(u32::from).sum(),
             IpAddr::V6(v6) => v6.octets().into_iter().map(u32::from).sum(),

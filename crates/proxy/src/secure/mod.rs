@@ -189,7 +189,7 @@ fn poll_handshake(
 /// What became of a client's connection.
 #[allow(clippy::large_enum_variant)] // moved once a connection; a box would be memory for each
 enum Accepted {
-    Secured(Client),
+    Secured(Box<Client>),
     Passes(Box<Passage>),
 }
 
@@ -225,7 +225,7 @@ pub(crate) async fn serve(core: Rc<Core>, client: Client) {
     match accepted {
         Some(Accepted::Secured(client)) => {
             let is_http2 = client.tls.as_ref().is_some_and(|tls| tls.info.alpn == Some(Alpn::H2));
-            let client = Rc::new(client);
+            let client = Rc::new(*client);
             match is_http2 {
                 true => Box::pin(http2::serve(&core, &client, None)).await,
                 false => connection::run(core, client).await,
@@ -388,7 +388,8 @@ async fn open(
     let early = Arc::new(AtomicBool::new(session.is_early()));
     let facts = Rc::new(TlsFacts::new(&session, context, Arc::clone(&early)));
     let layer = Secured { session, early: Some(early) };
-    Ok(Some(Accepted::Secured(client.secured(|stream| stream.layered(Box::new(layer)), facts))))
+    let client = client.secured(|stream| stream.layered(Box::new(layer)), facts);
+    Ok(Some(Accepted::Secured(Box::new(client))))
 }
 
 fn result_of(error: &TlsError) -> Handshake {
