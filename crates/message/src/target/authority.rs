@@ -85,12 +85,11 @@ impl<'a> Host<'a> {
         while let Some((&byte, after)) = rest.split_first() {
             rest = after;
             // What names in DNS have in practice: letters, digits, hyphen and, for old Windows
-            // names, underscore. RFC 3986, section 3.2.2 knows more.
+            // names, underscore. RFC 3986, section 3.2.2 knows more. A comma would make a list of it.
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
                 b'.' if label > 0 => label = 0,
-                b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
-                | b'=' => {
+                b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => {
                     is_unusual = true;
                     label += 1;
                 }
