@@ -28,6 +28,9 @@ pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
 pub use layered::{Given, Layer};
 pub use listen::{Bound, Listener, RawListener};
 pub use relay::{RelayError, Side, relay};
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use resolve::message::testing;
 pub use resolve::{
     Answer, ResolveError, Resolver, ResolverSettings, Service, Watched, WatchedState,
 };

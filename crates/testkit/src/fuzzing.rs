@@ -15,6 +15,9 @@ use wire::http2::hpack;
 use wire::http2::{CARRIER, Carried, Guard, GuardLimits, Violation, Workspace};
 use wire::{grpc_health, proxy_protocol};
 
+#[cfg(feature = "names")]
+#[path = "fuzzing/dns_message.rs"]
+pub mod dns_message;
 #[cfg(feature = "tls")]
 #[path = "fuzzing/tls_record.rs"]
 pub mod tls_record;

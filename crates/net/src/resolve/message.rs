@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const HEAD_BYTES: usize = 12;
 /// RFC 1035, section 3.1.
 const NAME_BYTES_MAX: usize = 255;
+/// Pointers within one name: it has no more labels.
+const POINTERS_MAX: usize = 127;
 /// Aliases that are followed from one name to the next.
 const ALIASES_MAX: usize = 16;
 const CNAME: u16 = 5;
@@ -128,7 +130,8 @@ fn number(message: &[u8], at: usize) -> Option<u16> {
 
 /// RFC 1035, section 4.1.4: a name, whose end may be a pointer to what came before; and where it ends here.
 fn read_name(message: &[u8], begin: usize) -> Option<(Name, usize)> {
-    let (mut bytes, mut at, mut end, mut before) = (Vec::new(), begin, None, begin);
+    let (mut bytes, mut at, mut end) = (Vec::new(), begin, None);
+    let (mut before, mut pointers) = (begin, 0);
     loop {
         let length = *message.get(at)?;
         match length {
@@ -146,11 +149,11 @@ fn read_name(message: &[u8], begin: usize) -> Option<(Name, usize)> {
             0xc0.. => {
                 end.get_or_insert(at + 2);
                 at = usize::from(number(message, at)? & 0x3fff);
-                // Only backwards, so that it comes to an end.
-                if at >= before {
+                // Only backwards, so that it comes to an end, and soon.
+                if at >= before || pointers == POINTERS_MAX {
                     return None;
                 }
-                before = at;
+                (before, pointers) = (at, pointers + 1);
             }
             _ => return None,
         }
@@ -177,9 +180,9 @@ impl Record<'_> {
         self.message.get(self.data.clone()).unwrap_or_default()
     }
 
-    /// The name that the data are.
-    fn name(&self) -> Option<Name> {
-        read_name(self.message, self.data.start).map(|(name, _)| name)
+    /// The name that begins so far behind the beginning of the data, and ends in them.
+    fn name(&self, behind: usize) -> Option<(Name, usize)> {
+        read_name(self.message, self.data.start + behind).filter(|(_, end)| *end <= self.data.end)
     }
 
     fn data(&self, kind: Kind) -> Option<Data> {
@@ -195,7 +198,7 @@ impl Record<'_> {
                 .map(|ip| Data::Address(Ipv6Addr::from(ip).into())),
             Kind::Services => {
                 let at = |place| number(self.bytes(), place);
-                let (target, _) = read_name(self.message, self.data.start + 6)?;
+                let (target, _) = self.name(6)?;
                 Some(Data::Service { priority: at(0)?, weight: at(2)?, port: at(4)?, target })
             }
         }
@@ -203,10 +206,10 @@ impl Record<'_> {
 
     /// RFC 2308, section 5: how long it holds that there is nothing.
     fn negative_ttl(&self) -> Option<u32> {
-        let (_, at) = read_name(self.message, self.data.start)?;
-        let (_, at) = read_name(self.message, at)?;
-        let minimum = u32::from(number(self.message, at + 16)?) << 16
-            | u32::from(number(self.message, at + 18)?);
+        let (_, at) = self.name(0)?;
+        let (_, at) = self.name(at - self.data.start)?;
+        let last = |behind| number(self.bytes(), at - self.data.start + behind);
+        let minimum = u32::from(last(16)?) << 16 | u32::from(last(18)?);
         Some(minimum.min(self.ttl))
     }
 }
@@ -270,7 +273,7 @@ fn understand(
             return Reply::Found { data: found.into_iter().map(|(data, _)| data).collect(), ttl };
         }
         let Some(alias) = of_name().find(|record| record.kind == CNAME) else { break };
-        let Some(target) = alias.name().filter(|_| aliases < ALIASES_MAX) else {
+        let Some((target, _)) = alias.name(0).filter(|_| aliases < ALIASES_MAX) else {
             return Reply::Useless("its aliases lead nowhere");
         };
         (ttl, aliases) = (ttl.min(alias.ttl), aliases + 1);
@@ -298,6 +301,54 @@ fn understand(
             Reply::Useless("the server does not answer for this name")
         }
         _ => Reply::Nothing { ttl: negative_ttl, name_exists: true },
+    }
+}
+
+/// For the fuzz target, whose second opinion stands outside this crate.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    use super::*;
+
+    /// What was read of a message.
+    #[derive(Debug, PartialEq, Eq)]
+    pub enum Outcome {
+        /// It answers no question.
+        PassedOver,
+        /// Records, as they travel but for names, which are whole and in lower case; and their TTL.
+        Found(Vec<Vec<u8>>, u32),
+        /// There are none.
+        Missed,
+    }
+
+    /// Reads a message as the answer to the very question that it repeats.
+    pub fn read_answer(message: &[u8]) -> Outcome {
+        let name = read_name(message, HEAD_BYTES);
+        let asked = name.as_ref().and_then(|(_, at)| number(message, *at));
+        let kinds = [Kind::V4, Kind::V6, Kind::Services];
+        let kind = kinds.into_iter().find(|kind| Some(*kind as u16) == asked);
+        let question = Question {
+            id: number(message, 0).unwrap_or_default(),
+            name: name.map_or(Name(vec![0]), |(name, _)| name),
+            kind: kind.unwrap_or(Kind::V4),
+        };
+        match read(message, &question) {
+            None => Outcome::PassedOver,
+            Some(Message { reply: Reply::Found { data, ttl }, .. }) => {
+                Outcome::Found(data.into_iter().map(print).collect(), ttl)
+            }
+            Some(_) => Outcome::Missed,
+        }
+    }
+
+    fn print(data: Data) -> Vec<u8> {
+        match data {
+            Data::Address(IpAddr::V4(ip)) => ip.octets().to_vec(),
+            Data::Address(IpAddr::V6(ip)) => ip.octets().to_vec(),
+            Data::Service { priority, weight, port, target } => {
+                let numbers = [priority, weight, port].map(u16::to_be_bytes);
+                [numbers.concat(), target.0].concat()
+            }
+        }
     }
 }
 
@@ -485,6 +536,14 @@ mod tests {
         // A pointer to itself, and one forwards.
         assert!(read_name(b"\xc0\0", 0).is_none());
         assert!(read_name(b"\xc0\x02\x01a\0", 0).is_none());
+        // A ladder of pointers: as many as a name has labels, and then no more.
+        let ladder = |rungs: usize| {
+            let rung = |n: usize| (0xc000 | n as u16).to_be_bytes();
+            let bytes = (0..rungs).flat_map(|n| rung(if n == 0 { 0 } else { 2 * n })).collect();
+            [b"\x00\x00".to_vec(), bytes].concat()
+        };
+        assert!(read_name(&ladder(POINTERS_MAX), 2 * POINTERS_MAX).is_some());
+        assert!(read_name(&ladder(POINTERS_MAX + 1), 2 * POINTERS_MAX + 2).is_none());
         assert_eq!(read_name(b"\x01a\0\x01B\xc0\0", 3).unwrap(), (Name::of("b.a").unwrap(), 7));
     }
 }

@@ -8,7 +8,8 @@
 
 mod client;
 mod hosts;
-mod message;
+#[cfg_attr(feature = "testing", allow(unreachable_pub))]
+pub(crate) mod message;
 mod query;
 mod services;
 mod system;
