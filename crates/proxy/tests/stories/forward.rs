@@ -462,6 +462,28 @@ fn a_client_that_leaves_takes_its_tunnel_with_it() {
 }
 
 #[test]
+fn a_tunnel_is_one_of_its_client_s_upstream_connections() {
+    let origin = Origin::start(|peer, _| {
+        peer.rest();
+    });
+    let limit = "limits { upstream-connections-per-client 1; }";
+    let server = TestServer::start(&format!("{limit}\nforward \"127.0.0.1:0\" {{ {ALL} }}"));
+    let authority = origin.address().to_string();
+    for leave in [Peer::close, Peer::reset, Peer::close] {
+        let mut client = server.connect();
+        assert_eq!(connect(&mut client, &authority).status(), 200);
+        let refused = connect(&mut server.connect(), &authority);
+        assert_eq!(refused.status(), 503, "{refused:?}");
+        let mut other = Peer::connect_from([127, 0, 0, 77].into(), server.address());
+        assert_eq!(connect(&mut other, &authority).status(), 200);
+        leave(&mut client);
+        other.close();
+        server.wait_until_quiet();
+    }
+    server.wait_for_metric("bothways_errors_total", "client_limit_reached", 3.0);
+}
+
+#[test]
 fn upgrades_and_expectations_work_in_forward_too() {
     let origin = Origin::start(|peer, number| {
         let request = peer.request();

@@ -1,7 +1,8 @@
 //! Bounds: sizes of heads and bodies, slow clients, numbers of connections.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use testkit::h2raw::{Connection, settings, window_update};
@@ -366,6 +367,75 @@ fn connections_of_one_client() {
     next.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(next.response().status(), 200);
     server.wait_for_metric("bothways_connections_refused_total", "", 1.0);
+}
+
+#[test]
+fn upstream_connections_of_one_client() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let held = Arc::new(AtomicUsize::new(0));
+    let holding = Arc::clone(&held);
+    let origin = Origin::start(move |peer, _| {
+        while let Ok(request) = peer.try_request() {
+            if request.target() == "/held" {
+                holding.fetch_add(1, Ordering::SeqCst);
+                let _ = released.lock().unwrap().recv();
+                holding.fetch_sub(1, Ordering::SeqCst);
+            } else if request.target() == "/never" {
+                holding.fetch_add(1, Ordering::SeqCst);
+                peer.ended();
+                holding.fetch_sub(1, Ordering::SeqCst);
+                return;
+            } else if request.target() == "/dropped" {
+                return;
+            }
+            if peer.try_send(ok("fine")).is_err() {
+                return;
+            }
+        }
+    });
+    let server = TestServer::start(&format!(
+        "limits {{ upstream-connections-per-client 2; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let ask = |from: u8, path: &str| {
+        let mut client = Peer::connect_from([127, 0, 0, from].into(), server.address());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client
+    };
+    // What two requests hold, nobody else of this address has, but all others.
+    let hold = |path: &str| {
+        let clients = [ask(1, path), ask(1, path)];
+        wait::until("two held requests", || held.load(Ordering::SeqCst) == 2);
+        let before = server.metric("bothways_errors_total", "client_limit_reached");
+        let refused = ask(1, "/").response();
+        assert_eq!(refused.status(), 503);
+        let why = refused.field("Proxy-Status").unwrap_or_default();
+        assert!(why.contains("error=connection_limit_reached"), "{refused:?}");
+        server.wait_for_metric("bothways_errors_total", "client_limit_reached", before + 1.0);
+        assert_eq!(ask(77, "/").response().status(), 200);
+        clients
+    };
+    for _ in 0..2 {
+        let clients = hold("/held");
+        (0..2).for_each(|_| release.send(()).unwrap());
+        for mut client in clients {
+            assert_eq!(client.response().status(), 200);
+            // A connection that waits in the pool is nobody's.
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(client.response().status(), 200);
+        }
+        server.wait_until_quiet();
+    }
+    // Whatever ends a request gives back what it held.
+    for leave in [Peer::close, Peer::reset, Peer::close] {
+        hold("/never").iter_mut().for_each(leave);
+        server.wait_until_quiet();
+        wait::until("the end of what was held", || held.load(Ordering::SeqCst) == 0);
+        assert_eq!(ask(1, "/dropped").response().status(), 502);
+        server.wait_until_quiet();
+    }
 }
 
 #[test]
