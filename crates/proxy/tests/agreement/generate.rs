@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 /// Random numbers (xorshift64*).
-pub struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut draw = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        (0..4).for_each(|_| drop(draw.next()));
+        for _ in 0..4 {
+            draw.next();
+        }
         draw
     }
 
@@ -20,7 +22,7 @@ impl Draw {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         (self.next() >> 11) % end
     }
 
@@ -35,18 +37,18 @@ impl Draw {
 }
 
 /// A configuration, and the number that it answers with.
-pub struct Configuration {
-    pub text: String,
-    pub number: u64,
+pub(crate) struct Configuration {
+    pub(crate) text: String,
+    pub(crate) number: u64,
 }
 
 const PROCESS: &str = "process {\n cores 1\n log access=off\n}\n";
 
 /// Where requests in reverse and forward ones come in.
-pub const REVERSE: &str = "127.0.0.1:0";
-pub const FORWARD: &str = "127.0.0.2:0";
+pub(crate) const REVERSE: &str = "127.0.0.1:0";
+pub(crate) const FORWARD: &str = "127.0.0.2:0";
 /// The host whose only answer is the configuration's number.
-pub const NUMBERED: &str = "number.test";
+pub(crate) const NUMBERED: &str = "number.test";
 
 const NAMES: &[&str] = &[
     "X-Real-IP",
@@ -84,7 +86,7 @@ const VALUES: &[&str] = &[
 ];
 
 impl Configuration {
-    pub fn any(draw: &mut Draw, origin: SocketAddr, number: u64) -> Self {
+    pub(crate) fn any(draw: &mut Draw, origin: SocketAddr, number: u64) -> Self {
         let mut text = PROCESS.to_owned();
         for net in ["127.0.0.1", "::ffff:127.0.0.3", "10.0.0.0/8", "2001:db8::/32"] {
             if draw.once_in(3) {
@@ -216,10 +218,10 @@ fn forward(draw: &mut Draw, text: &mut String, origin: SocketAddr) {
 
 /// A request: its head, and what comes behind it.
 #[derive(Debug)]
-pub struct Asked {
-    pub head: String,
-    pub body: &'static str,
-    pub forward: bool,
+pub(crate) struct Asked {
+    pub(crate) head: String,
+    pub(crate) body: &'static str,
+    pub(crate) forward: bool,
 }
 
 const PARTS: &[&str] = &[
@@ -310,7 +312,7 @@ const OTHERS: &[&str] = &[
 ];
 
 /// A request in reverse or to the forward proxy.
-pub fn request(draw: &mut Draw, origin: SocketAddr) -> Asked {
+pub(crate) fn request(draw: &mut Draw, origin: SocketAddr) -> Asked {
     let forward = draw.once_in(3);
     let method = draw
         .of(&["GET", "GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PURGE", "TRACE"]);

@@ -16,7 +16,7 @@ use testkit::wait;
 use crate::generate::{Asked, Configuration, FORWARD, NUMBERED, REVERSE};
 
 /// A proxy, and the origin behind it.
-pub struct Bench {
+pub(crate) struct Bench {
     server: TestServer,
     origin: SocketAddr,
     rules: RwLock<Arc<Rules>>,
@@ -24,7 +24,7 @@ pub struct Bench {
 
 /// What happens to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It goes on with this head.
     Sent(String),
     /// It is answered with this status, and Location.
@@ -35,7 +35,7 @@ pub enum Fate {
 const SEEN: &str = "X-Seen";
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("an address to listen on");
         let origin = listener.local_addr().expect("a local address");
         std::thread::spawn(move || {
@@ -50,12 +50,12 @@ impl Bench {
         Self { server, origin, rules }
     }
 
-    pub fn origin(&self) -> SocketAddr {
+    pub(crate) fn origin(&self) -> SocketAddr {
         self.origin
     }
 
     /// Goes over to another configuration, and waits until it holds.
-    pub fn install(&self, configuration: &Configuration) {
+    pub(crate) fn install(&self, configuration: &Configuration) {
         self.server.reload(&configuration.text).expect("a configuration that holds");
         *self.rules.write().unwrap() = Arc::new(Rules::compile(self.server.server().config()));
         let number = configuration.number.to_string();
@@ -67,7 +67,7 @@ impl Bench {
     }
 
     /// What the code behind `explain` says.
-    pub fn said(&self, configuration: &Configuration, asked: &Asked, from: IpAddr) -> Fate {
+    pub(crate) fn said(&self, configuration: &Configuration, asked: &Asked, from: IpAddr) -> Fate {
         let rules = Arc::clone(&self.rules.read().unwrap());
         let config = rules.config();
         let written = if asked.forward { FORWARD } else { REVERSE };
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     /// What the proxy does.
-    pub fn done(&self, asked: &Asked, client: &mut Client) -> Fate {
+    pub(crate) fn done(&self, asked: &Asked, client: &mut Client) -> Fate {
         let written = if asked.forward { FORWARD } else { REVERSE };
         let address = self.server.address_of(written);
         // A connection on which something was refused may be closed by now.
@@ -180,13 +180,13 @@ fn serve(mut stream: TcpStream) {
 }
 
 /// A client at an address, with a connection to each listener while those last.
-pub struct Client {
-    pub address: IpAddr,
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
     connections: BTreeMap<SocketAddr, Peer>,
 }
 
 impl Client {
-    pub fn new(address: [u8; 4]) -> Self {
+    pub(crate) fn new(address: [u8; 4]) -> Self {
         Self { address: address.into(), connections: BTreeMap::new() }
     }
 
@@ -205,16 +205,16 @@ impl Client {
 }
 
 /// Whether both are the same.
-pub fn agree(said: &Fate, done: &Fate) -> bool {
+pub(crate) fn agree(said: &Fate, done: &Fate) -> bool {
     said == done
 }
 
 /// How often what came out.
 #[derive(Debug, Default)]
-pub struct Played(BTreeMap<String, u64>);
+pub(crate) struct Played(BTreeMap<String, u64>);
 
 impl Played {
-    pub fn count(&mut self, said: &Fate) {
+    pub(crate) fn count(&mut self, said: &Fate) {
         let kind = match said {
             Fate::Sent(_) => "sent".to_owned(),
             Fate::Answered(status, _) => status.to_string(),
@@ -223,7 +223,7 @@ impl Played {
     }
 
     /// Whether a good part was sent on, and all usual answers were among them.
-    pub fn is_balanced(&self) -> bool {
+    pub(crate) fn is_balanced(&self) -> bool {
         let count = |kind: &str| self.0.get(kind).copied().unwrap_or(0);
         let all: u64 = self.0.values().sum();
         let answers = ["301", "302", "308", "400", "403", "404", "405", "421"];
