@@ -363,6 +363,8 @@ async fn reverse<D: Downstream>(
     let rules = &context.view.shared.rules;
     let config = context.view.config();
     record.direction = Direction::Reverse;
+    // The connection is what it is, whatever an absolute target claims.
+    request.target.set_scheme(context.client.scheme());
     let target = &request.target;
     let (listener, method) = (context.listener_id, &request.method);
     let rules::Decision { routed, conflict } =

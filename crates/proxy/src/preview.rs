@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use config::{Forward, Listener, Route, RouteSettings};
+use config::{Forward, Listener, Route, RouteSettings, Serves};
 use message::{Method, Request, Scheme};
 use rules::TlsFacts;
 use wire::http1::HeadLimits;
@@ -52,7 +52,12 @@ impl Incoming<'_> {
                 return Err(Malformed { status: error.status(), reason: error.to_string() });
             }
         }
-        Ok(self.identify(request))
+        let client = self.identify(request);
+        if matches!(self.listener.serves, Serves::Sites(_)) {
+            // The connection is what it is, whatever an absolute target claims.
+            request.target.set_scheme(scheme);
+        }
+        Ok(client)
     }
 
     /// The status that a request is answered with because it may go no further (RFC 9110, section

@@ -294,7 +294,7 @@ fn pass_on(
     let (number, route) = (0u32..).zip(&site.routes).last()?;
     let Action::To(upstream) = route.action else { return None };
     let upstream = rules.config.upstreams.get(upstream.0 as usize)?;
-    sites::explain(&rules.config, listener, target.host(), id, trace);
+    sites::explain(&rules.config, listener, target.host(), id, None, trace);
     let endpoints = endpoints(upstream);
     Some(Explanation {
         steps: Vec::new(),

@@ -127,7 +127,7 @@ impl Rules {
     ) -> Routed {
         let Some(site) = self.site(listener, host) else { return Routed::NoSite };
         if T::ON {
-            sites::explain(&self.config, listener, host, site, trace);
+            sites::explain(&self.config, listener, host, site, None, trace);
         }
         self.route_in(site, method, path, trace)
     }

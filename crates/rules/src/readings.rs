@@ -4,10 +4,11 @@
 //! that would lead to another route, nobody can tell which rules were meant: [`Rules::decide`] says
 //! so, and the request is refused. What the servers behind a route do is its `path-readings`.
 
-use config::{ListenerId, PathReadings, Rewrite, RouteSettings, SiteId};
-use message::{Method, PathSteps, Readings, Target};
+use config::{ClientPolicy, ListenerId, PathReadings, Rewrite, RouteSettings, SiteId, SiteTls};
+use message::{Method, PathSteps, Readings, Scheme, Target};
 
 use crate::routes::written;
+use crate::sites;
 use crate::template::strips;
 use crate::trace::{Step, StepOutcome, Trace};
 use crate::{Routed, Rules};
@@ -34,7 +35,8 @@ impl Conflict {
 }
 
 impl Rules {
-    /// As [`Rules::route`], by every reading of the target's path. What is found is found in
+    /// As [`Rules::route`], by every reading of the target's path, and by the scheme that a trusted
+    /// proxy was asked by: who came by https:// is not sent there once more. What is found is found in
     /// `readings`, whose memory is used again; for most paths it is not touched.
     pub fn decide<T: Trace>(
         &self,
@@ -44,7 +46,10 @@ impl Rules {
         readings: &mut Readings,
         trace: &mut T,
     ) -> Decision {
-        let routed = self.route(listener, method, target.host(), target.path(), trace);
+        let routed = match self.site_for(listener, target, trace) {
+            Some(site) => self.route_in(site, method, target.path(), trace),
+            None => Routed::NoSite,
+        };
         let Some(settings) = self.settings_of(routed) else {
             return Decision { routed, conflict: None };
         };
@@ -60,6 +65,38 @@ impl Rules {
             });
         }
         Decision { routed, conflict }
+    }
+
+    /// The site that serves a request: that of its host, unless it only sends clients to https:// and
+    /// a trusted proxy has been asked there already.
+    fn site_for<T: Trace>(
+        &self,
+        listener: ListenerId,
+        target: &Target,
+        trace: &mut T,
+    ) -> Option<SiteId> {
+        let site = self.site(listener, target.host())?;
+        let secure = self.site_behind_https(site, target);
+        if T::ON {
+            sites::explain(&self.config, listener, target.host(), site, secure, trace);
+        }
+        Some(secure.unwrap_or(site))
+    }
+
+    /// The site that the client of a trusted proxy has asked by https://, where `site` would send it
+    /// there. One that is seen by nobody without a certificate is not served so, nor one whose TLS
+    /// is passed on.
+    fn site_behind_https(&self, site: SiteId, target: &Target) -> Option<SiteId> {
+        if target.scheme() != Scheme::Http || target.outer_scheme() != Scheme::Https {
+            return None;
+        }
+        let https = self.config.sites.get(site.0 as usize)?.https?;
+        let listeners = &self.config.sites.get(https.0 as usize)?.listeners;
+        // Another site there may have the name itself, this one only a wildcard.
+        let found = listeners.iter().find_map(|&listener| self.site(listener, target.host()))?;
+        let tls = &self.config.sites.get(found.0 as usize)?.tls;
+        let is_served = matches!(tls, Some(SiteTls::Terminate(tls)) if tls.client.policy != ClientPolicy::Require);
+        is_served.then_some(found)
     }
 
     fn settings_of(&self, routed: Routed) -> Option<&RouteSettings> {

@@ -70,19 +70,25 @@ fn site_of(config: &Config, id: SiteId) -> Option<&Site> {
     config.sites.get(id.0 as usize)
 }
 
-/// Notes which site has the host, and by which of its names.
+/// Notes which site has the host, and by which of its names; or that `secure` serves it instead.
 pub(crate) fn explain<T: Trace>(
     config: &Config,
     listener: ListenerId,
     host: &str,
     found: SiteId,
+    secure: Option<SiteId>,
     trace: &mut T,
 ) {
-    let Some(site) = site_of(config, found) else { return };
+    let Some(site) = site_of(config, secure.unwrap_or(found)) else { return };
     let names: Vec<String> = site.names.iter().map(written).collect();
     let on = config.listeners.get(listener.0 as usize).map_or("", |listener| &listener.written);
     let names = names.join(" ");
     let text = match site.https.and_then(|https| site_of(config, https)) {
+        _ if secure.is_some() => {
+            format!(
+                "site {names} serves {host} on {on} to clients of trusted proxies that came by https://"
+            )
+        }
         Some(_) => format!("site {names} has https://, where {host} on {on} is sent"),
         None => format!("site {names} serves {host} on {on}"),
     };

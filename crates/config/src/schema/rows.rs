@@ -130,7 +130,7 @@ static TRUSTED_PROXY: NodeRow = NodeRow {
     name: "trusted-proxy",
     arguments: &[argument("network", Kind::Networks, AtLeastOne)],
     repeats: true,
-    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed: they say who the client is (as far back as the proxies in between are trusted too), and which scheme and host it asked for, which `{client}`, `{scheme}`, `{host}`, `Secure` of cookies and `hsts` go by. Where both kinds say different things, `X-Forwarded-*` counts. Of all others every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` is dropped. At the top level for every listening address, in `listen` for that one in addition.",
+    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed: they say who the client is (as far back as the proxies in between are trusted too), and which scheme and host it asked for, which `{client}`, `{scheme}`, `{host}`, `Secure` of cookies, `hsts` and `redirect-http` go by. Where both kinds say different things, `X-Forwarded-*` counts. Of all others every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` is dropped. At the top level for every listening address, in `listen` for that one in addition.",
     default: "none",
     example: "trusted-proxy \"10.0.0.0/8\" \"192.0.2.1\"",
     ..NodeRow::NEW

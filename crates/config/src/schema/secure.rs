@@ -167,7 +167,7 @@ static HSTS: NodeRow = NodeRow {
 pub(super) static REDIRECT_HTTP: NodeRow = NodeRow {
     name: "redirect-http",
     arguments: &[argument("address", Kind::ListenOrOff, One)],
-    doc: "Where clients that come in clear are sent to `https://` (308), or `off`. A plain site with the same name on that address is left alone.",
+    doc: "Where clients that come in clear are sent to `https://` (308), or `off`. A plain site with the same name on that address is left alone. Requests that a `trusted-proxy` took over TLS are not sent there again, which would never end: they are served by the site, unless it has `client require`.",
     default: "`:80` for a site with `tls` that has no `listen`, else off",
     example: "site \"a.example.com\" {\n    tls auto\n    redirect-http off\n    to \"10.0.0.1:80\"\n}",
     ..NodeRow::NEW

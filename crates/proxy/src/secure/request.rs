@@ -18,8 +18,6 @@ pub(crate) fn admit(
     request: &mut Request,
     trusted: bool,
 ) -> Result<(), Trouble> {
-    // The connection is what it is, whatever an absolute target claims.
-    request.target.set_scheme(context.client.scheme());
     let Some(facts) = context.client.tls.as_deref() else {
         forget_early(request, trusted);
         return Ok(());

@@ -3,6 +3,7 @@
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
+use testkit::secure::Authority;
 use testkit::server::TestServer;
 
 /// What the origin saw of a request with these fields.
@@ -232,6 +233,62 @@ fn cookies_are_secure_where_the_client_asked_over_tls() {
     check("X-Forwarded-Proto: https\r\n", true);
     check("Forwarded: for=9.9.9.9;proto=https\r\n", true);
     check("X-Forwarded-Proto: http\r\n", false);
+}
+
+/// Who came by TLS to a trusted proxy, which goes on in clear, has nowhere else to be sent.
+#[test]
+fn who_came_by_https_is_not_redirected_there_again() {
+    let origin = Origin::answering(ok("hi"));
+    let authority = Authority::new();
+    let issued = authority.issue("all", &["a.test", "x.b.test", "*.b.test", "c.test"]);
+    let (tls, ca) = (issued.kdl(), authority.file().display().to_string());
+    let server = TestServer::start(&format!(
+        "trusted-proxy \"127.0.0.1\"
+         site \"a.test\" {{
+             listen \"127.0.0.1:0\"; redirect-http \"127.0.0.2:0\"
+             tls {tls} {{ hsts max-age=\"1d\"; client request ca=\"{ca}\"; }}
+             route \"/ops/*\" {{ client name=\"ops\"; respond; }}
+             to \"{}\"
+         }}
+         site \"*.b.test\" {{ listen \"127.0.0.1:0\"; redirect-http \"127.0.0.2:0\"; tls {tls}; respond \"any\"; }}
+         site \"x.b.test\" {{ listen \"127.0.0.1:0\"; tls {tls}; respond \"x\"; }}
+         site \"c.test\" {{
+             listen \"127.0.0.1:0\"; redirect-http \"127.0.0.2:0\"
+             tls {tls} {{ client require ca=\"{ca}\"; }}
+             respond \"never\"
+         }}",
+        origin.address()
+    ));
+    let ask = |from: u8, target: &str, host: &str, fields: &str| {
+        let address = server.address_of("127.0.0.2:0");
+        let mut client = Peer::connect_from([127, 0, 0, from].into(), address);
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        client.response()
+    };
+    const SAID: &str = "X-Forwarded-Proto: https\r\n";
+    for said in [SAID, "Forwarded: for=9.9.9.9;proto=https\r\n"] {
+        let answer = ask(1, "/x", "a.test", said);
+        assert_eq!((answer.status(), answer.text()), (200, "hi"), "{said}");
+        assert_eq!(answer.field("Strict-Transport-Security"), Some("max-age=86400"));
+    }
+    assert!(origin.received().contains("\r\nX-Forwarded-Proto: https\r\n"));
+    // The site that https:// would lead to, and its rules.
+    assert_eq!(ask(1, "/", "y.b.test", SAID).text(), "any");
+    assert_eq!(ask(1, "/", "x.b.test", SAID).text(), "x");
+    assert_eq!(ask(1, "/ops/x", "a.test", SAID).status(), 403);
+    // Everybody else is sent there, whatever they claim.
+    let check = |from: u8, target: &str, host: &str, fields: &str| {
+        let answer = ask(from, target, host, fields);
+        assert_eq!(answer.status(), 308, "127.0.0.{from} {target} {host} {fields}");
+        assert!(!answer.has("Strict-Transport-Security"));
+    };
+    check(1, "/", "a.test", "");
+    check(1, "/", "a.test", "X-Forwarded-Proto: http\r\n");
+    check(1, "https://a.test/", "a.test", "");
+    check(2, "/", "a.test", SAID);
+    check(2, "https://a.test/", "a.test", SAID);
+    // Without a certificate nobody comes in.
+    check(1, "/", "c.test", SAID);
 }
 
 #[test]
