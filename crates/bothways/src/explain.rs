@@ -35,7 +35,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     }
     let through = through(&rules, options, &asked)?;
     let incoming = Incoming { listener: listener_of(rules.config(), through)?, peer: options.from };
-    let client = take_in(options, &incoming, through, &mut asked)?;
+    let read = take_in(options, &incoming, through, &mut asked)?;
+    let client = *read.as_ref().unwrap_or(&options.from);
     let assumes_address = matches!(through, Through::Forward(_))
         && asked.target.ip().is_none()
         && options.address.is_empty();
@@ -57,7 +58,9 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             tls,
         },
     );
-    if let Some(status) = incoming.last_hop(&asked) {
+    if let Err(Malformed { status, reason }) = read {
+        explanation = undecided(Outcome::Refused { status, reason: reason.into() });
+    } else if let Some(status) = incoming.last_hop(&asked) {
         let outcome = Outcome::Respond { status };
         explanation = Explanation { outcome, decided_by: Place::default(), ..explanation };
     }
@@ -78,6 +81,12 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         told.text(Paint::new(terminal::stdout_is_coloured()))
     };
     Ok(terminal::to_stdout(&text)?)
+}
+
+/// What comes of a request for which no line of the configuration is looked at.
+fn undecided(outcome: Outcome) -> Explanation {
+    let (steps, decided_by) = (Vec::new(), Place::default());
+    Explanation { steps, outcome, decided_by, site: None, route: None }
 }
 
 /// The request that is asked about; with this scheme, unless it says so itself.
@@ -119,13 +128,13 @@ fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> 
 }
 
 /// Reads the request once more, as the listener would get it from its client, with its fields; and
-/// tells who that is.
+/// tells who that is, or why the request would be refused.
 fn take_in(
     options: &Explain,
     incoming: &Incoming<'_>,
     through: Through,
     asked: &mut Request,
-) -> Result<IpAddr, Failure> {
+) -> Result<Result<IpAddr, Malformed>, Failure> {
     let Request { method, target, .. } = &*asked;
     let uri = match (method, through) {
         (Method::Connect, _) => target.authority().to_owned(),
@@ -146,20 +155,18 @@ fn take_in(
         let (name, value) = field.split_once(':').ok_or_else(|| {
             Failure::usage(format!("`{field}` is not a field")).hint("write -H 'Name: value'")
         })?;
-        match name.trim() {
-            name if name.eq_ignore_ascii_case("host") => host = value.trim(),
-            name => {
-                let _ = write!(fields, "{name}: {}\r\n", value.trim());
-            }
+        if name.eq_ignore_ascii_case("host") {
+            host = value.trim();
+        } else {
+            let _ = write!(fields, "{name}: {}\r\n", value.trim());
         }
     }
     let head = format!("{} {uri} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n", method.as_str());
     let mut read = Request::default();
-    let client =
-        incoming.read(head.as_bytes(), &mut read).map_err(|Malformed { status, reason }| {
-            Failure::usage(format!("the request would be refused ({status}): {reason}"))
-        })?;
-    *asked = read;
+    let client = incoming.read(head.as_bytes(), &mut read);
+    if client.is_ok() {
+        *asked = read;
+    }
     Ok(client)
 }
 

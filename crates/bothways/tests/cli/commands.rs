@@ -201,6 +201,24 @@ fn explain_in_reverse() {
     assert_eq!(value["outcome"]["kind"], "proxied", "{value:#}");
     assert_eq!(value["outcome"]["upstream"], "shop");
     assert_eq!(value["request"], "POST http://shop.example.com:8080/x");
+    // What could not be read is refused as the request would be.
+    let malformed = |field: &str, words: &str| {
+        let url = ["explain", "http://shop.example.com:8080/x", "-H", field];
+        scratch.run(&url).ended(0).says(words);
+        let json = scratch.run(&[&url[..], &["--json"]].concat()).ended(0).out;
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["outcome"]["kind"], "refused", "{field}: {value:#}");
+        assert!(value["head"].is_null() && value["decided_by"].is_null(), "{field}: {value:#}");
+    };
+    malformed("No Token: 1", "=> refused (400): ");
+    malformed("X-A : 1", "=> refused (400): ");
+    malformed("X-A: a\u{1}b", "=> refused (400): ");
+    malformed("Host: a b", "=> refused (400): ");
+    malformed("Transfer-Encoding: gzip, chunked", "=> refused (501): ");
+    scratch
+        .run(&["explain", "http://shop.example.com:8080/", "-H", "nothing"])
+        .ended(64)
+        .complains("not a field");
 }
 
 #[test]
@@ -225,6 +243,18 @@ site "mail.example.com" { tls passthrough; to "127.0.0.1:9003"; }
     http.says("has https://, where shop.example.com on :80 is sent")
         .says("redirected to https://shop.example.com/a?b (308)")
         .says("decided by bothways.kdl:3");
+    let trusting = std::fs::read_to_string(scratch.path("bothways.kdl")).unwrap();
+    scratch.write("trusting.kdl", &format!("trusted-proxy \"127.0.0.1\"{trusting}"));
+    let secure = ["-H", "X-Forwarded-Proto: https", "-c", "trusting.kdl"];
+    let secure = [&["explain", "http://shop.example.com/a?b"], &secure[..]].concat();
+    scratch
+        .run(&secure)
+        .ended(0)
+        .says("serves shop.example.com on :80 to clients of trusted proxies that came by https://")
+        .says("https://127.0.0.1:9001")
+        .says("X-Forwarded-Proto: https");
+    let stranger = [&secure[..], &["--from", "192.0.2.1"]].concat();
+    scratch.run(&stranger).ended(0).says("redirected to https://shop.example.com/a?b (308)");
     let https = scratch.run(&["explain", "https://shop.example.com/"]).ended(0);
     https.says("https://127.0.0.1:9001").says("X-Who:  by TLSv1.3 as shop.example.com");
     let admin = ["explain", "https://shop.example.com/admin/x"];
