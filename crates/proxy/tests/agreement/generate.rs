@@ -47,6 +47,7 @@ const PROCESS: &str = "process {\n cores 1\n log access=off\n}\n";
 /// Where requests in reverse and forward ones come in.
 pub(crate) const REVERSE: &str = "127.0.0.1:0";
 pub(crate) const FORWARD: &str = "127.0.0.2:0";
+const SECURE: &str = "127.0.0.4:0";
 /// The host whose only answer is the configuration's number.
 pub(crate) const NUMBERED: &str = "number.test";
 
@@ -86,7 +87,8 @@ const VALUES: &[&str] = &[
 ];
 
 impl Configuration {
-    pub(crate) fn any(draw: &mut Draw, origin: SocketAddr, number: u64) -> Self {
+    /// A random one, with sites that may have TLS.
+    pub(crate) fn any(draw: &mut Draw, origin: SocketAddr, number: u64, tls: &Tls) -> Self {
         let mut text = PROCESS.to_owned();
         for net in ["127.0.0.1", "::ffff:127.0.0.3", "10.0.0.0/8", "2001:db8::/32"] {
             if draw.once_in(3) {
@@ -99,7 +101,11 @@ impl Configuration {
             if draw.once_in(4) {
                 continue;
             }
-            let _ = writeln!(text, "site {names} {{\n listen \"{REVERSE}\"");
+            let _ = writeln!(text, "site {names} {{");
+            let _ = match draw.once_in(3) {
+                true => tls.site(draw, &mut text),
+                false => writeln!(text, " listen \"{REVERSE}\""),
+            };
             modifiers(draw, &mut text, &[]);
             let mut routes = 0;
             for (pattern, captures) in PATTERNS {
@@ -115,6 +121,28 @@ impl Configuration {
         }
         forward(draw, &mut text, origin);
         Self { text, number }
+    }
+}
+
+/// What sites with TLS need.
+pub(crate) struct Tls {
+    /// Certificate and key, as one writes them.
+    pub(crate) certificate: String,
+    /// A file with a CA.
+    pub(crate) ca: String,
+}
+
+impl Tls {
+    /// A site's TLS, and who comes in clear is sent there.
+    fn site(&self, draw: &mut Draw, text: &mut String) -> std::fmt::Result {
+        let Self { certificate, ca } = self;
+        let _ = writeln!(text, " listen \"{SECURE}\"; redirect-http \"{REVERSE}\"");
+        let client = match draw.below(4) {
+            0 => format!(" client require ca=\"{ca}\";"),
+            1 => format!(" client request ca=\"{ca}\";"),
+            _ => String::new(),
+        };
+        writeln!(text, " tls {certificate} {{{client} }}")
     }
 }
 
@@ -154,6 +182,17 @@ fn modifiers(draw: &mut Draw, text: &mut String, captures: &[&str]) {
     }
     if draw.once_in(3) {
         let _ = writeln!(text, "  underscores {}", draw.of(&["pass", "drop"]));
+    }
+    if draw.once_in(3) {
+        let mut readings = String::new();
+        for reading in ["merged", "host", "decoded", "parameters", "case"] {
+            if draw.once_in(2) {
+                readings = readings + " " + reading;
+            }
+        }
+        if !readings.is_empty() {
+            let _ = writeln!(text, "  path-readings{readings}");
+        }
     }
     if draw.once_in(3) {
         let host = draw.of(&["preserve", "endpoint", "\"named.test:81\""]);
@@ -233,6 +272,17 @@ const PARTS: &[&str] = &[
     "",
     "x%2Fy",
     "..%2fadmin",
+    "a%2Fb",
+    "%2f",
+    "%2F..",
+    "%5c..",
+    "admin;a",
+    ";x",
+    ";",
+    "%2e%2e;",
+    "%u002f",
+    "%252f",
+    "ADMIN",
     "a\\b",
     "|",
     "%40",
@@ -286,6 +336,9 @@ const OTHERS: &[&str] = &[
     "Upgrade: h2c",
     "Cookie: a=b",
     "Cookie: c=d",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Proto: https",
+    "Forwarded: proto=https",
     "Via: 1.0 fred",
     "Via: 1.1 a, 1.1 b",
     "Max-Forwards: 3",
@@ -323,6 +376,9 @@ pub(crate) fn request(draw: &mut Draw, origin: SocketAddr) -> Asked {
     if path.is_empty() || draw.once_in(3) {
         path.push('/');
     }
+    if draw.once_in(16) {
+        path.insert_str(0, draw.of(&["/", "//", "/%2F", "/;"]));
+    }
     path.push_str(draw.of(&["", "", "?", "?q=1", "?a=%2f&b=//../x", "?{q}"]));
     let at = origin.to_string();
     let host = match forward {
@@ -344,7 +400,7 @@ pub(crate) fn request(draw: &mut Draw, origin: SocketAddr) -> Asked {
     let target = match draw.below(8) {
         0 if forward => path,
         _ if forward => format!("http://{host}{path}"),
-        0 => format!("http://{host}{path}"),
+        0 => format!("{}://{host}{path}", draw.of(&["http", "http", "https"])),
         1 if method == "OPTIONS" => "*".to_owned(),
         _ => path,
     };

@@ -25,7 +25,7 @@ fn explain_says_what_is_done() {
     let mut played = play::Played::default();
     for seed in first..first + requests.div_ceil(REQUESTS) {
         let mut draw = Draw::new(seed);
-        let configuration = Configuration::any(&mut draw, bench.origin(), seed);
+        let configuration = Configuration::any(&mut draw, bench.origin(), seed, &bench.tls);
         bench.install(&configuration);
         let mut clients = [Client::new([127, 0, 0, 1]), Client::new([127, 0, 0, 3])];
         for index in 0..REQUESTS {

@@ -10,16 +10,20 @@ use proxy::{Incoming, Malformed, Outgoing};
 use rules::{Outcome, Query, Rules, Through};
 use testkit::message_text::Message;
 use testkit::peer::Peer;
+use testkit::secure::Authority;
 use testkit::server::TestServer;
 use testkit::wait;
 
-use crate::generate::{Asked, Configuration, FORWARD, NUMBERED, REVERSE};
+use crate::generate::{Asked, Configuration, FORWARD, NUMBERED, REVERSE, Tls};
 
 /// A proxy, and the origin behind it.
 pub(crate) struct Bench {
     server: TestServer,
     origin: SocketAddr,
     rules: RwLock<Arc<Rules>>,
+    /// What sites with TLS need, and the files of it.
+    pub(crate) tls: Tls,
+    _authority: Authority,
 }
 
 /// What happens to a request.
@@ -47,7 +51,11 @@ impl Bench {
             format!("site \"*\" {{ listen \"{REVERSE}\"; respond \"x\"; }}\nforward \"{FORWARD}\"");
         let server = TestServer::start(&text);
         let rules = RwLock::new(Arc::new(Rules::compile(server.server().config())));
-        Self { server, origin, rules }
+        let authority = Authority::new();
+        let issued = authority.issue("all", &["a.test", "b.test", "*.b.test"]);
+        let ca = authority.file().display().to_string();
+        let tls = Tls { certificate: issued.kdl(), ca };
+        Self { server, origin, rules, tls, _authority: authority }
     }
 
     pub(crate) fn origin(&self) -> SocketAddr {
