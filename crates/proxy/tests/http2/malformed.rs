@@ -54,19 +54,22 @@ fn additions() -> Vec<Row> {
     ]
 }
 
+/// Names and values.
+type Block<'a> = Vec<(&'a [u8], &'a [u8])>;
+
 /// A block of these fields, of which each is learned.
 fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| hpack::learned(name, value)).collect()
 }
 
-fn bytes<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a [u8], &'a [u8])> {
+fn bytes<'a>(fields: &[(&'a str, &'a str)]) -> Block<'a> {
     fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
 }
 
 #[test]
 fn requests() {
     let usual = bytes(&request("GET", "http", "a", "/"));
-    let mut rows: Vec<(&str, Vec<(&[u8], &[u8])>)> = Vec::new();
+    let mut rows: Vec<(&str, Block<'_>)> = Vec::new();
     let additions = additions();
     rows.extend(
         additions.iter().map(|row| (row.section, [usual.clone(), row.fields.clone()].concat())),

@@ -22,7 +22,7 @@ fn proxy(origin: &Origin) -> TestServer {
 /// What of an upload's content and other frames is sent, with another stream open all the while.
 #[test]
 fn what_does_not_come_whole_is_cut() {
-    let origin = Origin::serving(|request| ok(&request.text()));
+    let origin = Origin::serving(|request| ok(request.text()));
     let proxy = proxy(&origin);
     let block = hpack::literals(&request("GET", "http", "a", "/"));
     let whole = frame(kind::HEADERS, END | flag::END_HEADERS, 3, &block);
@@ -55,7 +55,7 @@ fn what_does_not_come_whole_is_cut() {
 
 #[test]
 fn content_takes_its_time() {
-    let origin = Origin::serving(|request| ok(&request.text()));
+    let origin = Origin::serving(|request| ok(request.text()));
     let proxy = proxy(&origin);
     let mut client = Connection::client(proxy.address(), &[]);
     client.send(headers(0, 1, &request("POST", "http", "a", "/")));
