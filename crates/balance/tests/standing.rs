@@ -29,6 +29,18 @@ fn failures_in_a_row_eject_and_a_good_answer_between_them_does_not() {
     check(&[(BAD, 4), (not_implemented, 1), (BAD, 1)], "uuu");
 }
 
+/// Of fewer failures than evidence is usually made of, so many clients and paths as they can be of.
+#[test]
+fn a_single_failure_is_enough_where_that_is_asked_for() {
+    for outcome in [BAD, Outcome::Reset, Outcome::Timeout, Outcome::Unreachable] {
+        let mut settings = upstream(&["a", "b", "c"]);
+        settings.ejection.as_mut().unwrap().consecutive = 1;
+        let world = World::new(&settings);
+        world.report(0, outcome, 1);
+        assert_eq!(world.standing(), "euu", "{outcome:?}");
+    }
+}
+
 #[test]
 fn an_ejected_endpoint_gets_nothing_and_says_why() {
     let world = World::new(&upstream(&["a", "b"]));

@@ -137,6 +137,8 @@ error_kinds! {
     // What RFC 9209 has no type of its own for; the token is the nearest one.
     /// The client left before the end. 499 is nginx's, seen in logs only.
     ClientGone = "client_gone", "http_request_error", Client, 499;
+    /// There is no TLS connection with the client: no request was read. Seen in logs only.
+    ClientTlsError = "client_tls_error", "http_request_error", Client, 400;
     /// The request did not arrive in time (RFC 9110, section 15.5.9).
     ClientTimeout = "client_timeout", "http_request_error", Client, 408;
     /// The client sends or takes fewer bytes a second than it must.
@@ -212,6 +214,20 @@ mod tests {
             let twice = ErrorKind::ALL.iter().filter(|other| other.name() == kind.name()).count();
             assert_eq!(twice, 1, "{kind:?}");
         }
+    }
+
+    /// A row each, in this order, with what nobody should have to look up here.
+    #[test]
+    fn the_table_for_operators_is_this_one() {
+        let docs = include_str!("../../../../docs/operations.md");
+        let rows = docs.lines().skip_while(|line| !line.starts_with("| `error` | `blame` |"));
+        let rows: Vec<_> = rows.skip(2).take_while(|line| line.starts_with('|')).collect();
+        for (kind, row) in ErrorKind::ALL.iter().zip(&rows) {
+            let (name, blame, status) = (kind.name(), kind.blame().name(), kind.status());
+            let begin = format!("| `{name}` | `{blame}` | {status} | ");
+            assert!(row.starts_with(&begin), "{row:?} should begin with {begin:?}");
+        }
+        assert_eq!(rows.len(), ErrorKind::COUNT);
     }
 
     #[test]

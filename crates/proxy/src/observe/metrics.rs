@@ -110,6 +110,14 @@ impl Handshake {
             Self::Local => "no_certificate",
         }
     }
+
+    /// What went wrong, as the access log has it.
+    pub(crate) fn error(self) -> ErrorKind {
+        match self {
+            Self::Local => ErrorKind::ProxyConfigurationError,
+            _ => ErrorKind::ClientTlsError,
+        }
+    }
 }
 
 /// What became of a copy of a request.
@@ -301,9 +309,14 @@ impl CoreMetrics {
                 cells.first_byte.observe(first_byte);
             }
         }
-        if let Some(error) = record.error
-            && let Some(errors) = self.cells.errors.get(error.index())
-        {
+        if let Some(error) = record.error {
+            self.went_wrong(error);
+        }
+    }
+
+    /// Counts what went wrong.
+    fn went_wrong(&self, error: ErrorKind) {
+        if let Some(errors) = self.cells.errors.get(error.index()) {
             errors.add(1);
         }
     }
@@ -354,6 +367,7 @@ impl CoreMetrics {
 
     /// Counts one that did not.
     pub fn handshake_failed(&self, why: Handshake) {
+        self.went_wrong(why.error());
         if let Some(failed) = self.cells.handshakes_failed.get(why as usize) {
             failed.add(1);
         }

@@ -250,13 +250,18 @@ impl Record {
 
     /// Notes what went wrong, with words for people; the status too, if there is none yet.
     pub fn fail(&mut self, kind: ErrorKind, detail: impl std::fmt::Display) {
+        self.note(kind, detail);
+        if self.status == 0 {
+            self.status = kind.status();
+        }
+    }
+
+    /// Notes what went wrong where nobody is answered.
+    pub fn note(&mut self, kind: ErrorKind, detail: impl std::fmt::Display) {
         self.error = Some(kind);
         self.detail.clear();
         // Writing into a `Text` cannot fail.
         let _ = std::fmt::Write::write_fmt(&mut self.detail, format_args!("{detail}"));
-        if self.status == 0 {
-            self.status = kind.status();
-        }
     }
 
     /// Notes the end.

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use config::{ClientPolicy, Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
@@ -26,7 +27,7 @@ use crate::body::unless_zero;
 use crate::connection;
 use crate::core::{Client, Core};
 use crate::http2;
-use crate::observe::{Handshake, Refusal};
+use crate::observe::{Direction, Handshake, Record, Refusal, Scope};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
 
@@ -241,14 +242,19 @@ async fn accept(core: &Rc<Core>, client: Client) -> Option<Accepted> {
     let id = client.listening.id.get()?;
     let listener = view.config().listeners.get(id.0 as usize)?;
     client.alarm.set(unless_zero(listener.timeouts.head));
-    let accepted = match read_hello(core, client, listener).await? {
-        Ok((client, hello, buffer)) => open(core, client, &view, id, &hello, buffer).await,
-        Err(rejected) => Err(rejected),
+    let began = Instant::now();
+    let (name, accepted) = match read_hello(core, client, listener).await? {
+        Ok((client, hello, buffer)) => {
+            let accepted = open(core, client, &view, id, &hello, buffer).await;
+            (hello.name, accepted)
+        }
+        Err(rejected) => (None, Err(rejected)),
     };
     match accepted {
         Ok(accepted) => accepted,
         Err(rejected) => {
-            reject(core, *rejected).await;
+            let record = record_of(&view, id, name.as_deref(), began);
+            reject(core, &view, record, *rejected).await;
             None
         }
     }
@@ -455,9 +461,35 @@ pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) ->
     first.or(named).or_else(only)
 }
 
-async fn reject(core: &Core, rejected: Rejected) {
+/// Who asked for what, where there is no TLS connection.
+fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) -> Record {
+    let mut record = Record::new(began);
+    record.listener = id.0;
+    match view.config().listeners.get(id.0 as usize).map(|listener| &listener.serves) {
+        Some(Serves::Forward(forward)) => {
+            (record.direction, record.scope) = (Direction::Forward, Scope::Forward(*forward));
+        }
+        Some(Serves::Sites(_)) if name.is_some() => {
+            let site = site_asked_for(view, id, name);
+            record.scope = site.map_or(Scope::None, |site| Scope::Site(site, None));
+        }
+        _ => {}
+    }
+    if let Some(name) = name {
+        record.tls = Some(Arc::new(tls::Info { name: Some(name.into()), ..tls::Info::default() }));
+    }
+    record
+}
+
+async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected) {
     let Rejected { client, why, detail, answer } = rejected;
     core.metrics.handshake_failed(why);
+    record.client = client.address.get();
+    record.status = if matches!(answer, Answer::Plain) { 400 } else { 0 };
+    record.note(why.error(), &detail);
+    record.finish(Instant::now());
+    // No request: it is counted among the handshakes.
+    core.access.borrow_mut().write(&record, &view.shared.names);
     let (address, listener) = (client.address.get(), client.listening.address);
     if why == Handshake::Local {
         crate::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");

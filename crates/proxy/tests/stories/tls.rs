@@ -431,6 +431,64 @@ fn the_log_tells_of_tls() {
 }
 
 #[test]
+fn the_log_tells_of_handshakes_that_fail() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("access.log");
+    let authority = Authority::new();
+    let server = TestServer::start(&format!(
+        "process {{ cores 1; log access=\"{}\" format=json; }}\n{}",
+        path.display(),
+        site(
+            &authority,
+            &["a.test"],
+            &format!("client require ca=\"{}\"", authority.file().display())
+        ),
+    ));
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+        wait::until("a line of the log", || lines().matches('\n').count() == number);
+        let line: serde_json::Value =
+            serde_json::from_str(lines().lines().last().unwrap()).expect("JSON");
+        assert_eq!((&line["client"], &line["direction"]), (&"127.0.0.1".into(), &"reverse".into()));
+        assert!(line["port"].is_number() && line["listener"].is_string(), "{line}");
+        assert!(line.get("target").is_none() && line.get("method").is_none(), "{line}");
+        assert_eq!(
+            (&line["error"], &line["blame"]),
+            (&"client_tls_error".into(), &"client".into())
+        );
+        line
+    };
+    // A probe says nothing, and nothing is said of it.
+    server.connect().close();
+    let client = SecureClient::of(&authority);
+    assert!(client.try_connect(server.address(), "b.test").is_err());
+    let line = next();
+    assert_eq!(
+        (&line["sni"], line.get("scope"), line.get("status")),
+        (&"b.test".into(), None, None)
+    );
+    assert!(line["detail"].as_str().is_some_and(|why| why.contains("b.test")), "{line}");
+    // Without the certificate that is asked for.
+    if let Ok(mut client) = client.try_connect(server.address(), "a.test") {
+        client.rest();
+    }
+    let line = next();
+    assert_eq!((&line["sni"], &line["scope"]), (&"a.test".into(), &"a.test".into()));
+    let mut clear = server.connect();
+    clear.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(clear.response().status(), 400);
+    assert_eq!(next()["status"], 400);
+    let mut gone = server.connect();
+    gone.send([22, 3, 1]);
+    gone.close();
+    next();
+    server.wait_for_metric("bothways_errors_total", "client_tls_error", 4.0);
+    assert_eq!(server.metric("bothways_requests_total", ""), 0.0);
+}
+
+#[test]
 fn a_forward_proxy_speaks_tls() {
     let authority = Authority::new();
     let origin = Origin::serving(|request| ok(request.target()));
