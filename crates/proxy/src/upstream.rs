@@ -168,24 +168,37 @@ impl Drop for Meter {
     }
 }
 
+/// A connection in the pool, which no client has: without what only one in use needs.
 struct Idle {
-    connection: Connection,
+    stream: Stream,
+    address: Option<SocketAddr>,
+    ends: Ends,
+    names_version: u64,
+    meter: Option<Meter>,
     since: Instant,
 }
 
 impl Idle {
+    /// Its client has it no more.
     fn new(connection: Connection, since: Instant) -> Self {
-        if let Some(meter) = &connection.meter {
+        let Connection { stream, address, ends, names_version, meter, .. } = connection;
+        if let Some(meter) = &meter {
             meter.idles(true);
         }
-        Self { connection, since }
+        Self { stream, address, ends, names_version, meter, since }
     }
-}
 
-/// An idle connection is in the pool exactly as long as it is counted there.
-fn leaves(connection: &Connection) {
-    if let Some(meter) = &connection.meter {
-        meter.idles(false);
+    fn reuse(self) -> Connection {
+        let Self { stream, address, ends, names_version, meter, .. } = self;
+        let connection = Connection::fresh(stream, address);
+        Connection { reused: true, ends, names_version, meter, ..connection }
+    }
+
+    /// An idle connection is in the pool exactly as long as it is counted there.
+    fn leaves(&self) {
+        if let Some(meter) = &self.meter {
+            meter.idles(false);
+        }
     }
 }
 
@@ -300,18 +313,18 @@ impl Pool {
 
     fn take_own(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop_back() {
-            leaves(&connection);
-            let age = now.saturating_duration_since(since);
+        while let Some(newest) = idle.pop_back() {
+            newest.leaves();
+            let age = now.saturating_duration_since(newest.since);
             if age > self.learned.get().min(idle_max) {
-                idle.drain(..).for_each(|older| leaves(&older.connection));
+                idle.drain(..).for_each(|older| older.leaves());
                 return None;
             }
-            if connection.ends.is_over(now) {
+            if newest.ends.is_over(now) {
                 continue;
             }
-            if connection.stream.is_quiet() {
-                return Some(connection);
+            if newest.stream.is_quiet() {
+                return Some(newest.reuse());
             }
             self.closed_early(age);
         }
@@ -328,23 +341,14 @@ impl Pool {
                 common.close(shelved);
                 continue;
             }
-            let Shelved { stream, address, names_version, slot, ends, core, .. } = shelved;
+            let Shelved { stream, address, names_version, slot, ends, core, since } = shelved;
             let attached = stream.attach();
             let moved = attached.is_ok() && core != common.core;
             let meter = slot.map(|slot| common.arrived(slot, moved));
             match attached {
                 Ok(stream) => {
-                    let reused = true;
-                    return Some(Connection {
-                        stream,
-                        address,
-                        reused,
-                        bound: false,
-                        ends,
-                        names_version,
-                        meter,
-                        charge: None,
-                    });
+                    let idle = Idle { stream, address, ends, names_version, meter, since };
+                    return Some(idle.reuse());
                 }
                 Err(_) => self.closed_early(age),
             }
@@ -421,7 +425,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose response is complete.
-    pub(crate) fn put(&self, mut connection: Connection, now: Instant) {
+    pub(crate) fn put(&self, connection: Connection, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let max = self.max.get();
         debug_assert!(!connection.bound, "nobody else may have it");
@@ -433,10 +437,8 @@ impl Pool {
         if idle.len() >= max
             && let Some(oldest) = idle.pop_front()
         {
-            leaves(&oldest.connection);
+            oldest.leaves();
         }
-        connection.reused = true;
-        connection.charge = None;
         idle.push_back(Idle::new(connection, now));
     }
 
@@ -458,10 +460,10 @@ impl Pool {
         let learned = self.learned.get();
         let keep = |idle: &Idle| {
             let age = now.saturating_duration_since(idle.since);
-            let is_over = idle.connection.ends.is_over(now);
-            let keep = age <= learned && !is_over && idle.connection.stream.is_quiet();
+            let is_over = idle.ends.is_over(now);
+            let keep = age <= learned && !is_over && idle.stream.is_quiet();
             if !keep {
-                leaves(&idle.connection);
+                idle.leaves();
             }
             keep
         };
@@ -501,7 +503,7 @@ impl Pool {
 
     /// Closes idle connections of HTTP/1, those on the shelf too.
     pub(crate) fn clear(&self) {
-        self.idle.borrow_mut().drain(..).for_each(|idle| leaves(&idle.connection));
+        self.idle.borrow_mut().drain(..).for_each(|idle| idle.leaves());
         if let Some(common) = &self.common {
             common.shelf.drain().into_iter().for_each(|shelved| common.close(shelved));
         }
@@ -510,9 +512,7 @@ impl Pool {
 
 /// Takes an idle connection out of this core: it leaves, or stays as it cannot; or it has been closed.
 fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<Idle>) {
-    let Idle { connection, since } = idle;
-    let Connection { stream, address, reused, bound, ends, names_version, meter, charge } =
-        connection;
+    let Idle { stream, address, ends, names_version, meter, since } = idle;
     match stream.detach() {
         Ok(stream) => {
             let slot = meter.map(Meter::leave);
@@ -523,13 +523,11 @@ fn shelve(idle: Idle, common: &Common, leave: &mut Vec<Shelved>, stay: &mut Vec<
             leave.push(Shelved { stream, address, names_version, slot, ends, since, core });
         }
         Err(stream) => {
-            let is_quiet = stream.is_quiet();
-            let connection =
-                Connection { stream, address, reused, bound, ends, names_version, meter, charge };
-            if is_quiet {
-                stay.push(Idle { connection, since });
+            let idle = Idle { stream, address, ends, names_version, meter, since };
+            if idle.stream.is_quiet() {
+                stay.push(idle);
             } else {
-                leaves(&connection);
+                idle.leaves();
             }
         }
     }
