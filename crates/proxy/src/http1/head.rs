@@ -163,12 +163,12 @@ impl ClientHead<'_> {
             return (Framing::Suppressed, true);
         }
         match response.body {
-            BodyLength::None if response.status == 204 || response.is_interim() => {
-                (Framing::Plain, true)
-            }
+            BodyLength::None if response.is_interim() => (Framing::Plain, true),
+            // An endpoint of HTTP/2 can send content all the same. Here it would be the next response.
+            BodyLength::None if response.status == 204 => (Framing::Suppressed, true),
             BodyLength::None => {
                 out.extend_from_slice(b"Content-Length: 0\r\n");
-                (Framing::Plain, true)
+                (Framing::Suppressed, true)
             }
             BodyLength::Exact(length) => {
                 write_number(out, b"Content-Length: ", length);

@@ -52,7 +52,7 @@ pub(crate) enum Framing {
         /// Whether trailers may follow.
         trailers: bool,
     },
-    /// There is none, whatever is written (the answer to HEAD).
+    /// There is none, whatever is written (the answer to HEAD, 204).
     Suppressed,
 }
 
@@ -199,12 +199,12 @@ impl Sink for Outgoing<'_> {
         if bytes.is_empty() {
             return Ok(()); // an empty chunk would end the body
         }
-        self.sent += bytes.len() as u64;
         let chunked = match self.framing {
             Framing::Suppressed => return Ok(()),
             Framing::Plain => false,
             Framing::Chunked { .. } => true,
         };
+        self.sent += bytes.len() as u64;
         if self.out.len() + bytes.len() <= COPIED_BYTES_MAX {
             match chunked {
                 true => self.push_chunk(bytes),

@@ -23,12 +23,12 @@ pub(super) fn head(
         with_date(|date| fields::push(&mut map, b"date", Bytes::copy_from_slice(date.as_bytes())));
     }
     // RFC 9110, section 9.3.2: the fields are those of the answer to GET, without a body.
-    let suppressed = request.method == Method::Head || response.status == 304;
+    let suppressed = request.method == Method::Head || matches!(response.status, 204 | 304);
     match (response.body, response.fields.get(Known::ContentLength)) {
         (BodyLength::Exact(length), _) => {
             map.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        (_, Some(length)) if suppressed => {
+        (_, Some(length)) if suppressed && response.status != 204 => {
             fields::push(&mut map, b"content-length", Bytes::copy_from_slice(length));
         }
         _ => {}

@@ -212,10 +212,10 @@ fn gone() -> WriteError {
 
 impl Sink for Sending<'_> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        self.sent += bytes.len() as u64;
         if self.suppressed {
             return Ok(());
         }
+        self.sent += bytes.len() as u64;
         // What is large goes at once; small pieces are put together.
         if bytes.len() < GATHERED_BYTES {
             self.waiting.extend_from_slice(bytes);

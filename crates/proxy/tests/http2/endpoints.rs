@@ -243,3 +243,49 @@ fn floods() {
         ),
     ]);
 }
+
+/// Content of a response that has none is not the next response of a client's connection.
+#[test]
+fn content_where_there_is_none() {
+    for (method, status) in [("GET", "204"), ("GET", "304"), ("HEAD", "200"), ("HEAD", "404")] {
+        let origin = Origin::start(move |peer, _| {
+            let mut endpoint = Connection::server(peer, &[]);
+            while let Ok(begun) = endpoint.until(|frame| frame.head.kind == kind::HEADERS) {
+                let fields = endpoint.fields_of(&begun);
+                let stream = begun.head.stream;
+                let (status, content) = match testkit::h2raw::field(&fields, ":path") {
+                    Some("/next") => ("200", "honest"),
+                    _ => (status, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled"),
+                };
+                let head = headers(0, stream, &[(":status", status)]);
+                endpoint.send([head, data(END, stream, content)].concat());
+            }
+        });
+        let proxy = TestServer::start(&format!(
+            "upstream up {{ to \"{}\"; protocol h2c }}
+             site \"*\" {{ listen \"127.0.0.1:0\"; to up }}",
+            origin.address()
+        ));
+        let what = format!("{method} {status}");
+        let mut client = proxy.connect();
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let first = client.response_to(method);
+        // The stream may as well be malformed (RFC 9113, section 8.1.1).
+        assert!(
+            ["502", status].contains(&first.status().to_string().as_str()),
+            "{what}: {first:?}"
+        );
+        client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().text(), "honest", "{what}");
+
+        let mut client = Connection::client(proxy.address(), &[]);
+        let request = testkit::h2raw::request(method, "http", "a", "/");
+        client.send(headers(END, 1, &request));
+        if let Ok(first) = client.message(1) {
+            let text = first.text();
+            assert!(text.is_empty() || first.status() == 502, "{what}: {text:?}");
+        }
+        client.get(3, "/next");
+        assert_eq!(client.message(3).expect("an answer").text(), "honest", "{what}");
+    }
+}
