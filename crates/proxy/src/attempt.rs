@@ -494,6 +494,12 @@ impl Attempt<'_> {
         self.context.flow.answering();
         let rules = leaving::Rules::of_response(self.plan);
         let pumped = pump_sifted(up_in, reply, |field| rules.keeps_trailer(field)).await;
+        if matches!(pumped, Err(PumpError::Reading(_))) {
+            // What came before it, the status first of all, is the client's. Whether that can be sent
+            // no longer matters to what went wrong; over HTTP/2 the connection has its turn to send it.
+            let _ = reply.flush().await;
+            tokio::task::yield_now().await;
+        }
         self.context.flow.answered();
         pumped.map(|()| Download::Complete).map_err(|error| match error {
             PumpError::Reading(error) => {

@@ -2,6 +2,7 @@
 
 use testkit::message_text::Message;
 use testkit::origin::Origin;
+use testkit::peer::Ended;
 use testkit::server::TestServer;
 
 /// Answers each request by the same bytes, and closes.
@@ -90,6 +91,26 @@ fn what_cannot_be_read_is_a_bad_gateway() {
     check("HTTP/1.1 200 OK\r\nContent Length: 2\r\n\r\nhi");
     check("HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nhi");
     check("hello");
+}
+
+/// What came before a break, in the same flight, is the client's.
+#[test]
+fn what_came_before_a_break_is_sent_on() {
+    #[track_caller]
+    fn check(response: &str, rest: &str) {
+        let origin = saying(response);
+        let server = TestServer::reverse(origin.address(), "");
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.head().status(), 200, "{response:?}");
+        client.expect(rest);
+        assert_eq!(client.ended(), Ended::Reset, "{response:?}");
+    }
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi";
+    check(&format!("{chunked}\r\nzz\r\n"), "2\r\nhi\r\n");
+    check(&format!("{chunked}xx0\r\n\r\n"), "2\r\nhi\r\n");
+    check(&format!("{chunked}\r\n"), "2\r\nhi\r\n");
+    check("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi", "hi");
 }
 
 /// Chunks of one byte go on in as many writes as they came in reads, not each on its own.
