@@ -30,8 +30,10 @@ pub(crate) fn missing_key(request: &Request) -> Option<String> {
 
 /// Whether an answer proves that it is one to this key.
 pub(crate) fn is_answered(key: &[u8], response: &Response) -> bool {
-    let proof = response.fields.get(Known::SecWebSocketAccept);
-    proof.is_some_and(|proof| proof.trim_ascii() == accept(key).as_bytes())
+    let due = accept(key);
+    let mut proofs = response.fields.get_all(Known::SecWebSocketAccept).peekable();
+    // Of several each must be right, as clients differ in which one they read.
+    proofs.peek().is_some() && proofs.all(|proof| proof.trim_ascii() == due.as_bytes())
 }
 
 /// Whether a 101 changes to protocols that the request has asked for (RFC 9110, section 7.8), and in a

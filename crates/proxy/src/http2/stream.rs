@@ -197,8 +197,10 @@ fn name(head: Packed<'_>, record: &mut Record) {
     if let Some(Ok(method)) = of(b":method").map(Method::parse) {
         record.method = method;
     }
-    record.target.set(of(b":scheme").unwrap_or_default());
-    record.target.push("://");
+    // CONNECT has none.
+    let scheme = of(b":scheme");
+    record.target.set(scheme.unwrap_or_default());
+    record.target.push(if scheme.is_some() { "://" } else { "" });
     record.target.push(of(b":authority").unwrap_or_default());
     record.target.push(of(b":path").unwrap_or_default());
 }

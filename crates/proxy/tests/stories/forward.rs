@@ -179,7 +179,8 @@ fn nothing_that_names_the_client_leaves_an_anonymous_one() {
     let host = origin.address().to_string();
     let claims = "X-Forwarded-Server: a\r\nX-Forwarded-Ssl: on\r\nx-forwarded: a\r\nX_Forwarded_User: a\r\n\
         X-Original-URL: /\r\nX-Rewrite-URL: /\r\nX-Client-IP: 1.2.3.4\r\ntrue-client-ip: 1.2.3.4\r\n\
-        X_Own: y\r\nX-Original-Host: a\r\nCF-Connecting-IP: 1.2.3.4\r\nClient-Ip: 1.2.3.4\r\nVia: 1.1 x\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\
+        X_Own: y\r\nX-Original-Host: a\r\nCF-Connecting-IP: 1.2.3.4\r\nClient-Ip: 1.2.3.4\r\n\
+        X-Envoy-External-Address: 1.2.3.4\r\nWL-Proxy-Client-IP: 1.2.3.4\r\nVia: 1.1 x\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\
         X-Forwarded-Host: a\r\nX-Forwarded-Proto: a\r\nX-Forwarded-Port: 1\r\nReferer: http://a/\r\n\
         User-Agent: me\r\nFrom: me@a\r\nCookie: a=b\r\nX-Own: y\r\nAccept: */*\r\n";
     let answer = fetch(&mut client, &format!("http://{host}/"), &host, claims);

@@ -136,6 +136,10 @@ fn what_is_no_switch_is_a_bad_gateway() {
     let wrong =
         "1 101 X\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     check(WEBSOCKET, wrong, 502);
+    // Of two proofs a client may read either.
+    let two = "1 101 X\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: \
+        s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    check(WEBSOCKET, two, 502);
     check(FOO, "1 101 X\r\nUpgrade: bar", 502);
     check(FOO, "1 101 X\r\nUpgrade: foo, h2c", 502);
     check(FOO, "0 101 X\r\nUpgrade: foo", 502);
