@@ -215,20 +215,23 @@ site {names} {{
         self.assertEqual(self.certificate_for(None), der(keys().shop.certificate))
 
     def test_misdirected_requests(self):
-        """A certificate good for two sites lets browsers send requests for both over one connection."""
+        """A certificate good for two sites lets browsers send requests for both over one connection; for a site with
+        another certificate they are misdirected."""
         self.bothways(
             self.site(names='"a.test"', tls=f"tls {keys().both.kdl}")
             + self.site(names='"b.test"', tls=f"tls {keys().both.kdl}")
+            + self.site(names='"shop.test"', tls=f"tls {keys().shop.kdl}")
         )
         context = keys().authority.context("h2")
         client = Http2(self.at, context, "a.test")
         self.addCleanup(client.close)
-        for authority, status in (("a.test", 200), ("b.test", 421), (f"a.test:{self.port}", 200), ("c.test", 421)):
+        for authority, status in (("a.test", 200), ("b.test", 200), ("shop.test", 421), (f"a.test:{self.port}", 200),
+                                  ("c.test", 421)):
             self.assertEqual(client.get(authority, "/nginx/hello")[0], status, authority)
         other = Http2(self.at, context, "b.test")
         self.addCleanup(other.close)
         self.assertEqual(other.get("b.test", "/nginx/hello")[2], b"hello\n")
-        done = self.get("a.test", "/nginx/hello", "--http1.1", "-o", "out", "-w", "%{http_code}", "-H", "Host: b.test")
+        done = self.get("a.test", "/nginx/hello", "--http1.1", "-o", "out", "-w", "%{http_code}", "-H", "Host: shop.test")
         self.assertEqual(done.out, "421")
 
     def test_names_of_one_site_share_a_connection(self):
@@ -649,7 +652,7 @@ world = once(World)
 class HttpsProxy(TlsStory):
     """A forward proxy that its clients talk TLS to."""
 
-    def config(self, tls="", allow='to="world.test"'):
+    def config(self, tls="", allow='to="world.test" special=#true'):
         return f"""
 process {{ resolver {{ server "{world().dns.at}"; hosts #false; }} }}
 forward "{self.at}" {{
@@ -704,7 +707,7 @@ forward "{self.at}" {{
     def test_clients_by_certificate(self):
         ops = world().authority.issue("ops", "ops.test", client=True)
         dev = world().authority.issue("dev", "dev.test", client=True)
-        self.bothways(self.config(f'{{ client require ca="{world().ca}" }}', 'to="world.test" client-name="ops.test"'))
+        self.bothways(self.config(f'{{ client require ca="{world().ca}" }}', 'to="world.test" special=#true client-name="ops.test"'))
         for pair, code in ((ops, "200"), (dev, "403")):
             done = self.through("--proxy-cert", pair.certificate, "--proxy-key", pair.key, "-o", "out",
                                 "-w", "%{http_code}", f"{world().http}/hello")

@@ -1,5 +1,6 @@
 """Servers that stand behind the proxy, or out in the world."""
 
+import contextlib
 import logging
 import os
 import re
@@ -234,7 +235,8 @@ class Dns:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     @property
     def at(self):
@@ -244,6 +246,8 @@ class Dns:
         while True:
             try:
                 question, peer = self.socket.recvfrom(4096)
+                if not question:
+                    return
                 self.socket.sendto(self.answer(question), peer)
             except OSError:
                 return
@@ -276,4 +280,8 @@ class Dns:
         return struct.pack(">HHH", priority, weight, port) + labels + b"\0"
 
     def stop(self):
+        # The thread must be gone before the number of its socket is another's, whose bytes it would take.
+        with contextlib.suppress(OSError):  # it is not connected, but whoever waits is woken
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.socket.close()
