@@ -407,6 +407,12 @@ fn fields() {
             "x: y\r\nCookie: a=b; c=d\r\n",
         ),
         whole(
+            "empty crumbs",
+            with(&[("cookie", ""), ("cookie", "a=b"), ("cookie", ""), ("cookie", "c=d")]),
+            "GET /",
+            "Cookie: a=b; c=d\r\n",
+        ),
+        whole(
             "claims",
             with(&[
                 ("x-forwarded-for", "6.6.6.6"),

@@ -226,7 +226,7 @@ impl<'a> Judge<'a> {
             }
             _ if is_crumb => {
                 let cookies = &mut self.pieces.cookies;
-                if !cookies.is_empty() {
+                if !cookies.is_empty() && !value.is_empty() {
                     cookies.extend_from_slice(CRUMB_SEPARATOR);
                 }
                 cookies.extend_from_slice(value);
