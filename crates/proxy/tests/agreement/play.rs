@@ -15,6 +15,7 @@ use testkit::server::TestServer;
 use testkit::wait;
 
 use crate::generate::{Asked, Configuration, FORWARD, NUMBERED, REVERSE, Tls};
+use crate::http2::{self, Framed};
 
 /// A proxy, and the origin behind it.
 pub(crate) struct Bench {
@@ -140,18 +141,31 @@ impl Bench {
         let written = if asked.forward { FORWARD } else { REVERSE };
         let address = self.server.address_of(written);
         // A connection on which something was refused may be closed by now.
-        for _ in 0..5 {
-            let Some(answer) = client.ask(address, asked) else { continue };
-            let Some(hex) = answer.field(SEEN) else {
-                let location = answer.field("Location").map(str::to_owned);
-                return Fate::Answered(answer.status(), location);
-            };
-            let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("digits");
-            let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
-            return Fate::Sent(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        panic!("no answer to {asked:?}");
+        let answer = (0..5).find_map(|_| client.ask(address, asked));
+        let answer = answer.unwrap_or_else(|| panic!("no answer to {asked:?}"));
+        fate(answer.status(), |name| answer.field(name))
     }
+
+    /// What the proxy does with a request over HTTP/2.
+    pub(crate) fn done_over_http2(&self, framed: &Framed, client: &mut http2::Client) -> Fate {
+        let address = self.server.address_of(REVERSE);
+        let answer = (0..5).find_map(|_| client.ask(address, framed));
+        let answer = answer.unwrap_or_else(|| panic!("no answer to {:?}", framed.asked));
+        match fate(answer.status(), |name| answer.field(&name.to_ascii_lowercase())) {
+            // By what it came is all that differs.
+            Fate::Sent(head) => Fate::Sent(head.replace("2.0 bothways", "1.1 bothways")),
+            answered => answered,
+        }
+    }
+}
+
+fn fate<'a>(status: u16, field: impl Fn(&str) -> Option<&'a str>) -> Fate {
+    let Some(hex) = field(SEEN) else {
+        return Fate::Answered(status, field("Location").map(str::to_owned));
+    };
+    let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("digits");
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+    Fate::Sent(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Answers each request of a connection with the head that it had.
