@@ -118,7 +118,7 @@ class Failures(Story):
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             b"hello\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nX-A : b\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nX-A: b\0\r\n\r\n",
         ):
             with self.subTest(answer):
 
