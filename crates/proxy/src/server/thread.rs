@@ -1,5 +1,6 @@
 //! The thread of a core: its commands, its listeners, the connections that it takes in.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -179,9 +180,26 @@ fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: 
             crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
             if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
                 tokio::task::spawn_local(connection::turn_away(stream));
+            } else if refusal == Refusal::ClientLimit && !PARTING.replace(true) {
+                tokio::task::spawn_local(part(stream));
             }
         }
     }
+}
+
+thread_local! {
+    /// Whether a client that has too many connections is being parted from.
+    static PARTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Ends a connection so that a client that is still sending sees an end, and no reset. One at a time, as it
+/// takes a file while files may be few.
+async fn part(stream: net::Stream) {
+    const PARTING_TIME: Duration = Duration::from_millis(200);
+    if stream.shutdown_write().is_ok() {
+        tokio::time::sleep(PARTING_TIME).await;
+    }
+    PARTING.set(false);
 }
 
 /// Whether clients of a listener speak TLS.
