@@ -5,6 +5,7 @@
 //! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
 
 mod balancing;
+mod forward_rules;
 mod paths;
 mod rows;
 mod secrets;
