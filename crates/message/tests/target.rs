@@ -300,7 +300,7 @@ fn paths() {
     check("/a//b///c", Ok("/a//b///c"));
     // Section 6.2.2.1: case of hexadecimal digits.
     check("/%c3%a4%C3%A4", Ok("/%C3%A4%C3%A4"));
-    // Reserved bytes but the separators: whoever routes by paths takes both for the same.
+    // Reserved bytes but the separators: those who route by paths take both for the same.
     check("/%3a%3A%40%21%24%26%27%28%29%2A%2B%2C%3d", Ok("/::@!$&'()*+,="));
     check("/%3b%2f%3f%23", Ok("/%3B%2F%3F%23"));
     // Section 6.2.2.2: unreserved bytes are decoded.

@@ -150,7 +150,7 @@ pub(crate) struct Switched {
 pub(crate) struct Trouble {
     pub(crate) kind: ErrorKind,
     pub(crate) detail: Detail,
-    /// What the client is told instead.
+    /// What the client gets to read instead.
     pub(crate) told: Option<&'static str>,
     /// How long the client is told to wait, where it is told so.
     pub(crate) retry_after: Duration,

@@ -295,7 +295,7 @@ impl Gate<'_> {
         Trouble::new(kind, format!("{host} was not found: {error}{whole}"))
     }
 
-    /// The admin interface believes in whoever reaches it that he is of this machine.
+    /// The admin interface takes everybody who reaches it for a user of this machine.
     fn not_admin(&self, address: SocketAddr) -> Result<(), Trouble> {
         if !self.context.core.shared.is_admin(address) {
             return Ok(());

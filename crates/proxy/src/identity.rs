@@ -1,4 +1,4 @@
-//! What the next server is told of the client, and of the way of its request.
+//! What the next server learns of the client, and of the way of its request.
 //!
 //! What a client says of itself is dropped before ([`message::tells_of_client`]), and what a trusted
 //! proxy says is added to: so an upstream can believe what it reads. `X-Forwarded-*` and `Forwarded`
@@ -15,7 +15,7 @@ use message::{Fields, Known, Request};
 
 use crate::trust::{Hop, Peer, Said, parse_address};
 
-/// What the next server is told, and by whom.
+/// What the next server learns, and from whom.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
     told: Told<'a>,

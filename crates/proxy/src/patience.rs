@@ -295,7 +295,7 @@ impl<'a> Patience<'a> {
     }
 
     /// Moves bytes from socket to socket, for as long as both peers may take; the one that takes them is this one.
-    /// `written`: bytes of this exchange that were written before. `count` is told of what moves.
+    /// `written`: bytes of this exchange that were written before. `count` gets what moves.
     pub(crate) async fn relay(
         &self,
         wheel: &Wheel,
@@ -422,7 +422,7 @@ pub(crate) struct Leftover {
     taking: Taking,
 }
 
-/// How it stands with that.
+/// What the peer has done about what is left of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// There is nothing left.

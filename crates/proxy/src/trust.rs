@@ -5,7 +5,7 @@
 //! too. There are two dialects, `X-Forwarded-*` and `Forwarded` (RFC 7239); a proxy that speaks one
 //! of them may pass on what its own client said in the other. So the first one wins where both tell
 //! something, and the second one counts where it names the same client or is alone.
-//! Not here: what the next server is told (`identity`).
+//! Not here: what the next server learns (`identity`).
 
 use std::net::IpAddr;
 

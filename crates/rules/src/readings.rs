@@ -30,7 +30,7 @@ pub struct Conflict {
 }
 
 impl Conflict {
-    /// What a client is told, who need not know the routes.
+    /// What a client gets to read, who need not know the routes.
     pub const TOLD: &str = "the path can be read in several ways, which lead to different places";
 }
 

@@ -37,7 +37,7 @@ type Written = (Form, u8, [bool; 2]);
 /// Sizes of the table that are told at the beginning, and the fields.
 type Block = (Vec<usize>, Vec<Written>);
 
-/// An encoder that does what it is told.
+/// An encoder that follows instructions.
 #[derive(Default)]
 struct Encoder {
     table: VecDeque<Pair>,

@@ -39,7 +39,7 @@ pub(super) static ENCODED_SEPARATORS: NodeRow = NodeRow {
 pub(super) static STRIP_PREFIX: NodeRow = NodeRow {
     name: "strip-prefix",
     arguments: &[argument("path", Kind::Prefix, One)],
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Takes this from the start of the path sent upstream, where it is there.",
     example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
@@ -49,7 +49,7 @@ pub(super) static STRIP_PREFIX: NodeRow = NodeRow {
 pub(super) static REWRITE: NodeRow = NodeRow {
     name: "rewrite",
     arguments: &[argument("path", Kind::PathTemplate, One)],
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have. What clients put into it does not lead out of what stands here: by whatever reading a `..` appears, the answer is 400.",
     example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",

@@ -482,7 +482,7 @@ static ROUTE: NodeRow = NodeRow {
 static TO: NodeRow = NodeRow {
     name: "to",
     arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site, beside its routes, it is for every path that no route takes.",
     example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
@@ -498,7 +498,7 @@ static REDIRECT: NodeRow = NodeRow {
         "308",
         "301, 302, 303, 307 or 308. With 307 and 308 clients keep the method and the body.",
     )],
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values); a `?` before an empty `{query}` is left out; `{{` stands for a brace itself.",
     example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
@@ -512,7 +512,7 @@ static RESPOND: NodeRow = NodeRow {
         property("status", Kind::Status { min: 200, max: 599 }, "200", "The status."),
         property("type", Kind::FieldValue, "text/plain; charset=utf-8", "The Content-Type."),
     ],
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Answers with this text.",
     example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
@@ -523,7 +523,7 @@ static FILES: NodeRow = NodeRow {
     name: "files",
     arguments: &[argument("directory", Kind::Path, One)],
     block: Some(&FILES_BLOCK),
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached, and names that begin with a dot are not served. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
     example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",

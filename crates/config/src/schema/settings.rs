@@ -108,7 +108,7 @@ settings! { TIMEOUTS: Timeouts,
     LATE "slow-grace" DURATION, |t, v| t.slow_grace = Some(v.duration()), |t| optional(t.slow_grace),
         "How long a client is waited for in all before `slow-rate` is asked of it. Unless set: 20 s for what it sends, `stream-idle` for what it takes, so that a reader may pause at any time.";
     LATE "request" DURATION_OR_OFF, |t, v| t.request = v.duration(), |t| duration_text(t.request),
-        "For a whole exchange, from the request head to the last byte of the response, whoever answers: files and other answers of the proxy's own, too. `0s`: no limit.";
+        "For a whole exchange, from the request head to the last byte of the response; it bounds files and other answers of the proxy's own, too. `0s`: no limit.";
 }
 
 settings! { LIMITS: Limits,

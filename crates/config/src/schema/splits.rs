@@ -52,7 +52,7 @@ pub(super) static SPLIT: NodeRow = NodeRow {
     name: "split",
     properties: SPLIT_PROPERTIES,
     block: Some(&SPLIT_BLOCK),
-    // More than one is told by the decoder, together with others that do not go with it.
+    // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
     doc: "Sends requests to several upstreams, each its share.",
     example: "upstream app { to \"10.0.0.1:8080\"; }\nupstream canary { to \"10.0.0.9:8080\"; }\nsite {\n    split stay=cookie {\n        to app \"95%\"\n        to canary \"5%\"\n    }\n}",

@@ -279,7 +279,7 @@ pub(super) fn push_canonical(
 /// Adds what was percent-encoded, as a canonical path has it.
 fn push_decoded(value: u8, out: &mut Vec<u8>, traits: &mut Traits) {
     match (PATH[usize::from(value)], value) {
-        // RFC 3986, section 6.2.2.2, and beyond it: whoever routes by a path decodes these first.
+        // RFC 3986, section 6.2.2.2, and beyond it: those who route by a path decode these first.
         (Class::Plain | Class::Dot, _) => return out.push(value),
         (Class::Slash, _) => traits.add(Traits::ENCODED_SLASH),
         (Class::Backslash, _) => traits.add(Traits::ENCODED_BACKSLASH),

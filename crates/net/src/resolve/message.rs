@@ -100,7 +100,7 @@ pub(super) enum Reply {
     Found { data: Vec<Data>, ttl: u32 },
     /// The name is another one's alias, and the server says nothing of that.
     Alias { target: Name, ttl: u32 },
-    /// There is none of this kind, or no such name at all; for so many seconds, if that is told.
+    /// There is none of this kind, or no such name at all; for so many seconds, if the answer says so.
     Nothing { ttl: Option<u32>, name_exists: bool },
     /// It does not know, or does not want to say.
     Useless(&'static str),
@@ -109,7 +109,7 @@ pub(super) enum Reply {
 /// A message from a server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// It is not whole: the rest is to be had by TCP.
+    /// It is not whole: TCP brings the rest.
     pub(super) truncated: bool,
     pub(super) reply: Reply,
 }

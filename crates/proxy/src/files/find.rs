@@ -2,7 +2,7 @@
 //!
 //! The kernel resolves the path with `RESOLVE_BENEATH`: neither `..` nor a link leads out. A link with
 //! an absolute target is followed if it ends below the directory: the path that it leads to, which has
-//! no links, is opened in the same way. Where that is not to be had, each part is opened on its own and
+//! no links, is opened in the same way. Where the kernel lacks that, each part is opened on its own and
 //! links are not followed at all.
 
 use std::ffi::OsStr;

@@ -90,7 +90,7 @@ pub(crate) fn admit_forward(
 }
 
 /// RFC 8470, section 3: what was sent before the handshake was confirmed may be a replay, so that only what
-/// changes nothing is taken; the next server is told.
+/// changes nothing is taken; the next server learns of it.
 fn admit_early(facts: &TlsFacts, request: &mut Request, trusted: bool) -> Result<(), Trouble> {
     if facts.is_early() {
         if !request.method.is_safe() || request.upgrade || !request.body.is_empty() {

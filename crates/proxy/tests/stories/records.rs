@@ -183,7 +183,7 @@ fn what_a_forward_refuses_is_told_as_its_own() {
     }
 }
 
-/// What moved within the kernel before the end is told as well.
+/// What moved within the kernel before the end counts as well.
 #[test]
 fn bytes_of_what_was_broken_off_are_told() {
     const LENGTH: usize = 30_000_000;

@@ -3,7 +3,7 @@
 //! An HTTP/1.1 server (hyper) on the control thread, on a loopback address or a unix socket,
 //! never on an address that others reach. [`guard`] turns away what a web page in a browser on
 //! this machine could send; [`pages`] answers; [`socket`] listens. Over the unix socket everything is
-//! allowed, over TCP a [`token`] says what. The data plane is told the address, so that no forward
+//! allowed, over TCP a [`token`] says what. The data plane knows the address, so that no forward
 //! client reaches it.
 //! Bounds: connections (the one that has idled longest makes room), time and size of a request
 //! head, life of a connection.

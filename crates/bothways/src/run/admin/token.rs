@@ -1,5 +1,5 @@
-//! Who may ask for what: whoever the file system lets use the unix socket for everything, over TCP
-//! whoever has the token.
+//! Who may ask for what: over the unix socket anybody whom the file system lets use it, for everything;
+//! over TCP anybody who has the token.
 //!
 //! The token is that of `token-file`, which then is needed for everything; else one that is made in
 //! the state directory, for what changes something. Invariant: what cannot be used opens nothing.
