@@ -18,7 +18,7 @@ use crate::pem::Sections;
 use crate::server::{PROVIDER, read, unusable};
 use crate::session::{Alpn, Session};
 use crate::slot::Chain;
-use crate::trust::{ServerJudge, Trust, verify_with_key};
+use crate::trust::{ServerJudge, Trust, signatures_by_key, verify_with_key};
 
 /// Sessions kept for resumption, at most; the oldest go first.
 const SESSIONS_MAX: usize = 256;
@@ -192,25 +192,5 @@ impl ServerCertVerifier for Anybody {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_with_key(message, cert, dss, false)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_with_key(message, cert, dss, true)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_by_key!();
 }
