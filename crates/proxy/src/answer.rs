@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId};
 use message::{BodyLength, Known, Method, reason_phrase};
+use observe::{Blame, ErrorKind, Record};
 use rules::Facts;
 
 use crate::body::{Sink, Source, WriteError};
@@ -19,7 +20,6 @@ use crate::deadline::{self, Deadline};
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
 use crate::files::{self, Asked, Body, FileBody};
 use crate::leaving;
-use crate::observe::{Blame, ErrorKind, Record};
 use crate::secure;
 use crate::worker::Work;
 

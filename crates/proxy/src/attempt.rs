@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use h2::{Reason, RecvStream};
 use message::{BodyLength, Known, Request, Response};
 use net::Buffer;
+use observe::{ErrorKind, RetryReason};
 
 use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump_sifted};
 use crate::deadline::Deadline;
@@ -24,7 +25,6 @@ use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward, Ticket};
 use crate::leaving;
 use crate::mirror;
-use crate::observe::{ErrorKind, RetryReason};
 use crate::replay::{Kept, Replay};
 use crate::retry::Retries;
 use crate::sticky::Binding;

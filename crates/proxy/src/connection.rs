@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use config::{ListenerId, ProxyProtocol, Timeouts};
 use message::{Request, Response, Scheme, Version};
 use net::{Alarm, Buffer, Size, Stream};
+use observe::{ErrorKind, Refusal};
 use wire::http1::{HeadLimits, RequestError};
 
 use crate::body::{Bulk, Flow, Patience, PumpError, Sink, Source, WriteError, unless_zero};
@@ -21,7 +22,6 @@ use crate::deadline;
 use crate::exchange::{self, Downstream, Ending, Reply};
 use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
 use crate::http2::{self, RefusedRequest};
-use crate::observe::{ErrorKind, Refusal};
 use crate::patience::{Manners, Rest};
 use crate::snapshot::View;
 use crate::tunnel::{self, Tunnel};
@@ -575,5 +575,5 @@ async fn introduce(core: &Core, client: &Client, body: &mut Incoming<'_>) -> Res
 pub(crate) fn refused(core: &Core, client: &Client, refusal: Refusal) {
     core.metrics.connection_refused(client.listening.slot, refusal);
     let (address, why) = (client.address.get(), refusal.name());
-    crate::log_limited!(WARN, client = %address, why, "connection refused");
+    observe::log_limited!(WARN, client = %address, why, "connection refused");
 }

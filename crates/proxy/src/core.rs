@@ -14,12 +14,12 @@ use config::{ListenerId, PoolSettings, ProxyProtocol, Timeouts};
 use foldhash::HashMap;
 use message::Scheme;
 use net::{Alarm, Buffers, Resolver, Stream, Wheel};
+use observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use wire::proxy_protocol::Header;
 
 use crate::account::{Account, Accounts, Charge, ClientKey, OfCore, What};
 use crate::http1::Scratch;
 use crate::login::Bound;
-use crate::observe::{AccessLog, CoreMetrics, ListenerSlot, Refusal, Registry};
 use crate::patience::{Leftover, Manners};
 use crate::room::{self, Files};
 use crate::secure::TlsFacts;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use message::{Known, Method, Request};
 use net::Alarm;
+use observe::ErrorKind;
 
 use crate::exchange::{Context, Trouble};
-use crate::observe::ErrorKind;
 
 /// When an exchange must be over.
 pub(crate) struct Deadline {

@@ -24,6 +24,7 @@ use config::{
 };
 use message::Request;
 use net::Refused;
+use observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 
 use crate::account::Charge;
 use crate::attempt::wants_tunnel;
@@ -34,7 +35,6 @@ use crate::exchange::{Context, Downstream, Trouble};
 use crate::http2::{Multiplexed, Ticket};
 use crate::key;
 use crate::login::{self, Bound, Place};
-use crate::observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
 use crate::sticky::{Binding, Stickiness};
@@ -411,7 +411,7 @@ pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
 
 /// Logs what was wrong with an endpoint or with a host that a client named.
 pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
-    crate::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
+    observe::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }
 
 impl<'a> GroupDestination<'a> {

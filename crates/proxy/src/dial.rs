@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use net::{DialError, Refused, TcpConnector};
+use observe::ErrorKind;
 
 use crate::core::Core;
 use crate::exchange::Trouble;
-use crate::observe::ErrorKind;
 use crate::upstream::Connection;
 
 /// A new connection, whose file has a number below `files_max`. Idle connections go before one cannot be opened for
@@ -55,7 +55,7 @@ pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
     use std::io::ErrorKind as Io;
     if net::is_our_lack(error) {
         let detail = format!("no connection to {name} can be opened here: {error}");
-        crate::log_limited!(WARN, per_second = 1, error = "local_resources", "{detail}");
+        observe::log_limited!(WARN, per_second = 1, error = "local_resources", "{detail}");
         return Trouble::new(ErrorKind::LocalResources, detail);
     }
     let kind = match error.kind() {

@@ -15,6 +15,7 @@ use balance::Lease;
 use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
 use message::{Known, Method, Request, Response, Scheme};
 use net::{Alarm, Buffer};
+use observe::{Direction, ErrorKind, Record, Scope};
 use rules::{Facts, Routed, TlsFacts};
 
 use crate::account::{Account, Charge, ClientKey, What};
@@ -31,7 +32,6 @@ use crate::identity::{self, Identity};
 use crate::leaving;
 use crate::login;
 use crate::mirror;
-use crate::observe::{Direction, ErrorKind, Record, Scope};
 use crate::secure;
 use crate::snapshot::View;
 use crate::split::{self, Point};
@@ -105,7 +105,7 @@ impl Context<'_> {
         let max = self.limits().map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
         self.account(client).charge(What::Upstreams, 1, max.into()).ok_or_else(|| {
             let detail = "this client has as many upstream connections as one may";
-            crate::log_limited!(WARN, %client, max, "{detail}");
+            observe::log_limited!(WARN, %client, max, "{detail}");
             Trouble::new(ErrorKind::ClientLimitReached, detail)
         })
     }

@@ -23,12 +23,11 @@ use std::time::SystemTime;
 
 use config::FileServing;
 use message::{Known, Method, Request};
+use observe::ErrorKind;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use conditions::{Decision, Validators};
 use find::{Found, How, OpenFile, Wanted, find};
-
-use crate::observe::ErrorKind;
 
 /// A request for a file.
 pub(crate) struct Asked<'a> {

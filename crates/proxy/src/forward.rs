@@ -10,6 +10,7 @@ use std::sync::Arc;
 use config::{Forward, ForwardId, Place};
 use message::{Form, Method, Request};
 use net::{AddressKind, Refused, ResolveError};
+use observe::{Direction, ErrorKind, LookupResult, Scope};
 use rules::{Address, DenyReason, Passage, Verdict};
 
 use crate::answer;
@@ -19,7 +20,6 @@ use crate::exchange::{
     Context, Downstream, Ending, Plan, Reply, Switched, Trouble, forward_to, gone,
 };
 use crate::identity::{self, Identity};
-use crate::observe::{Direction, ErrorKind, LookupResult, Scope};
 use crate::secure;
 use crate::trust::Peer;
 use crate::tunnel::Far;
@@ -284,7 +284,7 @@ impl Gate<'_> {
         };
         let Passage { host, client, .. } = self.passage;
         if !matches!(kind, ErrorKind::DnsTimeout | ErrorKind::DnsError) {
-            crate::log_limited!(WARN, %client, error = kind.name(), "a name is not looked up: {error}");
+            observe::log_limited!(WARN, %client, error = kind.name(), "a name is not looked up: {error}");
         }
         let whole = match error {
             ResolveError::NotFound if !host.contains('.') => {

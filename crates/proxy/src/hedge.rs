@@ -16,6 +16,7 @@ use balance::Lease;
 use h2::Reason;
 use message::{Request, Response};
 use net::Stream;
+use observe::EndpointSlot;
 
 use crate::attempt::{
     After, Answer, Attempt, Download, DownloadError, Left, Raced, Upload, Upward,
@@ -25,7 +26,6 @@ use crate::destination::{GroupDestination, is_our_limit, unreachable};
 use crate::exchange::{Reply, is_secure};
 use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
-use crate::observe::EndpointSlot;
 use crate::settle::{self, Seen};
 use crate::upstream::Link;
 

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 use message::Request;
 use net::Stream;
+use observe::Scope;
 
-use crate::observe::Scope;
 use crate::upstream::Link;
 
 /// The field: a number of this process, then the routes.

@@ -5,7 +5,7 @@
 //! connection of the destination (`destination`, `upstream`). Forward clients name the
 //! destination themselves and are judged first (`forward`). Bodies move by one loop (`body`);
 //! HTTP/1 on a socket is in `http1`; after CONNECT or an upgrade there is a `tunnel`. Every
-//! exchange leaves one record ([`observe`]). All of it happens on one core ([`Server`] has many),
+//! exchange leaves one record (the crate `observe`). All of it happens on one core ([`Server`] has many),
 //! under one immutable `snapshot` of the configuration.
 
 mod account;
@@ -23,7 +23,7 @@ mod discovery;
 mod exchange;
 mod files;
 mod forward;
-pub mod health;
+mod health;
 mod hedge;
 mod hops;
 mod http1;
@@ -33,7 +33,6 @@ mod key;
 mod leaving;
 mod login;
 mod mirror;
-pub mod observe;
 mod passthrough;
 mod patience;
 mod preview;
@@ -64,7 +63,6 @@ pub use discovery::{
 pub use forward::judged;
 pub use key::of as request_key;
 pub use preview::{Incoming, Malformed, Outgoing};
-pub use report::{EndpointReport, UpstreamReport};
 pub use server::{Change, Inherited, Open, Server, StartError};
 pub use split::decided as split_part;
 pub use sticky::{StickyCookie, key_file_problem};

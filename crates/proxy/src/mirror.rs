@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use balance::{Ask, Outcome};
 use config::{Mirror, RouteId, RouteSettings, SiteId};
 use message::{BodyLength, Request, Response};
+use observe::{Mirrored, Scope};
 
 use crate::attempt::{Answer, NoHead, Upload, Upward};
 use crate::body::{Patience, Source};
@@ -25,7 +26,6 @@ use crate::http1::{Http1Upward, UpstreamHead};
 use crate::http2::{Half, Http2Upward};
 use crate::key;
 use crate::login;
-use crate::observe::{Mirrored, Scope};
 use crate::snapshot::View;
 use crate::upstream::Link;
 use crate::way::{Wants, Way};
@@ -178,7 +178,12 @@ impl Copy {
         self.core.metrics.mirrored(match sent {
             Ok(Ok(())) => Mirrored::Answered,
             Ok(Err(trouble)) => {
-                crate::log_limited!(DEBUG, error = trouble.kind.name(), "copy: {}", trouble.detail);
+                observe::log_limited!(
+                    DEBUG,
+                    error = trouble.kind.name(),
+                    "copy: {}",
+                    trouble.detail
+                );
                 Mirrored::Failed
             }
             Err(_) => Mirrored::Failed,
@@ -192,7 +197,7 @@ impl Copy {
     }
 
     async fn send(&self) -> Result<(), Trouble> {
-        use crate::observe::ErrorKind::{DestinationUnavailable, ProxyInternalError};
+        use observe::ErrorKind::{DestinationUnavailable, ProxyInternalError};
         let gone = || Trouble::new(ProxyInternalError, "the upstream is not there");
         let (settings, mirror) = self.route().ok_or_else(gone)?;
         let id = mirror.upstream;

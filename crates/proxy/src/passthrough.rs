@@ -13,6 +13,7 @@ use config::{
     Action, Endpoint, EndpointAddress, KeyPart, ListenerId, Route, RouteId, SiteId, UpstreamId,
 };
 use net::{Buffer, Stream};
+use observe::{ErrorKind, Record, RetryReason, Scope, Try};
 use tls::ClientHello;
 
 use crate::account::{Charge, What};
@@ -21,7 +22,6 @@ use crate::core::{Client, Core};
 use crate::destination::{complain_of, is_our_limit, not_picked, unreachable};
 use crate::dial::{connect_failed, connect_late, dial};
 use crate::exchange::{self, Switched, Trouble};
-use crate::observe::{ErrorKind, Record, RetryReason, Scope, Try};
 use crate::secure::{self, INTERNAL_ERROR};
 use crate::snapshot::View;
 use crate::tunnel::{self, Far, Tunnel};

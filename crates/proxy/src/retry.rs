@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use balance::Balancer;
 use config::Retry;
+use observe::{EndpointSlot, ErrorKind, RetryReason, Try};
 
 use crate::exchange::{Context, Trouble};
-use crate::observe::{EndpointSlot, ErrorKind, RetryReason, Try};
 
 /// How often a request goes over another connection because the one it had was closed.
 const RESENT_MAX: u8 = 3;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use balance::States;
 use config::{Config, Endpoint};
 use net::{Bound, RawListener, Resolver, ResolverSettings};
+use observe::{AccessWriter, Caps, EndpointHealth, Exposition, Names, Registry, UpstreamReport};
 use tls::{Contexts, Keeper};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
@@ -31,9 +32,8 @@ use thread::Seed;
 
 use crate::core::Shared;
 use crate::discovery::Discovery;
-use crate::health::{Checks, EndpointHealth};
-use crate::observe::{AccessWriter, Caps, Exposition, Names, Registry};
-use crate::report::UpstreamReport;
+use crate::health::Checks;
+use crate::report;
 use crate::snapshot::Snapshot;
 use crate::{sticky, sweep};
 
@@ -307,7 +307,7 @@ impl Server {
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let snapshot = Arc::clone(&self.state().snapshot);
         let remark = |endpoint: &Endpoint| self.inner.discovery.remark(endpoint);
-        UpstreamReport::all(&snapshot, &self.inner.registry, self.health_states(), remark)
+        report::upstreams(&snapshot, &self.inner.registry, self.health_states(), remark)
     }
 
     /// The configuration that is in effect.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use balance::Outcome;
 use message::{Known, Request, Response, Version};
+use observe::{ErrorKind, Record, RetryReason};
 
 use crate::attempt::{After, Attempt, Attempted, Download, DownloadError, Left, Raced, Went};
 use crate::body::{ReadError, Source, WriteError};
@@ -18,7 +19,6 @@ use crate::destination::{Destination, Turn};
 use crate::exchange::{Downstream, Ending, Reply, Switched, Trouble, gone};
 use crate::hedge::Second;
 use crate::login;
-use crate::observe::{ErrorKind, Record, RetryReason};
 use crate::retry::Failed;
 use crate::worker::Work;
 

@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use net::Detached;
+use observe::EndpointSlot;
 use tokio::time::Instant;
 
-use crate::observe::EndpointSlot;
 use crate::upstream::Ends;
 
 /// Connections looked at in one go while the lock is held.

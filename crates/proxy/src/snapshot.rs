@@ -16,9 +16,9 @@ use config::{
 };
 use foldhash::HashMap;
 use net::{Resolver, Watched};
+use observe::{CoreMetrics, Names};
 use rules::Rules;
 
-use crate::observe::{CoreMetrics, Names};
 use crate::secure;
 use crate::shelf::Shelf;
 use crate::sticky::{self, Stickiness};

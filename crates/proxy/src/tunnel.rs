@@ -17,6 +17,7 @@ use balance::Lease;
 use h2::{Reason, RecvStream};
 use message::{BodyLength, Fields, Method};
 use net::{Alarm, Buffer, Delivery, Side, Size, Stream, Wheel, relay};
+use observe::{ErrorKind, Record};
 use tokio::time::Instant;
 
 use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unless_zero};
@@ -24,7 +25,6 @@ use crate::core::{Client, Core};
 use crate::exchange::{self, Switched};
 use crate::http1::{Incoming, Outgoing};
 use crate::http2::{Half, Receiving, Sending, Ticket};
-use crate::observe::{ErrorKind, Record};
 use crate::snapshot::View;
 use crate::upstream::Connection;
 

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use config::PoolSettings;
 use net::{Stream, TICK_DEFAULT};
+use observe::{CoreMetrics, EndpointSlot};
 use tokio::time::Instant;
 
 use crate::account::Charge;
 use crate::http2::{Multiplexer, Spoken, Ticket};
-use crate::observe::{CoreMetrics, EndpointSlot};
 use crate::shelf::{Ahead, Shelf, Shelved};
 
 /// Shortest idle time that is learned from an endpoint that closes early.

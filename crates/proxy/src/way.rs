@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use balance::Connecting;
 use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
 use net::{Stream, Watched};
+use observe::{EndpointSlot, ErrorKind};
 use tls::{Alpn, TlsErrorKind};
 
 use crate::body::unless_zero;
@@ -20,7 +21,6 @@ use crate::core::Core;
 use crate::dial::{connect_failed, connect_late, dial};
 use crate::exchange::Trouble;
 use crate::http2::{Acquired, Multiplexed, Spoken, Ticket, Wanted};
-use crate::observe::{EndpointSlot, ErrorKind};
 use crate::secure::{HandshakeError, handshake, secured};
 use crate::snapshot::View;
 use crate::upstream::{Connection, Link, Meter, Pool};

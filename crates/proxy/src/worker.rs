@@ -15,13 +15,13 @@ use std::task::Poll;
 
 use message::{Request, Response};
 use net::Alarm;
+use observe::Record;
 
 use crate::connection::{self, Next};
 use crate::core::{Client, Core};
 use crate::forward::Named;
 use crate::http2::{self, Arrived};
 use crate::mirror::Chosen;
-use crate::observe::Record;
 use crate::replay::Replay;
 
 /// The memory of one exchange.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use config::UpstreamTimeouts;
+use observe::Record;
 
 use super::{NamedDestination, NoConnection, Search, Taken, Times, Turn, in_time};
 use crate::body::unless_zero;
@@ -11,7 +12,6 @@ use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::dial::dial;
 use crate::exchange::Downstream;
-use crate::observe::Record;
 use crate::upstream::{Connection, Link};
 
 impl NamedDestination<'_> {

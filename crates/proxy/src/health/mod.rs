@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use config::{Check, UpstreamId};
+use observe::{CheckHealth, CheckResult, EndpointHealth, LastCheck};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{AbortHandle, JoinSet};
@@ -45,60 +46,6 @@ const CHECKS_MAX: usize = 256;
 const FAILING_CHECKS_MAX: usize = 128;
 /// First checks are spread over this time, or over the interval if that is shorter.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_secs(1);
-
-/// How it stands with an endpoint by its checks.
-#[derive(Debug, Clone)]
-pub struct EndpointHealth {
-    /// The upstream's name.
-    pub upstream: Arc<str>,
-    /// The endpoint, as written.
-    pub endpoint: Arc<str>,
-    /// Whether it is up: not down by any of its checks.
-    pub up: bool,
-    /// Each of its checks, in the order of the configuration.
-    pub checks: Vec<CheckHealth>,
-}
-
-/// How it stands with an endpoint by one of its checks.
-#[derive(Debug, Clone)]
-pub struct CheckHealth {
-    /// What is done, such as `GET /healthz`, `TCP` or `gRPC my.Service`.
-    pub what: Arc<str>,
-    /// Whether the endpoint is up by it; `None`: nothing has been proven yet.
-    pub up: Option<bool>,
-    /// Checks in a row that came out as the last one.
-    pub in_row: u32,
-    /// Good ones.
-    pub good: u64,
-    /// Bad ones.
-    pub bad: u64,
-    /// The last one.
-    pub last: Option<LastCheck>,
-}
-
-/// One check that was made.
-#[derive(Debug, Clone)]
-pub struct LastCheck {
-    /// When it began.
-    pub at: SystemTime,
-    /// How long it took.
-    pub took: Duration,
-    /// What came of it.
-    pub result: CheckResult,
-    /// What came of it in words, such as `GET /healthz answered 503, expected 200-399`.
-    pub words: Arc<str>,
-}
-
-/// What came of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckResult {
-    /// The endpoint is well.
-    Good,
-    /// It is not.
-    Bad,
-    /// The check could not be made because of us: for want of files, say. It does not count.
-    NotMade,
-}
 
 /// The checks of a process. They end with this.
 pub(crate) struct Checks {
@@ -336,7 +283,7 @@ impl Endpoint {
             }
             CheckResult::NotMade => {
                 let (upstream, endpoint) = (&*self.upstream, &*self.name);
-                crate::log_limited!(WARN, per_second = 1, upstream, endpoint, why = %words, "an endpoint cannot be checked");
+                observe::log_limited!(WARN, per_second = 1, upstream, endpoint, why = %words, "an endpoint cannot be checked");
             }
         }
         let next = Next { interval: check.tally.interval(health), fails: check.tally.fails() };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use message::{Request, Response};
 use net::{Alarm, Buffer, Size};
+use observe::ErrorKind;
 use wire::http1::{HeadError, HeadLimits, ResponseError};
 
 use super::{HeadEnd, Incoming, Outgoing, UpstreamHead};
@@ -15,7 +16,6 @@ use crate::core::Core;
 use crate::exchange::Trouble;
 use crate::hedge::Cut;
 use crate::login;
-use crate::observe::ErrorKind;
 use crate::patience::Intake;
 use crate::upstream::Connection;
 

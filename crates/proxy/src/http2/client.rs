@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use net::Wheel;
+use observe::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -23,7 +24,6 @@ pub(crate) use connection::{Multiplexed, Ticket};
 pub(crate) use exchange::Http2Upward;
 
 use crate::exchange::Trouble;
-use crate::observe::ErrorKind;
 use crate::upstream::Connection;
 
 /// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each this is more

@@ -318,7 +318,7 @@ async fn greet(
 fn complain(core: &Core, client: &Client, violation: &Violation) {
     core.metrics.http2_violation(violation.flood);
     let (address, kind) = (client.address.get(), violation.flood.name());
-    crate::log_limited!(WARN, client = %address, kind, "HTTP/2 connection ended: {violation}");
+    observe::log_limited!(WARN, client = %address, kind, "HTTP/2 connection ended: {violation}");
 }
 
 /// GOAWAY without any stream (RFC 9113, section 6.8).

@@ -11,6 +11,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::request::Parts;
 use message::{BodyLength, Method, Request, Version};
+use observe::{ErrorKind, Record};
 use wire::http1::HeadLimits;
 use wire::http2::{Carried, Malformed, Packed};
 
@@ -23,7 +24,6 @@ use crate::connection::{Next, RefusedHead, kind_of};
 use crate::core::{Client, Core};
 use crate::deadline;
 use crate::exchange::{self, Downstream, Ending};
-use crate::observe::{ErrorKind, Record};
 use crate::patience::Manners;
 use crate::tunnel::Ends;
 use crate::worker::Bench;

@@ -21,13 +21,13 @@ use std::time::Instant;
 
 use config::{ClientPolicy, Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
+use observe::{Direction, Handshake, Record, Refusal, Scope};
 use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
 
 use crate::body::unless_zero;
 use crate::connection;
 use crate::core::{Client, Core};
 use crate::http2;
-use crate::observe::{Direction, Handshake, Record, Refusal, Scope};
 use crate::passthrough::{self, Passage};
 use crate::snapshot::View;
 
@@ -492,10 +492,10 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected
     core.access.borrow_mut().write(&record, &view.shared.names);
     let (address, listener) = (client.address.get(), client.listening.address);
     if why == Handshake::Local {
-        crate::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
+        observe::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
     } else {
         let why = why.name();
-        crate::log_limited!(DEBUG, client = %address, %listener, why, %detail, "no TLS connection");
+        observe::log_limited!(DEBUG, client = %address, %listener, why, %detail, "no TLS connection");
     }
     match answer {
         Answer::Nothing => {}

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use config::{ForwardId, Hsts, RouteSettings, Site, SiteId, SiteTls};
 use message::{Known, Request, Response};
+use observe::{ErrorKind, Record, Scope};
 use rules::client_allowed;
 
 use super::{TlsFacts, site_asked_for};
 use crate::core::Client;
 use crate::exchange::{Context, Trouble, is_secure};
-use crate::observe::{ErrorKind, Record, Scope};
 
 /// Whether a request for a site may come over the client's connection at all, before anything is done with it.
 pub(crate) fn admit(

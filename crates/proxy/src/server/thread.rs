@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use net::{Listener, RawListener, Resolver};
+use observe::{CoreMetrics, Refusal, Registry};
 use tls::Challenges;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -16,7 +17,6 @@ use super::{Command, CoreHandle};
 use crate::ahead;
 use crate::connection;
 use crate::core::{Client, Core, Listening, Shared};
-use crate::observe::{CoreMetrics, Refusal, Registry};
 use crate::secure;
 use crate::snapshot::Snapshot;
 
@@ -28,7 +28,7 @@ pub(super) struct Seed {
     pub(super) index: usize,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) registry: Arc<Registry>,
-    pub(super) access: crate::observe::AccessLog,
+    pub(super) access: observe::AccessLog,
     pub(super) resolver: Resolver,
     pub(super) shared: Arc<Shared>,
     pub(super) exchanges: Arc<AtomicU64>,
@@ -177,7 +177,7 @@ fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: 
         }
         Err((stream, refusal)) => {
             core.metrics.connection_refused(listening.slot, refusal);
-            crate::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
+            observe::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
             if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
                 tokio::task::spawn_local(connection::turn_away(stream));
             } else if refusal == Refusal::ClientLimit && !PARTING.replace(true) {

@@ -1,7 +1,8 @@
 //! Pools of one core, and what several of them share.
 
+use observe::{Caps, Names, Registry};
+
 use super::*;
-use crate::observe::{Caps, Names, Registry};
 
 fn connection() -> (Connection, Stream) {
     let (ours, theirs) = Stream::pair();
@@ -87,7 +88,7 @@ impl Cores {
     }
 
     fn metric(&self, name: &str) -> f64 {
-        let text = self.registry.render(crate::observe::Exposition::Text, &[]);
+        let text = self.registry.render(observe::Exposition::Text, &[]);
         let name = format!("bothways_upstream_connections_{name}{{");
         let lines = text.lines().filter(|line| line.starts_with(&name));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()

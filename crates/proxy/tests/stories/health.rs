@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use proxy::health::EndpointHealth;
+use observe::EndpointHealth;
 use testkit::message_text::{ok, response};
 use testkit::names::{NameServer, Reply};
 use testkit::origin::Origin;

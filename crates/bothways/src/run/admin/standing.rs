@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proxy::health::{CheckHealth, CheckResult};
-use proxy::{EndpointReport, Origins, Server, UpstreamReport};
+use observe::{CheckHealth, CheckResult, EndpointReport, UpstreamReport};
+use proxy::{Origins, Server};
 use serde_json::{Value, json};
 
 use super::difference;

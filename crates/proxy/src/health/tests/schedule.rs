@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use balance::States;
 use config::{Check, Health};
+use observe::CheckResult;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::connect::Stage;
 use super::super::failure::Failure;
 use super::super::target::Target;
-use super::super::{
-    CHECKS_MAX, CheckResult, Checker, Checking, Checks, FAILING_CHECKS_MAX, Outcome, lock,
-};
+use super::super::{CHECKS_MAX, Checker, Checking, Checks, FAILING_CHECKS_MAX, Outcome, lock};
 use super::{configured, get, group, wanted};
 
 /// What an endpoint answers to its `n`th check, from 0, and how long that takes.

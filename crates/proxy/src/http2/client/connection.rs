@@ -12,12 +12,12 @@ use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong};
 use net::{Alarm, Delivery, Stream, Wheel};
+use observe::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
 use super::super::guarded::{Below, Carrier, Guarded, Watch as Watched};
-use crate::observe::ErrorKind;
 use crate::upstream::{Connection, Ends, Meter};
 
 /// Streams at once on one connection, whatever its endpoint allows; more open another connection.

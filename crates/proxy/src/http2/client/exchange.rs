@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream};
 use http::StatusCode;
 use message::{Fields, Known, Request, Response};
 use net::{Alarm, Wheel};
+use observe::ErrorKind;
 use wire::http2::Carried;
 
 use super::super::{Half, Receiving, Sending, fields};
@@ -22,7 +23,6 @@ use crate::core::Core;
 use crate::exchange::Trouble;
 use crate::hedge::Cut;
 use crate::http1::UpstreamHead;
-use crate::observe::ErrorKind;
 use crate::patience::Intake;
 
 /// Both directions of a stream to an endpoint, for one exchange.

@@ -15,7 +15,7 @@ use config::{
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use proxy::observe::{AccessLog, AccessWriter, Caps, CoreMetrics, Names, Record, Registry, Scope};
+use observe::{AccessLog, AccessWriter, Caps, CoreMetrics, Names, Record, Registry, Scope};
 
 /// Counts allocations too: in steady state there are none per line.
 #[global_allocator]
@@ -178,7 +178,7 @@ fn count_an_exchange(bencher: Bencher<'_, '_>) {
             metrics.exchange_done(divan::black_box(&record), &core.names);
         }
     });
-    let text = core.registry.render(proxy::observe::Exposition::Text, &[]);
+    let text = core.registry.render(observe::Exposition::Text, &[]);
     assert!(text.contains("scope=\"shop.example.com\",code=\"2xx\"}"));
 }
 
@@ -187,5 +187,5 @@ fn scrape(bencher: Bencher<'_, '_>) {
     let core = core(AccessFormat::Json);
     let metrics = CoreMetrics::new(&core.registry);
     metrics.exchange_done(&record(), &core.names);
-    bencher.bench_local(|| core.registry.render(proxy::observe::Exposition::Text, &[]).len());
+    bencher.bench_local(|| core.registry.render(observe::Exposition::Text, &[]).len());
 }

@@ -82,27 +82,27 @@ impl RateLimited {
 ///
 /// ```
 /// # let client = "192.0.2.1";
-/// proxy::log_limited!(WARN, %client, "request refused: malformed head");
-/// proxy::log_limited!(INFO, per_second = 1, "client gone");
+/// observe::log_limited!(WARN, %client, "request refused: malformed head");
+/// observe::log_limited!(INFO, per_second = 1, "client gone");
 /// ```
 #[macro_export]
 macro_rules! log_limited {
     ($level:ident, per_second = $events:expr, $($event:tt)+) => {{
-        static GATE: $crate::observe::RateLimited =
-            $crate::observe::RateLimited::per_second($events);
-        if $crate::observe::tracing::enabled!($crate::observe::tracing::Level::$level)
+        static GATE: $crate::RateLimited =
+            $crate::RateLimited::per_second($events);
+        if $crate::tracing::enabled!($crate::tracing::Level::$level)
             && let Some(suppressed) = GATE.pass()
         {
             // Left out when there is nothing to tell.
             let suppressed = (suppressed > 0).then_some(suppressed);
-            $crate::observe::tracing::event!(
-                $crate::observe::tracing::Level::$level, suppressed, $($event)+
+            $crate::tracing::event!(
+                $crate::tracing::Level::$level, suppressed, $($event)+
             );
         }
     }};
     ($level:ident, $($event:tt)+) => {
         $crate::log_limited!(
-            $level, per_second = $crate::observe::RateLimited::PER_SECOND, $($event)+
+            $level, per_second = $crate::RateLimited::PER_SECOND, $($event)+
         )
     };
 }

@@ -23,6 +23,7 @@ mod rate_limit;
 mod recent;
 mod record;
 mod registry;
+mod report;
 mod reuse;
 mod sink;
 mod standing;
@@ -43,9 +44,12 @@ pub use rate_limit::{RateLimited, suppressed_total};
 pub use recent::Recent;
 pub use record::{Direction, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
+pub use report::{
+    CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck, UpstreamReport,
+};
 pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};
 pub use writer::AccessWriter;
 
-/// For [`log_limited!`](crate::log_limited), which may be used where `tracing` is not.
+/// For [`log_limited!`], which may be used where `tracing` is not.
 #[doc(hidden)]
 pub use tracing;

@@ -34,8 +34,8 @@ pub struct ListenerSlot(pub(crate) u32);
 pub struct EndpointSlot(pub(crate) u32);
 
 impl EndpointSlot {
-    /// Where nothing is counted.
-    pub(crate) const NOWHERE: Self = Self(u32::MAX);
+    /// The slot of what is no endpoint of an upstream: nothing is counted there.
+    pub const NOWHERE: Self = Self(u32::MAX);
 }
 
 /// Why a client's connection was closed at once.
@@ -112,7 +112,7 @@ impl Handshake {
     }
 
     /// What went wrong, as the access log has it.
-    pub(crate) fn error(self) -> ErrorKind {
+    pub fn error(self) -> ErrorKind {
         match self {
             Self::Local => ErrorKind::ProxyConfigurationError,
             _ => ErrorKind::ClientTlsError,

@@ -12,8 +12,8 @@ use super::process;
 use super::rate_limit;
 use super::record::RetryReason;
 use super::registry::{LookupResult, Registry, State};
+use super::report::UpstreamReport;
 use super::standing;
-use crate::report::UpstreamReport;
 
 /// All families as text.
 pub(crate) fn render(

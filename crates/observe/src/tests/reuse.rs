@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::fixture;
 use super::scrape::scrape;
-use crate::observe::counter::Counter;
-use crate::observe::metrics::EndpointCells;
-use crate::observe::reuse::SERIES_KEPT;
-use crate::observe::{Caps, CoreMetrics, Exposition, Names, Recent, Record, Registry};
+use crate::counter::Counter;
+use crate::metrics::EndpointCells;
+use crate::reuse::SERIES_KEPT;
+use crate::{Caps, CoreMetrics, Exposition, Names, Recent, Record, Registry};
 
 const REQUESTS: &str = "bothways_upstream_requests_total";
 const OPEN: &str = "bothways_upstream_connections_open";

@@ -11,7 +11,7 @@ use config::{
 };
 use message::Method;
 
-use crate::observe::{Caps, Direction, Names, Record, Registry, Scope};
+use crate::{Caps, Direction, Names, Record, Registry, Scope};
 
 pub(super) fn registry() -> Arc<Registry> {
     Registry::new("0.0.0-test", Caps::default())

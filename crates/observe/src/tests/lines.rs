@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture;
-use crate::observe::format::{self, Stamp};
-use crate::observe::{Direction, ErrorKind, Record};
+use crate::format::{self, Stamp};
+use crate::{Direction, ErrorKind, Record};
 
 /// 10 October 2000, 13:55:36.042 UTC: the day of the example in Apache's manual.
 const TIME: u64 = 971_186_136_042;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::observe::{Exposition, Registry};
+use crate::{Exposition, Registry};
 
 type Series = (String, BTreeMap<String, String>);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use balance::Standing;
 
 use super::exposition::{Kind, Printer};
-use crate::report::{EndpointReport, UpstreamReport};
+use super::report::{CheckHealth, EndpointReport, UpstreamReport};
 
 type OfEndpoint = fn(&EndpointReport) -> Option<f64>;
 type OfUpstream = fn(&UpstreamReport) -> Option<f64>;
@@ -105,7 +105,7 @@ const OF_UPSTREAMS: [(&str, Kind, &str, OfUpstream); 8] = [
     ),
 ];
 
-fn checks(endpoint: &EndpointReport, count: fn(&crate::health::CheckHealth) -> u64) -> Option<f64> {
+fn checks(endpoint: &EndpointReport, count: fn(&CheckHealth) -> u64) -> Option<f64> {
     let checks = &endpoint.health.as_ref()?.checks;
     Some(checks.iter().map(count).sum::<u64>() as f64)
 }

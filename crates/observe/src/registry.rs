@@ -16,8 +16,8 @@ use super::exposition::Exposition;
 use super::families;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
 use super::recent::{History, Recent};
+use super::report::UpstreamReport;
 use super::reuse::{Hold, Holds, SERIES_KEPT};
-use crate::report::UpstreamReport;
 
 /// How many names of a kind are told apart in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

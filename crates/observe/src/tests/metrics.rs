@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fixture;
 use super::scrape::{Scrape, scrape};
-use crate::observe::{
+use crate::{
     Caps, CoreMetrics, ErrorKind, Exposition, LookupResult, Names, Record, Refusal, Registry,
 };
 
@@ -132,7 +132,7 @@ fn a_reload_keeps_what_was_counted() {
     registry.reload_failed();
     core.exchange_done(&record, &before); // began before the reload
     let mut later = record.clone();
-    later.scope = crate::observe::Scope::Site(config::SiteId(1), None);
+    later.scope = crate::Scope::Site(config::SiteId(1), None);
     later.endpoint = Some((0, 2));
     core.exchange_done(&later, &after);
     assert_eq!(before.endpoint_slot(0, 0), after.endpoint_slot(0, 1));
@@ -167,7 +167,7 @@ fn names_beyond_the_cap_are_counted_as_other() {
     let mut record = fixture::reverse(Instant::now());
     for core in [&early, &late] {
         for site in 0..102 {
-            record.scope = crate::observe::Scope::Site(config::SiteId(site), None);
+            record.scope = crate::Scope::Site(config::SiteId(site), None);
             record.endpoint = Some((0, site));
             core.exchange_done(&record, &names);
         }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use config::{AccessFormat, LogTarget};
 
 use super::fixture;
-use crate::observe::sink::Sink;
-use crate::observe::{AccessLog, AccessWriter, LogCounters, Names, Record};
+use crate::sink::Sink;
+use crate::{AccessLog, AccessWriter, LogCounters, Names, Record};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
