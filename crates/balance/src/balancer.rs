@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use config::HedgeAfter;
+use random::Random;
 
 use crate::adaptive::Feed;
 use crate::algorithm::{Algorithm, Turn};
 use crate::clock::millis;
-use crate::draw::Random;
 use crate::ejection::Try;
 use crate::endpoint::{EndpointState, Standing, enter};
 use crate::evidence::Source;
@@ -119,7 +119,7 @@ impl Balancer {
             tallies,
             choice: RefCell::default(),
             seen: Cell::new(None),
-            random: RefCell::new(Random(seed)),
+            random: RefCell::new(Random::seeded(seed)),
             feed: group.settings.adaptive.as_ref().map(|_| RefCell::default()),
             group,
         }

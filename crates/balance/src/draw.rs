@@ -3,6 +3,8 @@
 //! An *alias table* (Vose's method): each endpoint has a slot of the same width, of which it may give
 //! a part to one other. A draw is a slot, and a place in it.
 
+use random::Random;
+
 use crate::algorithm::{Allowed, in_turn};
 use crate::group::Group;
 use crate::hash::{hash, mix};
@@ -26,7 +28,7 @@ impl Draw {
     /// No endpoint yet. Cores draw differently.
     pub(crate) fn new(group: &Group, core: usize) -> Self {
         let seed = mix(hash(group.settings.name.as_bytes()) ^ core as u64);
-        Self { slots: Box::default(), eligible: Box::default(), random: Random(seed) }
+        Self { slots: Box::default(), eligible: Box::default(), random: Random::seeded(seed) }
     }
 
     pub(crate) fn refresh(&mut self, group: &Group, eligible: &[u32]) {
@@ -85,24 +87,4 @@ fn slots(group: &Group, eligible: &[u32]) -> Box<[Slot]> {
         }
     }
     slots.into()
-}
-
-/// Numbers by chance (`SplitMix64`): the same for the same seed. Anybody can work out the next one.
-pub struct Random(pub(crate) u64);
-
-impl Random {
-    /// One that differs from all others, as far as that is possible: `seed` from those of this process, the
-    /// time from those of other processes.
-    pub fn seeded(seed: u64) -> Self {
-        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Self(mix(seed ^ time.map_or(0, |time| time.as_nanos() as u64).rotate_left(17)))
-    }
-
-    /// The next number.
-    #[inline]
-    #[allow(clippy::should_implement_trait)] // it never ends
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
-    }
 }

@@ -55,7 +55,6 @@ pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, 
 pub use balancer::{Ask, Balancer, Lease, NotPicked, Wait};
 pub use budget::BudgetUse;
 pub use clock::millis;
-pub use draw::Random;
 pub use endpoint::{EndpointState, Failure, Standing};
 pub use evidence::Source;
 pub use group::{Connecting, Group, GroupState, GroupUse, Member, States};

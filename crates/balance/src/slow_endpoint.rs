@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use random::Random;
+
 use crate::balancer::{Ask, Balancer, Lease};
-use crate::draw::Random;
 use crate::group::Group;
 use crate::outcome::Outcome;
 use crate::testing::upstream;
@@ -47,7 +48,7 @@ impl Simulation {
         let group = Group::alone(&upstream(algorithm, &[1; ENDPOINTS]));
         let core = |number| Rc::new(Balancer::new(Arc::clone(&group), number));
         Self {
-            random: Random(1),
+            random: Random::seeded(1),
             slowness,
             start: Instant::now(),
             cores: [core(0), core(1)],

@@ -109,7 +109,6 @@ pub(crate) struct Core {
     /// Answers to ACME challenges.
     pub(crate) challenges: Arc<tls::Challenges>,
     pub(crate) draining: Cell<bool>,
-    random: RefCell<balance::Random>,
     /// HTTP/2 connections of clients.
     pub(crate) http2_open: Cell<u32>,
     workers: RefCell<Vec<Worker>>,
@@ -148,7 +147,6 @@ impl Core {
             registry,
             challenges,
             draining: Cell::new(false),
-            random: RefCell::new(balance::Random::seeded(index as u64)),
             http2_open: Cell::new(0),
             workers: RefCell::default(),
             listening: RefCell::default(),
@@ -163,11 +161,6 @@ impl Core {
     /// Looks at the configuration without keeping it.
     pub(crate) fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
         look(&self.view.borrow())
-    }
-
-    /// A number by chance. Nobody must rely on its being hard to guess.
-    pub(crate) fn random(&self) -> u64 {
-        self.random.borrow_mut().next()
     }
 
     /// Counts an exchange, until what this answers is dropped. Only this core writes the number, so

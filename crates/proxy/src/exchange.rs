@@ -408,7 +408,7 @@ async fn reverse<D: Downstream>(
             let client = record.client.ip();
             let (upstream, point) = match &route.action {
                 Action::Split(split) => {
-                    let (secure, random) = (is_secure(request), context.core.random());
+                    let (secure, random) = (is_secure(request), random::next());
                     split::choose(split, request, client, secure, random)
                 }
                 Action::To(upstream) => (Some(*upstream), None),

@@ -5,7 +5,6 @@
 //! of our own that no other server sees. `Via` would not do: a route may remove it, and it is forgotten where the
 //! peer is not trusted.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
@@ -34,7 +33,9 @@ pub(crate) fn has_passed(request: &Request, scope: Scope) -> bool {
 /// Notes the route in a request that goes to ourselves, and takes all notes off one that does not.
 pub(crate) fn mark(request: &mut Request, to_us: bool, scope: Scope) {
     if to_us {
-        let own = OWN.get_or_init(|| format!("{:016x}", RandomState::new().hash_one(0)));
+        // Nobody may guess it, and so invent routes that a request has passed.
+        let number = || random::secret().map_or_else(|_| random::next(), u64::from_ne_bytes);
+        let own = OWN.get_or_init(|| format!("{:016x}", number()));
         let before = passed(request).unwrap_or_default();
         let value = [own.as_bytes(), before, b" ", name(scope).as_bytes()].concat();
         request.fields.set(FIELD.as_bytes(), &value);

@@ -65,7 +65,7 @@ pub(crate) fn begin<D: Downstream>(
             BodyLength::Exact(length) => length <= u64::from(mirror.body_max),
             _ => true, // it is known when it has been read
         };
-        if fits && context.core.random() % 10_000 < u64::from(mirror.share) {
+        if fits && random::next() % 10_000 < u64::from(mirror.share) {
             chosen |= 1 << index;
         }
     }

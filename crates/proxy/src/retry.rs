@@ -184,11 +184,8 @@ impl<'a> Retries<'a> {
         }
         let before = self.backed_off.replace(self.backed_off.get().saturating_add(1));
         let longest = BACKOFF.saturating_mul(1 << before.min(6));
-        // By chance between half of it and all, so that those that failed together do not come back
-        // together.
-        let chance = foldhash::fast::RandomState::default();
-        let chance = std::hash::BuildHasher::hash_one(&chance, Instant::now());
-        Some(longest / 2 + longest.mul_f64((chance % 1024) as f64 / 2048.0))
+        // Between half of it and all, so that requests that failed together do not come back together.
+        Some(longest.mul_f64(0.5 + random::fraction() / 2.0))
     }
 
     /// A try that was so slow that another one, beside it, was answered first.

@@ -261,8 +261,7 @@ fn read(path: &Path) -> Result<Key, KeyError> {
 
 /// Our own key: the one in the state directory, else a new one.
 fn own(state: Option<&Path>) -> Result<Key, KeyError> {
-    let mut fresh = [0; KEY_BYTES];
-    aws_lc_rs::rand::fill(&mut fresh).map_err(|_| KeyError::Random)?;
+    let fresh = random::secret::<KEY_BYTES>().map_err(|_| KeyError::Random)?;
     let kept = StateDir::find(state).and_then(|state| kept(&state, &fresh));
     Ok(kept.unwrap_or_else(|error| {
         let hint = "clients are bound anew after a restart; give `sticky` a key-file, or \

@@ -11,7 +11,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -49,8 +48,7 @@ impl Ends {
         if lifetime.is_zero() {
             return Self::default();
         }
-        let chance = RandomState::new().hash_one(0) % 2001; // another one each time
-        let lifetime = lifetime.mul_f64(0.9 + chance as f64 / 10_000.0);
+        let lifetime = lifetime.mul_f64(0.9 + 0.2 * random::fraction());
         Self(tenths(now).saturating_add(lifetime.as_millis().div_ceil(100) as u32).max(1))
     }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
 
 /// How long a key makes tickets.
@@ -41,9 +40,8 @@ struct Key {
 
 impl Key {
     fn new(made: Instant) -> Option<Self> {
-        let (mut name, mut key) = ([0; NAME_BYTES], [0; 32]);
-        rand::fill(&mut name).ok()?;
-        rand::fill(&mut key).ok()?;
+        let name = random::secret().ok()?;
+        let key = random::secret::<32>().ok()?;
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).ok()?);
         Some(Self { name, key: Arc::new(key), made })
     }
@@ -82,8 +80,7 @@ impl Tickets {
     fn seal(&self, binding: &Binding, state: &[u8], now: Instant) -> Option<Vec<u8>> {
         let keys = self.keys(now);
         let key = keys.first()?;
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce).ok()?;
+        let nonce = random::secret::<NONCE_LEN>().ok()?;
         let mut ticket = Vec::with_capacity(NAME_BYTES + NONCE_LEN + state.len() + TAG_BYTES);
         ticket.extend_from_slice(&key.name);
         ticket.extend_from_slice(&nonce);

@@ -4,7 +4,6 @@
 //! fails, refuses or is silent makes room for the next; what a server says of a name is believed, also that there is
 //! none (as stub resolvers do: RFC 1123, section 6.1.3.1).
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -85,7 +84,10 @@ impl Client {
         let mut failure = None;
         for _ in 0..self.tries {
             for server in self.in_order() {
-                let id = RandomState::new().hash_one(0) as u16; // another one each time
+                // RFC 5452, section 9.2: nobody who forges an answer may guess the ID.
+                let Ok(id) = random::secret().map(u16::from_ne_bytes) else {
+                    return Err(self::failure("the system has no source of random numbers"));
+                };
                 let question = Question { id, name: name.clone(), kind };
                 let until = Instant::now() + self.timeout;
                 match server.ask(&question, until).await {

@@ -27,6 +27,7 @@ use std::time::{Duration, SystemTime};
 
 use config::{Check, UpstreamId};
 use observe::{CheckHealth, CheckResult, EndpointHealth, LastCheck};
+use random::Random;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{AbortHandle, JoinSet};
@@ -36,7 +37,7 @@ use crate::snapshot::Snapshot;
 
 use connect::{Stage, open};
 use failure::Failure;
-use tally::{Chance, Reports, Tally, all_up};
+use tally::{Reports, Tally, all_up, vary};
 use target::{Seat, Target, Wanted};
 
 /// Checks under way at once in the process; further ones wait for their turn.
@@ -382,7 +383,7 @@ impl Run {
     async fn run(self, (first, second): (Duration, Duration)) {
         let (upstream, name) = (&self.endpoint.upstream, &self.endpoint.name);
         let hasher = foldhash::fast::FixedState::default();
-        let mut chance = Chance(hasher.hash_one((upstream, name, self.target.what())));
+        let mut random = Random::seeded(hasher.hash_one((upstream, name, self.target.what())));
         let mut due = Instant::now() + first;
         let mut second = Some(second);
         let mut fails = false;
@@ -396,7 +397,7 @@ impl Run {
             let Some(next) = noted else { return };
             fails = next.fails;
             let interval = second.take().unwrap_or(next.interval);
-            due = begun + chance.vary(interval, self.target.health.jitter);
+            due = begun + vary(interval, self.target.health.jitter, &mut random);
         }
     }
 

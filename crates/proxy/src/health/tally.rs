@@ -1,9 +1,10 @@
 //! What checks come to: whether an endpoint is up, when it is checked next, and when that is said.
-//! Without clocks and chance of their own.
+//! Without a clock or random numbers of their own.
 
 use std::time::Duration;
 
 use config::Health;
+use random::Random;
 use tokio::time::Instant;
 
 /// No check follows another sooner, whatever is set.
@@ -57,24 +58,10 @@ pub(super) fn all_up(tallies: impl Iterator<Item = Tally> + Clone, before: bool)
     if tallies.into_iter().all(|tally| tally.up == Some(true)) { true } else { before }
 }
 
-/// Chance for one check: the same for the same seed (SplitMix64).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chance(pub(super) u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// `time`, longer or shorter by up to so many percent.
-    pub(super) fn vary(&mut self, time: Duration, percent: u8) -> Duration {
-        let share = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        let factor = 1.0 + f64::from(percent.min(100)) / 100.0 * (2.0 * share - 1.0);
-        time.mul_f64(factor).max(PAUSE_MIN)
-    }
+/// `time`, longer or shorter by up to so many percent.
+pub(super) fn vary(time: Duration, percent: u8, random: &mut Random) -> Duration {
+    let share = f64::from(percent.min(100)) / 100.0;
+    time.mul_f64(1.0 + share * (2.0 * random.fraction() - 1.0)).max(PAUSE_MIN)
 }
 
 /// Which changes are logged. One that is not is made up for later, if it still holds then.
@@ -183,16 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn chance_stays_within_its_bounds() {
-        let (mut chance, time) = (Chance(7), Duration::from_secs(10));
-        let times: Vec<_> = (0..1000).map(|_| chance.vary(time, 10).as_secs_f64()).collect();
+    fn intervals_vary_within_their_bounds() {
+        let (mut random, time) = (Random::seeded(7), Duration::from_secs(10));
+        let times: Vec<_> = (0..1000).map(|_| vary(time, 10, &mut random).as_secs_f64()).collect();
         assert!(times.iter().all(|time| (9.0..=11.0).contains(time)), "{times:?}");
         assert!(times.iter().any(|&time| time < 9.2) && times.iter().any(|&time| time > 10.8));
         let mean = times.iter().sum::<f64>() / 1000.0;
         assert!((mean - 10.0).abs() < 0.1, "{mean}");
-        assert_eq!(Chance(1).vary(time, 0), time);
-        assert_eq!(Chance(7).vary(time, 10), Chance(7).vary(time, 10));
-        assert_eq!(Chance(1).vary(Duration::ZERO, 10), PAUSE_MIN);
+        assert_eq!(vary(time, 0, &mut random), time);
+        assert_eq!(vary(Duration::ZERO, 10, &mut random), PAUSE_MIN);
     }
 
     #[test]

@@ -116,14 +116,6 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The longest that a directory may send us away for; the rate limits of Let's Encrypt are a week.
 const TOLD_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
-/// An even number from 0 to 1.
-pub(super) fn chance() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness (which no system lacks) there is no jitter, and nothing else is lost.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -164,7 +164,7 @@ impl Task {
             }
         };
         // A little later, so that all that began together do not come together for ever.
-        memory.ask_at = Some(Instant::now() + again + (again / 10).mul_f64(schedule::chance()));
+        memory.ask_at = Some(Instant::now() + again + (again / 10).mul_f64(random::fraction()));
     }
 
     async fn window(&self, chain: &Chain) -> Result<Option<(Window, Duration)>, Failure> {
@@ -260,7 +260,7 @@ impl Task {
         if failure.kind == FailureKind::NoAccount {
             self.directory.store.forget_account(&failure.message);
         }
-        let wait = memory.backoff.next(failure.kind, failure.retry_after, schedule::chance());
+        let wait = memory.backoff.next(failure.kind, failure.retry_after, random::fraction());
         memory.try_at = Some(Instant::now() + wait);
         let names = list(&self.wanted.names);
         let failures = memory.backoff.failures();

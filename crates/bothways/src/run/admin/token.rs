@@ -134,9 +134,8 @@ fn made(state: &StateDir) -> io::Result<Vec<u8>> {
     if let Ok(token) = read(&path) {
         return Ok(token);
     }
-    let mut random = [0; RANDOM_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let fresh: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = random::secret::<RANDOM_BYTES>().map_err(io::Error::other)?;
+    let fresh: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let name = format!(".{MADE}-{}", std::process::id());
     state.write(&name, format!("{fresh}\n").as_bytes()).map_err(io::Error::other)?;
     let fresh_path = state.path_of(&name);
