@@ -121,9 +121,9 @@ fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
 fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> {
     let id = match through {
         Through::Listener(id) => Some(id),
-        Through::Forward(id) => config.forwards.get(id.0 as usize).map(|forward| forward.listener),
+        Through::Forward(id) => config.forward(id).map(|forward| forward.listener),
     };
-    let listener = id.and_then(|id| config.listeners.get(id.0 as usize));
+    let listener = id.and_then(|id| config.listener(id));
     listener.ok_or_else(|| Failure::usage("there is no such listener"))
 }
 
@@ -250,11 +250,11 @@ impl Told<'_> {
     fn listener(&self) -> String {
         match self.through {
             Through::Listener(id) => {
-                let listener = self.config.listeners.get(id.0 as usize);
+                let listener = self.config.listener(id);
                 listener.map_or_else(String::new, |listener| listener.written.to_string())
             }
             Through::Forward(id) => {
-                let forward = self.config.forwards.get(id.0 as usize);
+                let forward = self.config.forward(id);
                 forward.map_or_else(String::new, |forward| format!("forward {}", forward.written))
             }
         }
@@ -351,12 +351,12 @@ impl Told<'_> {
     }
 
     fn upstream_name(&self, id: UpstreamId) -> &str {
-        self.config.upstreams.get(id.0 as usize).map_or("", |upstream| &upstream.name)
+        self.config.upstream(id).map_or("", |upstream| &upstream.name)
     }
 
     fn forward(&self) -> Option<&Forward> {
         match self.through {
-            Through::Forward(id) => self.config.forwards.get(id.0 as usize),
+            Through::Forward(id) => self.config.forward(id),
             Through::Listener(_) => None,
         }
     }
@@ -401,16 +401,18 @@ impl Told<'_> {
     }
 
     fn route(&self) -> Option<&Route> {
-        let site = self.config.sites.get(self.explanation.site?.0 as usize)?;
-        site.routes.get(self.explanation.route?.0 as usize)
+        let site = self.config.site(self.explanation.site?)?;
+        site.route(self.explanation.route?)
     }
 
     /// Edits of the request's fields, with the values that they would have.
     fn edits(&self) -> Vec<(&FieldEdit, String)> {
         let Request { method, target, .. } = self.asked;
-        let route = self.explanation.site.zip(self.explanation.route).and_then(|(site, route)| {
-            self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
-        });
+        let route = self
+            .explanation
+            .site
+            .zip(self.explanation.route)
+            .and_then(|(site, route)| self.config.route(site, route));
         let facts = Facts::of(self.from, method, target, route, self.tls);
         let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
         let filled_in = edits.iter().map(|edit| {

@@ -13,6 +13,7 @@ mod decode;
 mod diagnostic;
 pub mod edit;
 mod effective;
+mod ids;
 pub mod model;
 mod nearest;
 mod reference;

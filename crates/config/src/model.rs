@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::ids::*;
 use crate::tls::{Acme, ClientMatch, ServerTls, SiteTls};
 pub use crate::upstream::*;
 
@@ -47,22 +48,6 @@ pub struct Config {
     /// What must hold, run by `check`.
     pub expects: Vec<Expect>,
 }
-
-/// Counts in [`Config::listeners`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub u32);
-/// Counts in [`Config::sites`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SiteId(pub u32);
-/// Counts in [`Site::routes`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteId(pub u32);
-/// Counts in [`Config::upstreams`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamId(pub u32);
-/// Counts in [`Config::forwards`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ForwardId(pub u32);
 
 /// Settings of the process.
 #[derive(Debug, Clone)]
@@ -329,6 +314,13 @@ pub struct Site {
     /// Set on a site that no `site` node is behind: it only sends clients from http:// to the
     /// https:// of this one.
     pub https: Option<SiteId>,
+}
+
+impl Site {
+    /// The route of this id.
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.index())
+    }
 }
 
 /// A name of a site.
@@ -705,6 +697,36 @@ pub struct Expect {
 }
 
 impl Config {
+    /// The listener of this id.
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.index())
+    }
+
+    /// The site of this id.
+    pub fn site(&self, id: SiteId) -> Option<&Site> {
+        self.sites.get(id.index())
+    }
+
+    /// The route of this id, of this site.
+    pub fn route(&self, site: SiteId, route: RouteId) -> Option<&Route> {
+        self.site(site)?.route(route)
+    }
+
+    /// The upstream of this id.
+    pub fn upstream(&self, id: UpstreamId) -> Option<&Upstream> {
+        self.upstreams.get(id.index())
+    }
+
+    /// The `forward` of this id.
+    pub fn forward(&self, id: ForwardId) -> Option<&Forward> {
+        self.forwards.get(id.index())
+    }
+
+    /// The ACME directory of this id.
+    pub fn directory(&self, id: AcmeId) -> Option<&Acme> {
+        self.acme.get(id.index())
+    }
+
     /// Where `place` is, as `file:line`.
     pub fn locate(&self, place: Place) -> String {
         match self.files.get(usize::from(place.file)) {

@@ -6,11 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::Place;
-
-/// Counts in [`Config::acme`](crate::Config::acme).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AcmeId(pub u32);
+use crate::model::{AcmeId, Place};
 
 /// What a site does with TLS connections for its names.
 #[derive(Debug, Clone, PartialEq, Eq)]

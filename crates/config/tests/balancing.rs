@@ -190,7 +190,7 @@ fn what_is_held_back() {
 #[test]
 fn splits_and_mirrors() {
     let config = parsed(FULL).config;
-    let name = |id: config::UpstreamId| &*config.upstreams[id.0 as usize].name;
+    let name = |id: config::UpstreamId| &*config.upstreams[id.index()].name;
     let [api, beta, any, ip, own] = config.sites[0].routes.as_slice() else { panic!() };
     let split = |route: &config::Route| match &route.action {
         Action::Split(split) => split.clone(),

@@ -119,9 +119,7 @@ fn routes_inherit_from_their_site() {
     assert!(matches!(&assets.action, Action::Files(files) if files.listing));
     // The site's own action is the last route.
     assert!(own.pattern.prefix && own.pattern.segments.is_empty());
-    assert!(
-        matches!(own.action, Action::To(id) if &*config.upstreams[id.0 as usize].name == "shop")
-    );
+    assert!(matches!(own.action, Action::To(id) if &*config.upstreams[id.index()].name == "shop"));
     assert_eq!(own.place.line, 47);
 }
 

@@ -251,8 +251,8 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
     }
     let decision = rules.decide(listener, method, target, &mut Readings::default(), &mut trace);
     let Decision { routed, conflict } = decision;
-    let at_listener = rules.config.listeners.get(listener.0 as usize).map(|found| found.place);
-    let place_of = |site: SiteId| rules.config.sites.get(site.0 as usize).map(|site| site.place);
+    let at_listener = rules.config.listener(listener).map(|found| found.place);
+    let place_of = |site: SiteId| rules.config.site(site).map(|site| site.place);
     let (outcome, place, site, route) = match routed {
         Routed::NoSite => (Outcome::NoSite, at_listener, None, None),
         Routed::NoRoute { site } => (Outcome::NotFound, place_of(site), Some(site), None),
@@ -268,7 +268,7 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
         }
     };
     let taken = site.zip(route).and_then(|(site, route)| rules.route_of(site, route));
-    let base = || Some(&rules.config.sites.get(site?.0 as usize)?.base);
+    let base = || Some(&rules.config.site(site?)?.base);
     let settings = taken.map(|taken| &taken.settings).or_else(base);
     let refused = settings.and_then(|settings| refuse_client(settings, query, &mut trace));
     let (outcome, place) = match (refused, conflict) {
@@ -289,11 +289,11 @@ fn pass_on(
     trace: &mut Steps,
 ) -> Option<Explanation> {
     let id = rules.site(listener, target.host())?;
-    let site = rules.config.sites.get(id.0 as usize)?;
+    let site = rules.config.site(id)?;
     site.tls.as_ref().filter(|tls| **tls == SiteTls::Passthrough)?;
     let (number, route) = (0u32..).zip(&site.routes).last()?;
     let Action::To(upstream) = route.action else { return None };
-    let upstream = rules.config.upstreams.get(upstream.0 as usize)?;
+    let upstream = rules.config.upstream(upstream)?;
     sites::explain(&rules.config, listener, target.host(), id, None, trace);
     let endpoints = endpoints(upstream);
     Some(Explanation {
@@ -351,7 +351,7 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let path = || String::from_utf8_lossy(&sent).into_owned();
     match &route.action {
         Action::To(id) => {
-            let Some(upstream) = rules.config.upstreams.get(id.0 as usize) else {
+            let Some(upstream) = rules.config.upstream(*id) else {
                 return Outcome::NotFound; // the decoder resolves every name
             };
             Outcome::Proxied {
@@ -363,12 +363,11 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
         }
         Action::Split(split) => {
             let found = |part: &SplitPart| {
-                let upstream = rules.config.upstreams.get(part.upstream.0 as usize)?;
+                let upstream = rules.config.upstream(part.upstream)?;
                 let (name, endpoints) = (upstream.name.clone(), endpoints(upstream));
                 Some(Part { upstream: name, endpoints, share: part.share })
             };
-            let first = split.parts.first().map(|part| part.upstream.0 as usize);
-            let first = first.and_then(|id| rules.config.upstreams.get(id));
+            let first = split.parts.first().and_then(|part| rules.config.upstream(part.upstream));
             Outcome::Split {
                 parts: split.parts.iter().filter_map(found).collect(),
                 stay: split.stay.clone(),
@@ -430,7 +429,7 @@ fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanati
         let decided_by = Place::default();
         return Explanation { steps: Vec::new(), outcome, decided_by, site: None, route: None };
     }
-    let parts = rules.forwards.get(id.0 as usize).zip(rules.config.forwards.get(id.0 as usize));
+    let parts = rules.forwards.get(id).zip(rules.config.forward(id));
     let passage = Passage::of(from, method, target, query.tls.and_then(|tls| tls.client));
     let judge = |whereto: Whereto| {
         let mut trace = Steps::default();
@@ -588,7 +587,7 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
         }
     }
     if let Some(expected) = &expect.site {
-        let site = got.site.and_then(|site| config.sites.get(site.0 as usize));
+        let site = got.site.and_then(|site| config.site(site));
         let name = site.and_then(|site: &Site| site.names.first()).map(written_bare);
         if name.as_deref() != Some(expected) {
             let got = name.map_or("none".to_owned(), |name| format!("site {name}"));
@@ -617,7 +616,7 @@ pub fn forward_named(config: &Config, written: &str) -> Option<ForwardId> {
     let same_address = || {
         let address = written.parse().ok()?;
         forwards().find(|(_, forward)| {
-            let listener = config.listeners.get(forward.listener.0 as usize);
+            let listener = config.listener(forward.listener);
             listener.is_some_and(|listener| listener.address == address)
         })
     };
@@ -634,9 +633,9 @@ pub fn supposed_tls<'a>(
     let config = &rules.config;
     let (listener, name) = match through {
         Through::Listener(id) => (id, Some(target.host()).filter(|_| target.ip().is_none())),
-        Through::Forward(id) => (config.forwards.get(id.0 as usize)?.listener, None),
+        Through::Forward(id) => (config.forward(id)?.listener, None),
     };
-    config.listeners.get(listener.0 as usize).filter(|listener| listener.tls)?;
+    config.listener(listener).filter(|listener| listener.tls)?;
     Some(TlsFacts { version: "TLSv1.3", name, client })
 }
 

@@ -39,7 +39,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId};
+use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId, Table};
 use message::Method;
 
 pub use clients::{ClientRefusal, ClientRefused, client_allowed, supposed_certificate};
@@ -62,12 +62,9 @@ use sites::HostIndex;
 /// A configuration, compiled for decisions.
 pub struct Rules {
     config: Arc<Config>,
-    /// By [`ListenerId`].
-    hosts: Vec<HostIndex>,
-    /// By [`SiteId`].
-    routes: Vec<RouteTree>,
-    /// By [`ForwardId`].
-    forwards: Vec<ForwardIndex>,
+    hosts: Table<ListenerId, HostIndex>,
+    routes: Table<SiteId, RouteTree>,
+    forwards: Table<ForwardId, ForwardIndex>,
 }
 
 /// Where a request in reverse goes.
@@ -113,7 +110,7 @@ impl Rules {
     /// The site that serves a canonical host on a listener: the one that names it, else the one
     /// with the longest wildcard that has it, else the default site.
     pub fn site(&self, listener: ListenerId, host: &str) -> Option<SiteId> {
-        self.hosts.get(listener.0 as usize)?.find(host)
+        self.hosts.get(listener)?.find(host)
     }
 
     /// The route that takes a request, by canonical host and path as they stand.
@@ -140,7 +137,7 @@ impl Rules {
         path: &str,
         trace: &mut T,
     ) -> Routed {
-        let parts = self.routes.get(site.0 as usize).zip(self.config.sites.get(site.0 as usize));
+        let parts = self.routes.get(site).zip(self.config.site(site));
         let Some((tree, Site { routes, .. })) = parts else { return Routed::NoSite };
         let found = tree.find(routes, method, path);
         if T::ON {
@@ -156,7 +153,7 @@ impl Rules {
     /// Writes the methods that the routes of a path take, as in an `Allow` field (RFC 9110,
     /// section 10.2.1).
     pub fn allowed_methods(&self, site: SiteId, path: &str, out: &mut String) {
-        let parts = self.routes.get(site.0 as usize).zip(self.config.sites.get(site.0 as usize));
+        let parts = self.routes.get(site).zip(self.config.site(site));
         if let Some((tree, site)) = parts {
             tree.allowed_methods(&site.routes, path, out);
         }
@@ -164,7 +161,7 @@ impl Rules {
 
     /// A route that [`Rules::route`] answered with.
     pub fn route_of(&self, site: SiteId, route: RouteId) -> Option<&Route> {
-        self.config.sites.get(site.0 as usize)?.routes.get(route.0 as usize)
+        self.config.route(site, route)
     }
 
     /// What in the configuration deserves a second look: rules that are never reached, sites and
@@ -197,8 +194,8 @@ impl Rules {
         address: Option<Address>,
         trace: &mut T,
     ) -> Verdict {
-        let parts = self.forwards.get(forward.0 as usize);
-        match parts.zip(self.config.forwards.get(forward.0 as usize)) {
+        let parts = self.forwards.get(forward);
+        match parts.zip(self.config.forward(forward)) {
             Some((index, forward)) => index.judge(forward, passage, address, trace),
             None => Verdict::no_such_listener(),
         }

@@ -90,11 +90,11 @@ impl Rules {
         if target.scheme() != Scheme::Http || target.outer_scheme() != Scheme::Https {
             return None;
         }
-        let https = self.config.sites.get(site.0 as usize)?.https?;
-        let listeners = &self.config.sites.get(https.0 as usize)?.listeners;
+        let https = self.config.site(site)?.https?;
+        let listeners = &self.config.site(https)?.listeners;
         // Another site there may have the name itself, this one only a wildcard.
         let found = listeners.iter().find_map(|&listener| self.site(listener, target.host()))?;
-        let tls = &self.config.sites.get(found.0 as usize)?.tls;
+        let tls = &self.config.site(found)?.tls;
         let is_served = matches!(tls, Some(SiteTls::Terminate(tls)) if tls.client.policy != ClientPolicy::Require);
         is_served.then_some(found)
     }
@@ -103,7 +103,7 @@ impl Rules {
         match routed {
             Routed::Route { site, route } => Some(&self.route_of(site, route)?.settings),
             Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
-                Some(&self.config.sites.get(site.0 as usize)?.base)
+                Some(&self.config.site(site)?.base)
             }
             Routed::NoSite => None,
         }
@@ -113,7 +113,7 @@ impl Rules {
         match routed {
             Routed::Route { site, route } => Some(self.route_of(site, route)?.place),
             Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
-                Some(self.config.sites.get(site.0 as usize)?.place)
+                Some(self.config.site(site)?.place)
             }
             Routed::NoSite => None,
         }
@@ -133,8 +133,8 @@ impl Rules {
         else {
             return None;
         };
-        let tree = self.routes.get(site.0 as usize)?;
-        let routes = &self.config.sites.get(site.0 as usize)?.routes;
+        let tree = self.routes.get(site)?;
+        let routes = &self.config.site(site)?.routes;
         let mount = match &settings.rewrite {
             Rewrite::StripPrefix(prefix) => &**prefix,
             Rewrite::Keep if tree.takes_all(routes) => return None,

@@ -94,12 +94,12 @@ impl RouteTree {
     pub(crate) fn of(routes: &[Route]) -> Self {
         let mut tree = Self { nodes: vec![Node::default()] };
         for (index, route) in routes.iter().enumerate() {
-            tree.insert(RouteId(index as u32), &route.pattern);
+            tree.insert(RouteId::at(index), &route.pattern);
         }
         for node in &mut tree.nodes {
             for ends in [&mut node.exact, &mut node.prefix] {
                 // Fewer methods are more specific; all of them (none named) are least so.
-                ends.sort_by_key(|id| match routes.get(id.0 as usize).map(|r| r.methods.len()) {
+                ends.sort_by_key(|id| match routes.get(id.index()).map(|r| r.methods.len()) {
                     Some(0) | None => usize::MAX,
                     Some(named) => named,
                 });
@@ -199,7 +199,7 @@ impl RouteTree {
     pub(crate) fn allowed_methods(&self, routes: &[Route], path: &str, out: &mut String) {
         let start = out.len();
         let _: ControlFlow<()> = self.walk(path, &mut 0, &mut |ends| {
-            let routes = ends.iter().filter_map(|id| routes.get(id.0 as usize));
+            let routes = ends.iter().filter_map(|id| routes.get(id.index()));
             let with_head = |method: &str| if method == "GET" { Some("HEAD") } else { None };
             let methods = routes.flat_map(|route| &route.methods);
             for method in methods.flat_map(|method| [Some(&**method), with_head(method)]).flatten()
@@ -264,7 +264,7 @@ impl RouteTree {
 /// Which of the routes of a pattern takes a method. RFC 9110, section 9.3.2: HEAD is GET without the
 /// content, so a route for GET takes it, unless another one names it.
 fn taken(routes: &[Route], ends: &[RouteId], method: &Method) -> Option<RouteId> {
-    let methods = |id: &RouteId| routes.get(id.0 as usize).map(|route| &*route.methods);
+    let methods = |id: &RouteId| routes.get(id.index()).map(|route| &*route.methods);
     let find = |takes: &dyn Fn(&[Box<str>]) -> bool| {
         ends.iter().copied().find(|id| methods(id).is_some_and(takes))
     };
@@ -292,7 +292,7 @@ pub(crate) fn explain<T: Trace>(
 ) {
     for (index, route) in routes.iter().enumerate() {
         let outcome = match found {
-            Found::Route(id) if id.0 as usize == index => StepOutcome::Decided,
+            Found::Route(id) if id.index() == index => StepOutcome::Decided,
             found => explain_other(routes, route, found, method, path),
         };
         trace.step(Step { place: route.place, text: written(route), outcome });
@@ -312,7 +312,7 @@ fn explain_other(
     match tree.find(alone, method, path) {
         Found::Route(_) => {
             let winner = match found {
-                Found::Route(id) => routes.get(id.0 as usize).map(written),
+                Found::Route(id) => routes.get(id.index()).map(written),
                 Found::OtherMethods | Found::Nothing => None,
             };
             StepOutcome::LessSpecific(winner.unwrap_or_default())

@@ -67,7 +67,7 @@ pub(crate) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
 }
 
 fn site_of(config: &Config, id: SiteId) -> Option<&Site> {
-    config.sites.get(id.0 as usize)
+    config.site(id)
 }
 
 /// Notes which site has the host, and by which of its names; or that `secure` serves it instead.
@@ -81,7 +81,7 @@ pub(crate) fn explain<T: Trace>(
 ) {
     let Some(site) = site_of(config, secure.unwrap_or(found)) else { return };
     let names: Vec<String> = site.names.iter().map(written).collect();
-    let on = config.listeners.get(listener.0 as usize).map_or("", |listener| &listener.written);
+    let on = config.listener(listener).map_or("", |listener| &listener.written);
     let names = names.join(" ");
     let text = match site.https.and_then(|https| site_of(config, https)) {
         _ if secure.is_some() => {

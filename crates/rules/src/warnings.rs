@@ -73,7 +73,7 @@ fn endpoints_that_are_our_admin(config: &Config, found: &mut Vec<Warning>) {
 fn same_names(config: &Config, listener: &Listener, found: &mut Vec<Warning>) {
     let Serves::Sites(sites) = &listener.serves else { return };
     let mut first: HashMap<String, &Site> = HashMap::new();
-    for site in sites.iter().filter_map(|id| config.sites.get(id.0 as usize)) {
+    for site in sites.iter().filter_map(|&id| config.site(id)) {
         for name in &site.names {
             let other = *first.entry(written_name(name)).or_insert(site);
             if !std::ptr::eq(other, site) {

@@ -84,7 +84,7 @@ fn server(
         }
         CertificateSource::Internal { .. } => internal(config, settings.place, now),
         CertificateSource::Auto { acme, names } => {
-            let acme = config.acme.get(acme.0 as usize);
+            let acme = config.directory(*acme);
             acme.map_or_else(Vec::new, |acme| {
                 let mut problems = crate::acme::check(config, acme, settings.place, names);
                 problems.extend(crate::acme::check_files(acme));

@@ -101,7 +101,7 @@ fn written(name: &SiteName) -> String {
 }
 
 fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str, String)> {
-    let listeners = site.listeners.iter().filter_map(|id| config.listeners.get(id.0 as usize));
+    let listeners = site.listeners.iter().filter_map(|&id| config.listener(id));
     let listeners: Vec<_> = listeners.map(|listener| listener.written.to_string()).collect();
     let mut rows = vec![("listens on", listeners.join(", "))];
     match &settings.certificates {
@@ -113,7 +113,7 @@ fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str
             }
         }
         CertificateSource::Auto { acme, names } => {
-            if let Some(acme) = config.acme.get(acme.0 as usize) {
+            if let Some(acme) = config.directory(*acme) {
                 rows.push(("certificate", format!("by ACME from {}", acme.directory)));
                 let challenge = match &acme.challenge {
                     AcmeChallenge::Http => "http: every name must lead to port 80 of this machine",

@@ -69,7 +69,7 @@ impl Told<'_> {
             },
             _ => Vec::new(),
         };
-        ids.iter().filter_map(|id| self.config.upstreams.get(id.0 as usize)).collect()
+        ids.iter().filter_map(|&id| self.config.upstream(id)).collect()
     }
 
     /// Why it is this part of a split, or why none is known.

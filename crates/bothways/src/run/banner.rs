@@ -51,12 +51,12 @@ fn rows(config: &Config, server: &Server) -> Vec<Row> {
         let listener = config.listeners.iter().find(|listener| *listener.written == *written);
         let (kind, serves) = match listener.map(|listener| &listener.serves) {
             Some(Serves::Sites(ids)) => {
-                let sites = ids.iter().filter_map(|id| config.sites.get(id.0 as usize));
+                let sites = ids.iter().filter_map(|&id| config.site(id));
                 let sites: Vec<_> = sites.map(|site| site_words(config, site)).collect();
                 ("reverse", sites.join("; "))
             }
             Some(Serves::Forward(id)) => {
-                let forward = config.forwards.get(id.0 as usize);
+                let forward = config.forward(*id);
                 ("forward", forward.map(forward_words).unwrap_or_default())
             }
             None => ("", String::new()),
@@ -104,7 +104,7 @@ fn name_words(name: &SiteName) -> String {
 
 fn action_words(config: &Config, action: &Action) -> String {
     let name_of = |id: &UpstreamId| {
-        let upstream = config.upstreams.get(id.0 as usize);
+        let upstream = config.upstream(*id);
         upstream.map(|upstream| upstream.name.to_string()).unwrap_or_default()
     };
     match action {

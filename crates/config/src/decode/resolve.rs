@@ -14,14 +14,14 @@ use super::tls::resolve::Speech;
 use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
-    Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern, PortRange,
-    ProxyProtocol, Route, RouteSettings, Serves, Site, SiteId, SiteName, Timeouts, Upstream,
-    UpstreamId, UpstreamTimeouts,
+    AcmeId, Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern,
+    PortRange, ProxyProtocol, Route, RouteSettings, Serves, Site, SiteId, SiteName, Table,
+    Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
-use crate::tls::{AcmeId, SiteTls, UpstreamProtocol};
+use crate::tls::{SiteTls, UpstreamProtocol};
 
 /// Names that an unknown one is compared with, and names that are listed.
 const NAMES_COMPARED_MAX: usize = 1000;
@@ -82,12 +82,12 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
         config: Config::default(),
         outer,
         upstreams: HashMap::new(),
-        used: Vec::new(),
+        used: Table::new(),
         listeners: HashMap::new(),
-        addresses: Vec::new(),
-        speech: Vec::new(),
+        addresses: Table::new(),
+        speech: Table::new(),
         acme_ids: HashMap::new(),
-        acme_used: Vec::new(),
+        acme_used: Table::new(),
     };
     resolver.config.files = resolver.decoder.sources.names();
     resolver.config.process = raw.process.process.clone();
@@ -121,16 +121,16 @@ pub(super) struct Resolver<'d, 's> {
     pub(super) outer: Bounds,
     pub(super) upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
     /// By upstream: whether something leads to it.
-    used: Vec<bool>,
+    used: Table<UpstreamId, bool>,
     pub(super) listeners: HashMap<SocketAddr, ListenerId>,
     /// By listener: where it was named first.
-    pub(super) addresses: Vec<RawAddress>,
+    pub(super) addresses: Table<ListenerId, RawAddress>,
     /// By listener: how it is spoken to.
-    pub(super) speech: Vec<Speech>,
+    pub(super) speech: Table<ListenerId, Speech>,
     /// Directories by name, the default one by none.
     pub(super) acme_ids: HashMap<Arc<str>, (AcmeId, Span)>,
     /// By directory: whether something asks it.
-    pub(super) acme_used: Vec<bool>,
+    pub(super) acme_used: Table<AcmeId, bool>,
 }
 
 impl Resolver<'_, '_> {
@@ -162,7 +162,7 @@ impl Resolver<'_, '_> {
     }
 
     fn add_upstream(&mut self, upstream: Upstream) -> UpstreamId {
-        let id = UpstreamId(self.config.upstreams.len() as u32);
+        let id = UpstreamId::at(self.config.upstreams.len());
         self.used.push(upstream.inline);
         self.config.upstreams.push(upstream);
         id
@@ -171,7 +171,7 @@ impl Resolver<'_, '_> {
     /// The upstream of this name.
     pub(super) fn named(&mut self, name: &str, span: Span) -> Option<UpstreamId> {
         if let Some(&(id, _)) = self.upstreams.get(name) {
-            if let Some(used) = self.used.get_mut(id.0 as usize) {
+            if let Some(used) = self.used.get_mut(id) {
                 *used = true;
             }
             return Some(id);
@@ -186,7 +186,7 @@ impl Resolver<'_, '_> {
         known.truncate(NAMES_COMPARED_MAX);
         let near = nearest(name, known.iter().copied());
         if let Some(id) = near.and_then(|near| self.upstreams.get(near)).map(|&(id, _)| id)
-            && let Some(used) = self.used.get_mut(id.0 as usize)
+            && let Some(used) = self.used.get_mut(id)
         {
             // It is meant, so that it is unused would be told for nothing.
             *used = true;
@@ -258,7 +258,7 @@ impl Resolver<'_, '_> {
     }
 
     fn site(&mut self, raw: &RawSite) {
-        let id = SiteId(self.config.sites.len() as u32);
+        let id = SiteId::at(self.config.sites.len());
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
         let mut base = Self::settings(&raw.layer, &RouteSettings::default(), &bounds);
         base.mirrors = self.mirrors(&raw.layer.mirrors);
@@ -300,7 +300,7 @@ impl Resolver<'_, '_> {
             if !listeners.contains(&listener) {
                 listeners.push(listener);
             }
-            match self.config.listeners.get_mut(listener.0 as usize).map(|l| &mut l.serves) {
+            match self.config.listeners.get_mut(listener.index()).map(|l| &mut l.serves) {
                 Some(Serves::Sites(sites)) => sites.push(id),
                 Some(Serves::Forward(_)) | None => {}
             }
@@ -343,7 +343,7 @@ impl Resolver<'_, '_> {
         if let Some(&id) = self.listeners.get(&address.address) {
             return id;
         }
-        let id = ListenerId(self.config.listeners.len() as u32);
+        let id = ListenerId::at(self.config.listeners.len());
         self.config.listeners.push(Listener {
             address: address.address,
             written: address.written.clone(),
@@ -362,12 +362,12 @@ impl Resolver<'_, '_> {
     }
 
     fn forward(&mut self, raw: &RawForward) {
-        let id = ForwardId(self.config.forwards.len() as u32);
+        let id = ForwardId::at(self.config.forwards.len());
         let known = self.listeners.get(&raw.address.address).copied();
         let listener = self.listener(&raw.address);
-        if let Some(earlier) = known.and_then(|id| self.addresses.get(id.0 as usize)) {
+        if let Some(earlier) = known.and_then(|id| self.addresses.get(id)) {
             let is_forward = matches!(
-                self.config.listeners.get(listener.0 as usize).map(|l| &l.serves),
+                self.config.listener(listener).map(|l| &l.serves),
                 Some(Serves::Forward(_))
             );
             let what = if is_forward { "a `forward`" } else { "a `site`" };
@@ -377,7 +377,7 @@ impl Resolver<'_, '_> {
                 "requests that come in on one address are either for sites or on their way out",
             );
         }
-        if let Some(listener) = self.config.listeners.get_mut(listener.0 as usize) {
+        if let Some(listener) = self.config.listeners.get_mut(listener.index()) {
             listener.serves = Serves::Forward(id);
         }
         let tls = self.forward_tls(raw);
@@ -429,10 +429,10 @@ impl Resolver<'_, '_> {
                 }
             }
             if let Serves::Forward(id) = listener.serves
-                && let Some(forward) = raw.forwards.get(id.0 as usize)
+                && let Some(forward) = raw.forwards.get(id.index())
             {
                 held = held.with(&forward.layer.timeouts, &forward.layer.limits);
-                if let Some(forward) = self.config.forwards.get_mut(id.0 as usize) {
+                if let Some(forward) = self.config.forwards.get_mut(id.index()) {
                     forward.settings.timeouts = held.timeouts.value.clone();
                     forward.settings.limits = held.limits.value.clone();
                 }
@@ -473,7 +473,7 @@ impl Resolver<'_, '_> {
         }
         for upstream in &raw.upstreams {
             let Some(&(id, span)) = self.upstreams.get(&upstream.name) else { continue };
-            if span == upstream.span && self.used.get(id.0 as usize) == Some(&false) {
+            if span == upstream.span && self.used.get(id) == Some(&false) {
                 self.decoder
                     .warning(span, format!("nothing leads to the upstream `{}`", upstream.name))
                     .hint(format!("write to {} in a site or route", upstream.name));

@@ -41,11 +41,11 @@ pub(super) fn effective(
         writer.inline_upstreams();
     }
     for (index, site) in raw.sites.iter().enumerate() {
-        writer.site(site, SiteId(index as u32), config, outer);
+        writer.site(site, SiteId::at(index), config, outer);
     }
     for forward in &raw.forwards {
         let index = config.forwards.iter().find(|f| f.written == forward.address.written);
-        let bounds = index.and_then(|forward| listeners.get(forward.listener.0 as usize));
+        let bounds = index.and_then(|forward| listeners.get(forward.listener.index()));
         writer.forward(forward, bounds.unwrap_or(outer));
     }
     for acme in &config.acme {

@@ -58,15 +58,16 @@ impl<'c> Preparing<'c> {
     pub(super) fn site(&mut self, site: &config::Site) -> Option<Arc<Server>> {
         let Some(SiteTls::Terminate(settings)) = &site.tls else { return None };
         // Where one of its listeners does not speak it, it is offered nowhere.
-        let http2 = site.listeners.iter().all(|id| {
-            self.config.listeners.get(id.0 as usize).is_some_and(|listener| listener.http2)
-        });
+        let http2 = site
+            .listeners
+            .iter()
+            .all(|&id| self.config.listener(id).is_some_and(|listener| listener.http2));
         self.server(settings, http2, &site.names)
     }
 
     pub(super) fn forward(&mut self, forward: &config::Forward) -> Option<Arc<Server>> {
         let settings = forward.tls.as_ref()?;
-        let listener = self.config.listeners.get(forward.listener.0 as usize);
+        let listener = self.config.listener(forward.listener);
         let http2 = listener.is_some_and(|listener| listener.http2);
         self.server(settings, http2, &[])
     }
@@ -228,7 +229,7 @@ impl<'c> Preparing<'c> {
                 Kind::Internal { names }
             }
             CertificateSource::Auto { acme, names } => {
-                let acme = self.config.acme.get(acme.0 as usize)?;
+                let acme = self.config.directory(*acme)?;
                 Kind::Auto { acme: acme.clone(), names: names.clone() }
             }
         })

@@ -13,13 +13,13 @@ use super::super::show::site_name;
 use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, default_acme};
 use crate::model::{
-    Action, EndpointAddress, ListenerId, Pattern, Route, RouteSettings, Serves, Site, SiteId,
-    SiteName, SourceKind, Template, TemplatePart, Upstream, UpstreamId, Variable,
+    AcmeId, Action, EndpointAddress, ListenerId, Pattern, Route, RouteSettings, Serves, Site,
+    SiteId, SiteName, SourceKind, Template, TemplatePart, Upstream, UpstreamId, Variable,
 };
 use crate::nearest::nearest;
 use crate::source::Span;
 use crate::tls::{
-    AcmeChallenge, AcmeId, CertificateSource, ClientCertificates, ServerTls, SiteTls, TlsVersion,
+    AcmeChallenge, CertificateSource, ClientCertificates, ServerTls, SiteTls, TlsVersion,
     UpstreamProtocol,
 };
 
@@ -52,7 +52,7 @@ impl Resolver<'_, '_> {
     /// Takes over the ACME directories.
     pub(in crate::decode) fn acmes(&mut self, raw: &Raw) {
         for acme in &raw.acmes {
-            let id = AcmeId(self.config.acme.len() as u32);
+            let id = AcmeId::at(self.config.acme.len());
             let earlier = self.acme_ids.insert(acme.acme.name.clone(), (id, acme.span));
             if let Some((_, earlier)) = earlier {
                 let message = match &*acme.acme.name {
@@ -70,13 +70,13 @@ impl Resolver<'_, '_> {
     fn acme_named(&mut self, name: Option<&(Box<str>, Span)>) -> Option<AcmeId> {
         let wanted = name.map_or("", |(name, _)| name);
         if let Some(&(id, _)) = self.acme_ids.get(wanted) {
-            if let Some(used) = self.acme_used.get_mut(id.0 as usize) {
+            if let Some(used) = self.acme_used.get_mut(id) {
                 *used = true;
             }
             return Some(id);
         }
         let Some((wanted, span)) = name else {
-            let id = AcmeId(self.config.acme.len() as u32);
+            let id = AcmeId::at(self.config.acme.len());
             self.acme_ids.insert("".into(), (id, Span::default()));
             self.config.acme.push(default_acme());
             self.acme_used.push(true);
@@ -180,7 +180,7 @@ impl Resolver<'_, '_> {
 
     /// Tells names of a site that its directory gives no certificate for.
     fn check_public(&mut self, raw: &RawSite, acme: AcmeId) {
-        let Some(directory) = self.config.acme.get(acme.0 as usize) else { return };
+        let Some(directory) = self.config.directory(acme) else { return };
         let by_dns = matches!(directory.challenge, AcmeChallenge::Dns { .. });
         // One with a CA of its own is no public one, and may know names of the house.
         let is_public = directory.ca.is_none();
@@ -245,7 +245,7 @@ impl Resolver<'_, '_> {
 
     /// Tells what does not go with TLS that is passed on.
     pub(in crate::decode) fn check_passthrough(&mut self, raw: &RawSite, to: Option<UpstreamId>) {
-        let upstream = to.and_then(|to| self.config.upstreams.get(to.0 as usize));
+        let upstream = to.and_then(|to| self.config.upstream(to));
         let endpoint = upstream.and_then(|to| to.endpoints.iter().find(|endpoint| endpoint.tls));
         let span = raw.layer.action.as_ref().map(|action| action.span);
         if let Some((endpoint, span)) = endpoint.zip(span) {
@@ -265,9 +265,8 @@ impl Resolver<'_, '_> {
 
     /// Notes how a listener is spoken to, and tells if another one speaks to it otherwise.
     pub(in crate::decode) fn speak(&mut self, listener: ListenerId, tls: bool, span: Span) {
-        let id = listener.0 as usize;
-        let Some(found) = self.config.listeners.get_mut(id) else { return };
-        let Some(earlier) = self.speech.get(id) else {
+        let Some(found) = self.config.listeners.get_mut(listener.index()) else { return };
+        let Some(earlier) = self.speech.get(listener) else {
             found.tls = tls;
             self.speech.push(Speech { tls, span });
             return;
@@ -288,7 +287,7 @@ impl Resolver<'_, '_> {
         // Resolved sites are as many as raw ones until here, in the same order.
         let sites = self.config.sites.len();
         for (index, raw) in raw.iter().enumerate().take(sites) {
-            self.redirect_site(SiteId(index as u32), raw);
+            self.redirect_site(SiteId::at(index), raw);
         }
     }
 
@@ -311,11 +310,11 @@ impl Resolver<'_, '_> {
         let names: Vec<_> =
             names.into_iter().filter(|name| !self.is_served(name, address.address)).collect();
         let Some(ports) = self.secure_port(https).filter(|_| !names.is_empty()) else { return };
-        let id = SiteId(self.config.sites.len() as u32);
+        let id = SiteId::at(self.config.sites.len());
         let listener = self.listener(&address);
         self.speak(listener, false, span);
         if let Some(Serves::Sites(sites)) =
-            self.config.listeners.get_mut(listener.0 as usize).map(|found| &mut found.serves)
+            self.config.listeners.get_mut(listener.index()).map(|found| &mut found.serves)
         {
             sites.push(id);
         }
@@ -346,12 +345,12 @@ impl Resolver<'_, '_> {
 
     /// What else a listener is for, if it cannot have a site in clear.
     fn other_use(&self, id: ListenerId) -> Option<(&'static str, Span)> {
-        let listener = self.config.listeners.get(id.0 as usize)?;
-        let span = self.addresses.get(id.0 as usize)?.span;
+        let listener = self.config.listener(id)?;
+        let span = self.addresses.get(id)?.span;
         match &listener.serves {
             Serves::Forward(_) => Some(("a `forward` listens there", span)),
             Serves::Sites(_) if listener.tls => {
-                let speech = self.speech.get(id.0 as usize)?;
+                let speech = self.speech.get(id)?;
                 Some(("TLS is spoken there", speech.span))
             }
             Serves::Sites(_) => None,
@@ -369,14 +368,14 @@ impl Resolver<'_, '_> {
             Serves::Sites(sites) => sites.as_slice(),
             Serves::Forward(_) => &[],
         });
-        let mut sites = sites.filter_map(|id| self.config.sites.get(id.0 as usize));
+        let mut sites = sites.filter_map(|&id| self.config.site(id));
         sites.any(|site| site.names.contains(name))
     }
 
     /// The port that a site has https:// on; the usual one if it has several.
     fn secure_port(&self, site: SiteId) -> Option<u16> {
-        let listeners = self.config.sites.get(site.0 as usize)?.listeners.iter();
-        let ports = listeners.filter_map(|id| self.config.listeners.get(id.0 as usize));
+        let listeners = self.config.site(site)?.listeners.iter();
+        let ports = listeners.filter_map(|&id| self.config.listener(id));
         let ports: Vec<_> = ports.map(|listener| listener.address.port()).collect();
         ports.iter().copied().find(|&port| port == 443).or(ports.first().copied())
     }
@@ -388,7 +387,7 @@ impl Resolver<'_, '_> {
         }
         for acme in &raw.acmes {
             let id = self.acme_ids.get(&acme.acme.name).map(|&(id, _)| id);
-            if id.is_some_and(|id| self.acme_used.get(id.0 as usize) == Some(&false)) {
+            if id.is_some_and(|id| self.acme_used.get(id) == Some(&false)) {
                 let (what, hint) = match &*acme.acme.name {
                     "" => (
                         "no site has `tls auto`, so no directory is asked".to_owned(),
@@ -406,7 +405,7 @@ impl Resolver<'_, '_> {
         for (site, raw) in self.config.sites.iter().zip(&raw.sites) {
             let Some(SiteTls::Terminate(tls)) = &site.tls else { continue };
             let CertificateSource::Auto { acme, .. } = tls.certificates else { continue };
-            let Some(directory) = self.config.acme.get(acme.0 as usize) else { continue };
+            let Some(directory) = self.config.directory(acme) else { continue };
             // RFC 8555, section 8.3, and RFC 8737, section 3: the ports are fixed. Directories of
             // one's own, such as those for tests, ask elsewhere.
             let (port, secure, word) = match directory.challenge {

@@ -49,7 +49,7 @@ impl Writer<'_, '_> {
         }
         let redirect = config.sites.iter().find(|site| site.https == Some(id));
         let listener = redirect.and_then(|site| site.listeners.first());
-        let listener = listener.and_then(|id| config.listeners.get(id.0 as usize));
+        let listener = listener.and_then(|&id| config.listener(id));
         let span = raw.redirect_http.as_ref().map(|&(_, span)| span);
         let said = raw.redirect_http.as_ref().and_then(|(address, _)| address.as_ref());
         let text = match (said, listener) {
