@@ -10,14 +10,21 @@ use super::{no_complaints, workspace};
 const CRATES: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("config", &[]),
+    ("random", &[]),
     ("wire", &["message"]),
     ("rules", &["config", "message"]),
-    ("balance", &["config"]),
-    ("tls", &["config", "message"]),
-    ("net", &[]),
+    ("balance", &["config", "random"]),
+    ("tls", &["config", "message", "random"]),
+    ("net", &["random"]),
     ("observe", &["balance", "config", "message", "tls", "wire"]),
-    ("proxy", &["balance", "config", "message", "net", "observe", "rules", "tls", "wire"]),
-    ("bothways", &["balance", "config", "message", "net", "observe", "proxy", "rules", "tls"]),
+    (
+        "proxy",
+        &["balance", "config", "message", "net", "observe", "random", "rules", "tls", "wire"],
+    ),
+    (
+        "bothways",
+        &["balance", "config", "message", "net", "observe", "proxy", "random", "rules", "tls"],
+    ),
     ("testkit", &["config", "message", "net", "proxy", "tls", "wire"]),
 ];
 
