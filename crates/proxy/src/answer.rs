@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId};
+use files::{Asked, Body, FileBody, FileError};
 use message::{BodyLength, Known, Method, reason_phrase};
 use observe::{Blame, ErrorKind, Record};
 use rules::Facts;
@@ -18,7 +19,6 @@ use rules::Facts;
 use crate::body::{Sink, Source, WriteError};
 use crate::deadline::{self, Deadline};
 use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
-use crate::files::{self, Asked, Body, FileBody};
 use crate::leaving;
 use crate::secure;
 use crate::worker::Work;
@@ -428,8 +428,8 @@ pub(crate) async fn file<D: Downstream>(
     let answered = files::answer(&Asked { serving, request, path: below, now }).await;
     let found = match answered {
         Ok(found) => found,
-        Err(refusal) => {
-            let refused = Trouble::new(refusal.kind, refusal.detail);
+        Err(error) => {
+            let refused = no_file(&error);
             return trouble(context, work, down, Some(&route.settings), refused).await;
         }
     };
@@ -456,6 +456,21 @@ pub(crate) async fn file<D: Downstream>(
         }
         Body::File(file) => send_file(context, work, down, file, limit).await,
     }
+}
+
+/// What a client gets instead of a file.
+fn no_file(error: &FileError) -> Trouble {
+    let (kind, detail) = match error {
+        FileError::NotFound => (ErrorKind::DestinationNotFound, "there is no such file"),
+        FileError::Denied => {
+            (ErrorKind::HttpRequestDenied, "the file may not be read by the server")
+        }
+        FileError::Failed(error) if net::is_our_lack(error) => {
+            (ErrorKind::LocalResources, "no more files can be opened")
+        }
+        FileError::Failed(_) => (ErrorKind::ProxyInternalError, "the file cannot be read"),
+    };
+    Trouble::new(kind, detail)
 }
 
 /// Sends a file after the head that stands in `work.response`.

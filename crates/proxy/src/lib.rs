@@ -21,7 +21,6 @@ mod destination;
 mod dial;
 mod discovery;
 mod exchange;
-mod files;
 mod forward;
 mod health;
 mod hedge;

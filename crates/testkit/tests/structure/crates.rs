@@ -16,10 +16,14 @@ const CRATES: &[(&str, &[&str])] = &[
     ("balance", &["config", "random"]),
     ("tls", &["config", "message", "random"]),
     ("net", &["random"]),
+    ("files", &["config", "message"]),
     ("observe", &["balance", "config", "message", "tls", "wire"]),
     (
         "proxy",
-        &["balance", "config", "message", "net", "observe", "random", "rules", "tls", "wire"],
+        &[
+            "balance", "config", "files", "message", "net", "observe", "random", "rules", "tls",
+            "wire",
+        ],
     ),
     (
         "bothways",

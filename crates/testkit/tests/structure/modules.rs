@@ -41,7 +41,6 @@ const LAYERS: &[&[&str]] = &[
     &["hedge"],
     &["mirror"],
     // Exchanges.
-    &["files"],
     &["answer"],
     &["exchange", "tunnel"],
     &["forward"],

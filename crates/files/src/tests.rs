@@ -7,7 +7,7 @@ use config::FileServing;
 use message::{Method, Request, Scheme};
 use tempfile::TempDir;
 
-use super::{Answer, Asked, Body, answer};
+use super::{Answer, Asked, Body, FileError, answer};
 
 /// A directory to be served, beside something that must not be.
 struct Fixture {
@@ -56,7 +56,7 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     /// The answer to `GET /path`, with more fields.
-    fn ask(&self, asked: &str, fields: &[(&str, &str)]) -> Result<Answer, (u16, &'static str)> {
+    fn ask(&self, asked: &str, fields: &[(&str, &str)]) -> Result<Answer, &'static str> {
         let (method, path) = asked.split_once(' ').unwrap();
         let mut request =
             Request { method: Method::parse(method.as_bytes()).unwrap(), ..Request::default() };
@@ -68,13 +68,17 @@ impl Fixture {
         let (path, now) = (request.target.sent_path(), SystemTime::now());
         let asked = Asked { serving: &self.serving, request: &request, path, now };
         let answer = run(answer(&asked));
-        answer.map_err(|refusal| (refusal.kind.status(), refusal.detail))
+        answer.map_err(|error| match error {
+            FileError::NotFound => "not found",
+            FileError::Denied => "denied",
+            FileError::Failed(_) => "failed",
+        })
     }
 
     /// Status, body and the fields with these names, in short.
     fn told(&self, asked: &str, fields: &[(&str, &str)], names: &[&str]) -> String {
         match self.ask(asked, fields) {
-            Err((status, _)) => status.to_string(),
+            Err(error) => error.to_owned(),
             Ok(answer) => {
                 let status = answer.status;
                 let fields: String = answer
@@ -135,12 +139,12 @@ fn whole_files() {
     check("GET /.well-known/token", "200 token");
     check("GET /", "200 <p>start");
     check("GET /indexed/", "200 <p>indexed");
-    check("GET /none", "404");
-    check("GET /digits.txt/", "404");
-    check("GET /digits.txt/x", "404");
-    check("GET /sub/", "404"); // neither index nor listing
-    check("GET /DIGITS.txt", "404");
-    check(&format!("GET /{}", "a".repeat(300)), "404");
+    check("GET /none", "not found");
+    check("GET /digits.txt/", "not found");
+    check("GET /digits.txt/x", "not found");
+    check("GET /sub/", "not found"); // neither index nor listing
+    check("GET /DIGITS.txt", "not found");
+    check(&format!("GET /{}", "a".repeat(300)), "not found");
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn nothing_leads_out_of_the_directory() {
         "/sub//deep/file",
         "/digits.txt%00.html",
     ] {
-        assert_eq!(fixture.told(&format!("GET {path}"), &[], &[]), "404", "{path}");
+        assert_eq!(fixture.told(&format!("GET {path}"), &[], &[]), "not found", "{path}");
     }
     // Dot segments are gone before we see them.
     assert_eq!(fixture.told("GET /sub/%2e%2e/digits.txt", &[], &[]), "200 0123456789");
@@ -183,8 +187,8 @@ fn things_that_are_no_files() {
     .unwrap();
     let _socket =
         std::os::unix::net::UnixListener::bind(fixture.serving.root.join("socket")).unwrap();
-    assert_eq!(fixture.told("GET /fifo", &[], &[]), "404"); // and does not wait
-    assert_eq!(fixture.told("GET /socket", &[], &[]), "404");
+    assert_eq!(fixture.told("GET /fifo", &[], &[]), "not found"); // and does not wait
+    assert_eq!(fixture.told("GET /socket", &[], &[]), "not found");
 }
 
 #[test]
@@ -250,18 +254,18 @@ fn fallback() {
     check("GET /some/page", page);
     check("GET /empty/", page);
     check("GET /out.txt", page);
-    check("GET /.git/config", "404");
+    check("GET /.git/config", "not found");
     check("GET /sub/deep/file", "200 Content-Type: application/octet-stream deep");
     let mut broken = fixture;
     broken.serving.fallback = Some("/../secret.txt".into());
-    assert_eq!(broken.told("GET /none", &[], &[]), "404");
+    assert_eq!(broken.told("GET /none", &[], &[]), "not found");
 }
 
 #[test]
 fn a_directory_that_is_not_there() {
     let mut fixture = fixture();
     fixture.serving.root = fixture.directory.path().join("none");
-    assert_eq!(fixture.told("GET /", &[], &[]), "500");
+    assert_eq!(fixture.told("GET /", &[], &[]), "failed");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //!
 //! [`answer`] finds what a path means below the directory, judges the request's conditions and
 //! ranges (RFC 9110, sections 13 and 14) and gives an [`Answer`]. Its body, if it is a file, is
-//! read piece by piece ([`FileBody::read`]) by whoever sends it. Opening and reading happen at once
+//! read piece by piece ([`FileBody::read`]) as it is sent. Opening and reading happen at once
 //! where the kernel has everything at hand, and on a thread for blocking work where it does not,
-//! so that a slow disk holds nobody up.
+//! so that a slow disk delays no other request.
 //! Not here: sending. Invariant: nothing outside of the directory is ever opened, whatever the
 //! path and whatever links there are; names that begin with a dot are not served.
 
@@ -23,85 +23,81 @@ use std::time::SystemTime;
 
 use config::FileServing;
 use message::{Known, Method, Request};
-use observe::ErrorKind;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use conditions::{Decision, Validators};
 use find::{Found, How, OpenFile, Wanted, find};
 
 /// A request for a file.
-pub(crate) struct Asked<'a> {
+pub struct Asked<'a> {
     /// What is served, and how.
-    pub(crate) serving: &'a FileServing,
+    pub serving: &'a FileServing,
     /// The request.
-    pub(crate) request: &'a Request,
+    pub request: &'a Request,
     /// The path below the directory: without dot segments, rewritten as the route says, without
     /// query.
-    pub(crate) path: &'a [u8],
+    pub path: &'a [u8],
     /// The time of the answer.
-    pub(crate) now: SystemTime,
+    pub now: SystemTime,
 }
 
 /// What is answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    /// The status.
+    pub status: u16,
     /// Names and values, without what the length says.
-    pub(crate) fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, String)>,
     /// The body's length, also where HEAD asks and `body` is empty; `None`: there is no body.
-    pub(crate) length: Option<u64>,
-    pub(crate) body: Body,
+    pub length: Option<u64>,
+    /// The body.
+    pub body: Body,
 }
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(crate) enum Body {
+pub enum Body {
+    /// There is none.
     Empty,
+    /// A page or a few words.
     Text(Vec<u8>),
+    /// A file, or a part of one.
     File(FileBody),
 }
 
-/// Why there is no file.
+/// Why there is no answer with a file.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    /// The kind; its status is the answer's.
-    pub(crate) kind: ErrorKind,
-    /// In words.
-    pub(crate) detail: &'static str,
+pub enum FileError {
+    /// No file has such a path, or none that is served.
+    NotFound,
+    /// The operating system does not let us read it.
+    Denied,
+    /// It cannot be opened or read; the cause may be a lack of ours, such as open files.
+    Failed(io::Error),
 }
 
-impl Refusal {
-    fn not_found() -> Self {
-        Self { kind: ErrorKind::DestinationNotFound, detail: "there is no such file" }
-    }
-
-    fn of(error: &io::Error) -> Self {
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self {
-                kind: ErrorKind::HttpRequestDenied,
-                detail: "the file may not be read by the server",
-            },
-            _ if net::is_our_lack(error) => {
-                Self { kind: ErrorKind::LocalResources, detail: "no more files can be opened" }
-            }
-            _ => Self { kind: ErrorKind::ProxyInternalError, detail: "the file cannot be read" },
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Failed(error),
         }
     }
 }
 
 /// Finds the answer to a request for a file.
-pub(crate) async fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
+pub async fn answer(asked: &Asked<'_>) -> Result<Answer, FileError> {
     let method = &asked.request.method;
     if !matches!(method, Method::Get | Method::Head) {
         let allow = ("Allow", "GET, HEAD".to_owned());
         return Ok(Answer::text(405, vec![allow], "only GET and HEAD are allowed here\n"));
     }
-    let wanted = Wanted::parse(asked.path).ok_or_else(Refusal::not_found)?;
+    let wanted = Wanted::parse(asked.path).ok_or(FileError::NotFound)?;
     let found = match find(asked.serving, &wanted, How::AtOnce) {
         Err(Errno::AGAIN) => find_in_background(asked.serving, wanted).await,
         found => found.map_err(io::Error::from),
     };
-    let answer = match found.map_err(|error| Refusal::of(&error))? {
+    let answer = match found? {
         Found::File(file) => of_file(asked, file),
         Found::Directory => redirect(asked),
         Found::Listing(entries) => {
@@ -109,7 +105,7 @@ pub(crate) async fn answer(asked: &Asked<'_>) -> Result<Answer, Refusal> {
             let content_type = ("Content-Type", "text/html; charset=utf-8".to_owned());
             Answer::text(200, vec![content_type], page)
         }
-        Found::Missing => return Err(Refusal::not_found()),
+        Found::Missing => return Err(FileError::NotFound),
     };
     Ok(if *method == Method::Head { Answer { body: Body::Empty, ..answer } } else { answer })
 }
@@ -175,7 +171,7 @@ fn of_file(asked: &Asked<'_>, file: OpenFile) -> Answer {
 
 /// A part of a file that is yet to be sent.
 #[derive(Debug)]
-pub(crate) struct FileBody {
+pub struct FileBody {
     file: Arc<File>,
     at: u64,
     left: u64,
@@ -185,7 +181,7 @@ impl FileBody {
     /// Reads the next piece, of so many bytes at most, to the front of `into`, which grows to the size
     /// of a piece, and tells how long it is; 0 at the end. A file that has become shorter is an error: the response must
     /// not look complete.
-    pub(crate) async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    pub async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
         if wanted == 0 {
             return Ok(0);
