@@ -131,61 +131,39 @@ impl RouteTree {
         }
     }
 
+    /// The route that takes a method and a path.
     pub(crate) fn find(&self, routes: &[Route], method: &Method, path: &str) -> Found {
-        let mut seen = false;
-        let found = self.walk(path, &mut 0, &mut |ends| {
-            seen = true;
-            let taken = taken(routes, ends, method);
-            taken.map_or(ControlFlow::Continue(()), ControlFlow::Break)
-        });
-        match found {
-            ControlFlow::Break(id) => Found::Route(id),
-            ControlFlow::Continue(()) if seen => Found::OtherMethods,
-            ControlFlow::Continue(()) => Found::Nothing,
-        }
+        self.find_by(Literals::get, routes, method, path)
     }
 
-    /// As [`RouteTree::find`], taking upper and lower case for the same.
+    /// As [`RouteTree::find`], for a server that ignores the case of paths.
     pub(crate) fn find_ignoring_case(
         &self,
         routes: &[Route],
         method: &Method,
         path: &str,
     ) -> Found {
-        // The paths that patterns have are few: the tree is searched for each spelling of a literal.
-        let mut found = Found::Nothing;
-        let inside = path.strip_prefix('/').filter(|inside| !inside.is_empty());
-        let seen = self.walk_ignoring_case(0, inside, &mut |ends| {
-            found = Found::OtherMethods;
-            let taken = taken(routes, ends, method);
-            taken.map_or(ControlFlow::Continue(()), ControlFlow::Break)
-        });
-        match seen {
-            ControlFlow::Break(id) => Found::Route(id),
-            ControlFlow::Continue(()) => found,
-        }
+        self.find_by(Literals::ignoring_case, routes, method, path)
     }
 
-    fn walk_ignoring_case<B>(
+    fn find_by<I: IntoIterator<Item = usize>>(
         &self,
-        at: usize,
-        segments: Option<&str>,
-        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let Some(node) = self.nodes.get(at) else { return ControlFlow::Continue(()) };
-        if let Some(segments) = segments {
-            let (segment, rest) = match segments.split_once('/') {
-                Some((segment, rest)) => (segment, Some(rest)),
-                None => (segments, None),
-            };
-            let capture = node.capture.filter(|_| !segment.is_empty());
-            for next in node.literals.ignoring_case(segment).into_iter().chain(capture) {
-                self.walk_ignoring_case(next, rest, see)?;
-            }
-        } else if !node.exact.is_empty() {
-            see(&node.exact)?;
+        literals: impl Fn(&Literals, &str) -> I,
+        routes: &[Route],
+        method: &Method,
+        path: &str,
+    ) -> Found {
+        let mut has_path = false;
+        let see = |ends: &[RouteId]| {
+            has_path = true;
+            let taker = taker(routes, ends, method);
+            taker.map_or(ControlFlow::Continue(()), ControlFlow::Break)
+        };
+        match (Walk { tree: self, literals, see, reached: 0 }).path(path) {
+            ControlFlow::Break(id) => Found::Route(id),
+            ControlFlow::Continue(()) if has_path => Found::OtherMethods,
+            ControlFlow::Continue(()) => Found::Nothing,
         }
-        if node.prefix.is_empty() { ControlFlow::Continue(()) } else { see(&node.prefix) }
     }
 
     /// True if there is one route, which takes every path and method.
@@ -198,7 +176,7 @@ impl RouteTree {
 
     pub(crate) fn allowed_methods(&self, routes: &[Route], path: &str, out: &mut String) {
         let start = out.len();
-        let _: ControlFlow<()> = self.walk(path, &mut 0, &mut |ends| {
+        let see = |ends: &[RouteId]| {
             let routes = ends.iter().filter_map(|id| routes.get(id.index()));
             let with_head = |method: &str| if method == "GET" { Some("HEAD") } else { None };
             let methods = routes.flat_map(|route| &route.methods);
@@ -212,58 +190,64 @@ impl RouteTree {
                     out.push_str(method);
                 }
             }
-            ControlFlow::Continue(())
-        });
+            ControlFlow::<()>::Continue(())
+        };
+        let _ = Walk { tree: self, literals: Literals::get, see, reached: 0 }.path(path);
     }
+}
 
-    /// Calls `see` with the routes of each pattern that has the path, the most specific first,
-    /// until it breaks. `reached` becomes the number of leading segments that some pattern has.
-    fn walk<B>(
-        &self,
-        path: &str,
-        reached: &mut usize,
-        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
+/// A walk through the tree, to the patterns that have a path.
+struct Walk<'t, L, S> {
+    tree: &'t RouteTree,
+    /// The nodes that follow a node by a literal for this segment.
+    literals: L,
+    /// Gets the routes of each pattern, the most specific first, until it breaks.
+    see: S,
+    /// How many leading segments of the path some pattern has.
+    reached: usize,
+}
+
+impl<B, L, I, S> Walk<'_, L, S>
+where
+    L: Fn(&Literals, &str) -> I,
+    I: IntoIterator<Item = usize>,
+    S: FnMut(&[RouteId]) -> ControlFlow<B>,
+{
+    fn path(&mut self, path: &str) -> ControlFlow<B> {
         match path.strip_prefix('/') {
-            Some("") => self.walk_from(0, 0, None, reached, see),
-            Some(segments) => self.walk_from(0, 0, Some(segments), reached, see),
+            Some("") => self.node(0, 0, None),
+            Some(segments) => self.node(0, 0, Some(segments)),
             // `*` of OPTIONS is below nothing but `/*`. CONNECT has no path: it is not for sites.
-            None => match self.nodes.first() {
-                Some(root) if path == "*" && !root.prefix.is_empty() => see(&root.prefix),
+            None => match self.tree.nodes.first() {
+                Some(root) if path == "*" && !root.prefix.is_empty() => (self.see)(&root.prefix),
                 _ => ControlFlow::Continue(()),
             },
         }
     }
 
-    fn walk_from<B>(
-        &self,
-        at: usize,
-        depth: usize,
-        segments: Option<&str>,
-        reached: &mut usize,
-        see: &mut impl FnMut(&[RouteId]) -> ControlFlow<B>,
-    ) -> ControlFlow<B> {
-        let Some(node) = self.nodes.get(at) else { return ControlFlow::Continue(()) };
-        *reached = depth.max(*reached);
+    /// From the node at this index on, which is so deep in the tree; `segments` are what is left of the path.
+    fn node(&mut self, at: usize, depth: usize, segments: Option<&str>) -> ControlFlow<B> {
+        let Some(node) = self.tree.nodes.get(at) else { return ControlFlow::Continue(()) };
+        self.reached = depth.max(self.reached);
         if let Some(segments) = segments {
             let (segment, rest) = match segments.split_once('/') {
                 Some((segment, rest)) => (segment, Some(rest)),
                 None => (segments, None),
             };
             let capture = node.capture.filter(|_| !segment.is_empty());
-            for next in node.literals.get(segment).into_iter().chain(capture) {
-                self.walk_from(next, depth + 1, rest, reached, see)?;
+            for next in (self.literals)(&node.literals, segment).into_iter().chain(capture) {
+                self.node(next, depth + 1, rest)?;
             }
         } else if !node.exact.is_empty() {
-            see(&node.exact)?;
+            (self.see)(&node.exact)?;
         }
-        if node.prefix.is_empty() { ControlFlow::Continue(()) } else { see(&node.prefix) }
+        if node.prefix.is_empty() { ControlFlow::Continue(()) } else { (self.see)(&node.prefix) }
     }
 }
 
 /// Which of the routes of a pattern takes a method. RFC 9110, section 9.3.2: HEAD is GET without the
 /// content, so a route for GET takes it, unless another one names it.
-fn taken(routes: &[Route], ends: &[RouteId], method: &Method) -> Option<RouteId> {
+fn taker(routes: &[Route], ends: &[RouteId], method: &Method) -> Option<RouteId> {
     let methods = |id: &RouteId| routes.get(id.index()).map(|route| &*route.methods);
     let find = |takes: &dyn Fn(&[Box<str>]) -> bool| {
         ends.iter().copied().find(|id| methods(id).is_some_and(takes))
@@ -322,9 +306,10 @@ fn explain_other(
             route.methods.join(", ")
         )),
         Found::Nothing => {
-            let mut reached = 0;
-            let _ = tree.walk(path, &mut reached, &mut |_| ControlFlow::<()>::Continue(()));
-            StepOutcome::Differs(path_difference(&route.pattern, path, reached))
+            let see = |_: &[RouteId]| ControlFlow::<()>::Continue(());
+            let mut walk = Walk { tree: &tree, literals: Literals::get, see, reached: 0 };
+            let _ = walk.path(path);
+            StepOutcome::Differs(path_difference(&route.pattern, path, walk.reached))
         }
     }
 }
