@@ -24,8 +24,8 @@ pub struct Field<'a> {
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// Bit `n` is set if a field with [`Known`] number `n` may be there.
-    seen: u64,
+    /// The known names that may be there.
+    seen: Seen,
 }
 
 /// Where a field lies in the buffer.
@@ -39,6 +39,29 @@ struct Entry {
     /// Only for this connection: a hop-by-hop field, or one that `Connection` names.
     hop_by_hop: bool,
 }
+
+/// A set of known names, a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Seen([u64; 2]);
+
+impl Seen {
+    #[inline]
+    const fn add(&mut self, known: Known) {
+        self.0[known as usize / 64 % 2] |= 1 << (known as usize % 64);
+    }
+
+    #[inline]
+    const fn remove(&mut self, known: Known) {
+        self.0[known as usize / 64 % 2] &= !(1 << (known as usize % 64));
+    }
+
+    #[inline]
+    const fn has(self, known: Known) -> bool {
+        self.0[known as usize / 64 % 2] & 1 << (known as usize % 64) != 0
+    }
+}
+
+const _: () = assert!(Known::ALL.len() < 128, "`Seen` has a bit for each known name");
 
 macro_rules! known {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
@@ -126,25 +149,48 @@ known! {
     SecWebSocketKey = "Sec-WebSocket-Key",
     SecWebSocketVersion = "Sec-WebSocket-Version",
     SecWebSocketAccept = "Sec-WebSocket-Accept",
+    SecWebSocketProtocol = "Sec-WebSocket-Protocol",
+    SecWebSocketExtensions = "Sec-WebSocket-Extensions",
+    Expires = "Expires",
+    Pragma = "Pragma",
+    Warning = "Warning",
+    CdnCacheControl = "CDN-Cache-Control",
+    SurrogateControl = "Surrogate-Control",
+    CacheStatus = "Cache-Status",
+    ContentLocation = "Content-Location",
+    ContentLanguage = "Content-Language",
+    AcceptLanguage = "Accept-Language",
+    ContentDigest = "Content-Digest",
+    ReprDigest = "Repr-Digest",
+    WwwAuthenticate = "WWW-Authenticate",
+    AuthenticationInfo = "Authentication-Info",
+    SecFetchSite = "Sec-Fetch-Site",
+    SecFetchMode = "Sec-Fetch-Mode",
+    SecFetchDest = "Sec-Fetch-Dest",
+    AccessControlRequestMethod = "Access-Control-Request-Method",
+    /// The status line of a CGI program's response (RFC 3875, section 6.3.3).
+    Status = "Status",
+    XAccelRedirect = "X-Accel-Redirect",
+    XSendfile = "X-Sendfile",
+    AltSvc = "Alt-Svc",
+    Priority = "Priority",
 }
-
-const _: () = assert!(Known::ALL.len() < 64, "the set of known names is one u64");
 
 impl Known {
     /// Recognises a name in any case.
     pub fn of(name: &[u8]) -> Self {
-        // Few known names share length, first and last letter, so that one comparison decides.
-        let [first, .., last] = name else { return Self::Other };
-        let letters = [first.to_ascii_lowercase(), last.to_ascii_lowercase()];
-        let Some(candidates) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        for candidate in candidates.iter().take_while(|row| row.known != Self::Other) {
-            // Most senders use the usual spelling, and equality is the cheaper question.
-            let text = candidate.text.as_bytes();
-            if candidate.letters == letters && (name == text || name.eq_ignore_ascii_case(text)) {
-                return candidate.known;
+        let row = slot(name).and_then(|slot| SLOTS.get(slot));
+        // Slots count from 1; 0 is an empty one.
+        let row = row.and_then(|&number| Self::ALL.get(usize::from(number).wrapping_sub(1)));
+        match row {
+            // Most senders use the usual spelling, and equality is cheaper to test.
+            Some(&(known, text))
+                if name == text.as_bytes() || name.eq_ignore_ascii_case(text.as_bytes()) =>
+            {
+                known
             }
+            _ => Self::Other,
         }
-        Self::Other
     }
 
     /// True for fields that belong to one connection (RFC 9110, section 7.6.1), whether or not
@@ -201,10 +247,6 @@ impl Known {
         hyphens.iter_mut().zip(as_read).for_each(|(to, from)| *to = from);
         Self::of(hyphens)
     }
-
-    const fn bit(self) -> u64 {
-        1 << (self as u8)
-    }
 }
 
 /// True for names that those read as the same who take `_` for a hyphen. Case does not matter.
@@ -239,39 +281,69 @@ fn is_forwarding(name: &[u8]) -> bool {
     are_twins(start, START) && matches!(name.get(START.len()), None | Some(b'-' | b'_'))
 }
 
-/// Known names of one length at most.
-const SAME_LENGTH_MAX: usize = 10;
 /// One more than the longest known name has.
-const LENGTHS: usize = 26;
+const LENGTHS: usize = 30;
 
-/// A known name.
-#[derive(Clone, Copy)]
-struct Row {
-    /// Its first and last letter, in lower case.
-    letters: [u8; 2],
-    known: Known,
-    text: &'static str,
-}
-
-/// Known names by length; each row ends with [`Known::Other`].
-static BY_LENGTH: [[Row; SAME_LENGTH_MAX]; LENGTHS] = {
-    let none = Row { letters: [0; 2], known: Known::Other, text: "" };
-    let mut table = [[none; SAME_LENGTH_MAX]; LENGTHS];
+/// The table of known names is a perfect hash: one look into it, and one comparison, recognise a name.
+const SLOT_BITS: u32 = 10;
+static SLOTS: [u8; 1 << SLOT_BITS] = {
+    let mut slots = [0; 1 << SLOT_BITS];
     let mut index = 0;
     while index < Known::ALL.len() {
-        let (known, text) = Known::ALL[index];
-        let bytes = text.as_bytes();
-        let mut place = 0;
-        while !matches!(table[bytes.len()][place].known, Known::Other) {
-            place += 1;
+        let text = Known::ALL[index].1.as_bytes();
+        assert!(text.len() < LENGTHS, "`LENGTHS` is that of the longest name and one more");
+        if let Some(slot) = slot(text) {
+            slots[slot] = index as u8 + 1;
         }
-        let last = bytes[bytes.len() - 1].to_ascii_lowercase();
-        let letters = [bytes[0].to_ascii_lowercase(), last];
-        table[bytes.len()][place] = Row { letters, known, text };
         index += 1;
     }
-    table
+    slots
 };
+
+/// Where in the table a name is, if it is known. Its length, first and last two letters tell all of them apart.
+#[inline]
+const fn slot(name: &[u8]) -> Option<usize> {
+    match slot_key(name) {
+        Some(key) => Some(slot_of_key(key, MULTIPLIER)),
+        None => None,
+    }
+}
+
+#[inline]
+const fn slot_key(name: &[u8]) -> Option<u32> {
+    let ([first, ..], [.., penultimate, last]) = (name, name) else { return None };
+    // A set bit 0x20 makes a letter lower case.
+    Some(u32::from_le_bytes([*first, *penultimate, *last, name.len() as u8]) | 0x0020_2020)
+}
+
+#[inline]
+const fn slot_of_key(key: u32, multiplier: u32) -> usize {
+    (key.wrapping_mul(multiplier) >> (u32::BITS - SLOT_BITS)) as usize
+}
+
+/// The first number found by which no two known names share a slot.
+const MULTIPLIER: u32 = {
+    let mut multiplier = 0x9e37_79b9_u32;
+    while !is_perfect(multiplier) {
+        multiplier = multiplier.wrapping_mul(0x915f_77f5).wrapping_add(2);
+    }
+    multiplier
+};
+
+const fn is_perfect(multiplier: u32) -> bool {
+    let mut taken = [0_u64; (1 << SLOT_BITS) / 64];
+    let mut index = 0;
+    while index < Known::ALL.len() {
+        let Some(key) = slot_key(Known::ALL[index].1.as_bytes()) else { return false };
+        let slot = slot_of_key(key, multiplier);
+        if taken[slot / 64] & 1 << (slot % 64) != 0 {
+            return false;
+        }
+        taken[slot / 64] |= 1 << (slot % 64);
+        index += 1;
+    }
+    true
+}
 
 impl Fields {
     /// No fields.
@@ -283,7 +355,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.seen = 0;
+        self.seen = Seen::default();
     }
 
     /// Gives memory back that is beyond what a usual message needs, so that one large head does
@@ -303,7 +375,7 @@ impl Fields {
     /// Adds a field that lies in the loaded head. Ranges outside of it add an empty field.
     #[inline]
     pub fn push_range(&mut self, known: Known, name: Range<usize>, value: Range<usize>) {
-        self.seen |= known.bit();
+        self.seen.add(known);
         self.entries.push(Entry {
             name: name.start as u32,
             value: value.start as u32,
@@ -367,7 +439,7 @@ impl Fields {
 
     /// True if a field of this name is there.
     pub fn has(&self, known: Known) -> bool {
-        self.seen & known.bit() != 0 && self.entries.iter().any(|entry| entry.known == known)
+        self.seen.has(known) && self.entries.iter().any(|entry| entry.known == known)
     }
 
     /// The value of the first field of this name.
@@ -377,7 +449,7 @@ impl Fields {
 
     /// The values of all fields of this name, in order.
     pub fn get_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        let entries = if self.seen & known.bit() == 0 { &[] } else { self.entries.as_slice() };
+        let entries = if self.seen.has(known) { self.entries.as_slice() } else { &[] };
         let named = entries.iter().filter(move |entry| entry.known == known);
         named.map(|entry| self.field(entry).value)
     }
@@ -399,9 +471,9 @@ impl Fields {
 
     /// Removes every field of this name.
     pub fn remove(&mut self, known: Known) {
-        if self.seen & known.bit() != 0 && known != Known::Other {
+        if self.seen.has(known) && known != Known::Other {
             self.entries.retain(|entry| entry.known != known);
-            self.seen &= !known.bit();
+            self.seen.remove(known);
         }
     }
 
@@ -437,7 +509,7 @@ impl Fields {
     /// Marks what `Connection` names as hop-by-hop (RFC 9110, section 7.6.1), but for those that
     /// resist ([`Known::resists_connection`]). To be called once all fields are there.
     pub fn mark_connection_options(&mut self) {
-        if self.seen & Known::Connection.bit() == 0 {
+        if !self.seen.has(Known::Connection) {
             return;
         }
         for index in 0..self.entries.len() {
@@ -499,6 +571,19 @@ mod tests {
         }
         assert_eq!(Known::of(b""), Known::Other);
         assert_eq!(Known::of(&[b'a'; 100]), Known::Other);
+    }
+
+    #[test]
+    fn every_known_name_is_told_from_all_others() {
+        for (known, text) in Known::ALL {
+            let mut fields = Fields::new();
+            fields.push(text.as_bytes(), b"v");
+            let found = Known::ALL.iter().filter(|(known, _)| fields.has(*known));
+            assert!(found.eq([&(*known, *text)]));
+            assert_eq!(fields.get(*known), Some(&b"v"[..]));
+            fields.remove(*known);
+            assert!(fields.is_empty() && !fields.has(*known));
+        }
     }
 
     #[test]

@@ -10,7 +10,13 @@ use message::{Known, are_twins, tells_of_client};
 pub fn allowed_trailer(known: Known, name: &[u8]) -> bool {
     let known = if known == Known::Other { Known::of_twin(name) } else { known };
     match known {
-        Known::ETag | Known::LastModified | Known::ProxyStatus => true,
+        // RFC 9530, section 6.5 is about digests in trailers.
+        Known::ETag
+        | Known::LastModified
+        | Known::ProxyStatus
+        | Known::CacheStatus
+        | Known::ContentDigest
+        | Known::ReprDigest => true,
         Known::Other => !is_forbidden(name) && !tells_of_client(known, name),
         _ => false,
     }
@@ -19,9 +25,7 @@ pub fn allowed_trailer(known: Known, name: &[u8]) -> bool {
 /// Fields without a number in [`Known`] that must not be trailers.
 fn is_forbidden(name: &[u8]) -> bool {
     const NAMES: &[&str] = &[
-        "Alt-Svc",
         "Authentication-Control",
-        "Authentication-Info",
         "CDN-Loop",
         "Clear-Site-Data",
         "Client-Cert",
@@ -29,12 +33,10 @@ fn is_forbidden(name: &[u8]) -> bool {
         "Client-IP",
         "Cookie2",
         "Expect-CT",
-        "Expires",
         "Fastly-Client-IP",
         "Feature-Policy",
         "Origin-Agent-Cluster",
         "Permissions-Policy",
-        "Pragma",
         "Public-Key-Pins",
         "Referrer-Policy",
         "Refresh",
@@ -42,8 +44,6 @@ fn is_forbidden(name: &[u8]) -> bool {
         "Set-Cookie2",
         "Strict-Transport-Security",
         "True-Client-IP",
-        "Warning",
-        "WWW-Authenticate",
         "X-Client-IP",
         "X-Cluster-Client-IP",
         "X-Content-Type-Options",
@@ -62,6 +62,5 @@ fn is_forbidden(name: &[u8]) -> bool {
     };
     NAMES.iter().any(|other| are_twins(name, other.as_bytes()))
         || PREFIXES.iter().any(|prefix| begins(prefix))
-        // RFC 9530, section 6.5 is about digests in trailers.
-        || (begins("Content-") && !are_twins(name, b"Content-Digest"))
+        || begins("Content-")
 }
