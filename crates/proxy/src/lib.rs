@@ -22,7 +22,6 @@ mod dial;
 mod discovery;
 mod exchange;
 mod forward;
-mod health;
 mod hedge;
 mod hops;
 mod http1;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use balance::States;
 use config::{Config, Endpoint};
+use health::Checks;
 use net::{Bound, RawListener, Resolver, ResolverSettings};
 use observe::{AccessWriter, Caps, EndpointHealth, Exposition, Names, Registry, UpstreamReport};
 use tls::{Contexts, Keeper};
@@ -32,7 +33,6 @@ use thread::Seed;
 
 use crate::core::Shared;
 use crate::discovery::Discovery;
-use crate::health::Checks;
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::{sticky, sweep};
@@ -194,7 +194,7 @@ impl Server {
             };
             cores.push(seed.grow().map_err(StartError::Thread)?);
         }
-        checks.install(&snapshot);
+        checks.install(snapshot.endpoints());
         registry.configured(1);
         let state = Mutex::new(State { config, snapshot, generation: 1, listening });
         let inner = Arc::new(Inner {
@@ -465,7 +465,7 @@ impl Inner {
                 }
             }
         }
-        self.checks.install(snapshot);
+        self.checks.install(snapshot.endpoints());
     }
 }
 

@@ -136,13 +136,13 @@ impl Snapshot {
         self.watched.get(upstream.0 as usize)?.get(endpoint)?.as_deref()
     }
 
-    /// The same, to be kept.
-    pub(crate) fn watched_shared(
-        &self,
-        upstream: UpstreamId,
-        endpoint: usize,
-    ) -> Option<Arc<Watched>> {
-        self.watched.get(upstream.0 as usize)?.get(endpoint)?.clone()
+    /// The endpoints of every upstream, for checks.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = health::Endpoints<'_>> {
+        let groups = self.groups.iter().zip(&self.watched).enumerate();
+        groups.map(|(index, (group, watched))| {
+            let tls = self.contexts.upstreams.get(index).and_then(Option::as_ref);
+            health::Endpoints { group, tls, watched }
+        })
     }
 }
 

@@ -1,97 +1,35 @@
-//! What is due for the endpoints once a second, on the control thread: the ends of ejections and
-//! slow starts, and the comparison of endpoints with one another (`balance`). An endpoint that was
-//! not reached is connected to before it returns, so that no request has to find out. Ejections are
-//! told in the error log.
+//! Runs the sweep of endpoints (`health::Sweep`) once a second, on the control thread.
 
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use balance::{Group, Standing};
-use config::UpstreamId;
+use health::Sweep;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::health;
 use crate::snapshot::Snapshot;
 
 /// From one sweep to the next.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long a connection to an endpoint that may return may take.
-const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
-/// Endpoints of an upstream that are connected to in a sweep; others have to wait for a later one.
-const PROBES_PER_SWEEP_MAX: usize = 64;
 
-/// Sweeps the groups of the snapshot that is served (none while it is being replaced), until there
-/// is nobody to serve any more or the handle is used.
+/// Sweeps the endpoints of the snapshot that `served` returns (none while it is being replaced),
+/// until that breaks or the handle is used.
 pub(crate) fn start(
     served: impl Fn() -> ControlFlow<(), Option<Arc<Snapshot>>> + Send + 'static,
 ) -> AbortHandle {
     let sweeping = tokio::spawn(async move {
-        let mut ejected = Ejected::default();
+        let mut sweep = Sweep::default();
         let mut interval = tokio::time::interval(SWEEP_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             interval.tick().await;
             match served() {
-                ControlFlow::Continue(Some(snapshot)) => {
-                    sweep(&snapshot);
-                    ejected.tell(&snapshot.groups);
-                }
+                ControlFlow::Continue(Some(snapshot)) => sweep.run(snapshot.endpoints()),
                 ControlFlow::Continue(None) => {}
                 ControlFlow::Break(()) => return,
             }
         }
     });
     sweeping.abort_handle()
-}
-
-fn sweep(snapshot: &Arc<Snapshot>) {
-    let now = Instant::now();
-    for (upstream, group) in (0..).map(UpstreamId).zip(&snapshot.groups) {
-        for index in group.sweep(now).into_iter().take(PROBES_PER_SWEEP_MAX) {
-            let (snapshot, group) = (Arc::clone(snapshot), Arc::clone(group));
-            tokio::spawn(async move {
-                let reached = health::probe(snapshot, upstream, index, PROBE_TIME_MAX).await;
-                group.probed(index, reached, Instant::now());
-            });
-        }
-    }
-}
-
-/// Those that were ejected when it was last looked, by upstream and endpoint. One that fails again as
-/// soon as it returns does not leave in between, and is told of once.
-#[derive(Default)]
-struct Ejected(HashSet<(Arc<str>, Arc<str>)>);
-
-impl Ejected {
-    /// Tells the error log what has changed.
-    fn tell(&mut self, groups: &[Arc<Group>]) {
-        let mut now = HashSet::with_capacity(self.0.len());
-        for group in groups {
-            let upstream = &group.settings.name;
-            for member in &group.members {
-                let endpoint = member.state.name();
-                let key = || (Arc::clone(upstream), Arc::clone(endpoint));
-                let is_ejected = member.standing() == Standing::Ejected;
-                // Nearly always nobody is, and then nothing is looked up.
-                let was_ejected = !self.0.is_empty() && self.0.contains(&key());
-                if is_ejected {
-                    now.insert(key());
-                }
-                match (was_ejected, is_ejected) {
-                    (false, true) => {
-                        let why = member.state.why().unwrap_or_default();
-                        tracing::warn!(%upstream, %endpoint, why, "endpoint is ejected");
-                    }
-                    (true, false) => {
-                        tracing::info!(%upstream, %endpoint, "endpoint is no longer ejected");
-                    }
-                    _ => {}
-                }
-            }
-        }
-        self.0 = now;
-    }
 }

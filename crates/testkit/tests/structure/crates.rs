@@ -18,11 +18,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("net", &["random"]),
     ("files", &["config", "message"]),
     ("observe", &["balance", "config", "message", "tls", "wire"]),
+    ("health", &["balance", "config", "net", "observe", "random", "tls", "wire"]),
     (
         "proxy",
         &[
-            "balance", "config", "files", "message", "net", "observe", "random", "rules", "tls",
-            "wire",
+            "balance", "config", "files", "health", "message", "net", "observe", "random", "rules",
+            "tls", "wire",
         ],
     ),
     (

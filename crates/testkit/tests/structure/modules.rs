@@ -48,7 +48,7 @@ const LAYERS: &[&[&str]] = &[
     &["connection", "worker"],
     &["passthrough"],
     // The control thread.
-    &["discovery", "health", "report"],
+    &["discovery", "report"],
     &["sweep"],
     &["server"],
     &["preview"],

@@ -12,6 +12,7 @@ mod failure;
 mod grpc;
 mod http;
 mod secured;
+mod sweep;
 mod tally;
 mod target;
 #[cfg(test)]
@@ -25,7 +26,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use config::{Check, UpstreamId};
+use balance::Group;
+use config::Check;
+use net::Watched;
 use observe::{CheckHealth, CheckResult, EndpointHealth, LastCheck};
 use random::Random;
 use tokio::runtime::Handle;
@@ -33,10 +36,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::snapshot::Snapshot;
-
 use connect::{Stage, open};
 use failure::Failure;
+pub use sweep::Sweep;
 use tally::{Reports, Tally, all_up, vary};
 use target::{Seat, Target, Wanted};
 
@@ -48,8 +50,19 @@ const FAILING_CHECKS_MAX: usize = 128;
 /// First checks are spread over this time, or over the interval if that is shorter.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_secs(1);
 
+/// The endpoints of an upstream, and what is needed to connect to them.
+#[derive(Clone, Copy)]
+pub struct Endpoints<'a> {
+    /// The endpoints with their settings and state.
+    pub group: &'a Arc<Group>,
+    /// The context of TLS, if any of them has TLS.
+    pub tls: Option<&'a Arc<tls::Client>>,
+    /// By endpoint: the addresses of its name, if it has one.
+    pub watched: &'a [Option<Arc<Watched>>],
+}
+
 /// The checks of a process. They end with this.
-pub(crate) struct Checks {
+pub struct Checks {
     runtime: Handle,
     checker: Arc<dyn Checker>,
     slots: Arc<Slots>,
@@ -93,15 +106,8 @@ async fn check(target: &Target, stage: &Stage) -> Outcome {
 
 /// Tries whether an endpoint can be connected to (and shakes hands, if it has TLS), whatever checks it
 /// has. In words why not, if it cannot within `limit`.
-pub(crate) async fn probe(
-    snapshot: Arc<Snapshot>,
-    upstream: UpstreamId,
-    endpoint: usize,
-    limit: Duration,
-) -> Result<(), String> {
-    let target = target::connecting(&snapshot, upstream, endpoint);
+async fn probe(target: Option<Target>, limit: Duration) -> Result<(), String> {
     let target = target.ok_or_else(|| "there is no such endpoint any more".to_owned())?;
-    drop(snapshot);
     let stage = Stage::default();
     let opened = timeout(limit, open(&target, &stage)).await;
     match opened {
@@ -114,7 +120,7 @@ pub(crate) async fn probe(
 
 impl Checks {
     /// Checks are made by the runtime that this is called in.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         Ok(Self::with(runtime, Arc::new(Network)))
     }
@@ -123,20 +129,21 @@ impl Checks {
         Self { runtime, checker, slots: Arc::default(), known: Mutex::default() }
     }
 
-    /// Goes over to what a snapshot wants to be checked.
-    pub(crate) fn install(&self, snapshot: &Snapshot) {
-        self.go_over(target::wanted(snapshot));
+    /// Checks these endpoints from now on, and no others. A check whose settings did not change goes
+    /// on with its counts.
+    pub fn install<'a>(&self, upstreams: impl Iterator<Item = Endpoints<'a>>) {
+        self.go_over(target::wanted(upstreams));
     }
 
     /// Ends all checks, for good. How it stands with the endpoints stays as it is.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let mut known = lock(&self.known);
         known.stopped = true;
         known.endpoints.drain(..).for_each(|endpoint| lock(&endpoint.standing).checks.clear());
     }
 
     /// How it stands with every endpoint that is checked, in the order of the configuration.
-    pub(crate) fn states(&self) -> Vec<EndpointHealth> {
+    pub fn states(&self) -> Vec<EndpointHealth> {
         lock(&self.known).endpoints.iter().map(|endpoint| endpoint.health()).collect()
     }
 

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use balance::Group;
-use config::{
-    Check, Endpoint, EndpointAddress, Health, Place, Upstream, UpstreamId, UpstreamProtocol,
-};
+use config::{Check, Endpoint, EndpointAddress, Health, Place, UpstreamProtocol};
 use net::Watched;
 
-use crate::snapshot::Snapshot;
+use super::Endpoints;
 
 /// Where an endpoint is in the configuration that is in effect.
 #[derive(Clone)]
@@ -40,13 +38,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn new(
-        snapshot: &Snapshot,
-        id: UpstreamId,
-        upstream: &Upstream,
-        (index, endpoint): (usize, &Endpoint),
-        health: Health,
-    ) -> Self {
+    fn new(upstream: Endpoints<'_>, (index, endpoint): (usize, &Endpoint), health: Health) -> Self {
         let port = health.port;
         let address = match (&endpoint.address, port) {
             (EndpointAddress::Ip(address), Some(port)) => {
@@ -66,14 +58,13 @@ impl Target {
         };
         let host = endpoint.host.as_deref().map_or(host, str::to_owned);
         let authority = authority(&host, port, endpoint.tls);
-        let context = snapshot.contexts.upstreams.get(id.0 as usize).and_then(Option::as_ref);
         Self {
             address,
-            watched: snapshot.watched_shared(id, index),
-            tls: context.filter(|_| endpoint.tls).map(Arc::clone),
+            watched: upstream.watched.get(index).cloned().flatten(),
+            tls: upstream.tls.filter(|_| endpoint.tls).map(Arc::clone),
             host: host.into(),
             authority: authority.into(),
-            protocol: upstream.protocol,
+            protocol: upstream.group.settings.protocol,
             health,
         }
     }
@@ -113,24 +104,21 @@ fn authority(host: &str, port: u16, tls: bool) -> String {
     }
 }
 
-/// What a snapshot wants to be checked.
-pub(super) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+/// The endpoints that have checks.
+pub(super) fn wanted<'a>(upstreams: impl Iterator<Item = Endpoints<'a>>) -> Vec<Wanted> {
     let mut all = Vec::new();
-    for (id, group) in snapshot.groups.iter().enumerate() {
-        let upstream = &group.settings;
-        if upstream.health.is_empty() {
+    for upstream in upstreams {
+        let settings = &upstream.group.settings;
+        if settings.health.is_empty() {
             continue;
         }
-        let id = UpstreamId(id as u32);
-        for (index, endpoint) in upstream.endpoints.iter().enumerate() {
-            let target = |health: &Health| {
-                Target::new(snapshot, id, upstream, (index, endpoint), health.clone())
-            };
+        for (index, endpoint) in settings.endpoints.iter().enumerate() {
+            let target = |health: &Health| Target::new(upstream, (index, endpoint), health.clone());
             all.push(Wanted {
-                upstream: Arc::clone(&upstream.name),
+                upstream: Arc::clone(&settings.name),
                 endpoint: Arc::clone(&endpoint.written),
-                seat: Seat { group: Arc::clone(group), index },
-                targets: upstream.health.iter().map(target).collect(),
+                seat: Seat { group: Arc::clone(upstream.group), index },
+                targets: settings.health.iter().map(target).collect(),
             });
         }
     }
@@ -138,11 +126,10 @@ pub(super) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
 }
 
 /// A check by a connection alone, of an endpoint that may have no checks.
-pub(super) fn connecting(snapshot: &Snapshot, id: UpstreamId, index: usize) -> Option<Target> {
-    let group = snapshot.groups.get(id.0 as usize)?;
-    let endpoint = group.settings.endpoints.get(index)?;
+pub(super) fn connecting(upstream: Endpoints<'_>, index: usize) -> Option<Target> {
+    let endpoint = upstream.group.settings.endpoints.get(index)?;
     let health = Health { place: Place::default(), ..Health::new(Check::Tcp) };
-    Some(Target::new(snapshot, id, &group.settings, (index, endpoint), health))
+    Some(Target::new(upstream, (index, endpoint), health))
 }
 
 #[cfg(test)]
