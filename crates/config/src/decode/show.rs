@@ -432,6 +432,9 @@ impl Writer<'_, '_> {
             text.push(format!("method={}", quoted(&rule.methods.join(","))));
         }
         text.extend(clients_text(&rule.clients, "client-"));
+        if rule.special {
+            text.push("special=#true".to_owned());
+        }
         self.value(1, if rule.allow { "allow" } else { "deny" }, text.join(" "), Some(span));
     }
 

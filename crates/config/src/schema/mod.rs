@@ -5,6 +5,8 @@
 //! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
 
 mod balancing;
+#[cfg(test)]
+mod effect;
 mod forward_rules;
 mod paths;
 mod rows;
