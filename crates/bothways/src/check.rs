@@ -111,7 +111,7 @@ fn of_upstreams(loaded: &Loaded) -> Vec<Diagnostic> {
     for upstream in &loaded.config.upstreams {
         for source in &upstream.sources {
             if let SourceKind::File(path) = &source.kind
-                && let Some(problem) = proxy::endpoints_file_problem(path)
+                && let Some(problem) = discovery::endpoints_file_problem(path)
             {
                 let message = format!("`{}` cannot be used: {problem}", path.display());
                 problems.push(told(source.place, message));

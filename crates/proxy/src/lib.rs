@@ -19,7 +19,6 @@ mod core;
 mod deadline;
 mod destination;
 mod dial;
-mod discovery;
 mod exchange;
 mod forward;
 mod hedge;
@@ -53,14 +52,9 @@ mod way;
 mod websocket;
 mod worker;
 
-pub use discovery::{
-    Changes, Difference, Edit, EditError, Edited, FileChange, JsonError, Origin, Origins, Settings,
-    SourceState, change_endpoints_json, endpoint_from_json, endpoints_file_problem,
-    endpoints_from_json, settings_from_json,
-};
 pub use forward::judged;
 pub use key::of as request_key;
 pub use preview::{Incoming, Malformed, Outgoing};
-pub use server::{Change, Inherited, Open, Server, StartError};
+pub use server::{Change, Inherited, MembersError, Open, Server, StartError};
 pub use split::decided as split_part;
 pub use sticky::{StickyCookie, key_file_problem};

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use balance::States;
 use config::{Config, Endpoint};
+use discovery::Discovery;
 use health::Checks;
 use net::{Bound, RawListener, Resolver, ResolverSettings};
 use observe::{AccessWriter, Caps, EndpointHealth, Exposition, Names, Registry, UpstreamReport};
@@ -29,10 +30,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::AbortHandle;
 
 pub use error::StartError;
+pub use members::MembersError;
 use thread::Seed;
 
 use crate::core::Shared;
-use crate::discovery::Discovery;
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::{sticky, sweep};

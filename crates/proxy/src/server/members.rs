@@ -1,18 +1,43 @@
 //! The members of upstreams while the process runs: what people ask and change.
 
+use std::fmt;
 use std::sync::Arc;
 
 use config::{Endpoint, Upstream};
+use discovery::{Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState};
 
 use super::{Server, StartError};
-use crate::discovery::{
-    Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState,
-};
+
+/// Why the endpoints of an upstream cannot be changed at run time. Nothing has changed.
+#[derive(Debug)]
+pub enum MembersError {
+    /// The change does not fit what is there.
+    Edit(EditError),
+    /// The data plane cannot serve it.
+    Start(StartError),
+}
+
+impl From<EditError> for MembersError {
+    fn from(error: EditError) -> Self {
+        Self::Edit(error)
+    }
+}
+
+impl fmt::Display for MembersError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Edit(error) => error.fmt(out),
+            Self::Start(error) => error.fmt(out),
+        }
+    }
+}
+
+impl std::error::Error for MembersError {}
 
 impl Server {
     /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
     /// returns. Reloads keep the change until it is reverted or written into the file.
-    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, EditError> {
+    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, MembersError> {
         let mut state = self.state();
         let config = Arc::clone(&state.config);
         let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
@@ -21,7 +46,7 @@ impl Server {
         let (edited, before) = discovery.edit(upstream, edit)?;
         if let Err(error) = self.inner.refresh(&mut state) {
             discovery.set_changes(&upstream.name, before);
-            return Err(EditError::Refused(error));
+            return Err(MembersError::Start(error));
         }
         Ok(edited)
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use config::{Endpoint, EndpointAddress};
-use proxy::{Edit, EditError, Settings};
+use discovery::{Edit, EditError, Settings};
+use proxy::MembersError;
 use testkit::message_text::ok;
 use testkit::names::{NameServer, Reply};
 use testkit::origin::Origin;
@@ -57,9 +58,18 @@ fn endpoints_are_added_and_removed() {
         edit(Edit::Remove(name(&two))).unwrap();
     }
     assert!(server.server().changes("app").is_empty());
-    assert!(matches!(edit(Edit::Remove(name(&two))), Err(EditError::NoEndpoint)));
-    assert!(matches!(edit(Edit::Add(Box::new(endpoint(&one)))), Err(EditError::Exists)));
-    assert!(matches!(server.server().edit("b", Edit::Revert), Err(EditError::NoUpstream)));
+    assert!(matches!(
+        edit(Edit::Remove(name(&two))),
+        Err(MembersError::Edit(EditError::NoEndpoint))
+    ));
+    assert!(matches!(
+        edit(Edit::Add(Box::new(endpoint(&one)))),
+        Err(MembersError::Edit(EditError::Exists))
+    ));
+    assert!(matches!(
+        server.server().edit("b", Edit::Revert),
+        Err(MembersError::Edit(EditError::NoUpstream))
+    ));
 }
 
 #[test]

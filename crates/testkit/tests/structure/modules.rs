@@ -48,7 +48,7 @@ const LAYERS: &[&[&str]] = &[
     &["connection", "worker"],
     &["passthrough"],
     // The control thread.
-    &["discovery", "report"],
+    &["report"],
     &["sweep"],
     &["server"],
     &["preview"],
@@ -81,7 +81,6 @@ const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
     ("forward", &["worker"], OLD),
     ("connection", &["worker"], OLD),
     ("worker", &["connection"], OLD),
-    ("discovery", &["server"], OLD),
 ];
 
 /// The reason of imports that were there before this table: none. They are to go.

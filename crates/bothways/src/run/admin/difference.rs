@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use config::{Addresses, Endpoint};
-use proxy::{Difference, Origin, Server};
+use discovery::{Difference, Origin};
+use proxy::Server;
 use serde_json::{Map, Value, json};
 
 use super::upstreams::origin_words;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use config::edit::Change;
 use config::{Config, SourceKind, Upstream};
+use discovery::{Difference, EditError, FileChange, Origin, Settings, change_endpoints_json};
 use hyper::StatusCode;
-use proxy::{Difference, EditError, FileChange, Origin, Settings, change_endpoints_json};
 use serde_json::json;
 use tokio::sync::oneshot;
 

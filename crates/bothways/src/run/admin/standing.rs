@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use discovery::Origins;
 use observe::{CheckHealth, CheckResult, EndpointReport, UpstreamReport};
-use proxy::{Origins, Server};
+use proxy::Server;
 use serde_json::{Value, json};
 
 use super::difference;

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Endpoint;
+use discovery::{Edit, EditError, Edited, JsonError, Origin};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
-use proxy::{Edit, EditError, Edited, JsonError, Origin, Server};
+use proxy::{MembersError, Server};
 use serde_json::{Value, json};
 
 use super::super::control::Control;
@@ -109,9 +110,20 @@ impl From<EditError> for Refused {
         let status = match &error {
             EditError::NoUpstream | EditError::NoEndpoint => StatusCode::NOT_FOUND,
             EditError::Exists | EditError::Differs => StatusCode::CONFLICT,
-            EditError::Full | EditError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            EditError::Full => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<MembersError> for Refused {
+    fn from(error: MembersError) -> Self {
+        match error {
+            MembersError::Edit(error) => error.into(),
+            MembersError::Start(error) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            }
+        }
     }
 }
 
@@ -184,7 +196,7 @@ async fn act(
             Ok(reply(StatusCode::OK, JSON, format!("{list}\n")))
         }
         Part::Endpoints => {
-            let endpoint = proxy::endpoint_from_json(&body(request).await?)?;
+            let endpoint = discovery::endpoint_from_json(&body(request).await?)?;
             let outcome = told(change("add", Edit::Add(Box::new(endpoint))).await);
             outcome.map(|mut answer| {
                 *answer.status_mut() = StatusCode::CREATED;
@@ -195,7 +207,7 @@ async fn act(
             told(change("remove", Edit::Remove(name)).await)
         }
         Part::Endpoint(name) => {
-            let settings = proxy::settings_from_json(&body(request).await?)?;
+            let settings = discovery::settings_from_json(&body(request).await?)?;
             let outcome = change("set", Edit::Set(Arc::clone(&name), settings)).await;
             if outcome.as_ref().is_ok_and(begins_to_drain) {
                 tokio::task::spawn_local(tell_drained(

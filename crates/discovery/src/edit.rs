@@ -6,7 +6,6 @@ use std::sync::Arc;
 use config::Endpoint;
 
 use super::members::{Changes, MEMBERS_MAX, Settings};
-use crate::server::StartError;
 
 /// Endpoints that may be added to one upstream at run time.
 const ADDED_MAX: usize = 1000;
@@ -47,8 +46,6 @@ pub enum EditError {
     Differs,
     /// The upstream has as many endpoints as it may.
     Full,
-    /// The data plane cannot go over to it.
-    Refused(StartError),
 }
 
 impl fmt::Display for EditError {
@@ -62,7 +59,6 @@ impl fmt::Display for EditError {
                  are changed in the file",
             ),
             Self::Full => out.write_str("the upstream has as many endpoints as it may"),
-            Self::Refused(error) => error.fmt(out),
         }
     }
 }

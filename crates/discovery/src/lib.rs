@@ -10,8 +10,8 @@
 mod edit;
 mod json;
 mod members;
+mod report;
 mod sources;
-mod told;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -31,9 +31,9 @@ pub use json::{
     settings_from_json,
 };
 pub use members::{Changes, Settings};
+pub use report::{Difference, Origin, Origins, SourceState};
 use sources::EndpointFile;
 pub use sources::endpoints_file_problem;
-pub use told::{Difference, Origin, Origins, SourceState};
 
 /// From one change of members to the next.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ const FIRST_LOOK_TIME: Duration = Duration::from_secs(1);
 const FIRST_LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What knows the members of all upstreams.
-pub(crate) struct Discovery {
+pub struct Discovery {
     resolver: Resolver,
     known: Mutex<Known>,
     /// There may be files to look at now.
@@ -65,34 +65,35 @@ struct Known {
 }
 
 impl Discovery {
-    pub(crate) fn new(resolver: Resolver) -> Self {
+    /// Nothing is looked up before [`Self::members`] names it.
+    pub fn new(resolver: Resolver) -> Self {
         let known = Mutex::default();
         Self { resolver, known, woken: Notify::new(), task: Mutex::default() }
     }
 
     /// Has `change` called whenever there may be other members, until it says that all is over.
     /// Within a tokio runtime.
-    pub(crate) fn start(self: &Arc<Self>, change: impl Fn() -> bool + Send + Sync + 'static) {
+    pub fn start(self: &Arc<Self>, change: impl Fn() -> bool + Send + Sync + 'static) {
         let task = tokio::spawn(run(Arc::downgrade(self), Arc::new(change)));
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
     }
 
     /// Looks for nothing any more.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         task.inspect(AbortHandle::abort);
     }
 
     /// The members of every upstream of a configuration as it is written, as they are now. What is
     /// new in it is looked for from now on.
-    pub(crate) fn members(&self, config: &Config) -> Vec<Vec<Endpoint>> {
+    pub fn members(&self, config: &Config) -> Vec<Vec<Endpoint>> {
         let mut known = self.known();
         let (upstreams, mut hosts) = (config.upstreams.iter(), HashSet::new());
         upstreams.map(|upstream| known.members_of(upstream, &self.resolver, &mut hosts)).collect()
     }
 
     /// A configuration has taken effect: what others wanted is no longer looked for.
-    pub(crate) fn settle(&self, config: &Config) {
+    pub fn settle(&self, config: &Config) {
         let mut known = self.known();
         let mut hosts = HashSet::new();
         for upstream in &config.upstreams {
@@ -126,7 +127,7 @@ impl Discovery {
     }
 
     /// Waits a moment for services that have not been looked up yet.
-    pub(crate) async fn looked_up(&self, config: &Config) {
+    pub async fn looked_up(&self, config: &Config) {
         let all = async {
             for service in self.services(config) {
                 service.ready().await;
@@ -137,7 +138,7 @@ impl Discovery {
     }
 
     /// The same on a thread that may block.
-    pub(crate) fn look_up(&self, config: &Config) {
+    pub fn look_up(&self, config: &Config) {
         let (services, begun) = (self.services(config), Instant::now());
         let is_waiting = |one: &Arc<Watched<Service>>| one.state() == WatchedState::Waiting;
         while services.iter().any(is_waiting) && begun.elapsed() < FIRST_LOOK_TIME {
@@ -146,12 +147,12 @@ impl Discovery {
     }
 
     /// What was changed at run time in an upstream.
-    pub(crate) fn changes(&self, upstream: &str) -> Changes {
+    pub fn changes(&self, upstream: &str) -> Changes {
         self.known().changes.get(upstream).cloned().unwrap_or_default()
     }
 
     /// Puts other changes in their place.
-    pub(crate) fn set_changes(&self, upstream: &Arc<str>, changes: Changes) {
+    pub fn set_changes(&self, upstream: &Arc<str>, changes: Changes) {
         let mut known = self.known();
         match changes.is_empty() {
             true => known.changes.remove(upstream),
@@ -160,7 +161,7 @@ impl Discovery {
     }
 
     /// Forgets what was changed of these endpoints.
-    pub(crate) fn forget(&self, upstream: &Arc<str>, endpoints: &[Arc<str>]) {
+    pub fn forget(&self, upstream: &Arc<str>, endpoints: &[Arc<str>]) {
         let mut changes = self.changes(upstream);
         changes.added.retain(|endpoint| !endpoints.contains(&endpoint.written));
         changes.removed.retain(|name| !endpoints.contains(name));
@@ -170,11 +171,7 @@ impl Discovery {
 
     /// Changes an upstream, which is as it is written. What was changed before is given back, for
     /// the case that the cores cannot go over to it.
-    pub(crate) fn edit(
-        &self,
-        upstream: &Upstream,
-        edit: Edit,
-    ) -> Result<(Edited, Changes), EditError> {
+    pub fn edit(&self, upstream: &Upstream, edit: Edit) -> Result<(Edited, Changes), EditError> {
         let mut known = self.known();
         let before = known.changes.get(&upstream.name).cloned().unwrap_or_default();
         let found = known.found(upstream, &self.resolver);
@@ -189,7 +186,7 @@ impl Discovery {
     }
 
     /// Looks at all files; true if endpoints in them have changed. Nobody else waits for the disk.
-    pub(crate) fn look_at_files(&self) -> bool {
+    pub fn look_at_files(&self) -> bool {
         let files: Vec<_> = {
             let known = self.known();
             known.files.iter().map(|(key, file)| (key.clone(), file.look())).collect()

@@ -56,7 +56,7 @@ pub struct SourceState {
 
 impl Discovery {
     /// The names, services and files that an upstream's endpoints come from.
-    pub(crate) fn sources(&self, upstream: &Upstream) -> Vec<SourceState> {
+    pub fn sources(&self, upstream: &Upstream) -> Vec<SourceState> {
         let known = self.known();
         let sources = upstream.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::Srv(name) => {
@@ -85,7 +85,7 @@ impl Discovery {
     }
 
     /// What people should know of an endpoint, if there is anything: that its name is not found.
-    pub(crate) fn remark(&self, endpoint: &Endpoint) -> Option<String> {
+    pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
         let host = match (&endpoint.host, &endpoint.address) {
             (Some(host), _) | (None, EndpointAddress::Name { host, .. }) => host,
             (None, EndpointAddress::Ip(_) | EndpointAddress::Unix(_)) => return None,
@@ -103,7 +103,7 @@ impl Discovery {
 
     /// Where the endpoints of an upstream come from, by how they are written. Those that are one
     /// address of a name are not in it.
-    pub(crate) fn origins(&self, upstream: &Upstream) -> Origins {
+    pub fn origins(&self, upstream: &Upstream) -> Origins {
         let mut by_name = HashMap::new();
         let mut are = |endpoints: &[Endpoint], origin: &Origin| {
             for endpoint in endpoints {
@@ -124,7 +124,7 @@ impl Discovery {
     }
 
     /// What of an upstream is otherwise than written or found.
-    pub(crate) fn differences(&self, upstream: &Upstream) -> Vec<Difference> {
+    pub fn differences(&self, upstream: &Upstream) -> Vec<Difference> {
         let (changes, origins) = (self.changes(&upstream.name), self.origins(upstream));
         let found = self.known().found(upstream, &self.resolver);
         let base = members::named(upstream, &found, &Changes::default());
