@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the end-to-end stories: `run.py [--full] [--strict] [WORD…]`; see README.md beside this file.
 
-With words, only the stories whose name has one of them.
+With words, only the stories whose name contains one of them.
 """
 
 import argparse
@@ -91,9 +91,9 @@ def stories(suite):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("words", nargs="*", metavar="WORD", help="only stories whose name has one of these")
-    parser.add_argument("--full", action="store_true", help="the long forms: 10 GiB instead of 1, minutes instead of seconds")
-    parser.add_argument("--strict", action="store_true", help="a story whose program is not installed is a failure")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only stories whose name contains one of these")
+    parser.add_argument("--full", action="store_true", help="the long variants: 10 GiB instead of 1, minutes instead of seconds")
+    parser.add_argument("--strict", action="store_true", help="count a story whose program is not installed as a failure")
     parser.add_argument("--list", action="store_true", help="list the stories")
     options = parser.parse_args()
     if options.full:

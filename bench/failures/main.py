@@ -23,7 +23,7 @@ PARTS = {
 def arguments(words=None):
     parser = argparse.ArgumentParser(
         prog="bench/failures/run", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Plays what goes wrong behind a proxy, and counts what its clients see.",
+        description="Injects faults behind a proxy, and counts what its clients see.",
         epilog="\n".join(f"{name:12}{what}" for name, what in PARTS.items()),
     )
     add = parser.add_argument
@@ -31,12 +31,12 @@ def arguments(words=None):
     add("--only", metavar="SCENARIO,…", help="only these scenarios, such as `killed,slow + closes`")
     add("--proxies", metavar="NAME,…", help="only these proxies")
     add("--seconds", type=float, default=6.0, help="how long faults last, and how long a latency is measured")
-    add("--quick", action="store_true", help="two seconds, and no two faults at once")
-    add("--bothways", metavar="PATH", help="play with this binary instead of building one")
-    add("--peers", metavar="DIR", type=Path, help="where the programs of bench/peers are, instead of building them")
-    add("--json", metavar="OUT", type=Path, help="write all figures; those of parts not played are kept")
+    add("--quick", action="store_true", help="two seconds, without pairs of faults")
+    add("--bothways", metavar="PATH", help="use this binary instead of building one")
+    add("--peers", metavar="DIR", type=Path, help="use the programs of bench/peers in this directory instead of building them")
+    add("--json", metavar="OUT", type=Path, help="write all figures; keep those of parts that are not run")
     add("--svg", metavar="DIR", type=Path, help="write balancing-failures.svg and balancing-latency.svg there")
-    add("--markdown", metavar="OUT", type=Path, help="put the tables between their marks in this page")
+    add("--markdown", metavar="OUT", type=Path, help="write the tables between their marks in this page")
     given = parser.parse_args(words)
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"`{unknown.pop()}` is not known (known: {', '.join(PARTS)})")
