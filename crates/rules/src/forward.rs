@@ -128,10 +128,13 @@ impl fmt::Display for DenyReason {
             Self::Rule => "a rule denies it",
             Self::NoRule => "no rule allows it",
             Self::Port => "the port is not among those allowed",
-            Self::SpecialAddress => "the address is a special one, which no rule allows by name",
+            Self::SpecialAddress => {
+                "the address is private or reserved; to allow it, add `allow to=\"10.0.0.0/8\"` (its network), or the \
+                 exact host (`*.x` is not enough)"
+            }
             Self::OwnAddress => {
-                "the address is of this machine, its link or its cloud: a rule must name it by address or network, \
-                 or say special=#true"
+                "the address belongs to this machine, its link or its cloud; to allow it, add `allow to=\"127.0.0.1\"` \
+                 (the address or its network), or special=#true"
             }
         })
     }
@@ -574,7 +577,7 @@ fn explain<T: Trace>(
 fn last_step(forward: &Forward, verdict: Verdict) -> Step {
     let (text, outcome) = match verdict {
         Verdict::Allow { .. } => (
-            "no rule matches; the client is on loopback, so it may".to_owned(),
+            "no rule matches; the client is on loopback, so it is allowed".to_owned(),
             StepOutcome::Decided,
         ),
         Verdict::Deny { reason, .. } => {
@@ -582,7 +585,7 @@ fn last_step(forward: &Forward, verdict: Verdict) -> Step {
         }
         Verdict::NeedsAddresses => (
             "not refused by name".to_owned(),
-            StepOutcome::Open("each address is judged once the host is looked up".to_owned()),
+            StepOutcome::Open("each address is checked once the host is looked up".to_owned()),
         ),
     };
     Step { place: forward.place, text, outcome }
@@ -600,8 +603,8 @@ fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String
         (Difference::Destination | Difference::Open, _) => format!("the destination is {host}"),
         (Difference::Client, _) => format!("the client is {client}"),
         (Difference::Certificate, _) => match certificate {
-            Some(shown) => format!("the client's certificate is of {}", shown.subject),
-            None => "the client has shown no certificate".to_owned(),
+            Some(shown) => format!("the client's certificate is for {}", shown.subject),
+            None => "the client has no certificate".to_owned(),
         },
         (Difference::Port, _) if rule.ports.is_empty() => {
             format!("the port is {port}, which is not among the listener's `ports`")
@@ -610,13 +613,15 @@ fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String
         (Difference::Method, _) => format!("the method is {method}"),
         (Difference::SpecialAddress, Whereto::Address(Address { ip, is_own: true, .. })) => {
             format!(
-                "{ip} is an address of this machine, its link or its cloud, which the rule does not name by address \
-                 or network (or by special=#true)"
+                "{ip} belongs to this machine, its link or its cloud, and the rule names neither the address nor its \
+                 network, nor has special=#true"
             )
         }
         (Difference::SpecialAddress, Whereto::Address(Address { ip, .. })) => {
-            format!("{ip} is a special address, which the rule does not name")
+            format!(
+                "{ip} is private or reserved, and the rule names neither its network nor the exact host"
+            )
         }
-        (Difference::SpecialAddress, _) => "the address is a special one".to_owned(),
+        (Difference::SpecialAddress, _) => "the address is private or reserved".to_owned(),
     }
 }

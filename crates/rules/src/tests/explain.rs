@@ -124,10 +124,11 @@ fn outcomes() {
         10,
         "denied (403): the port is not among those allowed",
     );
-    let special = "denied (403): the address is a special one, which no rule allows by name";
+    let special = "denied (403): the address is private or reserved; to allow it, add `allow to=\"10.0.0.0/8\"` (its network), or \
+                   the exact host (`*.x` is not enough)";
     check("GET http://10.0.0.1/", "10.0.0.5", 10, special);
-    let own = "denied (403): the address is of this machine, its link or its cloud: a rule must name it by address or \
-               network, or say special=#true";
+    let own = "denied (403): the address belongs to this machine, its link or its cloud; to allow it, add \
+               `allow to=\"127.0.0.1\"` (the address or its network), or special=#true";
     check("GET http://localhost/", "10.0.0.5", 10, own);
 }
 

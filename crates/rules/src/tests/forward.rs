@@ -300,8 +300,8 @@ fn a_trace_tells_each_rule() {
     assert_eq!(told("c.example", "10.2.3.4"), with(&["15 decided"]));
     let special = [
         "15 the destination is c.example at 127.0.0.1",
-        "16 127.0.0.1 is an address of this machine, its link or its cloud, which the rule does not name by address \
-         or network (or by special=#true)",
+        "16 127.0.0.1 belongs to this machine, its link or its cloud, and the rule names neither the address nor its \
+         network, nor has special=#true",
         "10 decided",
     ];
     assert_eq!(told("c.example", "127.0.0.1"), with(&special));
