@@ -1,5 +1,5 @@
-//! A client of the running process's admin interface: one request, one answer, then the connection
-//! closes. A few lines over a blocking socket.
+//! A client for the admin interface of the running process: one request and one response over a
+//! blocking socket, then the connection closes.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -12,25 +12,25 @@ use config::AdminAddress;
 use crate::exit::Failure;
 use crate::load::Source;
 
-/// For a connection.
+/// Timeout for connecting.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// For the answer; the process gives up a little earlier and says so.
+/// Timeout for the response; the process gives up a little earlier and says so.
 const ANSWER_TIME: Duration = Duration::from_secs(70);
-/// The status of what the right token is missing for.
-const NO_TOKEN: [u16; 2] = [401, 403];
-/// More than any answer is.
+/// Statuses of a request without the right token.
+const TOKEN_MISSING: [u16; 2] = [401, 403];
+/// More bytes than any response has.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A running process.
 pub(crate) struct Process {
     address: AdminAddress,
-    /// What is allowed by them, over TCP; the next one is tried where one is not known, as the
-    /// process may not have read the file yet that names another.
+    /// Tokens for requests over TCP. If the process refuses one, the next one is tried: it may not
+    /// have loaded the file yet that sets the first.
     tokens: Vec<String>,
 }
 
 impl Process {
-    /// The process at the address that was named, or at that of the configuration.
+    /// The process at the named address, or at the admin address of the configuration.
     pub(crate) fn find(
         admin: Option<&str>,
         config: Option<&Path>,
@@ -39,11 +39,11 @@ impl Process {
         let (address, process) = match admin {
             Some(written) => {
                 let address = parse_address(written)?;
-                (address.clone(), settings_of(&address, config))
+                (address.clone(), settings_for(&address, config))
             }
             None => configured(config)?,
         };
-        // A unix socket needs none.
+        // A unix socket needs no token.
         if matches!(address, AdminAddress::Unix(_)) {
             return Ok(Self { address, tokens: Vec::new() });
         }
@@ -53,12 +53,12 @@ impl Process {
             tokens.push(read_token(path)?);
         }
         if token_file.is_none() {
-            tokens.extend(made_token(process.state.as_deref()));
+            tokens.extend(generated_token(process.state.as_deref()));
         }
         Ok(Self { address, tokens })
     }
 
-    /// Asks for something: the status and the body of the answer.
+    /// Sends a request; returns the status and the body of the response.
     pub(crate) fn ask(
         &self,
         method: &str,
@@ -71,7 +71,7 @@ impl Process {
         loop {
             let token = tokens.next();
             let answer = self.exchange(&request(token, method, target, accept, body))?;
-            if !NO_TOKEN.contains(&answer.0) || tokens.len() == 0 {
+            if !TOKEN_MISSING.contains(&answer.0) || tokens.len() == 0 {
                 return Ok(answer);
             }
         }
@@ -95,7 +95,7 @@ impl Process {
                 AdminAddress::Tcp(to) => to.to_string(),
                 AdminAddress::Unix(path) => path.display().to_string(),
             };
-            Failure::other(format!("no answer from the admin address {at}: {error}"))
+            Failure::other(format!("no response from the admin address {at}: {error}"))
         })
     }
 }
@@ -110,23 +110,26 @@ fn request(token: Option<&String>, method: &str, target: &str, accept: &str, bod
     )
 }
 
-/// The admin address of the file, and its settings. A file that cannot be read is reported.
+/// The admin address and the process settings of the configuration. Prints the mistakes of a wrong one.
 fn configured(named: Option<&Path>) -> Result<(AdminAddress, config::Process), Failure> {
     let source = Source::find(named)?;
     let process = source.load()?.config.process;
-    let address =
-        process.admin.clone().ok_or_else(|| {
-            let name = source.name();
-            Failure::other(format!("{name} sets no admin address, so the process cannot be asked"))
-            .hint("set one: process { admin \"127.0.0.1:9900\" }; or name it by --admin; or reload \
-                   by signal: bothways reload --pid N")
-        })?;
+    let address = process.admin.clone().ok_or_else(|| {
+        let name = source.name();
+        Failure::other(format!(
+            "{name} sets no admin address, so there is no way to reach the process"
+        ))
+        .hint(
+            "set one: process { admin \"127.0.0.1:9900\" }; or name it with --admin; or reload \
+                   by signal: bothways reload --pid N",
+        )
+    })?;
     Ok((address, process))
 }
 
-/// The settings of the process at an address that was named: those of the file, if they are about it
-/// and the file can be read; else the defaults.
-fn settings_of(address: &AdminAddress, named: Option<&Path>) -> config::Process {
+/// The settings of the process at a named address: those of the configuration, if it is valid and has
+/// this address; else the defaults.
+fn settings_for(address: &AdminAddress, named: Option<&Path>) -> config::Process {
     let loaded = Source::find(named).ok().and_then(|source| source.read().ok());
     let process = loaded.map(|loaded| loaded.config.process);
     process.filter(|process| process.admin.as_ref() == Some(address)).unwrap_or_default()
@@ -139,19 +142,19 @@ fn read_token(path: &Path) -> Result<String, Failure> {
     Ok(text.trim().to_owned())
 }
 
-/// The token that the process has made, if we may read it. What needs none goes without.
-fn made_token(state: Option<&Path>) -> Option<String> {
-    let path = tls::StateDir::find(state).ok()?.path_of(crate::run::admin::TOKEN_MADE);
+/// The token that the process generated, if it is readable. Requests that need no token work without.
+fn generated_token(state: Option<&Path>) -> Option<String> {
+    let path = tls::StateDir::find(state).ok()?.path_of(crate::run::admin::GENERATED_TOKEN_FILE);
     read_token(&path).ok().filter(|token| !token.is_empty())
 }
 
-/// An admin address as it is written.
+/// Parses an admin address.
 pub(crate) fn parse_address(written: &str) -> Result<AdminAddress, Failure> {
     if let Some(path) = written.strip_prefix("unix:") {
         return Ok(AdminAddress::Unix(PathBuf::from(path)));
     }
     let mut addresses = written.to_socket_addrs().map_err(|error| {
-        Failure::usage(format!("`--admin {written}`: {error}")).hint("it is host:port or unix:PATH")
+        Failure::usage(format!("`--admin {written}`: {error}")).hint("write host:port or unix:PATH")
     })?;
     let loopback = addresses.find(|address: &SocketAddr| address.ip().is_loopback());
     loopback.map(AdminAddress::Tcp).ok_or_else(|| {
@@ -165,10 +168,10 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<(u16, St
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     read_answer(&String::from_utf8_lossy(&answer))
-        .ok_or_else(|| io::Error::other("what answers there is not bothways"))
+        .ok_or_else(|| io::Error::other("the response is not from bothways"))
 }
 
-/// Status and body.
+/// The status and body of a response.
 fn read_answer(answer: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;

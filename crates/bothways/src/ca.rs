@@ -10,21 +10,21 @@ use crate::exit::Failure;
 use crate::load::Source;
 use crate::terminal::{self, Paint};
 
-/// Does what is asked of the CA.
+/// Runs a task of the internal CA.
 pub(crate) fn ca(options: &Ca) -> Result<(), Failure> {
     match &options.task {
-        CaTask::Root(options) => root(options),
+        CaTask::Root(options) => print_root(options),
     }
 }
 
-fn root(options: &CaRoot) -> Result<(), Failure> {
-    let state = state(options)?;
+fn print_root(options: &CaRoot) -> Result<(), Failure> {
+    let state = find_state(options)?;
     let found = if options.make {
         InternalCa::open_or_make(&state, SystemTime::now()).map(Some)
     } else {
         InternalCa::open(&state)
     };
-    let ca = found.map_err(|error| of_ca(&error))?.ok_or_else(|| none(&state))?;
+    let ca = found.map_err(|error| ca_failure(&error))?.ok_or_else(|| no_ca(&state))?;
     let root = ca.root();
     terminal::to_stdout(&root.to_pem())?;
     if std::io::stdout().is_terminal() || std::io::stderr().is_terminal() {
@@ -34,8 +34,9 @@ fn root(options: &CaRoot) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where the process that serves keeps it: as said, as the configuration says, else as usual.
-fn state(options: &CaRoot) -> Result<StateDir, Failure> {
+/// The state directory of the serving process: from the command line, else from the configuration,
+/// else the default.
+fn find_state(options: &CaRoot) -> Result<StateDir, Failure> {
     if let Some(path) = &options.state {
         return Ok(StateDir::new(path));
     }
@@ -44,24 +45,24 @@ fn state(options: &CaRoot) -> Result<StateDir, Failure> {
             let source = Source::find(options.config.as_deref())?;
             match source.read() {
                 Ok(loaded) => loaded.config.process.state,
-                // Only the directory is wanted of it, unless it was named.
+                // Mistakes in a file that was not named do not matter: only the directory is needed.
                 Err(_) if options.config.is_none() => None,
                 Err(_) => source.load()?.config.process.state,
             }
         }
         (None, Err(_)) => None,
     };
-    StateDir::find(configured.as_deref()).map_err(|error| of_state(&error))
+    StateDir::find(configured.as_deref()).map_err(|error| state_failure(&error))
 }
 
-fn none(state: &StateDir) -> Failure {
+fn no_ca(state: &StateDir) -> Failure {
     Failure::other(format!("there is no internal CA in {} yet", state.path().display())).hint(
-        "it is made when a configuration with `tls internal` is first served. To make it now: \
-         bothways ca root --make. If it is elsewhere (of another user): --state DIR",
+        "it is created when a configuration with `tls internal` is first served. To create it now: \
+         bothways ca root --make. If it belongs to another user: --state DIR",
     )
 }
 
-fn of_ca(error: &CaError) -> Failure {
+fn ca_failure(error: &CaError) -> Failure {
     let failure = Failure::other(error);
     match error.hint() {
         Some(hint) => failure.hint(hint),
@@ -69,7 +70,7 @@ fn of_ca(error: &CaError) -> Failure {
     }
 }
 
-fn of_state(error: &StateError) -> Failure {
+fn state_failure(error: &StateError) -> Failure {
     let failure = Failure::other(error);
     match error.hint() {
         Some(hint) => failure.hint(hint),
@@ -80,7 +81,7 @@ fn of_state(error: &StateError) -> Failure {
 fn how_to_trust(subject: &str, paint: &Paint) -> String {
     let head = |text: &str| paint.bold(text);
     format!(
-        "\n{subject}\nWhoever trusts it trusts every certificate that it signs. To have it trusted:\n\
+        "\n{subject}\nA client that trusts this CA trusts every certificate that it signs. To trust it:\n\
          {}\n  bothways ca root | sudo tee /usr/local/share/ca-certificates/bothways.crt && \
          sudo update-ca-certificates\n\
          {}\n  bothways ca root | sudo tee /etc/pki/ca-trust/source/anchors/bothways.pem && \

@@ -1,8 +1,8 @@
-//! `bothways check`: mistakes, warnings, and whether what must hold does.
+//! `bothways check`: reports mistakes and warnings, and tests the expectations of a configuration.
 //!
-//! Diagnostics go to standard error, the summary to standard output. Nothing is looked up or sent.
-//! The text is judged the same on every machine; the certificates and keys that it names are those
-//! of this one.
+//! Diagnostics go to standard error, the summary to standard output. Nothing is sent or looked up in
+//! the DNS. The text is checked the same way on every machine; certificates and keys are read from
+//! the files of this one.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::exit::{CONFIGURATION, Failure};
 use crate::load::Source;
 use crate::terminal::{self, Paint, count};
 
-/// Checks a file.
+/// Checks a configuration.
 pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let source = Source::find(options.file.as_deref().or(options.config.as_deref()))?;
     let loaded = source.load()?;
     let warnings = warnings(&loaded);
     let failures = failed_expectations(&loaded);
     let (bad_files, doubtful_files): (Vec<_>, Vec<_>) =
-        of_tls(&loaded.sources, &tls::check(&loaded.config))
+        tls_diagnostics(&loaded.sources, &tls::check(&loaded.config))
             .into_iter()
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
     let nothing = serves_nothing(&loaded).into_iter().collect();
-    let bad_files = [bad_files, of_upstreams(&loaded), nothing].concat();
+    let bad_files = [bad_files, upstream_file_diagnostics(&loaded), nothing].concat();
     let warnings = [warnings, doubtful_files].concat();
     for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
@@ -36,15 +36,15 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let paint = Paint::new(terminal::stdout_is_coloured());
     let verdict = if is_good { paint.green("good") } else { paint.red("not good") };
     let name = source.name();
-    let mut found = found(warnings.len(), failures.len(), loaded.config.expects.len());
+    let mut found = counts(warnings.len(), failures.len(), loaded.config.expects.len());
     if !bad_files.is_empty() {
         found.push_str(&format!("  {}\n", count(bad_files.len() as u64, "error")));
     }
     terminal::to_stdout(&format!("{name}: {verdict}, {}\n{found}", contents(&loaded.config)))?;
-    if is_good { Ok(()) } else { Err(Failure::said(CONFIGURATION)) }
+    if is_good { Ok(()) } else { Err(Failure::already_reported(CONFIGURATION)) }
 }
 
-/// Warnings of the decoder and of the rules, in the order of their places.
+/// The warnings of the decoder and of the rules, ordered by place.
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
     let rules = Rules::compile(Arc::new(loaded.config.clone()));
     let of_rules = rules.warnings().into_iter().map(|warning| {
@@ -65,8 +65,7 @@ pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
     all
 }
 
-/// That a configuration has nothing to serve, which nobody wants: the file was emptied, or cut, or it
-/// is another one.
+/// An error if a configuration serves nothing: the file was truncated, or it is the wrong one.
 pub(crate) fn serves_nothing(loaded: &Loaded) -> Option<Diagnostic> {
     if !loaded.config.sites.is_empty() || !loaded.config.forwards.is_empty() {
         return None;
@@ -81,16 +80,15 @@ pub(crate) fn serves_nothing(loaded: &Loaded) -> Option<Diagnostic> {
     ))
 }
 
-/// What is wrong with certificates and keys, as other mistakes are told. Each is told once, even
-/// where several sites share it.
-pub(crate) fn of_tls(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagnostic> {
-    let mut told: Vec<&tls::Problem> = Vec::new();
+/// Diagnostics about certificates and keys; each appears once, even if several sites share it.
+pub(crate) fn tls_diagnostics(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagnostic> {
+    let mut unique: Vec<&tls::Problem> = Vec::new();
     for problem in problems {
-        if !told.contains(&problem) {
-            told.push(problem);
+        if !unique.contains(&problem) {
+            unique.push(problem);
         }
     }
-    let diagnostics = told.into_iter().map(|problem| {
+    let diagnostics = unique.into_iter().map(|problem| {
         let severity = match problem.severity {
             tls::Severity::Error => Severity::Error,
             tls::Severity::Warning => Severity::Warning,
@@ -104,9 +102,10 @@ pub(crate) fn of_tls(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagno
     diagnostics.collect()
 }
 
-/// What is wrong with the files that upstreams name: endpoints, and keys of sticky cookies.
-fn of_upstreams(loaded: &Loaded) -> Vec<Diagnostic> {
-    let told = |place, message: String| loaded.sources.diagnostic(Severity::Error, place, message);
+/// Diagnostics about files that upstreams name: files of endpoints, and keys of sticky cookies.
+fn upstream_file_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
+    let diagnostic =
+        |place, message: String| loaded.sources.diagnostic(Severity::Error, place, message);
     let mut problems = Vec::new();
     for upstream in &loaded.config.upstreams {
         for source in &upstream.sources {
@@ -114,20 +113,20 @@ fn of_upstreams(loaded: &Loaded) -> Vec<Diagnostic> {
                 && let Some(problem) = discovery::endpoints_file_problem(path)
             {
                 let message = format!("`{}` cannot be used: {problem}", path.display());
-                problems.push(told(source.place, message));
+                problems.push(diagnostic(source.place, message));
             }
         }
         if let Some(sticky) = &upstream.sticky
             && let Some(path) = &sticky.key_file
             && let Some(problem) = proxy::key_file_problem(path)
         {
-            problems.push(told(sticky.place, problem));
+            problems.push(diagnostic(sticky.place, problem));
         }
     }
     problems
 }
 
-/// Expectations of the file that do not hold.
+/// Diagnostics about expectations that do not hold.
 fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
     let rules = Rules::compile(Arc::new(loaded.config.clone()));
     let failures = rules::check_expectations(&rules, &proxy::judged);
@@ -148,7 +147,7 @@ fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// `2 sites with 5 routes, 1 upstream, 1 forward listener`
 fn contents(config: &Config) -> String {
-    // Those that only send clients to https:// are nobody's lines.
+    // Sites that only redirect to https:// are not written in the file.
     let sites: Vec<_> = config.sites.iter().filter(|site| site.https.is_none()).collect();
     let routes = sites.iter().map(|site| site.routes.len() as u64).sum();
     let named = config.upstreams.iter().filter(|upstream| !upstream.inline).count() as u64;
@@ -169,8 +168,8 @@ fn contents(config: &Config) -> String {
     parts.join(", ")
 }
 
-/// A line each for warnings and expectations, where there are any.
-fn found(warnings: usize, failures: usize, expectations: usize) -> String {
+/// A line with the number of warnings and one with that of expectations, if there are any.
+fn counts(warnings: usize, failures: usize, expectations: usize) -> String {
     let mut text = String::new();
     if warnings > 0 {
         text.push_str(&format!("  {}\n", count(warnings as u64, "warning")));

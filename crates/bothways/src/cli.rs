@@ -1,10 +1,10 @@
-//! The command line: what can be said, and the help that teaches it.
+//! The command line: commands, options and their help.
 //!
-//! Only words here; every command is done in the module of its name. Each command's help ends in
-//! examples that can be copied (a test holds that).
+//! The module with the name of a command implements it. The help of each command ends with examples
+//! that can be copied (a test checks this).
 
 mod cert;
-mod members;
+mod endpoints;
 mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,17 +19,17 @@ pub(crate) use cert::{
     Ca, CaRoot, CaTask, Cert, CertTask, CheckSite, Csr, Key, Show as ShowCertificate,
 };
 
-pub(crate) use members::{Add, MembersTask, Named};
-pub(crate) use upstreams::{Look, Upstreams};
+pub(crate) use endpoints::{Add, EndpointName, UpstreamsTask};
+pub(crate) use upstreams::{Upstreams, UpstreamsView};
 
 const EXAMPLES: &str = "\
 Examples:
-  bothways demo                                            see it work, nothing else needed
-  bothways reverse --listen :8080 --to localhost:3000      in front of a web server, no file
-  bothways forward --listen :3128 --deny '*.example.com'   for clients on their way out, no file
+  bothways demo                                            a demonstration, needs nothing else
+  bothways reverse --listen :8080 --to localhost:3000      in front of a web server
+  bothways forward --listen :3128 --deny '*.example.com'   for clients
   bothways check && bothways run                           with ./bothways.kdl
 
-Exit codes: 0 done, 64 wrong usage, 78 wrong configuration, 1 anything else.";
+Exit codes: 0 success, 64 wrong usage, 78 wrong configuration, 1 any other failure.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -37,10 +37,10 @@ Examples:
   bothways run --config proxy.kdl --watch        reload whenever the file changes
 
 Signals:
-  SIGHUP             reload; a bad file is reported and the old configuration goes on
-  SIGUSR1            re-open the log files (after they were rotated)
-  SIGTERM, SIGINT    stop accepting, let open exchanges finish (process { drain \"30s\" }), then exit;
-                     a second one stops at once";
+  SIGHUP             reload; if the file is wrong, the old configuration stays active
+  SIGUSR1            re-open the log files (after a rotation)
+  SIGTERM, SIGINT    stop accepting, drain open exchanges (process { drain \"30s\" }), then exit;
+                     a second signal stops at once";
 
 const REVERSE_EXAMPLES: &str = "\
 Examples:
@@ -48,15 +48,15 @@ Examples:
   bothways reverse --listen :80 --to 10.0.0.1:8080 10.0.0.2:8080     spread over both
   bothways reverse --to 10.0.0.1:80 10.0.0.2:80 --health /healthz --balance least-connections
   bothways reverse --listen :80 --site shop.example.com --to localhost:3000 --log off
-  bothways reverse --to localhost:3000 --print-config > bothways.kdl     grow it into a file";
+  bothways reverse --to localhost:3000 --print-config > bothways.kdl     start a configuration file";
 
 const FORWARD_EXAMPLES: &str = "\
-Rules are tried in the order they are written, the first that matches decides:
-  example.com                   a destination by its name
-  '*.example.com'               it and everything below
+Rules are tried in the order as written; the first that matches decides:
+  example.com                   a destination by name
+  '*.example.com'               it and all its subdomains
   'to=*.example.com method=CONNECT port=443 from=10.1.0.0/16'
-                                several properties; all must match, commas separate alternatives
-Without any --allow, only clients on this machine may use the proxy. Private destinations are
+                                several properties: all must match; commas separate alternatives
+Without --allow, only clients on this machine may use the proxy. Private destinations are
 refused unless an --allow names them (to=10.0.0.5).
 
 Examples:
@@ -70,7 +70,7 @@ Examples:
   bothways check                       ./bothways.kdl, else /etc/bothways/bothways.kdl
   bothways check new.kdl && bothways reload
 
-A file can say what must hold; check decides each line without any traffic:
+A file can contain expectations; check tests each of them without any traffic:
   expect \"GET http://shop.example.com/old/a\" status=308 location=\"/new/a\"
   expect \"CONNECT www.facebook.com:443\" forward=\":3128\" from=\"10.0.0.5\" denied=#true";
 
@@ -78,12 +78,12 @@ const FMT_EXAMPLES: &str = "\
 Examples:
   bothways fmt                          ./bothways.kdl, in place
   bothways fmt a.kdl sites/*.kdl        these, in place
-  bothways fmt --check a.kdl            change nothing; exit 1 if something would change
+  bothways fmt --check a.kdl            change nothing; exit 1 if a file would change
   bothways fmt - < a.kdl                from standard input to standard output";
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
-  bothways show                         every effective value, and the line or default it comes from
+  bothways show                         every effective value, and where it comes from
   bothways show new.kdl | grep timeouts
   bothways show --json";
 
@@ -91,25 +91,25 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   bothways explain http://shop.example.com/old/a
   bothways explain http://shop.example.com/api/x --method POST --from 192.0.2.7
-  bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5      a CONNECT
+  bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5     a CONNECT request
   bothways explain http://example.com/ --forward :3128 --json
-  bothways explain https://intranet.example.com/ --client ops.example.com    with a certificate
-  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'              where a key or a cookie leads";
+  bothways explain https://ops.example.com/ --client ann.example.com        a client certificate
+  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'             a cookie, or a key";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:
-  bothways reload                              by the admin address in the configuration
+  bothways reload                              at the admin address of the configuration
   bothways reload --admin 127.0.0.1:9900
   bothways reload --admin unix:/run/bothways.sock
-  bothways reload --pid /run/bothways.pid      by SIGHUP; the outcome is in the log of the process
+  bothways reload --pid /run/bothways.pid      by SIGHUP; the outcome is in its log
 
-The running process reads its file anew. Its answer is shown here: what changed, or every mistake
-in the file, in which case it goes on as it was.";
+The running process reads its file again. This command prints its answer: what changed, or every
+mistake in the file; in that case the old configuration stays active.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
-  bothways demo                         then try the lines it prints; Ctrl-C ends it
-  bothways demo --print-config          the configuration it uses";
+  bothways demo                         then try the commands it prints; Ctrl-C quits
+  bothways demo --print-config          its configuration";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -122,9 +122,12 @@ Examples:
   bothways version
   bothways version --json";
 
+/// The maximum width of help.
+const HELP_WIDTH_MAX: usize = 100;
+
 /// One proxy that works both ways: reverse, in front of servers, and forward, in front of clients.
 #[derive(Debug, Parser)]
-#[command(name = "bothways", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "bothways", version, after_help = EXAMPLES, max_term_width = HELP_WIDTH_MAX)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// What to do.
@@ -135,31 +138,31 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve what a configuration file says
+    /// Serve a configuration file
     Run(Run),
-    /// Serve one site in reverse, without a file
+    /// Run a reverse proxy for one site, without a configuration file
     Reverse(Reverse),
-    /// Serve clients on their way out, without a file
+    /// Run a forward proxy, without a configuration file
     Forward(Forward),
-    /// Check a file: mistakes, warnings, and what it says must hold
+    /// Check a file: report mistakes and warnings, test expectations
     Check(Check),
-    /// Format files, keeping comments
+    /// Format files, and keep comments
     Fmt(Fmt),
     /// Show every effective value and where it comes from
     Show(Show),
-    /// Explain what would happen to a request: which line decides, which endpoint would get it
+    /// Explain what would happen to a request: which line decides, which endpoint gets it
     Explain(Explain),
-    /// Have the running process read its file anew
+    /// Make the running process reload its configuration
     Reload(Reload),
-    /// Show the endpoints of the running process; drain, weigh, add and remove them
+    /// Show the endpoints of the running process; drain, weight, add and remove them
     Upstreams(Upstreams),
-    /// Keys, requests and certificates: make them, show them, find what is wrong
+    /// Create keys and certificate requests, inspect certificates
     Cert(Cert),
-    /// The internal CA, which signs for `tls internal`
+    /// Print the root certificate of the internal CA (`tls internal`)
     Ca(Ca),
-    /// See it work: two servers, a reverse and a forward proxy, on this machine alone
+    /// Run a demonstration on this machine: two servers, a reverse and a forward proxy
     Demo(Demo),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions(Completions),
     /// Print the version and how it was built
     Version(Version),
@@ -175,7 +178,7 @@ pub(crate) struct Run {
     /// Reload whenever the file, or one that it includes, changes
     #[arg(long)]
     pub watch: bool,
-    /// Write the process's number to this file while it runs
+    /// Write the process ID to this file while the process runs
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub pid_file: Option<PathBuf>,
 }
@@ -184,22 +187,22 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = REVERSE_EXAMPLES)]
 pub(crate) struct Reverse {
-    /// Where to listen; may be repeated
+    /// Address to listen on; may be repeated
     #[arg(short, long, value_name = "ADDR", default_value = ":8080")]
     pub listen: Vec<String>,
-    /// Where requests go: host:port or address:port; several share them
+    /// Endpoint for requests, as host:port; several endpoints share the requests
     #[arg(short, long, value_name = "ADDR", required = true, num_args = 1..)]
     pub to: Vec<String>,
     /// Serve only these host names [default: all]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub site: Vec<String>,
-    /// How an endpoint is chosen, such as p2c, round-robin, least-connections or source [default: p2c]
+    /// Balancing algorithm, such as p2c, round-robin, least-connections or source [default: p2c]
     #[arg(long, value_name = "ALGORITHM")]
     pub balance: Option<String>,
-    /// Check endpoints: a path that is asked for, tcp or grpc [default: only requests tell]
+    /// Health check: a path to request, tcp or grpc [default: none]
     #[arg(long, value_name = "PATH")]
     pub health: Option<String>,
-    /// What both one-liners take.
+    /// Options of both `reverse` and `forward`.
     #[command(flatten)]
     pub common: Shortcut,
 }
@@ -208,25 +211,25 @@ pub(crate) struct Reverse {
 #[derive(Debug, Args)]
 #[command(after_help = FORWARD_EXAMPLES)]
 pub(crate) struct Forward {
-    /// Where to listen; may be repeated
+    /// Address to listen on; may be repeated
     #[arg(short, long, value_name = "ADDR", default_value = ":3128")]
     pub listen: Vec<String>,
-    /// Allow what matches; may be repeated
+    /// Allow requests that match; may be repeated
     #[arg(long, value_name = "RULE")]
     pub allow: Vec<String>,
-    /// Deny what matches; may be repeated
+    /// Deny requests that match; may be repeated
     #[arg(long, value_name = "RULE")]
     pub deny: Vec<String>,
-    /// Send nothing that names the client: no Via, no forwarding fields
+    /// Send no field that identifies the client: no Via, no forwarding fields
     #[arg(long)]
     pub anonymous: bool,
-    /// Ports that clients may go to, such as 80,443,8000-8999, or any [default: 80,443]
+    /// Ports that clients may reach, such as 80,443,8000-8999, or any [default: 80,443]
     #[arg(long, value_name = "PORTS")]
     pub ports: Option<String>,
-    /// What both one-liners take.
+    /// Options of both `reverse` and `forward`.
     #[command(flatten)]
     pub common: Shortcut,
-    /// The rules in the order they stand on the command line; filled in by [`parse`].
+    /// The rules in the order of the command line; set by [`parse`].
     #[arg(skip)]
     pub rules: Vec<Rule>,
 }
@@ -234,34 +237,34 @@ pub(crate) struct Forward {
 /// One `--allow` or `--deny`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
-    /// Whether it allows.
+    /// Whether the rule allows.
     pub allow: bool,
     /// As written.
     pub text: String,
 }
 
-/// What both one-liners take.
+/// Options of both `reverse` and `forward`.
 #[derive(Debug, Args)]
 pub(crate) struct Shortcut {
-    /// How finished exchanges are logged, to standard output
+    /// Format of the access log on standard output
     #[arg(long, value_name = "FORMAT", default_value = "combined")]
     pub log: LogChoice,
-    /// Offer /metrics, /healthz, /readyz and /config here: a loopback address, or unix:PATH
+    /// Address of the admin interface (/metrics, /readyz …): on loopback, or unix:PATH
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
-    /// Print the configuration that this amounts to, and do nothing
+    /// Print the equivalent configuration and exit
     #[arg(long)]
     pub print_config: bool,
 }
 
-/// How finished exchanges are logged.
+/// Formats of the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogChoice {
-    /// Not at all
+    /// No access log
     Off,
     /// Apache's combined format
     Combined,
-    /// A JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -287,7 +290,7 @@ pub(crate) struct Fmt {
     /// The files, or - for standard input [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
-    /// Change nothing; exit 1 and name the files that would change
+    /// Change nothing; print the files that would change, and exit 1
     #[arg(long)]
     pub check: bool,
 }
@@ -302,10 +305,10 @@ pub(crate) struct Show {
     /// Same as FILE, as in `run`
     #[arg(short, long, value_name = "FILE", conflicts_with = "file", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// With the values of secrets, which are masked otherwise
+    /// Print secrets, which are masked otherwise
     #[arg(long)]
     pub secrets: bool,
 }
@@ -314,7 +317,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = EXPLAIN_EXAMPLES)]
 pub(crate) struct Explain {
-    /// What the client asks for: a URL, or host:port for CONNECT
+    /// The request: a URL, or host:port for CONNECT
     pub url: String,
     /// The file [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -325,19 +328,19 @@ pub(crate) struct Explain {
     /// The method [default: GET; CONNECT for host:port]
     #[arg(short, long, value_name = "METHOD")]
     pub method: Option<String>,
-    /// Ask the forward proxy that listens here, as written in the file [default: in reverse]
+    /// Send it to the forward proxy with this address, as written in the file [default: reverse proxy]
     #[arg(short, long, value_name = "LISTENER")]
     pub forward: Option<String>,
-    /// The client has shown a good certificate with this name (over TLS)
+    /// Name in the client's TLS certificate
     #[arg(long, value_name = "NAME")]
     pub client: Option<String>,
-    /// Take the host to have this address; may be repeated [default: a global one]
+    /// Address of the host; may be repeated [default: some public address]
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,
     /// A field of the request, as `Name: value`; may be repeated
     #[arg(short = 'H', long, value_name = "FIELD")]
     pub field: Vec<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -346,19 +349,19 @@ pub(crate) struct Explain {
 #[derive(Debug, Args)]
 #[command(after_help = RELOAD_EXAMPLES)]
 pub(crate) struct Reload {
-    /// The file whose `admin` address is asked [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
+    /// The file with the `admin` address [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// The admin address of the process: host:port or unix:PATH
     #[arg(long, value_name = "ADDR", conflicts_with_all = ["config", "pid"])]
     pub admin: Option<String>,
-    /// The number of the process, or the file that holds it: SIGHUP is sent
+    /// Send SIGHUP to this process: its ID, or a file with the ID
     #[arg(long, value_name = "FILE|N", conflicts_with = "config")]
     pub pid: Option<String>,
-    /// The file of the token that it is allowed by over TCP [default: that of the configuration, else that of the state directory]
+    /// The file with the token, for TCP [default: that of the configuration, else of the state directory]
     #[arg(long, value_name = "FILE", conflicts_with = "pid", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
-    /// Take a configuration that has no site and no forward, or of which a file was emptied
+    /// Accept a configuration that serves nothing, or in which a file has become empty
     #[arg(long, conflicts_with = "pid")]
     pub allow_empty: bool,
 }
@@ -367,10 +370,10 @@ pub(crate) struct Reload {
 #[derive(Debug, Args)]
 #[command(after_help = DEMO_EXAMPLES)]
 pub(crate) struct Demo {
-    /// Print the configuration it uses, and do nothing
+    /// Print its configuration and exit
     #[arg(long)]
     pub print_config: bool,
-    /// Make the requests itself, print what each side sees, and end
+    /// Send the example requests, print what each side sees, and exit
     #[arg(long, hide = true)]
     pub once: bool,
 }
@@ -387,7 +390,7 @@ pub(crate) struct Completions {
 #[derive(Debug, Args)]
 #[command(after_help = VERSION_EXAMPLES)]
 pub(crate) struct Version {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -396,7 +399,7 @@ pub(crate) struct Version {
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     from_arguments(std::env::args_os()).map_err(|error| {
         let code = if error.use_stderr() { exit::USAGE } else { 0 };
-        // A closed pipe (`bothways --help | head`) is nobody's mistake.
+        // Fails if the pipe is closed (`bothways --help | head`), which is no error.
         let _ = error.print();
         ExitCode::from(code)
     })
@@ -417,7 +420,7 @@ where
     Ok(cli)
 }
 
-/// `--allow` and `--deny` as they follow each other: clap collects each apart, but the first rule
+/// The rules of `--allow` and `--deny` in order: clap collects them separately, but the first rule
 /// that matches decides.
 fn rules_in_order(matches: &clap::ArgMatches) -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -448,18 +451,20 @@ mod tests {
     }
 
     #[test]
-    fn every_command_teaches_by_example() {
+    fn every_command_has_examples() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let name = command.get_name();
             assert!(help.contains("Examples:"), "{name}");
             assert!(help.contains(&format!("bothways {name}")), "{name}");
             assert!(command.get_about().is_some(), "{name}");
+            let wide = help.lines().find(|line| line.chars().count() > HELP_WIDTH_MAX);
+            assert_eq!(wide, None, "{name}: the line would be wrapped");
         }
     }
 
     #[test]
-    fn help_speaks_of_the_defaults_that_hold() {
+    fn help_has_the_right_defaults() {
         let process = config::Process::default();
         assert!(RUN_EXAMPLES.contains("drain \"30s\""));
         assert_eq!(process.drain, std::time::Duration::from_secs(30));

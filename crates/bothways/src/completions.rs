@@ -1,4 +1,4 @@
-//! `bothways completions`: scripts for shells, made from the command line's definition.
+//! `bothways completions`: completion scripts for shells, generated from the definition in `cli`.
 
 use clap::CommandFactory;
 
@@ -6,7 +6,7 @@ use crate::cli::{Cli, Completions};
 use crate::exit::Failure;
 use crate::terminal;
 
-/// Prints completions.
+/// Prints a completion script.
 pub(crate) fn completions(options: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "bothways", &mut script);

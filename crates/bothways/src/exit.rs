@@ -1,6 +1,6 @@
-//! How the program ends: exit codes and the failure that carries one.
+//! Exit codes, and the failure that carries one.
 //!
-//! Codes follow sysexits.h where it has one: 64 usage, 78 configuration; 1 is anything else.
+//! Codes follow sysexits.h: 64 is wrong usage, 78 a wrong configuration; 1 is any other failure.
 
 use std::fmt;
 use std::io;
@@ -10,42 +10,42 @@ use crate::terminal::{self, Paint};
 
 /// The command line was wrong.
 pub(crate) const USAGE: u8 = 64;
-/// The configuration was wrong, or does not do what it promises.
+/// The configuration was wrong, or an expectation in it does not hold.
 pub(crate) const CONFIGURATION: u8 = 78;
-/// Anything else.
+/// Any other failure.
 pub(crate) const OTHER: u8 = 1;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    /// What is still to be said; empty if everything has been.
+    /// The message to print; empty if everything was printed already.
     message: String,
     hint: Option<String>,
 }
 
 impl Failure {
-    /// The command line asks for something that cannot be.
+    /// The command line is wrong.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self { code: USAGE, message: message.to_string(), hint: None }
     }
 
-    /// The configuration is at fault.
+    /// The configuration is wrong.
     pub(crate) fn configuration(message: impl fmt::Display) -> Self {
         Self { code: CONFIGURATION, message: message.to_string(), hint: None }
     }
 
-    /// Something else is.
+    /// Any other failure.
     pub(crate) fn other(message: impl fmt::Display) -> Self {
         Self { code: OTHER, message: message.to_string(), hint: None }
     }
 
-    /// Everything has been said already; only the code is left.
-    pub(crate) fn said(code: u8) -> Self {
+    /// A failure whose messages were printed already: only the exit code matters.
+    pub(crate) fn already_reported(code: u8) -> Self {
         Self { code, message: String::new(), hint: None }
     }
 
-    /// With a line that says what to do.
+    /// Adds a line that says what to do.
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.hint = Some(hint.to_string());
         self
@@ -53,18 +53,18 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// For writing to standard output, the only thing done with `?` on a bare I/O error.
+    /// For errors of writing to standard output: `?` on a plain I/O error is used for nothing else.
     fn from(error: io::Error) -> Self {
-        // `bothways show | head` closes the pipe early; that is not worth a word.
+        // `bothways show | head` closes the pipe early: that needs no message.
         if error.kind() == io::ErrorKind::BrokenPipe {
-            Self::said(OTHER)
+            Self::already_reported(OTHER)
         } else {
             Self::other(error)
         }
     }
 }
 
-/// Says what is left to say and gives the exit code.
+/// Prints the failure, if it was not printed already, and returns the exit code.
 pub(crate) fn code(outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     if !failure.message.is_empty() {

@@ -1,9 +1,9 @@
-//! `bothways explain`: what would happen to a request, and which line decides.
+//! `bothways explain`: shows what would happen to a request, and which line decides.
 //!
-//! The decision is made by the code that decides for real (`rules`), with a trace that keeps every
-//! step, and the head that would be sent by the code that sends it (`proxy::Outgoing`). Nothing is
-//! sent and no name is looked up. Which of several upstreams and endpoints it would be
-//! is in `choices`. Not here: the decision.
+//! `rules` makes the decision, with the code that decides about real requests and a trace that
+//! records every step; `proxy::Outgoing` builds the head that would be sent. Nothing is sent and no
+//! name is looked up. [`choices`] shows which of several upstreams and endpoints the request would
+//! get.
 
 mod choices;
 
@@ -27,30 +27,30 @@ use crate::terminal::{self, Paint};
 
 /// Explains a request.
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
-    let mut asked = read_request(options, Scheme::Http)?;
+    let mut request = read_request(options, Scheme::Http)?;
     let loaded = Source::find(options.config.as_deref())?.load()?;
     let rules = Rules::compile(Arc::new(loaded.config));
-    if !options.url.contains("://") && speaks_tls(rules.config(), asked.target.port()) {
-        asked = read_request(options, Scheme::Https)?;
+    if !options.url.contains("://") && speaks_tls(rules.config(), request.target.port()) {
+        request = read_request(options, Scheme::Https)?;
     }
-    let through = through(&rules, options, &asked)?;
+    let through = through(&rules, options, &request)?;
     let incoming = Incoming { listener: listener_of(rules.config(), through)?, peer: options.from };
-    let read = take_in(options, &incoming, through, &mut asked)?;
+    let read = read_as_received(options, &incoming, through, &mut request)?;
     let client = *read.as_ref().unwrap_or(&options.from);
     let assumes_address = matches!(through, Through::Forward(_))
-        && asked.target.ip().is_none()
+        && request.target.ip().is_none()
         && options.address.is_empty();
     let certificate = options.client.as_deref().map(rules::supposed_certificate);
-    let tls = rules::supposed_tls(&rules, through, &asked.target, certificate.as_ref());
+    let tls = rules::supposed_tls(&rules, through, &request.target, certificate.as_ref());
     if certificate.is_some() && tls.is_none() {
-        return Err(Failure::usage("certificates are shown over TLS, and this goes in clear")
-            .hint("ask for an https:// URL, or leave --client out"));
+        return Err(Failure::usage("a client certificate needs TLS, and this URL is cleartext")
+            .hint("use an https:// URL, or omit --client"));
     }
     let mut explanation = rules::explain(
         &rules,
         &Query {
-            method: &asked.method,
-            target: &asked.target,
+            method: &request.method,
+            target: &request.target,
             from: client,
             through,
             addresses: &options.address,
@@ -59,14 +59,14 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         },
     );
     if let Err(Malformed { status, reason }) = read {
-        explanation = undecided(Outcome::Refused { status, reason: reason.into() });
-    } else if let Some(status) = incoming.last_hop(&asked) {
+        explanation = without_steps(Outcome::Refused { status, reason: reason.into() });
+    } else if let Some(status) = incoming.last_hop(&request) {
         let outcome = Outcome::Respond { status };
         explanation = Explanation { outcome, decided_by: Place::default(), ..explanation };
     }
-    let mut told = Told {
+    let mut report = ExplainReport {
         config: rules.config(),
-        asked: &asked,
+        request: &request,
         incoming,
         from: client,
         through,
@@ -74,24 +74,24 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         explanation,
         assumes_address,
     };
-    told.tell_host();
+    report.set_host();
     let text = if options.json {
-        format!("{}\n", told.json())
+        format!("{}\n", report.json())
     } else {
-        told.text(Paint::new(terminal::stdout_is_coloured()))
+        report.text(Paint::new(terminal::stdout_is_coloured()))
     };
     Ok(terminal::to_stdout(&text)?)
 }
 
-/// What comes of a request for which no line of the configuration is looked at.
-fn undecided(outcome: Outcome) -> Explanation {
+/// The explanation of an outcome that no line of the configuration decides.
+fn without_steps(outcome: Outcome) -> Explanation {
     let (steps, decided_by) = (Vec::new(), Place::default());
     Explanation { steps, outcome, decided_by, site: None, route: None }
 }
 
-/// The request that is asked about; with this scheme, unless it says so itself.
+/// Parses the request of the command line; `scheme` is the default for a URL without a scheme.
 fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
-    // Browsers keep what is after `#` to themselves.
+    // Browsers do not send the part after `#`.
     let written = options.url.split('#').next().unwrap_or_default();
     let names_port = |text: &str| {
         let port = text.rsplit_once(':').map(|(_, port)| port);
@@ -124,18 +124,18 @@ fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> 
         Through::Forward(id) => config.forward(id).map(|forward| forward.listener),
     };
     let listener = id.and_then(|id| config.listener(id));
-    listener.ok_or_else(|| Failure::usage("there is no such listener"))
+    listener.ok_or_else(|| Failure::usage("no such listener"))
 }
 
-/// Reads the request once more, as the listener would get it from its client, with its fields; and
-/// tells who that is, or why the request would be refused.
-fn take_in(
+/// Parses the request again, with its fields, as the listener would receive it. Returns the address of
+/// the client, or why the request would be refused.
+fn read_as_received(
     options: &Explain,
     incoming: &Incoming<'_>,
     through: Through,
-    asked: &mut Request,
+    request: &mut Request,
 ) -> Result<Result<IpAddr, Malformed>, Failure> {
-    let Request { method, target, .. } = &*asked;
+    let Request { method, target, .. } = &*request;
     let uri = match (method, through) {
         (Method::Connect, _) => target.authority().to_owned(),
         (_, Through::Forward(_)) if target.path() == "*" => target.to_string(),
@@ -165,76 +165,78 @@ fn take_in(
     let mut read = Request::default();
     let client = incoming.read(head.as_bytes(), &mut read);
     if client.is_ok() {
-        *asked = read;
+        *request = read;
     }
     Ok(client)
 }
 
-/// Whether TLS is what is spoken on a port, so that a URL without a scheme means https://.
+/// Whether all listeners on a port use TLS, so that a URL without a scheme means https://.
 fn speaks_tls(config: &Config, port: u16) -> bool {
     let there = || config.listeners.iter().filter(|listener| listener.address.port() == port);
     there().next().is_some() && there().all(|listener| listener.tls)
 }
 
-fn through(rules: &Rules, options: &Explain, asked: &Request) -> Result<Through, Failure> {
+fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<Through, Failure> {
     let config = rules.config();
     if let Some(written) = &options.forward {
         return rules::forward_named(config, written).map(Through::Forward).ok_or_else(|| {
             let known: Vec<_> =
                 config.forwards.iter().map(|forward| format!("`{}`", forward.written)).collect();
-            let failure = Failure::usage(format!("there is no `forward \"{written}\"`"));
+            let failure = Failure::usage(format!("no such listener: `forward \"{written}\"`"));
             match known.is_empty() {
                 true => failure,
-                false => failure.hint(format!("there is {}", known.join(", "))),
+                false => failure.hint(format!("known: {}", known.join(", "))),
             }
         });
     }
-    if asked.method == Method::Connect
+    if request.method == Method::Connect
         && let [only] = config.forwards.as_slice()
     {
-        // There is no other way a CONNECT could go.
+        // A CONNECT can only be for the forward proxy.
         return Ok(rules::forward_named(config, &only.written)
             .map_or(Through::Listener(only.listener), Through::Forward));
     }
-    rules::listener_for(rules, &asked.target).map(Through::Listener).ok_or_else(|| {
-        let (scheme, other) = match asked.target.scheme() {
-            Scheme::Http => ("in clear", "https"),
+    rules::listener_for(rules, &request.target).map(Through::Listener).ok_or_else(|| {
+        let (scheme, other) = match request.target.scheme() {
+            Scheme::Http => ("in cleartext", "https"),
             Scheme::Https => ("over TLS", "http"),
         };
         let failure = Failure::usage(format!(
             "no listener serves `{}` on port {} {scheme}",
-            asked.target.host(),
-            asked.target.port()
+            request.target.host(),
+            request.target.port()
         ));
-        let is_there = |listener: &Listener| listener.address.port() == asked.target.port();
+        let is_there = |listener: &Listener| listener.address.port() == request.target.port();
         if config.listeners.iter().any(is_there) {
-            return failure.hint(format!("there is one for {other}://"));
+            return failure.hint(format!("there is a listener for {other}://"));
         }
         let forward = config.forwards.first().map(|forward| &forward.written);
         match forward {
-            Some(written) => failure.hint(format!("to ask a forward proxy: --forward {written}")),
+            Some(written) => {
+                failure.hint(format!("for the forward proxy, add --forward {written}"))
+            }
             None => failure,
         }
     })
 }
 
-struct Told<'a> {
+struct ExplainReport<'a> {
     config: &'a Config,
-    asked: &'a Request,
+    request: &'a Request,
     incoming: Incoming<'a>,
-    /// The client, which a trusted proxy may have named.
+    /// The client's address, possibly from a trusted proxy.
     from: IpAddr,
     through: Through,
-    /// What is supposed of the client's connection.
+    /// The assumed TLS facts of the client's connection.
     tls: Option<TlsFacts<'a>>,
     explanation: Explanation,
-    /// The host is a name, and whether its address is allowed was not to be told.
+    /// Whether the explanation assumes a public address, because names are not looked up.
     assumes_address: bool,
 }
 
-impl Told<'_> {
+impl ExplainReport<'_> {
     fn request(&self) -> String {
-        let Request { method, target, .. } = self.asked;
+        let Request { method, target, .. } = self.request;
         match method {
             Method::Connect => format!("CONNECT {}:{}", target.host(), target.port()),
             _ => format!(
@@ -288,14 +290,14 @@ impl Told<'_> {
         }
         if self.assumes_address {
             text.push_str(
-                "   (no name is looked up; it is taken to have a global address, --address says else)\n",
+                "   (names are not looked up: a public address is assumed; --address sets another)\n",
             );
         }
         self.upstream_text(&mut text, paint);
         text
     }
 
-    /// What would be sent, as a request head, with the lines that change it.
+    /// The request head that would be sent, with the lines that change it.
     fn upstream_text(&self, text: &mut String, paint: Paint) {
         let (host, path) = match &self.explanation.outcome {
             Outcome::Proxied { host, path, .. } | Outcome::Split { host, path, .. } => (host, path),
@@ -342,7 +344,7 @@ impl Told<'_> {
         }
     }
 
-    /// Where copies of the request go.
+    /// The mirrors of the request.
     fn mirrors(&self) -> &[Mirror] {
         let goes_up =
             matches!(self.explanation.outcome, Outcome::Proxied { .. } | Outcome::Split { .. });
@@ -365,7 +367,7 @@ impl Told<'_> {
         self.forward().and_then(|forward| Some((forward, forward.anonymous.as_ref()?)))
     }
 
-    /// The head that would leave, line by line.
+    /// The lines of the head that would be sent.
     fn head(&self, host: &str, path: &str) -> Vec<String> {
         let Some(settings) = self.settings() else { return Vec::new() };
         let outgoing = Outgoing {
@@ -377,12 +379,12 @@ impl Told<'_> {
             target: path.as_bytes(),
             host,
         };
-        let head = outgoing.head(&self.incoming, &mut self.asked.clone());
+        let head = outgoing.head(&self.incoming, &mut self.request.clone());
         let head = String::from_utf8_lossy(&head);
         head.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
-    /// The same, if the request goes on to another server.
+    /// The lines of the head, if the request would be sent to a server.
     fn head_sent(&self) -> Option<Vec<String>> {
         match &self.explanation.outcome {
             Outcome::Proxied { host, path, .. } | Outcome::Split { host, path, .. } => {
@@ -405,9 +407,9 @@ impl Told<'_> {
         site.route(self.explanation.route?)
     }
 
-    /// Edits of the request's fields, with the values that they would have.
+    /// The edits of request fields, with their values.
     fn edits(&self) -> Vec<(&FieldEdit, String)> {
-        let Request { method, target, .. } = self.asked;
+        let Request { method, target, .. } = self.request;
         let route = self
             .explanation
             .site
@@ -454,12 +456,12 @@ impl Told<'_> {
         let mirrors: Vec<_> = mirrors.collect();
         let head = self.head_sent();
         let identity = head.as_ref().map(|head| {
-            let tells = |line: &&String| {
+            let is_identity = |line: &&String| {
                 let name = line.split(':').next().unwrap_or_default().as_bytes();
                 let known = Known::of(name);
                 known == Known::Via || message::tells_of_client(known, name)
             };
-            head.iter().skip(1).filter(tells).collect::<Vec<_>>()
+            head.iter().skip(1).filter(is_identity).collect::<Vec<_>>()
         });
         json!({
             "request": self.request(),
@@ -485,7 +487,7 @@ fn step_words(step: &Step, paint: Paint) -> String {
     match &step.outcome {
         StepOutcome::Decided => format!("{}  {text}", paint.green("yes")),
         StepOutcome::LessSpecific(other) => {
-            paint.dim(&format!("no   {text}: would do, but {other} is more specific"))
+            paint.dim(&format!("no   {text}: matches, but {other} is more specific"))
         }
         StepOutcome::Differs(why) => paint.dim(&format!("no   {text}: {why}")),
         StepOutcome::Open(what) => format!("{}    {text}: {what}", paint.yellow("?")),

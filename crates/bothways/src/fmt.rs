@@ -1,7 +1,7 @@
-//! `bothways fmt`: files in canonical layout, comments kept.
+//! `bothways fmt`: formats files in the canonical layout and keeps comments.
 //!
-//! A file is replaced by a rename, so that a reader (a running `--watch` above all) sees the old
-//! text or the new one, never half of it; its mode stays.
+//! A file is replaced by a rename, so that a reader (above all a running `--watch`) sees the old
+//! text or the new one, never a part of it. The mode of the file is kept.
 
 use std::fs;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use crate::exit::{CONFIGURATION, Failure, OTHER};
 use crate::load;
 use crate::terminal;
 
-/// Formats files, or with `--check` only says which would change.
+/// Formats files; with `--check`, only prints which ones would change.
 pub(crate) fn fmt(options: &Fmt) -> Result<(), Failure> {
     let default;
     let files = if options.files.is_empty() {
@@ -23,15 +23,15 @@ pub(crate) fn fmt(options: &Fmt) -> Result<(), Failure> {
     };
     let mut worst = None;
     for file in files {
-        // Every file gets its turn; the first failure decides the exit code.
-        if let Err(failure) = one(file, options.check) {
+        // Continue with the other files; the first failure decides the exit code.
+        if let Err(failure) = format_file(file, options.check) {
             worst = worst.or(Some(failure));
         }
     }
     worst.map_or(Ok(()), Err)
 }
 
-fn one(file: &Path, check: bool) -> Result<(), Failure> {
+fn format_file(file: &Path, check: bool) -> Result<(), Failure> {
     let from_stdin = file.as_os_str() == "-";
     let (name, text) = if from_stdin {
         let mut text = String::new();
@@ -47,14 +47,17 @@ fn one(file: &Path, check: bool) -> Result<(), Failure> {
     };
     let formatted = config::format(&name, &text).map_err(|failure| {
         terminal::to_stderr(&failure.render(terminal::stderr_is_coloured()));
-        terminal::to_stderr(&format!("\n{}; left as it is\n", load::summary(&failure, &name)));
-        Failure::said(CONFIGURATION)
+        terminal::to_stderr(&format!(
+            "\n{}; the file is unchanged\n",
+            load::summary(&failure, &name)
+        ));
+        Failure::already_reported(CONFIGURATION)
     })?;
     let differs = formatted != text;
     match (check, from_stdin) {
         (true, _) if differs => {
             terminal::to_stdout(&format!("{name}\n"))?;
-            Err(Failure::said(OTHER))
+            Err(Failure::already_reported(OTHER))
         }
         (false, true) => Ok(terminal::to_stdout(&formatted)?),
         (false, false) if differs => {
@@ -67,7 +70,7 @@ fn one(file: &Path, check: bool) -> Result<(), Failure> {
 }
 
 fn replace(file: &Path, text: &str) -> io::Result<()> {
-    // Behind links, so that a link stays one.
+    // Resolve links, so that a link stays a link.
     let file = fs::canonicalize(file)?;
     let mut temporary = file.clone().into_os_string();
     temporary.push(format!(".{}.tmp", std::process::id()));

@@ -1,7 +1,7 @@
-//! The binary: command line, start-up, signals, reload, admin.
+//! The binary: command line, start-up, signals, reload, admin interface.
 //!
-//! `main` only dispatches. What a command says is in [`cli`], what it does in the module of its
-//! name; everything that serves traffic is in the `proxy` crate.
+//! `main` only dispatches. [`cli`] defines the commands and their help; the module with the name of
+//! a command implements it. Everything that serves traffic is in the `proxy` crate.
 
 mod admin;
 mod ca;
@@ -14,13 +14,12 @@ mod exit;
 mod explain;
 mod fmt;
 mod load;
-mod members;
 mod reload;
 mod run;
 mod shortcut;
 mod show;
-mod standing;
 mod terminal;
+mod upstreams;
 mod version;
 
 use std::process::ExitCode;
@@ -50,7 +49,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(options) => show::show(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
-        Command::Upstreams(options) => members::members(&options),
+        Command::Upstreams(options) => upstreams::upstreams(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),
         Command::Demo(options) => demo::demo(&options),

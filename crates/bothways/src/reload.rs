@@ -1,6 +1,6 @@
-//! `bothways reload`: asks the running process to read its file anew, and says what came of it.
+//! `bothways reload`: asks the running process to reload, and prints the outcome.
 //!
-//! By the admin interface where there is one, since that answers; else by SIGHUP.
+//! Uses the admin interface, which reports the outcome; with `--pid`, SIGHUP.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::cli::Reload;
 use crate::exit::{CONFIGURATION, Failure, OTHER};
 use crate::terminal;
 
-/// Has the running process reload.
+/// Asks the running process to reload.
 pub(crate) fn reload(options: &Reload) -> Result<(), Failure> {
     if let Some(pid) = &options.pid {
         return by_signal(pid);
@@ -27,14 +27,15 @@ pub(crate) fn reload(options: &Reload) -> Result<(), Failure> {
 fn by_admin(process: &Process, allow_empty: bool) -> Result<(), Failure> {
     let target = if allow_empty { "/reload?allow-empty" } else { "/reload" };
     let (status, body) = process.ask("POST", target, "text/plain", None).map_err(|failure| {
-        failure
-            .hint("is the process running, and with this admin address? --pid N reloads by signal")
+        failure.hint(
+            "check that the process is running with this admin address; --pid N reloads by signal",
+        )
     })?;
     if status == 200 {
         return Ok(terminal::to_stdout(&body)?);
     }
     terminal::to_stderr(&body);
-    Err(Failure::said(if status == 422 { CONFIGURATION } else { OTHER }))
+    Err(Failure::already_reported(if status == 422 { CONFIGURATION } else { OTHER }))
 }
 
 fn by_signal(pid: &str) -> Result<(), Failure> {
@@ -42,24 +43,24 @@ fn by_signal(pid: &str) -> Result<(), Failure> {
         Ok(number) => number,
         Err(_) => read_pid(Path::new(pid))?,
     };
-    // Zero and negative numbers mean whole groups of processes.
+    // Zero and negative numbers mean groups of processes.
     let process = Some(number)
         .filter(|number| *number > 0)
         .and_then(Pid::from_raw)
-        .ok_or_else(|| Failure::usage(format!("`{number}` is not the number of a process")))?;
+        .ok_or_else(|| Failure::usage(format!("`{number}` is not a process ID")))?;
     kill_process(process, Signal::HUP)
         .map_err(|error| Failure::other(format!("cannot signal process {number}: {error}")))?;
     Ok(terminal::to_stdout(&format!(
-        "process {number} has been asked to reload; the outcome is in its log\n"
+        "sent SIGHUP to process {number}; the outcome of the reload is in its log\n"
     ))?)
 }
 
 fn read_pid(path: &Path) -> Result<i32, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
-    text.trim().parse().map_err(|_| {
-        Failure::other(format!("{} does not hold the number of a process", path.display()))
-    })
+    text.trim()
+        .parse()
+        .map_err(|_| Failure::other(format!("{} does not contain a process ID", path.display())))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! `bothways reverse` and `bothways forward`: one line instead of a file.
+//! `bothways reverse` and `bothways forward`: a command line instead of a configuration file.
 //!
-//! Both write configuration text from what the command line says, and that text goes the same way
-//! as a file: decoded, checked, served. `--print-config` shows it. Not here: any meaning of its own.
+//! Both write the equivalent configuration text, which is then decoded, checked and served like a
+//! file. `--print-config` prints it. Nothing here has a meaning that a file could not express.
 
 use std::fmt::Write;
 
@@ -10,22 +10,22 @@ use crate::exit::Failure;
 use crate::load::Source;
 use crate::{run, terminal};
 
-/// What diagnostics call the text.
+/// The name of the text in diagnostics.
 const NAME: &str = "<command line>";
 
-/// Serves one site in reverse.
+/// Runs a reverse proxy for one site.
 pub(crate) fn reverse(options: &Reverse) -> Result<(), Failure> {
     serve(&options.common, reverse_text(options))
 }
 
-/// Serves clients on their way out.
+/// Runs a forward proxy.
 pub(crate) fn forward(options: &Forward) -> Result<(), Failure> {
     serve(&options.common, forward_text(options)?)
 }
 
 fn serve(common: &Shortcut, text: String) -> Result<(), Failure> {
     if common.print_config {
-        // What is printed is meant to be kept in a file, so it must be worth keeping.
+        // The text is meant to become a file, so check it first.
         return match Source::text(NAME, text.as_str()).load() {
             Ok(_) => Ok(terminal::to_stdout(&text)?),
             Err(failure) => Err(failure),
@@ -94,7 +94,7 @@ fn process(common: &Shortcut) -> String {
     text
 }
 
-/// A rule's line: `*.example.com`, or properties as in the file.
+/// Writes the line of a rule: `*.example.com`, or properties as in a file.
 fn rule_line(text: &mut String, rule: &Rule) -> Result<(), Failure> {
     let option = if rule.allow { "--allow" } else { "--deny" };
     let mut properties: Vec<(&str, &str)> = Vec::new();
@@ -103,8 +103,8 @@ fn rule_line(text: &mut String, rule: &Rule) -> Result<(), Failure> {
         if rule.allow && name == "to" && !word.contains('=') && is_net(value) {
             return Err(Failure::usage(format!("`{option} {value}` can be read in two ways"))
                 .hint(format!(
-                    "say `from={value}` for the clients that are allowed, or `to={value}` for \
-                     where they may go"
+                    "write `from={value}` to allow these clients, or `to={value}` to allow this \
+                     destination"
                 )));
         }
         if !matches!(name, "to" | "from" | "port" | "method") {
@@ -116,10 +116,10 @@ fn rule_line(text: &mut String, rule: &Rule) -> Result<(), Failure> {
         }
         if properties.iter().any(|(known, _)| *known == name) {
             return Err(Failure::usage(format!(
-                "`{name}` stands twice in `{option} {}`",
+                "`{name}` appears twice in `{option} {}`",
                 rule.text
             ))
-            .hint(format!("separate alternatives by commas: {name}=a,b")));
+            .hint(format!("separate alternatives with commas: {name}=a,b")));
         }
         properties.push((name, value));
     }
@@ -135,7 +135,7 @@ fn rule_line(text: &mut String, rule: &Rule) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether it is a network, or one address of it.
+/// Whether the text is a network or an address.
 fn is_net(text: &str) -> bool {
     text.split('/').next().is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok())
 }
@@ -146,7 +146,7 @@ fn words<'a>(text: &mut String, words: impl Iterator<Item = &'a str>) {
     }
 }
 
-/// A KDL string; the same value is read back whatever is in it.
+/// The value as a KDL string, whatever characters it contains.
 pub(crate) fn quoted(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push('"');

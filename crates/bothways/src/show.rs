@@ -1,4 +1,4 @@
-//! `bothways show`: every effective value and where it comes from.
+//! `bothways show`: prints every effective value and where it comes from.
 
 use config::{Effective, EffectiveValue};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::exit::Failure;
 use crate::load::Source;
 use crate::terminal;
 
-/// Shows a file's effective values.
+/// Prints the effective values of a configuration.
 pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     let source = Source::find(options.file.as_deref().or(options.config.as_deref()))?;
     let loaded = source.load()?;
@@ -24,7 +24,7 @@ pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     Ok(terminal::to_stdout(&text)?)
 }
 
-/// The same for programs: a list, as the order of blocks and their repetition mean something.
+/// The values as JSON: a list, because blocks can repeat and their order matters.
 pub(crate) fn json(effective: &Effective) -> Value {
     let values = effective.values();
     let values = values.map(|EffectiveValue { path, value, origin }| {

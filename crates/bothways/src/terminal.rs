@@ -1,8 +1,8 @@
-//! What is written to people: where colours are right, and writing without panics.
+//! Output for people: when to use colours, and writing without panics.
 
 use std::io::{self, IsTerminal, Write};
 
-/// Whether standard output shows colours: a terminal, and `NO_COLOR` (no-color.org) does not object.
+/// Whether standard output shows colours: it is a terminal, and `NO_COLOR` (no-color.org) is not set.
 pub(crate) fn stdout_is_coloured() -> bool {
     io::stdout().is_terminal() && colours_wanted()
 }
@@ -18,20 +18,20 @@ fn colours_wanted() -> bool {
     !refused && !dumb
 }
 
-/// Writes to standard error. Nobody is left to tell when that fails, so it is let be; unlike
-/// `eprint!`, which panics.
+/// Writes to standard error. Errors are ignored, as there is no way to report them; `eprint!` would
+/// panic.
 pub(crate) fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Writes to standard output, whole.
+/// Writes a whole text to standard output.
 pub(crate) fn to_stdout(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// Puts colours around words, or leaves them as they are.
+/// Colours text, or leaves it unchanged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Paint {
     coloured: bool,
@@ -53,13 +53,13 @@ impl Paint {
     }
 
     colours! {
-        /// What matters.
+        /// Important text.
         bold = "1";
-        /// What matters less.
+        /// Less important text.
         dim = "2";
         /// Errors.
         red = "1;31";
-        /// What went well.
+        /// Success.
         green = "1;32";
         /// Warnings.
         yellow = "1;33";

@@ -1,74 +1,78 @@
-//! `bothways upstreams drain` and the like: changes endpoints of the running process, by its admin
-//! interface.
+//! `bothways upstreams`: shows and changes the endpoints of the running process, by its admin
+//! interface. [`table`] draws the table.
+
+mod table;
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::admin::Process;
-use crate::cli::{Add, MembersTask, Named, Upstreams};
+use crate::cli::{Add, EndpointName, Upstreams, UpstreamsTask};
 use crate::exit::{Failure, OTHER};
-use crate::{standing, terminal};
+use crate::terminal;
 
-/// How often it is asked whether an endpoint has drained.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+pub(crate) use table::plain;
 
-/// Does what is asked for.
-pub(crate) fn members(options: &Upstreams) -> Result<(), Failure> {
+/// How often `drain --wait` asks whether the endpoint is drained.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Shows endpoints, or runs a task.
+pub(crate) fn upstreams(options: &Upstreams) -> Result<(), Failure> {
     let process = Process::find(
         options.admin.as_deref(),
         options.config.as_deref(),
         options.token_file.as_deref(),
     )?;
-    let set = |named: &Named, body: Value| {
-        ask(&process, "PATCH", &endpoint_page(named), Some(&body.to_string()))
+    let set = |target: &EndpointName, body: Value| {
+        send(&process, "PATCH", &endpoint_page(target), Some(&body.to_string()))
     };
-    let Some(task) = &options.task else { return standing::show(&process, &options.look) };
+    let Some(task) = &options.task else { return table::show(&process, &options.view) };
     match task {
-        MembersTask::Drain(drain) => {
-            set(&drain.named, json!({ "drain": true }))?;
-            if drain.wait { wait_until_drained(&process, &drain.named) } else { Ok(()) }
+        UpstreamsTask::Drain(drain) => {
+            set(&drain.target, json!({ "drain": true }))?;
+            if drain.wait { wait_until_drained(&process, &drain.target) } else { Ok(()) }
         }
-        MembersTask::Undrain(named) => set(named, json!({ "drain": false })),
-        MembersTask::Weight(weight) => set(&weight.named, json!({ "weight": weight.weight })),
-        MembersTask::Max(max) => {
+        UpstreamsTask::Undrain(target) => set(target, json!({ "drain": false })),
+        UpstreamsTask::Weight(weight) => set(&weight.target, json!({ "weight": weight.weight })),
+        UpstreamsTask::Max(max) => {
             let value = match &*max.max {
                 "none" => Value::Null,
                 number => number.parse::<u32>().map(Value::from).map_err(|_| {
                     Failure::usage(format!("`{number}` is neither a number nor `none`"))
                 })?,
             };
-            set(&max.named, json!({ "max": value }))
+            set(&max.target, json!({ "max": value }))
         }
-        MembersTask::Add(add) => {
-            let page = page(&add.named.upstream, "endpoints");
-            ask(&process, "POST", &page, Some(&added(add).to_string()))
+        UpstreamsTask::Add(add) => {
+            let page = page(&add.target.upstream, "endpoints");
+            send(&process, "POST", &page, Some(&endpoint_json(add).to_string()))
         }
-        MembersTask::Remove(named) => ask(&process, "DELETE", &endpoint_page(named), None),
-        MembersTask::Diff(diff) => {
+        UpstreamsTask::Remove(target) => send(&process, "DELETE", &endpoint_page(target), None),
+        UpstreamsTask::Diff(diff) => {
             let accept = if diff.json { "application/json" } else { "text/plain" };
-            tell(process.ask("GET", &page(&diff.upstream, "diff"), accept, None)?)
+            print_answer(process.ask("GET", &page(&diff.upstream, "diff"), accept, None)?)
         }
-        MembersTask::Save(of) => ask(&process, "POST", &page(&of.upstream, "save"), None),
-        MembersTask::Revert(of) => ask(&process, "POST", &page(&of.upstream, "revert"), None),
+        UpstreamsTask::Save(of) => send(&process, "POST", &page(&of.upstream, "save"), None),
+        UpstreamsTask::Revert(of) => send(&process, "POST", &page(&of.upstream, "revert"), None),
     }
 }
 
-fn ask(process: &Process, method: &str, page: &str, body: Option<&str>) -> Result<(), Failure> {
-    tell(process.ask(method, page, "text/plain", body)?)
+fn send(process: &Process, method: &str, page: &str, body: Option<&str>) -> Result<(), Failure> {
+    print_answer(process.ask(method, page, "text/plain", body)?)
 }
 
-fn tell((status, body): (u16, String)) -> Result<(), Failure> {
+fn print_answer((status, body): (u16, String)) -> Result<(), Failure> {
     if (200..300).contains(&status) {
         return Ok(terminal::to_stdout(&body)?);
     }
     terminal::to_stderr(&body);
-    Err(Failure::said(OTHER))
+    Err(Failure::already_reported(OTHER))
 }
 
-fn added(add: &Add) -> Value {
+fn endpoint_json(add: &Add) -> Value {
     let mut body = Map::new();
-    body.insert("address".to_owned(), json!(add.named.endpoint));
+    body.insert("address".to_owned(), json!(add.target.endpoint));
     let mut field = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             body.insert(name.to_owned(), value);
@@ -82,31 +86,31 @@ fn added(add: &Add) -> Value {
     Value::Object(body)
 }
 
-/// Asks until all that the name stands for has no request under way.
-fn wait_until_drained(process: &Process, named: &Named) -> Result<(), Failure> {
-    let list = page(&named.upstream, "endpoints");
+/// Polls until the endpoint, or each address of it, has no request in flight.
+fn wait_until_drained(process: &Process, target: &EndpointName) -> Result<(), Failure> {
+    let list = page(&target.upstream, "endpoints");
     loop {
         let (status, body) = process.ask("GET", &list, "application/json", None)?;
         if status != 200 {
-            return tell((status, body));
+            return print_answer((status, body));
         }
         let value: Value = serde_json::from_str(&body)
-            .map_err(|error| Failure::other(format!("the answer is not understood: {error}")))?;
+            .map_err(|error| Failure::other(format!("cannot parse the response: {error}")))?;
         let Some(endpoints) = value["endpoints"].as_array() else {
-            return Err(Failure::other("the answer is not understood: it has no endpoints"));
+            return Err(Failure::other("cannot parse the response: it has no endpoints"));
         };
         let is_it = |endpoint: &&Value| {
             let address = endpoint["address"].as_str().unwrap_or_default();
             address
-                .strip_prefix(&*named.endpoint)
+                .strip_prefix(&*target.endpoint)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
         };
         let mut busy = endpoints.iter().filter(is_it);
         if busy.all(|endpoint| endpoint["in_flight"] == 0) {
-            let words = format!("{} is drained: its last request is over\n", named.endpoint);
+            let words = format!("{} is drained: its last request is over\n", target.endpoint);
             return Ok(terminal::to_stdout(&words)?);
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -114,11 +118,11 @@ fn page(upstream: &str, part: &str) -> String {
     format!("/upstreams/{}/{part}", encoded(upstream))
 }
 
-fn endpoint_page(named: &Named) -> String {
-    page(&named.upstream, &format!("endpoints/{}", encoded(&named.endpoint)))
+fn endpoint_page(target: &EndpointName) -> String {
+    page(&target.upstream, &format!("endpoints/{}", encoded(&target.endpoint)))
 }
 
-/// RFC 3986, section 2.1: everything but what needs no thought.
+/// Percent-encodes all characters with a special meaning (RFC 3986, section 2.1).
 pub(crate) fn encoded(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'@' => {
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn names_in_paths() {
         let named = |upstream: &str, endpoint: &str| {
-            endpoint_page(&Named { upstream: upstream.into(), endpoint: endpoint.into() })
+            endpoint_page(&EndpointName { upstream: upstream.into(), endpoint: endpoint.into() })
         };
         assert_eq!(named("app", "10.0.0.1:80"), "/upstreams/app/endpoints/10.0.0.1:80");
         assert_eq!(

@@ -4,8 +4,8 @@ use crate::cli::Version;
 use crate::exit::Failure;
 use crate::terminal;
 
-/// Facts of the build, by name. The commit is there if whoever built it said so
-/// (`BOTHWAYS_COMMIT` in the environment of the build).
+/// Facts of the build, by name. The commit is known if `BOTHWAYS_COMMIT` was set in the environment
+/// of the build.
 pub(crate) fn facts() -> Vec<(&'static str, &'static str)> {
     let mut facts = vec![("version", env!("CARGO_PKG_VERSION"))];
     facts.extend(option_env!("BOTHWAYS_COMMIT").map(|commit| ("commit", commit)));
@@ -18,7 +18,7 @@ pub(crate) fn facts() -> Vec<(&'static str, &'static str)> {
     facts
 }
 
-/// Prints them.
+/// Prints the facts.
 pub(crate) fn version(options: &Version) -> Result<(), Failure> {
     let facts = facts();
     let text = if options.json {

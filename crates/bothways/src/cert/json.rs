@@ -1,36 +1,39 @@
-//! The same as JSON, for programs.
+//! The result of `bothways cert show` as JSON.
 
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tls::{Certificate, Finding, Severity};
 
-use super::show::Told;
+use super::show::Inspection;
 
-/// All of it.
-pub(super) fn told(told: &Told, now: SystemTime) -> Value {
+/// The whole result.
+pub(super) fn inspection(inspection: &Inspection, now: SystemTime) -> Value {
     let certificates: Vec<_> =
-        told.contents.certificates.iter().map(|one| certificate(one, now)).collect();
+        inspection.contents.certificates.iter().map(|one| certificate(one, now)).collect();
     let mut all = json!({
-        "target": told.target,
+        "target": inspection.target,
         "certificates": certificates,
-        "findings": told.findings.iter().map(finding).collect::<Vec<_>>(),
+        "findings": inspection.findings.iter().map(finding).collect::<Vec<_>>(),
     });
     let mut set = |name: &str, value: Option<Value>| {
         if let (Some(fields), Some(value)) = (all.as_object_mut(), value) {
             fields.insert(name.to_owned(), value);
         }
     };
-    let seen = told.seen.as_ref();
+    let seen = inspection.seen.as_ref();
     set("tls_version", seen.map(|seen| seen.version.clone().into()));
     set("cipher", seen.map(|seen| seen.cipher.clone().into()));
     set("key_exchange", seen.map(|seen| seen.key_exchange.clone().into()));
     set("alpn", seen.map(|seen| seen.alpn.clone().into()));
     set("asks_for_certificate", seen.map(|seen| seen.asks_for_certificate.into()));
     set("trusted", seen.map(|seen| seen.verdict.is_ok().into()));
-    set("private_key", told.contents.key.as_ref().map(|key| key.facts().words.clone().into()));
-    set("public_key", told.contents.public_key.as_ref().map(|key| key.words.clone().into()));
-    let request = told.contents.request.as_ref().map(|request| {
+    set(
+        "private_key",
+        inspection.contents.key.as_ref().map(|key| key.facts().words.clone().into()),
+    );
+    set("public_key", inspection.contents.public_key.as_ref().map(|key| key.words.clone().into()));
+    let request = inspection.contents.request.as_ref().map(|request| {
         json!({
             "subject": request.subject,
             "names": request.names,

@@ -1,4 +1,4 @@
-//! `bothways cert key` and `bothways cert csr`.
+//! `bothways cert key` and `bothways cert csr`: create keys and certificate requests.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,23 +12,23 @@ use crate::cli::{Csr, Key};
 use crate::exit::Failure;
 use crate::terminal;
 
-/// Whom a file is for.
+/// Who may read a file.
 #[derive(Clone, Copy, PartialEq)]
 enum Readers {
     Owner,
     All,
 }
 
-/// Makes a key.
+/// Creates a key.
 pub(super) fn key(options: &Key) -> Result<(), Failure> {
-    let Some(file) = file_of(options.output.as_deref()) else {
+    let Some(file) = output_file(options.output.as_deref()) else {
         let key = PrivateKey::generate(options.kind.into()).map_err(Failure::other)?;
         return Ok(terminal::to_stdout(&key.to_pem())?);
     };
     refuse_to_overwrite(file, options.force)?;
     let key = make_key(file, options.kind.into(), options.force)?;
     terminal::to_stderr(&format!(
-        "{}: a new {} key, for its owner alone\nnext: bothways cert csr --key {} NAME…\n",
+        "{}: a new {} key, readable by its owner only\nnext: bothways cert csr --key {} NAME…\n",
         file.display(),
         key.facts().words,
         quoted(file),
@@ -36,22 +36,22 @@ pub(super) fn key(options: &Key) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes a request.
+/// Creates a certificate request.
 pub(super) fn request(options: &Csr) -> Result<(), Failure> {
-    let output = file_of(options.output.as_deref());
+    let output = output_file(options.output.as_deref());
     if let Some(file) = output {
-        // Not even by force: a lost key cannot be had again.
+        // A key is not overwritten even with --force: a lost key cannot be recovered.
         let force = options.force && read_key(file).is_err();
         refuse_to_overwrite(file, force)?;
     }
     let file = &options.key;
     let kind = options.kind.map(Into::into).unwrap_or_default();
-    // A mistake in the names must not leave a key behind.
+    // Write the key only after the request succeeded, so that a wrong name leaves no key behind.
     let key = if options.new_key {
         refuse_to_overwrite(file, false)?;
         PrivateKey::generate(kind).map_err(Failure::other)?
     } else {
-        there(file)?;
+        require_key(file)?;
         read_key(file).map_err(failure)?
     };
     let made = tls::request(&key, &options.names, options.subject.as_deref());
@@ -60,7 +60,7 @@ pub(super) fn request(options: &Csr) -> Result<(), Failure> {
         write(file, &key.to_pem(), Readers::Owner, false)?;
         let kind = &key.facts().words;
         terminal::to_stderr(&format!(
-            "{}: a new {kind} key, for its owner alone\n",
+            "{}: a new {kind} key, readable by its owner only\n",
             file.display()
         ));
     }
@@ -68,8 +68,8 @@ pub(super) fn request(options: &Csr) -> Result<(), Failure> {
     write(output, &text, Readers::All, options.force)?;
     let names = if options.names.is_empty() { String::new() } else { options.names.join(", ") };
     terminal::to_stderr(&format!(
-        "{}: a request for {names}\nnext: send it to the CA (the key stays here). What comes back goes \
-         into the site:\n  tls cert=\"{}\" key=\"{}\"\n",
+        "{}: a request for {names}\nnext: send it to the CA (the key stays here), then write the \
+         certificate that it returns into the site:\n  tls cert=\"{}\" key=\"{}\"\n",
         output.display(),
         output.with_extension("pem").display(),
         file.display(),
@@ -77,19 +77,17 @@ pub(super) fn request(options: &Csr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `-` is standard output, as everywhere.
-fn file_of(output: Option<&Path>) -> Option<&Path> {
+/// The output file; `-` means standard output.
+fn output_file(output: Option<&Path>) -> Option<&Path> {
     output.filter(|file| *file != Path::new("-"))
 }
 
-fn there(key: &Path) -> Result<(), Failure> {
+fn require_key(key: &Path) -> Result<(), Failure> {
     if key.exists() {
         return Ok(());
     }
-    Err(Failure::other(format!("{} is not there", key.display())).hint(format!(
-        "make a key: bothways cert key -o {}; or have it made here: --new-key",
-        quoted(key)
-    )))
+    Err(Failure::other(format!("{} does not exist", key.display()))
+        .hint(format!("create a key: bothways cert key -o {}; or add --new-key", quoted(key))))
 }
 
 fn make_key(file: &Path, kind: config::KeyKind, force: bool) -> Result<PrivateKey, Failure> {
@@ -107,16 +105,16 @@ fn refuse_to_overwrite(file: &Path, force: bool) -> Result<(), Failure> {
 
 fn exists(file: &Path) -> Failure {
     let is_key = read_key(file).is_ok();
-    let what = if is_key { ", and holds a key" } else { "" };
-    let failure = Failure::other(format!("{} is there already{what}", file.display()));
+    let what = if is_key { " and contains a key" } else { "" };
+    let failure = Failure::other(format!("{} exists already{what}", file.display()));
     if is_key {
-        failure.hint("name another file; or overwrite it with --force: then what the old key was for stops working")
+        failure.hint("name another file; --force overwrites it, and certificates of the old key become useless")
     } else {
         failure.hint("name another file, or overwrite it with --force")
     }
 }
 
-/// Gives a file the other name too, if that is free. Not every file system has links.
+/// Moves a file to a name, unless that exists. Not every file system has hard links.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !to.exists() => {
@@ -126,7 +124,7 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a file whole: under another name, then renamed.
+/// Writes a file under a temporary name, then renames it, so that it is never incomplete.
 fn write(file: &Path, text: &str, readers: Readers, force: bool) -> Result<(), Failure> {
     let refuse = |error: io::Error| {
         let text = error.to_string();
@@ -142,7 +140,7 @@ fn write(file: &Path, text: &str, readers: Readers, force: bool) -> Result<(), F
     let written = out
         .write_all(text.as_bytes())
         .and_then(|()| match readers {
-            // Whatever the umask is.
+            // Regardless of the umask.
             Readers::Owner => out.set_permissions(fs::Permissions::from_mode(mode)),
             Readers::All => Ok(()),
         })
@@ -151,7 +149,7 @@ fn write(file: &Path, text: &str, readers: Readers, force: bool) -> Result<(), F
             if force {
                 fs::rename(&temporary, file)
             } else {
-                // Unlike a rename this never replaces a file that has come meanwhile.
+                // Unlike a rename, this never replaces a file that was created in the meantime.
                 link(&temporary, file)
             }
         });

@@ -1,4 +1,4 @@
-//! `bothways cert`: keys, requests and certificates, for people.
+//! `bothways cert`: creates keys and requests, and inspects certificates.
 
 mod check;
 mod json;
@@ -13,7 +13,7 @@ use crate::cli::{Cert, CertTask};
 use crate::exit::Failure;
 use crate::terminal::Paint;
 
-/// Does what is asked of certificates.
+/// Runs a task about certificates.
 pub(crate) fn cert(options: &Cert) -> Result<(), Failure> {
     match &options.task {
         CertTask::Key(options) => make::key(options),
@@ -23,7 +23,7 @@ pub(crate) fn cert(options: &Cert) -> Result<(), Failure> {
     }
 }
 
-/// A finding that ends a command.
+/// The failure of a command because of a finding.
 fn failure(finding: Finding) -> Failure {
     let failure = Failure::other(finding.message);
     match finding.hint {
@@ -32,8 +32,8 @@ fn failure(finding: Finding) -> Failure {
     }
 }
 
-/// A finding among others: a line, and one for what to do.
-fn written(finding: &Finding, paint: &Paint) -> String {
+/// A finding as text: a line, and a line that says what to do.
+fn finding_text(finding: &Finding, paint: &Paint) -> String {
     let word = match finding.severity {
         Severity::Error => paint.red("error:"),
         Severity::Warning => paint.yellow("warning:"),
@@ -42,7 +42,7 @@ fn written(finding: &Finding, paint: &Paint) -> String {
     format!("{word} {}\n{}", finding.message, hint.unwrap_or_default())
 }
 
-/// A path in a command that can be copied.
+/// A path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);

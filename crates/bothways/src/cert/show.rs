@@ -1,4 +1,4 @@
-//! `bothways cert show`: what is in a file, or what a server shows.
+//! `bothways cert show`: inspects certificates, keys and requests of a file or of a server.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -10,62 +10,63 @@ use tls::{
     relative,
 };
 
-use super::{failure, json, written};
+use super::{failure, finding_text, json};
 use crate::cli::ShowCertificate as Show;
 use crate::exit::{Failure, OTHER};
 use crate::terminal::{self, Paint, count};
 
-/// For a connection, and for each read.
+/// Timeouts for connecting, and for each read and write.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const READ_TIME: Duration = Duration::from_secs(10);
 
-/// What is to be told.
-pub(super) struct Told {
-    /// What was asked about.
+/// The result of an inspection.
+pub(super) struct Inspection {
+    /// The file or server.
     pub(super) target: String,
-    /// What is in it.
+    /// The certificates, key and request found there.
     pub(super) contents: Contents,
-    /// What the server has shown, without the certificates.
+    /// For a server: its TLS parameters and how this machine judges its chain.
     pub(super) seen: Option<Seen>,
-    /// What is wrong.
+    /// Problems.
     pub(super) findings: Vec<Finding>,
 }
 
-/// Shows it.
+/// Inspects a file or a server, and prints the result.
 pub(super) fn show(options: &Show) -> Result<(), Failure> {
     let path = Path::new(&options.target);
     let now = SystemTime::now();
-    let told = if path.exists() {
-        of_file(path, options, now)?
+    let inspection = if path.exists() {
+        inspect_file(path, options, now)?
     } else {
         let Some(server) = Server::parse(&options.target) else {
-            return Err(Failure::other(format!("there is no file {}", options.target))
-                .hint("a server is HOST:PORT"));
+            return Err(Failure::other(format!("no such file: {}", options.target))
+                .hint("to inspect a server, write HOST:PORT"));
         };
-        of_server(&server, options, now)?
+        inspect_server(&server, options, now)?
     };
     if options.pem {
-        let texts: Vec<_> = told.contents.certificates.iter().map(Certificate::to_pem).collect();
+        let texts: Vec<_> =
+            inspection.contents.certificates.iter().map(Certificate::to_pem).collect();
         return Ok(terminal::to_stdout(&texts.concat())?);
     }
     if options.json {
-        terminal::to_stdout(&format!("{}\n", json::told(&told, now)))?;
+        terminal::to_stdout(&format!("{}\n", json::inspection(&inspection, now)))?;
     } else {
         let paint = Paint::new(terminal::stdout_is_coloured());
-        terminal::to_stdout(&text(&told, now, &paint))?;
+        terminal::to_stdout(&text(&inspection, now, &paint))?;
     }
-    let is_bad = told.findings.iter().any(|finding| finding.severity == Severity::Error);
-    if is_bad { Err(Failure::said(OTHER)) } else { Ok(()) }
+    let is_bad = inspection.findings.iter().any(|finding| finding.severity == Severity::Error);
+    if is_bad { Err(Failure::already_reported(OTHER)) } else { Ok(()) }
 }
 
-fn of_file(path: &Path, options: &Show, now: SystemTime) -> Result<Told, Failure> {
+fn inspect_file(path: &Path, options: &Show, now: SystemTime) -> Result<Inspection, Failure> {
     let contents = Contents::read(path).map_err(failure)?;
     let mut findings = Vec::new();
     if let Some(leaf) = contents.certificates.first() {
-        let names = options.name.iter().map(|name| wanted(name)).collect::<Vec<_>>();
-        // A file with a CA's own certificate is no server's chain.
+        let names = options.name.iter().map(|name| site_name(name)).collect::<Vec<_>>();
+        // A CA's own certificate is not the chain of a server.
         if leaf.is_ca && leaf.names.is_empty() {
-            findings.extend(of_authority(&contents.certificates, now));
+            findings.extend(ca_findings(&contents.certificates, now));
         } else {
             findings.extend(judge(&contents.certificates, &names, now));
         }
@@ -80,11 +81,11 @@ fn of_file(path: &Path, options: &Show, now: SystemTime) -> Result<Told, Failure
         findings.push(Finding { severity: Severity::Error, message, hint: None });
     }
     let target = path.display().to_string();
-    Ok(Told { target, contents, seen: None, findings })
+    Ok(Inspection { target, contents, seen: None, findings })
 }
 
-/// CAs must only hold.
-fn of_authority(certificates: &[Certificate], now: SystemTime) -> Vec<Finding> {
+/// CAs must not have expired; names do not matter.
+fn ca_findings(certificates: &[Certificate], now: SystemTime) -> Vec<Finding> {
     let ended = certificates.iter().filter(|certificate| certificate.not_after < now);
     let findings = ended.map(|certificate| Finding {
         severity: Severity::Error,
@@ -94,7 +95,7 @@ fn of_authority(certificates: &[Certificate], now: SystemTime) -> Vec<Finding> {
     findings.collect()
 }
 
-fn wanted(name: &str) -> SiteName {
+fn site_name(name: &str) -> SiteName {
     let name = name.to_ascii_lowercase();
     match name.strip_prefix("*.") {
         Some(suffix) => SiteName::Wildcard(suffix.into()),
@@ -129,7 +130,7 @@ impl Server {
             },
         };
         let port = port.map_or(Some(443), |port| port.parse().ok())?;
-        // `shop.pem` is more likely a file that is not there.
+        // `shop.pem` is more likely a missing file than a host.
         let looks_like_file = [".pem", ".crt", ".cer", ".key", ".csr", ".der", ".p12"];
         let is_file = !authority.contains(':') && looks_like_file.iter().any(|e| host.ends_with(e));
         let is_host = is_url || authority.contains([':', '.']) || host == "localhost";
@@ -149,7 +150,7 @@ impl Server {
         let addresses = (self.host.as_str(), self.port).to_socket_addrs();
         let addresses = addresses.map_err(|_| {
             Failure::other(format!("{} has no address", self.host)).hint(
-                "is the name right? To ask a server by its address: \
+                "check the name. To inspect a server by its address: \
                        bothways cert show ADDRESS:PORT --name NAME",
             )
         })?;
@@ -170,7 +171,7 @@ impl Server {
     }
 }
 
-fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, Failure> {
+fn inspect_server(server: &Server, options: &Show, now: SystemTime) -> Result<Inspection, Failure> {
     if options.key.is_some() {
         return Err(Failure::usage("--key is for a certificate in a file"));
     }
@@ -182,13 +183,12 @@ fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, F
     let mut stream = server.connect()?;
     let seen = tls::probe(&mut stream, name, roots);
     let seen = seen.map_err(|why| Failure::other(format!("{}: {why}", server.written())))?;
-    let mut findings = judge_shown(&seen.chain, &[wanted(name)], now);
+    let mut findings = judge_shown(&seen.chain, &[site_name(name)], now);
     if let Err(why) = &seen.verdict {
-        // What the judgement has told already in more words needs no second line.
-        let is_told = findings.iter().any(|finding| finding.severity == Severity::Error);
-        if !is_told {
-            let hint =
-                "an own CA is believed with --ca FILE, here and in `upstream { tls { ca } }`";
+        // If there is an error already, it says the same in more detail.
+        let has_error = findings.iter().any(|finding| finding.severity == Severity::Error);
+        if !has_error {
+            let hint = "to trust a private CA, pass --ca FILE; for an upstream, set `upstream { tls { ca } }`";
             let message = format!("clients refuse it: {why}");
             findings.push(Finding {
                 severity: Severity::Error,
@@ -198,51 +198,51 @@ fn of_server(server: &Server, options: &Show, now: SystemTime) -> Result<Told, F
         }
     }
     if let Some(why) = &seen.ended {
-        // Which is what a server does that wants to know its clients.
+        // A server that requires a client certificate ends the handshake.
         let severity = if seen.asks_for_certificate { Severity::Warning } else { Severity::Error };
         findings.push(Finding { severity, message: why.clone(), hint: None });
     }
     let contents = Contents { certificates: seen.chain.clone(), ..Contents::default() };
-    Ok(Told { target: server.written(), contents, seen: Some(seen), findings })
+    Ok(Inspection { target: server.written(), contents, seen: Some(seen), findings })
 }
 
-fn text(told: &Told, now: SystemTime, paint: &Paint) -> String {
-    let mut out = format!("{}\n", paint.bold(&told.target));
-    if let Some(seen) = &told.seen {
+fn text(inspection: &Inspection, now: SystemTime, paint: &Paint) -> String {
+    let mut out = format!("{}\n", paint.bold(&inspection.target));
+    if let Some(seen) = &inspection.seen {
         out.push_str(&server_text(seen, paint));
     }
-    let many = told.contents.certificates.len() > 1;
-    for (index, certificate) in told.contents.certificates.iter().enumerate() {
-        if many || told.contents.key.is_some() {
+    let many = inspection.contents.certificates.len() > 1;
+    for (index, certificate) in inspection.contents.certificates.iter().enumerate() {
+        if many || inspection.contents.key.is_some() {
             let role = role(index, certificate);
             let head = format!("certificate {}: {} ({role})", index + 1, certificate.title());
             out.push_str(&format!("\n{}\n", paint.bold(&head)));
         }
         out.push_str(&certificate_text(certificate, now, paint));
     }
-    if let Some(request) = &told.contents.request {
+    if let Some(request) = &inspection.contents.request {
         out.push_str(&row("request for", &request.names.join(", "), paint));
         out.push_str(&row("subject", &request.subject, paint));
         out.push_str(&key_rows(&request.key, paint));
     }
-    if let Some(key) = &told.contents.key {
+    if let Some(key) = &inspection.contents.key {
         out.push_str(&row("private key", &key.facts().words, paint));
     }
-    if let Some(key) = &told.contents.public_key {
+    if let Some(key) = &inspection.contents.public_key {
         out.push_str(&row("public key", &key.words, paint));
     }
     out.push('\n');
-    for finding in &told.findings {
-        out.push_str(&written(finding, paint));
+    for finding in &inspection.findings {
+        out.push_str(&finding_text(finding, paint));
     }
-    out.push_str(&verdict(told, paint));
+    out.push_str(&verdict(inspection, paint));
     out
 }
 
-/// The last line: whether all is well.
-fn verdict(told: &Told, paint: &Paint) -> String {
+/// The last line: the summary of the findings.
+fn verdict(inspection: &Inspection, paint: &Paint) -> String {
     let counted = |severity| {
-        told.findings.iter().filter(|finding| finding.severity == severity).count() as u64
+        inspection.findings.iter().filter(|finding| finding.severity == severity).count() as u64
     };
     let (errors, warnings) = (counted(Severity::Error), counted(Severity::Warning));
     match (errors, warnings) {

@@ -1,62 +1,62 @@
-//! `bothways upstreams drain` and the other words that change endpoints of a running process.
+//! Arguments of `bothways upstreams drain` and the other tasks that change endpoints at run time.
 
 use clap::{Args, Subcommand};
 
-/// What is done to endpoints at run time.
+/// What to do with endpoints at run time.
 #[derive(Debug, Subcommand)]
-pub(crate) enum MembersTask {
-    /// Give an endpoint no new clients; those bound to it and requests under way go on
+pub(crate) enum UpstreamsTask {
+    /// Send an endpoint no new clients; bound clients and requests in flight continue
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
     Drain(Drain),
-    /// Give it new clients again
+    /// Send an endpoint new clients again
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
-    Undrain(Named),
-    /// Set its share of the requests, 1 to 1000
+    Undrain(EndpointName),
+    /// Set the share of an endpoint, 1 to 1000
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
     Weight(Weight),
-    /// Set how many requests at once it gets at most, or `none`
+    /// Set the maximum of concurrent requests of an endpoint, or `none`
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
     Max(Max),
     /// Add an endpoint
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
     Add(Add),
-    /// Take an endpoint away; its requests under way go on
+    /// Remove an endpoint; its requests in flight continue
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
-    Remove(Named),
-    /// Show what differs from what is written
+    Remove(EndpointName),
+    /// Show how the running upstream differs from the configuration
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
     Diff(Diff),
-    /// Write what differs into the file that it comes from
+    /// Write changes into the files that the endpoints come from
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
-    Save(OfUpstream),
-    /// Forget what differs
+    Save(UpstreamName),
+    /// Discard changes
     #[command(after_help = super::upstreams::UPSTREAMS_EXAMPLES)]
-    Revert(OfUpstream),
+    Revert(UpstreamName),
 }
 
 /// An upstream.
 #[derive(Debug, Args)]
-pub(crate) struct OfUpstream {
-    /// The upstream, by its name
+pub(crate) struct UpstreamName {
+    /// Name of the upstream
     pub upstream: String,
 }
 
 /// An endpoint of an upstream.
 #[derive(Debug, Args)]
-pub(crate) struct Named {
-    /// The upstream, by its name
+pub(crate) struct EndpointName {
+    /// Name of the upstream
     pub upstream: String,
-    /// The endpoint, as it is written
+    /// The endpoint, as written in the configuration
     pub endpoint: String,
 }
 
 /// `drain`
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
-    /// Which one.
+    /// The endpoint.
     #[command(flatten)]
-    pub named: Named,
-    /// Return once its last request is over
+    pub target: EndpointName,
+    /// Return when its last request has ended
     #[arg(long)]
     pub wait: bool,
 }
@@ -64,10 +64,10 @@ pub(crate) struct Drain {
 /// `weight`
 #[derive(Debug, Args)]
 pub(crate) struct Weight {
-    /// Which one.
+    /// The endpoint.
     #[command(flatten)]
-    pub named: Named,
-    /// Its share, beside that of the others
+    pub target: EndpointName,
+    /// Its share, relative to the others
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub weight: u16,
 }
@@ -75,32 +75,32 @@ pub(crate) struct Weight {
 /// `max`
 #[derive(Debug, Args)]
 pub(crate) struct Max {
-    /// Which one.
+    /// The endpoint.
     #[command(flatten)]
-    pub named: Named,
-    /// How many, or `none`
+    pub target: EndpointName,
+    /// The maximum, or `none`
     pub max: String,
 }
 
 /// `add`
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// Which one.
+    /// The endpoint.
     #[command(flatten)]
-    pub named: Named,
-    /// Its share, beside that of the others
+    pub target: EndpointName,
+    /// Its share, relative to the others
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub weight: Option<u16>,
-    /// Requests at once at most
+    /// Maximum of concurrent requests
     #[arg(long, value_name = "N")]
     pub max: Option<u32>,
-    /// Where it stands
+    /// Its zone
     #[arg(long, value_name = "NAME")]
     pub zone: Option<String>,
-    /// Lower ones are taken first
+    /// Its priority; lower ones come first
     #[arg(long, value_name = "N")]
     pub priority: Option<u16>,
-    /// Taken only when none of the others is up
+    /// Use it only if no other endpoint is up
     #[arg(long)]
     pub backup: bool,
 }
@@ -108,9 +108,9 @@ pub(crate) struct Add {
 /// `diff`
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// The upstream, by its name
+    /// Name of the upstream
     pub upstream: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -1,55 +1,55 @@
-//! `bothways upstreams …`: the endpoints of a running process.
+//! Arguments and help of `bothways upstreams …`.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::members::MembersTask;
+use super::endpoints::UpstreamsTask;
 
 pub(super) const UPSTREAMS_EXAMPLES: &str = "\
 Examples:
-  bothways upstreams                                     a table of them, drawn anew every second
-  bothways upstreams --once -u app                       once, of one upstream
+  bothways upstreams                                     a table, updated every second
+  bothways upstreams --once -u app                       once, for one upstream
   bothways upstreams --json                              everything, for programs
   bothways upstreams drain app 10.0.0.1:8080 --wait      no new clients; returns when it is idle
   bothways upstreams undrain app 10.0.0.1:8080
   bothways upstreams weight app 10.0.0.1:8080 5
   bothways upstreams add app 10.0.0.9:8080 --weight 2
   bothways upstreams remove app 10.0.0.9:8080
-  bothways upstreams diff app                            what differs from what is written
+  bothways upstreams diff app                            how it differs from the configuration
   bothways upstreams save app                            write it into the file
-  bothways upstreams revert app                          or forget it
+  bothways upstreams revert app                          or discard the changes
 
-Changes serve at once, and stay over reloads until they are saved or reverted, or the process ends.
-They go over the admin interface: a unix socket, or TCP with the token of process { admin }.";
+Changes apply at once, and stay over reloads until they are saved or reverted, or the process ends.
+They use the admin interface: a unix socket, or TCP with the token of process { admin }.";
 
 /// `upstreams`
 #[derive(Debug, Args)]
 #[command(after_help = UPSTREAMS_EXAMPLES)]
 pub(crate) struct Upstreams {
-    /// The file whose `admin` address is asked [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
+    /// The file with the `admin` address [default: ./bothways.kdl, else /etc/bothways/bothways.kdl]
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// The admin address of the process: host:port or unix:PATH
     #[arg(long, global = true, value_name = "ADDR")]
     pub admin: Option<String>,
-    /// The file of the token that TCP needs [default: that of the configuration, else that of the state directory]
+    /// The file with the token, for TCP [default: that of the configuration, else of the state directory]
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
     #[command(flatten)]
-    pub look: Look,
+    pub view: UpstreamsView,
     /// What to do
     #[command(subcommand)]
-    pub task: Option<MembersTask>,
+    pub task: Option<UpstreamsTask>,
 }
 
-/// How it is shown how they are.
+/// Options of the table.
 #[derive(Debug, Args)]
-pub(crate) struct Look {
-    /// Show the table once, rather than again every second
+pub(crate) struct UpstreamsView {
+    /// Print the table once
     #[arg(long)]
     pub once: bool,
-    /// Show all there is to know as JSON, once
+    /// Print everything as JSON, once
     #[arg(long)]
     pub json: bool,
     /// Show only this upstream

@@ -1,4 +1,4 @@
-//! The demo's own requests, for `--once`.
+//! The demo's examples, and how `--once` sends them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,26 +7,26 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// For an answer.
+/// Timeout for a response.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// More than any answer of the demo is.
+/// More bytes than any response of the demo has.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// Something to try.
+/// An example request.
 #[derive(Debug)]
-pub(super) struct Try {
+pub(super) struct Example {
     /// What it shows.
     pub(super) what: &'static str,
-    /// How a person does it.
+    /// The command for people.
     pub(super) command: String,
-    /// Where to.
+    /// The address to connect to.
     pub(super) to: SocketAddr,
-    /// The request's head but for its end.
+    /// The request head without its end.
     pub(super) head: String,
 }
 
-/// Makes the request; the answer's status line and what names a place.
-pub(super) async fn request(of: &Try) -> io::Result<String> {
+/// Sends the request; returns the status line of the response, and its `Location`.
+pub(super) async fn request(of: &Example) -> io::Result<String> {
     let asked = async {
         let mut stream = TcpStream::connect(of.to).await?;
         stream.write_all(format!("{}Connection: close\r\n\r\n", of.head).as_bytes()).await?;

@@ -1,14 +1,13 @@
-//! `bothways demo`: the whole thing at work, on this machine alone.
+//! `bothways demo`: a demonstration on this machine alone.
 //!
-//! Two little web servers ([`origin`]), and the real data plane between them and whoever tries the
-//! lines that are printed, with a configuration written for the ports that are free ([`setup`]).
-//! Each exchange is shown as each side saw it ([`view`]): the client and the proxy by the access
-//! log, the server by what it received.
-//! Not here: anything that real traffic depends on.
+//! Starts two small web servers ([`origin`]) and the real data plane in front of them, with a
+//! configuration for free ports ([`setup`]), and prints commands to try. Each exchange is shown as
+//! each side saw it ([`view`]): the client and the proxy by the access log, the server by what it
+//! received. Real traffic depends on nothing in this module.
 
+mod examples;
 mod origin;
 mod setup;
-mod tries;
 mod view;
 
 use std::rc::Rc;
@@ -25,15 +24,15 @@ use crate::run::{control_runtime, drain};
 use crate::terminal::{self, Paint};
 use proxy::{Inherited, Server};
 
-use origin::{Origin, Seen};
+use origin::{Origin, ReceivedRequest};
 use setup::Setup;
 use view::{Records, View};
 
-/// What diagnostics and records call the configuration.
+/// The name of the configuration in diagnostics and records.
 const NAME: &str = "demo.kdl";
-/// Observations that may wait to be shown; more are not shown.
+/// Maximum number of received requests that wait to be shown; further ones are dropped.
 const WAITING_MAX: usize = 256;
-/// For one of the demo's own requests to be shown.
+/// Timeout for the record of one of the demo's own requests.
 const SHOW_TIME: Duration = Duration::from_secs(10);
 
 /// Runs the demo.
@@ -44,7 +43,7 @@ pub(crate) fn demo(options: &Demo) -> Result<(), Failure> {
 
 async fn run(options: &Demo) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
-    let (sender, seen) = mpsc::channel(WAITING_MAX);
+    let (sender, received) = mpsc::channel(WAITING_MAX);
     let origins = [origin::start("apples", &sender).await?, origin::start("pears", &sender).await?];
     let setup = Setup::new(&origins)?;
     let text = setup.configuration();
@@ -56,23 +55,23 @@ async fn run(options: &Demo) -> Result<(), Failure> {
     let server =
         Server::start(Arc::new(loaded.config), Inherited::default()).map_err(Failure::other)?;
     let paint = Paint::new(terminal::stdout_is_coloured());
-    let mut view = View::new(paint, records, seen, &origins);
+    let mut view = View::new(paint, records, received, &origins);
     let outcome = if options.once {
-        show_tries(&setup, &mut view).await
+        show_examples(&setup, &mut view).await
     } else {
-        terminal::to_stdout(&setup.invitation(&origins, paint))?;
+        terminal::to_stdout(&setup.introduction(&origins, paint))?;
         tokio::select! {
             outcome = show_all(&mut view) => outcome,
             _ = signals.stop() => Ok(terminal::to_stdout("\nThe demo is over.\n")?),
         }
     };
     drain::drain(&server, "the demo is over", &mut signals).await;
-    // Joining threads blocks; nothing else is to be done on this one.
+    // This joins threads, which blocks; nothing else is left to do on this thread.
     server.stop();
     outcome
 }
 
-/// Shows every exchange as it comes.
+/// Prints every exchange when it ends.
 async fn show_all(view: &mut View) -> Result<(), Failure> {
     loop {
         let block = view.next().await;
@@ -80,22 +79,22 @@ async fn show_all(view: &mut View) -> Result<(), Failure> {
     }
 }
 
-/// Makes the requests itself and shows each.
-async fn show_tries(setup: &Setup, view: &mut View) -> Result<(), Failure> {
-    for try_it in setup.tries() {
-        terminal::to_stdout(&format!("$ {}\n", try_it.command))?;
-        let got = tries::request(&try_it)
+/// Runs the examples and prints each exchange.
+async fn show_examples(setup: &Setup, view: &mut View) -> Result<(), Failure> {
+    for example in setup.examples() {
+        terminal::to_stdout(&format!("$ {}\n", example.command))?;
+        let got = examples::request(&example)
             .await
             .map_err(|error| Failure::other(format!("the demo's own request failed: {error}")))?;
         let block = tokio::time::timeout(SHOW_TIME, view.next())
             .await
-            .map_err(|_| Failure::other("an exchange has left no record"))?;
+            .map_err(|_| Failure::other("there is no record of an exchange"))?;
         terminal::to_stdout(&format!("{block}   client    got: {got}\n\n"))?;
     }
     Ok(())
 }
 
-/// The two servers, shared with what is printed about them.
+/// The two servers.
 type Origins = [Rc<Origin>; 2];
-/// Where servers report what they received.
-type Report = mpsc::Sender<Seen>;
+/// Where servers report requests that they received.
+type ReportSender = mpsc::Sender<ReceivedRequest>;

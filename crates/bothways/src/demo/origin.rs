@@ -1,4 +1,4 @@
-//! A little web server that answers everything and reports what it saw.
+//! A small web server that answers every request and reports what it received.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,37 +16,40 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::exit::Failure;
 
-use super::Report;
+use super::ReportSender;
 
-/// For a request head to arrive.
+/// Timeout for a request head.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Origin {
-    /// What it is called.
+    /// Its name.
     pub(super) name: &'static str,
     /// Where it listens.
     pub(super) address: SocketAddr,
 }
 
-/// A request as a server saw it.
+/// A request as a server received it.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    /// The server.
+pub(super) struct ReceivedRequest {
+    /// The name of the server.
     pub(super) origin: &'static str,
-    /// Who was connected.
+    /// The address of the peer.
     pub(super) peer: SocketAddr,
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
-    /// Fields in their order.
+    /// Fields in order.
     pub(super) fields: Vec<(String, String)>,
 }
 
 /// Starts a server on a free port of this machine.
-pub(super) async fn start(name: &'static str, report: &Report) -> Result<Rc<Origin>, Failure> {
+pub(super) async fn start(
+    name: &'static str,
+    report: &ReportSender,
+) -> Result<Rc<Origin>, Failure> {
     let cannot = |error| Failure::other(format!("cannot start the server {name}: {error}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
@@ -54,7 +57,7 @@ pub(super) async fn start(name: &'static str, report: &Report) -> Result<Rc<Orig
     Ok(Rc::new(Origin { name, address }))
 }
 
-async fn accept(name: &'static str, listener: TcpListener, report: Report) {
+async fn accept(name: &'static str, listener: TcpListener, report: ReportSender) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -65,12 +68,12 @@ async fn accept(name: &'static str, listener: TcpListener, report: Report) {
     }
 }
 
-async fn serve(name: &'static str, stream: TcpStream, peer: SocketAddr, report: Report) {
+async fn serve(name: &'static str, stream: TcpStream, peer: SocketAddr, report: ReportSender) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let seen = see(name, peer, &request);
-        let body = words(&seen);
-        // If nobody shows them any more, they need not be kept.
-        let _ = report.try_send(seen);
+        let received = received(name, peer, &request);
+        let body = response_text(&received);
+        // Fails if the demo has ended or too many wait; then it is not shown.
+        let _ = report.try_send(received);
         async move {
             let mut response = Response::new(Full::new(Bytes::from(body)));
             let text = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -78,7 +81,7 @@ async fn serve(name: &'static str, stream: TcpStream, peer: SocketAddr, report: 
             Ok::<_, Infallible>(response)
         }
     });
-    // A connection that breaks is the client's affair.
+    // Errors of a connection do not matter here.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -86,11 +89,15 @@ async fn serve(name: &'static str, stream: TcpStream, peer: SocketAddr, report: 
         .await;
 }
 
-fn see(origin: &'static str, peer: SocketAddr, request: &Request<Incoming>) -> Seen {
+fn received(
+    origin: &'static str,
+    peer: SocketAddr,
+    request: &Request<Incoming>,
+) -> ReceivedRequest {
     let fields = request.headers().iter().map(|(name, value)| {
         (capitalised(name.as_str()), String::from_utf8_lossy(value.as_bytes()).into_owned())
     });
-    Seen {
+    ReceivedRequest {
         origin,
         peer,
         method: request.method().to_string(),
@@ -99,7 +106,7 @@ fn see(origin: &'static str, peer: SocketAddr, request: &Request<Incoming>) -> S
     }
 }
 
-/// `x-forwarded-for` as people write it.
+/// Capitalises a field name: `X-Forwarded-For`.
 fn capitalised(name: &str) -> String {
     let words = name.split('-').map(|word| match word.split_at_checked(1) {
         Some((first, rest)) => first.to_ascii_uppercase() + rest,
@@ -108,8 +115,8 @@ fn capitalised(name: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-fn words(seen: &Seen) -> String {
-    let Seen { origin, peer, method, target, fields } = seen;
+fn response_text(received: &ReceivedRequest) -> String {
+    let ReceivedRequest { origin, peer, method, target, fields } = received;
     let mut text = format!("Hello, {origin} here.\n\n{peer} sent me:\n  {method} {target}\n");
     for (name, value) in fields {
         text.push_str(&format!("  {name}: {value}\n"));

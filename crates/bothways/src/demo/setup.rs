@@ -1,4 +1,4 @@
-//! The demo's ports, configuration, and what to try.
+//! The demo's ports, configuration and examples.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,9 +12,9 @@ use crate::shortcut::quoted;
 use crate::terminal::Paint;
 
 use super::Origins;
-use super::tries::Try;
+use super::examples::Example;
 
-/// Ports, a directory for the access log, and what follows from them.
+/// Addresses and the directory for the access log.
 #[derive(Debug)]
 pub(super) struct Setup {
     reverse: SocketAddr,
@@ -23,7 +23,7 @@ pub(super) struct Setup {
     scratch: Scratch,
 }
 
-/// A directory of our own with a named pipe, removed when dropped.
+/// A private directory with a named pipe; removed when dropped.
 #[derive(Debug)]
 struct Scratch {
     directory: PathBuf,
@@ -36,7 +36,7 @@ impl Scratch {
         let cannot = |error: std::io::Error| {
             Failure::other(format!("cannot make {}: {error}", directory.display()))
         };
-        // Nobody else looks in; and a directory that is there already is not ours.
+        // Only for this user; fails if the directory exists already.
         fs::DirBuilder::new().mode(0o700).create(&directory).map_err(cannot)?;
         let pipe = directory.join("access.log");
         let scratch = Self { directory: directory.clone(), pipe };
@@ -54,7 +54,7 @@ impl Drop for Scratch {
 }
 
 impl Setup {
-    /// Finds free ports: the usual ones if they are.
+    /// Finds free ports, preferably 8080 and 3128.
     pub(super) fn new(origins: &Origins) -> Result<Self, Failure> {
         let [first, second] = origins;
         Ok(Self {
@@ -65,42 +65,43 @@ impl Setup {
         })
     }
 
-    /// The named pipe that access-log lines come through.
+    /// The named pipe for lines of the access log.
     pub(super) fn access_log(&self) -> &Path {
         &self.scratch.pipe
     }
 
-    /// What the data plane is started with.
+    /// The configuration of the data plane.
     pub(super) fn configuration(&self) -> String {
         let Self { reverse, forward, origins: [first, second], scratch } = self;
         let [first_port, second_port] = [first.port(), second.port()];
         let pipe = quoted(&scratch.pipe.to_string_lossy());
         format!(
             "process {{\n    log access={pipe} format=json error=stderr level=warn\n    drain \"2s\"\n    \
-             cores 1  // so that the servers really take turns\n}}\n\n\
-             // reverse: two servers behind one address\n\
+             cores 1  // so that the servers really alternate\n}}\n\n\
+             // reverse proxy: two servers behind one address\n\
              site \"*\" {{\n    listen \"{reverse}\"\n    \
              route \"/old/*\" {{ redirect \"/new/{{rest}}\" status=308 }}\n    \
              route \"/about\" {{ respond \"answered by bothways itself\\n\" }}\n    \
              to fruit\n}}\n\n\
              upstream fruit {{\n    to \"{first}\" \"{second}\"\n    balance round-robin\n}}\n\n\
-             // forward: who may go where, and nothing that names the client\n\
+             // forward proxy: rules, and no field that identifies the client\n\
              forward \"{forward}\" {{\n    deny to=\"*.blocked.example\"\n    \
              allow to=\"localhost,127.0.0.1\" port=\"{first_port},{second_port}\"\n    \
              allow from=\"127.0.0.0/8\"\n    anonymous {{ remove \"Referer\" \"User-Agent\" }}\n}}\n"
         )
     }
 
-    /// Lines that show something, each with what the demo itself sends for it.
-    pub(super) fn tries(&self) -> Vec<Try> {
+    /// The examples: commands for people, each with the request that the demo itself sends.
+    pub(super) fn examples(&self) -> Vec<Example> {
         let Self { reverse, forward, origins: [first, _], .. } = self;
         let port = first.port();
-        let get = |what, proxy: SocketAddr, command: String, target: String, host: String| Try {
-            what,
-            command,
-            to: proxy,
-            head: format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: demo\r\n"),
-        };
+        let get =
+            |what, proxy: SocketAddr, command: String, target: String, host: String| Example {
+                what,
+                command,
+                to: proxy,
+                head: format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: demo\r\n"),
+            };
         let in_reverse = |what, path: &str| {
             let command = format!("curl -i http://{reverse}{path}");
             get(what, *reverse, command, path.to_owned(), reverse.to_string())
@@ -109,15 +110,15 @@ impl Setup {
             in_reverse("a server behind the proxy", "/hello"),
             in_reverse("again: the other one", "/hello"),
             in_reverse("a redirect, decided by a route", "/old/page"),
-            in_reverse("an answer of the proxy's own", "/about"),
+            in_reverse("a response of the proxy itself", "/about"),
             get(
-                "out through the proxy; see what the server does not learn",
+                "through the forward proxy: the server does not learn who the client is",
                 *forward,
                 format!("curl -x http://{forward} http://localhost:{port}/out"),
                 format!("http://localhost:{port}/out"),
                 format!("localhost:{port}"),
             ),
-            Try {
+            Example {
                 what: "a destination that a rule denies",
                 command: format!("curl -x http://{forward} https://www.blocked.example/"),
                 to: *forward,
@@ -128,12 +129,12 @@ impl Setup {
         ]
     }
 
-    /// What is printed first.
-    pub(super) fn invitation(&self, origins: &Origins, paint: Paint) -> String {
+    /// The text that is printed first.
+    pub(super) fn introduction(&self, origins: &Origins, paint: Paint) -> String {
         let [first, second] = origins;
         let mut text = format!(
             "{}\n\n  reverse  http://{}   in front of {} ({}) and {} ({})\n  \
-             forward  http://{}   for clients on their way out, anonymous\n\nTry, in another terminal:\n",
+             forward  http://{}   for clients, anonymous\n\nTry in another terminal:\n",
             paint.bold("bothways demo"),
             self.reverse,
             first.name,
@@ -142,7 +143,7 @@ impl Setup {
             second.address,
             self.forward
         );
-        for Try { what, command, .. } in self.tries() {
+        for Example { what, command, .. } in self.examples() {
             text.push_str(&format!(
                 "\n  {}\n  {}\n",
                 paint.dim(&format!("# {what}")),
@@ -150,14 +151,14 @@ impl Setup {
             ));
         }
         text.push_str(
-            "\nThe configuration: bothways demo --print-config. What each side sees is shown here; \
-             Ctrl-C ends it.\n\n",
+            "\nThe configuration: bothways demo --print-config. This terminal shows what each side sees; \
+             Ctrl-C quits.\n\n",
         );
         text
     }
 }
 
-/// The preferred port of this machine, or any that is free.
+/// The preferred port, or any other free one.
 fn free(preferred: u16) -> Result<SocketAddr, Failure> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = bind(preferred).or_else(|_| bind(0));

@@ -1,8 +1,8 @@
-//! What each side saw of an exchange, side by side.
+//! Shows what each side saw of an exchange.
 //!
-//! Two streams are joined: lines of the access log, one for each exchange that is over, and what
-//! the servers received. They are matched by method and path, which the demo's configuration does
-//! not change on the way. What finds no partner in time is shown alone.
+//! Joins two streams: lines of the access log, one for each finished exchange, and requests that the
+//! servers received. They are matched by method and path, which the demo's configuration does not
+//! change. A request without a matching line in time is shown alone.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,15 +20,15 @@ use crate::exit::Failure;
 use crate::terminal::Paint;
 
 use super::Origins;
-use super::origin::{Origin, Seen};
+use super::origin::{Origin, ReceivedRequest};
 
-/// How long a request that a server saw waits for its exchange to be over.
+/// How long a received request waits for the record of its exchange.
 const JOIN_TIME: Duration = Duration::from_secs(2);
-/// Longest line of the access log that is read.
+/// The longest accepted line of the access log.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Fields that tell a server of the client or of the way.
-const TELLING: [&str; 9] = [
+/// Fields that show a server the client or the path of the request.
+const SHOWN_FIELDS: [&str; 9] = [
     "Host",
     "X-Forwarded-For",
     "X-Forwarded-Proto",
@@ -39,8 +39,8 @@ const TELLING: [&str; 9] = [
     "User-Agent",
     "Cookie",
 ];
-/// Those that name the client.
-const NAMING: [&str; 6] =
+/// Those that identify the client.
+const IDENTIFYING_FIELDS: [&str; 6] =
     ["X-Forwarded-For", "Forwarded", "Via", "Referer", "User-Agent", "Cookie"];
 
 /// Lines of the access log, through a named pipe.
@@ -50,7 +50,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens the reading end. It never ends: we hold the writing end too.
+    /// Opens the pipe for reading and writing: as there is always a writer, it never ends.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let receiver = pipe::OpenOptions::new()
             .read_write(true)
@@ -59,7 +59,7 @@ impl Records {
         Ok(Self { lines: BufReader::new(receiver), line: Vec::new() })
     }
 
-    /// The next line. May be dropped and called again without losing anything.
+    /// The next line. Cancel safe.
     async fn next(&mut self) -> Value {
         loop {
             let room = LINE_BYTES_MAX.saturating_sub(self.line.len() as u64);
@@ -76,21 +76,21 @@ impl Records {
     }
 }
 
-/// Joins what each side saw.
+/// The joined view of all exchanges.
 pub(super) struct View {
     paint: Paint,
     records: Records,
-    reports: mpsc::Receiver<Seen>,
-    waiting: VecDeque<(Instant, Seen)>,
+    reports: mpsc::Receiver<ReceivedRequest>,
+    waiting: VecDeque<(Instant, ReceivedRequest)>,
     origins: Origins,
 }
 
 impl View {
-    /// A view of what comes from now on.
+    /// A view of exchanges from now on.
     pub(super) fn new(
         paint: Paint,
         records: Records,
-        reports: mpsc::Receiver<Seen>,
+        reports: mpsc::Receiver<ReceivedRequest>,
         origins: &Origins,
     ) -> Self {
         Self { paint, records, reports, waiting: VecDeque::new(), origins: origins.clone() }
@@ -107,29 +107,36 @@ impl View {
                 }
             };
             tokio::select! {
-                // Reports first: a server has seen a request before its exchange is over.
+                // Reports first: a server receives a request before its exchange ends.
                 biased;
-                Some(seen) = self.reports.recv() => self.waiting.push_back((Instant::now(), seen)),
-                record = self.records.next() => return self.joined(&record),
+                Some(received) = self.reports.recv() => self.waiting.push_back((Instant::now(), received)),
+                record = self.records.next() => return self.join(&record),
                 () = too_late => {
-                    if let Some((_, seen)) = self.waiting.pop_front() {
-                        return self.block("under way", None, Some(&seen));
+                    if let Some((_, received)) = self.waiting.pop_front() {
+                        return self.block("in progress", None, Some(&received));
                     }
                 }
             }
         }
     }
 
-    fn joined(&mut self, record: &Value) -> String {
+    fn join(&mut self, record: &Value) -> String {
         let method = text(record, "method");
         let path = path_of(text(record, "target"));
-        let is_it = |(_, seen): &(Instant, Seen)| seen.method == method && seen.target == path;
-        let seen = self.waiting.iter().position(is_it).and_then(|at| self.waiting.remove(at));
-        let seen = seen.map(|(_, seen)| seen);
-        self.block(text(record, "direction"), Some(record), seen.as_ref())
+        let is_it = |(_, received): &(Instant, ReceivedRequest)| {
+            received.method == method && received.target == path
+        };
+        let received = self.waiting.iter().position(is_it).and_then(|at| self.waiting.remove(at));
+        let received = received.map(|(_, received)| received);
+        self.block(text(record, "direction"), Some(record), received.as_ref())
     }
 
-    fn block(&self, title: &str, record: Option<&Value>, seen: Option<&Seen>) -> String {
+    fn block(
+        &self,
+        title: &str,
+        record: Option<&Value>,
+        received: Option<&ReceivedRequest>,
+    ) -> String {
         let mut block = format!("{}\n", self.paint.bold(&format!("── {title} ──")));
         if let Some(record) = record {
             block.push_str(&format!(
@@ -139,17 +146,17 @@ impl View {
                 text(record, "method"),
                 text(record, "target"),
             ));
-            block.push_str(&format!("   bothways  {}\n", self.proxy_words(record)));
+            block.push_str(&format!("   bothways  {}\n", self.proxy_text(record)));
         }
-        match seen {
-            Some(seen) => block.push_str(&server_words(seen)),
-            None => block.push_str("   servers   saw nothing\n"),
+        match received {
+            Some(received) => block.push_str(&server_text(received)),
+            None => block.push_str("   servers   received nothing\n"),
         }
         block
     }
 
     /// `200 after 1.2 ms, by 127.0.0.1:4001 (apples); decided by demo.kdl:12`
-    fn proxy_words(&self, record: &Value) -> String {
+    fn proxy_text(&self, record: &Value) -> String {
         let mut words = match record.get("status").and_then(Value::as_u64) {
             Some(status) if status >= 400 => self.paint.red(&status.to_string()),
             Some(status) => self.paint.green(&status.to_string()),
@@ -178,15 +185,15 @@ impl View {
     }
 }
 
-fn server_words(seen: &Seen) -> String {
-    let Seen { origin, peer, method, target, fields } = seen;
-    let mut words = format!("   {origin:8}  saw {peer}: {method} {target}\n");
+fn server_text(received: &ReceivedRequest) -> String {
+    let ReceivedRequest { origin, peer, method, target, fields } = received;
+    let mut words = format!("   {origin:8}  received from {peer}: {method} {target}\n");
     let is_in = |names: &[&str], name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-    for (name, value) in fields.iter().filter(|(name, _)| is_in(&TELLING, name)) {
+    for (name, value) in fields.iter().filter(|(name, _)| is_in(&SHOWN_FIELDS, name)) {
         words.push_str(&format!("               {name}: {value}\n"));
     }
-    if !fields.iter().any(|(name, _)| is_in(&NAMING, name)) {
-        words.push_str("               (nothing that names the client)\n");
+    if !fields.iter().any(|(name, _)| is_in(&IDENTIFYING_FIELDS, name)) {
+        words.push_str("               (nothing that identifies the client)\n");
     }
     words
 }
@@ -218,16 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn what_names_the_client_is_shown() {
-        let seen = |fields: &[(&str, &str)]| Seen {
+    fn identifying_fields_are_shown() {
+        let received = |fields: &[(&str, &str)]| ReceivedRequest {
             origin: "apples",
             peer: ([127, 0, 0, 1], 5).into(),
             method: "GET".into(),
             target: "/".into(),
             fields: fields.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
         };
-        assert!(server_words(&seen(&[("Host", "a")])).contains("nothing that names"));
-        let told = server_words(&seen(&[("Host", "a"), ("X-Forwarded-For", "192.0.2.1")]));
-        assert!(told.contains("X-Forwarded-For: 192.0.2.1") && !told.contains("nothing"));
+        assert!(server_text(&received(&[("Host", "a")])).contains("nothing that identifies"));
+        let text = server_text(&received(&[("Host", "a"), ("X-Forwarded-For", "192.0.2.1")]));
+        assert!(text.contains("X-Forwarded-For: 192.0.2.1") && !text.contains("nothing"));
     }
 }

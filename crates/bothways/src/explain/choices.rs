@@ -1,8 +1,8 @@
 //! Which of several upstreams and endpoints a request would get, and why: the part of a split, the
-//! endpoint that a cookie names, what the algorithm makes of the rest.
+//! endpoint that a cookie names, the choice of the algorithm.
 //!
-//! All is told by the code that decides for real, out of the configuration alone: endpoints count as
-//! up, and those that are found at run time are not known.
+//! The code is the one that decides about real requests, but it knows only the configuration: all
+//! endpoints count as up, and those found at run time are unknown.
 
 use std::fmt::Write;
 
@@ -12,38 +12,38 @@ use proxy::StickyCookie;
 use rules::Outcome;
 use serde_json::{Value, json};
 
-use super::Told;
+use super::ExplainReport;
 use crate::terminal::{self, Paint};
 
-/// Endpoints of an upstream that are told; of more it is said how many.
-const CHOICES_TOLD_MAX: usize = 20;
+/// The maximum number of endpoints that are listed; of further ones, only the number is printed.
+const CHOICES_SHOWN_MAX: usize = 20;
 
-/// What the cookie that binds clients means.
-struct Bound<'a> {
+/// The sticky cookie of a request, decoded.
+struct StickyBinding<'a> {
     settings: &'a Sticky,
     cookie: StickyCookie,
 }
 
-impl Told<'_> {
-    /// The host is that of the endpoint that the request decides for, if it does.
-    pub(super) fn tell_host(&mut self) {
-        let Some(host) = self.host_decided() else { return };
-        if let Outcome::Proxied { host: told, .. } | Outcome::Split { host: told, .. } =
+impl ExplainReport<'_> {
+    /// Sets the host to that of the endpoint, if the request determines one.
+    pub(super) fn set_host(&mut self) {
+        let Some(host) = self.decided_host() else { return };
+        if let Outcome::Proxied { host: shown, .. } | Outcome::Split { host: shown, .. } =
             &mut self.explanation.outcome
         {
-            *told = host;
+            *shown = host;
         }
     }
 
-    fn host_decided(&self) -> Option<String> {
+    fn decided_host(&self) -> Option<String> {
         let [upstream] = self.upstreams()[..] else { return None };
-        let index = match self.bound(upstream).map(|bound| bound.cookie) {
+        let index = match self.binding(upstream).map(|bound| bound.cookie) {
             Some(StickyCookie::Endpoint(index)) => index,
-            _ => 0, // the first, as where nothing decides
+            _ => 0, // the first endpoint, if nothing determines another
         };
         let policy = &self.settings()?.host;
         let endpoint = upstream.endpoints.get(index)?;
-        Some(rules::upstream_host(policy, &self.asked.target, endpoint).to_owned())
+        Some(rules::upstream_host(policy, &self.request.target, endpoint).to_owned())
     }
 
     fn split(&self) -> Option<&Split> {
@@ -53,12 +53,12 @@ impl Told<'_> {
         }
     }
 
-    /// The part of a split that this request gets; `None` if chance decides.
+    /// The part of a split that this request gets; `None` if it is drawn at random.
     fn part(&self) -> Option<(u16, &SplitPart)> {
-        proxy::split_part(self.split()?, self.asked, self.from)
+        proxy::split_part(self.split()?, self.request, self.from)
     }
 
-    /// The upstreams that the request may go to.
+    /// The upstreams that the request may get.
     fn upstreams(&self) -> Vec<&Upstream> {
         let action = self.route().map(|route| &route.action);
         let ids: Vec<_> = match (&self.explanation.outcome, action) {
@@ -72,16 +72,16 @@ impl Told<'_> {
         ids.iter().filter_map(|&id| self.config.upstream(id)).collect()
     }
 
-    /// Why it is this part of a split, or why none is known.
+    /// Why the request gets this part of a split, or why that is unknown.
     fn split_words(&self, split: &Split, point: Option<u16>) -> String {
         match (&split.stay, point) {
-            (Stay::No, _) => "drawn anew for each request".to_owned(),
+            (Stay::No, _) => "drawn at random for each request".to_owned(),
             (Stay::Address, point) => {
                 format!("the address {} has point {}", self.from, point.unwrap_or_default())
             }
             (Stay::Cookie(name), Some(point)) => format!("the cookie {name} has point {point}"),
             (Stay::Cookie(name), None) => format!(
-                "drawn, as no cookie {name} with a point comes with the request; its answer has one, \
+                "drawn at random, as the request has no valid cookie {name}; the response sets one, \
                  and the client stays"
             ),
         }
@@ -121,20 +121,20 @@ impl Told<'_> {
         })
     }
 
-    fn bound<'u>(&self, upstream: &'u Upstream) -> Option<Bound<'u>> {
+    fn binding<'u>(&self, upstream: &'u Upstream) -> Option<StickyBinding<'u>> {
         let settings = upstream.sticky.as_ref()?;
         let state = self.config.process.state.as_deref();
-        let cookie = StickyCookie::read(upstream, settings, state, &self.asked.fields);
-        Some(Bound { settings, cookie })
+        let cookie = StickyCookie::read(upstream, settings, state, &self.request.fields);
+        Some(StickyBinding { settings, cookie })
     }
 
-    /// Which endpoints of an upstream the request may get, in their order.
-    fn choices(&self, upstream: &Upstream, bound: Option<&Bound<'_>>) -> Vec<Choice> {
-        let key = proxy::request_key(&upstream.balance, self.asked, self.from);
+    /// The endpoints of an upstream that the request may get, in order.
+    fn choices(&self, upstream: &Upstream, bound: Option<&StickyBinding<'_>>) -> Vec<Choice> {
+        let key = proxy::request_key(&upstream.balance, self.request, self.from);
         let zone = self.config.process.zone.as_ref();
         let mut choices = balance::preview(upstream, zone, Some(key));
-        if let Some(Bound { settings, cookie: StickyCookie::Endpoint(index) }) = bound {
-            bind(&mut choices, upstream, *index, &settings.cookie);
+        if let Some(StickyBinding { settings, cookie: StickyCookie::Endpoint(index) }) = bound {
+            put_bound_first(&mut choices, upstream, *index, &settings.cookie);
         }
         choices
     }
@@ -146,7 +146,7 @@ impl Told<'_> {
                 place if place.line > 0 => place,
                 _ => upstream.place,
             };
-            let bound = self.bound(upstream);
+            let bound = self.binding(upstream);
             if let Some(bound) = &bound {
                 let (name, words) = (&bound.settings.cookie, bound.words(upstream));
                 let _ = writeln!(text, "cookie {name}: {words}  {}", at(bound.settings.place));
@@ -156,10 +156,10 @@ impl Told<'_> {
                 writeln!(text, "picked in {name}, by {algorithm} if all are up:  {}", at(place));
             let choices = self.choices(upstream, bound.as_ref());
             let width = choices.iter().map(|c| c.endpoint.chars().count()).max().unwrap_or(0);
-            for Choice { endpoint, share, why, .. } in choices.iter().take(CHOICES_TOLD_MAX) {
+            for Choice { endpoint, share, why, .. } in choices.iter().take(CHOICES_SHOWN_MAX) {
                 let _ = writeln!(text, "  {endpoint:width$}  {share:3.0} %  {}", paint.dim(why));
             }
-            if let Some(more) = choices.len().checked_sub(CHOICES_TOLD_MAX).filter(|n| *n > 0) {
+            if let Some(more) = choices.len().checked_sub(CHOICES_SHOWN_MAX).filter(|n| *n > 0) {
                 let _ = writeln!(text, "  and {}", terminal::count(more as u64, "other"));
             }
         }
@@ -167,7 +167,7 @@ impl Told<'_> {
 
     pub(super) fn choices_json(&self) -> Vec<Value> {
         let upstreams = self.upstreams().into_iter().map(|upstream| {
-            let bound = self.bound(upstream);
+            let bound = self.binding(upstream);
             let choices = self.choices(upstream, bound.as_ref()).into_iter().map(|choice| {
                 json!({ "endpoint": &*choice.endpoint, "share": choice.share, "why": choice.why })
             });
@@ -182,28 +182,29 @@ impl Told<'_> {
     }
 }
 
-impl Bound<'_> {
-    /// What becomes of the client.
+impl StickyBinding<'_> {
+    /// What the cookie means for the client.
     fn words(&self, upstream: &Upstream) -> String {
         match &self.cookie {
             StickyCookie::Missing => {
-                "none comes with the request; the endpoint that answers keeps the client".to_owned()
+                "the request has none; the response binds the client to its endpoint".to_owned()
             }
             StickyCookie::Endpoint(index) => {
                 let written = upstream.endpoints.get(*index).map_or("", |one| &*one.written);
                 let (number, count) = (index + 1, upstream.endpoints.len());
-                format!("names endpoint {number} of {count}, {written}, which is taken")
+                format!("names endpoint {number} of {count}, {written}, which is used")
             }
             StickyCookie::Unknown(key) => {
-                let found = if finds_more(upstream) { " or was found at run time" } else { "" };
+                let found =
+                    if has_dynamic_endpoints(upstream) { " or was found at run time" } else { "" };
                 format!(
-                    "names no endpoint that is written here, by the key in {}: it is forged, made \
-                     with another key, or its endpoint is gone{found}; if so for the process too, the \
-                     client is bound anew",
+                    "names no endpoint of the configuration, with the key in {}: it is forged, made \
+                     with another key, or its endpoint is gone{found}; unless the process knows it, the \
+                     client gets a new cookie",
                     key.display()
                 )
             }
-            StickyCookie::NoKey(why) => format!("not to be read here: {why}"),
+            StickyCookie::NoKey(why) => format!("cannot be decoded here: {why}"),
         }
     }
 
@@ -229,8 +230,8 @@ impl Bound<'_> {
     }
 }
 
-/// Whether there may be endpoints while the process runs that are not written as they are.
-fn finds_more(upstream: &Upstream) -> bool {
+/// Whether the running process may have endpoints that are not in the configuration.
+fn has_dynamic_endpoints(upstream: &Upstream) -> bool {
     let has_more = |endpoint: &config::Endpoint| {
         let is_name = matches!(endpoint.address, EndpointAddress::Name { .. });
         is_name && endpoint.addresses != Addresses::One
@@ -238,18 +239,18 @@ fn finds_more(upstream: &Upstream) -> bool {
     !upstream.sources.is_empty() || upstream.endpoints.iter().any(has_more)
 }
 
-/// Puts the endpoint that a client is bound to before the others.
-fn bind(choices: &mut Vec<Choice>, upstream: &Upstream, index: usize, cookie: &str) {
+/// Moves the endpoint that a client is bound to before the others.
+fn put_bound_first(choices: &mut Vec<Choice>, upstream: &Upstream, index: usize, cookie: &str) {
     let Some(at) = choices.iter().position(|choice| choice.index == index) else { return };
     let mut own = choices.remove(at);
     for other in choices.iter_mut().filter(|other| other.share > 0.0) {
         other.share = 0.0;
-        other.why = format!("if that is down: {}", other.why);
+        other.why = format!("if that one is down: {}", other.why);
     }
     let settings = upstream.endpoints.get(index);
     let more = match settings.map(|endpoint| (endpoint.draining, endpoint.max)) {
-        Some((true, _)) => "; it drains, and keeps the clients that it has".to_owned(),
-        Some((false, Some(max))) => format!("; waited for when it has {max} requests"),
+        Some((true, _)) => "; it is draining, and keeps its clients".to_owned(),
+        Some((false, Some(max))) => format!("; if it has {max} requests, the request waits"),
         _ => String::new(),
     };
     own.share = 100.0;

@@ -8,8 +8,8 @@ use listenfd::ListenFd;
 use crate::terminal;
 use proxy::Inherited;
 
-/// Takes what was handed over. To be called before any thread is started.
-pub(super) fn take() -> Inherited {
+/// Takes the inherited sockets. Call it before any thread is started.
+pub(super) fn take_sockets() -> Inherited {
     let mut handed = ListenFd::from_env();
     let mut inherited = Inherited::default();
     for index in 0..handed.len() {

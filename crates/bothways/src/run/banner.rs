@@ -1,7 +1,6 @@
-//! What is said once traffic is served: what listens where, and what to know.
+//! The messages when the proxy is ready: which listener serves what.
 //!
-//! One event for each listener and one when all is ready, so that a log tells it; in front of a
-//! person at a terminal a short table instead.
+//! The log gets an event for each listener and one when all are ready. A terminal gets a short table.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -15,7 +14,7 @@ use config::{
 use crate::terminal::{self, Paint, count};
 use proxy::Server;
 
-/// Says that traffic is served.
+/// Reports that the proxy is ready.
 pub(super) fn ready(config: &Config, server: &Server, admin: Option<&AdminAddress>, source: &str) {
     let rows: Vec<Row> = rows(config, server);
     let for_a_person = std::io::stderr().is_terminal();
@@ -29,7 +28,7 @@ pub(super) fn ready(config: &Config, server: &Server, admin: Option<&AdminAddres
     for Row { written, address, kind, serves } in &rows {
         tracing::info!(written, %address, kind, serves, "listening");
     }
-    let admin = admin.map(super::admin::written);
+    let admin = admin.map(super::admin::address_text);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = source,
@@ -82,7 +81,7 @@ fn site_words(config: &Config, site: &Site) -> String {
         Some((last, others)) if &*last.pattern.written == "/*" => {
             let _ = write!(words, " -> {}", action_words(config, &last.action));
             if site.tls == Some(SiteTls::Passthrough) {
-                words.push_str(", passed on");
+                words.push_str(", passthrough");
             }
             others.len()
         }
@@ -125,8 +124,8 @@ fn action_words(config: &Config, action: &Action) -> String {
 fn forward_words(forward: &Forward) -> String {
     let mut words = match forward.rules.iter().any(|rule| rule.allow) {
         true => count(forward.rules.len() as u64, "rule"),
-        // Said because everybody who starts a forward proxy for others runs into it.
-        false => "for clients on this machine only (an `allow` lets others)".to_owned(),
+        // People who start a forward proxy for others often miss this.
+        false => "for clients on this machine only (add an `allow` for others)".to_owned(),
     };
     if forward.anonymous.is_some() {
         words.push_str(", anonymous");
@@ -152,7 +151,7 @@ fn table(
     );
     let admin = admin.map(|address| match address {
         AdminAddress::Tcp(address) => format!("http://{address}/"),
-        AdminAddress::Unix(_) => super::admin::written(address),
+        AdminAddress::Unix(_) => super::admin::address_text(address),
     });
     let width = rows.iter().map(|row| row.written.chars().count()).max().unwrap_or(0).max(5);
     for Row { written, kind, serves, .. } in rows {
@@ -163,8 +162,8 @@ fn table(
         let _ = writeln!(text, "  {}  {admin}", paint.green(&format!("{:width$}", "admin")));
     }
     if rows.is_empty() {
-        text.push_str("  nothing is served: add a `site` or a `forward`, then reload\n");
+        text.push_str("  no listener: add a `site` or a `forward`, then reload\n");
     }
-    let _ = writeln!(text, "{}", paint.dim("Ctrl-C ends it, SIGHUP reloads the configuration"));
+    let _ = writeln!(text, "{}", paint.dim("Ctrl-C stops it, SIGHUP reloads the configuration"));
     text
 }

@@ -1,9 +1,8 @@
-//! The control thread: what is asked of the process, one thing after the other.
+//! The control thread: handles reloads, log rotation and stop, one at a time.
 //!
-//! Signals, changed files and the admin interface ask; `Control::run` does it, in one loop, so
-//! that no two reloads overlap. It ends when the process is to stop and everything open has been
-//! let finish, or the time for that is over.
-//! Not here: what a reload does to the data plane (`proxy`).
+//! Signals, changed files and the admin interface request actions; [`run`] performs them in one
+//! loop, so that no two reloads overlap. It returns when the process was told to stop and all open
+//! exchanges have finished, or the time for that is over. `proxy` applies a reload to the data plane.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,74 +20,74 @@ use proxy::{Server, StartError};
 use super::admin::{Admin, Token};
 use super::logging::Logging;
 use super::report::Report;
-use super::signals::{Asked, Signals};
+use super::signals::{SignalAction, Signals};
 use super::watch::{self, Watch};
-use super::{banner, drain, emptied, service};
+use super::{banner, drain, empty_files, service};
 
-/// Reloads that may wait for their turn; more are told to come later.
+/// The maximum number of waiting reloads; further ones are refused.
 const RELOADS_WAITING_MAX: usize = 4;
 
-/// Asks for a reload.
+/// A request for a reload.
 pub(super) struct ReloadRequest {
     /// Whether a configuration may serve nothing.
     pub(super) allow_empty: bool,
-    /// The report goes back there.
+    /// Receives the report.
     pub(super) reply: oneshot::Sender<Report>,
 }
 
-/// What the control thread knows; shared with the admin interface, which runs on the same thread.
+/// The state of the control thread; shared with the admin interface, which runs on the same thread.
 pub(super) struct Control {
     pub(super) server: Server,
     pub(super) effective: RefCell<Effective>,
     pub(super) draining: Cell<bool>,
-    /// Whether the last reload went well; so did the start.
+    /// Whether the last reload (or the start) succeeded.
     pub(super) last_reload_done: Cell<bool>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
-    /// What changes over TCP are allowed by.
+    /// The token for the admin interface over TCP.
     pub(super) token: Token,
-    /// Whether changes are being written back.
-    pub(super) saving: Saving,
-    /// The text that serves, as it was read.
+    /// Held while changes are written back.
+    pub(super) save_lock: SaveLock,
+    /// The text of the active configuration, as it was read.
     sources: RefCell<Sources>,
     source: Source,
     logging: Logging,
     cores: Option<u16>,
 }
 
-/// Whether changes are being written back.
+/// Lets one save run at a time.
 #[derive(Default)]
-pub(super) struct Saving(Cell<bool>);
+pub(super) struct SaveLock(Cell<bool>);
 
-impl Saving {
-    /// Begins, unless it is under way; until what this answers is dropped.
-    pub(super) fn begin(&self) -> Option<SavingNow<'_>> {
-        (!self.0.replace(true)).then(|| SavingNow(&self.0))
+impl SaveLock {
+    /// Acquires the lock until the guard is dropped; `None` if it is held.
+    pub(super) fn acquire(&self) -> Option<SaveGuard<'_>> {
+        (!self.0.replace(true)).then(|| SaveGuard(&self.0))
     }
 }
 
-/// Changes are being written back.
-pub(super) struct SavingNow<'a>(&'a Cell<bool>);
+/// Holds the lock.
+pub(super) struct SaveGuard<'a>(&'a Cell<bool>);
 
-impl Drop for SavingNow<'_> {
+impl Drop for SaveGuard<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
 }
 
-/// What has been started before.
+/// What [`run`] needs.
 pub(super) struct Start {
     /// The data plane.
     pub(super) server: Server,
     /// Where the configuration comes from.
     pub(super) source: Source,
-    /// What it says.
+    /// The loaded configuration.
     pub(super) loaded: Loaded,
     /// The error log.
     pub(super) logging: Logging,
 }
 
-/// Serves until it is to stop and everything open has finished.
-/// The files are watched if `since` says when they have been read.
+/// Serves until the process is told to stop and all open exchanges have finished. Watches the files
+/// if `since` is set, the time when they were read.
 pub(super) async fn run(
     start: Start,
     mut signals: Signals,
@@ -105,7 +104,7 @@ pub(super) async fn run(
         last_reload_done: Cell::new(true),
         reloads,
         token: Token::default(),
-        saving: Saving::default(),
+        save_lock: SaveLock::default(),
         sources: RefCell::new(loaded.sources),
         source,
         logging,
@@ -125,16 +124,16 @@ pub(super) async fn run(
     service::ready(&status(&control.server));
     let reason = loop {
         tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::Reload => {
+            action = signals.next() => match action {
+                SignalAction::Reload => {
                     control.reload(&mut admin, watch.as_mut(), false).await;
                 }
-                Asked::ReopenLogs => control.reopen_logs(),
-                Asked::Stop(name) => break name,
+                SignalAction::ReopenLogs => control.reopen_logs(),
+                SignalAction::Stop(name) => break name,
             },
             Some(ReloadRequest { allow_empty, reply }) = requests.recv() => {
                 let report = control.reload(&mut admin, watch.as_mut(), allow_empty).await;
-                // Whoever asked may have gone.
+                // Fails if the requester has disconnected.
                 let _ = reply.send(report);
             }
             () = changed(&mut watch) => {
@@ -143,7 +142,7 @@ pub(super) async fn run(
         }
     };
     control.draining.set(true);
-    // Whoever still waits for a reload is told that there will be none.
+    // Waiting reloads fail.
     drop(requests);
     drain::drain(&control.server, reason, &mut signals).await;
     Ok(())
@@ -161,14 +160,14 @@ async fn changed(watch: &mut Option<Watch>) {
     }
 }
 
-/// What systemd shows.
+/// The status line for systemd.
 fn status(server: &Server) -> String {
     let listening: Vec<_> = server.listening().into_iter().map(|(written, _)| written).collect();
     format!("serving on {}", listening.join(", "))
 }
 
 impl Control {
-    /// Reads the configuration again and has it serve, or reports why not.
+    /// Reads the configuration again and applies it, or reports why not.
     async fn reload(
         &self,
         admin: &mut Admin,
@@ -180,10 +179,10 @@ impl Control {
         let (report, followed) = match self.source.read() {
             Ok(loaded) => {
                 let files = watch::files_of(&loaded.config, &loaded.sources);
-                let emptied = if allow_empty { None } else { self.emptied(&loaded) };
-                let report = match emptied {
+                let refused = if allow_empty { None } else { self.refuse_empty(&loaded) };
+                let report = match refused {
                     Some(report) => report,
-                    None => self.take(loaded, admin).await,
+                    None => self.apply(loaded, admin).await,
                 };
                 let followed = watch.map(|watch| match report.is_done() {
                     true => watch.follow(files, since),
@@ -208,21 +207,21 @@ impl Control {
         report
     }
 
-    /// Why a configuration is not taken as it is, if files of it have been emptied.
-    fn emptied(&self, loaded: &Loaded) -> Option<Report> {
-        let why = emptied::why(&self.sources.borrow(), loaded)?;
+    /// Refuses a configuration in which files have become empty.
+    fn refuse_empty(&self, loaded: &Loaded) -> Option<Report> {
+        let why = empty_files::problem(&self.sources.borrow(), loaded)?;
         self.server.reload_failed();
-        Some(Report::Refused { summary: why, diagnostics: emptied::HINT.to_owned() })
+        Some(Report::Refused { summary: why, diagnostics: empty_files::HINT.to_owned() })
     }
 
-    /// Has a configuration serve that holds.
-    async fn take(&self, loaded: Loaded, admin: &mut Admin) -> Report {
+    /// Applies a valid configuration.
+    async fn apply(&self, loaded: Loaded, admin: &mut Admin) -> Report {
         let warnings: Vec<_> =
             crate::check::warnings(&loaded).iter().map(|warning| warning.render(false)).collect();
         let config = Arc::new(loaded.config);
         let (server, for_server) = (self.server.clone(), config.clone());
-        // Opening sockets and waiting for all threads may take a moment: not on this thread, so
-        // that the admin interface goes on.
+        // Opening sockets and waiting for all threads can take a moment, so use another thread and
+        // keep the admin interface responsive.
         let outcome = tokio::task::spawn_blocking(move || server.reload(for_server)).await;
         let change = match outcome {
             Ok(Ok(change)) => change,
@@ -233,25 +232,25 @@ impl Control {
                     terminal::count(problems.len() as u64, "error"),
                     self.source.name()
                 );
-                let diagnostics = crate::check::of_tls(&loaded.sources, &problems);
+                let diagnostics = crate::check::tls_diagnostics(&loaded.sources, &problems);
                 let texts: Vec<_> = diagnostics.iter().map(|one| one.render(false)).collect();
                 return Report::Refused { summary, diagnostics: texts.join("\n") };
             }
             Ok(Err(error)) => return Report::Failed { error: error.to_string() },
             Err(error) => {
-                return Report::Failed { error: format!("the reload broke off: {error}") };
+                return Report::Failed { error: format!("the reload task failed: {error}") };
             }
         };
         *self.effective.borrow_mut() = loaded.effective;
         *self.sources.borrow_mut() = loaded.sources;
         self.token.read(&config.process);
         if let Err(error) = self.logging.reconfigure(&config.process) {
-            tracing::error!(%error, "the error log stays as it was");
+            tracing::error!(%error, "cannot change the error log; it stays as it was");
         }
-        // The traffic is served by the new configuration already; an admin address that cannot be
-        // had leaves the old one in place and is worth an error, not more.
+        // The new configuration is active already. If its admin address cannot be used, the old one
+        // stays, and the error is only logged.
         if let Err(error) = admin.change(config.process.admin.as_ref()) {
-            tracing::error!(error, "the admin interface stays where it was");
+            tracing::error!(error, "cannot move the admin interface; it keeps its address");
         }
         if config.process.cores != self.cores {
             tracing::warn!("`process cores` takes effect at the next start");
@@ -269,7 +268,7 @@ impl Control {
         matches!(self.source, Source::File(_))
     }
 
-    /// Whether this is the text of a file of the configuration that serves.
+    /// Whether a file of the active configuration had this text when it was read.
     pub(super) fn is_as_read(&self, file: u16, text: &str) -> bool {
         self.sources.borrow().text(file) == text
     }

@@ -1,4 +1,5 @@
-//! Going down without losing anything: open exchanges finish, visibly, within a time.
+//! Drains the data plane before the process stops: open exchanges may finish within a time limit,
+//! and the progress is shown.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,16 +10,15 @@ use super::report::open_words;
 use super::service;
 use super::signals::Signals;
 
-/// How often it is looked whether everything has finished.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often progress is shown in a log.
-const LOG_EVERY: Duration = Duration::from_secs(5);
-/// Connections on which nothing is asked, though their first request may be on its way, are not
-/// waited for longer than this.
+/// How often to check whether everything has finished.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often progress is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait for idle connections, whose first request may be on its way.
 const IDLE_GRACE: Duration = Duration::from_secs(2);
 
-/// Stops accepting and waits until everything open has finished, the time is over, or a second
-/// signal comes.
+/// Stops accepting, and waits until all exchanges have finished, the time is over, or a second signal
+/// arrives.
 pub(crate) async fn drain(server: &Server, reason: &'static str, signals: &mut Signals) {
     let within = server.config().process.drain;
     server.begin_drain();
@@ -31,9 +31,9 @@ pub(crate) async fn drain(server: &Server, reason: &'static str, signals: &mut S
     tokio::select! {
         finished = finish(server, progress) => {
             if finished {
-                tracing::info!("everything open has finished");
+                tracing::info!("all open exchanges have finished");
             } else {
-                drop_rest(server, "time is over");
+                drop_rest(server, "the drain time is over");
             }
         }
         name = signals.stop() => drop_rest(server, name),
@@ -42,10 +42,16 @@ pub(crate) async fn drain(server: &Server, reason: &'static str, signals: &mut S
 
 fn drop_rest(server: &Server, reason: &str) {
     let Open { connections, exchanges, tunnels } = server.open_exchanges();
-    tracing::warn!(reason, connections, exchanges, tunnels, "what is still open is dropped");
+    tracing::warn!(
+        reason,
+        connections,
+        exchanges,
+        tunnels,
+        "closing connections that are still open"
+    );
 }
 
-/// Whether everything has finished in time.
+/// Waits; returns whether everything has finished in time.
 async fn finish(server: &Server, mut progress: Progress) -> bool {
     let mut idle_since = Instant::now();
     loop {
@@ -60,7 +66,7 @@ async fn finish(server: &Server, mut progress: Progress) -> bool {
             return false;
         }
         progress.show(open);
-        tokio::time::sleep(LOOK_EVERY.min(progress.left())).await;
+        tokio::time::sleep(POLL_INTERVAL.min(progress.left())).await;
     }
 }
 
@@ -73,9 +79,9 @@ struct Progress {
 
 impl Progress {
     fn new(within: Duration) -> Self {
-        // A person who has pressed Ctrl-C wants to see that something happens.
+        // A person who pressed Ctrl-C wants to see progress.
         let terminal = std::io::stderr().is_terminal();
-        let every = if terminal { Duration::from_secs(1) } else { LOG_EVERY };
+        let every = if terminal { Duration::from_secs(1) } else { LOG_INTERVAL };
         Self { started: Instant::now(), within, shown: None, every }
     }
 

@@ -1,18 +1,17 @@
-//! Configurations that a reload does not take as they are: those of which files have been emptied.
+//! Detects configurations whose files have become empty. A reload refuses them.
 //!
-//! A disk that is full, an editor or a copy that broke off leave files that are empty or end between
-//! two blocks. Such a file is right by the rules of the language, and would close listeners and sites
-//! that nobody meant to close.
+//! A full disk, or an interrupted editor or copy, leaves files that are empty or end between two
+//! blocks. Such a file is valid, and would close listeners and sites unintentionally.
 
 use std::path::Path;
 
 use config::{Loaded, Sources};
 
-/// What to do about it.
-pub(super) const HINT: &str = "hint: if that is meant, `bothways reload --allow-empty` takes it\n";
+/// What to do if it is intended.
+pub(super) const HINT: &str = "hint: if this is intended, use `bothways reload --allow-empty`\n";
 
-/// Why `loaded` is not to follow the configuration that was read from `before`.
-pub(super) fn why(before: &Sources, loaded: &Loaded) -> Option<String> {
+/// Why `loaded` must not replace the configuration that was read from `before`; `None` if it may.
+pub(super) fn problem(before: &Sources, loaded: &Loaded) -> Option<String> {
     let now = &loaded.sources;
     if loaded.config.sites.is_empty() && loaded.config.forwards.is_empty() {
         let name = now.name(0);
@@ -31,8 +30,8 @@ pub(super) fn why(before: &Sources, loaded: &Loaded) -> Option<String> {
             return Some(format!("{name} is empty, and was not before"));
         }
     }
-    // Files that come and go are what `include` with `*` is for; but not all at once, while nobody
-    // has changed the line.
+    // `include` with `*` is for files that come and go; but if all are gone at once while the line is
+    // unchanged, something is wrong.
     if before.text(0) != now.text(0) {
         return None;
     }
@@ -45,7 +44,7 @@ pub(super) fn why(before: &Sources, loaded: &Loaded) -> Option<String> {
     Some(format!("every file that was included from {} is gone", directory.display()))
 }
 
-/// Whether nothing but comments stands there.
+/// Whether the text has only comments.
 fn is_blank(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}');
     text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with("//"))

@@ -1,8 +1,8 @@
 //! The error log: `tracing` events as lines.
 //!
-//! Where the log goes and what is logged can change at each reload, and the file is re-opened when
-//! it has been rotated. On a terminal a line is short and coloured; elsewhere it follows the access
-//! log: JSON beside JSON, else logfmt (`time=… level=… msg=… key=value`).
+//! The target and the level of the log can change at each reload, and the file is re-opened after a
+//! rotation. On a terminal, lines are short and coloured; elsewhere the format depends on that of the
+//! access log: JSON if that is JSON, else logfmt (`time=… level=… msg=… key=value`).
 //! Not here: the access log, which the data plane writes.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ use tracing_subscriber::{Registry, reload};
 
 use crate::terminal::Paint;
 
-/// A handle on the error log of the process.
+/// A handle to the error log of the process.
 #[derive(Debug, Clone)]
 pub(crate) struct Logging {
     sink: Sink,
@@ -47,35 +47,35 @@ impl fmt::Display for LogError {
 }
 
 impl Logging {
-    /// Sets up the log of the process; to be called once.
+    /// Sets up the log of the process; call it once.
     pub(crate) fn start(process: &config::Process) -> Result<Self, LogError> {
         let sink = Sink::default();
-        sink.turn_to(&process.error_log, process.access_format)?;
+        sink.set_target(&process.error_log, process.access_format)?;
         let (filter, handle) = reload::Layer::new(filter(&process.error_level));
         let lines = tracing_subscriber::fmt::layer()
             .event_format(Lines::new(sink.clone()))
             .with_writer(sink.clone());
-        // Fails only if a log has been set up already, as in tests; that one stays.
+        // Fails only if a log has been set up already, as in tests; then that one stays.
         let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
         log_panics();
         Ok(Self { sink, filter: handle })
     }
 
-    /// Follows a new configuration.
+    /// Applies a new configuration.
     pub(crate) fn reconfigure(&self, process: &config::Process) -> Result<(), LogError> {
-        self.sink.turn_to(&process.error_log, process.access_format)?;
-        // Fails only if the log is gone, and then there is nobody to tell.
+        self.sink.set_target(&process.error_log, process.access_format)?;
+        // Fails only if the log is gone, and then there is no way to report it.
         let _ = self.filter.reload(filter(&process.error_level));
         Ok(())
     }
 
-    /// Opens the file again, after it has been rotated.
+    /// Opens the file again, after a rotation.
     pub(crate) fn reopen(&self) -> Result<(), LogError> {
         self.sink.reopen()
     }
 }
 
-/// A panic ends one connection, not the process, so it has to be found in the log.
+/// Logs panics: a panic ends one connection, not the process, so it must be visible in the log.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("without a message");
@@ -84,20 +84,20 @@ fn log_panics() {
     }));
 }
 
-/// `RUST_LOG` wins, for the one who looks for something; else the configured level.
+/// The filter of `RUST_LOG` (for debugging), else the configured level.
 fn filter(level: &str) -> EnvFilter {
     let environment = std::env::var("RUST_LOG").ok().filter(|value| !value.is_empty());
     let directives = environment.as_deref().unwrap_or(level);
     EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Where lines go. Shared by all threads; a lock is taken only for lines that are logged at all,
-/// which clients can cause only so often.
+/// The target of log lines, shared by all threads. Only lines that are really written take the lock,
+/// and what clients can cause is rate limited.
 #[derive(Debug, Clone, Default)]
-struct Sink(Arc<Mutex<Open>>);
+struct Sink(Arc<Mutex<Output>>);
 
 #[derive(Debug, Default)]
-struct Open {
+struct Output {
     target: Target,
     style: Style,
 }
@@ -115,11 +115,11 @@ enum Target {
 }
 
 impl Sink {
-    fn lock(&self) -> MutexGuard<'_, Open> {
+    fn lock(&self) -> MutexGuard<'_, Output> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn_to(&self, target: &LogTarget, beside: AccessFormat) -> Result<(), LogError> {
+    fn set_target(&self, target: &LogTarget, beside: AccessFormat) -> Result<(), LogError> {
         let (target, terminal) = match target {
             LogTarget::Off => (Target::Off, false),
             LogTarget::Stdout => (Target::Stdout, io::stdout().is_terminal()),
@@ -133,7 +133,7 @@ impl Sink {
             AccessFormat::Json => Style::Json,
             AccessFormat::Combined => Style::Logfmt,
         };
-        *self.lock() = Open { target, style };
+        *self.lock() = Output { target, style };
         Ok(())
     }
 
@@ -224,7 +224,7 @@ where
     }
 }
 
-/// What an event says.
+/// The message and fields of an event.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
@@ -257,7 +257,7 @@ impl Visit for Fields {
     }
 }
 
-/// A value without the quotes of JSON.
+/// A value without JSON quotes.
 fn bare(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
@@ -265,7 +265,7 @@ fn bare(value: &Value) -> Cow<'_, str> {
     }
 }
 
-fn word(level: Level) -> &'static str {
+fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "error",
         Level::WARN => "warn",
@@ -278,7 +278,7 @@ fn word(level: Level) -> &'static str {
 /// `13:40:00 info  listening  address=127.0.0.1:8080`
 fn pretty(paint: Paint, time: &str, level: Level, fields: &Fields) -> String {
     let clock = time.get(11..19).unwrap_or(time);
-    let word = format!("{:<5}", word(level));
+    let word = format!("{:<5}", level_name(level));
     let level = match level {
         Level::ERROR => paint.red(&word),
         Level::WARN => paint.yellow(&word),
@@ -287,7 +287,7 @@ fn pretty(paint: Paint, time: &str, level: Level, fields: &Fields) -> String {
     };
     let mut line = format!("{} {level} {}", paint.dim(clock), printable(&fields.message));
     for (name, value) in &fields.others {
-        // Diagnostics of a reload keep their lines: they are made to be read.
+        // Keep the lines of reload diagnostics, for readability.
         let value = bare(value);
         if value.contains('\n') {
             let _ = write!(line, "\n{}", printable(value.trim_end()));
@@ -300,7 +300,7 @@ fn pretty(paint: Paint, time: &str, level: Level, fields: &Fields) -> String {
 }
 
 fn logfmt(time: &str, level: Level, module: &str, fields: &Fields) -> String {
-    let mut line = format!("time={time} level={} msg=", word(level));
+    let mut line = format!("time={time} level={} msg=", level_name(level));
     push_quoted(&mut line, &fields.message);
     for (name, value) in &fields.others {
         let _ = write!(line, " {name}=");
@@ -311,7 +311,7 @@ fn logfmt(time: &str, level: Level, module: &str, fields: &Fields) -> String {
 }
 
 fn json(time: &str, level: Level, module: &str, fields: &Fields) -> String {
-    let ours = [("time", time), ("level", word(level)), ("msg", &fields.message)];
+    let ours = [("time", time), ("level", level_name(level)), ("msg", &fields.message)];
     let last = [("module", module.into()), ("pid", Value::from(std::process::id()))];
     let ours = ours.map(|(name, text)| (name, Value::from(text)));
     // An event's own fields cannot stand for these.
@@ -326,7 +326,7 @@ fn json(time: &str, level: Level, module: &str, fields: &Fields) -> String {
     line
 }
 
-/// A value of logfmt: bare where that is unambiguous, else quoted, always on one line.
+/// Appends a logfmt value: bare if that is unambiguous, else quoted; always on one line.
 fn push_quoted(line: &mut String, value: &str) {
     let bare = |char: char| char.is_ascii_graphic() && !matches!(char, '"' | '=' | '\\');
     if !value.is_empty() && value.chars().all(bare) {
@@ -336,7 +336,7 @@ fn push_quoted(line: &mut String, value: &str) {
     }
 }
 
-/// Without characters that a terminal would obey.
+/// Replaces control characters that a terminal would interpret.
 fn printable(text: &str) -> String {
     let obeyed = |char: char| char.is_control() && char != '\n' && char != '\t';
     text.chars().map(|char| if obeyed(char) { '\u{fffd}' } else { char }).collect()
@@ -377,7 +377,7 @@ mod tests {
         let path = std::env::temp_dir().join(&name);
         let rotated = path.with_extension("1");
         let mut sink = Sink::default();
-        sink.turn_to(&LogTarget::File(path.clone()), AccessFormat::Json).unwrap();
+        sink.set_target(&LogTarget::File(path.clone()), AccessFormat::Json).unwrap();
         sink.write_all(b"one\n").unwrap();
         std::fs::rename(&path, &rotated).unwrap();
         sink.write_all(b"two\n").unwrap();
@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(std::fs::read(&rotated).unwrap(), b"one\ntwo\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
         let elsewhere = LogTarget::File("/nowhere/at/all".into());
-        assert!(sink.turn_to(&elsewhere, AccessFormat::Json).is_err());
+        assert!(sink.set_target(&elsewhere, AccessFormat::Json).is_err());
         sink.write_all(b"four\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"three\nfour\n");
         std::fs::remove_file(path).unwrap();

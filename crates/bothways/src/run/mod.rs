@@ -1,17 +1,16 @@
-//! Running: from a configuration to a process that serves, and back down again.
+//! Runs the proxy: start, control thread, stop.
 //!
-//! `start` reads the configuration, takes inherited sockets and starts the data plane, whose
-//! threads carry the traffic. The main thread then is the control thread: one runtime that owns
-//! signals ([`control`]), the admin interface ([`admin`]), the watch over files ([`watch`]) and
-//! the word to systemd ([`service`]).
-//! Not here: anything that a client sends.
+//! `serve` reads the configuration, takes inherited sockets and starts the data plane, whose threads
+//! carry the traffic. The main thread becomes the control thread: one runtime with signals
+//! ([`control`]), the admin interface ([`admin`]), the file watcher ([`watch`]) and notifications to
+//! systemd ([`service`]). Nothing here handles traffic of clients.
 
 mod activation;
 pub(crate) mod admin;
 mod banner;
 mod control;
 pub(crate) mod drain;
-mod emptied;
+mod empty_files;
 mod logging;
 mod pid_file;
 mod report;
@@ -36,75 +35,77 @@ use logging::Logging;
 use pid_file::PidFile;
 use signals::Signals;
 
-/// What is to be done where a file cannot be made.
-const WRITABLE: &str = "its directory must be there, and the user that bothways runs as must be allowed to write to it";
+/// The hint if a file cannot be created.
+const WRITABLE: &str =
+    "its directory must exist, and the user that runs bothways must have write permission there";
 
-/// Serves what a file says.
+/// Serves the configuration of a file.
 pub(crate) fn from_file(options: &cli::Run) -> Result<(), Failure> {
     let source = Source::find(options.config.as_deref())?;
-    serve(Plan { source, watch: options.watch, pid_file: options.pid_file.clone() })
+    serve(RunOptions { source, watch: options.watch, pid_file: options.pid_file.clone() })
 }
 
-/// Serves what a source says.
+/// Serves the configuration of a source.
 pub(crate) fn from_source(source: Source) -> Result<(), Failure> {
-    serve(Plan { source, watch: false, pid_file: None })
+    serve(RunOptions { source, watch: false, pid_file: None })
 }
 
-struct Plan {
+struct RunOptions {
     source: Source,
     watch: bool,
     pid_file: Option<PathBuf>,
 }
 
-fn serve(plan: Plan) -> Result<(), Failure> {
-    // Before any thread is there: it reads and clears the environment.
-    let inherited = activation::take();
+fn serve(options: RunOptions) -> Result<(), Failure> {
+    // Before any thread starts, because this reads and clears the environment.
+    let inherited = activation::take_sockets();
     let since = SystemTime::now();
-    let loaded = plan.source.load()?;
+    let loaded = options.source.load()?;
     if let Some(nothing) = crate::check::serves_nothing(&loaded) {
         terminal::to_stderr(&nothing.render(terminal::stderr_is_coloured()));
-        return Err(Failure::said(CONFIGURATION));
+        return Err(Failure::already_reported(CONFIGURATION));
     }
-    say_warnings(&loaded);
+    print_warnings(&loaded);
     let logging = Logging::start(&loaded.config.process)
         .map_err(|error| Failure::other(error).hint(WRITABLE))?;
     let runtime = control_runtime()?;
-    runtime.block_on(run(plan, inherited, loaded, logging, since))
+    runtime.block_on(run(options, inherited, loaded, logging, since))
 }
 
 async fn run(
-    plan: Plan,
+    options: RunOptions,
     inherited: Inherited,
     loaded: Loaded,
     logging: Logging,
     since: SystemTime,
 ) -> Result<(), Failure> {
-    // Before the data plane starts, so that a signal from now on finds somebody.
+    // Before the data plane starts, so that no signal is lost.
     let signals = Signals::catch()?;
     let config = Arc::new(loaded.config.clone());
-    let server = Server::start(config, inherited).map_err(|error| refused(&error, &loaded))?;
+    let server =
+        Server::start(config, inherited).map_err(|error| start_failure(&error, &loaded))?;
     server.discovered().await;
-    let _pid_file = plan.pid_file.map(PidFile::write).transpose()?;
-    let since = plan.watch.then_some(since);
-    let start = Start { server: server.clone(), source: plan.source, loaded, logging };
+    let _pid_file = options.pid_file.map(PidFile::write).transpose()?;
+    let since = options.watch.then_some(since);
+    let start = Start { server: server.clone(), source: options.source, loaded, logging };
     let outcome = control::run(start, signals, since).await;
-    // Joins the threads of the data plane, which blocks; nothing else is left to do here.
+    // This joins the threads of the data plane, which blocks; nothing else is left to do here.
     server.stop();
     outcome
 }
 
-/// Certificates and keys that cannot be used are mistakes like those in the text.
-fn refused(error: &StartError, loaded: &Loaded) -> Failure {
+/// The failure of a start. Unusable certificates and keys are reported like mistakes in the text.
+fn start_failure(error: &StartError, loaded: &Loaded) -> Failure {
     let StartError::Tls(problems) = error else { return Failure::other(error) };
     let problems: Vec<_> = problems.iter().map(|(_, problem)| problem.clone()).collect();
-    for diagnostic in crate::check::of_tls(&loaded.sources, &problems) {
+    for diagnostic in crate::check::tls_diagnostics(&loaded.sources, &problems) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
         terminal::to_stderr("\n");
     }
-    Failure::said(CONFIGURATION)
+    Failure::already_reported(CONFIGURATION)
 }
 
-/// The runtime of the control thread. Everything on it is small and short.
+/// The runtime of the control thread. Its tasks are small and short.
 pub(crate) fn control_runtime() -> Result<LocalRuntime, Failure> {
     Builder::new_current_thread()
         .enable_all()
@@ -113,7 +114,7 @@ pub(crate) fn control_runtime() -> Result<LocalRuntime, Failure> {
         .map_err(|error| Failure::other(format!("cannot start the control thread: {error}")))
 }
 
-fn say_warnings(loaded: &Loaded) {
+fn print_warnings(loaded: &Loaded) {
     for warning in crate::check::warnings(loaded) {
         terminal::to_stderr(&warning.render(terminal::stderr_is_coloured()));
         terminal::to_stderr("\n");

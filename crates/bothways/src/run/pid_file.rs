@@ -1,4 +1,4 @@
-//! A file with the number of the process, there while it runs.
+//! The file with the process ID, which exists while the process runs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::process;
 
 use crate::exit::Failure;
 
-/// Removed when dropped.
+/// A PID file; removed when dropped.
 #[derive(Debug)]
 pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Writes it.
+    /// Writes the file.
     pub(super) fn write(path: PathBuf) -> Result<Self, Failure> {
         fs::write(&path, format!("{}\n", process::id()))
             .map_err(|error| Failure::other(format!("cannot write {}: {error}", path.display())))?;
@@ -21,7 +21,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // A process that has started in our place has written its own number: that stays.
+        // Keep the file if a successor has written its own process ID.
         let ours =
             fs::read_to_string(&self.0).is_ok_and(|text| text.trim().parse() == Ok(process::id()));
         if ours {

@@ -1,4 +1,4 @@
-//! What came of a reload: for the log, for the admin interface, and for `bothways reload`.
+//! The outcome of a reload: for the log, the admin interface, and `bothways reload`.
 
 use std::fmt::Write;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::terminal::count;
 
-/// What came of a reload.
+/// The outcome of a reload.
 #[derive(Debug, Clone)]
 pub(crate) enum Report {
-    /// The new configuration serves.
+    /// The new configuration is active.
     Done {
-        /// How many configurations have served, with this one.
+        /// The number of configurations that have been active, including this one.
         generation: u64,
         /// Listeners that were opened.
         opened: Vec<String>,
@@ -20,14 +20,15 @@ pub(crate) enum Report {
         /// Warnings, as text.
         warnings: String,
     },
-    /// The configuration is wrong; the old one goes on.
+    /// The configuration is wrong; the old one stays active.
     Refused {
         /// `2 errors in bothways.kdl`.
         summary: String,
         /// Every mistake, as text.
         diagnostics: String,
     },
-    /// It is right, but cannot serve (an address in use); the old one goes on.
+    /// The configuration is valid, but cannot be applied (such as an address in use); the old one stays
+    /// active.
     Failed {
         /// Why.
         error: String,
@@ -35,12 +36,12 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// Whether the new configuration serves.
+    /// Whether the new configuration is active.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done { .. })
     }
 
-    /// For people.
+    /// The report as text.
     pub(crate) fn text(&self) -> String {
         match self {
             Self::Done { generation, opened, closed, warnings } => {
@@ -48,7 +49,7 @@ impl Report {
                 if !warnings.is_empty() {
                     let _ = writeln!(text, "{warnings}");
                 }
-                let _ = writeln!(text, "reloaded: configuration {generation} serves");
+                let _ = writeln!(text, "reloaded: configuration {generation} is active");
                 for (word, listeners) in [("opened", opened), ("closed", closed)] {
                     if !listeners.is_empty() {
                         let _ = writeln!(text, "  {word} {}", listeners.join(", "));
@@ -57,15 +58,17 @@ impl Report {
                 text
             }
             Self::Refused { summary, diagnostics } => {
-                format!("{diagnostics}\nnot reloaded: {summary}; the running one goes on\n")
+                format!(
+                    "{diagnostics}\nnot reloaded: {summary}; the old configuration stays active\n"
+                )
             }
             Self::Failed { error } => {
-                format!("not reloaded: {error}; the running configuration goes on\n")
+                format!("not reloaded: {error}; the old configuration stays active\n")
             }
         }
     }
 
-    /// For programs.
+    /// The report as JSON.
     pub(crate) fn json(&self) -> Value {
         match self {
             Self::Done { generation, opened, closed, warnings } => json!({
@@ -84,14 +87,14 @@ impl Report {
         }
     }
 
-    /// Writes it to the log.
+    /// Writes the report to the log.
     pub(crate) fn log(&self) {
         match self {
             Self::Done { generation, opened, closed, warnings } => {
                 if !warnings.is_empty() {
                     tracing::warn!(warnings, "the new configuration has warnings");
                 }
-                // Left out where there are none.
+                // Omitted if there are none.
                 let words = |listeners: &[String]| {
                     Some(listeners.join(" ")).filter(|words| !words.is_empty())
                 };
@@ -106,11 +109,11 @@ impl Report {
                 tracing::error!(
                     error = summary,
                     diagnostics,
-                    "not reloaded: the configuration is wrong; the old one goes on"
+                    "not reloaded: the configuration is wrong; the old one stays active"
                 );
             }
             Self::Failed { error } => {
-                tracing::error!(error, "not reloaded: the old configuration goes on");
+                tracing::error!(error, "not reloaded: the old configuration stays active");
             }
         }
     }

@@ -1,21 +1,21 @@
-//! Signals, as what they ask for.
+//! Signals, and the actions that they request.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SignalAction {
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
     ReopenLogs,
-    /// SIGTERM, SIGINT or SIGQUIT; this one, for people.
+    /// SIGTERM, SIGINT or SIGQUIT, with the name of the signal.
     Stop(&'static str),
 }
 
-/// The signals that mean something to us.
+/// The signals that the process handles.
 #[derive(Debug)]
 pub(crate) struct Signals {
     hangup: Signal,
@@ -26,7 +26,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From now on they come here instead of ending the process.
+    /// Installs the handlers: from now on these signals no longer end the process.
     pub(crate) fn catch() -> Result<Self, Failure> {
         let catch = |kind| {
             signal(kind).map_err(|error| Failure::other(format!("cannot catch signals: {error}")))
@@ -40,23 +40,23 @@ impl Signals {
         })
     }
 
-    /// The next one.
-    pub(super) async fn next(&mut self) -> Asked {
+    /// The next action.
+    pub(super) async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            // What came at once is done in this order: whoever asks to stop wants nothing else.
+            // If several signals are pending, this is the order: a stop comes before everything else.
             biased;
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
-            _ = self.user1.recv() => Asked::ReopenLogs,
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => SignalAction::Stop("SIGINT"),
+            _ = self.quit.recv() => SignalAction::Stop("SIGQUIT"),
+            _ = self.user1.recv() => SignalAction::ReopenLogs,
+            _ = self.hangup.recv() => SignalAction::Reload,
         }
     }
 
-    /// The next one that asks to stop; others mean nothing any more.
+    /// Waits for the next signal that requests a stop, and ignores all others.
     pub(crate) async fn stop(&mut self) -> &'static str {
         loop {
-            if let Asked::Stop(name) = self.next().await {
+            if let SignalAction::Stop(name) = self.next().await {
                 return name;
             }
         }

@@ -1,10 +1,9 @@
-//! `--watch`: notices that the configuration's files have changed.
+//! `--watch`: detects changes of the configuration's files.
 //!
-//! Directories are watched, not files, since editors replace files by renaming and Kubernetes
-//! replaces a symbolic link beside them (`..data`). An event only says "look": what has been seen
-//! of the files is compared, so that other files in those directories cause nothing. A change is
-//! reported once it has been quiet for [`QUIET`].
-//! Not here: reading the files again.
+//! Directories are watched, not files, because editors replace files by renaming and Kubernetes
+//! replaces a symbolic link beside them (`..data`). An event only triggers a check: the states of
+//! the files are compared, so that other files in those directories have no effect. A change is
+//! reported when no event came for [`QUIET`]. Not here: reading the files again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,40 +15,40 @@ use config::{Config, SiteTls, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-/// No event for so long: whoever writes has finished.
+/// After this long without an event, the writer has finished.
 const QUIET: Duration = Duration::from_millis(150);
-/// Somebody who never stops writing is not waited for longer.
+/// The longest wait for a writer that does not stop.
 const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// File times lag behind the clock by up to a tick of the kernel.
 const CLOCK_SLACK: Duration = Duration::from_millis(20);
 
-/// Watches over the files of a configuration.
+/// Watches the files of a configuration.
 #[derive(Debug)]
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
     events: mpsc::Receiver<()>,
     files: Vec<PathBuf>,
     directories: BTreeSet<PathBuf>,
-    seen: Vec<Seen>,
-    /// There was an event since the files have been compared.
+    states: Vec<FileState>,
+    /// Whether there was an event since the last comparison.
     pending: bool,
 }
 
-/// What tells one state of a file from another: the file behind links, its length and time.
+/// The state of a file: device and inode (after following links), length and time of modification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct FileState {
     path: PathBuf,
     state: Option<(u64, u64, u64, i64, i64)>,
 }
 
 impl Watch {
-    /// Starts to watch over files that have been read after `since`.
+    /// Starts to watch files that were read after `since`.
     pub(super) fn start(files: Vec<PathBuf>, since: SystemTime) -> notify::Result<Self> {
-        // One waiting event is as good as many.
+        // One pending event is enough.
         let (sender, events) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let is_look = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_)));
-            if !is_look {
+            let is_read = matches!(&event, Ok(event) if matches!(event.kind, EventKind::Access(_)));
+            if !is_read {
                 let _ = sender.try_send(());
             }
         })?;
@@ -59,14 +58,14 @@ impl Watch {
             events,
             files: Vec::new(),
             directories,
-            seen: Vec::new(),
+            states: Vec::new(),
             pending: false,
         };
         watch.follow(files, since)?;
         Ok(watch)
     }
 
-    /// Watches over these files from now on, which have been read after `since`.
+    /// Watches these files from now on; they were read after `since`.
     pub(super) fn follow(&mut self, files: Vec<PathBuf>, since: SystemTime) -> notify::Result<()> {
         let wanted = directories_of(&files);
         for gone in self.directories.difference(&wanted) {
@@ -78,19 +77,19 @@ impl Watch {
         }
         self.directories = wanted;
         self.files = files;
-        self.seen = self.look();
+        self.states = self.states();
         let since = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
         let is_newer = |file: &PathBuf| modified(file).is_some_and(|time| time >= since);
         if self.files.iter().any(is_newer) {
-            // Perhaps changed between reading and watching: look again.
+            // They may have changed between reading and watching: check again.
             self.pending = true;
-            self.seen.clear();
+            self.states.clear();
         }
         Ok(())
     }
 
-    /// Watches over these files too: those of a configuration that is wrong, where the mistake will
-    /// be corrected in any file, old or new.
+    /// Watches these files in addition: those of a wrong configuration, because the mistake may be fixed
+    /// in any file, old or new.
     pub(super) fn follow_also(
         &mut self,
         files: Vec<PathBuf>,
@@ -100,7 +99,7 @@ impl Watch {
         self.follow(all.into_iter().collect(), since)
     }
 
-    /// Returns once something has changed. May be dropped and called again without losing a change.
+    /// Waits for a change. Cancel safe.
     pub(super) async fn changed(&mut self) {
         loop {
             if !self.pending {
@@ -111,9 +110,9 @@ impl Watch {
             }
             self.wait_for_quiet().await;
             self.pending = false;
-            let now = self.look();
-            if now != self.seen {
-                self.seen = now;
+            let now = self.states();
+            if now != self.states {
+                self.states = now;
                 return;
             }
         }
@@ -128,19 +127,20 @@ impl Watch {
         }
     }
 
-    /// The files, and every other `.kdl` file beside them: an `include` with `*` may take it.
-    fn look(&self) -> Vec<Seen> {
+    /// The states of the files, and of every other `.kdl` file beside them: an `include` with `*` may
+    /// match it.
+    fn states(&self) -> Vec<FileState> {
         let mut paths: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
         for directory in &self.directories {
             let Ok(entries) = fs::read_dir(directory) else { continue };
             let paths_there = entries.flatten().map(|entry| entry.path());
             paths.extend(paths_there.filter(|path| path.extension().is_some_and(|is| is == "kdl")));
         }
-        paths.into_iter().map(Seen::of).collect()
+        paths.into_iter().map(FileState::of).collect()
     }
 }
 
-impl Seen {
+impl FileState {
     fn of(path: PathBuf) -> Self {
         let metadata = fs::metadata(&path).ok();
         let state = metadata.map(|of| (of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec()));
@@ -152,7 +152,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
 }
 
-/// The directory of each file, as written and behind links.
+/// The directories of the files, as written and after following links.
 fn directories_of(files: &[PathBuf]) -> BTreeSet<PathBuf> {
     let real = files.iter().filter_map(|file| file.canonicalize().ok());
     let all = files.iter().cloned().chain(real);
@@ -164,9 +164,9 @@ fn directories_of(files: &[PathBuf]) -> BTreeSet<PathBuf> {
     .collect()
 }
 
-/// What a configuration was read from: itself, what it includes, its error pages, its CAs and
-/// revocation lists, and the directories that a pattern of an `include` looks in, where a first file
-/// may still come. Certificates and keys of sites are looked after without a reload.
+/// All files that a configuration consists of: itself, its includes, error pages, CAs and revocation
+/// lists, and the patterns of `include`, which may match new files. Certificates and keys of sites
+/// are not among them: they are renewed without a reload.
 pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
     let routes =
         config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
@@ -178,7 +178,7 @@ pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
     files.into_iter().collect()
 }
 
-/// Whom clients and upstreams are believed by, and what we show to upstreams.
+/// CAs and revocation lists for clients and upstreams, and client certificates for upstreams.
 fn authorities(config: &Config) -> Vec<PathBuf> {
     let of_sites = config.sites.iter().filter_map(|site| match &site.tls {
         Some(SiteTls::Terminate(settings)) => Some(settings),
@@ -194,13 +194,13 @@ fn authorities(config: &Config) -> Vec<PathBuf> {
     of_clients.chain(of_upstreams).cloned().collect()
 }
 
-/// The files that were read, and the patterns by which others would be.
+/// The files that were read, and the patterns of their includes.
 pub(super) fn files_read(sources: &Sources) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for (index, name) in (0..=u16::MAX).zip(sources.names()) {
         let file = PathBuf::from(&*name);
         let from = file.parent().unwrap_or(Path::new(""));
-        // Good enough for a hint of where to look; what is wrong in the text is found elsewhere.
+        // A simple scan is enough to know where to look; the parser reports mistakes in the text.
         let includes = sources.text(index).lines().filter_map(|line| {
             let pattern = line.trim().strip_prefix("include ")?.trim().strip_prefix('"')?;
             Some(from.join(pattern.split('"').next()?))

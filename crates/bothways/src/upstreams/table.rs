@@ -1,5 +1,5 @@
-//! `bothways upstreams`: how it stands with the endpoints of a running process, as a table that is
-//! drawn anew every second, once, or as JSON.
+//! `bothways upstreams` without a task: the state of upstreams and endpoints of the running process,
+//! as a table that is redrawn every second, or printed once, or as JSON.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -8,21 +8,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::admin::Process;
-use crate::cli::Look;
+use crate::cli::UpstreamsView;
 use crate::exit::{Failure, OTHER};
 use crate::terminal::{self, Paint};
 
-/// From one drawing to the next.
+/// How often the table is redrawn.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
-/// To the upper left corner, and clears what is there.
+/// Moves the cursor to the upper left corner and clears the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
 
-/// Shows what is asked for, until it is interrupted if it is a terminal that it is shown on.
-pub(crate) fn show(process: &Process, options: &Look) -> Result<(), Failure> {
+/// Shows the table; on a terminal, until it is interrupted.
+pub(crate) fn show(process: &Process, options: &UpstreamsView) -> Result<(), Failure> {
     let target = match &options.upstream {
-        Some(name) => format!("/upstreams/{}", crate::members::encoded(name)),
+        Some(name) => format!("/upstreams/{}", crate::upstreams::encoded(name)),
         None => "/upstreams".to_owned(),
     };
     let ask = || -> Result<String, Failure> {
@@ -34,7 +34,7 @@ pub(crate) fn show(process: &Process, options: &Look) -> Result<(), Failure> {
             return Err(Failure::other(format!("the process has no upstream `{name}`")));
         }
         terminal::to_stderr(&body);
-        Err(Failure::said(OTHER))
+        Err(Failure::already_reported(OTHER))
     };
     if options.json {
         return Ok(terminal::to_stdout(&ask()?)?);
@@ -42,7 +42,7 @@ pub(crate) fn show(process: &Process, options: &Look) -> Result<(), Failure> {
     let paint = Paint::new(terminal::stdout_is_coloured());
     let drawn = |body: &str| -> Result<String, Failure> {
         let value = serde_json::from_str(body).map_err(|error| {
-            Failure::other(format!("the process's answer is not understood: {error}"))
+            Failure::other(format!("cannot parse the response of the process: {error}"))
         })?;
         Ok(tables(&value, SystemTime::now(), paint))
     };
@@ -51,7 +51,10 @@ pub(crate) fn show(process: &Process, options: &Look) -> Result<(), Failure> {
     }
     loop {
         let text = drawn(&ask()?)?;
-        terminal::to_stdout(&format!("{CLEAR}{text}\n{}\n", paint.dim("every second; ^C ends")))?;
+        terminal::to_stdout(&format!(
+            "{CLEAR}{text}\n{}\n",
+            paint.dim("updated every second; Ctrl-C quits")
+        ))?;
         std::thread::sleep(DRAW_EVERY);
     }
 }
@@ -108,7 +111,7 @@ fn heading(out: &mut String, upstream: &Value, paint: Paint) {
 
 const COLUMNS: [&str; 10] =
     ["ENDPOINT", "STATE", "SINCE", "WEIGHT", "IN FLIGHT", "REQ/S", "FAIL/S", "P50", "P99", "WHY"];
-/// Columns whose values stand at the right.
+/// Columns that are aligned to the right.
 const RIGHT: std::ops::Range<usize> = 2..9;
 
 fn table(out: &mut String, endpoints: &[Value], now: SystemTime, paint: Paint) {
@@ -183,8 +186,8 @@ fn cells(endpoint: &Value, now: SystemTime) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Why it stands so: what is said of its state, how long an ejection goes on, and what else there is
-/// to know; of one that is up its last failure.
+/// Why an endpoint is in its state, the rest of an ejection, and remarks; for an endpoint that is up,
+/// its last failure.
 fn why(endpoint: &Value) -> String {
     let text = |name| endpoint.get(name).and_then(Value::as_str);
     let mut parts = Vec::new();
@@ -208,7 +211,7 @@ fn array<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 fn duration(millis: f64) -> String {
     match millis {
         ms if ms < 1.0 => format!("{:.0} µs", ms * 1000.0),
-        // What would be rounded to 10.0 is 10.
+        // 9.95 and above would round to 10.0: print 10.
         ms if ms < 9.95 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),
         ms => format!("{:.1} s", ms / 1000.0),
@@ -232,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_at_a_glance() {
+    fn table_of_one_upstream() {
         let value = json!({ "upstreams": [{
             "name": "app", "algorithm": "p2c", "in_flight": 12, "limit": 100, "waiting": 3,
             "retry_budget": { "requests": 200, "retries": 2, "allowed": 70 },
@@ -264,7 +267,7 @@ app  p2c  12 in flight of 100 · 3 waiting · retries 2 of 70 allowed
     }
 
     #[test]
-    fn nothing_is_said_too() {
+    fn no_upstream_has_a_message() {
         let nothing = json!({ "upstreams": [] });
         let text = tables(&nothing, SystemTime::now(), Paint::new(false));
         assert_eq!(text, "no upstream is configured\n");

@@ -212,7 +212,7 @@ fn heads_are_bounded() {
 fn reload_answers() {
     let (scratch, mut running, admin) = start();
     scratch.write("bothways.kdl", &text(&admin.to_string(), "new"));
-    scratch.run(&["reload"]).ended(0).says("reloaded: configuration 2 serves");
+    scratch.run(&["reload"]).ended(0).says("reloaded: configuration 2 is active");
     running.wait_for("reloaded");
     assert_eq!(get(running.address(0), "/").body, "new");
 
@@ -228,7 +228,7 @@ fn reload_answers() {
     let metrics = get(admin.parse().unwrap(), "/metrics").body;
     assert!(metrics.contains("bothways_config_last_reload_successful 0"), "{metrics}");
     running.stop();
-    scratch.run(&["reload", "--admin", &admin]).ended(1).complains("no answer");
+    scratch.run(&["reload", "--admin", &admin]).ended(1).complains("no response");
 }
 
 #[test]

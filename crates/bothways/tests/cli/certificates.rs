@@ -60,7 +60,7 @@ fn keys_are_made_for_their_owner_and_never_overwritten() {
     }
     let before = scratch.read("ec256.key");
     let outcome = scratch.run(&["cert", "key", "-o", "ec256.key"]).ended(1);
-    outcome.complains("there already, and holds a key").complains("--force");
+    outcome.complains("exists already and contains a key").complains("--force");
     assert_eq!(scratch.read("ec256.key"), before);
     scratch.run(&["cert", "key", "-o", "ec256.key", "--force"]).ended(0);
     assert_ne!(scratch.read("ec256.key"), before);
@@ -113,9 +113,9 @@ fn requests_that_cannot_be_made_say_the_way_out() {
     scratch.run(&line(&["--new-key", "https://a.example/"])).ended(64).complains("host alone");
     assert!(!scratch.path("a.key").exists(), "a wrong name leaves no key behind");
     scratch.run(&line(&["--new-key", "a.example"])).ended(0);
-    scratch.run(&line(&["--new-key", "a.example"])).ended(1).complains("there already");
+    scratch.run(&line(&["--new-key", "a.example"])).ended(1).complains("exists already");
     let outcome = scratch.run(&line(&["a.example", "-o", "a.key", "--force"])).ended(1);
-    outcome.complains("there already, and holds a key");
+    outcome.complains("exists already and contains a key");
     scratch.run(&line(&["a.example", "-o", "-"])).ended(0).says("BEGIN CERTIFICATE REQUEST");
     scratch.run(&line(&["a.example", "--subject", "X=1"])).ended(64).complains("known: CN");
     scratch.write("a.csr", "mine");
@@ -160,7 +160,7 @@ fn show_of_files() {
     openssl_does(&scratch, "x509 -in a.example.pem -outform der -out a.der");
     scratch.run(&["cert", "show", "a.der"]).ended(0).says("a.example");
     scratch.run(&["cert", "show", "a.example.key"]).ended(0).says("private key   ECDSA P-256");
-    scratch.run(&["cert", "show", "gone.pem"]).ended(1).complains("there is no file gone.pem");
+    scratch.run(&["cert", "show", "gone.pem"]).ended(1).complains("no such file: gone.pem");
     scratch.write("hello.txt", "hello");
     scratch.run(&["cert", "show", "hello.txt"]).ended(1).complains("it is no PEM");
 }
@@ -277,16 +277,19 @@ fn check_says_what_is_wrong_with_certificates() {
     let outcome = scratch.run(&["check", "names.kdl"]).ended(78);
     outcome.complains("a.example.pem: it is not for `c.example`, but for `a.example`");
     let line = ["cert", "check", "d.example", "--config", "names.kdl"];
-    scratch.run(&line).ended(1).complains("there are: a.example, c.example");
+    scratch.run(&line).ended(1).complains("known names: a.example, c.example");
     scratch.write("auto.kdl", &site("\"a.example\"", "tls auto"));
     let line = ["cert", "check", "a.example", "--config", "auto.kdl"];
-    let outcome =
-        scratch.run(&line).ended(0).says("by ACME from https://").says("there is none yet");
-    let file = outcome.out.lines().find_map(|line| line.trim().strip_prefix("kept in")).unwrap();
+    let outcome = scratch
+        .run(&line)
+        .ended(0)
+        .says("by ACME from https://")
+        .says("there is no certificate yet");
+    let file = outcome.out.lines().find_map(|line| line.trim().strip_prefix("stored in")).unwrap();
     let file = scratch.path(file.trim());
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::copy(scratch.path("a.example.pem"), &file).unwrap();
-    scratch.run(&line).ended(0).says("ends         20").says("(in 89 days)");
+    scratch.run(&line).ended(0).says("expires      20").says("(in 89 days)");
     let missing = site("\"a.example\"", "tls cert=\"gone.pem\" key=\"a.example.key\"");
     scratch.write("gone.kdl", &missing);
     scratch

@@ -40,10 +40,10 @@ fn the_endpoint_of_a_sticky_cookie() {
     let (number, at, other) = if answer.body == "a" { (1, a, b) } else { (2, b, a) };
 
     let told = explain(&scratch, url, &["-H", &field]);
-    told.says(&format!("cookie BW: names endpoint {number} of 2, {at}, which is taken"))
+    told.says(&format!("cookie BW: names endpoint {number} of 2, {at}, which is used"))
         .says("<- bothways.kdl:9")
         .says("100 %  the cookie BW names it")
-        .says("0 %  if that is down: ")
+        .says("0 %  if that one is down: ")
         .says(&format!("\n  Host: {at}\n"));
     let told = explain_json(&scratch, url, &["-H", &field]);
     let app = &told["endpoints"][0];
@@ -56,9 +56,9 @@ fn the_endpoint_of_a_sticky_cookie() {
     write(&format!("\"{other}\"\n    to \"{at}\" max=7"), key);
     explain(&scratch, url, &["-H", &field])
         .says(&format!("names endpoint 2 of 2, {at}"))
-        .says("the cookie BW names it; waited for when it has 7 requests");
+        .says("the cookie BW names it; if it has 7 requests, the request waits");
     write(&format!("\"{other}\"\n    to \"{at}\" drain=#true"), key);
-    explain(&scratch, url, &["-H", &field]).says("it drains, and keeps the clients that it has");
+    explain(&scratch, url, &["-H", &field]).says("it is draining, and keeps its clients");
 
     #[track_caller]
     fn check(scratch: &Scratch, url: &str, field: &str, kind: &str, words: &str) {
@@ -66,11 +66,11 @@ fn the_endpoint_of_a_sticky_cookie() {
         assert_eq!(told["endpoints"][0]["sticky"]["kind"], kind, "{told:#}");
         explain(scratch, url, &["-H", field]).says(words);
     }
-    check(&scratch, url, "Cookie: x=1", "missing", "cookie BW: none comes with the request");
+    check(&scratch, url, "Cookie: x=1", "missing", "cookie BW: the request has none");
     check(&scratch, url, "Cookie: BW=bm90LW1hZGUtYnktdXM", "unknown", "it is forged, made with");
     // Its endpoint is gone.
     write(&format!("\"{other}\""), key);
-    check(&scratch, url, &field, "unknown", "its endpoint is gone; if so for the process too");
+    check(&scratch, url, &field, "unknown", "its endpoint is gone; unless the process knows it");
     write(&format!("\"{other}\"\n    endpoints \"more.json\""), key);
     check(&scratch, url, &field, "unknown", "gone or was found at run time");
     // Another key, and none that is known: nothing is made by looking.
@@ -111,14 +111,16 @@ fn the_part_of_a_split() {
     assert_eq!(told["endpoints"].as_array().unwrap().len(), 1);
     for unusable in ["Cookie: v=10000", "Cookie: w=1"] {
         let told = explain(&scratch, url, &["-H", unusable]);
-        let told = told.says("drawn, as no cookie v with a point").says("picked in app");
+        let told = told
+            .says("drawn at random, as the request has no valid cookie v")
+            .says("picked in app");
         assert!(!told.says("picked in canary").out.contains("this one"));
     }
 
     write("stay=no");
     let told = explain_json(&scratch, url, &[]);
     assert_eq!(told["split"]["part"], Value::Null);
-    assert_eq!(told["split"]["why"], "drawn anew for each request");
+    assert_eq!(told["split"]["why"], "drawn at random for each request");
 
     // By address, each client has its part for good.
     write("");

@@ -13,7 +13,7 @@ fn shows_what_each_side_sees() {
         "X-Forwarded-For: 127.0.0.1",
         "got: HTTP/1.1 308",
         "ocation: /new/page",
-        "(nothing that names the client)",
+        "(nothing that identifies the client)",
         "got: HTTP/1.1 403",
     ] {
         assert!(out.contains(words), "{words:?} is not in:\n{out}");

@@ -146,7 +146,7 @@ fn a_second_signal_stops_at_once() {
     running.signal(Signal::TERM);
     running.wait_for("draining");
     running.signal(Signal::TERM);
-    running.wait_for("what is still open is dropped");
+    running.wait_for("closing connections that are still open");
     running.ended(0);
 }
 
@@ -160,7 +160,7 @@ fn draining_takes_no_longer_than_it_may() {
     send_head(&mut client, "GET /slow HTTP/1.1\r\nHost: a\r\n");
     is_asked.recv_timeout(PATIENCE).unwrap();
     running.signal(Signal::TERM);
-    let event = running.wait_for("what is still open is dropped");
+    let event = running.wait_for("closing connections that are still open");
     assert_eq!(event["exchanges"], 1);
     running.ended(0);
 }

@@ -1,4 +1,4 @@
-//! Certificates that are looked after: `/certificates`, and their part of `/metrics`.
+//! The page `/certificates`, and the metrics of certificates.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use tls::CertificateState;
 
-/// All of them, as JSON.
+/// All certificates as JSON.
 pub(super) fn list(states: &[CertificateState], now: SystemTime) -> Value {
     let certificates = states.iter().map(|state| {
         let left = state.not_after.map(|at| unix(at) - unix(now));
@@ -27,9 +27,9 @@ pub(super) fn list(states: &[CertificateState], now: SystemTime) -> Value {
     json!({ "certificates": certificates.collect::<Vec<_>>() })
 }
 
-/// Their metrics; nothing where there are none.
+/// The metrics of certificates; empty if there are none.
 pub(super) fn metrics(states: &[CertificateState]) -> String {
-    /// Sites that share a certificate share its series: the sooner end counts.
+    /// One series for all sites that share a certificate: the earlier expiry counts.
     #[derive(Default)]
     struct Series {
         ends: Option<i64>,
@@ -45,7 +45,7 @@ pub(super) fn metrics(states: &[CertificateState]) -> String {
             escaped(&state.key)
         );
         let series = all.entry(labels).or_default();
-        // One that is not there yet ends nowhere.
+        // A certificate that does not exist yet has no expiry.
         let ends = state.not_after.map(unix);
         series.ends = series.ends.into_iter().chain(ends).min();
         series.fails |= state.error.is_some();
@@ -58,13 +58,13 @@ pub(super) fn metrics(states: &[CertificateState]) -> String {
     family(
         &mut out,
         "bothways_certificate_expiry_timestamp_seconds",
-        "When a certificate that is served ends, as seconds since 1970.",
+        "When a certificate in use expires, in seconds since 1970.",
         ends,
     );
     family(
         &mut out,
         "bothways_certificate_renewal_failed",
-        "Whether a certificate could not be renewed or read anew at the last try.",
+        "Whether the last attempt to renew or read a certificate failed.",
         all.iter().map(|(labels, series)| (labels, i64::from(series.fails))),
     );
     out

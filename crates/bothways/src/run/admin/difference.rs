@@ -1,4 +1,5 @@
-//! What an upstream is otherwise than written or found: as text like `diff -u`, and as JSON.
+//! How a running upstream differs from its configuration and sources: as text like `diff -u`, and as
+//! JSON.
 
 use std::fmt::Write;
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::upstreams::origin_words;
 
-/// An endpoint as its line in the configuration.
+/// An endpoint as a line of the configuration.
 pub(super) fn kdl(endpoint: &Endpoint) -> String {
     let quoted = |text: &str| Value::from(text).to_string();
     let mut line = format!("to {}", quoted(&endpoint.written));
@@ -38,7 +39,7 @@ fn addresses(endpoint: &Endpoint) -> &'static str {
     }
 }
 
-/// An endpoint as it stands in a JSON file, with every default.
+/// An endpoint as in a JSON file, including defaults.
 pub(super) fn value(endpoint: &Endpoint) -> Value {
     json!({
         "address": &*endpoint.written,
@@ -52,7 +53,7 @@ pub(super) fn value(endpoint: &Endpoint) -> Value {
     })
 }
 
-/// Where the endpoint is written, or would be.
+/// Where the endpoint is written, or would be written.
 fn place(server: &Server, upstream: &str, difference: &Difference) -> String {
     let config = server.config();
     let found = config.upstreams.iter().find(|one| &*one.name == upstream);
@@ -63,7 +64,7 @@ fn place(server: &Server, upstream: &str, difference: &Difference) -> String {
     }
 }
 
-/// As `diff -u` would show it; empty if nothing was changed.
+/// The differences like `diff -u`; empty if there are none.
 pub(super) fn text(server: &Server, upstream: &str, differences: &[Difference]) -> String {
     if differences.is_empty() {
         return String::new();
@@ -80,7 +81,7 @@ pub(super) fn text(server: &Server, upstream: &str, differences: &[Difference]) 
     text
 }
 
-/// The same for programs.
+/// The differences as JSON.
 pub(super) fn json(server: &Server, upstream: &str, differences: &[Difference]) -> String {
     let changes = differences.iter().map(|difference| {
         let mut one = Map::new();

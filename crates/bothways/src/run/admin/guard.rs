@@ -1,8 +1,8 @@
-//! Who may ask: not a web page that runs in a browser on this machine.
+//! Refuses requests from web pages in a browser on this machine.
 //!
-//! A page can make the browser send requests to loopback addresses. By DNS rebinding it can even
-//! read the answers, as its own name then has our address. Both show in the request: in `Host`,
-//! which is then not a loopback name, and in `Origin` or `Sec-Fetch-Site`.
+//! A page can make the browser send requests to loopback addresses. With DNS rebinding it can even
+//! read the responses, because its own name then resolves to our address. Both are visible in the
+//! request: in `Host`, which is then not a loopback name, and in `Origin` or `Sec-Fetch-Site`.
 
 use std::net::IpAddr;
 
@@ -10,40 +10,40 @@ use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::uri::Authority;
 
-use super::socket::Over;
+use super::socket::Transport;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It names no host, or several, or not in the form that clients of a server use.
+    /// It has no host, or several, or an absolute-form target.
     NoHost,
-    /// It names a host that is not this machine.
+    /// Its host is not this machine.
     ForeignHost,
     /// It comes from a page of another origin.
     ForeignOrigin,
 }
 
 impl Refusal {
-    /// For whoever asks by mistake.
+    /// The message for the client.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::NoHost => "a request needs exactly one Host",
             Self::ForeignHost => "Host must be localhost or a loopback address",
-            Self::ForeignOrigin => "requests from pages of other origins are not answered",
+            Self::ForeignOrigin => "requests from pages of other origins are refused",
         }
     }
 }
 
 /// Whether a request may be answered.
-pub(super) fn check(uri: &Uri, fields: &HeaderMap, over: Over) -> Result<(), Refusal> {
+pub(super) fn check(uri: &Uri, fields: &HeaderMap, transport: Transport) -> Result<(), Refusal> {
     if uri.authority().is_some() {
         return Err(Refusal::NoHost);
     }
     let host = single(fields, &HOST).ok_or(Refusal::NoHost)?;
-    // The name is of no meaning on a unix socket, which no browser opens.
-    if over == Over::Tcp && !is_loopback(host) {
+    // On a unix socket, which no browser opens, the name means nothing.
+    if transport == Transport::Tcp && !is_loopback(host) {
         return Err(Refusal::ForeignHost);
     }
     if fields.contains_key(ORIGIN) {
@@ -84,19 +84,29 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_row(over: Over, target: &str, fields: &[(&str, &str)], expected: Result<(), Refusal>) {
+    fn check_row(
+        transport: Transport,
+        target: &str,
+        fields: &[(&str, &str)],
+        expected: Result<(), Refusal>,
+    ) {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             let name: HeaderName = name.parse().unwrap();
             map.append(name, value.parse().unwrap());
         }
-        assert_eq!(check(&target.parse().unwrap(), &map, over), expected, "{target} {fields:?}");
+        assert_eq!(
+            check(&target.parse().unwrap(), &map, transport),
+            expected,
+            "{target} {fields:?}"
+        );
     }
 
     #[test]
     fn table() {
         use Refusal::{ForeignHost, ForeignOrigin, NoHost};
-        let tcp = |fields: &[(&str, &str)], expected| check_row(Over::Tcp, "/", fields, expected);
+        let tcp =
+            |fields: &[(&str, &str)], expected| check_row(Transport::Tcp, "/", fields, expected);
         for host in ["localhost", "LOCALHOST:9900", "127.0.0.1:9900", "127.9.9.9", "[::1]:9900"] {
             tcp(&[("host", host)], Ok(()));
         }
@@ -125,8 +135,13 @@ mod tests {
         tcp(&[local, ("sec-fetch-site", "none")], Ok(()));
         tcp(&[local, ("sec-fetch-site", "cross-site")], Err(ForeignOrigin));
         tcp(&[local, ("sec-fetch-site", "same-site")], Err(ForeignOrigin));
-        check_row(Over::Tcp, "http://localhost/", &[local], Err(NoHost));
-        check_row(Over::Unix, "/", &[("host", "admin")], Ok(()));
-        check_row(Over::Unix, "/", &[("host", "a"), ("origin", "http://b")], Err(ForeignOrigin));
+        check_row(Transport::Tcp, "http://localhost/", &[local], Err(NoHost));
+        check_row(Transport::Unix, "/", &[("host", "admin")], Ok(()));
+        check_row(
+            Transport::Unix,
+            "/",
+            &[("host", "a"), ("origin", "http://b")],
+            Err(ForeignOrigin),
+        );
     }
 }

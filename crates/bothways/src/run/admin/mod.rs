@@ -1,12 +1,12 @@
-//! The admin interface: what a machine's own people and programs may see and ask.
+//! The admin interface, for people and programs on this machine.
 //!
-//! An HTTP/1.1 server (hyper) on the control thread, on a loopback address or a unix socket,
-//! never on an address that others reach. [`guard`] turns away what a web page in a browser on
-//! this machine could send; [`pages`] answers; [`socket`] listens. Over the unix socket everything is
-//! allowed, over TCP a [`token`] says what. The data plane knows the address, so that no forward
-//! client reaches it.
-//! Bounds: connections (the one that has idled longest makes room), time and size of a request
-//! head, life of a connection.
+//! An HTTP/1.1 server (hyper) on the control thread, on a loopback address or a unix socket, never
+//! on an address that other machines can reach. [`socket`] listens; [`guard`] refuses requests that a
+//! web page in a browser on this machine could send; [`pages`] responds. Requests over the unix
+//! socket may do everything; over TCP, [`token`] decides. The data plane knows the address, so that
+//! no client of a forward proxy can reach it.
+//! Bounds: connections (the one that has been idle longest is closed for a new one), time and size of
+//! a request head, lifetime of a connection.
 
 mod certificates;
 mod difference;
@@ -14,7 +14,7 @@ mod guard;
 mod pages;
 mod save;
 mod socket;
-mod standing;
+mod status;
 mod token;
 mod upstreams;
 
@@ -30,22 +30,22 @@ use tokio::task::JoinHandle;
 
 use super::control::Control;
 use socket::{Connection, Socket};
-pub(crate) use token::MADE as TOKEN_MADE;
+pub(crate) use token::GENERATED_FILE as GENERATED_TOKEN_FILE;
 pub(super) use token::Token;
 
-/// Connections at once; for one more the one closes that has idled longest.
+/// The maximum number of connections; for a new one, the one that has been idle longest is closed.
 const CONNECTIONS_MAX: usize = 64;
-/// For a request head to arrive.
+/// Timeout for a request head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a request head, and fields in it.
+/// Maximum bytes and fields of a request head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEAD_FIELDS_MAX: usize = 64;
-/// A connection is closed after this long, whatever it does.
+/// The maximum lifetime of a connection.
 const CONNECTION_LIFE: Duration = Duration::from_secs(120);
-/// After an error of `accept`, such as no more file descriptors.
+/// The pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The admin interface, or the absence of one.
+/// The admin interface, if there is one.
 #[derive(Default)]
 pub(super) struct Admin {
     control: Option<Rc<Control>>,
@@ -54,20 +54,20 @@ pub(super) struct Admin {
 
 struct Serving {
     address: AdminAddress,
-    /// With the port that the system chose, if that was left to it.
+    /// With the port that the system chose, if the address has port 0.
     actual: AdminAddress,
     task: JoinHandle<()>,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // The socket goes with the task; connections finish what they do.
+        // The socket closes with the task; open connections finish their requests.
         self.task.abort();
     }
 }
 
 impl Admin {
-    /// Starts to serve, if there is an address.
+    /// Starts the interface, if there is an address.
     pub(super) fn start(
         &mut self,
         control: &Rc<Control>,
@@ -77,12 +77,12 @@ impl Admin {
         self.change(address)
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(super) fn address(&self) -> Option<&AdminAddress> {
         self.serving.as_ref().map(|serving| &serving.actual)
     }
 
-    /// Moves to another address, if it is another one. On failure everything stays as it was.
+    /// Moves to an address, if it differs. On failure nothing changes.
     pub(super) fn change(&mut self, address: Option<&AdminAddress>) -> Result<(), String> {
         if self.serving.as_ref().map(|serving| &serving.address) == address {
             return Ok(());
@@ -95,7 +95,7 @@ impl Admin {
             return Ok(());
         };
         let socket = Socket::bind(address).map_err(|error| {
-            format!("cannot listen on the admin address {}: {error}", written(address))
+            format!("cannot listen on the admin address {}: {error}", address_text(address))
         })?;
         let local = socket.local_address();
         control.server.admin_listens(local);
@@ -106,8 +106,8 @@ impl Admin {
     }
 }
 
-/// As in the configuration.
-pub(super) fn written(address: &AdminAddress) -> String {
+/// The address as written in the configuration.
+pub(super) fn address_text(address: &AdminAddress) -> String {
     match address {
         AdminAddress::Tcp(address) => address.to_string(),
         AdminAddress::Unix(path) => format!("unix:{}", path.display()),
@@ -119,48 +119,49 @@ async fn accept(socket: Socket, control: Rc<Control>) {
     loop {
         match socket.accept().await {
             Ok(connection) => {
-                let Some(one) = open.enter() else { continue };
+                let Some(one) = open.open() else { continue };
                 let (control, open) = (control.clone(), open.clone());
                 tokio::task::spawn_local(async move {
                     tokio::select! {
                         () = serve(connection, control, one.clone()) => {}
                         () = one.ended.notified() => {}
                     }
-                    open.leave(&one);
+                    open.close(&one);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin interface cannot accept");
+                tracing::warn!(%error, "the admin interface cannot accept connections");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// The connections that are open, [`CONNECTIONS_MAX`] at most.
+/// The open connections, at most [`CONNECTIONS_MAX`].
 #[derive(Default)]
-struct Connections(RefCell<Vec<Rc<One>>>);
+struct Connections(RefCell<Vec<Rc<OpenConnection>>>);
 
 /// An open connection.
-struct One {
+struct OpenConnection {
     /// Whether a request is being answered.
     busy: Cell<bool>,
-    /// When it was opened, or its last answer was made.
+    /// When it was opened, or its last response was sent.
     idle_since: Cell<Instant>,
-    /// Says that it is to end.
+    /// Notified if it must end.
     ended: tokio::sync::Notify,
 }
 
 impl Connections {
-    /// One more; the one that has idled longest ends for it. `None`: all are busy.
-    fn enter(&self) -> Option<Rc<One>> {
+    /// Adds a connection, and ends the one that has been idle longest if there are too many. `None` if
+    /// all are busy.
+    fn open(&self) -> Option<Rc<OpenConnection>> {
         let mut all = self.0.borrow_mut();
         if all.len() >= CONNECTIONS_MAX {
             let idle = all.iter().enumerate().filter(|(_, one)| !one.busy.get());
             let (index, _) = idle.min_by_key(|(_, one)| one.idle_since.get())?;
             all.swap_remove(index).ended.notify_one();
         }
-        let one = Rc::new(One {
+        let one = Rc::new(OpenConnection {
             busy: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             ended: tokio::sync::Notify::new(),
@@ -169,12 +170,12 @@ impl Connections {
         Some(one)
     }
 
-    fn leave(&self, one: &Rc<One>) {
+    fn close(&self, one: &Rc<OpenConnection>) {
         self.0.borrow_mut().retain(|other| !Rc::ptr_eq(one, other));
     }
 }
 
-async fn serve(connection: Connection, control: Rc<Control>, one: Rc<One>) {
+async fn serve(connection: Connection, control: Rc<Control>, one: Rc<OpenConnection>) {
     let caller = Rc::new(connection.caller());
     let service = service_fn(move |request| {
         let (control, caller, one) = (control.clone(), Rc::clone(&caller), one.clone());
@@ -202,16 +203,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_that_idles_longest_makes_room() {
+    fn connection_idle_longest_is_closed() {
         let open = Connections::default();
-        let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| open.enter().unwrap()).collect();
+        let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| open.open().unwrap()).collect();
         all[0].busy.set(true);
-        let one_more = open.enter().unwrap();
+        let one_more = open.open().unwrap();
         let has = |one| open.0.borrow().iter().any(|other| Rc::ptr_eq(one, other));
         assert!(has(&all[0]) && !has(&all[1]) && has(&all[2]) && has(&one_more));
-        open.leave(&all[1]);
+        open.close(&all[1]);
         assert_eq!(open.0.borrow().len(), CONNECTIONS_MAX);
         open.0.borrow().iter().for_each(|one| one.busy.set(true));
-        assert!(open.enter().is_none());
+        assert!(open.open().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What the admin interface answers.
+//! The pages of the admin interface.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::socket::Caller;
-use super::token::Denied;
+use super::token::TokenError;
 use super::{certificates, guard, upstreams};
 
-/// For a reload to be done.
+/// Timeout for a reload.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -24,7 +24,7 @@ pub(super) const JSON: &str = "application/json";
 /// The Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// An answer, always whole.
+/// A complete response.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 struct Page {
@@ -46,7 +46,7 @@ static PAGES: [Page; 14] = [
     Page {
         path: "/certificates",
         method: Method::GET,
-        summary: "the certificates that are looked after and when they end, as JSON",
+        summary: "every certificate in use, and when it expires, as JSON",
     },
     Page {
         path: "/config",
@@ -56,14 +56,14 @@ static PAGES: [Page; 14] = [
     Page {
         path: "/reload",
         method: Method::POST,
-        summary: "POST reads the configuration again; JSON by Accept; ?allow-empty takes one that serves nothing",
+        summary: "POST reloads the configuration; JSON by Accept; ?allow-empty accepts one that serves nothing",
     },
     Page {
         path: "/upstreams",
         method: Method::GET,
-        summary: "how it stands with upstreams and endpoints, as a table; JSON by Accept",
+        summary: "the state of upstreams and endpoints, as a table; JSON by Accept",
     },
-    Page { path: "/upstreams/{name}", method: Method::GET, summary: "the same of one of them" },
+    Page { path: "/upstreams/{name}", method: Method::GET, summary: "the same for one upstream" },
     Page {
         path: "/upstreams/{name}/endpoints",
         method: Method::GET,
@@ -72,40 +72,40 @@ static PAGES: [Page; 14] = [
     Page {
         path: "/upstreams/{name}/endpoints/{endpoint}",
         method: Method::PATCH,
-        summary: "sets weight, max or drain; DELETE takes the endpoint away",
+        summary: "PATCH sets weight, max or drain; DELETE removes the endpoint",
     },
     Page {
         path: "/upstreams/{name}/diff",
         method: Method::GET,
-        summary: "what was changed at run time, against what is written; JSON by Accept",
+        summary: "the changes at run time, compared with the configuration; JSON by Accept",
     },
     Page {
         path: "/upstreams/{name}/save",
         method: Method::POST,
         summary: "POST writes these changes back",
     },
-    Page { path: "/upstreams/{name}/revert", method: Method::POST, summary: "POST forgets them" },
+    Page { path: "/upstreams/{name}/revert", method: Method::POST, summary: "POST discards them" },
 ];
 
-/// Answers a request.
+/// Responds to a request.
 pub(super) async fn answer(
     control: &Rc<Control>,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Answer {
-    if let Err(refusal) = guard::check(request.uri(), request.headers(), caller.over()) {
+    if let Err(refusal) = guard::check(request.uri(), request.headers(), caller.transport()) {
         return plain(StatusCode::FORBIDDEN, format!("{}\n", refusal.words()));
     }
     let path = request.uri().path();
-    if let Err(denied) = control.token.may_read(path, caller, request.headers()) {
-        return refused(control, denied);
+    if let Err(error) = control.token.may_read(path, caller, request.headers()) {
+        return refused(control, error);
     }
-    if upstreams::is_here(request.uri().path()) {
+    if upstreams::is_known(request.uri().path()) {
         return upstreams::answer(control, caller, request).await;
     }
     let path = request.uri().path();
     let Some(page) = PAGES.iter().find(|page| page.path == path) else {
-        return plain(StatusCode::NOT_FOUND, "there is no such page; / lists them\n".to_owned());
+        return plain(StatusCode::NOT_FOUND, "no such page; / lists all pages\n".to_owned());
     };
     let is_head = request.method() == Method::HEAD && page.method == Method::GET;
     if request.method() != page.method && !is_head {
@@ -118,7 +118,7 @@ pub(super) async fn answer(
         "/healthz" => plain(StatusCode::OK, "alive\n".to_owned()),
         "/readyz" => ready(control),
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(control)),
-        "/certificates" => listed(control),
+        "/certificates" => certificate_list(control),
         "/config" => effective(control, wants_json),
         _ => match control.token.check(caller, request.headers()) {
             Ok(()) => {
@@ -126,14 +126,14 @@ pub(super) async fn answer(
                 tracing::info!(who = %caller, "asked to reload");
                 reload(control, allow_empty, wants_json).await
             }
-            Err(denied) => refused(control, denied),
+            Err(error) => refused(control, error),
         },
     }
 }
 
-/// Says how what is refused would be allowed.
-pub(super) fn refused(control: &Control, denied: Denied) -> Answer {
-    let (status, words) = refusal(control, denied);
+/// The response to a request that was refused for its token: it says what to do.
+pub(super) fn refused(control: &Control, error: TokenError) -> Answer {
+    let (status, words) = refusal(control, error);
     match status {
         StatusCode::UNAUTHORIZED => {
             with(plain(status, format!("{words}\n")), header::WWW_AUTHENTICATE, "Bearer")
@@ -142,24 +142,24 @@ pub(super) fn refused(control: &Control, denied: Denied) -> Answer {
     }
 }
 
-/// The same in words, with the status.
-pub(super) fn refusal(control: &Control, denied: Denied) -> (StatusCode, String) {
+/// The status and the message of such a response.
+pub(super) fn refusal(control: &Control, error: TokenError) -> (StatusCode, String) {
     let file = control.token.file();
-    match denied {
-        Denied::NoToken => (
+    match error {
+        TokenError::Unavailable => (
             StatusCode::FORBIDDEN,
             format!(
-                "this needs a token, and there is none that can be used in {} (the log says why): \
-                 set process {{ admin \"127.0.0.1:9900\" token-file=\"…\" }} to a file that not \
-                 everybody can read; or use a unix socket",
+                "this request needs a token, and the one in {} cannot be used (the log says why): \
+                 set process {{ admin \"127.0.0.1:9900\" token-file=\"…\" }} to a file that is not \
+                 readable by everybody; or use a unix socket",
                 file.display()
             ),
         ),
-        // Who has not set a token does not expect to be asked for one.
-        Denied::WrongToken => (
+        // Without `token-file`, a client does not expect to be asked for a token: 403, not 401.
+        TokenError::Wrong => (
             if control.token.is_set() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN },
             format!(
-                "over TCP this needs the token (Authorization: Bearer TOKEN), which is in {}; \
+                "over TCP this request needs the token (Authorization: Bearer TOKEN) in {}; \
                  token-file sets another",
                 file.display()
             ),
@@ -195,7 +195,7 @@ pub(super) fn with(mut answer: Answer, name: HeaderName, value: &str) -> Answer 
     answer
 }
 
-/// Whether JSON is asked for. Quality values are not weighed: only programs ask for it at all.
+/// Whether `Accept` requests JSON. Quality values are ignored: only programs request it.
 pub(super) fn wants_json(fields: &HeaderMap) -> bool {
     let accepts = fields.get_all(header::ACCEPT);
     accepts.iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains(JSON)))
@@ -237,14 +237,14 @@ fn metrics(control: &Control) -> String {
     let value = u8::from(control.last_reload_done.get());
     let mut text = control.server.metrics();
     text.push_str(&format!(
-        "# HELP {NAME} Whether the last reload (or the start) went well.\n\
+        "# HELP {NAME} Whether the last reload (or the start) succeeded.\n\
          # TYPE {NAME} gauge\n{NAME} {value}\n"
     ));
     text.push_str(&certificates::metrics(&control.server.keeper().states()));
     text
 }
 
-fn listed(control: &Control) -> Answer {
+fn certificate_list(control: &Control) -> Answer {
     let list = certificates::list(&control.server.keeper().states(), SystemTime::now());
     reply(StatusCode::OK, JSON, format!("{list}\n"))
 }
@@ -270,20 +270,20 @@ async fn reload(control: &Control, allow_empty: bool, wants_json: bool) -> Answe
         return with(answer, header::RETRY_AFTER, "1");
     }
     match tokio::time::timeout(RELOAD_TIME, report).await {
-        Ok(Ok(report)) => tell(&report, wants_json),
-        // The process has begun to stop meanwhile.
+        Ok(Ok(report)) => reload_answer(&report, wants_json),
+        // The process has started to stop in the meantime.
         Ok(Err(_)) => {
             let words = "not reloaded: the process is stopping\n";
             plain(StatusCode::SERVICE_UNAVAILABLE, words.to_owned())
         }
         Err(_) => plain(
             StatusCode::GATEWAY_TIMEOUT,
-            "the reload takes long and goes on; its outcome is in the log\n".to_owned(),
+            "the reload takes long and continues; its outcome will be in the log\n".to_owned(),
         ),
     }
 }
 
-fn tell(report: &Report, wants_json: bool) -> Answer {
+fn reload_answer(report: &Report, wants_json: bool) -> Answer {
     let status = match report {
         Report::Done { .. } => StatusCode::OK,
         Report::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,

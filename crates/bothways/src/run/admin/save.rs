@@ -1,8 +1,9 @@
-//! Writing back what was changed at run time: into the JSON file or the configuration that an
-//! endpoint comes from.
+//! Writes changes at run time back, to the JSON file or the configuration file that an endpoint comes
+//! from.
 //!
-//! A configuration that has changed since it was read is left alone. Files are replaced by a rename
-//! and keep owner and mode; the configuration is then reloaded, and put back should it be refused.
+//! A configuration file that has changed since it was read is not overwritten. Files are replaced by
+//! a rename and keep owner and mode. Then the configuration is reloaded; if the reload is refused,
+//! the old file is restored.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -21,23 +22,23 @@ use tokio::sync::oneshot;
 use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::pages::{Answer, JSON, plain, reply};
-use super::upstreams::{Refused, origin_words};
+use super::upstreams::{ApiError, origin_words};
 
-/// Bytes of a file of endpoints at most, as they are read.
+/// The maximum size of a file of endpoints, as for reading.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was written, and what could not be.
 #[derive(Debug, Default)]
-pub(super) struct Saved {
+pub(super) struct SaveReport {
     upstream: String,
     pub(super) endpoints: Vec<Arc<str>>,
     pub(super) files: Vec<String>,
-    /// Endpoints whose changes stay as they are, and why.
+    /// Endpoints whose changes cannot be saved, and why.
     left: Vec<(Arc<str>, String)>,
 }
 
-impl Saved {
-    pub(super) fn tell(&self, wants_json: bool) -> Answer {
+impl SaveReport {
+    pub(super) fn answer(&self, wants_json: bool) -> Answer {
         let Self { upstream, endpoints, files, left } = self;
         if wants_json {
             let left: Vec<_> =
@@ -60,12 +61,12 @@ impl Saved {
     }
 }
 
-/// What goes where.
+/// Which changes go into which file.
 #[derive(Default)]
 struct Plan {
     configuration: Vec<Change>,
     files: BTreeMap<PathBuf, Vec<FileChange>>,
-    saved: Saved,
+    saved: SaveReport,
 }
 
 impl Plan {
@@ -92,7 +93,7 @@ impl Plan {
             match file {
                 Some(path) => plan.files.entry(path).or_default().push(in_file(difference)),
                 None if upstream.inline => {
-                    let why = "its upstream has no block; write upstream NAME { to … }";
+                    let why = "its upstream has no name; write upstream NAME { to … }";
                     plan.saved.left.push((name, why.to_owned()));
                     continue;
                 }
@@ -109,7 +110,7 @@ impl Plan {
     }
 }
 
-/// What differs between an endpoint before and after.
+/// The settings that differ between an endpoint before and after.
 fn settings(difference: &Difference) -> Settings {
     let Some((before, after)) = difference.before.as_ref().zip(difference.after.as_ref()) else {
         return Settings::default();
@@ -139,17 +140,17 @@ fn in_configuration(difference: Difference) -> Change {
     }
 }
 
-/// Writes back what was changed of an upstream.
-pub(super) async fn save(control: &Control, name: &str) -> Result<Saved, Refused> {
-    let Some(_saving) = control.saving.begin() else {
-        return Err(conflict("another save is under way"));
+/// Writes the changes of an upstream back.
+pub(super) async fn save(control: &Control, name: &str) -> Result<SaveReport, ApiError> {
+    let Some(_guard) = control.save_lock.acquire() else {
+        return Err(conflict("another save is in progress"));
     };
     let config = control.server.config();
     let upstream = config.upstreams.iter().find(|one| &*one.name == name);
     let upstream = upstream.ok_or(EditError::NoUpstream)?;
     let differences = control.server.differences(name).ok_or(EditError::NoUpstream)?;
     let mut plan = Plan::new(upstream, differences, control.has_file());
-    // Everything is worked out before anything is written.
+    // Compute all texts before anything is written.
     let mut texts = Vec::new();
     for (path, changes) in &plan.files {
         texts.push((path.clone(), file_text(path, changes)?));
@@ -178,14 +179,14 @@ pub(super) async fn save(control: &Control, name: &str) -> Result<Saved, Refused
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, words))
+    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, words))
 }
 
-fn conflict(words: impl Into<String>) -> Refused {
-    Refused::new(StatusCode::CONFLICT, words)
+fn conflict(words: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, words)
 }
 
-fn file_text(path: &Path, changes: &[FileChange]) -> Result<String, Refused> {
+fn file_text(path: &Path, changes: &[FileChange]) -> Result<String, ApiError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => "{\"endpoints\": []}\n".to_owned(),
@@ -212,7 +213,7 @@ fn configuration_text(
     config: &Config,
     upstream: &Upstream,
     changes: &[Change],
-) -> Result<Configuration, Refused> {
+) -> Result<Configuration, ApiError> {
     let index = upstream.place.file;
     let name = config.files.get(usize::from(index));
     let name = name.ok_or_else(|| conflict("the upstream is in no file"))?;
@@ -221,7 +222,7 @@ fn configuration_text(
         .map_err(|error| conflict(format!("cannot read {name}: {error}")))?;
     if !control.is_as_read(index, &before) {
         return Err(conflict(format!(
-            "{name} has changed since it was read; `bothways reload` first, then look at the diff"
+            "{name} has changed since it was read; run `bothways reload`, then look at the diff"
         )));
     }
     let after = config::edit::endpoints(&before, &upstream.name, changes)
@@ -229,22 +230,23 @@ fn configuration_text(
     Ok(Configuration { path, before, after })
 }
 
-async fn reload(control: &Control) -> Result<(), Refused> {
+async fn reload(control: &Control) -> Result<(), ApiError> {
     let (reply, report) = oneshot::channel();
-    let busy =
-        || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "not saved: no reload is possible now");
+    let busy = || {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not saved: a reload is not possible now")
+    };
     control.reloads.try_send(ReloadRequest { allow_empty: false, reply }).map_err(|_| busy())?;
     match report.await {
         Ok(Report::Done { .. }) => Ok(()),
         Ok(report) => {
-            let words = format!("not saved, the file is as it was: {}", report.text().trim_end());
-            Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, words))
+            let words = format!("not saved, the file is unchanged: {}", report.text().trim_end());
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, words))
         }
         Err(_) => Err(busy()),
     }
 }
 
-async fn write(path: PathBuf, text: String) -> Result<(), Refused> {
+async fn write(path: PathBuf, text: String) -> Result<(), ApiError> {
     let name = path.display().to_string();
     let written = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
     let error = match written {
@@ -253,10 +255,10 @@ async fn write(path: PathBuf, text: String) -> Result<(), Refused> {
         Err(error) => io::Error::other(error),
     };
     let words = format!("cannot write {name}: {error}");
-    Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, words))
+    Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, words))
 }
 
-/// Puts a new file in the place of one, by a rename; it keeps owner and mode. Links stay.
+/// Replaces a file by a rename; keeps owner and mode, and follows links.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = match fs::canonicalize(path) {
         Ok(real) => real,
@@ -272,7 +274,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
     let temporary = directory.join(hidden);
-    // Left over by a process of the same number that died in between.
+    // Remove a leftover of a crashed process with the same ID.
     let _ = fs::remove_file(&temporary);
     let placed =
         place(&temporary, text, before.as_ref()).and_then(|()| fs::rename(&temporary, &path));
@@ -280,7 +282,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     placed?;
-    // So that the rename outlasts a crash, too.
+    // So that the rename survives a crash, too.
     File::open(directory)?.sync_all()
 }
 

@@ -1,8 +1,8 @@
-//! Where the admin interface listens.
+//! The listening socket of the admin interface.
 //!
-//! A unix socket is made under another name, given its mode, and then renamed into place: it never
-//! stands there with other permissions, and a stale one of a process that died is replaced. One
-//! that somebody still serves is not. It is removed at the end if it is still ours.
+//! A unix socket is created under a temporary name, gets its mode, and is then renamed, so that it
+//! never exists with other permissions. A stale socket of a crashed process is replaced; one that
+//! another process serves is not. At the end the socket is removed, if it is still ours.
 
 use std::fmt;
 use std::fs::{self, Permissions};
@@ -21,35 +21,35 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 /// Owner and group may connect.
 const UNIX_MODE: u32 = 0o660;
 
-/// What a connection came over.
+/// The transport of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
-    /// TCP, which a web page in a browser on this machine reaches too.
+pub(super) enum Transport {
+    /// TCP, which web pages in a browser on this machine can reach, too.
     Tcp,
-    /// A unix socket, which only those reach whom the file system lets.
+    /// A unix socket, protected by the file system.
     Unix,
 }
 
-/// Who asks.
+/// The client of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// Somebody at this address.
+    /// A client at this address.
     Tcp(SocketAddr),
-    /// A process of this machine.
+    /// A process on this machine.
     Unix {
-        /// Whose it is.
+        /// Its user ID.
         user: Option<u32>,
-        /// Its number.
+        /// Its process ID.
         process: Option<i32>,
     },
 }
 
 impl Caller {
-    /// What the connection came over.
-    pub(super) fn over(&self) -> Over {
+    /// The transport of the connection.
+    pub(super) fn transport(&self) -> Transport {
         match self {
-            Self::Tcp(_) => Over::Tcp,
-            Self::Unix { .. } => Over::Unix,
+            Self::Tcp(_) => Transport::Tcp,
+            Self::Unix { .. } => Transport::Unix,
         }
     }
 }
@@ -71,18 +71,18 @@ impl fmt::Display for Caller {
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpListener),
-    /// With its name, which lives as long.
+    /// With its name, which is removed with it.
     Unix {
         listener: UnixListener,
-        _name: Named,
+        _name: SocketName,
     },
 }
 
 /// The name of a unix socket in the file system; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct SocketName {
     path: PathBuf,
-    /// Device and inode, by which we know it as ours.
+    /// Device and inode, to recognise the socket as ours.
     identity: (u64, u64),
 }
 
@@ -90,9 +90,9 @@ impl Socket {
     /// Listens on an address.
     pub(super) fn bind(address: &AdminAddress) -> io::Result<Self> {
         match address {
-            AdminAddress::Tcp(address) if !address.ip().to_canonical().is_loopback() => {
-                Err(io::Error::other("it is not a loopback address, and others could reach it"))
-            }
+            AdminAddress::Tcp(address) if !address.ip().to_canonical().is_loopback() => Err(
+                io::Error::other("it is not a loopback address, so other machines could reach it"),
+            ),
             AdminAddress::Tcp(address) => {
                 let listener = std::net::TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
@@ -102,7 +102,7 @@ impl Socket {
         }
     }
 
-    /// Its address, if it has one of numbers.
+    /// Its TCP address.
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -128,7 +128,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = PathBuf::from(temporary);
-    // Left over by a process of the same number that died in between.
+    // Remove a leftover of a crashed process with the same ID.
     let _ = fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary)?;
     let placed = fs::set_permissions(&temporary, Permissions::from_mode(UNIX_MODE))
@@ -137,7 +137,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
     match placed {
         Ok(metadata) => {
             let identity = (metadata.dev(), metadata.ino());
-            let name = Named { path: path.to_owned(), identity };
+            let name = SocketName { path: path.to_owned(), identity };
             Ok(Socket::Unix { listener, _name: name })
         }
         Err(error) => {
@@ -147,7 +147,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
     }
 }
 
-/// Only a socket that nobody serves any more may be replaced.
+/// Only a socket without a serving process may be replaced.
 fn refuse_to_replace(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -155,7 +155,7 @@ fn refuse_to_replace(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::other("there is a file of that name that is not a socket"));
+        return Err(io::Error::other("a file with that name exists, and is not a socket"));
     }
     match StdUnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
@@ -163,7 +163,7 @@ fn refuse_to_replace(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Drop for Named {
+impl Drop for SocketName {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
@@ -181,7 +181,7 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Who asks.
+    /// The client.
     pub(super) fn caller(&self) -> Caller {
         match self {
             Self::Tcp(stream) => {

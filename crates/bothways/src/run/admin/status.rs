@@ -1,4 +1,4 @@
-//! How it stands with upstreams and endpoints: `/upstreams`, as JSON and as a table.
+//! The state of upstreams and endpoints, for `/upstreams`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::difference;
 use super::upstreams::{origin_words, sources};
 
-/// How it stands with all upstreams, or with the one of this name; `None` if there is none.
+/// The state of all upstreams, or of the one with this name; `None` if it does not exist.
 pub(super) fn json(server: &Server, name: Option<&str>) -> Option<Value> {
     let reports = server.upstreams();
     let wanted = |report: &&UpstreamReport| name.is_none_or(|name| *report.name == *name);
@@ -112,7 +112,7 @@ fn millis(duration: Duration) -> f64 {
     round(duration.as_secs_f64() * 1000.0)
 }
 
-/// With three places behind the point.
+/// Rounds to three decimal places.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

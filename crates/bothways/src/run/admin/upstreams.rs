@@ -1,8 +1,8 @@
-//! Changing upstreams at run time.
+//! The pages below `/upstreams`: state of upstreams, and changes at run time.
 //!
-//! `/upstreams/NAME/endpoints` lists the endpoints; POST adds one, PATCH and DELETE of one below it
-//! set something of it and take it away. `diff` shows what is otherwise than written, `save` writes
-//! it back, `revert` forgets it. Every change is logged: who, what, before and after.
+//! `/upstreams/NAME/endpoints` lists the endpoints; POST adds one, PATCH and DELETE below it change
+//! and remove one. `diff` shows the changes, `save` writes them back, `revert` discards them. Every
+//! change is logged: who made it, what it was, and the endpoint before and after.
 
 use std::fmt::Write;
 use std::rc::Rc;
@@ -21,18 +21,18 @@ use serde_json::{Value, json};
 use super::super::control::Control;
 use super::pages::{Answer, JSON, TEXT, plain, refusal, reply, wants_json, with};
 use super::socket::Caller;
-use super::{difference, save, standing};
+use super::{difference, save, status};
 
-/// Bytes of what is posted, and time for it to arrive.
+/// The maximum size of a request body, and the timeout for it.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How often it is looked whether a draining endpoint has still requests.
-const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often to check whether a draining endpoint still has requests.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What of an upstream is asked for.
+/// The resources of an upstream.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Standing,
+enum Resource {
+    Status,
     Endpoints,
     Endpoint(Arc<str>),
     Diff,
@@ -40,10 +40,10 @@ enum Part {
     Revert,
 }
 
-impl Part {
+impl Resource {
     fn methods(&self) -> &'static [Method] {
         match self {
-            Self::Standing | Self::Diff => &[Method::GET],
+            Self::Status | Self::Diff => &[Method::GET],
             Self::Endpoints => &[Method::GET, Method::POST],
             Self::Endpoint(_) => &[Method::PATCH, Method::DELETE],
             Self::Save | Self::Revert => &[Method::POST],
@@ -51,31 +51,31 @@ impl Part {
     }
 }
 
-/// The upstream's name and what of it is asked for, if a path is one of these. The name is empty for
-/// all of them.
-fn target(path: &str) -> Option<(String, Part)> {
+/// The name of the upstream and the resource, if the path is one of these. An empty name means all
+/// upstreams.
+fn target(path: &str) -> Option<(String, Resource)> {
     if path == "/upstreams" {
-        return Some((String::new(), Part::Standing));
+        return Some((String::new(), Resource::Status));
     }
     let rest = path.strip_prefix("/upstreams/")?;
     let Some((upstream, rest)) = rest.split_once('/') else {
-        return Some((decoded(rest).filter(|name| !name.is_empty())?, Part::Standing));
+        return Some((decoded(rest).filter(|name| !name.is_empty())?, Resource::Status));
     };
     let part = match rest.split_once('/') {
         None => match rest {
-            "endpoints" => Part::Endpoints,
-            "diff" => Part::Diff,
-            "save" => Part::Save,
-            "revert" => Part::Revert,
+            "endpoints" => Resource::Endpoints,
+            "diff" => Resource::Diff,
+            "save" => Resource::Save,
+            "revert" => Resource::Revert,
             _ => return None,
         },
-        Some(("endpoints", name)) if !name.is_empty() => Part::Endpoint(decoded(name)?.into()),
+        Some(("endpoints", name)) if !name.is_empty() => Resource::Endpoint(decoded(name)?.into()),
         Some(_) => return None,
     };
     Some((decoded(upstream)?, part))
 }
 
-/// RFC 3986, section 2.1.
+/// Decodes percent-encoding (RFC 3986, section 2.1).
 fn decoded(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -92,20 +92,20 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Why something is not done.
+/// Why a request failed.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) words: String,
 }
 
-impl Refused {
+impl ApiError {
     pub(super) fn new(status: StatusCode, words: impl Into<String>) -> Self {
         Self { status, words: words.into() }
     }
 }
 
-impl From<EditError> for Refused {
+impl From<EditError> for ApiError {
     fn from(error: EditError) -> Self {
         let status = match &error {
             EditError::NoUpstream | EditError::NoEndpoint => StatusCode::NOT_FOUND,
@@ -116,7 +116,7 @@ impl From<EditError> for Refused {
     }
 }
 
-impl From<MembersError> for Refused {
+impl From<MembersError> for ApiError {
     fn from(error: MembersError) -> Self {
         match error {
             MembersError::Edit(error) => error.into(),
@@ -127,18 +127,18 @@ impl From<MembersError> for Refused {
     }
 }
 
-impl From<JsonError> for Refused {
+impl From<JsonError> for ApiError {
     fn from(error: JsonError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
     }
 }
 
-/// Whether a path is one of these.
-pub(super) fn is_here(path: &str) -> bool {
+/// Whether the path is one of these.
+pub(super) fn is_known(path: &str) -> bool {
     target(path).is_some()
 }
 
-/// Answers a request for one of these.
+/// Responds to a request for one of these.
 pub(super) async fn answer(
     control: &Rc<Control>,
     caller: &Caller,
@@ -147,7 +147,7 @@ pub(super) async fn answer(
     let wants_json = wants_json(request.headers());
     match act(control, caller, request).await {
         Ok(answer) => answer,
-        Err(Refused { status, words }) => {
+        Err(ApiError { status, words }) => {
             let answer = match wants_json {
                 true => reply(status, JSON, format!("{}\n", json!({ "error": words }))),
                 false => plain(status, format!("{words}\n")),
@@ -164,8 +164,8 @@ async fn act(
     control: &Rc<Control>,
     caller: &Caller,
     request: Request<Incoming>,
-) -> Result<Answer, Refused> {
-    let nothing = || Refused::new(StatusCode::NOT_FOUND, "there is no such page; / lists them");
+) -> Result<Answer, ApiError> {
+    let nothing = || ApiError::new(StatusCode::NOT_FOUND, "no such page; / lists all pages");
     let (upstream, part) = target(request.uri().path()).ok_or_else(nothing)?;
     let method = request.method().clone();
     if !part.methods().contains(&method) {
@@ -176,49 +176,49 @@ async fn act(
     }
     let json_wanted = wants_json(request.headers());
     if method != Method::GET {
-        allowed(control, caller, request.headers())?;
+        require_token(control, caller, request.headers())?;
     }
-    let change = |what, edit| edited(control, caller, &upstream, what, edit);
-    let told = |outcome: Result<Edited, Refused>| {
-        outcome.map(|edited| tell(&upstream, &edited, json_wanted))
+    let change = |what, edit| apply_edit(control, caller, &upstream, what, edit);
+    let answered = |outcome: Result<Edited, ApiError>| {
+        outcome.map(|edited| edit_answer(&upstream, &edited, json_wanted))
     };
     match part {
-        Part::Standing => {
+        Resource::Status => {
             let name = Some(&*upstream).filter(|name| !name.is_empty());
-            let value = standing::json(&control.server, name).ok_or(EditError::NoUpstream)?;
+            let value = status::json(&control.server, name).ok_or(EditError::NoUpstream)?;
             Ok(match json_wanted {
                 true => reply(StatusCode::OK, JSON, format!("{value}\n")),
-                false => plain(StatusCode::OK, crate::standing::plain(&value)),
+                false => plain(StatusCode::OK, crate::upstreams::plain(&value)),
             })
         }
-        Part::Endpoints if method == Method::GET => {
+        Resource::Endpoints if method == Method::GET => {
             let list = list(&control.server, &upstream).ok_or(EditError::NoUpstream)?;
             Ok(reply(StatusCode::OK, JSON, format!("{list}\n")))
         }
-        Part::Endpoints => {
+        Resource::Endpoints => {
             let endpoint = discovery::endpoint_from_json(&body(request).await?)?;
-            let outcome = told(change("add", Edit::Add(Box::new(endpoint))).await);
+            let outcome = answered(change("add", Edit::Add(Box::new(endpoint))).await);
             outcome.map(|mut answer| {
                 *answer.status_mut() = StatusCode::CREATED;
                 answer
             })
         }
-        Part::Endpoint(name) if method == Method::DELETE => {
-            told(change("remove", Edit::Remove(name)).await)
+        Resource::Endpoint(name) if method == Method::DELETE => {
+            answered(change("remove", Edit::Remove(name)).await)
         }
-        Part::Endpoint(name) => {
+        Resource::Endpoint(name) => {
             let settings = discovery::settings_from_json(&body(request).await?)?;
             let outcome = change("set", Edit::Set(Arc::clone(&name), settings)).await;
             if outcome.as_ref().is_ok_and(begins_to_drain) {
-                tokio::task::spawn_local(tell_drained(
+                tokio::task::spawn_local(log_when_drained(
                     control.server.clone(),
                     upstream.clone(),
                     name,
                 ));
             }
-            told(outcome)
+            answered(outcome)
         }
-        Part::Diff => {
+        Resource::Diff => {
             let differences = control.server.differences(&upstream).ok_or(EditError::NoUpstream)?;
             let server = &control.server;
             Ok(match json_wanted {
@@ -230,12 +230,12 @@ async fn act(
                 }
             })
         }
-        Part::Save => {
+        Resource::Save => {
             let saved = save::save(control, &upstream).await?;
             tracing::info!(who = %caller, upstream, saved = ?saved.endpoints, files = ?saved.files, "changes of an upstream written back");
-            Ok(saved.tell(json_wanted))
+            Ok(saved.answer(json_wanted))
         }
-        Part::Revert => {
+        Resource::Revert => {
             let differences = control.server.differences(&upstream).ok_or(EditError::NoUpstream)?;
             change("revert", Edit::Revert).await?;
             let count = crate::terminal::count(differences.len() as u64, "change");
@@ -251,40 +251,40 @@ async fn act(
     }
 }
 
-/// Whether the caller may change something.
-fn allowed(control: &Control, caller: &Caller, fields: &HeaderMap) -> Result<(), Refused> {
-    control.token.check(caller, fields).map_err(|denied| {
-        let (status, words) = refusal(control, denied);
-        Refused::new(status, words)
+/// Checks whether the caller may make changes.
+fn require_token(control: &Control, caller: &Caller, fields: &HeaderMap) -> Result<(), ApiError> {
+    control.token.check(caller, fields).map_err(|error| {
+        let (status, words) = refusal(control, error);
+        ApiError::new(status, words)
     })
 }
 
-async fn body(request: Request<Incoming>) -> Result<String, Refused> {
+async fn body(request: Request<Incoming>) -> Result<String, ApiError> {
     let collected = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let collected = tokio::time::timeout(BODY_TIME, collected).await;
-    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     let bytes = collected.map_err(late)?.map_err(|error| {
         let long = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
         let status = if long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-        Refused::new(status, error.to_string())
+        ApiError::new(status, error.to_string())
     })?;
     String::from_utf8(bytes.to_bytes().to_vec())
-        .map_err(|_| Refused::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is not UTF-8"))
+        .map_err(|_| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "the body is not UTF-8"))
 }
 
-/// Has the data plane go over to a change, and logs it.
-async fn edited(
+/// Applies a change on all cores, and logs it.
+async fn apply_edit(
     control: &Control,
     caller: &Caller,
     upstream: &str,
     what: &'static str,
     edit: Edit,
-) -> Result<Edited, Refused> {
+) -> Result<Edited, ApiError> {
     let (server, name) = (control.server.clone(), upstream.to_owned());
     // Waits for all cores.
     let outcome = tokio::task::spawn_blocking(move || server.edit(&name, edit)).await;
     let broken = |error: tokio::task::JoinError| {
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
     let edited = outcome.map_err(broken)??;
     let words = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(difference::kdl);
@@ -293,7 +293,7 @@ async fn edited(
     Ok(edited)
 }
 
-fn tell(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
+fn edit_answer(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
     let Edited { before, after } = edited;
     if wants_json {
         let value = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(difference::value);
@@ -309,7 +309,7 @@ fn tell(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
     plain(StatusCode::OK, text)
 }
 
-/// The members of an upstream, where they come from, and what they have under way.
+/// The members of an upstream, where they come from, and their requests in flight.
 fn list(server: &Server, upstream: &str) -> Option<Value> {
     let groups = server.groups();
     let group = groups.iter().find(|group| &*group.settings.name == upstream)?;
@@ -335,7 +335,7 @@ fn list(server: &Server, upstream: &str) -> Option<Value> {
     Some(json!({ "upstream": upstream, "endpoints": members, "sources": sources }))
 }
 
-/// Where endpoints of an upstream come from, beside those written, and what is wrong with that.
+/// The sources of an upstream besides the configuration, and their problems.
 pub(super) fn sources(server: &Server, upstream: &str) -> Vec<Value> {
     let sources = server.sources(upstream).unwrap_or_default().into_iter().map(|source| {
         let problem = source.problem.map(|(since, words)| {
@@ -350,7 +350,7 @@ pub(super) fn sources(server: &Server, upstream: &str) -> Vec<Value> {
     sources.collect()
 }
 
-/// Where an endpoint comes from, in words.
+/// The origin of an endpoint as text.
 pub(super) fn origin_words(origin: &Origin) -> String {
     match origin {
         Origin::Written => "configuration".to_owned(),
@@ -366,12 +366,12 @@ fn begins_to_drain(edited: &Edited) -> bool {
     !is_draining(&edited.before) && is_draining(&edited.after)
 }
 
-/// Says when the last request of an endpoint that drains is over.
-async fn tell_drained(server: Server, upstream: String, name: Arc<str>) {
+/// Logs when the last request of a draining endpoint has ended.
+async fn log_when_drained(server: Server, upstream: String, name: Arc<str>) {
     loop {
         let groups = server.groups();
         let group = groups.iter().find(|group| *group.settings.name == *upstream);
-        // One with several addresses is drained when all of them are.
+        // A name with several addresses is drained when all of them are.
         let is_it = |endpoint: &Endpoint| {
             endpoint
                 .written
@@ -392,7 +392,7 @@ async fn tell_drained(server: Server, upstream: String, name: Arc<str>) {
             );
             return;
         }
-        tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+        tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
     }
 }
 
@@ -403,20 +403,20 @@ mod tests {
     #[test]
     fn targets() {
         #[track_caller]
-        fn check(path: &str, expected: Option<(&str, Part)>) {
+        fn check(path: &str, expected: Option<(&str, Resource)>) {
             let expected = expected.map(|(name, part)| (name.to_owned(), part));
             assert_eq!(target(path), expected, "{path}");
         }
-        let endpoint = |name: &str| Part::Endpoint(name.into());
-        check("/upstreams/app/endpoints", Some(("app", Part::Endpoints)));
+        let endpoint = |name: &str| Resource::Endpoint(name.into());
+        check("/upstreams/app/endpoints", Some(("app", Resource::Endpoints)));
         check("/upstreams/app/endpoints/10.0.0.1:80", Some(("app", endpoint("10.0.0.1:80"))));
         check("/upstreams/a%2Cb/endpoints/https://c:443", Some(("a,b", endpoint("https://c:443"))));
         check("/upstreams/app/endpoints/unix:%2Frun%2Fa", Some(("app", endpoint("unix:/run/a"))));
-        check("/upstreams/app/diff", Some(("app", Part::Diff)));
-        check("/upstreams/app/save", Some(("app", Part::Save)));
-        check("/upstreams/app/revert", Some(("app", Part::Revert)));
-        check("/upstreams", Some(("", Part::Standing)));
-        check("/upstreams/a%2Cb", Some(("a,b", Part::Standing)));
+        check("/upstreams/app/diff", Some(("app", Resource::Diff)));
+        check("/upstreams/app/save", Some(("app", Resource::Save)));
+        check("/upstreams/app/revert", Some(("app", Resource::Revert)));
+        check("/upstreams", Some(("", Resource::Status)));
+        check("/upstreams/a%2Cb", Some(("a,b", Resource::Status)));
         for other in [
             "/upstreams/",
             "/upstreams/app/",
