@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Balancer, Group, Outcome, States};
+use balance::{Balancer, Group, Outcome, PickRequest, States};
 use config::{Adaptive, Endpoint, EndpointAddress, Place, Upstream};
 use divan::{AllocProfiler, Bencher};
 
@@ -54,8 +54,8 @@ fn requests(bencher: Bencher<'_, '_>, endpoints: u32, everything: bool) {
         let core = Rc::new(Balancer::new(Arc::clone(&group), CORE.with(|core| *core)));
         for request in 0..REQUESTS {
             let now = now + Duration::from_micros(u64::from(request) * 20);
-            core.requested(now);
-            let ask = Ask { key: u64::from(request), bound: None, tried: &[], now };
+            core.count_request(now);
+            let ask = PickRequest { key: u64::from(request), bound: None, tried: &[], now };
             let mut lease = core.pick(&ask).expect("all are up");
             lease.report(Outcome::Response { status: 200, first_byte }, &"", now);
         }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{ALGORITHMS, Algorithm, Ask, Balancer, Group, Lease, Outcome, Turn};
+use balance::{ALGORITHMS, Algorithm, Balancer, Group, Lease, Outcome, PickContext, PickRequest};
 use config::{Balance, Endpoint, EndpointAddress, Upstream};
 use divan::Bencher;
 
@@ -59,14 +59,15 @@ impl Case {
         for index in 0..group.members.len() {
             let first_byte = Duration::from_micros(800 + 97 * (index as u64 % 7));
             let outcome = Outcome::Response { status: 200, first_byte };
-            group.report(index, outcome, &"", balance::Source::default(), now);
+            group.report(index, outcome, &"", balance::RequestOrigin::default(), now);
         }
         group
     }
 
     fn algorithm(self, group: &Arc<Group>) -> Box<dyn Algorithm> {
         let row = ALGORITHMS.iter().find(|row| row.name == self.name).unwrap();
-        let mut algorithm = (row.share)(&group.members, &group.settings.balance).on_core(group, 0);
+        let mut algorithm =
+            (row.factory)(&group.members, &group.settings.balance).on_core(group, 0);
         let all: Vec<u32> = (0..self.size).collect();
         algorithm.refresh(group, &all);
         algorithm
@@ -83,8 +84,8 @@ impl Keys {
     }
 }
 
-fn ask(key: u64, now: Instant) -> Ask<'static> {
-    Ask { key, bound: None, tried: &[], now }
+fn ask(key: u64, now: Instant) -> PickRequest<'static> {
+    PickRequest { key, bound: None, tried: &[], now }
 }
 
 fn busy(balancer: &Rc<Balancer>, keys: &mut Keys, now: Instant) -> VecDeque<Lease> {
@@ -99,7 +100,7 @@ fn choice(bencher: Bencher, case: &Case) {
     let _under_way = busy(&Rc::new(Balancer::new(Arc::clone(&group), 0)), &mut keys, now);
     let mut algorithm = case.algorithm(&group);
     bencher.bench_local(|| {
-        let turn = Turn { key: keys.next(), now_ms: balance::millis(now) };
+        let turn = PickContext { key: keys.next(), now_ms: balance::millis(now) };
         let picked = algorithm.pick(&group, turn, &mut |index| index < black_box(usize::MAX));
         picked.unwrap()
     });

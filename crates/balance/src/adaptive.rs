@@ -15,7 +15,7 @@
 //!   slower and not the queue that is too long;
 //! - if nothing near it was seen for [`BASE_AGE_MAX_MS`], it is measured with half the limit.
 //!
-//! Each core collects on its own ([`Feed`]) and hands over now and then, if nobody else is at it.
+//! Each core collects on its own ([`SampleBatch`]) and hands over now and then, if nobody else is at it.
 //! All times are arguments.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,8 +43,8 @@ const WINDOW_MAX_MS: u64 = 5_000;
 /// … but not fewer than this.
 const SAMPLES_FEW: u32 = 10;
 /// A core hands over what it has after so many answers, or so long.
-const FEED_SAMPLES: u32 = 32;
-const FEED_MS: u64 = 25;
+const BATCH_SAMPLES: u32 = 32;
+const BATCH_MS: u64 = 25;
 /// After so long without a latency near it the base is measured anew.
 const BASE_AGE_MAX_MS: u64 = 30_000;
 /// What is near: times the base.
@@ -62,20 +62,20 @@ type Counts = [u32; BUCKETS];
 
 /// What one core has seen since it handed over last.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub(crate) struct SampleBatch {
     counts: Box<Counts>,
     samples: u32,
     since_ms: u64,
     peak: u32,
 }
 
-impl Default for Feed {
+impl Default for SampleBatch {
     fn default() -> Self {
         Self { counts: Box::new([0; BUCKETS]), samples: 0, since_ms: 0, peak: 0 }
     }
 }
 
-impl Feed {
+impl SampleBatch {
     /// Counts what came of a try, while so many were under way. True if it is time to hand over.
     pub(crate) fn count(&mut self, outcome: Outcome, in_flight: u32, now_ms: u64) -> bool {
         let bucket = match (outcome.verdict(), outcome.first_byte()) {
@@ -92,7 +92,7 @@ impl Feed {
         }
         self.samples += 1;
         self.peak = self.peak.max(in_flight);
-        self.samples >= FEED_SAMPLES || now_ms.saturating_sub(self.since_ms) >= FEED_MS
+        self.samples >= BATCH_SAMPLES || now_ms.saturating_sub(self.since_ms) >= BATCH_MS
     }
 }
 
@@ -116,13 +116,13 @@ impl Limiter {
 
     /// Takes over what a core has seen, unless another one is at it. Returns by how many the limit
     /// has grown.
-    pub(crate) fn take(&self, feed: &mut Feed, min: u32, max: u32, now_ms: u64) -> u32 {
+    pub(crate) fn take(&self, batch: &mut SampleBatch, min: u32, max: u32, now_ms: u64) -> u32 {
         let mut gradient = match self.gradient.try_lock() {
             Ok(gradient) => gradient,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        gradient.add(feed, now_ms);
+        gradient.add(batch, now_ms);
         let before = self.limit(min, max);
         let Some(after) = gradient.step(f64::from(before), now_ms) else { return 0 };
         let after = after.clamp(f64::from(min.max(1)), f64::from(max.max(min).max(1)));
@@ -144,7 +144,7 @@ struct Probe {
 
 /// What was seen in a window, while the limit falls since latency is above what is tolerated.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct WindowResult {
     /// For so many windows.
     windows: u32,
     /// The limit, the latency and the answers per millisecond when that had settled, or when the
@@ -166,7 +166,7 @@ struct Gradient {
     /// When something near the base was seen last.
     near_ms: u64,
     latest: f64,
-    falling: Option<Seen>,
+    falling: Option<WindowResult>,
     probe: Option<Probe>,
 }
 
@@ -187,16 +187,16 @@ impl Default for Gradient {
 }
 
 impl Gradient {
-    fn add(&mut self, feed: &mut Feed, now_ms: u64) {
+    fn add(&mut self, batch: &mut SampleBatch, now_ms: u64) {
         if self.samples == 0 {
-            self.begun_ms = feed.since_ms;
+            self.begun_ms = batch.since_ms;
         }
-        for (sum, count) in self.counts.iter_mut().zip(feed.counts.iter_mut()) {
+        for (sum, count) in self.counts.iter_mut().zip(batch.counts.iter_mut()) {
             *sum += std::mem::take(count);
         }
-        self.samples += std::mem::take(&mut feed.samples);
-        self.peak = self.peak.max(std::mem::take(&mut feed.peak));
-        feed.since_ms = now_ms;
+        self.samples += std::mem::take(&mut batch.samples);
+        self.peak = self.peak.max(std::mem::take(&mut batch.peak));
+        batch.since_ms = now_ms;
     }
 
     /// The new limit, if a window is over.
@@ -217,7 +217,11 @@ impl Gradient {
         self.begin();
         self.latest = latency;
         if let Some(probe) = self.probe {
-            return Some(self.probed(probe, Seen { windows: 0, limit, latency, rate }, now_ms));
+            return Some(self.probed(
+                probe,
+                WindowResult { windows: 0, limit, latency, rate },
+                now_ms,
+            ));
         }
         let base = self.learn(latency, used, now_ms);
         if !used {
@@ -232,7 +236,7 @@ impl Gradient {
             self.falling = None;
             base
         } else {
-            self.doubted(base, Seen { windows: 0, limit, latency, rate }, now_ms)
+            self.doubted(base, WindowResult { windows: 0, limit, latency, rate }, now_ms)
         };
         let gradient = (TOLERANCE * base / latency).clamp(CUT_MAX, 1.0);
         Some(limit * gradient + limit.sqrt())
@@ -253,15 +257,15 @@ impl Gradient {
 
     /// The base, or what is seen instead of it if a limit of half the size has made answers fewer
     /// and not faster.
-    fn doubted(&mut self, base: f64, seen: Seen, now_ms: u64) -> f64 {
+    fn doubted(&mut self, base: f64, seen: WindowResult, now_ms: u64) -> f64 {
         let Some(before) = self.falling.as_mut().filter(|before| before.windows >= SETTLED) else {
             let windows = self.falling.map_or(0, |falling| falling.windows) + 1;
-            self.falling = Some(Seen { windows, ..seen });
+            self.falling = Some(WindowResult { windows, ..seen });
             return base;
         };
         if seen.latency * NO_BETTER > before.latency {
             // It has become slower meanwhile: nothing follows from what was before.
-            *before = Seen { windows: 1, ..seen };
+            *before = WindowResult { windows: 1, ..seen };
             return base;
         }
         if seen.limit * 2.0 > before.limit {
@@ -269,7 +273,7 @@ impl Gradient {
         }
         let no_faster = seen.latency > before.latency * NO_BETTER;
         if !no_faster || seen.rate > before.rate * NO_BETTER {
-            *before = Seen { windows: SETTLED, ..seen };
+            *before = WindowResult { windows: SETTLED, ..seen };
             return base;
         }
         self.falling = None;
@@ -278,7 +282,7 @@ impl Gradient {
         seen.latency
     }
 
-    fn probed(&mut self, probe: Probe, seen: Seen, now_ms: u64) -> f64 {
+    fn probed(&mut self, probe: Probe, seen: WindowResult, now_ms: u64) -> f64 {
         if !probe.settled {
             self.probe = Some(Probe { settled: true, ..probe });
             return seen.limit;

@@ -11,11 +11,11 @@ use crate::{
 /// Asks whether an endpoint may be taken for this try, and takes it if so: one that it has said yes
 /// to must be the one that is picked. It says no to those that were tried for the request, are full,
 /// or have just come back and get less than their share.
-pub type Allowed<'a> = dyn FnMut(usize) -> bool + 'a;
+pub type Filter<'a> = dyn FnMut(usize) -> bool + 'a;
 
 /// What a pick goes by.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Turn {
+pub struct PickContext {
     /// The hash of the request's key.
     pub key: u64,
     /// The time, in milliseconds since the process began (`millis`).
@@ -23,7 +23,7 @@ pub struct Turn {
 }
 
 /// What an algorithm works out once per snapshot, for all cores, off their threads (a ring, a table).
-pub trait Shared: Send + Sync {
+pub trait AlgorithmFactory: Send + Sync {
     /// The part that one core has. `core` counts from 0, so that cores do not all begin alike.
     fn on_core(self: Arc<Self>, group: &Arc<Group>, core: usize) -> Box<dyn Algorithm>;
 }
@@ -36,7 +36,8 @@ pub trait Algorithm {
 
     /// The index of the endpoint to take: the first, in the order of preference, of those that are
     /// eligible and `allowed`; `None` if there is none.
-    fn pick(&mut self, group: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize>;
+    fn pick(&mut self, group: &Group, turn: PickContext, allowed: &mut Filter<'_>)
+    -> Option<usize>;
 
     /// A request of this core on this endpoint has ended.
     fn released(&mut self, _group: &Group, _index: usize) {}
@@ -51,7 +52,8 @@ pub struct AlgorithmRow {
     /// Whether the same key leads to the same endpoint.
     pub by_key: bool,
     /// Works out what all cores share.
-    pub share: fn(members: &[crate::Member], settings: &config::Balance) -> Arc<dyn Shared>,
+    pub factory:
+        fn(members: &[crate::Member], settings: &config::Balance) -> Arc<dyn AlgorithmFactory>,
 }
 
 /// Every algorithm; the first is the default.
@@ -60,61 +62,61 @@ pub static ALGORITHMS: &[AlgorithmRow] = &[
         name: "p2c",
         summary: "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
         by_key: false,
-        share: p2c::share,
+        factory: p2c::factory,
     },
     AlgorithmRow {
         name: "round-robin",
         summary: "each endpoint in turn, as often as its weight says, evenly spread",
         by_key: false,
-        share: round_robin::share,
+        factory: round_robin::factory,
     },
     AlgorithmRow {
         name: "least-connections",
         summary: "the endpoint with the fewest requests under way, by weight",
         by_key: false,
-        share: least_connections::share,
+        factory: least_connections::factory,
     },
     AlgorithmRow {
         name: "least-time",
         summary: "the endpoint that should answer first: time to the first byte, times the requests under way",
         by_key: false,
-        share: least_time::share,
+        factory: least_time::factory,
     },
     AlgorithmRow {
         name: "random",
         summary: "an endpoint by chance, as often as its weight says",
         by_key: false,
-        share: random::share,
+        factory: random::factory,
     },
     AlgorithmRow {
         name: "first",
         summary: "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
         by_key: false,
-        share: first::share,
+        factory: first::factory,
     },
     AlgorithmRow {
         name: "source",
         summary: "the same endpoint for the same address of a client",
         by_key: true,
-        share: source::share,
+        factory: source::factory,
     },
     AlgorithmRow {
         name: "ring",
         summary: "the same endpoint for the same key, by a ring of points (as ketama)",
         by_key: true,
-        share: ring::share,
+        factory: ring::factory,
     },
     AlgorithmRow {
         name: "rendezvous",
         summary: "the same endpoint for the same key, by the highest rank: the fewest keys move",
         by_key: true,
-        share: rendezvous::share,
+        factory: rendezvous::factory,
     },
     AlgorithmRow {
         name: "maglev",
         summary: "the same endpoint for the same key, by a table of even shares",
         by_key: true,
-        share: maglev::share,
+        factory: maglev::factory,
     },
 ];
 
@@ -125,7 +127,7 @@ pub fn algorithm(name: &str) -> &'static AlgorithmRow {
 }
 
 /// The first of these that is allowed, from the one at `from` on and around.
-pub(crate) fn in_turn(eligible: &[u32], from: usize, allowed: &mut Allowed<'_>) -> Option<usize> {
+pub(crate) fn in_turn(eligible: &[u32], from: usize, allowed: &mut Filter<'_>) -> Option<usize> {
     let (before, after) = eligible.split_at(from.min(eligible.len()));
     let mut indices = after.iter().chain(before).map(|&index| index as usize);
     indices.find(|&index| allowed(index))

@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 use config::HedgeAfter;
 use random::Random;
 
-use crate::adaptive::Feed;
-use crate::algorithm::{Algorithm, Turn};
+use crate::adaptive::SampleBatch;
+use crate::algorithm::{Algorithm, PickContext};
 use crate::clock::millis;
-use crate::ejection::Try;
-use crate::endpoint::{EndpointState, Standing, enter};
-use crate::evidence::Source;
+use crate::ejection::TryContext;
+use crate::endpoint::{EndpointState, EndpointStatus, enter};
+use crate::evidence::RequestOrigin;
 use crate::group::{CoreState, Group, Member};
 use crate::hash::mix;
 use crate::outcome::Outcome;
-use crate::queue::{Call, Spot};
+use crate::queue::{EndpointSelector, WakeReason};
 use crate::tally::Tally;
 use crate::tiers::WHOLE;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct PickRequest<'a> {
     /// The hash of the request's key, for algorithms that go by one.
     pub key: u64,
     /// The endpoint that the client is bound to.
@@ -40,7 +40,7 @@ pub struct Ask<'a> {
 
 /// Why no endpoint was picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotPicked {
+pub enum PickError {
     /// None is up.
     Down,
     /// Every one that is up was tried.
@@ -57,7 +57,7 @@ pub enum NotPicked {
     QueueFull,
 }
 
-impl NotPicked {
+impl PickError {
     /// Whether the request may wait in the queue.
     pub fn may_wait(self) -> bool {
         matches!(self, Self::Full | Self::Limited)
@@ -85,7 +85,7 @@ struct Tier {
 
 /// Who may be taken, as this core has seen it last.
 #[derive(Default)]
-struct Choice {
+struct Candidates {
     tiers: Vec<Tier>,
     /// Taken only when nobody of the tiers can be.
     spare: Vec<Vec<u32>>,
@@ -100,12 +100,12 @@ pub struct Balancer {
     core: Arc<CoreState>,
     /// By member: what this core has seen of it.
     tallies: Box<[Arc<Tally>]>,
-    choice: RefCell<Choice>,
-    /// The version of the group's state that `choice` was made by.
+    candidates: RefCell<Candidates>,
+    /// The version of the group's state that `candidates` was made by.
     seen: Cell<Option<u64>>,
     random: RefCell<Random>,
     /// What the adaptive limit is found by, if there is one.
-    feed: Option<RefCell<Feed>>,
+    batch: Option<RefCell<SampleBatch>>,
 }
 
 impl Balancer {
@@ -117,10 +117,10 @@ impl Balancer {
             core_index: core,
             core: group.state.core(core),
             tallies,
-            choice: RefCell::default(),
+            candidates: RefCell::default(),
             seen: Cell::new(None),
             random: RefCell::new(Random::seeded(seed)),
-            feed: group.settings.adaptive.as_ref().map(|_| RefCell::default()),
+            batch: group.settings.adaptive.as_ref().map(|_| RefCell::default()),
             group,
         }
     }
@@ -133,22 +133,22 @@ impl Balancer {
     /// Picks an endpoint. The request counts as under way there until the lease is dropped.
     ///
     /// While others wait, a new request is told to wait too; one that is sent again is not.
-    pub fn pick(self: &Rc<Self>, ask: &Ask<'_>) -> Result<Lease, NotPicked> {
+    pub fn pick(self: &Rc<Self>, ask: &PickRequest<'_>) -> Result<Lease, PickError> {
         if ask.tried.is_empty() && self.group.state.queue.waiting() > 0 {
-            return Err(NotPicked::Full);
+            return Err(PickError::Full);
         }
         self.take(ask)
     }
 
     /// Waits in the queue, in order over all cores, until there is room: a pick that said
-    /// [`NotPicked::may_wait`]. Whoever waits bounds the time; dropping it leaves the queue.
-    pub fn wait<'a>(self: &Rc<Self>, ask: &Ask<'a>) -> Wait<'a> {
+    /// [`PickError::may_wait`]. Whoever waits bounds the time; dropping it leaves the queue.
+    pub fn wait<'a>(self: &Rc<Self>, ask: &PickRequest<'a>) -> Wait<'a> {
         Wait { balancer: Rc::clone(self), ask: *ask, ticket: None }
     }
 
     /// Counts a client's request: what the budget of retries is a share of.
-    pub fn requested(&self, now: Instant) {
-        self.core.budget.requested(millis(now));
+    pub fn count_request(&self, now: Instant) {
+        self.core.budget.count_request(millis(now));
     }
 
     /// Whether a request may be sent again (or beside itself), which is charged to the budget.
@@ -163,13 +163,13 @@ impl Balancer {
         self.core.first_bytes.quantile(percent)
     }
 
-    fn take(self: &Rc<Self>, ask: &Ask<'_>) -> Result<Lease, NotPicked> {
+    fn take(self: &Rc<Self>, ask: &PickRequest<'_>) -> Result<Lease, PickError> {
         let group = &*self.group;
         let counted = group.is_limited();
         if counted && !enter(&group.state.in_flight.0, group.limit()) {
-            return Err(self.over_limit());
+            return Err(self.limit_error());
         }
-        let chosen = match ask.bound.map_or(Ok(None), |index| self.bound(index, ask)) {
+        let chosen = match ask.bound.map_or(Ok(None), |index| self.pick_bound(index, ask)) {
             Ok(Some(index)) => Ok((index, None)),
             Ok(None) => self.choose(ask),
             Err(why) => Err(why),
@@ -177,8 +177,8 @@ impl Balancer {
         match chosen {
             Ok((index, trial)) => {
                 let (balancer, unreported) = (Rc::clone(self), Some(ask.now));
-                let of = Try {
-                    source: Source::default(),
+                let of = TryContext {
+                    origin: RequestOrigin::default(),
                     steered: group.by_key || ask.bound == Some(index),
                 };
                 Ok(Lease { balancer, index, counted, trial, unreported, of })
@@ -188,7 +188,7 @@ impl Balancer {
                     group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
                     // Somebody may have been told to wait because of this one.
                     if !why.may_wait() {
-                        group.state.queue.call(Spot::ANY);
+                        group.state.queue.call(EndpointSelector::ANY);
                     }
                 }
                 Err(why)
@@ -199,7 +199,7 @@ impl Balancer {
     /// A try was left before its answer came: overtaken by a second one, most often. It would have
     /// taken longer still. If that did not count, the quantile after which second tries are made would
     /// fall and fall. Nothing follows from one that was left sooner, or was never sent.
-    fn cut_off(&self, after: Duration, hedged: &HedgeAfter) {
+    fn count_abandoned(&self, after: Duration, hedged: &HedgeAfter) {
         if let HedgeAfter::Quantile(percent) = hedged
             && self.first_byte_quantile(*percent).is_some_and(|quantile| after >= quantile)
         {
@@ -207,63 +207,63 @@ impl Balancer {
         }
     }
 
-    fn adapt(&self, feed: &mut Feed, outcome: Outcome, now_ms: u64) {
+    fn adapt(&self, batch: &mut SampleBatch, outcome: Outcome, now_ms: u64) {
         let group = &*self.group;
         let in_flight = group.state.in_flight.0.load(Ordering::Relaxed);
         let Some(adaptive) = &group.settings.adaptive else { return };
-        if feed.count(outcome, in_flight, now_ms) {
-            let more = group.state.limiter.take(feed, adaptive.min, adaptive.max, now_ms);
-            (0..more).for_each(|_| group.state.queue.call(Spot::ANY));
+        if batch.count(outcome, in_flight, now_ms) {
+            let more = group.state.limiter.take(batch, adaptive.min, adaptive.max, now_ms);
+            (0..more).for_each(|_| group.state.queue.call(EndpointSelector::ANY));
         }
     }
 
-    fn over_limit(&self) -> NotPicked {
+    fn limit_error(&self) -> PickError {
         let in_flight = self.group.state.in_flight.0.load(Ordering::Relaxed);
         match self.group.settings.breaker.in_flight {
-            Some(max) if in_flight >= max => NotPicked::InFlight,
-            _ => NotPicked::Limited,
+            Some(max) if in_flight >= max => PickError::InFlight,
+            _ => PickError::Limited,
         }
     }
 
     /// The endpoint that the client is bound to, if it is there.
-    fn bound_to(&self, index: usize, ask: &Ask<'_>) -> Option<&Member> {
+    fn bound_member(&self, index: usize, ask: &PickRequest<'_>) -> Option<&Member> {
         let member = self.group.members.get(index)?;
-        let there = matches!(member.standing(), Standing::Up | Standing::Draining);
+        let there = matches!(member.status(), EndpointStatus::Up | EndpointStatus::Draining);
         (there && !ask.tried.contains(&index)).then_some(member)
     }
 
     /// Where one who waits must have room.
-    fn wanted(&self, ask: &Ask<'_>) -> Spot {
+    fn wanted(&self, ask: &PickRequest<'_>) -> EndpointSelector {
         // Whoever changes how it stands with an endpoint changes the version afterwards.
         let _ = self.group.state.version();
-        let bound = ask.bound.and_then(|index| self.bound_to(index, ask));
-        bound.map_or(Spot::ANY, |member| Spot::at(&member.state))
+        let bound = ask.bound.and_then(|index| self.bound_member(index, ask));
+        bound.map_or(EndpointSelector::ANY, |member| EndpointSelector::at(&member.state))
     }
 
     /// The endpoint that the client is bound to; waiting for it is better than another one, which
     /// knows nothing of the client.
-    fn bound(&self, index: usize, ask: &Ask<'_>) -> Result<Option<usize>, NotPicked> {
-        let Some(member) = self.bound_to(index, ask) else { return Ok(None) };
+    fn pick_bound(&self, index: usize, ask: &PickRequest<'_>) -> Result<Option<usize>, PickError> {
+        let Some(member) = self.bound_member(index, ask) else { return Ok(None) };
         match member.state.enter(member.settings.max) {
             true => Ok(Some(index)),
-            false => Err(NotPicked::Full),
+            false => Err(PickError::Full),
         }
     }
 
     /// An endpoint, and since when the request is the one of its probation, if it is.
-    fn choose(&self, ask: &Ask<'_>) -> Result<(usize, Option<u64>), NotPicked> {
+    fn choose(&self, ask: &PickRequest<'_>) -> Result<(usize, Option<u64>), PickError> {
         let group = &*self.group;
-        let mut choice = self.choice.borrow_mut();
-        let choice = &mut *choice;
+        let mut candidates = self.candidates.borrow_mut();
+        let candidates = &mut *candidates;
         let version = group.state.version();
         if self.seen.get() != Some(version) {
             self.seen.set(Some(version));
-            self.refresh(choice);
+            self.refresh(candidates);
         }
         let (slow_start, now_ms) = (group.settings.slow_start, millis(ask.now));
-        let turn = Turn { key: ask.key, now_ms };
+        let turn = PickContext { key: ask.key, now_ms };
         let mut full = false;
-        let mut wary = choice.wary;
+        let mut wary = candidates.wary;
         let mut trial = None;
         let mut allowed = |index: usize, wary: bool| {
             if ask.tried.contains(&index) {
@@ -271,7 +271,7 @@ impl Balancer {
             }
             let Some(member) = group.members.get(index) else { return false };
             let state = &*member.state;
-            if wary && !self.draws(ask.key, index, state.ramp(slow_start, now_ms)) {
+            if wary && !self.is_drawn(ask.key, index, state.ramp(slow_start, now_ms)) {
                 return false;
             }
             trial = None;
@@ -290,14 +290,14 @@ impl Balancer {
         };
         loop {
             let mut allow = |index| allowed(index, wary);
-            let drawn = match choice.tiers.len() {
+            let drawn = match candidates.tiers.len() {
                 0 | 1 => 0,
                 _ => {
                     let at = self.draw(ask.key);
-                    choice.tiers.iter().position(|tier| at < tier.up_to).unwrap_or(0)
+                    candidates.tiers.iter().position(|tier| at < tier.up_to).unwrap_or(0)
                 }
             };
-            let (before, after) = choice.tiers.split_at_mut(drawn);
+            let (before, after) = candidates.tiers.split_at_mut(drawn);
             for tier in after.iter_mut().chain(before) {
                 if let Some(index) = tier.algorithm.pick(group, turn, &mut allow) {
                     return Ok((index, trial));
@@ -307,7 +307,7 @@ impl Balancer {
                 break;
             }
         }
-        for tier in &choice.spare {
+        for tier in &candidates.spare {
             let start = self.next_random() as usize % tier.len().max(1);
             let (before, after) = tier.split_at(start);
             let mut turn = after.iter().chain(before).map(|&index| index as usize);
@@ -316,33 +316,33 @@ impl Balancer {
             }
         }
         match () {
-            () if full => Err(NotPicked::Full),
-            () if choice.tiers.is_empty() => Err(NotPicked::Down),
-            () => Err(NotPicked::Tried),
+            () if full => Err(PickError::Full),
+            () if candidates.tiers.is_empty() => Err(PickError::Down),
+            () => Err(PickError::Tried),
         }
     }
 
     /// Works out anew who may be taken.
-    fn refresh(&self, choice: &mut Choice) {
+    fn refresh(&self, candidates: &mut Candidates) {
         let group = &self.group;
         let plan = group.plan();
-        let mut before = std::mem::take(&mut choice.tiers).into_iter();
+        let mut before = std::mem::take(&mut candidates.tiers).into_iter();
         for tier in plan.tiers {
             let before = before.next().map(|tier| tier.algorithm);
-            let anew = || Arc::clone(&group.shared).on_core(group, self.core_index);
+            let anew = || Arc::clone(&group.factory).on_core(group, self.core_index);
             let mut algorithm = before.unwrap_or_else(anew);
             algorithm.refresh(group, &tier.eligible);
-            choice.tiers.push(Tier { up_to: tier.up_to, algorithm });
+            candidates.tiers.push(Tier { up_to: tier.up_to, algorithm });
         }
-        choice.spare = plan.spare;
+        candidates.spare = plan.spare;
         let slow = !group.settings.slow_start.is_zero();
         let wary = |state: &EndpointState| slow && state.is_ramping() || state.is_on_probation();
-        choice.wary = group.members.iter().any(|member| wary(&member.state));
+        candidates.wary = group.members.iter().any(|member| wary(&member.state));
     }
 
     /// Whether one that gets this share of its load gets this request. With a key, the same
     /// requests come back to it first.
-    fn draws(&self, key: u64, index: usize, share: f32) -> bool {
+    fn is_drawn(&self, key: u64, index: usize, share: f32) -> bool {
         let salt = (index as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93);
         share >= 1.0 || (self.draw(key ^ salt) as f32) < share * WHOLE as f32
     }
@@ -369,7 +369,7 @@ pub struct Lease {
     /// When it was picked, until something is reported.
     unreported: Option<Instant>,
     /// Whose it is.
-    of: Try,
+    of: TryContext,
 }
 
 impl Lease {
@@ -380,8 +380,8 @@ impl Lease {
 
     /// Notes where the request comes from and what it asks for: what one client or one target shows
     /// is not held against an endpoint.
-    pub fn comes_from(&mut self, source: Source) {
-        self.of.source = source;
+    pub fn set_origin(&mut self, origin: RequestOrigin) {
+        self.of.origin = origin;
     }
 
     /// Tells what came of a try: `words` say what was wrong, and are formatted only if they are
@@ -396,8 +396,8 @@ impl Lease {
         if let Some(first_byte) = outcome.first_byte() {
             balancer.core.first_bytes.sample(first_byte);
         }
-        if let Some(feed) = &balancer.feed {
-            balancer.adapt(&mut feed.borrow_mut(), outcome, millis(now));
+        if let Some(batch) = &balancer.batch {
+            balancer.adapt(&mut batch.borrow_mut(), outcome, millis(now));
         }
         balancer.group.report_try(self.index, outcome, words, self.of, now);
     }
@@ -407,15 +407,15 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let group = &*self.balancer.group;
         if let (Some(picked), Some(hedge)) = (self.unreported, &group.settings.hedge) {
-            self.balancer.cut_off(picked.elapsed(), &hedge.after);
+            self.balancer.count_abandoned(picked.elapsed(), &hedge.after);
         }
         if self.counted {
             group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
         }
-        let mut room = Spot::ANY;
+        let mut room = EndpointSelector::ANY;
         if let Some(member) = group.members.get(self.index) {
             if !self.counted {
-                room = Spot::at(&member.state);
+                room = EndpointSelector::at(&member.state);
             }
             if let Some(since) = self.trial {
                 member.state.leave_trial(since);
@@ -423,7 +423,7 @@ impl Drop for Lease {
             member.state.leave();
         }
         group.state.queue.call(room);
-        for tier in &mut self.balancer.choice.borrow_mut().tiers {
+        for tier in &mut self.balancer.candidates.borrow_mut().tiers {
             tier.algorithm.released(group, self.index);
         }
     }
@@ -432,7 +432,7 @@ impl Drop for Lease {
 /// A request that waits for an endpoint with room; ends with a lease, or with why there is none.
 pub struct Wait<'a> {
     balancer: Rc<Balancer>,
-    ask: Ask<'a>,
+    ask: PickRequest<'a>,
     ticket: Option<u64>,
 }
 
@@ -445,7 +445,7 @@ impl Wait<'_> {
 }
 
 impl Future for Wait<'_> {
-    type Output = Result<Lease, NotPicked>;
+    type Output = Result<Lease, PickError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { balancer, ask, ticket } = &mut *self;
@@ -466,18 +466,18 @@ impl Future for Wait<'_> {
                     }
                     (at, None)
                 }
-                None => return Poll::Ready(Err(NotPicked::QueueFull)),
+                None => return Poll::Ready(Err(PickError::QueueFull)),
             },
         };
         let taken = balancer.take(ask);
         match call {
-            Some(Call::Change) => queue.call_after(at, Call::Change),
+            Some(WakeReason::Change) => queue.call_after(at, WakeReason::Change),
             Some(call) if taken.is_err() => queue.call_after(at, call),
             _ => {}
         }
         let decided = match taken {
             Err(why) if why.may_wait() && queue.has_place(at, max) => return Poll::Pending,
-            Err(why) if why.may_wait() => Err(NotPicked::QueueFull),
+            Err(why) if why.may_wait() => Err(PickError::QueueFull),
             decided => decided,
         };
         self.leave();

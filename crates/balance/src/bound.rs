@@ -19,26 +19,26 @@ const FREE: u64 = 8;
 
 /// What a core has seen of the load of a group.
 #[derive(Default)]
-pub(crate) struct Bound {
+pub(crate) struct LoadBound {
     /// In percent.
     factor: Option<u64>,
     eligible: Box<[u32]>,
     /// By endpoint, those that are not eligible too.
-    endpoints: Box<[Seen]>,
+    endpoints: Box<[EndpointLoad]>,
     sum: u64,
     weights: u64,
     rotation: usize,
 }
 
 /// All that a look at an endpoint needs, in one place.
-struct Seen {
+struct EndpointLoad {
     state: Arc<EndpointState>,
     weight: u32,
     /// Requests under way.
     in_flight: u32,
 }
 
-impl Bound {
+impl LoadBound {
     pub(crate) fn new(settings: &config::Balance) -> Self {
         Self { factor: settings.bound.map(u64::from), ..Self::default() }
     }
@@ -48,12 +48,12 @@ impl Bound {
             return;
         }
         self.eligible = eligible.into();
-        let seen = |member: &Member| Seen {
+        let load_of = |member: &Member| EndpointLoad {
             state: Arc::clone(&member.state),
             weight: u32::from(member.settings.weight.max(1)),
             in_flight: 0,
         };
-        self.endpoints = group.members.iter().map(seen).collect();
+        self.endpoints = group.members.iter().map(load_of).collect();
         (self.sum, self.rotation) = (0, 0);
         self.weights = eligible.iter().map(|&index| u64::from(group.weight(index as usize))).sum();
         self.look_at_all();

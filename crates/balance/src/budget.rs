@@ -23,7 +23,7 @@ pub(crate) struct Budget {
 
 /// How a budget stands, over all cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BudgetUse {
+pub struct BudgetUsage {
     /// Requests of the last ten seconds.
     pub requests: u64,
     /// Retries among them.
@@ -34,7 +34,7 @@ pub struct BudgetUse {
 
 impl Budget {
     /// A client's request.
-    pub(crate) fn requested(&self, now_ms: u64) {
+    pub(crate) fn count_request(&self, now_ms: u64) {
         if let Some(second) = self.second(now_ms) {
             bump(&second.requests);
         }
@@ -52,7 +52,7 @@ impl Budget {
         true
     }
 
-    pub(crate) fn used(&self, percent: u8, floor: u32, now_ms: u64) -> BudgetUse {
+    pub(crate) fn used(&self, percent: u8, floor: u32, now_ms: u64) -> BudgetUsage {
         let now = (now_ms / 1000) as u32;
         let recent =
             |second: &&Second| now.wrapping_sub(second.at.load(Ordering::Relaxed)) < SECONDS as u32;
@@ -62,7 +62,7 @@ impl Budget {
             retries += u64::from(second.retries.load(Ordering::Relaxed));
         }
         let allowed = requests * u64::from(percent) / 100 + u64::from(floor) * SECONDS as u64;
-        BudgetUse { requests, retries, allowed }
+        BudgetUsage { requests, retries, allowed }
     }
 
     fn second(&self, now_ms: u64) -> Option<&Second> {
@@ -94,17 +94,17 @@ mod tests {
         assert_eq!(charged(1, 0), 0, "no request, no retry");
         assert_eq!(charged(1, 1), 10, "a floor of one a second");
         for at in 0..100 {
-            budget.requested(20_000 + at * 50);
+            budget.count_request(20_000 + at * 50);
         }
         assert_eq!(charged(25_000, 0), 20);
         assert_eq!(charged(26_000, 0), 0);
         assert_eq!(charged(26_000, 1), 10);
         assert_eq!(
             budget.used(20, 1, 26_000),
-            BudgetUse { requests: 100, retries: 30, allowed: 30 }
+            BudgetUsage { requests: 100, retries: 30, allowed: 30 }
         );
         // Both requests and retries are forgotten.
-        assert_eq!(budget.used(20, 0, 36_500), BudgetUse::default());
+        assert_eq!(budget.used(20, 0, 36_500), BudgetUsage::default());
     }
 
     /// Whatever pattern requests and retries come in, there are no more retries than the share.
@@ -115,7 +115,7 @@ mod tests {
         for _ in 0..200_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let now = 1 + requests / 3 + (seed >> 60);
-            budget.requested(now);
+            budget.count_request(now);
             requests += 1;
             for _ in 0..(seed >> 33) % 4 {
                 retries += u64::from(budget.charge(20, 0, now));

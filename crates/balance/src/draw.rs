@@ -5,12 +5,12 @@
 
 use random::Random;
 
-use crate::algorithm::{Allowed, in_turn};
+use crate::algorithm::{Filter, in_turn};
 use crate::group::Group;
 use crate::hash::{hash, mix};
 
 /// Draws among the eligible endpoints of a group.
-pub(crate) struct Draw {
+pub(crate) struct WeightedDraw {
     slots: Box<[Slot]>,
     eligible: Box<[u32]>,
     random: Random,
@@ -24,7 +24,7 @@ struct Slot {
     alias: u16,
 }
 
-impl Draw {
+impl WeightedDraw {
     /// No endpoint yet. Cores draw differently.
     pub(crate) fn new(group: &Group, core: usize) -> Self {
         let seed = mix(hash(group.settings.name.as_bytes()) ^ core as u64);
@@ -52,7 +52,7 @@ impl Draw {
     }
 
     /// Asks all of them in turn, from one by chance on.
-    pub(crate) fn rest(&mut self, allowed: &mut Allowed<'_>) -> Option<usize> {
+    pub(crate) fn rest(&mut self, allowed: &mut Filter<'_>) -> Option<usize> {
         let first = self.draw()?;
         let from = self.eligible.partition_point(|&index| (index as usize) < first);
         in_turn(&self.eligible, from, allowed)

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use crate::clock::millis;
-use crate::endpoint::{EJECTED, EndpointState, PROBATION, Standing, UNREACHED};
-use crate::evidence::{Source, is_beyond_chance};
+use crate::endpoint::{EJECTED, EndpointState, EndpointStatus, PROBATION, UNREACHED};
+use crate::evidence::{RequestOrigin, is_beyond_chance};
 use crate::group::Group;
 use crate::outcome::Verdict;
 use crate::outliers::{Bounds, Outlier, worst};
@@ -29,22 +29,28 @@ enum Reason {
 
 /// Whose try it was.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Try {
-    pub(crate) source: Source,
+pub(crate) struct TryContext {
+    pub(crate) origin: RequestOrigin,
     /// Whether what the client sent chose the endpoint: a key, a cookie.
     pub(crate) steered: bool,
 }
 
 /// A try that failed.
-pub(crate) struct Failed<'a> {
+pub(crate) struct FailedTry<'a> {
     pub(crate) verdict: Verdict,
-    pub(crate) of: Try,
+    pub(crate) of: TryContext,
     pub(crate) words: &'a dyn Display,
 }
 
 impl Group {
     /// An endpoint has failed so many times in a row.
-    pub(crate) fn failed_again(&self, index: usize, streak: u32, failed: Failed<'_>, now_ms: u64) {
+    pub(crate) fn eject_if_due(
+        &self,
+        index: usize,
+        streak: u32,
+        failed: FailedTry<'_>,
+        now_ms: u64,
+    ) {
         let Some(ejection) = &self.settings.ejection else { return };
         let consecutive = ejection.consecutive;
         if consecutive == 0 || streak < consecutive {
@@ -88,7 +94,7 @@ impl Group {
         }
         let others_are_well = || {
             let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);
-            let up = others.filter(|(_, member)| member.standing() == Standing::Up);
+            let up = others.filter(|(_, member)| member.status() == EndpointStatus::Up);
             let (up, failing) = up.fold((0, 0), |(up, failing), (_, member)| {
                 (up + 1, failing + usize::from(member.state.failures_in_a_row() > 0))
             });
@@ -108,19 +114,19 @@ impl Group {
         // Whoever is at it now will not be the last: this one fails again or is well.
         let Ok(_alone) = self.state.ejecting.try_lock() else { return false };
         let Some(member) = self.members.get(index) else { return false };
-        let count = |wanted| self.members.iter().filter(|m| m.standing() == wanted).count();
-        if member.standing() != Standing::Up || count(Standing::Up) <= 1 {
+        let count = |wanted| self.members.iter().filter(|m| m.status() == wanted).count();
+        if member.status() != EndpointStatus::Up || count(EndpointStatus::Up) <= 1 {
             return false;
         }
         let most = (self.members.len() * usize::from(ejection.share) / 100).max(1);
-        if reason == Reason::Answers && count(Standing::Ejected) >= most {
+        if reason == Reason::Answers && count(EndpointStatus::Ejected) >= most {
             return false;
         }
         member.state.begin_term(ejection.term, ejection.term_max, now_ms);
         let unreached = if reason == Reason::NoConnection { UNREACHED } else { 0 };
-        let ejected = member.state.shift(EJECTED | unreached, PROBATION, why);
+        let ejected = member.state.set_flags(EJECTED | unreached, PROBATION, why);
         if ejected {
-            self.state.changed();
+            self.state.bump_version();
         }
         ejected
     }
@@ -134,7 +140,7 @@ impl Group {
         let mut changed = false;
         let mut probes = Vec::new();
         for (index, member) in self.members.iter().enumerate() {
-            if self.settings.ejection.is_some() && member.state.takes_probe(PROBE_AGAIN, now_ms) {
+            if self.settings.ejection.is_some() && member.state.take_probe(PROBE_AGAIN, now_ms) {
                 probes.push(index);
             }
             changed |= self.end_term(&member.state, now_ms);
@@ -143,7 +149,7 @@ impl Group {
                 && member.state.end_ramp();
         }
         if changed {
-            self.state.changed();
+            self.state.bump_version();
         }
         self.eject_outliers(now_ms);
         probes
@@ -163,10 +169,10 @@ impl Group {
                 state.begin_term(ejection.term, ejection.term_max, now_ms);
             }
             _ => {
-                state.shift(0, UNREACHED, &"");
-                state.let_return(now_ms);
+                state.set_flags(0, UNREACHED, &"");
+                state.allow_return(now_ms);
                 if self.end_term(state, now_ms) {
-                    self.state.changed();
+                    self.state.bump_version();
                 }
             }
         }
@@ -184,9 +190,9 @@ impl Group {
             requests_min: ejection.requests_min,
         };
         let counted = self.members.iter().enumerate().map(|(index, member)| {
-            (index, member.state.recent(ejection.window, now_ms), member.standing())
+            (index, member.state.recent(ejection.window, now_ms), member.status())
         });
-        let up = counted.filter(|(.., standing)| *standing == Standing::Up);
+        let up = counted.filter(|(.., status)| *status == EndpointStatus::Up);
         let mut up: Vec<_> = up.map(|(index, totals, _)| (index, totals)).collect();
         // Where what clients send chooses the endpoint, one of them could make one fail.
         let steered = self.by_key || self.settings.sticky.is_some();
@@ -224,7 +230,11 @@ impl Group {
         let probation = if self.settings.ejection.is_some() { PROBATION } else { 0 };
         // The first answer decides: one more failure makes the streak full again.
         let streak = if probation == 0 { 0 } else { consecutive.saturating_sub(1).max(1) };
-        self.returns(state, streak, now_ms);
-        state.shift(probation, EJECTED | UNREACHED | (PROBATION & !probation), &"its term is over")
+        self.readmit(state, streak, now_ms);
+        state.set_flags(
+            probation,
+            EJECTED | UNREACHED | (PROBATION & !probation),
+            &"its term is over",
+        )
     }
 }

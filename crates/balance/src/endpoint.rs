@@ -28,7 +28,7 @@ const RAMP_MIN: f32 = 0.1;
 
 /// How it stands with an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Standing {
+pub enum EndpointStatus {
     /// It takes requests.
     #[default]
     Up,
@@ -40,7 +40,7 @@ pub enum Standing {
     Draining,
 }
 
-impl Standing {
+impl EndpointStatus {
     /// As in metrics and tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Standing {
 
 /// A failure that an endpoint showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct EndpointFailure {
     /// When.
     pub at: SystemTime,
     /// What happened.
@@ -75,7 +75,7 @@ pub(crate) const PROBATION: u32 = 8;
 pub(crate) const UNREACHED: u32 = 16;
 
 /// The configuration has it drain. That is known here only to tell since when: the snapshot before this
-/// one still goes by its own (`Member::standing`), and stays if this one comes to nothing.
+/// one still goes by its own (`Member::status`), and stays if this one comes to nothing.
 pub(crate) const SET_TO_DRAIN: u32 = 32;
 
 /// What every request writes.
@@ -90,7 +90,7 @@ struct Busy {
 
 #[derive(Debug, Default)]
 struct Notes {
-    failures: VecDeque<Failure>,
+    failures: VecDeque<EndpointFailure>,
     why: Option<Box<str>>,
 }
 
@@ -154,9 +154,9 @@ impl EndpointState {
     }
 
     /// How it stands with it. That the configuration has it drain is not known here: see
-    /// [`Member::standing`](crate::Member::standing).
-    pub fn standing(&self) -> Standing {
-        standing(self.flags())
+    /// [`Member::status`](crate::Member::standing).
+    pub fn status(&self) -> EndpointStatus {
+        status(self.flags())
     }
 
     /// Since when it stands so.
@@ -170,7 +170,7 @@ impl EndpointState {
     }
 
     /// The last failures, the oldest first.
-    pub fn failures(&self) -> Vec<Failure> {
+    pub fn failures(&self) -> Vec<EndpointFailure> {
         self.notes().failures.iter().cloned().collect()
     }
 
@@ -207,7 +207,7 @@ impl EndpointState {
         self.connecting.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn connects(&self, more: bool) {
+    pub(crate) fn count_connecting(&self, more: bool) {
         match more {
             true => self.connecting.fetch_add(1, Ordering::Relaxed),
             false => self.connecting.fetch_sub(1, Ordering::Relaxed),
@@ -226,7 +226,7 @@ impl EndpointState {
     }
 
     /// The same, for people.
-    pub fn started(&self, slow_start: Duration, now: Instant) -> f32 {
+    pub fn ramp_at(&self, slow_start: Duration, now: Instant) -> f32 {
         self.ramp(slow_start, millis(now))
     }
 
@@ -262,7 +262,7 @@ impl EndpointState {
 
     /// Whether it is to be tried now if it was not reached: once its term is over, and then again
     /// and again until somebody says what came of it.
-    pub(crate) fn takes_probe(&self, again: Duration, now_ms: u64) -> bool {
+    pub(crate) fn take_probe(&self, again: Duration, now_ms: u64) -> bool {
         let due = self.flags() & UNREACHED != 0 && self.term_is_over(now_ms);
         if due {
             self.until_ms.store(now_ms + again.as_millis() as u64, Ordering::Relaxed);
@@ -270,7 +270,7 @@ impl EndpointState {
         due
     }
 
-    pub(crate) fn let_return(&self, now_ms: u64) {
+    pub(crate) fn allow_return(&self, now_ms: u64) {
         self.until_ms.store(now_ms, Ordering::Relaxed);
     }
 
@@ -293,7 +293,7 @@ impl EndpointState {
     }
 
     /// Sets and clears flags. True if that changed how it stands with the endpoint.
-    pub(crate) fn shift(&self, set: u32, clear: u32, why: &dyn Display) -> bool {
+    pub(crate) fn set_flags(&self, set: u32, clear: u32, why: &dyn Display) -> bool {
         let mut notes = self.notes();
         let before = self.flags();
         let after = (before & !clear) | set;
@@ -304,7 +304,7 @@ impl EndpointState {
         if set & !before & EJECTED != 0 {
             self.ejections.fetch_add(1, Ordering::Relaxed);
         }
-        if standing(before) == standing(after) {
+        if status(before) == status(after) {
             return false;
         }
         self.since_unix_ms.store(unix_ms(), Ordering::Relaxed);
@@ -321,7 +321,7 @@ impl EndpointState {
             return false;
         }
         self.flags.store(after, Ordering::Relaxed);
-        if standing(before) != Standing::Down {
+        if status(before) != EndpointStatus::Down {
             self.since_unix_ms.store(unix_ms(), Ordering::Relaxed);
             notes.why = Some(why.into());
         }
@@ -329,7 +329,7 @@ impl EndpointState {
     }
 
     /// It answered, and well. True if that ends its probation.
-    pub(crate) fn good(&self, first_byte: Option<Duration>, now_ms: u64) -> bool {
+    pub(crate) fn record_success(&self, first_byte: Option<Duration>, now_ms: u64) -> bool {
         if let Some(first_byte) = first_byte {
             self.busy.latency.sample(first_byte, now_ms);
         }
@@ -338,7 +338,7 @@ impl EndpointState {
         }
         let ends = self.is_on_probation();
         if ends {
-            self.shift(0, PROBATION, &"");
+            self.set_flags(0, PROBATION, &"");
         }
         ends
     }
@@ -364,7 +364,7 @@ impl EndpointState {
     }
 
     /// It failed. Returns how many times in a row now.
-    pub(crate) fn failed(&self, words: &dyn Display, now_ms: u64) -> u32 {
+    pub(crate) fn record_failure(&self, words: &dyn Display, now_ms: u64) -> u32 {
         self.busy.latency.failure(now_ms);
         self.note(words);
         self.busy.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
@@ -375,7 +375,7 @@ impl EndpointState {
         // Another core that fails at the same moment has words enough.
         if let Ok(mut notes) = self.notes.try_lock() {
             let at = SystemTime::now();
-            let recent = |last: &Failure| {
+            let recent = |last: &EndpointFailure| {
                 at.duration_since(last.at).is_ok_and(|apart| apart < FAILURES_APART)
             };
             let full = notes.failures.len() >= FAILURES_KEPT;
@@ -383,7 +383,7 @@ impl EndpointState {
                 if full {
                     notes.failures.pop_front();
                 }
-                notes.failures.push_back(Failure { at, words: words.to_string().into() });
+                notes.failures.push_back(EndpointFailure { at, words: words.to_string().into() });
             }
         }
     }
@@ -448,12 +448,12 @@ pub(crate) fn enter(count: &AtomicU32, max: Option<u32>) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
 }
 
-fn standing(flags: u32) -> Standing {
+fn status(flags: u32) -> EndpointStatus {
     match flags {
-        _ if flags & DOWN != 0 => Standing::Down,
-        _ if flags & DRAINING != 0 => Standing::Draining,
-        _ if flags & EJECTED != 0 => Standing::Ejected,
-        _ => Standing::Up,
+        _ if flags & DOWN != 0 => EndpointStatus::Down,
+        _ if flags & DRAINING != 0 => EndpointStatus::Draining,
+        _ if flags & EJECTED != 0 => EndpointStatus::Ejected,
+        _ => EndpointStatus::Up,
     }
 }
 

@@ -28,12 +28,12 @@ const OWN_MAX: u64 = 64;
 
 /// Where a request comes from and what it asks for, as far as failures are told apart by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Source {
+pub struct RequestOrigin {
     client: u32,
     target: u32,
 }
 
-impl Source {
+impl RequestOrigin {
     /// That of a client's request for a path (without its query).
     pub fn new(client: IpAddr, path: &[u8]) -> Self {
         let client = hash(AddressOctets::of(client).as_bytes());
@@ -44,7 +44,7 @@ impl Source {
 /// What is known of the failures of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    last: [Source; KEPT],
+    last: [RequestOrigin; KEPT],
     /// How many there were.
     count: usize,
     /// What the group and the endpoint had counted when the row of failures began.
@@ -55,12 +55,12 @@ impl Evidence {
     /// Another failure; the first of a row if `first`.
     pub(crate) fn note(
         &mut self,
-        source: Source,
+        origin: RequestOrigin,
         first: bool,
         totals: impl FnOnce() -> (Totals, Totals),
     ) {
         if let Some(place) = self.last.get_mut(self.count % KEPT) {
-            *place = source;
+            *place = origin;
         }
         self.count = self.count.wrapping_add(1);
         if first || self.began.is_none() {
@@ -81,10 +81,10 @@ impl Evidence {
             let at = self.count.wrapping_sub(back) % KEPT;
             self.last.get(at).copied()
         });
-        let distinct = |of: fn(&Source) -> u32| {
+        let distinct = |of: fn(&RequestOrigin) -> u32| {
             let mut seen = [0; KEPT];
             let mut count = 0;
-            for value in last.clone().map(|source| of(&source)) {
+            for value in last.clone().map(|origin| of(&origin)) {
                 if !seen.iter().take(count).any(|seen| *seen == value)
                     && let Some(place) = seen.get_mut(count)
                 {
@@ -95,7 +95,7 @@ impl Evidence {
             count
         };
         let (clients, targets) =
-            (distinct(|source| source.client), distinct(|source| source.target));
+            (distinct(|origin| origin.client), distinct(|origin| origin.target));
         // Fewer failures than that cannot be of so many targets.
         let targets_min = TARGETS_MIN.min(in_a_row.max(1));
         let clients_min = CLIENTS_MIN.min(in_a_row.max(1));
@@ -152,7 +152,7 @@ mod tests {
         fn check(of: &[(u32, u32)], in_a_row: usize, expected: Option<(usize, usize)>) {
             let mut evidence = Evidence::default();
             for &(client, target) in of {
-                evidence.note(Source { client, target }, false, Default::default);
+                evidence.note(RequestOrigin { client, target }, false, Default::default);
             }
             assert_eq!(evidence.is_diverse(in_a_row), expected, "{of:?}");
         }

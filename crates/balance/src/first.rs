@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn, in_turn};
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext, in_turn};
 use crate::group::{Group, Member};
 
-struct Plain;
+struct Factory;
 
 #[derive(Default)]
 struct First {
@@ -18,11 +18,14 @@ struct First {
 }
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain)
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(Factory)
 }
 
-impl Shared for Plain {
+impl AlgorithmFactory for Factory {
     fn on_core(self: Arc<Self>, _: &Arc<Group>, _core: usize) -> Box<dyn Algorithm> {
         Box::new(First::default())
     }
@@ -34,7 +37,7 @@ impl Algorithm for First {
         (self.full, self.rotation) = (0, 0);
     }
 
-    fn pick(&mut self, group: &Group, _: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(&mut self, group: &Group, _: PickContext, allowed: &mut Filter<'_>) -> Option<usize> {
         self.look_back(group);
         while self.eligible.get(self.full).is_some_and(|&index| is_full(group, index)) {
             self.full += 1;

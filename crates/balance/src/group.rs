@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use config::{Config, Upstream};
 
 use crate::adaptive::Limiter;
-use crate::algorithm::{Shared, algorithm};
-use crate::balancer::NotPicked;
-use crate::budget::{Budget, BudgetUse};
+use crate::algorithm::{AlgorithmFactory, algorithm};
+use crate::balancer::PickError;
+use crate::budget::{Budget, BudgetUsage};
 use crate::clock::millis;
-use crate::ejection::{Failed, Try};
+use crate::ejection::{FailedTry, TryContext};
 use crate::endpoint::{
-    DOWN, DRAINING, EJECTED, EndpointState, PROBATION, Standing, UNREACHED, enter,
+    DOWN, DRAINING, EJECTED, EndpointState, EndpointStatus, PROBATION, UNREACHED, enter,
 };
-use crate::evidence::Source;
+use crate::evidence::RequestOrigin;
 use crate::outcome::{Outcome, Verdict};
 use crate::quantile::FirstBytes;
 use crate::queue::Queue;
@@ -35,10 +35,12 @@ pub struct Member {
 
 impl Member {
     /// How it stands with it.
-    pub fn standing(&self) -> Standing {
-        match self.state.standing() {
-            Standing::Up | Standing::Ejected if self.settings.draining => Standing::Draining,
-            standing => standing,
+    pub fn status(&self) -> EndpointStatus {
+        match self.state.status() {
+            EndpointStatus::Up | EndpointStatus::Ejected if self.settings.draining => {
+                EndpointStatus::Draining
+            }
+            status => status,
         }
     }
 }
@@ -80,7 +82,7 @@ impl GroupState {
     }
 
     /// Says that it has changed which endpoints may be taken.
-    pub fn changed(&self) {
+    pub fn bump_version(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
         self.queue.change();
     }
@@ -114,7 +116,7 @@ pub struct Group {
     pub members: Box<[Member]>,
     /// What all cores share of it.
     pub state: Arc<GroupState>,
-    pub(crate) shared: Arc<dyn Shared>,
+    pub(crate) factory: Arc<dyn AlgorithmFactory>,
     /// Whether the algorithm goes by a key.
     pub by_key: bool,
     /// Where the process stands.
@@ -123,7 +125,7 @@ pub struct Group {
 
 /// How a group stands as a whole, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GroupUse {
+pub struct GroupUsage {
     /// Requests under way on its endpoints.
     pub in_flight: u32,
     /// How many it takes at once, if that is limited (circuit breaking, adaptive concurrency).
@@ -137,19 +139,19 @@ pub struct GroupUse {
     /// Requests that could not, as too many waited.
     pub turned_away: u64,
     /// The budget of retries.
-    pub budget: BudgetUse,
+    pub budget: BudgetUsage,
 }
 
 /// The state of every group and endpoint, over all snapshots.
 #[derive(Debug, Default)]
 pub struct States {
-    groups: Mutex<HashMap<Arc<str>, Arc<Known>>>,
+    groups: Mutex<HashMap<Arc<str>, Arc<UpstreamState>>>,
     /// Where the process stands, as the last configuration says.
     zone: Mutex<Option<Arc<str>>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct UpstreamState {
     state: Arc<GroupState>,
     endpoints: Mutex<HashMap<Arc<str>, Arc<EndpointState>>>,
     tables: Mutex<Option<Tables>>,
@@ -160,7 +162,7 @@ struct Tables {
     algorithm: Box<str>,
     /// Names and weights, in order.
     endpoints: Box<[(Arc<str>, u16)]>,
-    shared: Arc<dyn Shared>,
+    factory: Arc<dyn AlgorithmFactory>,
 }
 
 impl std::fmt::Debug for Tables {
@@ -169,9 +171,9 @@ impl std::fmt::Debug for Tables {
     }
 }
 
-impl Known {
+impl UpstreamState {
     /// Tables can take a while to work out: those of before serve as long as they fit.
-    fn shared(&self, members: &[Member], settings: &config::Balance) -> Arc<dyn Shared> {
+    fn factory(&self, members: &[Member], settings: &config::Balance) -> Arc<dyn AlgorithmFactory> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint =
             |member: &Member| (Arc::clone(&member.settings.written), member.settings.weight);
@@ -180,13 +182,13 @@ impl Known {
             Some(before)
                 if before.algorithm == settings.algorithm && before.endpoints == endpoints =>
             {
-                Arc::clone(&before.shared)
+                Arc::clone(&before.factory)
             }
             _ => {
-                let shared = (algorithm(&settings.algorithm).share)(members, settings);
+                let factory = (algorithm(&settings.algorithm).factory)(members, settings);
                 let algorithm = settings.algorithm.clone();
-                *tables = Some(Tables { algorithm, endpoints, shared: Arc::clone(&shared) });
-                shared
+                *tables = Some(Tables { algorithm, endpoints, factory: Arc::clone(&factory) });
+                factory
             }
         }
     }
@@ -225,7 +227,7 @@ impl Group {
     }
 
     pub(crate) fn in_zone(upstream: &Upstream, zone: Option<&Arc<str>>) -> Arc<Self> {
-        Arc::new(Self::new(upstream, &Known::default(), zone.cloned()))
+        Arc::new(Self::new(upstream, &UpstreamState::default(), zone.cloned()))
     }
 
     /// The weight of an endpoint, at least 1.
@@ -233,7 +235,7 @@ impl Group {
         self.members.get(index).map_or(1, |member| member.settings.weight.max(1))
     }
 
-    fn new(upstream: &Upstream, known: &Known, zone: Option<Arc<str>>) -> Self {
+    fn new(upstream: &Upstream, known: &UpstreamState, zone: Option<Arc<str>>) -> Self {
         let now_ms = millis(Instant::now());
         let mut states = known.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|name, _| upstream.endpoints.iter().any(|e| e.written == *name));
@@ -252,14 +254,14 @@ impl Group {
         });
         let members: Box<[Member]> = members.collect();
         let row = algorithm(&upstream.balance.algorithm);
-        let shared = known.shared(&members, &upstream.balance);
-        known.state.changed();
+        let factory = known.factory(&members, &upstream.balance);
+        known.state.bump_version();
         let (settings, state) = (upstream.clone(), Arc::clone(&known.state));
-        let group = Self { settings, members, state, shared, by_key: row.by_key, zone };
+        let group = Self { settings, members, state, factory, by_key: row.by_key, zone };
         for Member { state, settings } in &group.members {
             let on = settings.draining;
             if state.set_to_drain(on, drains(on)) && !on {
-                group.returns(state, 0, now_ms);
+                group.readmit(state, 0, now_ms);
             }
         }
         group
@@ -267,7 +269,7 @@ impl Group {
 
     /// An active check says that an endpoint is up or down (after as many as it takes). One that is
     /// up again is not ejected any more either.
-    pub fn checked(&self, index: usize, up: bool, words: &str) {
+    pub fn apply_check(&self, index: usize, up: bool, words: &str) {
         let Some(member) = self.members.get(index) else { return };
         let state = &*member.state;
         let was_down = state.flags() & DOWN != 0;
@@ -276,10 +278,10 @@ impl Group {
         }
         let (set, clear) = if up { (0, DOWN | EJECTED | UNREACHED | PROBATION) } else { (DOWN, 0) };
         if up {
-            self.returns(state, 0, millis(Instant::now()));
+            self.readmit(state, 0, millis(Instant::now()));
         }
-        if state.shift(set, clear, &words) {
-            self.state.changed();
+        if state.set_flags(set, clear, &words) {
+            self.state.bump_version();
         }
     }
 
@@ -287,16 +289,16 @@ impl Group {
     pub fn drain(&self, index: usize, on: bool) {
         let Some(member) = self.members.get(index) else { return };
         let (set, clear) = if on { (DRAINING, 0) } else { (0, DRAINING) };
-        if member.state.shift(set, clear, &drains(on)) {
+        if member.state.set_flags(set, clear, &drains(on)) {
             if !on {
-                self.returns(&member.state, 0, millis(Instant::now()));
+                self.readmit(&member.state, 0, millis(Instant::now()));
             }
-            self.state.changed();
+            self.state.bump_version();
         }
     }
 
     /// An endpoint comes back, with so many failures that are held against it.
-    pub(crate) fn returns(&self, state: &EndpointState, streak: u32, now_ms: u64) {
+    pub(crate) fn readmit(&self, state: &EndpointState, streak: u32, now_ms: u64) {
         state.set_streak(streak);
         state.forget_latency();
         state.forget_recent();
@@ -305,16 +307,16 @@ impl Group {
         }
     }
 
-    /// What came of a try on an endpoint: `words` say what was wrong, `source` whose it was.
+    /// What came of a try on an endpoint: `words` say what was wrong, `origin` whose it was.
     pub fn report(
         &self,
         index: usize,
         outcome: Outcome,
         words: &dyn Display,
-        source: Source,
+        origin: RequestOrigin,
         now: Instant,
     ) {
-        let try_ = Try { source, steered: self.by_key };
+        let try_ = TryContext { origin, steered: self.by_key };
         self.report_try(index, outcome, words, try_, now);
     }
 
@@ -323,7 +325,7 @@ impl Group {
         index: usize,
         outcome: Outcome,
         words: &dyn Display,
-        of: Try,
+        of: TryContext,
         now: Instant,
     ) {
         let Some(member) = self.members.get(index) else { return };
@@ -331,33 +333,33 @@ impl Group {
         let verdict = outcome.verdict();
         match verdict {
             Verdict::Good => {
-                if state.good(outcome.first_byte(), now_ms) {
-                    self.state.changed();
+                if state.record_success(outcome.first_byte(), now_ms) {
+                    self.state.bump_version();
                 }
             }
             Verdict::Bad | Verdict::Silent | Verdict::Unreached => {
-                let streak = state.failed(words, now_ms);
+                let streak = state.record_failure(words, now_ms);
                 let totals = || (self.state.totals(), state.totals());
-                state.evidence().note(of.source, streak == 1, totals);
-                self.failed_again(index, streak, Failed { verdict, of, words }, now_ms);
+                state.evidence().note(of.origin, streak == 1, totals);
+                self.eject_if_due(index, streak, FailedTry { verdict, of, words }, now_ms);
             }
             Verdict::Nothing => {}
         }
     }
 
     /// How it stands as a whole.
-    pub fn usage(&self, now: Instant) -> GroupUse {
+    pub fn usage(&self, now: Instant) -> GroupUsage {
         let state = &*self.state;
         let cores = state.cores();
         let floor = self.budget_floor();
-        let mut budget = BudgetUse::default();
+        let mut budget = BudgetUsage::default();
         for core in &cores {
             let used = core.budget.used(self.settings.retry.budget, floor, millis(now));
             budget.requests += used.requests;
             budget.retries += used.retries;
             budget.allowed += used.allowed;
         }
-        GroupUse {
+        GroupUsage {
             in_flight: self.members.iter().map(|member| member.state.in_flight()).sum(),
             limit: self.limit(),
             connecting: self.members.iter().map(|member| member.state.connecting()).sum(),
@@ -393,19 +395,19 @@ impl Group {
 
     /// A connection to an endpoint is about to be opened: counted until the guard is dropped, and
     /// refused if too many are being opened already.
-    pub fn connecting(self: &Arc<Self>, index: usize) -> Result<Connecting, NotPicked> {
+    pub fn begin_connecting(self: &Arc<Self>, index: usize) -> Result<ConnectPermit, PickError> {
         if !enter(&self.state.connecting.0, self.settings.breaker.connecting) {
-            return Err(NotPicked::Connecting);
+            return Err(PickError::Connecting);
         }
         if let Some(member) = self.members.get(index) {
-            member.state.connects(true);
+            member.state.count_connecting(true);
         }
-        Ok(Connecting { group: Arc::clone(self), index })
+        Ok(ConnectPermit { group: Arc::clone(self), index })
     }
 
     /// What a client that is turned away is told to wait.
-    pub fn retry_after(&self, why: NotPicked) -> Duration {
-        let down = why == NotPicked::Down;
+    pub fn retry_after(&self, why: PickError) -> Duration {
+        let down = why == PickError::Down;
         let checks = self.settings.health.iter().filter(|_| down).map(|health| health.every_down);
         checks.min().unwrap_or_default().max(Duration::from_secs(1))
     }
@@ -417,7 +419,7 @@ impl Group {
             _ => false,
         };
         let candidate = |member: &Member| Candidate {
-            standing: member.standing(),
+            status: member.status(),
             weight: member.settings.weight,
             backup: member.settings.backup,
             priority: member.settings.priority,
@@ -434,16 +436,16 @@ fn drains(on: bool) -> &'static str {
 }
 
 /// A connection that is being opened, until it is dropped.
-pub struct Connecting {
+pub struct ConnectPermit {
     group: Arc<Group>,
     index: usize,
 }
 
-impl Drop for Connecting {
+impl Drop for ConnectPermit {
     fn drop(&mut self) {
         self.group.state.connecting.0.fetch_sub(1, Ordering::SeqCst);
         if let Some(member) = self.group.members.get(self.index) {
-            member.state.connects(false);
+            member.state.count_connecting(false);
         }
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! The table has every endpoint of the group, whether it may be taken just now or not, so that what
 //! comes and goes moves no other key. A core walks along it past those that may not be taken or have
-//! no room ([`Bound`]). The few keys whose walk ends without one take the endpoint of the highest
+//! no room ([`LoadBound`]). The few keys whose walk ends without one take the endpoint of the highest
 //! rank among those that may be taken.
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn, in_turn};
-use crate::bound::Bound;
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext, in_turn};
+use crate::bound::LoadBound;
 use crate::group::{Group, Member};
 use crate::hash::{hash, mix};
 
@@ -29,18 +29,18 @@ pub(crate) trait Table: Send + Sync + 'static {
 }
 
 /// What cores share: a table, and what the endpoints are called.
-pub(crate) struct Keyed<T> {
+pub(crate) struct KeyedFactory<T> {
     table: T,
     /// The hash of each endpoint's name.
     names: Box<[u64]>,
 }
 
-impl<T: Table> Keyed<T> {
+impl<T: Table> KeyedFactory<T> {
     /// `build` makes the table of these endpoints.
-    pub(crate) fn share(members: &[Member], build: fn(&[Point]) -> T) -> Arc<dyn Shared> {
+    pub(crate) fn build(members: &[Member], table: fn(&[Point]) -> T) -> Arc<dyn AlgorithmFactory> {
         let points = Point::of(members);
         let names = members.iter().map(|member| hash(member.settings.written.as_bytes())).collect();
-        Arc::new(Self { table: build(&points), names })
+        Arc::new(Self { table: table(&points), names })
     }
 }
 
@@ -68,19 +68,19 @@ impl Point {
     }
 }
 
-impl<T: Table> Shared for Keyed<T> {
+impl<T: Table> AlgorithmFactory for KeyedFactory<T> {
     fn on_core(self: Arc<Self>, group: &Arc<Group>, _core: usize) -> Box<dyn Algorithm> {
-        let bound = Bound::new(&group.settings.balance);
+        let bound = LoadBound::new(&group.settings.balance);
         Box::new(OnCore { shared: self, may: Box::default(), eligible: Box::default(), bound })
     }
 }
 
 struct OnCore<T> {
-    shared: Arc<Keyed<T>>,
+    shared: Arc<KeyedFactory<T>>,
     /// Whether an endpoint is eligible.
     may: Box<[bool]>,
     eligible: Box<[u32]>,
-    bound: Bound,
+    bound: LoadBound,
 }
 
 impl<T: Table> Algorithm for OnCore<T> {
@@ -93,7 +93,12 @@ impl<T: Table> Algorithm for OnCore<T> {
         self.bound.refresh(group, eligible);
     }
 
-    fn pick(&mut self, group: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(
+        &mut self,
+        group: &Group,
+        turn: PickContext,
+        allowed: &mut Filter<'_>,
+    ) -> Option<usize> {
         self.bound.look();
         let bound = &self.bound;
         let mut with_room = |index: usize| bound.has_room(index) && allowed(index);
@@ -115,7 +120,7 @@ impl<T: Table> Algorithm for OnCore<T> {
 
 impl<T: Table> OnCore<T> {
     #[inline]
-    fn walk(&self, key: u64, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn walk(&self, key: u64, allowed: &mut Filter<'_>) -> Option<usize> {
         let (mut last, mut asked) = (None, 0);
         for index in self.shared.table.walk(key).take(STEPS_MAX) {
             if last == Some(index) || self.may.get(index) != Some(&true) {
@@ -135,7 +140,7 @@ impl<T: Table> OnCore<T> {
 
     /// Works out the rank of all: only for what the table has no answer to.
     #[cold]
-    fn ranked(&self, group: &Group, key: u64, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn ranked(&self, group: &Group, key: u64, allowed: &mut Filter<'_>) -> Option<usize> {
         let mut before = (f64::MIN, 0);
         for _ in 0..RANKS_MAX {
             let ranks = self.eligible.iter().map(|&index| self.rank(group, key, index));

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn};
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext};
 use crate::endpoint::EndpointState;
 use crate::group::Group;
 
@@ -34,7 +34,7 @@ const SITS_OUT: u32 = u32::MAX - 1;
 const OUT: u64 = u64::MAX;
 
 /// What an endpoint is judged by.
-pub(crate) trait Figure: Default + Send + Sync + 'static {
+pub(crate) trait Cost: Default + Send + Sync + 'static {
     /// What is known of the endpoint that one request more or less does not change.
     fn basis(&mut self, _state: &EndpointState, _now_ms: u64) -> f32 {
         0.0
@@ -45,15 +45,15 @@ pub(crate) trait Figure: Default + Send + Sync + 'static {
 }
 
 /// What cores share, which is nothing.
-pub(crate) struct Plain<F>(std::marker::PhantomData<F>);
+pub(crate) struct LeastFactory<F>(std::marker::PhantomData<F>);
 
-impl<F> Plain<F> {
+impl<F> LeastFactory<F> {
     pub(crate) fn new() -> Self {
         Self(std::marker::PhantomData)
     }
 }
 
-impl<F: Figure> Shared for Plain<F> {
+impl<F: Cost> AlgorithmFactory for LeastFactory<F> {
     fn on_core(self: Arc<Self>, _: &Arc<Group>, core: usize) -> Box<dyn Algorithm> {
         Box::new(Least::<F> { begin: core, ..Least::default() })
     }
@@ -91,7 +91,7 @@ struct Contender {
     period: u32,
 }
 
-impl<F: Figure> Algorithm for Least<F> {
+impl<F: Cost> Algorithm for Least<F> {
     fn refresh(&mut self, group: &Group, eligible: &[u32]) {
         self.positions = vec![u32::MAX; group.members.len()].into();
         for (position, &index) in (0..).zip(eligible) {
@@ -122,7 +122,7 @@ impl<F: Figure> Algorithm for Least<F> {
         self.look_at_all();
     }
 
-    fn pick(&mut self, _: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(&mut self, _: &Group, turn: PickContext, allowed: &mut Filter<'_>) -> Option<usize> {
         self.now_ms = turn.now_ms;
         let small = self.contenders.len() <= SMALL;
         if small {
@@ -147,9 +147,9 @@ impl<F: Figure> Algorithm for Least<F> {
     }
 }
 
-impl<F: Figure> Least<F> {
+impl<F: Cost> Least<F> {
     /// The position of the best one that is allowed; the winner is looked at again so many times.
-    fn least_allowed(&mut self, mut looks: usize, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn least_allowed(&mut self, mut looks: usize, allowed: &mut Filter<'_>) -> Option<usize> {
         loop {
             let position = self.tree.first()?;
             if looks > 0 && self.glance_at(position) {
@@ -234,7 +234,7 @@ impl<F: Figure> Least<F> {
 }
 
 impl Contender {
-    fn rank<F: Figure>(&self, clock: u32) -> u64 {
+    fn rank<F: Cost>(&self, clock: u32) -> u64 {
         let figure = if self.back > clock {
             SITS_OUT
         } else {

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::group::Member;
-use crate::least::{Figure, Plain};
+use crate::least::{Cost, LeastFactory};
 
 /// Figures that differ in these bits at most are equal but for rounding, …
 const BELOW_EQUAL: u32 = 4;
@@ -19,11 +19,14 @@ const UP: f32 = 1.0 + 2.0 * f32::EPSILON;
 struct InFlight;
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain::<InFlight>::new())
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(LeastFactory::<InFlight>::new())
 }
 
-impl Figure for InFlight {
+impl Cost for InFlight {
     fn of(_basis: f32, in_flight: u32, part: f32) -> u32 {
         // Positive numbers are in the order of their bits.
         (in_flight as f32 * part * UP).to_bits() >> BELOW_EQUAL

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::endpoint::EndpointState;
 use crate::group::Member;
-use crate::least::{Figure, Plain};
+use crate::least::{Cost, LeastFactory};
 
 /// How much one more endpoint counts in the average of all.
 const SAMPLE: f32 = 1.0 / 16.0;
@@ -24,11 +24,14 @@ struct Time {
 }
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain::<Time>::new())
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(LeastFactory::<Time>::new())
 }
 
-impl Figure for Time {
+impl Cost for Time {
     /// The time to the first byte, in microseconds.
     fn basis(&mut self, state: &EndpointState, now_ms: u64) -> f32 {
         let Some(micros) = state.latency_micros(now_ms) else { return self.usual.max(1.0) };

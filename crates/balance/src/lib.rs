@@ -51,13 +51,15 @@ mod tally;
 mod testing;
 mod tiers;
 
-pub use algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Allowed, Shared, Turn, algorithm};
-pub use balancer::{Ask, Balancer, Lease, NotPicked, Wait};
-pub use budget::BudgetUse;
+pub use algorithm::{
+    ALGORITHMS, Algorithm, AlgorithmFactory, AlgorithmRow, Filter, PickContext, algorithm,
+};
+pub use balancer::{Balancer, Lease, PickError, PickRequest, Wait};
+pub use budget::BudgetUsage;
 pub use clock::millis;
-pub use endpoint::{EndpointState, Failure, Standing};
-pub use evidence::Source;
-pub use group::{Connecting, Group, GroupState, GroupUse, Member, States};
+pub use endpoint::{EndpointFailure, EndpointState, EndpointStatus};
+pub use evidence::RequestOrigin;
+pub use group::{ConnectPermit, Group, GroupState, GroupUsage, Member, States};
 pub use hash::{AddressOctets, hash, key};
 pub use outcome::Outcome;
 pub use preview::{Choice, preview};

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::group::Member;
 use crate::hash::mix;
-use crate::keyed::{Keyed, Point, Table};
+use crate::keyed::{KeyedFactory, Point, Table};
 
 /// Places in the table: a prime, so that every step visits all.
 const PLACES: u64 = 65_537;
@@ -23,8 +23,11 @@ struct Maglev {
 }
 
 /// Fills the table.
-pub(crate) fn share(members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Keyed::share(members, build)
+pub(crate) fn factory(
+    members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    KeyedFactory::build(members, build)
 }
 
 /// An endpoint while the table is filled.

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn};
-use crate::draw::Draw;
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext};
+use crate::draw::WeightedDraw;
 use crate::group::{Group, Member};
 
 /// How much more the worse one must cost for the cost to decide.
@@ -24,18 +24,21 @@ const PAIRS_MAX: usize = 4;
 /// Draws for the second of a pair; a heavy endpoint may come again and again.
 const SECONDS_MAX: usize = 4;
 
-struct Plain;
+struct Factory;
 
-struct TwoChoices(Draw);
+struct TwoChoices(WeightedDraw);
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain)
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(Factory)
 }
 
-impl Shared for Plain {
+impl AlgorithmFactory for Factory {
     fn on_core(self: Arc<Self>, group: &Arc<Group>, core: usize) -> Box<dyn Algorithm> {
-        Box::new(TwoChoices(Draw::new(group, core)))
+        Box::new(TwoChoices(WeightedDraw::new(group, core)))
     }
 }
 
@@ -44,7 +47,12 @@ impl Algorithm for TwoChoices {
         self.0.refresh(group, eligible);
     }
 
-    fn pick(&mut self, group: &Group, turn: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(
+        &mut self,
+        group: &Group,
+        turn: PickContext,
+        allowed: &mut Filter<'_>,
+    ) -> Option<usize> {
         if self.0.len() == 1 {
             return self.0.draw().filter(|&only| allowed(only));
         }

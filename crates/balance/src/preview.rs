@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config::Upstream;
 
-use crate::algorithm::{AlgorithmRow, Turn, algorithm};
+use crate::algorithm::{AlgorithmRow, PickContext, algorithm};
 use crate::group::Group;
 
 /// Endpoints whose order is told at most.
@@ -64,10 +64,10 @@ fn choice(group: &Group, index: usize, share: f64, why: String) -> Choice {
 
 /// Asks the algorithm itself, each time without those that it has named.
 fn by_key(group: &Arc<Group>, row: &AlgorithmRow, eligible: &[u32], key: u64) -> Vec<Choice> {
-    let mut algorithm = Arc::clone(&group.shared).on_core(group, 0);
+    let mut algorithm = Arc::clone(&group.factory).on_core(group, 0);
     algorithm.refresh(group, eligible);
     let mut order: Vec<usize> = Vec::new();
-    let turn = Turn { key, now_ms: 0 };
+    let turn = PickContext { key, now_ms: 0 };
     while order.len() < ORDER_MAX
         && let Some(next) = algorithm.pick(group, turn, &mut |index| !order.contains(&index))
     {
@@ -241,7 +241,7 @@ mod tests {
                 let mut algorithm = crate::testing::core(&group, 1);
                 let mut tried: Vec<usize> = Vec::new();
                 for choice in &told {
-                    let turn = Turn { key, now_ms: 5 };
+                    let turn = PickContext { key, now_ms: 5 };
                     let mut allowed = |index| !tried.contains(&index);
                     assert_eq!(algorithm.pick(&group, turn, &mut allowed), Some(choice.index));
                     tried.push(choice.index);

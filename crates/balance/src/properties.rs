@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 use random::Random;
 
-use crate::algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, Turn};
+use crate::algorithm::{ALGORITHMS, Algorithm, AlgorithmRow, PickContext};
 use crate::group::Group;
 use crate::testing::{core, group, upstream, upstream_of};
 
@@ -30,8 +30,8 @@ fn keys(count: usize) -> Vec<u64> {
     (0..count).map(|_| random.next()).collect()
 }
 
-fn turn(key: u64) -> Turn {
-    Turn { key, now_ms: 1 }
+fn turn(key: u64) -> PickContext {
+    PickContext { key, now_ms: 1 }
 }
 
 /// Whom a key leads to, by name.
@@ -155,7 +155,7 @@ fn shares_follow_weights_under_load() {
         let mut counts = [0.0; 5];
         for _ in 0..20_000 {
             let mut enter = |index: usize| group.members[index].state.enter(None);
-            let picked = algorithm.pick(&group, Turn::default(), &mut enter).unwrap();
+            let picked = algorithm.pick(&group, PickContext::default(), &mut enter).unwrap();
             counts[picked] += 1.0;
             under_way.push_back(picked);
             if under_way.len() > 100 {
@@ -305,7 +305,7 @@ fn tables_are_kept() {
     };
     let kept = |change: &dyn Fn(&mut config::Upstream)| {
         let before = group(&|_| {});
-        Arc::ptr_eq(&before.shared, &group(change).shared)
+        Arc::ptr_eq(&before.factory, &group(change).factory)
     };
     assert!(kept(&|upstream| {
         upstream.endpoints[1].draining = true;

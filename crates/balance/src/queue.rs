@@ -21,9 +21,9 @@ use crate::endpoint::EndpointState;
 
 /// An endpoint, or any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spot(Option<usize>);
+pub(crate) struct EndpointSelector(Option<usize>);
 
-impl Spot {
+impl EndpointSelector {
     pub(crate) const ANY: Self = Self(None);
 
     /// Endpoints are told apart by where their state is, as indices belong to a snapshot.
@@ -38,9 +38,9 @@ impl Spot {
 
 /// Why one who waits is to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum WakeReason {
     /// A request has ended: there is room for one.
-    Room(Spot),
+    Room(EndpointSelector),
     /// It has changed who may be taken: everybody tries, one after another.
     Change,
     /// It has not tried yet, and those in front have.
@@ -52,7 +52,7 @@ enum State {
     /// It has not tried yet.
     New(Waker),
     Waiting(Waker),
-    Called(Call),
+    Called(WakeReason),
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Waiter {
     /// They grow.
     ticket: u64,
     /// Where it must have room.
-    wanted: Spot,
+    wanted: EndpointSelector,
     state: State,
 }
 
@@ -105,7 +105,7 @@ impl Queue {
         &self,
         max: u32,
         waker: &Waker,
-        wanted: impl FnOnce() -> Spot,
+        wanted: impl FnOnce() -> EndpointSelector,
     ) -> Option<(u64, bool)> {
         let mut line = self.line();
         let max = max as usize;
@@ -141,8 +141,8 @@ impl Queue {
         &self,
         ticket: u64,
         waker: &Waker,
-        wanted: impl FnOnce() -> Spot,
-    ) -> Option<Call> {
+        wanted: impl FnOnce() -> EndpointSelector,
+    ) -> Option<WakeReason> {
         let mut line = self.line();
         let waiter = line.get(ticket)?;
         match &mut waiter.state {
@@ -185,25 +185,25 @@ impl Queue {
     }
 
     /// There may be room for one: calls the first that is not called yet, of those who want it there.
-    pub(crate) fn call(&self, at: Spot) {
+    pub(crate) fn call(&self, at: EndpointSelector) {
         if self.waiting() > 0 {
-            self.call_after(0, Call::Room(at));
+            self.call_after(0, WakeReason::Room(at));
         }
     }
 
     /// It has changed who may be taken: has everybody try, in turn.
     pub(crate) fn change(&self) {
         if self.waiting() > 0 {
-            self.call_after(0, Call::Change);
+            self.call_after(0, WakeReason::Change);
         }
     }
 
     /// Calls the first of those who came after this one.
-    pub(crate) fn call_after(&self, ticket: u64, call: Call) {
+    pub(crate) fn call_after(&self, ticket: u64, call: WakeReason) {
         let at = match call {
-            Call::Turn => return self.call_new(),
-            Call::Room(at) => at,
-            Call::Change => Spot::ANY,
+            WakeReason::Turn => return self.call_new(),
+            WakeReason::Room(at) => at,
+            WakeReason::Change => EndpointSelector::ANY,
         };
         self.call_first(call, |waiter| {
             waiter.ticket > ticket
@@ -214,13 +214,13 @@ impl Queue {
 
     /// Calls the first that has not tried yet, unless it will be its turn after another one.
     fn call_new(&self) {
-        self.call_first(Call::Turn, |waiter| !matches!(waiter.state, State::Waiting(_)));
+        self.call_first(WakeReason::Turn, |waiter| !matches!(waiter.state, State::Waiting(_)));
     }
 
-    fn call_first(&self, call: Call, which: impl Fn(&Waiter) -> bool) {
+    fn call_first(&self, call: WakeReason, which: impl Fn(&Waiter) -> bool) {
         let waker = {
             let mut line = self.line();
-            if call == Call::Turn && line.new == 0 {
+            if call == WakeReason::Turn && line.new == 0 {
                 return;
             }
             let Some(waiter) = line.waiters.iter_mut().find(|waiter| which(waiter)) else { return };

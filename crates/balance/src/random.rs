@@ -2,25 +2,28 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn};
-use crate::draw::Draw;
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext};
+use crate::draw::WeightedDraw;
 use crate::group::{Group, Member};
 
 /// Draws before the others are asked in turn.
 const DRAWS_MAX: usize = 8;
 
-struct Plain;
+struct Factory;
 
-struct Random(Draw);
+struct Random(WeightedDraw);
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain)
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(Factory)
 }
 
-impl Shared for Plain {
+impl AlgorithmFactory for Factory {
     fn on_core(self: Arc<Self>, group: &Arc<Group>, core: usize) -> Box<dyn Algorithm> {
-        Box::new(Random(Draw::new(group, core)))
+        Box::new(Random(WeightedDraw::new(group, core)))
     }
 }
 
@@ -29,7 +32,7 @@ impl Algorithm for Random {
         self.0.refresh(group, eligible);
     }
 
-    fn pick(&mut self, _: &Group, _: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(&mut self, _: &Group, _: PickContext, allowed: &mut Filter<'_>) -> Option<usize> {
         for _ in 0..DRAWS_MAX {
             let drawn = self.0.draw()?;
             if allowed(drawn) {

@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::group::Member;
 use crate::hash::mix;
-use crate::keyed::{Keyed, Point, Table};
+use crate::keyed::{KeyedFactory, Point, Table};
 
 /// Parts that keys fall into.
 const BUCKETS: u64 = 1 << 16;
@@ -35,8 +35,11 @@ struct Ranks {
 }
 
 /// Works the ranks out.
-pub(crate) fn share(members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Keyed::share(members, build)
+pub(crate) fn factory(
+    members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    KeyedFactory::build(members, build)
 }
 
 fn build(endpoints: &[Point]) -> Ranks {

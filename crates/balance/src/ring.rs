@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::group::Member;
 use crate::hash::mix;
-use crate::keyed::{Keyed, Point, Table};
+use crate::keyed::{KeyedFactory, Point, Table};
 
 /// Points of an endpoint of weight 1, as long as there are not too many.
 const POINTS: u64 = 128;
@@ -32,8 +32,11 @@ struct Ring {
 }
 
 /// Places the points.
-pub(crate) fn share(members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Keyed::share(members, build)
+pub(crate) fn factory(
+    members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    KeyedFactory::build(members, build)
 }
 
 fn build(endpoints: &[Point]) -> Ring {

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-use crate::algorithm::{Algorithm, Allowed, Shared, Turn};
+use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext};
 use crate::group::{Group, Member};
 
 /// The time between two turns of an endpoint of weight 1.
@@ -18,7 +18,7 @@ const PERIOD: u64 = 1 << 40;
 /// The queue's clock is set back once it shows this.
 const CLOCK_MAX: u64 = 1 << 62;
 
-struct Plain;
+struct Factory;
 
 #[derive(Default)]
 struct RoundRobin {
@@ -45,11 +45,14 @@ struct Class {
 }
 
 /// There is nothing to share.
-pub(crate) fn share(_members: &[Member], _settings: &config::Balance) -> Arc<dyn Shared> {
-    Arc::new(Plain)
+pub(crate) fn factory(
+    _members: &[Member],
+    _settings: &config::Balance,
+) -> Arc<dyn AlgorithmFactory> {
+    Arc::new(Factory)
 }
 
-impl Shared for Plain {
+impl AlgorithmFactory for Factory {
     fn on_core(self: Arc<Self>, _group: &Arc<Group>, core: usize) -> Box<dyn Algorithm> {
         Box::new(RoundRobin { core, ..RoundRobin::default() })
     }
@@ -79,7 +82,7 @@ impl Algorithm for RoundRobin {
         }
     }
 
-    fn pick(&mut self, _: &Group, _: Turn, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn pick(&mut self, _: &Group, _: PickContext, allowed: &mut Filter<'_>) -> Option<usize> {
         self.picks += 1;
         let picked = self.next_allowed(allowed);
         self.queue.extend(self.waiting.drain(..));
@@ -93,7 +96,7 @@ impl Algorithm for RoundRobin {
 }
 
 impl RoundRobin {
-    fn next_allowed(&mut self, allowed: &mut Allowed<'_>) -> Option<usize> {
+    fn next_allowed(&mut self, allowed: &mut Filter<'_>) -> Option<usize> {
         loop {
             let mut first = self.queue.peek_mut()?;
             let Reverse((at, class)) = &mut *first;
@@ -155,7 +158,9 @@ mod tests {
         let group = group("round-robin", weights);
         let mut algorithm = core(&group, 0);
         let mut allowed = |index: usize| !down.contains(&index);
-        (0..count).filter_map(|_| algorithm.pick(&group, Turn::default(), &mut allowed)).collect()
+        (0..count)
+            .filter_map(|_| algorithm.pick(&group, PickContext::default(), &mut allowed))
+            .collect()
     }
 
     #[test]
@@ -190,7 +195,8 @@ mod tests {
     #[test]
     fn cores_start_apart() {
         let group = group("round-robin", &[1, 1, 1]);
-        let first = |number| core(&group, number).pick(&group, Turn::default(), &mut |_| true);
+        let first =
+            |number| core(&group, number).pick(&group, PickContext::default(), &mut |_| true);
         assert_eq!([first(0), first(1), first(2)], [Some(0), Some(1), Some(2)]);
     }
 
@@ -200,7 +206,7 @@ mod tests {
         let mut algorithm = core(&group, 0);
         let mut next = |eligible: Option<&[u32]>| {
             eligible.into_iter().for_each(|eligible| algorithm.refresh(&group, eligible));
-            algorithm.pick(&group, Turn::default(), &mut |_| true)
+            algorithm.pick(&group, PickContext::default(), &mut |_| true)
         };
         assert_eq!([next(None), next(None)], [Some(0), Some(1)]);
         assert_eq!(next(Some(&[0, 1, 3])), Some(3));
@@ -214,7 +220,7 @@ mod tests {
         let group = group("round-robin", &[1]);
         let mut algorithm = core(&group, 0);
         for _ in 0..(CLOCK_MAX / PERIOD) + 10 {
-            assert_eq!(algorithm.pick(&group, Turn::default(), &mut |_| true), Some(0));
+            assert_eq!(algorithm.pick(&group, PickContext::default(), &mut |_| true), Some(0));
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use random::Random;
 
-use crate::balancer::{Ask, Balancer, Lease};
+use crate::balancer::{Balancer, Lease, PickRequest};
 use crate::group::Group;
 use crate::outcome::Outcome;
 use crate::testing::upstream;
@@ -86,7 +86,7 @@ impl Simulation {
     fn begin(&mut self, at: u64) {
         let now = self.start + Duration::from_nanos(at);
         let core = &self.cores[self.requests.len() % 2];
-        let lease = core.pick(&Ask { key: 0, bound: None, tried: &[], now }).unwrap();
+        let lease = core.pick(&PickRequest { key: 0, bound: None, tried: &[], now }).unwrap();
         let endpoint = lease.index();
         self.requests.push(Some(Request { begun: at, endpoint, lease }));
         self.waiting[endpoint].push_back(self.requests.len() - 1);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::algorithm::Shared;
+use crate::algorithm::AlgorithmFactory;
 use crate::group::Member;
 use crate::rendezvous;
 
 /// The table of `rendezvous`.
-pub(crate) fn share(members: &[Member], settings: &config::Balance) -> Arc<dyn Shared> {
-    rendezvous::share(members, settings)
+pub(crate) fn factory(members: &[Member], settings: &config::Balance) -> Arc<dyn AlgorithmFactory> {
+    rendezvous::factory(members, settings)
 }

@@ -38,7 +38,7 @@ pub(crate) fn group(algorithm: &str, weights: &[u16]) -> Arc<Group> {
 
 /// The algorithm of a group on a core, with every endpoint eligible.
 pub(crate) fn core(group: &Arc<Group>, number: usize) -> Box<dyn Algorithm> {
-    let mut algorithm = Arc::clone(&group.shared).on_core(group, number);
+    let mut algorithm = Arc::clone(&group.factory).on_core(group, number);
     let all: Vec<u32> = (0..group.members.len() as u32).collect();
     algorithm.refresh(group, &all);
     algorithm

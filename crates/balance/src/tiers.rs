@@ -9,12 +9,12 @@
 
 use config::Panic;
 
-use crate::endpoint::Standing;
+use crate::endpoint::EndpointStatus;
 
 /// What counts of an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
-    pub(crate) standing: Standing,
+    pub(crate) status: EndpointStatus,
     pub(crate) weight: u16,
     pub(crate) backup: bool,
     pub(crate) priority: u16,
@@ -97,14 +97,14 @@ fn levels(candidates: &[Candidate]) -> Vec<Level> {
     let level = |wanted: (bool, u16, bool)| {
         let mut level = Level { backup: wanted.0, weight: 0, weight_up: 0, up: Vec::new() };
         for (index, one) in (0..).zip(candidates).filter(|(_, one)| key(one) == wanted) {
-            match one.standing {
+            match one.status {
                 // Somebody takes it away on purpose: nobody has to stand in for it.
-                Standing::Draining => continue,
-                Standing::Up => {
+                EndpointStatus::Draining => continue,
+                EndpointStatus::Up => {
                     level.weight_up += u32::from(one.weight);
                     level.up.push(index);
                 }
-                Standing::Down | Standing::Ejected => {}
+                EndpointStatus::Down | EndpointStatus::Ejected => {}
             }
             level.weight += u32::from(one.weight);
         }
@@ -131,7 +131,7 @@ fn loads<'l>(levels: impl Iterator<Item = &'l Level>, spill: u8) -> Vec<f64> {
 
 /// All of them as if they were up, but for those that drain.
 fn everybody(candidates: &[Candidate]) -> Plan {
-    let drains = |one: &Candidate| one.standing == Standing::Draining;
+    let drains = |one: &Candidate| one.status == EndpointStatus::Draining;
     let all = (0..).zip(candidates).filter(|(_, one)| !drains(one)).map(|(index, _)| index);
     let eligible: Vec<u32> = all.collect();
     let tiers = if eligible.is_empty() { vec![] } else { vec![Tier { up_to: WHOLE, eligible }] };
@@ -146,11 +146,11 @@ mod tests {
     /// for its priority, `*` for a weight of 3.
     fn candidates(written: &str) -> Vec<Candidate> {
         let one = |word: &str| Candidate {
-            standing: match word.as_bytes().first() {
-                Some(b'u') => Standing::Up,
-                Some(b'd') => Standing::Down,
-                Some(b'e') => Standing::Ejected,
-                _ => Standing::Draining,
+            status: match word.as_bytes().first() {
+                Some(b'u') => EndpointStatus::Up,
+                Some(b'd') => EndpointStatus::Down,
+                Some(b'e') => EndpointStatus::Ejected,
+                _ => EndpointStatus::Draining,
             },
             weight: if word.contains('*') { 3 } else { 1 },
             backup: word.contains('b'),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use balance::{Ask, Balancer, Lease, NotPicked, States, Wait};
+use balance::{Balancer, Lease, PickError, PickRequest, States, Wait};
 use common::{World, upstream};
 
 #[derive(Default)]
@@ -30,18 +30,18 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn new(world: &World, ask: &Ask<'a>) -> Self {
+    fn new(world: &World, ask: &PickRequest<'a>) -> Self {
         let (wait, woken) = (Box::pin(world.core.wait(ask)), Arc::default());
         Self { wait, woken, seen: 0 }
     }
 
-    fn poll(&mut self) -> Poll<Result<Lease, NotPicked>> {
+    fn poll(&mut self) -> Poll<Result<Lease, PickError>> {
         let waker = Waker::from(Arc::clone(&self.woken));
         self.wait.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
     /// What came of it, if it was woken.
-    fn go_on(&mut self) -> Option<Result<Lease, NotPicked>> {
+    fn go_on(&mut self) -> Option<Result<Lease, PickError>> {
         let woken = self.woken.0.load(Ordering::SeqCst);
         if std::mem::replace(&mut self.seen, woken) == woken {
             return None;
@@ -91,12 +91,12 @@ fn waiting<'a>(world: &World, count: usize) -> Vec<Option<Waiting<'a>>> {
 fn first_come_first_served_and_nobody_overtakes() {
     let world = limited(2, 10);
     let mut held = vec![world.pick().unwrap(), world.pick().unwrap()];
-    assert_eq!(world.pick().err(), Some(NotPicked::Full));
+    assert_eq!(world.pick().err(), Some(PickError::Full));
     let mut line = waiting(&world, 4);
     assert_eq!(world.group.usage(world.now).waiting, 4);
     drop(held.pop());
     // There is room, but not for one who comes now.
-    assert_eq!(world.pick().err(), Some(NotPicked::Full));
+    assert_eq!(world.pick().err(), Some(PickError::Full));
     let went = settle(&mut line);
     assert_eq!(went.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
     held.clear();
@@ -116,7 +116,7 @@ fn the_queue_is_bounded() {
     let _held = world.pick().unwrap();
     let line = waiting(&world, 2);
     let turned_away = Waiting::new(&world, &world.ask(&[])).poll();
-    assert!(matches!(turned_away, Poll::Ready(Err(NotPicked::QueueFull))));
+    assert!(matches!(turned_away, Poll::Ready(Err(PickError::QueueFull))));
     assert_eq!(world.group.usage(world.now).turned_away, 1);
     drop(line);
     assert_eq!(world.group.usage(world.now).waiting, 0);
@@ -171,7 +171,7 @@ fn those_behind_one_who_is_bound_go_on() {
     let mut settings = upstream(&["a", "b"]);
     settings.endpoints[0].max = Some(1);
     let world = World::new(&settings);
-    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let bound = PickRequest { bound: Some(0), ..world.ask(&[]) };
     let held = world.core.pick(&bound).unwrap();
     let mut line = vec![Some(Waiting::new(&world, &bound))];
     assert!(line[0].as_mut().unwrap().poll().is_pending());
@@ -199,18 +199,18 @@ fn a_full_line_turns_nobody_away_who_can_go_elsewhere() {
     settings.endpoints.iter_mut().for_each(|endpoint| endpoint.max = Some(1));
     settings.queue.max = 2;
     let world = World::new(&settings);
-    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let bound = PickRequest { bound: Some(0), ..world.ask(&[]) };
     let held = world.core.pick(&bound).unwrap();
-    let one = |ask: &Ask<'static>| {
+    let one = |ask: &PickRequest<'static>| {
         let mut waiting = Waiting::new(&world, ask);
         (waiting.poll(), Some(waiting))
     };
     let mut line = vec![one(&bound).1, one(&bound).1];
-    assert!(matches!(one(&bound).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    assert!(matches!(one(&bound).0, Poll::Ready(Err(PickError::QueueFull))));
     let (elsewhere, _) = one(&world.ask(&[]));
     let Poll::Ready(Ok(elsewhere)) = elsewhere else { panic!("b has room") };
     assert_eq!(elsewhere.index(), 1);
-    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(PickError::QueueFull))));
     // Nor are those who wait woken for room that is none for them.
     drop(elsewhere);
     assert!(line.iter().flatten().all(|waiting| waiting.woken.0.load(Ordering::SeqCst) == 0));
@@ -219,7 +219,7 @@ fn a_full_line_turns_nobody_away_who_can_go_elsewhere() {
     let (free, next) = one(&world.ask(&[]));
     let (full, last) = one(&bound);
     assert!(free.is_pending() && full.is_pending());
-    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(NotPicked::QueueFull))));
+    assert!(matches!(one(&world.ask(&[])).0, Poll::Ready(Err(PickError::QueueFull))));
     line.extend([next, last]);
     let first = line[0].as_mut().unwrap().go_on().unwrap().unwrap();
     let next = line[2].as_mut().unwrap().go_on().unwrap().unwrap();
@@ -244,12 +244,12 @@ fn who_is_bound_to_an_endpoint_that_goes_away_is_called_for_the_others() {
     let mut settings = upstream(&["a", "b"]);
     settings.endpoints.iter_mut().for_each(|endpoint| endpoint.max = Some(1));
     let world = World::new(&settings);
-    let bound = Ask { bound: Some(0), ..world.ask(&[]) };
+    let bound = PickRequest { bound: Some(0), ..world.ask(&[]) };
     let _held = world.core.pick(&bound).unwrap();
     let elsewhere = world.pick().unwrap();
     let mut line = vec![Some(Waiting::new(&world, &bound))];
     assert!(line[0].as_mut().unwrap().poll().is_pending());
-    world.group.checked(0, false, "down");
+    world.group.apply_check(0, false, "down");
     assert!(settle(&mut line).is_empty());
     drop(elsewhere);
     assert_eq!(settle(&mut line).first().map(|(_, lease)| lease.index()), Some(1));
@@ -261,15 +261,15 @@ fn all_try_again_when_an_endpoint_comes_up_or_all_are_down() {
     settings.endpoints[0].max = Some(1);
     settings.endpoints[1].max = Some(3);
     let world = World::new(&settings);
-    world.group.checked(1, false, "down");
+    world.group.apply_check(1, false, "down");
     let _held = world.pick().unwrap();
     let mut line = waiting(&world, 5);
-    world.group.checked(1, true, "up");
+    world.group.apply_check(1, true, "up");
     let went = settle(&mut line);
     assert_eq!(went.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 1, 2]);
-    (0..2).for_each(|index| world.group.checked(index, false, "down"));
+    (0..2).for_each(|index| world.group.apply_check(index, false, "down"));
     let ended = line[3].as_mut().unwrap().go_on();
-    assert!(matches!(ended, Some(Err(NotPicked::Down))));
+    assert!(matches!(ended, Some(Err(PickError::Down))));
 }
 
 #[test]
@@ -279,24 +279,24 @@ fn limits_of_the_whole_say_which_they_are() {
     settings.breaker.connecting = Some(2);
     let world = World::new(&settings);
     let mut held: Vec<Lease> = (0..3).map(|_| world.pick().unwrap()).collect();
-    assert_eq!(world.pick().err(), Some(NotPicked::InFlight));
-    assert!(!NotPicked::InFlight.may_wait());
+    assert_eq!(world.pick().err(), Some(PickError::InFlight));
+    assert!(!PickError::InFlight.may_wait());
     held.pop();
     held.push(world.pick().unwrap());
     assert_eq!(world.group.usage(world.now).limit, Some(3));
-    let first = world.group.connecting(0).ok().unwrap();
-    let _second = world.group.connecting(1).ok().unwrap();
-    assert_eq!(world.group.connecting(0).err(), Some(NotPicked::Connecting));
+    let first = world.group.begin_connecting(0).ok().unwrap();
+    let _second = world.group.begin_connecting(1).ok().unwrap();
+    assert_eq!(world.group.begin_connecting(0).err(), Some(PickError::Connecting));
     assert_eq!(world.group.usage(world.now).connecting, 2);
     drop(first);
-    assert!(world.group.connecting(0).is_ok());
+    assert!(world.group.begin_connecting(0).is_ok());
     // A pick that fails leaves nothing behind.
     held.clear();
-    (0..2).for_each(|index| world.group.checked(index, false, "down"));
-    (0..10).for_each(|_| assert_eq!(world.pick().err(), Some(NotPicked::Down)));
-    (0..2).for_each(|index| world.group.checked(index, true, "up"));
+    (0..2).for_each(|index| world.group.apply_check(index, false, "down"));
+    (0..10).for_each(|_| assert_eq!(world.pick().err(), Some(PickError::Down)));
+    (0..2).for_each(|index| world.group.apply_check(index, true, "up"));
     held.extend((0..3).map(|_| world.pick().unwrap()));
-    assert_eq!(world.pick().err(), Some(NotPicked::InFlight));
+    assert_eq!(world.pick().err(), Some(PickError::InFlight));
 }
 
 struct Unpark(std::thread::Thread);
@@ -340,7 +340,7 @@ fn threads_share_the_places_and_no_call_is_lost() {
                 // Until there has been a crowd, however the threads take turns.
                 while request < REQUESTS || waited.load(Ordering::Relaxed) < CROWD {
                     request += 1;
-                    let ask = Ask { key: 0, bound: None, tried: &[], now: Instant::now() };
+                    let ask = PickRequest { key: 0, bound: None, tried: &[], now: Instant::now() };
                     let lease = match core.pick(&ask) {
                         Err(why) if why.may_wait() => {
                             waited.fetch_add(1, Ordering::Relaxed);
@@ -368,8 +368,8 @@ fn threads_share_the_places_and_no_call_is_lost() {
     let usage = group.usage(Instant::now());
     assert_eq!((usage.in_flight, usage.waiting), (0, 0));
     let core = Rc::new(Balancer::new(group, 0));
-    let ask = Ask { key: 0, bound: None, tried: &[], now: Instant::now() };
+    let ask = PickRequest { key: 0, bound: None, tried: &[], now: Instant::now() };
     let held: Vec<Lease> = (0..3).map(|_| core.pick(&ask).unwrap()).collect();
-    assert_eq!(core.pick(&ask).err(), Some(NotPicked::Full));
+    assert_eq!(core.pick(&ask).err(), Some(PickError::Full));
     drop(held);
 }

@@ -334,7 +334,7 @@ impl Standing {
         let up = all_up(self.checks.iter().map(|check| check.tally), self.up);
         if up != self.up {
             self.up = up;
-            self.seat.group.checked(self.seat.index, up, words);
+            self.seat.group.apply_check(self.seat.index, up, words);
             self.reports.changed();
         }
         let Some(kept_back) = self.reports.due(up, Instant::now()) else { return };

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{Group, Standing};
+use balance::{EndpointStatus, Group};
 
 use super::target::connecting;
 use super::{Endpoints, probe};
@@ -56,7 +56,7 @@ impl Ejected {
             for member in &group.members {
                 let endpoint = member.state.name();
                 let key = || (Arc::clone(upstream), Arc::clone(endpoint));
-                let is_ejected = member.standing() == Standing::Ejected;
+                let is_ejected = member.status() == EndpointStatus::Ejected;
                 // Nearly always nobody is, and then nothing is looked up.
                 let was_ejected = !self.0.is_empty() && self.0.contains(&key());
                 if is_ejected {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use balance::{Failure, GroupUse, Standing};
+use balance::{EndpointFailure, EndpointStatus, GroupUsage};
 
 use super::recent::Recent;
 
@@ -20,7 +20,7 @@ pub struct UpstreamReport {
     /// The algorithm.
     pub algorithm: Box<str>,
     /// What is under way, waits, and is left of the budget of retries.
-    pub usage: GroupUse,
+    pub usage: GroupUsage,
     /// Its endpoints, in the order of the configuration; what was found or added comes behind.
     pub endpoints: Vec<EndpointReport>,
 }
@@ -33,7 +33,7 @@ pub struct EndpointReport {
     /// What is set for it.
     pub settings: config::Endpoint,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: EndpointStatus,
     /// Since when.
     pub since: SystemTime,
     /// Why, in words.
@@ -51,7 +51,7 @@ pub struct EndpointReport {
     /// How much of its present ejection is left.
     pub ejected_for: Option<Duration>,
     /// The last failures, the oldest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<EndpointFailure>,
     /// Rates and quantiles of the last half minute or so.
     pub recent: Recent,
     /// What its checks say, if it has any.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balance::Standing;
+use balance::EndpointStatus;
 
 use super::exposition::{Kind, Printer};
 use super::report::{CheckHealth, EndpointReport, UpstreamReport};
@@ -10,8 +10,8 @@ use super::report::{CheckHealth, EndpointReport, UpstreamReport};
 type OfEndpoint = fn(&EndpointReport) -> Option<f64>;
 type OfUpstream = fn(&UpstreamReport) -> Option<f64>;
 
-const STANDINGS: [Standing; 4] =
-    [Standing::Up, Standing::Down, Standing::Ejected, Standing::Draining];
+const STANDINGS: [EndpointStatus; 4] =
+    [EndpointStatus::Up, EndpointStatus::Down, EndpointStatus::Ejected, EndpointStatus::Draining];
 
 /// What there is of every endpoint.
 const OF_ENDPOINTS: [(&str, Kind, &str, OfEndpoint); 6] = [

@@ -8,7 +8,7 @@
 
 use std::rc::Rc;
 
-use balance::Standing;
+use balance::EndpointStatus;
 use config::UpstreamId;
 
 use crate::core::Core;
@@ -32,7 +32,7 @@ pub(crate) fn fill(core: &Rc<Core>) {
         let members = view.group(upstream).map(|group| &group.balancer.group().members);
         for (index, member) in members.into_iter().flatten().enumerate() {
             let Some(way) = way(core, &view, (upstream, index)) else { continue };
-            let is_up = member.standing() == Standing::Up;
+            let is_up = member.status() == EndpointStatus::Up;
             let missing = way.pool.missing(core.wheel.now(), is_up, way.may_be_http2());
             for ahead in missing {
                 let (core, view) = (Rc::clone(core), Rc::clone(&view));

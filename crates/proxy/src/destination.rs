@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Lease, NotPicked, Outcome};
+use balance::{Lease, Outcome, PickError, PickRequest};
 use config::{
     Endpoint, Forward, HedgeAfter, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId,
     UpstreamProtocol, UpstreamTimeouts,
@@ -115,7 +115,7 @@ pub(crate) struct GroupDestination<'a> {
     /// The request, as it counts on the endpoint taken last.
     lease: Option<Lease>,
     /// Where it comes from and what it asks for.
-    source: balance::Source,
+    source: balance::RequestOrigin,
     /// What an endpoint is chosen by, if the algorithm goes by a key.
     key: u64,
     /// Endpoints that it was tried at in vain.
@@ -155,7 +155,7 @@ impl<'a> Destination<'a> {
             upstream,
             group,
             lease: None,
-            source: balance::Source::default(),
+            source: balance::RequestOrigin::default(),
             key: 0,
             tried: Vec::new(),
             upgrade: false,
@@ -172,13 +172,13 @@ impl<'a> Destination<'a> {
     pub(crate) fn prepare(&mut self, request: &Request, record: &Record, client: &Bound) {
         if let Self::Group(group) = self {
             let balancer = &group.group.balancer;
-            balancer.requested(record.started);
+            balancer.count_request(record.started);
             if balancer.group().by_key {
                 group.key = key::of(&group.upstream.balance, request, record.client.ip());
             }
             group.upgrade = wants_tunnel(request);
             group.source =
-                balance::Source::new(record.client.ip(), request.target.path().as_bytes());
+                balance::RequestOrigin::new(record.client.ip(), request.target.path().as_bytes());
             // Over HTTP/2 an upgrade is a stream of its own, without a body before it (RFC 8441).
             let over_http1 = group.upgrade && !request.body.is_empty();
             group.own = client.endpoint_of(&group.group.pools);
@@ -378,12 +378,12 @@ fn write_host(
 }
 
 /// What the client is told when no endpoint can be picked.
-pub(crate) fn not_picked(group: &Group, why: NotPicked) -> Trouble {
+pub(crate) fn not_picked(group: &Group, why: PickError) -> Trouble {
     let kind = match why {
-        NotPicked::Down | NotPicked::Tried => ErrorKind::DestinationUnavailable,
-        NotPicked::QueueFull => ErrorKind::QueueFull,
-        NotPicked::Full | NotPicked::Limited => ErrorKind::QueueTimeout,
-        NotPicked::InFlight | NotPicked::Connecting => ErrorKind::CircuitOpen,
+        PickError::Down | PickError::Tried => ErrorKind::DestinationUnavailable,
+        PickError::QueueFull => ErrorKind::QueueFull,
+        PickError::Full | PickError::Limited => ErrorKind::QueueTimeout,
+        PickError::InFlight | PickError::Connecting => ErrorKind::CircuitOpen,
     };
     let retry_after = group.balancer.group().retry_after(why);
     Trouble { retry_after, ..Trouble::new(kind, why.words()) }
@@ -471,7 +471,7 @@ impl<'a> GroupDestination<'a> {
             if self.lease.is_none() {
                 fresh = false;
                 let mut lease = self.pick(search, record, down, last.as_ref()).await?;
-                lease.comes_from(self.source);
+                lease.set_origin(self.source);
                 self.lease = Some(lease);
             }
             let Some(index) = self.chosen() else { continue };
@@ -539,9 +539,9 @@ impl<'a> GroupDestination<'a> {
             tried => [tried, &[first]].concat(),
         };
         let tried = if several.is_empty() { &[first][..] } else { &several };
-        let ask = Ask { key: self.key, bound: None, tried, now: Instant::now() };
+        let ask = PickRequest { key: self.key, bound: None, tried, now: Instant::now() };
         let mut lease = self.group.balancer.pick(&ask).ok()?;
-        lease.comes_from(self.source);
+        lease.set_origin(self.source);
         let index = lease.index() as u32;
         Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))
     }
@@ -593,7 +593,7 @@ impl<'a> GroupDestination<'a> {
             // The first pick goes by the time at which the exchange began, which is as good.
             let now = if last.is_none() { record.started } else { Instant::now() };
             let bound = self.own.or(self.bound);
-            let ask = Ask { key: self.key, bound, tried: &self.tried, now };
+            let ask = PickRequest { key: self.key, bound, tried: &self.tried, now };
             let mut picked = self.group.balancer.pick(&ask);
             if picked.as_ref().is_err_and(|why| why.may_wait()) {
                 picked = self.queue(search, down, &ask).await?;
@@ -606,7 +606,7 @@ impl<'a> GroupDestination<'a> {
                 return Err(NoConnection::Trouble(not_picked(self.group, why)));
             };
             let pause = match why {
-                NotPicked::Tried => search.retries.backoff(failed),
+                PickError::Tried => search.retries.backoff(failed),
                 _ => None,
             };
             let Some(pause) = pause else {
@@ -622,8 +622,8 @@ impl<'a> GroupDestination<'a> {
         &self,
         search: &Search<'_>,
         down: &mut D,
-        ask: &Ask<'_>,
-    ) -> Result<Result<Lease, NotPicked>, NoConnection> {
+        ask: &PickRequest<'_>,
+    ) -> Result<Result<Lease, PickError>, NoConnection> {
         let limit = self.upstream.queue.wait;
         // Seldom enough for memory of its own, so that others need none.
         let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(ask)));

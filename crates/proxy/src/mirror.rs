@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Outcome};
+use balance::{Outcome, PickRequest};
 use config::{Mirror, RouteId, RouteSettings, SiteId};
 use message::{BodyLength, Request, Response};
 use observe::{Mirrored, Scope};
@@ -207,7 +207,7 @@ impl Copy {
             true => key::of(&upstream.balance, &self.request, self.client),
             false => 0,
         };
-        let ask = Ask { key, bound: None, tried: &[], now: Instant::now() };
+        let ask = PickRequest { key, bound: None, tried: &[], now: Instant::now() };
         let picked = group.balancer.pick(&ask);
         let mut lease = picked.map_err(|why| Trouble::new(DestinationUnavailable, why.words()))?;
         let times = &settings.timeouts;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{AddressOctets, Ask, Lease, Outcome};
+use balance::{AddressOctets, Lease, Outcome, PickRequest};
 use config::{
     Action, Endpoint, EndpointAddress, KeyPart, ListenerId, Route, RouteId, SiteId, UpstreamId,
 };
@@ -114,7 +114,7 @@ async fn connect(
     let nobody = || Trouble::new(ErrorKind::DestinationUnavailable, "no endpoint can be reached");
     let upstream = view.config().upstreams.get(id.0 as usize).ok_or_else(nobody)?;
     let group = view.group(id).ok_or_else(nobody)?;
-    group.balancer.requested(record.started);
+    group.balancer.count_request(record.started);
     // Of what a key may be made of, only the address is known.
     let address = AddressOctets::of(record.client.ip());
     let key = balance::key(&upstream.balance, |part| match part {
@@ -126,7 +126,7 @@ async fn connect(
     let mut last = None;
     let mut began = record.started;
     loop {
-        let ask = Ask { key, bound: None, tried: &tried, now: Instant::now() };
+        let ask = PickRequest { key, bound: None, tried: &tried, now: Instant::now() };
         let mut picked = group.balancer.pick(&ask);
         if picked.as_ref().is_err_and(|why| why.may_wait()) {
             let waiting = group.balancer.wait(&ask);
@@ -148,7 +148,7 @@ async fn connect(
             core.metrics.upstream_retried(names.endpoint_slot(endpoint.0, endpoint.1), reason);
         }
         began = begun;
-        let opening = group.balancer.group().connecting(index);
+        let opening = group.balancer.group().begin_connecting(index);
         let opening = opening.map_err(|why| not_picked(group, why))?;
         let bounds = (unless_zero(limit), core.shared.files.of(charge.account()));
         let dialled = dial_endpoint(core, view, (id, index), endpoint, bounds).await;

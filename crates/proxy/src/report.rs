@@ -52,10 +52,10 @@ fn endpoint(
     EndpointReport {
         name: Arc::clone(state.name()),
         settings: member.settings.clone(),
-        standing: member.standing(),
+        standing: member.status(),
         since: state.since(),
         why: state.why(),
-        ramp: state.started(group.settings.slow_start, now),
+        ramp: state.ramp_at(group.settings.slow_start, now),
         in_flight: state.in_flight(),
         connecting: state.connecting(),
         latency: state.latency(now),

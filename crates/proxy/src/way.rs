@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::Connecting;
+use balance::ConnectPermit;
 use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
 use net::{Stream, Watched};
 use observe::{EndpointSlot, ErrorKind};
@@ -236,9 +236,9 @@ impl Way<'_> {
 
     /// Counts a connection as being opened, until what this answers is dropped; refused if there are as
     /// many as there may be.
-    fn opening(&self) -> Result<Option<Connecting>, Trouble> {
+    fn opening(&self) -> Result<Option<ConnectPermit>, Trouble> {
         let Some(group) = self.view.group(self.at.0) else { return Ok(None) };
-        let opening = group.balancer.group().connecting(self.at.1).map(Some);
+        let opening = group.balancer.group().begin_connecting(self.at.1).map(Some);
         opening.map_err(|why| Trouble::new(ErrorKind::CircuitOpen, why.words()))
     }
 

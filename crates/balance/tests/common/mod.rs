@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Balancer, Group, Lease, NotPicked, Outcome, Source, Standing, States};
+use balance::{
+    Balancer, EndpointStatus, Group, Lease, Outcome, PickError, PickRequest, RequestOrigin, States,
+};
 use config::{Endpoint, EndpointAddress, Upstream};
 
 pub(crate) const GOOD: Outcome =
@@ -54,16 +56,16 @@ impl World {
         self.core = Rc::new(Balancer::new(Arc::clone(&self.group), 0));
     }
 
-    pub(crate) fn ask<'a>(&self, tried: &'a [usize]) -> Ask<'a> {
-        Ask { key: 0, bound: None, tried, now: self.now }
+    pub(crate) fn ask<'a>(&self, tried: &'a [usize]) -> PickRequest<'a> {
+        PickRequest { key: 0, bound: None, tried, now: self.now }
     }
 
-    pub(crate) fn pick(&self) -> Result<Lease, NotPicked> {
+    pub(crate) fn pick(&self) -> Result<Lease, PickError> {
         self.core.pick(&self.ask(&[]))
     }
 
-    pub(crate) fn pick_bound(&self, index: usize) -> Result<Lease, NotPicked> {
-        self.core.pick(&Ask { bound: Some(index), ..self.ask(&[]) })
+    pub(crate) fn pick_bound(&self, index: usize) -> Result<Lease, PickError> {
+        self.core.pick(&PickRequest { bound: Some(index), ..self.ask(&[]) })
     }
 
     /// So many requests, each of which comes to what `outcome` says of its endpoint. How many each
@@ -82,15 +84,15 @@ impl World {
     /// What came of a try on this endpoint.
     pub(crate) fn report(&self, index: usize, outcome: Outcome, times: usize) {
         for _ in 0..times {
-            let source = self.next_source();
-            self.group.report(index, outcome, &"as the story goes", source, self.now);
+            let origin = self.next_source();
+            self.group.report(index, outcome, &"as the story goes", origin, self.now);
         }
     }
 
     /// Another client, which asks for something else.
-    fn next_source(&self) -> Source {
+    fn next_source(&self) -> RequestOrigin {
         let number = self.sources.replace(self.sources.get() + 1);
-        Source::new(Ipv4Addr::from_bits(number).into(), &number.to_le_bytes())
+        RequestOrigin::new(Ipv4Addr::from_bits(number).into(), &number.to_le_bytes())
     }
 
     /// Time passes, with a sweep every second.
@@ -104,13 +106,13 @@ impl World {
     }
 
     /// A letter for each endpoint: `u`p, `d`own, `e`jected, `x` for one that drains.
-    pub(crate) fn standing(&self) -> String {
-        let letter = |standing| match standing {
-            Standing::Up => 'u',
-            Standing::Down => 'd',
-            Standing::Ejected => 'e',
-            Standing::Draining => 'x',
+    pub(crate) fn status(&self) -> String {
+        let letter = |status| match status {
+            EndpointStatus::Up => 'u',
+            EndpointStatus::Down => 'd',
+            EndpointStatus::Ejected => 'e',
+            EndpointStatus::Draining => 'x',
         };
-        self.group.members.iter().map(|member| letter(member.standing())).collect()
+        self.group.members.iter().map(|member| letter(member.status())).collect()
     }
 }

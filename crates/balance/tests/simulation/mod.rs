@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{Ask, Balancer, Group, Lease, Outcome, States};
+use balance::{Balancer, Group, Lease, Outcome, PickRequest, States};
 use config::{Adaptive, Endpoint, EndpointAddress, Place, Upstream};
 
 /// What holds from a moment on.
@@ -107,7 +107,7 @@ pub(crate) fn run(upstream: &Upstream, phases: &[Phase], end: f64, cores: usize)
         } else {
             next_arrival = now + random.exponential(1.0 / phase.rate);
             count += 1;
-            let ask = Ask { key: 0, bound: None, tried: &[], now: at(now) };
+            let ask = PickRequest { key: 0, bound: None, tried: &[], now: at(now) };
             match balancers[count % cores].pick(&ask) {
                 Ok(lease) => {
                     // Half of the work is always the same, half is by chance.

@@ -152,14 +152,14 @@ async fn the_group_hears_of_changes() {
     let checks = script.checks();
     checks.go_over(wanted(&group, &[plain()]));
     let standing = || {
-        let members = group.members.iter().map(|member| member.state.standing());
+        let members = group.members.iter().map(|member| member.state.status());
         members.collect::<Vec<_>>()
     };
     script.until(13.0).await;
-    assert_eq!(standing(), [balance::Standing::Down; 2]);
+    assert_eq!(standing(), [balance::EndpointStatus::Down; 2]);
     assert_eq!(group.members[0].state.why().as_deref(), Some("bad"));
     script.until(40.0).await;
-    assert_eq!(standing(), [balance::Standing::Up; 2]);
+    assert_eq!(standing(), [balance::EndpointStatus::Up; 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,9 +326,9 @@ async fn what_is_not_checked_any_more_is_up() {
     let group = group(&states, &configured(1));
     checks.go_over(wanted(&group, &[plain()]));
     script.until(11.0).await;
-    assert_eq!(group.members[0].state.standing(), balance::Standing::Down);
+    assert_eq!(group.members[0].state.status(), balance::EndpointStatus::Down);
     checks.go_over(Vec::new());
-    assert_eq!(group.members[0].state.standing(), balance::Standing::Up);
+    assert_eq!(group.members[0].state.status(), balance::EndpointStatus::Up);
     assert!(checks.states().is_empty());
     script.until(100.0).await;
     assert_eq!(script.times("").len(), 3);

@@ -321,7 +321,7 @@ fn list(server: &Server, upstream: &str) -> Option<Value> {
         let more = json!({
             "origin": origin.as_ref().map(origin_words),
             "in_flight": in_flight,
-            "standing": member.standing().name(),
+            "standing": member.status().name(),
             "drained": member.settings.draining && in_flight == 0,
             "remark": server.remark(&member.settings),
         });

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance::{NotPicked, Outcome, Source};
+use balance::{Outcome, PickError, RequestOrigin};
 use common::{BAD, GOOD, World, upstream};
 use config::{Hedge, HedgeAfter, Panic, Place, SameSite, Sticky};
 
@@ -16,7 +16,7 @@ fn failures_in_a_row_eject_and_a_good_answer_between_them_does_not() {
     fn check(outcomes: &[(Outcome, usize)], expected: &str) {
         let world = World::new(&upstream(&["a", "b", "c"]));
         outcomes.iter().for_each(|&(outcome, times)| world.report(0, outcome, times));
-        assert_eq!(world.standing(), expected, "{outcomes:?}");
+        assert_eq!(world.status(), expected, "{outcomes:?}");
     }
     check(&[(BAD, 4)], "uuu");
     check(&[(BAD, 5)], "euu");
@@ -37,7 +37,7 @@ fn a_single_failure_is_enough_where_that_is_asked_for() {
         settings.ejection.as_mut().unwrap().consecutive = 1;
         let world = World::new(&settings);
         world.report(0, outcome, 1);
-        assert_eq!(world.standing(), "euu", "{outcome:?}");
+        assert_eq!(world.status(), "euu", "{outcome:?}");
     }
 }
 
@@ -64,18 +64,18 @@ fn terms_grow_probation_follows_and_good_times_are_remembered() {
     for seconds in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
         assert_eq!(term_of(&world), Some(Duration::from_secs(seconds)));
         world.pass(seconds - 1);
-        assert_eq!(world.standing(), "eu", "{seconds}");
+        assert_eq!(world.status(), "eu", "{seconds}");
         world.pass(1);
-        assert_eq!(world.standing(), "uu", "{seconds}");
+        assert_eq!(world.status(), "uu", "{seconds}");
         // One failure is enough now.
         world.report(0, BAD, 1);
-        assert_eq!(world.standing(), "eu", "{seconds}");
+        assert_eq!(world.status(), "eu", "{seconds}");
     }
     world.pass(300);
     // A good answer ends the probation.
     world.report(0, GOOD, 1);
     world.report(0, BAD, 4);
-    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.status(), "uu");
     // Eleven terms; every ten good seconds one is forgotten.
     world.pass(90);
     world.report(0, GOOD, 1);
@@ -148,7 +148,7 @@ fn a_connection_ends_a_row_of_failures_and_a_probation() {
     for _ in 0..3 {
         world.report(0, Outcome::Unreachable, 4);
         world.report(0, Outcome::Connected, 1);
-        assert_eq!(world.standing(), "uu");
+        assert_eq!(world.status(), "uu");
     }
     world.report(0, Outcome::Unreachable, 5);
     world.pass(2);
@@ -184,15 +184,15 @@ fn one_that_was_not_reached_is_tried_before_it_returns() {
     };
     assert_eq!(sweep_after(3), []);
     assert_eq!(sweep_after(1), [0]);
-    assert_eq!(world.standing(), "eu");
+    assert_eq!(world.status(), "eu");
     assert_eq!(&*group.members[0].state.failures().last().unwrap().words, "connection refused");
     group.probed(0, Ok(()), world.now);
-    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.status(), "uu");
     assert_eq!(world.requests(10, |_| GOOD), [5, 5]);
     // What comes late, or for others, changes nothing.
     group.probed(0, Err("connection refused".into()), world.now);
     group.probed(7, Ok(()), world.now);
-    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.status(), "uu");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn how_many_may_be_ejected() {
         settings.ejection.as_mut().unwrap().share = share;
         let world = World::new(&settings);
         (0..names.len()).for_each(|index| world.report(index, outcome, 50));
-        assert_eq!(world.standing(), expected, "{names:?} {share} {outcome:?}");
+        assert_eq!(world.status(), expected, "{names:?} {share} {outcome:?}");
     }
     let ten = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     // Those that do not answer: all but the last.
@@ -221,10 +221,10 @@ fn how_many_may_be_ejected() {
 #[test]
 fn the_last_one_that_checks_have_left_is_not_ejected() {
     let world = World::new(&upstream(&["a", "b", "c"]));
-    world.group.checked(0, false, "connection refused");
+    world.group.apply_check(0, false, "connection refused");
     world.group.drain(1, true);
     world.report(2, Outcome::Unreachable, 50);
-    assert_eq!(world.standing(), "dxu");
+    assert_eq!(world.status(), "dxu");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn without_ejection_nobody_is_ejected() {
     let mut world = World::new(&settings);
     world.report(0, BAD, 1000);
     world.pass(20);
-    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.status(), "uu");
 }
 
 #[test]
@@ -243,26 +243,26 @@ fn an_ejection_outlives_a_reload_but_not_the_setting() {
     let mut world = World::new(&settings);
     world.report(0, BAD, 5);
     world.reload(&settings);
-    assert_eq!(world.standing(), "eu");
+    assert_eq!(world.status(), "eu");
     settings.ejection = None;
     world.reload(&settings);
     world.pass(1);
-    assert_eq!(world.standing(), "uu");
+    assert_eq!(world.status(), "uu");
 }
 
 #[test]
 fn checks_take_an_endpoint_away_and_bring_it_back() {
     let world = World::new(&upstream(&["a", "b"]));
-    world.group.checked(0, true, "200");
-    assert_eq!(world.standing(), "uu");
-    world.group.checked(0, false, "status 503");
-    assert_eq!(world.standing(), "du");
+    world.group.apply_check(0, true, "200");
+    assert_eq!(world.status(), "uu");
+    world.group.apply_check(0, false, "status 503");
+    assert_eq!(world.status(), "du");
     assert_eq!(world.group.members[0].state.why().unwrap(), "status 503");
     assert_eq!(world.requests(10, |_| GOOD), [0, 10]);
     // While it is down, what requests under way still show does not count against its return.
     world.report(0, Outcome::Reset, 50);
-    world.group.checked(0, true, "status 200");
-    assert_eq!(world.standing(), "uu");
+    world.group.apply_check(0, true, "status 200");
+    assert_eq!(world.status(), "uu");
     assert_eq!(world.requests(10, |_| GOOD), [5, 5]);
 }
 
@@ -272,13 +272,13 @@ fn all_down_is_a_refusal_or_a_spread() {
         let mut settings = upstream(&["a", "b"]);
         settings.panic = panic;
         let world = World::new(&settings);
-        (0..2).for_each(|index| world.group.checked(index, false, "down"));
+        (0..2).for_each(|index| world.group.apply_check(index, false, "down"));
         assert_eq!(world.requests(10, |_| GOOD), expected, "{panic:?}");
     }
     let world = World::new(&upstream(&["a"]));
-    world.group.checked(0, false, "down");
-    assert_eq!(world.pick().err(), Some(NotPicked::Down));
-    assert_eq!(world.core.pick(&world.ask(&[0])).err(), Some(NotPicked::Down));
+    world.group.apply_check(0, false, "down");
+    assert_eq!(world.pick().err(), Some(PickError::Down));
+    assert_eq!(world.core.pick(&world.ask(&[0])).err(), Some(PickError::Down));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_request_goes_on_to_where_it_was_not() {
         assert!(expected.contains(&lease.index()), "{tried:?}");
         tried.push(lease.index());
     }
-    assert_eq!(world.core.pick(&world.ask(&tried)).err(), Some(NotPicked::Tried));
+    assert_eq!(world.core.pick(&world.ask(&tried)).err(), Some(PickError::Tried));
     assert_eq!(world.requests(10, |_| GOOD), [5, 5, 0, 0]);
 }
 
@@ -303,7 +303,7 @@ fn load_spills_over_by_share() {
     let mut settings = upstream(&["a", "b", "c"]);
     settings.endpoints[2].priority = 1;
     let world = World::new(&settings);
-    world.group.checked(0, false, "down");
+    world.group.apply_check(0, false, "down");
     // Half of the tier is up: it takes 0.5 / 0.7 of the load.
     let had = world.requests(7000, |_| GOOD);
     assert!((4850..5150).contains(&had[1]), "{had:?}");
@@ -345,8 +345,8 @@ fn when_all_start_slowly_nobody_is_refused() {
     settings.slow_start = Duration::from_secs(30);
     let world = World::new(&settings);
     for index in 0..2 {
-        world.group.checked(index, false, "down");
-        world.group.checked(index, true, "up");
+        world.group.apply_check(index, false, "down");
+        world.group.apply_check(index, true, "up");
     }
     assert_eq!(world.requests(1000, |_| GOOD).iter().sum::<usize>(), 1000);
 }
@@ -363,7 +363,7 @@ fn that_an_endpoint_is_to_drain_holds_from_its_snapshot_on() {
     assert_eq!(why(&world).as_deref(), Some("it is set to drain"));
     drop(next);
     world.reload(&after);
-    assert_eq!((world.standing(), world.requests(10, |_| GOOD)), ("xu".into(), vec![0, 10]));
+    assert_eq!((world.status(), world.requests(10, |_| GOOD)), ("xu".into(), vec![0, 10]));
     // And back: the one that goes on is taken as soon as its snapshot is there.
     let _next = world.states.group(&before);
     assert_eq!(world.requests(10, |_| GOOD), [0, 10]);
@@ -378,18 +378,18 @@ fn one_that_drains_takes_only_those_bound_to_it() {
     settings.endpoints[1].draining = true;
     let world = World::new(&settings);
     world.group.drain(0, true);
-    assert_eq!(world.standing(), "xxu");
+    assert_eq!(world.status(), "xxu");
     assert_eq!(world.requests(10, |_| GOOD), [0, 0, 10]);
     for index in 0..3 {
         assert_eq!(world.pick_bound(index).unwrap().index(), index);
     }
     // One that is gone leaves them to others.
-    world.group.checked(0, false, "down");
+    world.group.apply_check(0, false, "down");
     assert_eq!(world.pick_bound(0).unwrap().index(), 2);
     assert_eq!(world.pick_bound(17).unwrap().index(), 2);
-    world.group.checked(0, true, "up");
+    world.group.apply_check(0, true, "up");
     world.group.drain(0, false);
-    assert_eq!(world.standing(), "uxu");
+    assert_eq!(world.status(), "uxu");
     assert_eq!(world.requests(10, |_| GOOD), [5, 0, 5]);
 }
 
@@ -406,16 +406,16 @@ fn a_sweep_ejects_who_fails_more_than_the_others() {
         world.requests(1000, outcome);
         world.pass(1);
     }
-    assert_eq!(world.standing(), "ueuuu");
+    assert_eq!(world.status(), "ueuuu");
     let why = world.group.members[1].state.why().unwrap();
     assert_eq!(why, "20.0 % of its requests failed, 0.0 % of the others'");
     // It returns, and what was counted before is not held against it again.
     world.pass(2);
-    assert_eq!(world.standing(), "uuuuu");
+    assert_eq!(world.status(), "uuuuu");
     for _ in 0..20 {
         world.requests(1000, |_| GOOD);
         world.pass(1);
-        assert_eq!(world.standing(), "uuuuu");
+        assert_eq!(world.status(), "uuuuu");
     }
 }
 
@@ -426,7 +426,7 @@ fn a_sweep_leaves_all_when_all_fail_alike() {
     for _ in 0..20 {
         world.requests(997, |_| if turn.replace(turn.get() + 1) % 3 == 0 { BAD } else { GOOD });
         world.pass(1);
-        assert_eq!(world.standing(), "uuuu");
+        assert_eq!(world.status(), "uuuu");
     }
 }
 
@@ -447,7 +447,7 @@ fn a_sweep_ejects_the_slow_one_if_that_is_asked_for() {
             world.requests(300, outcome);
             world.pass(1);
         }
-        assert_eq!(world.standing(), expected, "{times}");
+        assert_eq!(world.status(), expected, "{times}");
     }
 }
 
@@ -462,7 +462,7 @@ fn a_storm_of_retries_is_held_off() {
             let (mut clients, mut upstreams) = (0_u32, 0_u32);
             for request in 0..rate * 60 {
                 clients += 1;
-                world.core.requested(world.now);
+                world.core.count_request(world.now);
                 let mut tried = Vec::new();
                 for tries in 1..=settings.retry.tries {
                     let Ok(mut lease) = world.core.pick(&world.ask(&tried)) else { break };
@@ -484,7 +484,7 @@ fn a_storm_of_retries_is_held_off() {
             let most = 1.2 + 3.0 / f64::from(rate) * 1.2;
             assert!(ratio <= most, "{outcome:?} at {rate}/s: {ratio}");
             assert!(rate < 1000 || ratio <= 1.25, "{outcome:?} at {rate}/s: {ratio}");
-            assert!(world.standing().contains('u'), "{}", world.standing());
+            assert!(world.status().contains('u'), "{}", world.status());
         }
     }
 }
@@ -512,7 +512,7 @@ fn what_a_second_try_overtakes_counts_as_slow() {
 fn the_budget_and_the_counts_outlive_a_reload() {
     let settings = upstream(&["a", "b"]);
     let mut world = World::new(&settings);
-    (0..1000).for_each(|_| world.core.requested(world.now));
+    (0..1000).for_each(|_| world.core.count_request(world.now));
     world.requests(100, |_| GOOD);
     world.reload(&settings);
     assert_eq!(world.group.usage(world.now).budget.requests, 1000);
@@ -523,10 +523,10 @@ fn the_budget_and_the_counts_outlive_a_reload() {
 
 /// So many requests of one client for one path, of which each endpoint makes what `outcome` says.
 fn one_client(world: &World, count: usize, outcome: impl Fn(usize) -> Outcome) {
-    let source = Source::new([10, 1, 1, 1].into(), b"/one");
+    let origin = RequestOrigin::new([10, 1, 1, 1].into(), b"/one");
     for _ in 0..count {
         let mut lease = world.pick().unwrap();
-        lease.comes_from(source);
+        lease.set_origin(origin);
         lease.report(outcome(lease.index()), &"status 500", world.now);
     }
 }
@@ -546,7 +546,7 @@ fn what_one_client_shows_on_all_ejects_nobody() {
                 world.requests(30, |_| GOOD);
                 one_client(&world, 60, |_| outcome);
                 world.pass(1);
-                assert_eq!(world.standing(), "uuuuu", "{algorithm} {outcome:?}");
+                assert_eq!(world.status(), "uuuuu", "{algorithm} {outcome:?}");
             }
         }
     }
@@ -561,7 +561,7 @@ fn one_that_fails_what_others_do_well_is_ejected_whoever_asks() {
     ] {
         let world = World::new(&upstream(names));
         one_client(&world, requests, |index| if index == 1 { outcome } else { GOOD });
-        assert_eq!(world.standing(), format!("ue{}", "u".repeat(names.len() - 2)));
+        assert_eq!(world.status(), format!("ue{}", "u".repeat(names.len() - 2)));
         let why = world.group.members[1].state.why().unwrap();
         assert!(why.contains("went well elsewhere"), "{why}");
     }
@@ -586,7 +586,7 @@ fn who_chooses_the_endpoint_by_a_cookie_cannot_have_it_ejected() {
         for number in 0..60u32 {
             let mut lease = world.pick_bound(0).unwrap();
             let client = Ipv4Addr::from_bits(number % clients);
-            lease.comes_from(Source::new(client.into(), &(number % paths).to_le_bytes()));
+            lease.set_origin(RequestOrigin::new(client.into(), &(number % paths).to_le_bytes()));
             lease.report(BAD, &"status 500", world.now);
         }
     };
@@ -596,10 +596,10 @@ fn who_chooses_the_endpoint_by_a_cookie_cannot_have_it_ejected() {
         bad(&world, paths, clients);
         world.requests(100, |_| GOOD);
     }
-    assert_eq!(world.standing(), "uuu");
+    assert_eq!(world.status(), "uuu");
     world.pass(1);
-    assert_eq!(world.standing(), "uuu");
+    assert_eq!(world.status(), "uuu");
     // Several of several is another matter.
     bad(&world, 60, 60);
-    assert_eq!(world.standing(), "euu");
+    assert_eq!(world.status(), "euu");
 }
