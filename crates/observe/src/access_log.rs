@@ -13,6 +13,7 @@ use config::AccessFormat;
 
 use super::clock::Clock;
 use super::format::{self, Stamp};
+use super::json;
 use super::names::Names;
 use super::rate_limit::RateLimited;
 use super::record::Record;
@@ -70,7 +71,7 @@ impl AccessLog {
         let time = self.clock.unix_millis(record.started);
         match format {
             AccessFormat::Json => {
-                format::json(&mut self.bytes, record, names, time, &mut self.stamp);
+                json::json(&mut self.bytes, record, names, time, &mut self.stamp);
             }
             AccessFormat::Combined => {
                 format::combined(&mut self.bytes, record, time, &mut self.stamp);

@@ -5,28 +5,19 @@
 //! begun. Not here: the words for people, which the data plane writes into
 //! [`Record::detail`](super::Record::detail).
 
-/// Whose fault an error is: where an operator should look first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Blame {
-    /// The client's: what it sent, or that it left.
-    Client,
-    /// The upstream's, the destination's or the network's on the way there.
-    Upstream,
-    /// Nobody's: the configuration says so.
-    Policy,
-    /// Ours.
-    Us,
-}
+use super::labels::named_values;
 
-impl Blame {
-    /// As in the log and in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Upstream => "upstream",
-            Self::Policy => "policy",
-            Self::Us => "us",
-        }
+named_values! {
+    /// Whose fault an error is: where an operator should look first.
+    pub enum Blame {
+        /// The client's: what it sent, or that it left.
+        Client = "client";
+        /// The upstream's, the destination's or the network's on the way there.
+        Upstream = "upstream";
+        /// Nobody's: the configuration says so.
+        Policy = "policy";
+        /// Ours.
+        Us = "us";
     }
 }
 

@@ -1,19 +1,55 @@
-//! Every family of metrics: its name, its meaning and where its numbers come from.
+//! Every family of metrics: one row each, with its name, its kind, what it says, and where its samples
+//! come from. The rows are printed in this order.
 
-use super::counter::Counter;
-use super::error_kind::ErrorKind;
+use std::time::Duration;
+
 use super::exposition::{Exposition, Kind, Printer};
-use super::histogram::{BOUNDS, Histogram, HistogramSum, bound_micros};
-use super::metrics::{
-    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, Handshake, ListenerCells, Mirrored,
-    Refusal, ScopeCells,
-};
-use super::process;
+use super::process::Usage;
 use super::rate_limit;
-use super::record::RetryReason;
-use super::registry::{LookupResult, Registry, State};
+use super::registry::{LookupResult, Registry};
 use super::report::UpstreamReport;
-use super::standing;
+use super::scrape::Scrape;
+
+/// A family of metrics.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    kind: Kind,
+    /// A sentence, for `HELP`.
+    help: &'static str,
+    samples: Samples,
+}
+
+/// Where the samples of a family come from.
+#[derive(Clone, Copy)]
+enum Samples {
+    /// Any number of series. The family is described even if there are none.
+    Series(fn(&Scrape<'_>, &mut Printer)),
+    /// A single value. Without it, the family is left out.
+    Value(fn(&Scrape<'_>) -> Option<f64>),
+}
+
+type Series = fn(&Scrape<'_>, &mut Printer);
+
+const fn counter(name: &'static str, help: &'static str, series: Series) -> Family {
+    Family { name, kind: Kind::Counter, help, samples: Samples::Series(series) }
+}
+
+const fn gauge(name: &'static str, help: &'static str, series: Series) -> Family {
+    Family { name, kind: Kind::Gauge, help, samples: Samples::Series(series) }
+}
+
+const fn histogram(name: &'static str, help: &'static str, series: Series) -> Family {
+    Family { name, kind: Kind::Histogram, help, samples: Samples::Series(series) }
+}
+
+const fn value(
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&Scrape<'_>) -> Option<f64>,
+) -> Family {
+    Family { name, kind, help, samples: Samples::Value(value) }
+}
 
 /// All families as text.
 pub(crate) fn render(
@@ -21,424 +57,352 @@ pub(crate) fn render(
     form: Exposition,
     upstreams: &[UpstreamReport],
 ) -> String {
-    let mut printer = Printer::new(form);
-    {
-        let state = registry.state();
-        scopes(&mut printer, &state);
-        listeners(&mut printer, &state);
-        endpoints(&mut printer, &state);
-        cores(&mut printer, &state);
+    let mut out = Printer::new(form);
+    let usage = Usage::now();
+    let scrape = Scrape { registry, state: &registry.state(), upstreams, usage };
+    for family in FAMILIES {
+        match family.samples {
+            Samples::Series(series) => {
+                out.family(family.name, family.kind, family.help);
+                series(&scrape, &mut out);
+            }
+            Samples::Value(value) => {
+                if let Some(value) = value(&scrape) {
+                    out.family(family.name, family.kind, family.help);
+                    out.sample(&[], value);
+                }
+            }
+        }
     }
-    standing::families(&mut printer, upstreams);
-    shared(&mut printer, registry);
-    process_wide(&mut printer, registry);
-    printer.finish()
+    out.finish()
 }
 
-fn sum<'s, T: 's>(
-    state: &'s State,
-    cells: impl Fn(&'s CoreCells) -> Option<&'s T>,
-    counter: impl Fn(&'s T) -> &'s Counter,
-) -> u64 {
-    let cores = state.cores.iter().filter_map(|core| cells(core));
-    cores.fold(0, |sum, cells| sum.wrapping_add(counter(cells).get()))
+fn number(number: Option<u64>) -> Option<f64> {
+    number.map(|number| number as f64)
 }
 
-/// What has no name yet is not shown, so that an idle slot costs no series.
-fn is_shown(slot: u32, count: u64) -> bool {
-    slot > 0 || count > 0
-}
-
-type ScopeCounter = fn(&ScopeCells) -> &Counter;
-type ScopeHistogram = fn(&ScopeCells) -> &Histogram;
-
-fn scopes(printer: &mut Printer, state: &State) {
-    printer.family(
+/// Every family, in the order of the text.
+pub(crate) static FAMILIES: &[Family] = &[
+    counter(
         "bothways_requests_total",
-        Kind::Counter,
         "Exchanges that are over, by the class of the status sent.",
-    );
-    for (slot, [direction, scope]) in state.scopes.iter() {
-        for (class, code) in CODE_CLASSES.iter().enumerate() {
-            let count = sum(state, |core| core.scopes.get(slot)?.requests.get(class), |c| c);
-            // A class that never was has no series; 2xx is there from the start, for rates.
-            if count > 0 || (slot > 0 && *code == "2xx") {
-                let labels = [("direction", &**direction), ("scope", scope), ("code", code)];
-                printer.sample(&labels, count);
-            }
-        }
-    }
-    let histograms: [(&'static str, &str, ScopeHistogram); 2] = [
-        (
-            "bothways_request_duration_seconds",
-            "Time from the begin to the end of an exchange; tunnels are left out.",
-            |cells| &cells.duration,
-        ),
-        (
-            "bothways_first_byte_seconds",
-            "Time from the request sent upstream to the first byte of its response.",
-            |cells| &cells.first_byte,
-        ),
-    ];
-    for (name, help, histogram) in histograms {
-        printer.family(name, Kind::Histogram, help);
-        for (slot, [direction, scope]) in state.scopes.iter() {
-            let labels = [("direction", &**direction), ("scope", &**scope)];
-            scope_histogram(printer, state, slot, &labels, histogram);
-        }
-    }
-    let counters: [(&'static str, &str, ScopeCounter); 6] = [
-        (
-            "bothways_request_body_bytes_total",
-            "Bytes of request bodies read from clients, and of tunnels.",
-            |cells| &cells.request_body_bytes,
-        ),
-        (
-            "bothways_response_body_bytes_total",
-            "Bytes of response bodies written to clients, and of tunnels.",
-            |cells| &cells.response_body_bytes,
-        ),
-        (
-            "bothways_received_bytes_total",
-            "Bytes of whole requests read from clients, heads and framing too.",
-            |cells| &cells.received_bytes,
-        ),
-        (
-            "bothways_sent_bytes_total",
-            "Bytes of whole responses written to clients, heads and framing too.",
-            |cells| &cells.sent_bytes,
-        ),
-        ("bothways_retries_total", "Requests sent upstream again.", |cells| &cells.retries),
-        ("bothways_tunnels_total", "Tunnels that are over.", |cells| &cells.tunnels),
-    ];
-    for (name, help, counter) in counters {
-        printer.family(name, Kind::Counter, help);
-        for (slot, [direction, scope]) in state.scopes.iter() {
-            let count = sum(state, |core| core.scopes.get(slot), counter);
-            if is_shown(slot, count) {
-                printer.sample(&[("direction", direction), ("scope", scope)], count);
-            }
-        }
-    }
-}
-
-fn scope_histogram(
-    printer: &mut Printer,
-    state: &State,
-    slot: u32,
-    labels: &[(&'static str, &str)],
-    histogram: ScopeHistogram,
-) {
-    let mut sum = HistogramSum::default();
-    for cells in state.cores.iter().filter_map(|core| core.scopes.get(slot)) {
-        sum.add(histogram(cells));
-    }
-    // Forty series for nothing would be many.
-    if sum.count() == 0 {
-        return;
-    }
-    let bounds = (0..BOUNDS).map(|index| Some(seconds(bound_micros(index)))).chain([None]);
-    printer.histogram(labels, bounds.zip(sum.buckets), seconds(sum.sum_micros));
-}
-
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
-}
-
-fn listeners(printer: &mut Printer, state: &State) {
-    let count = |slot, counter: fn(&ListenerCells) -> &Counter| {
-        sum(state, |core| core.listeners.get(slot), counter)
-    };
-    printer.family(
+        |scrape, out| scrape.scope_codes(out),
+    ),
+    histogram(
+        "bothways_request_duration_seconds",
+        "Time from the begin to the end of an exchange; tunnels are left out.",
+        |scrape, out| scrape.scope_histograms(out, |cells| &cells.duration),
+    ),
+    histogram(
+        "bothways_first_byte_seconds",
+        "Time from the request sent upstream to the first byte of its response.",
+        |scrape, out| scrape.scope_histograms(out, |cells| &cells.first_byte),
+    ),
+    counter(
+        "bothways_request_body_bytes_total",
+        "Bytes of request bodies read from clients, and of tunnels.",
+        |scrape, out| scrape.scopes(out, |cells| &cells.request_body_bytes),
+    ),
+    counter(
+        "bothways_response_body_bytes_total",
+        "Bytes of response bodies written to clients, and of tunnels.",
+        |scrape, out| scrape.scopes(out, |cells| &cells.response_body_bytes),
+    ),
+    counter(
+        "bothways_received_bytes_total",
+        "Bytes of whole requests read from clients, heads and framing too.",
+        |scrape, out| scrape.scopes(out, |cells| &cells.received_bytes),
+    ),
+    counter(
+        "bothways_sent_bytes_total",
+        "Bytes of whole responses written to clients, heads and framing too.",
+        |scrape, out| scrape.scopes(out, |cells| &cells.sent_bytes),
+    ),
+    counter("bothways_retries_total", "Requests sent upstream again.", |scrape, out| {
+        scrape.scopes(out, |cells| &cells.retries);
+    }),
+    counter("bothways_tunnels_total", "Tunnels that are over.", |scrape, out| {
+        scrape.scopes(out, |cells| &cells.tunnels);
+    }),
+    counter(
         "bothways_connections_accepted_total",
-        Kind::Counter,
         "Connections of clients that were accepted.",
-    );
-    for (slot, [listener, _]) in state.listeners.iter() {
-        let accepted = count(slot, |cells| &cells.accepted);
-        if is_shown(slot, accepted) {
-            printer.sample(&[("listener", listener)], accepted);
-        }
-    }
-    printer.family("bothways_connections_open", Kind::Gauge, "Connections of clients now open.");
-    for (slot, [listener, _]) in state.listeners.iter() {
-        // Closed first: each was accepted before, so that the difference is not below zero.
-        let closed = count(slot, |cells| &cells.closed);
-        let accepted = count(slot, |cells| &cells.accepted);
-        if is_shown(slot, accepted) {
-            printer.sample(&[("listener", listener)], accepted.saturating_sub(closed));
-        }
-    }
-    printer.family(
+        |scrape, out| scrape.listeners(out, None),
+    ),
+    gauge("bothways_connections_open", "Connections of clients now open.", |scrape, out| {
+        scrape.listeners(out, Some(|cells| &cells.closed));
+    }),
+    counter(
         "bothways_connections_refused_total",
-        Kind::Counter,
         "Connections of clients that were closed at once.",
-    );
-    for (slot, [listener, _]) in state.listeners.iter() {
-        for (index, reason) in Refusal::ALL.iter().enumerate() {
-            let refused = sum(state, |core| core.listeners.get(slot)?.refused.get(index), |c| c);
-            if is_shown(slot, refused) {
-                printer.sample(&[("listener", listener), ("reason", reason.name())], refused);
-            }
-        }
-    }
-}
-
-type EndpointCounter = fn(&EndpointCells) -> &Counter;
-
-fn endpoints(printer: &mut Printer, state: &State) {
-    printer.family(
+        |scrape, out| scrape.refusals(out),
+    ),
+    counter(
         "bothways_upstream_requests_total",
-        Kind::Counter,
         "Exchanges that went to an endpoint, by the class of the status sent to the client.",
-    );
-    for (slot, [upstream, endpoint]) in state.endpoints.iter() {
-        for (class, code) in CODE_CLASSES.iter().enumerate() {
-            let count = sum(state, |core| core.endpoints.get(slot)?.requests.get(class), |c| c);
-            if count > 0 || (slot > 0 && *code == "2xx") {
-                let labels = [("upstream", &**upstream), ("endpoint", endpoint), ("code", code)];
-                printer.sample(&labels, count);
-            }
-        }
-    }
-    let count =
-        |slot, counter: EndpointCounter| sum(state, |core| core.endpoints.get(slot), counter);
-    let counters: [(&'static str, &str, EndpointCounter); 8] = [
-        (
-            "bothways_upstream_connections_opened_total",
-            "Connections opened to an endpoint.",
-            |cells| &cells.opened,
-        ),
-        (
-            "bothways_upstream_connections_failed_total",
-            "Connections to an endpoint that could not be opened.",
-            |cells| &cells.failed,
-        ),
-        (
-            "bothways_upstream_connections_reused_total",
-            "Exchanges that got an idle connection from the pool.",
-            |cells| &cells.reused,
-        ),
-        (
-            "bothways_upstream_connections_moved_total",
-            "Idle connections that a core took over from another rather than open one.",
-            |cells| &cells.moved,
-        ),
-        (
-            "bothways_upstream_streams_total",
-            "Exchanges over streams of HTTP/2 connections to an endpoint.",
-            |cells| &cells.streams_opened,
-        ),
-        (
-            "bothways_upstream_retries_over_budget_total",
-            "Requests that were not sent again because the upstream's budget was used up.",
-            |cells| &cells.budget_refused,
-        ),
-        (
-            "bothways_upstream_hedges_total",
-            "Second tries at an endpoint, beside a slow one at another.",
-            |cells| &cells.hedges,
-        ),
-        ("bothways_upstream_hedges_won_total", "Those of them that answered first.", |cells| {
-            &cells.hedges_won
-        }),
-    ];
-    for (name, help, counter) in counters {
-        printer.family(name, Kind::Counter, help);
-        for (slot, [upstream, endpoint]) in state.endpoints.iter() {
-            let count = count(slot, counter);
-            if is_shown(slot, count) {
-                printer.sample(&[("upstream", upstream), ("endpoint", endpoint)], count);
-            }
-        }
-    }
-    printer.family(
+        |scrape, out| scrape.endpoint_codes(out),
+    ),
+    counter(
+        "bothways_upstream_connections_opened_total",
+        "Connections opened to an endpoint.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.opened),
+    ),
+    counter(
+        "bothways_upstream_connections_failed_total",
+        "Connections to an endpoint that could not be opened.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.failed),
+    ),
+    counter(
+        "bothways_upstream_connections_reused_total",
+        "Exchanges that got an idle connection from the pool.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.reused),
+    ),
+    counter(
+        "bothways_upstream_connections_moved_total",
+        "Idle connections that a core took over from another rather than open one.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.moved),
+    ),
+    counter(
+        "bothways_upstream_streams_total",
+        "Exchanges over streams of HTTP/2 connections to an endpoint.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.streams_opened),
+    ),
+    counter(
+        "bothways_upstream_retries_over_budget_total",
+        "Requests that were not sent again because the upstream's budget was used up.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.budget_refused),
+    ),
+    counter(
+        "bothways_upstream_hedges_total",
+        "Second tries at an endpoint, beside a slow one at another.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.hedges),
+    ),
+    counter(
+        "bothways_upstream_hedges_won_total",
+        "Those of them that answered first.",
+        |scrape, out| scrape.endpoints(out, |cells| &cells.hedges_won),
+    ),
+    counter(
         "bothways_upstream_retries_total",
-        Kind::Counter,
-        "Requests sent again after a try at an endpoint, by what had come of that.",
-    );
-    for (slot, [upstream, endpoint]) in state.endpoints.iter() {
-        for (index, reason) in RetryReason::ALL.iter().enumerate() {
-            let count = sum(state, |core| core.endpoints.get(slot)?.retried.get(index), |c| c);
-            if count > 0 {
-                let reason = reason.name();
-                let labels =
-                    [("upstream", &**upstream), ("endpoint", endpoint), ("reason", reason)];
-                printer.sample(&labels, count);
-            }
-        }
-    }
-    let gauges: [(&'static str, &str, EndpointCounter, EndpointCounter); 4] = [
-        (
-            "bothways_upstream_connections_open",
-            "Connections to an endpoint now open, idle ones too.",
-            |cells| &cells.closed,
-            |cells| &cells.opened,
-        ),
-        (
-            "bothways_upstream_connections_idle",
-            "Connections to an endpoint now idle in the pool.",
-            |cells| &cells.unpooled,
-            |cells| &cells.pooled,
-        ),
-        (
-            "bothways_upstream_connections_shared",
-            "Those of the idle connections that any core may take.",
-            |cells| &cells.unshelved,
-            |cells| &cells.shelved,
-        ),
-        (
-            "bothways_upstream_streams_open",
-            "Streams of HTTP/2 connections to an endpoint now taken by exchanges.",
-            |cells| &cells.streams_closed,
-            |cells| &cells.streams_opened,
-        ),
-    ];
-    for (name, help, out, into) in gauges {
-        printer.family(name, Kind::Gauge, help);
-        for (slot, [upstream, endpoint]) in state.endpoints.iter() {
-            let out = count(slot, out);
-            let into = count(slot, into);
-            if is_shown(slot, into) {
-                let labels = [("upstream", &**upstream), ("endpoint", &**endpoint)];
-                printer.sample(&labels, into.saturating_sub(out));
-            }
-        }
-    }
-}
-
-fn cores(printer: &mut Printer, state: &State) {
-    let total = |counter: fn(&CoreCells) -> &Counter| sum(state, Some, counter);
-    printer.family(
+        "Requests sent again after a try at an endpoint, by the reason.",
+        |scrape, out| scrape.endpoint_retries(out),
+    ),
+    gauge(
+        "bothways_upstream_connections_open",
+        "Connections to an endpoint now open, idle ones too.",
+        |scrape, out| scrape.endpoint_gauge(out, |cells| &cells.opened, |cells| &cells.closed),
+    ),
+    gauge(
+        "bothways_upstream_connections_idle",
+        "Connections to an endpoint now idle in the pool.",
+        |scrape, out| scrape.endpoint_gauge(out, |cells| &cells.pooled, |cells| &cells.unpooled),
+    ),
+    gauge(
+        "bothways_upstream_connections_shared",
+        "Those of the idle connections that any core may take.",
+        |scrape, out| scrape.endpoint_gauge(out, |cells| &cells.shelved, |cells| &cells.unshelved),
+    ),
+    gauge(
+        "bothways_upstream_streams_open",
+        "Streams of HTTP/2 connections to an endpoint now taken by exchanges.",
+        |scrape, out| {
+            scrape.endpoint_gauge(
+                out,
+                |cells| &cells.streams_opened,
+                |cells| &cells.streams_closed,
+            );
+        },
+    ),
+    counter(
         "bothways_http2_violations_total",
-        Kind::Counter,
         "HTTP/2 connections of clients that were ended, by what the client overdid.",
-    );
-    for (index, kind) in wire::http2::Flood::NAMES.iter().enumerate() {
-        let count = sum(state, |core| core.http2_violations.get(index), |counter| counter);
-        printer.sample(&[("kind", kind)], count);
-    }
-    printer.family(
+        |scrape, out| scrape.http2_violations(out),
+    ),
+    counter(
         "bothways_http2_refused_streams_total",
-        Kind::Counter,
         "Streams of clients that were refused: more than their connection or their address may have.",
-    );
-    printer.sample(&[], total(|core| &core.http2_refused));
-    printer.family("bothways_tunnels_open", Kind::Gauge, "Tunnels now open.");
-    let closed = total(|core| &core.tunnels_closed);
-    printer.sample(&[], total(|core| &core.tunnels_opened).saturating_sub(closed));
-    printer.family(
+        |scrape, out| out.sample(&[], scrape.total(|core| &core.http2_refused)),
+    ),
+    gauge("bothways_tunnels_open", "Tunnels now open.", |scrape, out| {
+        let closed = scrape.total(|core| &core.tunnels_closed);
+        let opened = scrape.total(|core| &core.tunnels_opened);
+        out.sample(&[], opened.saturating_sub(closed));
+    }),
+    counter(
         "bothways_errors_total",
-        Kind::Counter,
         "Exchanges that went wrong, by what went wrong and whose fault it was.",
-    );
-    for kind in ErrorKind::ALL {
-        let count = sum(state, |core| core.errors.get(kind.index()), |counter| counter);
-        if count > 0 {
-            printer.sample(&[("error", kind.name()), ("blame", kind.blame().name())], count);
-        }
-    }
-    printer.family(
+        |scrape, out| scrape.errors(out),
+    ),
+    counter(
         "bothways_tls_handshakes_total",
-        Kind::Counter,
         "TLS handshakes with clients, by how they ended.",
-    );
-    for (index, (version, resumed)) in HANDSHAKES_DONE.iter().enumerate() {
-        let count = sum(state, |core| core.handshakes_done.get(index), |counter| counter);
-        if count > 0 {
-            let labels = [("result", "ok"), ("version", *version), ("resumed", *resumed)];
-            printer.sample(&labels, count);
-        }
-    }
-    for (index, why) in Handshake::ALL.iter().enumerate() {
-        let count = sum(state, |core| core.handshakes_failed.get(index), |counter| counter);
-        if count > 0 {
-            printer.sample(&[("result", why.name()), ("version", ""), ("resumed", "")], count);
-        }
-    }
-    printer.family(
+        |scrape, out| scrape.handshakes(out),
+    ),
+    counter(
         "bothways_mirrored_requests_total",
-        Kind::Counter,
         "Copies of requests for mirrors, by what became of them.",
-    );
-    for (index, result) in Mirrored::NAMES.iter().enumerate() {
-        let count = sum(state, |core| core.mirrored.get(index), |counter| counter);
-        if count > 0 {
-            printer.sample(&[("result", *result)], count);
+        |scrape, out| scrape.mirrored(out),
+    ),
+    gauge("bothways_cores", "Threads that carry traffic.", |scrape, out| {
+        out.sample(&[], scrape.state.cores.len());
+    }),
+    gauge(
+        "bothways_endpoint_state",
+        "The state of an endpoint: 1 for the one it is in, 0 for the others.",
+        |scrape, out| scrape.endpoint_states(out),
+    ),
+    gauge("bothways_endpoint_in_flight", "Requests under way on an endpoint.", |scrape, out| {
+        scrape.of_endpoints(out, |endpoint| Some(f64::from(endpoint.in_flight)));
+    }),
+    gauge(
+        "bothways_endpoint_ramp",
+        "How much of its share an endpoint gets while it starts slowly, up to 1.",
+        |scrape, out| scrape.of_endpoints(out, |endpoint| Some(f64::from(endpoint.ramp))),
+    ),
+    gauge(
+        "bothways_endpoint_latency_seconds",
+        "The average time to the first byte that algorithms go by.",
+        |scrape, out| {
+            scrape
+                .of_endpoints(out, |endpoint| endpoint.latency.as_ref().map(Duration::as_secs_f64));
+        },
+    ),
+    counter(
+        "bothways_endpoint_ejections_total",
+        "How often an endpoint was ejected for what its requests showed.",
+        |scrape, out| scrape.of_endpoints(out, |endpoint| Some(endpoint.ejections as f64)),
+    ),
+    counter(
+        "bothways_endpoint_checks_good_total",
+        "Health checks of an endpoint that went well.",
+        |scrape, out| scrape.of_checks(out, |check| check.good),
+    ),
+    counter(
+        "bothways_endpoint_checks_bad_total",
+        "Health checks of an endpoint that failed.",
+        |scrape, out| scrape.of_checks(out, |check| check.bad),
+    ),
+    gauge(
+        "bothways_endpoint_first_byte_seconds",
+        "Time to the first byte that so many of the last half minute's requests did not exceed.",
+        |scrape, out| scrape.endpoint_quantiles(out),
+    ),
+    gauge(
+        "bothways_upstream_in_flight",
+        "Requests under way on all endpoints of an upstream.",
+        |scrape, out| {
+            scrape.of_upstreams(out, |upstream| Some(f64::from(upstream.usage.in_flight)));
+        },
+    ),
+    gauge(
+        "bothways_upstream_limit",
+        "Requests at once that an upstream takes, if that is limited.",
+        |scrape, out| scrape.of_upstreams(out, |upstream| upstream.usage.limit.map(f64::from)),
+    ),
+    gauge(
+        "bothways_upstream_connecting",
+        "Connections to an upstream that are being opened.",
+        |scrape, out| {
+            scrape.of_upstreams(out, |upstream| Some(f64::from(upstream.usage.connecting)));
+        },
+    ),
+    gauge(
+        "bothways_upstream_waiting",
+        "Requests that wait for an endpoint with room.",
+        |scrape, out| {
+            scrape.of_upstreams(out, |upstream| Some(f64::from(upstream.usage.waiting)));
+        },
+    ),
+    counter(
+        "bothways_upstream_waited_total",
+        "Requests that have waited for an endpoint with room.",
+        |scrape, out| scrape.of_upstreams(out, |upstream| Some(upstream.usage.waited as f64)),
+    ),
+    counter(
+        "bothways_upstream_turned_away_total",
+        "Requests that were refused because too many waited.",
+        |scrape, out| scrape.of_upstreams(out, |upstream| Some(upstream.usage.turned_away as f64)),
+    ),
+    gauge(
+        "bothways_upstream_retry_budget",
+        "Retries that the requests of the last ten seconds allow.",
+        |scrape, out| {
+            scrape.of_upstreams(out, |upstream| Some(upstream.usage.budget.allowed as f64));
+        },
+    ),
+    gauge(
+        "bothways_upstream_retry_budget_used",
+        "Retries within the last ten seconds that were charged to the budget.",
+        |scrape, out| {
+            scrape.of_upstreams(out, |upstream| Some(upstream.usage.budget.retries as f64));
+        },
+    ),
+    counter("bothways_panics_total", "Panics that ended a connection.", |scrape, out| {
+        out.sample(&[], scrape.registry.shared.panics.get());
+    }),
+    counter("bothways_dns_lookups_total", "Look-ups of names, by result.", |scrape, out| {
+        for (result, count) in LookupResult::ALL.iter().zip(&scrape.registry.shared.lookups) {
+            out.sample(&[("result", result.name())], count.get());
         }
-    }
-    printer.family("bothways_cores", Kind::Gauge, "Threads that carry traffic.");
-    printer.sample(&[], state.cores.len());
-}
-
-fn shared(printer: &mut Printer, registry: &Registry) {
-    let shared = &registry.shared;
-    printer.family("bothways_panics_total", Kind::Counter, "Panics that ended a connection.");
-    printer.sample(&[], shared.panics.get());
-    printer.family("bothways_dns_lookups_total", Kind::Counter, "Look-ups of names, by result.");
-    for (result, count) in LookupResult::ALL.iter().zip(&shared.lookups) {
-        printer.sample(&[("result", result.name())], count.get());
-    }
-    printer.family("bothways_reloads_total", Kind::Counter, "Reloads of the configuration.");
-    printer.sample(&[("result", "ok")], shared.reloads_ok.get());
-    printer.sample(&[("result", "failed")], shared.reloads_failed.get());
-    printer.family(
+    }),
+    counter("bothways_reloads_total", "Reloads of the configuration.", |scrape, out| {
+        out.sample(&[("result", "ok")], scrape.registry.shared.reloads_ok.get());
+        out.sample(&[("result", "failed")], scrape.registry.shared.reloads_failed.get());
+    }),
+    gauge(
         "bothways_config_generation",
-        Kind::Gauge,
         "How many configurations have taken effect, the first included.",
-    );
-    printer.sample(&[], shared.generation.get());
-    printer.family(
+        |scrape, out| out.sample(&[], scrape.registry.shared.generation.get()),
+    ),
+    gauge(
         "bothways_config_loaded_timestamp_seconds",
-        Kind::Gauge,
         "When the configuration in effect was loaded.",
-    );
-    printer.sample(&[], shared.reload_ok_at_unix.get());
-    printer.family(
+        |scrape, out| out.sample(&[], scrape.registry.shared.reload_ok_at_unix.get()),
+    ),
+    counter(
         "bothways_access_log_lines_total",
-        Kind::Counter,
         "Lines written to the access log.",
-    );
-    printer.sample(&[], registry.log.written());
-    printer.family(
+        |scrape, out| out.sample(&[], scrape.registry.log.written()),
+    ),
+    counter(
         "bothways_access_log_lines_dropped_total",
-        Kind::Counter,
         "Lines of the access log that were lost.",
-    );
-    printer.sample(&[("reason", "queue_full")], registry.log.dropped_queue_full());
-    printer.sample(&[("reason", "write_failed")], registry.log.dropped_write_failed());
-    printer.family(
+        |scrape, out| {
+            let log = &scrape.registry.log;
+            out.sample(&[("reason", "queue_full")], log.dropped_queue_full());
+            out.sample(&[("reason", "write_failed")], log.dropped_write_failed());
+        },
+    ),
+    counter(
         "bothways_log_events_suppressed_total",
-        Kind::Counter,
         "Events that were kept out of the error log because there were too many of their kind.",
-    );
-    printer.sample(&[], rate_limit::suppressed_total());
-    printer.family("bothways_scrapes_total", Kind::Counter, "Times the metrics were read.");
-    printer.sample(&[], registry.scrapes());
-}
-
-fn process_wide(printer: &mut Printer, registry: &Registry) {
-    printer.family("bothways_build_info", Kind::Gauge, "The program's version.");
-    printer.sample(&[("version", registry.version)], 1);
-    printer.family("bothways_uptime_seconds", Kind::Gauge, "Time since the start.");
-    printer.sample(&[], registry.started.elapsed().as_secs_f64());
-    printer.family("process_start_time_seconds", Kind::Gauge, "When the process started.");
-    printer.sample(&[], registry.started_unix);
-    let usage = process::Usage::now();
-    let gauges = [
-        ("process_open_fds", "Files and sockets now open.", usage.open_fds),
-        ("process_max_fds", "Files and sockets that may be open.", usage.max_fds),
-        ("process_resident_memory_bytes", "Memory in use.", usage.resident_bytes),
-        ("process_threads", "Threads of the process.", usage.threads),
-    ];
-    for (name, help, value) in gauges {
-        if let Some(value) = value {
-            printer.family(name, Kind::Gauge, help);
-            printer.sample(&[], value);
-        }
-    }
-    if let Some(seconds) = usage.cpu_seconds {
-        printer.family("process_cpu_seconds_total", Kind::Counter, "CPU time, user and system.");
-        printer.sample(&[], seconds);
-    }
-}
+        |_, out| out.sample(&[], rate_limit::suppressed_total()),
+    ),
+    counter("bothways_scrapes_total", "Times the metrics were read.", |scrape, out| {
+        out.sample(&[], scrape.registry.scrapes());
+    }),
+    gauge("bothways_build_info", "The program's version.", |scrape, out| {
+        out.sample(&[("version", scrape.registry.version)], 1);
+    }),
+    gauge("bothways_uptime_seconds", "Time since the start.", |scrape, out| {
+        out.sample(&[], scrape.registry.started.elapsed().as_secs_f64());
+    }),
+    gauge("process_start_time_seconds", "When the process started.", |scrape, out| {
+        out.sample(&[], scrape.registry.started_unix);
+    }),
+    value("process_open_fds", Kind::Gauge, "Files and sockets now open.", |scrape| {
+        number(scrape.usage.open_fds)
+    }),
+    value("process_max_fds", Kind::Gauge, "Files and sockets that may be open.", |scrape| {
+        number(scrape.usage.max_fds)
+    }),
+    value("process_resident_memory_bytes", Kind::Gauge, "Memory in use.", |scrape| {
+        number(scrape.usage.resident_bytes)
+    }),
+    value("process_threads", Kind::Gauge, "Threads of the process.", |scrape| {
+        number(scrape.usage.threads)
+    }),
+    value("process_cpu_seconds_total", Kind::Counter, "CPU time, user and system.", |scrape| {
+        scrape.usage.cpu_seconds
+    }),
+];

@@ -16,6 +16,8 @@ mod exposition;
 mod families;
 mod format;
 mod histogram;
+mod json;
+mod labels;
 mod metrics;
 mod names;
 mod process;
@@ -25,8 +27,8 @@ mod record;
 mod registry;
 mod report;
 mod reuse;
+mod scrape;
 mod sink;
-mod standing;
 mod text;
 mod writer;
 

@@ -17,6 +17,7 @@ use wire::http2::Flood;
 use super::counter::{Counter, Table};
 use super::error_kind::ErrorKind;
 use super::histogram::Histogram;
+use super::labels::named_values;
 use super::names::Names;
 use super::record::{Record, RetryReason};
 use super::registry::{Caps, Registry};
@@ -38,79 +39,41 @@ impl EndpointSlot {
     pub const NOWHERE: Self = Self(u32::MAX);
 }
 
-/// Why a client's connection was closed at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// The process has as many connections as it may.
-    ProcessLimit,
-    /// The client has as many connections as one may.
-    ClientLimit,
-    /// The PROXY protocol header was missing or malformed.
-    ProxyProtocol,
-}
-
-impl Refusal {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 3] = [Self::ProcessLimit, Self::ClientLimit, Self::ProxyProtocol];
-
-    /// As in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ProcessLimit => "process_limit",
-            Self::ClientLimit => "client_limit",
-            Self::ProxyProtocol => "proxy_protocol",
-        }
+named_values! {
+    /// Why a client's connection was closed at once.
+    pub enum Refusal {
+        /// The process has as many connections as it may.
+        ProcessLimit = "process_limit";
+        /// The client has as many connections as one may.
+        ClientLimit = "client_limit";
+        /// The PROXY protocol header was missing or malformed.
+        ProxyProtocol = "proxy_protocol";
     }
 }
 
-/// How a TLS handshake with a client ended that did not succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Handshake {
-    /// Not in time.
-    TimedOut,
-    /// The client closed the connection, or it broke.
-    Closed,
-    /// What came was no TLS.
-    NotTls,
-    /// The client asked for a name that no site has.
-    NoSite,
-    /// The client's certificate was not good, or there was none.
-    Certificate,
-    /// The client broke the protocol, or speaks nothing that we do.
-    Protocol,
-    /// The client gave up, as when it does not believe our certificate.
-    Alert,
-    /// We have no certificate to show yet.
-    Local,
+named_values! {
+    /// How a TLS handshake with a client ended that did not succeed.
+    pub enum Handshake {
+        /// Not in time.
+        TimedOut = "timed_out";
+        /// The client closed the connection, or it broke.
+        Closed = "closed";
+        /// What came was no TLS.
+        NotTls = "not_tls";
+        /// The client asked for a name that no site has.
+        NoSite = "no_site";
+        /// The client's certificate was not good, or there was none.
+        Certificate = "client_certificate";
+        /// The client broke the protocol, or speaks nothing that we do.
+        Protocol = "protocol";
+        /// The client gave up, as when it does not trust our certificate.
+        Alert = "alert";
+        /// We have no certificate to show yet.
+        Local = "no_certificate";
+    }
 }
 
 impl Handshake {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
-        Self::TimedOut,
-        Self::Closed,
-        Self::NotTls,
-        Self::NoSite,
-        Self::Certificate,
-        Self::Protocol,
-        Self::Alert,
-        Self::Local,
-    ];
-
-    /// As in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TimedOut => "timed_out",
-            Self::Closed => "closed",
-            Self::NotTls => "not_tls",
-            Self::NoSite => "no_site",
-            Self::Certificate => "client_certificate",
-            Self::Protocol => "protocol",
-            Self::Alert => "alert",
-            Self::Local => "no_certificate",
-        }
-    }
-
     /// What went wrong, as the access log has it.
     pub fn error(self) -> ErrorKind {
         match self {
@@ -120,20 +83,16 @@ impl Handshake {
     }
 }
 
-/// What became of a copy of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mirrored {
-    /// Its upstream answered.
-    Answered,
-    /// It could not be sent, or there was no answer.
-    Failed,
-    /// There were as many under way as there may be.
-    Dropped,
-}
-
-impl Mirrored {
-    /// As in the metrics, in the order of their numbers.
-    pub(crate) const NAMES: [&str; 3] = ["answered", "failed", "dropped"];
+named_values! {
+    /// What became of a copy of a request.
+    pub enum Mirrored {
+        /// Its upstream answered.
+        Answered = "answered";
+        /// It could not be sent, or there was no answer.
+        Failed = "failed";
+        /// There were as many under way as there may be.
+        Dropped = "dropped";
+    }
 }
 
 /// Handshakes that succeeded: version and whether a session was resumed.
@@ -235,7 +194,7 @@ pub(crate) struct CoreCells {
     pub(crate) errors: [Counter; ErrorKind::COUNT],
     pub(crate) tunnels_opened: Counter,
     pub(crate) tunnels_closed: Counter,
-    pub(crate) mirrored: [Counter; Mirrored::NAMES.len()],
+    pub(crate) mirrored: [Counter; Mirrored::ALL.len()],
     pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
     pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
     /// By [`Flood::index`].

@@ -14,25 +14,18 @@ use config::{ForwardId, Place, RouteId, SiteId};
 use message::{Method, Version};
 
 use super::error_kind::ErrorKind;
+use super::labels::named_values;
 use super::text::{TARGET_BYTES_MAX, Text};
 
-/// Which way an exchange goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Direction {
-    /// The configuration names the destination.
-    #[default]
-    Reverse,
-    /// The client names it.
-    Forward,
-}
-
-impl Direction {
-    /// As in the log and in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Reverse => "reverse",
-            Self::Forward => "forward",
-        }
+named_values! {
+    /// Which way an exchange goes.
+    #[derive(Default)]
+    pub enum Direction {
+        /// The configuration names the destination.
+        #[default]
+        Reverse = "reverse";
+        /// The client names it.
+        Forward = "forward";
     }
 }
 
@@ -48,48 +41,23 @@ pub enum Scope {
     Forward(ForwardId),
 }
 
-/// Why a request is sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RetryReason {
-    /// There was no connection.
-    Connect,
-    /// The connection was closed before the request, or as it came.
-    Closed,
-    /// The endpoint said that it did nothing.
-    Refused,
-    /// The connection or the stream ended before the first byte of a response.
-    Reset,
-    /// No response began in time.
-    Timeout,
-    /// The response had a status that is not passed on while there are tries left.
-    Status,
-    /// The response was late, and another try beside this one was answered first.
-    Slow,
-}
-
-impl RetryReason {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Connect,
-        Self::Closed,
-        Self::Refused,
-        Self::Reset,
-        Self::Timeout,
-        Self::Status,
-        Self::Slow,
-    ];
-
-    /// As in the log and in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Closed => "closed",
-            Self::Refused => "refused",
-            Self::Reset => "reset",
-            Self::Timeout => "timeout",
-            Self::Status => "status",
-            Self::Slow => "slow",
-        }
+named_values! {
+    /// Why a request is sent again.
+    pub enum RetryReason {
+        /// There was no connection.
+        Connect = "connect";
+        /// The connection was closed before the request, or as it came.
+        Closed = "closed";
+        /// The endpoint said that it did nothing.
+        Refused = "refused";
+        /// The connection or the stream ended before the first byte of a response.
+        Reset = "reset";
+        /// No response began in time.
+        Timeout = "timeout";
+        /// The response had a status that is not passed on while there are tries left.
+        Status = "status";
+        /// The response was late, and another try beside this one was answered first.
+        Slow = "slow";
     }
 }
 

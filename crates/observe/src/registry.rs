@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::counter::SharedCounter;
 use super::exposition::Exposition;
 use super::families;
+use super::labels::named_values;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
 use super::recent::{History, Recent};
 use super::report::UpstreamReport;
@@ -36,35 +37,19 @@ impl Default for Caps {
     }
 }
 
-/// How a look-up of a name ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LookupResult {
-    /// With addresses, from a name server.
-    Answered,
-    /// With addresses that were known already.
-    Cached,
-    /// There is no such name, or it has no address.
-    NotFound,
-    /// No name server answered in time.
-    TimedOut,
-    /// Anything else.
-    Failed,
-}
-
-impl LookupResult {
-    /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Answered, Self::Cached, Self::NotFound, Self::TimedOut, Self::Failed];
-
-    /// As in the metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Cached => "cached",
-            Self::NotFound => "not_found",
-            Self::TimedOut => "timed_out",
-            Self::Failed => "failed",
-        }
+named_values! {
+    /// How a look-up of a name ended.
+    pub enum LookupResult {
+        /// With addresses, from a name server.
+        Answered = "answered";
+        /// With addresses that were known already.
+        Cached = "cached";
+        /// There is no such name, or it has no address.
+        NotFound = "not_found";
+        /// No name server answered in time.
+        TimedOut = "timed_out";
+        /// Anything else.
+        Failed = "failed";
     }
 }
 

@@ -137,3 +137,15 @@ pub(super) fn forward(now: Instant) -> Record {
     record.total = Duration::from_micros(90);
     record
 }
+
+/// A client that has shown a certificate.
+pub(super) fn tls() -> Arc<tls::Info> {
+    let client = message::ClientCertificate { subject: "CN=ops".into(), ..Default::default() };
+    Arc::new(tls::Info {
+        version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        name: Some("shop.example.com".into()),
+        client: Some(Arc::new(client)),
+        ..tls::Info::default()
+    })
+}
