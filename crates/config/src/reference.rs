@@ -70,7 +70,7 @@ pub(crate) fn reference() -> String {
     contents(&mut out);
     out.push_str(VALUES);
     let mut told: Vec<&'static NodeRow> = Vec::new();
-    for block in schema::BLOCKS {
+    for &block in schema::BLOCKS {
         block_section(&mut out, block, &mut told);
     }
     out.push_str("## timeouts\n\nStands at the top level, and in `listen`, `site`, `route`, `upstream` and `forward`. What is set further in wins; the times of an upstream win over all.\n\n");
@@ -85,14 +85,14 @@ pub(crate) fn reference() -> String {
 
 fn contents(out: &mut String) {
     out.push_str("- [Values](#values)\n");
-    for block in schema::BLOCKS {
+    for &block in schema::BLOCKS {
         let title = title(block);
         let _ = writeln!(out, "- [{title}](#{})", anchor(title));
     }
     out.push_str("- [timeouts](#timeouts)\n- [limits](#limits)\n- [Planned](#planned)\n\n");
 }
 
-fn title(block: &Block) -> &'static str {
+fn title(block: &dyn Block) -> &'static str {
     if block.name() == schema::TOP.name() { "Top level" } else { block.name() }
 }
 
@@ -102,7 +102,7 @@ fn anchor(title: &str) -> String {
     letters.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect()
 }
 
-fn block_section(out: &mut String, block: &'static Block, told: &mut Vec<&'static NodeRow>) {
+fn block_section(out: &mut String, block: &'static dyn Block, told: &mut Vec<&'static NodeRow>) {
     let _ = writeln!(out, "## {}\n", title(block));
     let same = |left: &NodeRow, right: &NodeRow| left.name == right.name && left.doc == right.doc;
     let is_new = |row: &&NodeRow| !told.iter().any(|other| same(other, row));
@@ -127,7 +127,7 @@ fn node(out: &mut String, row: &'static NodeRow) {
     if !row.default.is_empty() {
         let _ = writeln!(out, "Default: {}.\n", code_if_written(row.default));
     }
-    if !row.properties.is_empty() {
+    if row.properties().next().is_some() {
         properties(out, row);
     }
     if !row.example.is_empty() {
@@ -153,7 +153,7 @@ fn word_list(out: &mut String, words: &[WordRow]) {
 
 fn properties(out: &mut String, row: &NodeRow) {
     out.push_str("| property | default | effect |\n|---|---|---|\n");
-    for property in row.properties {
+    for property in row.properties() {
         let mut doc = property.doc.to_owned();
         if let Kind::Word(words) = property.kind {
             let words = words.iter().map(|row| format!("`{}` ({})", row.word, row.doc));
@@ -178,7 +178,7 @@ fn heading(row: &NodeRow) -> String {
             Count::Any => format!(" [<{}> …]", argument.name),
         });
     }
-    for property in row.properties {
+    for property in row.properties() {
         let _ = write!(out, " [{}=…]", property.name);
     }
     if row.block.is_some() {

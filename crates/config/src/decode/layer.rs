@@ -63,7 +63,7 @@ const NEVER_IN_RESPONSES: &[(&str, &str, &str)] = &[(
 )];
 
 /// Settings of a table that are set somewhere: the index of each, its value, where.
-pub(super) type Overrides = Vec<(usize, Datum, Span)>;
+pub(crate) type Overrides = Vec<(usize, Datum, Span)>;
 
 /// What a site, route or `forward` says itself.
 #[derive(Debug, Default)]
@@ -149,7 +149,7 @@ impl Decoder<'_> {
         true
     }
 
-    pub(super) fn overrides<T>(
+    pub(crate) fn overrides<T>(
         &mut self,
         node: &Checked<'_, '_>,
         table: &'static [Setting<T>],
@@ -305,8 +305,7 @@ impl Decoder<'_> {
             }
             return;
         };
-        let Datum::Path(path) = &given.datum else { return };
-        let file = self.path(path, given.span);
+        let file = given.datum.path();
         let Some(body) = self.page(&file, given.span) else { return };
         for status in &node.arguments {
             let number = status.datum.number() as u16;
@@ -393,18 +392,6 @@ impl Decoder<'_> {
         }
     }
 
-    pub(super) fn endpoint_path(
-        &self,
-        address: &crate::model::EndpointAddress,
-        span: Span,
-    ) -> crate::model::EndpointAddress {
-        use crate::model::EndpointAddress;
-        match address {
-            EndpointAddress::Unix(path) => EndpointAddress::Unix(self.path(path, span)),
-            other => other.clone(),
-        }
-    }
-
     fn redirect(&mut self, node: &Checked<'_, '_>, captures: &[Box<str>]) -> Option<Action> {
         let mut status = 308;
         if let Some(given) = node.property("status") {
@@ -447,8 +434,7 @@ impl Decoder<'_> {
             }
         }
         let given = node.first()?;
-        let Datum::Path(path) = &given.datum else { return None };
-        let root = self.path(path, given.span);
+        let root = given.datum.path();
         if !root.is_dir() {
             let shown = root.display().to_string();
             self.warning(given.span, format!("there is no directory `{shown}`"))

@@ -16,13 +16,20 @@ mod show;
 mod tls;
 mod upstream;
 
+pub(crate) use process::RawProcess;
+pub(crate) use reverse::{RawListen, add_networks};
+pub(crate) use show::{Shown, Writer};
+
 use std::path::{Path, PathBuf};
 
 use crate::Loaded;
 use crate::diagnostic::{Diagnostic, Failure, Related, Severity};
-use crate::model::Place;
+use crate::model::{AdminAddress, EndpointAddress, LogTarget, Place};
 use crate::nearest::nearest;
-use crate::schema::{self, ArgumentRow, Block, Count, FOREIGN, FOREIGN_HERE, NodeRow, PLANNED};
+use crate::schema::{
+    self, ArgumentRow, Block, Count, FOREIGN, FOREIGN_HERE, NodeRow, PLANNED, Property, Read, Row,
+    Table,
+};
 use crate::source::{Source, Sources, Span};
 use crate::syntax::{self, Node, SyntaxError, Value};
 use crate::values::{self, Datum, Wrong};
@@ -204,13 +211,13 @@ fn told(problems: Vec<Problem>, sources: &Sources) -> Vec<Diagnostic> {
 
 /// A value that is what its row says.
 #[derive(Debug, Clone)]
-struct Given {
-    datum: Datum,
-    span: Span,
+pub(crate) struct Given {
+    pub(crate) datum: Datum,
+    pub(crate) span: Span,
 }
 
 /// A node that was checked against its row. Values that are wrong are left out, and told.
-struct Checked<'n, 't> {
+pub(crate) struct Checked<'n, 't> {
     row: &'static NodeRow,
     node: &'n Node<'t>,
     arguments: Vec<Given>,
@@ -218,21 +225,63 @@ struct Checked<'n, 't> {
 }
 
 impl Checked<'_, '_> {
-    fn property(&self, name: &str) -> Option<&Given> {
+    pub(crate) fn property(&self, name: &str) -> Option<&Given> {
         self.properties.iter().find(|(given, _)| *given == name).map(|(_, value)| value)
     }
 
-    fn first(&self) -> Option<&Given> {
+    /// The first value behind the name.
+    pub(crate) fn first(&self) -> Option<&Given> {
         self.arguments.first()
     }
 
-    fn name_span(&self) -> Span {
+    /// Every value behind the name.
+    pub(crate) fn data(&self) -> impl Iterator<Item = &Datum> {
+        self.arguments.iter().map(|given| &given.datum)
+    }
+
+    pub(crate) fn name_span(&self) -> Span {
         self.node.name_span
+    }
+
+    /// Puts what its properties say into their places.
+    pub(crate) fn put<P>(&self, properties: &'static [Property<P>], target: &mut P) {
+        for (name, given) in &self.properties {
+            if let Some(property) = properties.iter().find(|property| property.row.name == *name) {
+                (property.set)(target, &given.datum);
+            }
+        }
+    }
+}
+
+/// Where each value that is set stands: by the name of its node, and of its property if it is one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origins(Vec<(&'static str, &'static str, Span)>);
+
+impl Origins {
+    fn note(&mut self, node: &Checked<'_, '_>) {
+        self.0.push((node.row.name, "", node.name_span()));
+        let properties = node.properties.iter();
+        self.0.extend(properties.map(|(name, given)| (node.row.name, *name, given.span)));
+    }
+
+    /// Where a node stands that this block does not have, but one further out.
+    fn otherwise(&mut self, name: &'static str, span: Option<Span>) {
+        self.0.extend(span.map(|span| (name, "", span)));
+    }
+
+    /// Where a node stands.
+    pub(crate) fn node(&self, name: &str) -> Option<Span> {
+        self.property(name, "")
+    }
+
+    pub(crate) fn property(&self, node: &str, name: &str) -> Option<Span> {
+        let found = self.0.iter().find(|set| (set.0, set.1) == (node, name));
+        found.map(|&(_, _, span)| span)
     }
 }
 
 /// What reads the tree.
-struct Decoder<'s> {
+pub(crate) struct Decoder<'s> {
     sources: &'s Sources,
     /// Where relative paths of each file start.
     directories: &'s [PathBuf],
@@ -261,12 +310,70 @@ impl Decoder<'_> {
         self.sources.slice(span)
     }
 
+    /// A value with where it stands; its path starts where the file that names it is.
+    fn placed(&self, datum: Datum, span: Span) -> Given {
+        let datum = match datum {
+            Datum::Path(path) => Datum::Path(self.path(&path, span)),
+            Datum::Log(LogTarget::File(path)) => {
+                Datum::Log(LogTarget::File(self.path(&path, span)))
+            }
+            Datum::Admin(AdminAddress::Unix(path)) => {
+                Datum::Admin(AdminAddress::Unix(self.path(&path, span)))
+            }
+            Datum::Endpoint { written, address: EndpointAddress::Unix(path), tls } => {
+                let address = EndpointAddress::Unix(self.path(&path, span));
+                Datum::Endpoint { written, address, tls }
+            }
+            datum => datum,
+        };
+        Given { datum, span }
+    }
+
     /// A path, from where the file that names it is.
     fn path(&self, path: &Path, span: Span) -> PathBuf {
         match self.directories.get(usize::from(span.file)) {
             Some(directory) => directory.join(path),
             None => path.to_owned(),
         }
+    }
+
+    /// Reads the block of a node into `target`, by the rows of its table.
+    pub(crate) fn block<T>(
+        &mut self,
+        parent: &Checked<'_, '_>,
+        table: &'static Table<T>,
+        target: &mut T,
+    ) -> Origins {
+        let children = self.rows(parent, table);
+        self.read(&children, target)
+    }
+
+    /// The nodes in a node's block, each with its row.
+    fn rows<'n, 't, T>(
+        &mut self,
+        parent: &Checked<'n, 't>,
+        table: &'static Table<T>,
+    ) -> Vec<(&'static Row<T>, Checked<'n, 't>)> {
+        let nodes = parent.node.children.as_deref().unwrap_or_default();
+        let nodes = self.nodes(nodes, table).into_iter();
+        nodes.filter_map(|node| Some((table.find(node.row.name)?, node))).collect()
+    }
+
+    /// Reads nodes into `target`, by their rows; gives where each setting stands.
+    fn read<T>(&mut self, nodes: &[(&'static Row<T>, Checked<'_, '_>)], target: &mut T) -> Origins {
+        let mut set = Origins::default();
+        for (row, node) in nodes {
+            set.note(node);
+            match row.read {
+                Read::Value(read) => {
+                    if let Some(given) = node.first() {
+                        read(target, &given.datum);
+                    }
+                }
+                Read::Node(read) => read(self, target, node),
+            }
+        }
+        set
     }
 
     /// The nodes in a node's block, checked against the rows of the block.
@@ -281,7 +388,7 @@ impl Decoder<'_> {
     fn nodes<'n, 't>(
         &mut self,
         nodes: &'n [Node<'t>],
-        block: &'static Block,
+        block: &'static dyn Block,
     ) -> Vec<Checked<'n, 't>> {
         let mut checked: Vec<Checked<'n, 't>> = Vec::with_capacity(nodes.len());
         for node in nodes {
@@ -359,10 +466,10 @@ impl Decoder<'_> {
         row: &'static NodeRow,
     ) -> Option<Given> {
         match values::read(value, argument.kind) {
-            Ok(datum) => Some(Given { datum, span: value.span }),
+            Ok(datum) => Some(self.placed(datum, value.span)),
             Err(mut wrong) => {
                 // Most likely a property without its name.
-                if argument.count == Count::Optional && !row.properties.is_empty() {
+                if argument.count == Count::Optional && row.properties().next().is_some() {
                     wrong.hint.get_or_insert_with(|| usage(row));
                 }
                 self.wrong(value.span, wrong);
@@ -386,7 +493,7 @@ impl Decoder<'_> {
                 continue;
             }
             match values::read(&property.value, known.kind) {
-                Ok(datum) => given.push((known.name, Given { datum, span: property.value.span })),
+                Ok(datum) => given.push((known.name, self.placed(datum, property.value.span))),
                 Err(wrong) => self.wrong(property.value.span, wrong),
             }
         }
@@ -403,12 +510,12 @@ impl Decoder<'_> {
             .map(|block| format!("`{name}` is a property of `{}` in `{block}`", row.name));
         let hint = other
             .or_else(|| foreign(name))
-            .or_else(|| suggestion(name, || row.properties.iter().map(|property| property.name)));
+            .or_else(|| suggestion(name, || row.properties().map(|property| property.name)));
         let hint = hint.unwrap_or_else(|| usage(row));
         self.error(span, format!("unknown property `{name}` of `{}`", row.name)).hint(hint);
     }
 
-    fn unknown_node(&mut self, node: &Node<'_>, block: &'static Block) {
+    fn unknown_node(&mut self, node: &Node<'_>, block: &'static dyn Block) {
         let name = &*node.name;
         let here = block.place();
         let span = node.name_span;
@@ -473,7 +580,7 @@ fn usage(row: &NodeRow) -> String {
             Count::Any => format!(" [<{}> …]", argument.name),
         });
     }
-    for property in row.properties {
+    for property in row.properties() {
         out.push_str(&format!(" [{}=…]", property.name));
     }
     if row.block.is_some() {

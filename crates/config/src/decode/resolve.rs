@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Decoder;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides, RawAction, RawActionKind};
-use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite};
+use super::reverse::{Raw, RawAddress, RawListen, RawRoute, RawSite, add_new};
 use super::show;
 use super::tls::RawTls;
 use super::tls::resolve::Speech;
@@ -33,10 +33,10 @@ const PORTS: [PortRange; 2] =
 
 /// Settings with where each comes from.
 #[derive(Debug, Clone)]
-pub(super) struct Sourced<T> {
-    pub(super) value: T,
+pub(crate) struct Sourced<T> {
+    pub(crate) value: T,
     /// By the index in the table; `None`: the default.
-    pub(super) origins: Vec<Option<Span>>,
+    pub(crate) origins: Vec<Option<Span>>,
 }
 
 impl<T: Default + Clone> Sourced<T> {
@@ -59,9 +59,15 @@ impl<T: Default + Clone> Sourced<T> {
 
 /// Times and limits that hold somewhere.
 #[derive(Debug, Clone)]
-pub(super) struct Bounds {
-    pub(super) timeouts: Sourced<Timeouts>,
-    pub(super) limits: Sourced<Limits>,
+pub(crate) struct Bounds {
+    pub(crate) timeouts: Sourced<Timeouts>,
+    pub(crate) limits: Sourced<Limits>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { timeouts: Sourced::new(TIMEOUTS), limits: Sourced::new(LIMITS) }
+    }
 }
 
 impl Bounds {
@@ -75,8 +81,7 @@ impl Bounds {
 
 /// Joins everything. Mistakes are told to the decoder; the configuration then has no meaning.
 pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective) {
-    let outer = Bounds { timeouts: Sourced::new(TIMEOUTS), limits: Sourced::new(LIMITS) }
-        .with(&raw.timeouts, &raw.limits);
+    let outer = Bounds::default().with(&raw.timeouts, &raw.limits);
     let mut resolver = Resolver {
         decoder,
         config: Config::default(),
@@ -100,7 +105,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
         resolver.forward(forward);
     }
     resolver.redirects(&raw.sites);
-    let bounds = resolver.listeners(&raw);
+    let listeners = resolver.listeners(&raw);
     for expect in &raw.expects {
         resolver.expect(expect, &raw.forwards);
     }
@@ -110,7 +115,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     if decoder.problems.errors() > 0 {
         return (config, Effective::default());
     }
-    let effective = show::effective(decoder, &raw, &config, &outer, &bounds);
+    let effective = show::effective(decoder, &raw, &config, &outer, &listeners);
     (config, effective)
 }
 
@@ -398,8 +403,8 @@ impl Resolver<'_, '_> {
         });
     }
 
-    /// Gives listeners their options; by listener, what holds there.
-    fn listeners(&mut self, raw: &Raw) -> Vec<Bounds> {
+    /// Gives listeners their options; by listener, all that hold there.
+    fn listeners(&mut self, raw: &Raw) -> Vec<RawListen> {
         let mut options: HashMap<SocketAddr, &RawListen> = HashMap::new();
         for listen in &raw.listens {
             let RawAddress { address, written, span } = &listen.address;
@@ -410,38 +415,32 @@ impl Resolver<'_, '_> {
             }
         }
         self.check_names(raw);
-        let mut bounds = Vec::with_capacity(self.config.listeners.len());
-        for listener in &mut self.config.listeners {
-            let mut held = self.outer.clone();
-            listener.trusted_proxies.clone_from(&raw.trusted_proxies);
-            if let Some(listen) = options.get(&listener.address) {
-                held = held.with(&listen.timeouts, &listen.limits);
-                for net in &listen.trusted_proxies {
-                    if !listener.trusted_proxies.contains(net) {
-                        listener.trusted_proxies.push(*net);
-                    }
-                }
-                if let Some((mode, _)) = listen.proxy_protocol {
-                    listener.proxy_protocol = mode;
-                }
-                if let Some((on, _)) = listen.http2 {
-                    listener.http2 = on;
-                }
-            }
+        let mut all = Vec::with_capacity(self.config.listeners.len());
+        for (listener, address) in self.config.listeners.iter_mut().zip(&*self.addresses) {
+            let listen = options.get(&listener.address);
+            let mut held =
+                listen.map_or_else(|| RawListen::new(address.clone()), |&listen| listen.clone());
+            held.bounds = self.outer.with(&held.timeouts, &held.limits);
+            let own = std::mem::replace(&mut held.trusted_proxies, raw.trusted_proxies.clone());
+            add_new(&mut held.trusted_proxies, &own);
+            held.set.otherwise("trusted-proxy", raw.trusted_proxies_span);
             if let Serves::Forward(id) = listener.serves
                 && let Some(forward) = raw.forwards.get(id.index())
             {
-                held = held.with(&forward.layer.timeouts, &forward.layer.limits);
+                held.bounds = held.bounds.with(&forward.layer.timeouts, &forward.layer.limits);
                 if let Some(forward) = self.config.forwards.get_mut(id.index()) {
-                    forward.settings.timeouts = held.timeouts.value.clone();
-                    forward.settings.limits = held.limits.value.clone();
+                    forward.settings.timeouts = held.bounds.timeouts.value.clone();
+                    forward.settings.limits = held.bounds.limits.value.clone();
                 }
             }
-            listener.timeouts = held.timeouts.value.clone();
-            listener.limits = held.limits.value.clone();
-            bounds.push(held);
+            listener.proxy_protocol = held.proxy_protocol;
+            listener.http2 = held.http2;
+            listener.trusted_proxies.clone_from(&held.trusted_proxies);
+            listener.timeouts = held.bounds.timeouts.value.clone();
+            listener.limits = held.bounds.limits.value.clone();
+            all.push(held);
         }
-        bounds
+        all
     }
 
     /// Tells names that two sites of one listener have.

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides};
 use super::process::RawProcess;
+use super::resolve::Bounds;
 use super::tls::{RawAcme, RawTls, RawTlsKind};
 use super::upstream::RawUpstream;
-use super::{Checked, Decoder, Given};
+use super::{Checked, Decoder, Given, Origins};
 use crate::model::{Pattern, ProxyProtocol, Segment, SiteName};
 use crate::schema::{self, LIMITS, TIMEOUTS};
 use crate::source::Span;
@@ -35,22 +36,39 @@ pub(super) struct Raw {
 
 /// An address to listen on, as it stands somewhere.
 #[derive(Debug, Clone)]
-pub(super) struct RawAddress {
-    pub(super) address: SocketAddr,
-    pub(super) written: Arc<str>,
-    pub(super) span: Span,
+pub(crate) struct RawAddress {
+    pub(crate) address: SocketAddr,
+    pub(crate) written: Arc<str>,
+    pub(crate) span: Span,
 }
 
-/// Options of an address.
-#[derive(Debug)]
-pub(super) struct RawListen {
-    pub(super) address: RawAddress,
-    pub(super) proxy_protocol: Option<(ProxyProtocol, Span)>,
-    pub(super) http2: Option<(bool, Span)>,
-    pub(super) trusted_proxies: Vec<IpNet>,
-    pub(super) trusted_proxies_span: Option<Span>,
-    pub(super) timeouts: Overrides,
-    pub(super) limits: Overrides,
+/// Options of an address, and where each that is set stands.
+#[derive(Debug, Clone)]
+pub(crate) struct RawListen {
+    pub(crate) address: RawAddress,
+    pub(crate) proxy_protocol: ProxyProtocol,
+    pub(crate) http2: bool,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) timeouts: Overrides,
+    pub(crate) limits: Overrides,
+    /// What holds there, all things considered.
+    pub(crate) bounds: Bounds,
+    pub(crate) set: Origins,
+}
+
+impl RawListen {
+    pub(super) fn new(address: RawAddress) -> Self {
+        Self {
+            address,
+            proxy_protocol: ProxyProtocol::Off,
+            http2: true,
+            trusted_proxies: Vec::new(),
+            timeouts: Vec::new(),
+            limits: Vec::new(),
+            bounds: Bounds::default(),
+            set: Origins::default(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -89,12 +107,16 @@ impl Decoder<'_> {
         let mut raw = Raw::default();
         for node in self.nodes(nodes, &schema::TOP) {
             match node.row.name {
-                "process" => raw.process = self.process(&node),
+                "process" => {
+                    let mut process = RawProcess::default();
+                    process.set = self.block(&node, &schema::PROCESS_BLOCK, &mut process);
+                    raw.process = process;
+                }
                 "timeouts" => raw.timeouts = self.overrides(&node, TIMEOUTS),
                 "limits" => raw.limits = self.overrides(&node, LIMITS),
                 "trusted-proxy" => {
                     raw.trusted_proxies_span.get_or_insert(node.name_span());
-                    trusted(&node, &mut raw.trusted_proxies);
+                    add_networks(&mut raw.trusted_proxies, &node);
                 }
                 "listen" => raw.listens.extend(self.listen(&node)),
                 "site" => raw.sites.push(self.site(&node)),
@@ -110,43 +132,10 @@ impl Decoder<'_> {
 
     fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
         let address = node.first().and_then(Given::listen);
-        let mut proxy_protocol = None;
-        let mut http2 = None;
-        let mut trusted_proxies = Vec::new();
-        let mut trusted_proxies_span = None;
-        let (mut timeouts, mut limits) = (Vec::new(), Vec::new());
-        for child in self.children(node) {
-            match child.row.name {
-                "proxy-protocol" => {
-                    let Some(given) = child.first() else { continue };
-                    let mode = match given.datum.text() {
-                        "required" => ProxyProtocol::Required,
-                        _ => ProxyProtocol::Off,
-                    };
-                    proxy_protocol = Some((mode, child.name_span()));
-                }
-                "http2" => {
-                    let on = child.first().map(|given| given.datum.text() != "off");
-                    http2 = on.map(|on| (on, child.name_span()));
-                }
-                "trusted-proxy" => {
-                    trusted_proxies_span.get_or_insert(child.name_span());
-                    trusted(&child, &mut trusted_proxies);
-                }
-                "timeouts" => timeouts = self.overrides(&child, TIMEOUTS),
-                "limits" => limits = self.overrides(&child, LIMITS),
-                _ => {}
-            }
-        }
-        Some(RawListen {
-            address: address?,
-            proxy_protocol,
-            http2,
-            trusted_proxies,
-            trusted_proxies_span,
-            timeouts,
-            limits,
-        })
+        let children = self.rows(node, &schema::LISTEN_BLOCK);
+        let mut listen = RawListen::new(address?);
+        listen.set = self.read(&children, &mut listen);
+        Some(listen)
     }
 
     fn site(&mut self, node: &Checked<'_, '_>) -> RawSite {
@@ -264,10 +253,20 @@ impl Decoder<'_> {
     }
 }
 
-fn trusted(node: &Checked<'_, '_>, networks: &mut Vec<IpNet>) {
+/// Adds the networks of a node that are not there yet.
+pub(crate) fn add_networks(networks: &mut Vec<IpNet>, node: &Checked<'_, '_>) {
     for given in &node.arguments {
         if let Datum::Networks(given) = &given.datum {
-            networks.extend(given.iter().filter(|net| !networks.contains(net)).collect::<Vec<_>>());
+            add_new(networks, given);
+        }
+    }
+}
+
+/// Adds networks that are not there yet.
+pub(super) fn add_new(networks: &mut Vec<IpNet>, more: &[IpNet]) {
+    for net in more {
+        if !networks.contains(net) {
+            networks.push(*net);
         }
     }
 }

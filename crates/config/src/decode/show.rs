@@ -1,23 +1,25 @@
 //! The model written down in the language, each value with where it comes from.
 
-use super::Decoder;
 use super::forward::{RawExpect, RawForward};
 use super::layer::{Layer, Overrides, RawAction, RawActionKind};
-use super::process::RawProcess;
 use super::resolve::{Bounds, Sourced, addresses};
-use super::reverse::{Raw, RawRoute, RawSite};
+use super::reverse::{Raw, RawListen, RawRoute, RawSite};
 use super::tls::show::clients_text;
 use super::tls::{RawTls, RawTlsKind};
 use super::upstream::show::target_text;
+use super::{Decoder, Origins};
 use crate::Effective;
 use crate::effective::quoted;
 use crate::model::{
-    AccessFormat, Action, AdminAddress, Config, EditVerb, FieldEdit, FileServing, ForwardRule,
-    HostPolicy, Listener, LogTarget, PathReadings, Place, ProxyProtocol, Rewrite, SiteId, SiteName,
+    Action, Config, EditVerb, FieldEdit, FileServing, ForwardRule, HostPolicy, PathReadings, Place,
+    Rewrite, SiteId, SiteName,
 };
-use crate::schema::{ADD, LIMITS, NodeRow, SET, Scope, Secrecy, Setting, TIMEOUTS};
+use crate::schema::{
+    ADD, LIMITS, LISTEN_BLOCK, NodeRow, PROCESS_BLOCK, Property, SET, Scope, Secrecy, Setting,
+    Show, TIMEOUTS, Table,
+};
 use crate::source::Span;
-use crate::values::{destination_text, duration_text, nets_text, ports_text};
+use crate::values::{destination_text, nets_text, ports_text};
 
 /// Writes everything down.
 pub(super) fn effective(
@@ -25,14 +27,16 @@ pub(super) fn effective(
     raw: &Raw,
     config: &Config,
     outer: &Bounds,
-    listeners: &[Bounds],
+    listeners: &[RawListen],
 ) -> Effective {
     let mut writer = Writer { decoder, out: Effective::new(config.files.clone()) };
-    writer.process(&raw.process);
-    writer.settings(0, "timeouts", TIMEOUTS, Scope::Top, &outer.timeouts);
-    writer.settings(0, "limits", LIMITS, Scope::Top, &outer.limits);
-    for (listener, bounds) in config.listeners.iter().zip(listeners) {
-        writer.listener(raw, listener, bounds);
+    writer.out.block(0, "process", "", Place::default());
+    writer.rows(1, &PROCESS_BLOCK, &raw.process, &raw.process.set);
+    writer.scoped(0, "timeouts", TIMEOUTS, Scope::Top, &outer.timeouts);
+    writer.scoped(0, "limits", LIMITS, Scope::Top, &outer.limits);
+    for (listener, options) in config.listeners.iter().zip(listeners) {
+        writer.out.block(0, "listen", quoted(&listener.written), listener.place);
+        writer.rows(1, &LISTEN_BLOCK, options, &options.set);
     }
     for upstream in &raw.upstreams {
         writer.upstream(upstream);
@@ -45,8 +49,8 @@ pub(super) fn effective(
     }
     for forward in &raw.forwards {
         let index = config.forwards.iter().find(|f| f.written == forward.address.written);
-        let bounds = index.and_then(|forward| listeners.get(forward.listener.index()));
-        writer.forward(forward, bounds.unwrap_or(outer));
+        let options = index.and_then(|forward| listeners.get(forward.listener.index()));
+        writer.forward(forward, options.map_or(outer, |options| &options.bounds));
     }
     for acme in &config.acme {
         let set = raw.acmes.iter().find(|raw| raw.acme.name == acme.name);
@@ -58,12 +62,70 @@ pub(super) fn effective(
     writer.out
 }
 
-pub(super) struct Writer<'d, 's> {
+pub(crate) struct Writer<'d, 's> {
     pub(super) decoder: &'d Decoder<'s>,
     pub(super) out: Effective,
 }
 
+/// A row that is being shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) depth: u8,
+    pub(crate) row: &'static NodeRow,
+    /// Where the settings of its block stand.
+    pub(crate) set: &'a Origins,
+}
+
+impl Shown<'_> {
+    /// Where its node stands.
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.set.node(self.row.name)
+    }
+}
+
 impl Writer<'_, '_> {
+    /// The settings of a block, row by row.
+    pub(crate) fn rows<T>(&mut self, depth: u8, table: &'static Table<T>, of: &T, set: &Origins) {
+        for row in table.rows {
+            let shown = Shown { depth, row: &row.node, set };
+            match row.show {
+                Show::Value(text) => {
+                    let (name, default) = (row.node.name, row.node.default);
+                    self.optional(depth, name, text(of), default, shown.span());
+                }
+                Show::Lines(lines) => lines(self, of, shown),
+                Show::With(_) => {}
+            }
+        }
+    }
+
+    /// The first line of a block that is there even if nothing in it is set.
+    pub(crate) fn open(&mut self, shown: Shown<'_>) {
+        self.out.block(shown.depth, shown.row.name, "", Place::default());
+    }
+
+    /// The properties of a node, one a line, behind what stands at its name.
+    pub(crate) fn properties<P>(
+        &mut self,
+        shown: Shown<'_>,
+        head: Option<&str>,
+        properties: &'static [Property<P>],
+        of: &P,
+        opens: bool,
+    ) {
+        let name = shown.row.name;
+        let all = properties.iter().filter_map(|property| {
+            let place = self.place(shown.set.property(name, property.row.name));
+            Some((property.row.name, (property.text)(of)?, place))
+        });
+        let all: Vec<_> = all.collect();
+        let head = head.map(|head| (head, self.place(shown.span())));
+        match all.is_empty() && head.is_none() {
+            true => self.out.remark(shown.depth, name, shown.row.default),
+            false => self.out.properties(shown.depth, name, head, &all, opens),
+        }
+    }
+
     pub(super) fn place(&self, span: Option<Span>) -> Place {
         span.map_or_else(Place::default, |span| self.decoder.place(span))
     }
@@ -79,52 +141,6 @@ impl Writer<'_, '_> {
         self.out.value(depth, name, value, place);
     }
 
-    fn process(&mut self, raw: &RawProcess) {
-        let process = &raw.process;
-        self.out.block(0, "process", "", Place::default());
-        let none = "one for each core that the process may run on";
-        self.optional(1, "cores", process.cores.map(|n| n.to_string()), none, raw.set("cores"));
-        let admin = process.admin.as_ref().map(|admin| match admin {
-            AdminAddress::Tcp(address) => quoted(&address.to_string()),
-            AdminAddress::Unix(path) => quoted(&format!("unix:{}", path.display())),
-        });
-        let token = process.admin_token.as_ref();
-        let token =
-            token.map(|path| format!(" token-file={}", quoted(&path.display().to_string())));
-        let admin = admin.map(|admin| admin + token.as_deref().unwrap_or_default());
-        let metrics = if process.admin_metrics_open { " metrics=open" } else { "" };
-        let admin = admin.map(|admin| admin + metrics);
-        self.optional(1, "admin", admin, "off", raw.set("admin"));
-        let zone = process.zone.as_ref().map(|zone| quoted(zone));
-        self.optional(1, "zone", zone, "none", raw.set("zone"));
-        let target = |target: &LogTarget| match target {
-            LogTarget::Off => "off".to_owned(),
-            LogTarget::Stdout => "stdout".to_owned(),
-            LogTarget::Stderr => "stderr".to_owned(),
-            LogTarget::File(path) => quoted(&path.display().to_string()),
-        };
-        let format = match process.access_format {
-            AccessFormat::Json => "json",
-            AccessFormat::Combined => "combined",
-        };
-        let properties = [
-            ("access", target(&process.access_log)),
-            ("format", format.to_owned()),
-            ("error", target(&process.error_log)),
-            ("level", process.error_level.to_string()),
-        ];
-        let properties = properties.map(|(name, text)| (name, text, self.place(raw.set(name))));
-        self.out.properties(1, "log", None, &properties, false);
-        self.value(1, "drain", quoted(&duration_text(process.drain)), raw.set("drain"));
-        let none = "from the limit of open files";
-        let connections = process.connections_max.map(|n| n.to_string());
-        self.optional(1, "connections", connections, none, raw.set("connections"));
-        let state = process.state.as_ref().map(|path| quoted(&path.display().to_string()));
-        let none = "$STATE_DIRECTORY, or the usual place of the system";
-        self.optional(1, "state", state, none, raw.set("state"));
-        self.resolver(raw);
-    }
-
     pub(super) fn optional(
         &mut self,
         depth: u8,
@@ -135,25 +151,22 @@ impl Writer<'_, '_> {
     ) {
         match value {
             Some(value) => self.value(depth, name, value, span),
-            None => self.out.remark(depth, name, otherwise),
+            None => self.out.remark(depth, name, &otherwise.replace('`', "")),
         }
     }
 
-    fn resolver(&mut self, raw: &RawProcess) {
-        let resolver = &raw.process.resolver;
-        self.out.block(1, "resolver", "", Place::default());
-        let servers: Vec<_> = resolver.servers.iter().map(|s| quoted(&s.to_string())).collect();
-        let servers = (!servers.is_empty()).then(|| servers.join(" "));
-        self.optional(2, "server", servers, "those of the system", raw.set("server"));
-        self.value(2, "timeout", quoted(&duration_text(resolver.timeout)), raw.set("timeout"));
-        self.value(2, "tries", resolver.tries.to_string(), raw.set("tries"));
-        self.value(2, "hosts", format!("#{}", resolver.hosts), raw.set("hosts"));
-        self.value(2, "ttl-min", quoted(&duration_text(resolver.ttl_min)), raw.set("ttl-min"));
-        self.value(2, "ttl-max", quoted(&duration_text(resolver.ttl_max)), raw.set("ttl-max"));
+    /// The settings of a table that make sense here.
+    pub(crate) fn settings<T>(
+        &mut self,
+        shown: Shown<'_>,
+        table: &'static [Setting<T>],
+        scope: Scope,
+        sourced: &Sourced<T>,
+    ) {
+        self.scoped(shown.depth, shown.row.name, table, scope, sourced);
     }
 
-    /// The settings of a table that make sense here.
-    fn settings<T>(
+    fn scoped<T>(
         &mut self,
         depth: u8,
         name: &str,
@@ -191,26 +204,6 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn listener(&mut self, raw: &Raw, listener: &Listener, bounds: &Bounds) {
-        let listen = raw.listens.iter().find(|l| l.address.address == listener.address);
-        self.out.block(0, "listen", quoted(&listener.written), listener.place);
-        let mode = match listener.proxy_protocol {
-            ProxyProtocol::Off => "off",
-            ProxyProtocol::Required => "required",
-        };
-        let set = listen.and_then(|listen| listen.proxy_protocol).map(|(_, span)| span);
-        self.value(1, "proxy-protocol", mode, set);
-        let set = listen.and_then(|listen| listen.http2).map(|(_, span)| span);
-        self.value(1, "http2", if listener.http2 { "on" } else { "off" }, set);
-        let nets: Vec<_> =
-            listener.trusted_proxies.iter().map(|net| quoted(&nets_text(&[*net]))).collect();
-        let set = listen.and_then(|l| l.trusted_proxies_span).or(raw.trusted_proxies_span);
-        let nets = (!nets.is_empty()).then(|| nets.join(" "));
-        self.optional(1, "trusted-proxy", nets, "none", set);
-        self.settings(1, "timeouts", TIMEOUTS, Scope::Listen, &bounds.timeouts);
-        self.settings(1, "limits", LIMITS, Scope::Listen, &bounds.limits);
-    }
-
     fn site(&mut self, raw: &RawSite, id: SiteId, config: &Config, outer: &Bounds) {
         let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
         self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
@@ -224,8 +217,8 @@ impl Writer<'_, '_> {
             return self.action(1, raw.layer.action.as_ref());
         }
         let bounds = outer.with(&raw.layer.timeouts, &raw.layer.limits);
-        self.settings(1, "timeouts", TIMEOUTS, Scope::Site, &bounds.timeouts);
-        self.settings(1, "limits", LIMITS, Scope::Site, &bounds.limits);
+        self.scoped(1, "timeouts", TIMEOUTS, Scope::Site, &bounds.timeouts);
+        self.scoped(1, "limits", LIMITS, Scope::Site, &bounds.limits);
         if raw.layer.host.is_none() {
             self.value(1, "host", "preserve", None);
         }
@@ -410,8 +403,8 @@ impl Writer<'_, '_> {
         }
         let via = raw.via.as_ref().map_or("bothways", |(via, _)| via);
         self.value(1, "via", quoted(via), raw.via.as_ref().map(|&(_, span)| span));
-        self.settings(1, "timeouts", TIMEOUTS, Scope::Forward, &bounds.timeouts);
-        self.settings(1, "limits", LIMITS, Scope::Forward, &bounds.limits);
+        self.scoped(1, "timeouts", TIMEOUTS, Scope::Forward, &bounds.timeouts);
+        self.scoped(1, "limits", LIMITS, Scope::Forward, &bounds.limits);
         self.fields_defaults(&raw.layer);
         self.layer(1, &raw.layer);
     }

@@ -3,9 +3,9 @@
 use super::Count::{AtLeastOne, One, Optional};
 use super::rows::{ALGORITHMS, UPSTREAM_TIMEOUTS, argument, property, rows, word};
 use super::secure::{PROTOCOL, UPSTREAM_TLS};
-use super::{Block, Kind, NodeRow, WordRow};
+use super::{Kind, NamedRows, NodeRow, WordRow};
 
-pub(crate) static UPSTREAM_BLOCK: Block = rows(
+pub(crate) static UPSTREAM_BLOCK: NamedRows = rows(
     "upstream",
     &[
         &ENDPOINT,
@@ -145,7 +145,7 @@ static BALANCE: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static BALANCE_BLOCK: Block = rows("balance", &[&BY]);
+pub(crate) static BALANCE_BLOCK: NamedRows = rows("balance", &[&BY]);
 
 const KEYS: &[WordRow] =
     &[word("path", "the canonical path"), word("address", "the client's address")];
@@ -279,7 +279,7 @@ static HEALTH: NodeRow = NodeRow {
     example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    health \"/healthz\" every=\"2s\" status=\"200,204\" { field \"Authorization\" \"Bearer check\" }\n}\nsite { to app }",
 };
 
-pub(crate) static HEALTH_BLOCK: Block = rows("health", &[&HEALTH_FIELD]);
+pub(crate) static HEALTH_BLOCK: NamedRows = rows("health", &[&HEALTH_FIELD]);
 
 pub(crate) static HEALTH_FIELD: NodeRow = NodeRow {
     name: "field",
@@ -392,7 +392,7 @@ static RETRY: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static RETRY_BLOCK: Block = rows("retry", &[&ON]);
+pub(crate) static RETRY_BLOCK: NamedRows = rows("retry", &[&ON]);
 
 /// Why a request is sent again, beside statuses.
 pub(crate) static RETRY_REASONS: &[WordRow] = &[

@@ -159,7 +159,7 @@ fn nodes(row: &NodeRow) -> Vec<String> {
         }
     }
     let plain = lines[0].clone();
-    for property in row.properties {
+    for property in row.properties() {
         let values = values(property.kind).into_iter();
         lines.extend(values.map(|value| format!("{plain} {}={value}", property.name)));
     }
@@ -227,12 +227,17 @@ fn effect(around: &str, texts: &[String], needed: bool) -> Result<(), String> {
 }
 
 /// What stands beside a row, or beside a property of it, within its block.
-fn beside(block: &Block, name: &str) -> Option<&'static str> {
+fn beside(block: &'static dyn Block, name: &str) -> Option<&'static str> {
     let find = |name: &str| BESIDE.iter().find(|row| (row.0, row.1) == (block.name(), name));
     find(name).map(|(_, _, beside)| *beside)
 }
 
-fn check_node(outer: &str, block: &Block, row: &'static NodeRow, wrong: &mut Vec<String>) {
+fn check_node(
+    outer: &str,
+    block: &'static dyn Block,
+    row: &'static NodeRow,
+    wrong: &mut Vec<String>,
+) {
     let mut note = |name: &str, result: Result<(), String>| {
         wrong.extend(result.err().map(|why| format!("{} › {name}: {why}", block.name())));
     };
@@ -243,7 +248,7 @@ fn check_node(outer: &str, block: &Block, row: &'static NodeRow, wrong: &mut Vec
         true => note(row.name, effect(&outer.replace('@', own), &texts, true)),
         false => note(row.name, effect(outer, &[own.to_owned()], true)),
     }
-    for property in row.properties {
+    for property in row.properties() {
         let name = format!("{} {}", row.name, property.name);
         let within = beside(block, &name).map(str::to_owned);
         let within = within.unwrap_or_else(|| own.replace('@', &format!("{} @", texts[0])));
@@ -251,7 +256,7 @@ fn check_node(outer: &str, block: &Block, row: &'static NodeRow, wrong: &mut Vec
         let values: Vec<_> = values.map(|value| format!("{}={value}", property.name)).collect();
         note(&name, effect(&outer.replace('@', &within), &values, false));
     }
-    if let Some(inner @ (Block::Timeouts(_) | Block::Limits(_))) = row.block {
+    if let Some(inner) = row.block.filter(|block| block.scope().is_some()) {
         let within = others.replace('@', &format!("{} {{ @\n }}", row.name));
         let outer = outer.replace('@', &within);
         inner.rows().into_iter().for_each(|row| check_node(&outer, inner, row, wrong));
@@ -261,7 +266,7 @@ fn check_node(outer: &str, block: &Block, row: &'static NodeRow, wrong: &mut Vec
 #[test]
 fn every_row_changes_the_model_and_is_shown() {
     let mut wrong = Vec::new();
-    for block in BLOCKS {
+    for &block in BLOCKS {
         let outer = AROUND.iter().find(|(name, _)| *name == block.name());
         let outer = outer.unwrap_or_else(|| panic!("what is around `{}`?", block.name())).1;
         for row in block.rows() {
@@ -293,7 +298,7 @@ fn documented_defaults_are_those_of_the_model() {
             return;
         }
     };
-    for block in BLOCKS {
+    for &block in BLOCKS {
         let outer = AROUND.iter().find(|(name, _)| *name == block.name()).unwrap().1;
         let others = beside(block, "*").unwrap_or("@");
         for row in block.rows() {
@@ -303,7 +308,7 @@ fn documented_defaults_are_those_of_the_model() {
             if !row.default.is_empty() && !row.repeats && is_written(row.default) {
                 check(&outer_of_node, name.clone(), &format!("{} ", row.name), row.default);
             }
-            for property in row.properties.iter().filter(|row| !row.default.is_empty()) {
+            for property in row.properties().filter(|row| !row.default.is_empty()) {
                 let key = format!("{} {}", row.name, property.name);
                 let within = beside(block, &key).map(str::to_owned);
                 let within =

@@ -6,7 +6,7 @@ use super::{Kind, NodeRow, PropertyRow};
 /// What both kinds of rules have, and what one has beside.
 macro_rules! rule_properties {
     ($($more:expr,)*) => {
-        &[
+        [
         property(
             "to",
             Kind::Destinations,
@@ -39,9 +39,9 @@ macro_rules! rule_properties {
     };
 }
 
-static DENY_PROPERTIES: &[PropertyRow] = rule_properties![];
+static DENY_PROPERTIES: [PropertyRow; 7] = rule_properties![];
 
-static ALLOW_PROPERTIES: &[PropertyRow] = rule_properties![property(
+static ALLOW_PROPERTIES: [PropertyRow; 8] = rule_properties![property(
     "special",
     Kind::Flag,
     "#false",
@@ -50,7 +50,7 @@ static ALLOW_PROPERTIES: &[PropertyRow] = rule_properties![property(
 
 pub(super) static DENY: NodeRow = NodeRow {
     name: "deny",
-    properties: DENY_PROPERTIES,
+    properties: &DENY_PROPERTIES,
     repeats: true,
     doc: "Refuses requests that match in every property given; without any, all. Names are compared with the one that the client asks for, and its aliases in the hosts file; where CNAME records lead counts by its addresses alone. A network of IPv4 also has the IPv6 addresses that carry one of its addresses (NAT64, 6to4, Teredo, ISATAP, mapped).",
     example: "forward \"127.0.0.1:3128\" {\n    deny to=\"*.facebook.com,example.net\" method=CONNECT\n}",
@@ -59,7 +59,7 @@ pub(super) static DENY: NodeRow = NodeRow {
 
 pub(super) static ALLOW: NodeRow = NodeRow {
     name: "allow",
-    properties: ALLOW_PROPERTIES,
+    properties: &ALLOW_PROPERTIES,
     repeats: true,
     doc: "Allows requests that match in every property given. A private address may be a destination only if such a rule names it, as an exact host or by a network; one of this machine, its link or its cloud (loopback, link-local, metadata services) only by address or network, or with `special=#true`. `localhost` names loopback.",
     example: "forward \"127.0.0.1:3128\" {\n    allow to=\"127.0.0.1\" port=\"8000-9000\"\n    allow from=\"10.0.0.0/8\"\n}",

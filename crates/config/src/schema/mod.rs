@@ -9,28 +9,32 @@ mod balancing;
 mod effect;
 mod forward_rules;
 mod paths;
+mod row;
 mod rows;
 mod secrets;
 mod secure;
 mod settings;
 mod splits;
+pub(crate) mod texts;
 mod words;
 
 pub(crate) use balancing::{HEALTH_FIELD, HTTP_CHECK, RETRY_REASONS};
+pub(crate) use row::{Block, Properties, Property, Read, Row, Show, Table, in_line};
 pub(crate) use rows::*;
 pub(crate) use secrets::{Secrecy, masked_in};
 pub(crate) use secure::{CHALLENGE, EAB};
-pub(crate) use settings::{LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
+pub(crate) use settings::{
+    LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS, limits_block, timeouts_block,
+};
 pub(crate) use words::{FOREIGN, FOREIGN_HERE, FOREIGN_WORDS, PLANNED};
 
 /// A node that may stand in a block.
-#[derive(Debug)]
 pub(crate) struct NodeRow {
     pub(crate) name: &'static str,
     /// Values behind the name.
     pub(crate) arguments: &'static [ArgumentRow],
-    pub(crate) properties: &'static [PropertyRow],
-    pub(crate) block: Option<&'static Block>,
+    pub(crate) properties: &'static dyn Properties,
+    pub(crate) block: Option<&'static dyn Block>,
     /// Whether it may stand more than once in a block.
     pub(crate) repeats: bool,
     /// What it does; its entry in the reference.
@@ -45,7 +49,7 @@ impl NodeRow {
     pub(crate) const NEW: Self = Self {
         name: "",
         arguments: &[],
-        properties: &[],
+        properties: &([] as [PropertyRow; 0]),
         block: None,
         repeats: false,
         doc: "",
@@ -53,8 +57,13 @@ impl NodeRow {
         example: "",
     };
 
+    pub(crate) fn properties(&self) -> impl Iterator<Item = &'static PropertyRow> + use<> {
+        let all = self.properties;
+        (0..).map_while(|index| all.get(index))
+    }
+
     pub(crate) fn property(&self, name: &str) -> Option<&'static PropertyRow> {
-        self.properties.iter().find(|row| row.name == name)
+        self.properties().find(|row| row.name == name)
     }
 }
 
@@ -95,58 +104,23 @@ impl PropertyRow {
     }
 }
 
-/// What may stand between braces.
-#[derive(Debug)]
-pub(crate) enum Block {
-    /// These nodes.
-    Rows {
-        /// Whose braces, for people: the name of the node, or `the top level`.
-        name: &'static str,
-        rows: &'static [&'static NodeRow],
-    },
-    /// Times, those that make sense there.
-    Timeouts(Scope),
-    /// Limits, those that make sense there.
-    Limits(Scope),
+/// Rows that `decode` knows by their names.
+pub(crate) struct NamedRows {
+    name: &'static str,
+    rows: &'static [&'static NodeRow],
 }
 
-impl Block {
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Rows { name, .. } => name,
-            Self::Timeouts(_) => "timeouts",
-            Self::Limits(_) => "limits",
-        }
+impl Block for NamedRows {
+    fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// Where what stands in it stands, for people.
-    pub(crate) fn place(&self) -> String {
-        match self {
-            Self::Rows { name, .. } if *name == TOP.name() => format!("at {name}"),
-            Self::Rows { name, .. } => format!("in {}", block_text(name)),
-            Self::Timeouts(Scope::Top) | Self::Limits(Scope::Top) => {
-                format!("in `{}`", self.name())
-            }
-            Self::Timeouts(scope) | Self::Limits(scope) => {
-                format!("in `{}` of `{}`", self.name(), scope.name())
-            }
-        }
+    fn row(&self, name: &str) -> Option<&'static NodeRow> {
+        self.rows.iter().find(|row| row.name == name).copied()
     }
 
-    pub(crate) fn row(&self, name: &str) -> Option<&'static NodeRow> {
-        match self {
-            Self::Rows { rows, .. } => rows.iter().find(|row| row.name == name).copied(),
-            Self::Timeouts(scope) => settings::row(TIMEOUTS, *scope, name),
-            Self::Limits(scope) => settings::row(LIMITS, *scope, name),
-        }
-    }
-
-    pub(crate) fn rows(&self) -> Vec<&'static NodeRow> {
-        match self {
-            Self::Rows { rows, .. } => rows.to_vec(),
-            Self::Timeouts(scope) => settings::rows(TIMEOUTS, *scope),
-            Self::Limits(scope) => settings::rows(LIMITS, *scope),
-        }
+    fn rows(&self) -> Vec<&'static NodeRow> {
+        self.rows.to_vec()
     }
 }
 
@@ -161,10 +135,9 @@ fn block_text(name: &str) -> String {
 /// Where a node of this name may stand, for people.
 pub(crate) fn homes(name: &str) -> Option<String> {
     let scopes = [Scope::Listen, Scope::Site, Scope::Route, Scope::Forward, Scope::Upstream];
-    for (block, of) in [
-        (Block::Timeouts(Scope::Top), Block::Timeouts as fn(Scope) -> Block),
-        (Block::Limits(Scope::Top), Block::Limits),
-    ] {
+    let of_scope: [fn(Scope) -> &'static dyn Block; 2] = [timeouts_block, limits_block];
+    for of in of_scope {
+        let block = of(Scope::Top);
         if block.row(name).is_some() {
             let held = scopes.into_iter().filter(|&scope| of(scope).row(name).is_some());
             let held: Vec<_> = held.map(|scope| format!("`{}`", scope.name())).collect();
@@ -172,7 +145,7 @@ pub(crate) fn homes(name: &str) -> Option<String> {
             return Some(format!("in `{}` of the top level, {held}", block.name()));
         }
     }
-    let holds = |block: &&&Block| block.row(name).is_some();
+    let holds = |block: &&&'static dyn Block| block.row(name).is_some();
     let names: Vec<_> = BLOCKS.iter().filter(holds).map(|block| block.name()).collect();
     let inner: Vec<_> = names.iter().filter(|name| **name != TOP.name()).collect();
     let inner = inner.iter().map(|name| block_text(name)).collect::<Vec<_>>().join(", ");
@@ -186,7 +159,9 @@ pub(crate) fn homes(name: &str) -> Option<String> {
 
 /// The block in which a node of this name has such a property.
 pub(crate) fn property_home(node: &str, property: &str) -> Option<&'static str> {
-    let has = |block: &&&Block| block.row(node).is_some_and(|row| row.property(property).is_some());
+    let has = |block: &&&'static dyn Block| {
+        block.row(node).is_some_and(|row| row.property(property).is_some())
+    };
     BLOCKS.iter().find(has).map(|block| block.name())
 }
 
@@ -419,8 +394,7 @@ mod tests {
     fn every_row_is_documented() {
         for row in BLOCKS.iter().flat_map(|block| block.rows()) {
             assert!(row.doc.ends_with('.'), "{}", row.name);
-            let properties = row.properties.iter();
-            properties.for_each(|row| assert!(row.doc.ends_with('.'), "{}", row.name));
+            row.properties().for_each(|row| assert!(row.doc.ends_with('.'), "{}", row.name));
         }
         let settings = TIMEOUTS.iter().map(|s| &s.row).chain(LIMITS.iter().map(|s| &s.row));
         settings.for_each(|row| assert!(row.doc.ends_with('.'), "{}", row.name));

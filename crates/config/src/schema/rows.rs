@@ -9,7 +9,15 @@ use super::secure::{
     STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
 };
 use super::splits::{MIRROR, SPLIT, SPLIT_BLOCK};
-use super::{ArgumentRow, Block, Count, Kind, NodeRow, PropertyRow, Scope, Secrecy, WordRow};
+use super::texts::{flag, list, path, time};
+use super::{
+    ArgumentRow, Block, Count, Kind, LIMITS, NamedRows, NodeRow, Property, PropertyRow, Read, Row,
+    Scope, Secrecy, Show, TIMEOUTS, Table, WordRow, in_line, limits_block, timeouts_block,
+};
+use crate::decode::{RawListen, RawProcess, add_networks};
+use crate::effective::quoted;
+use crate::model::{AccessFormat, AdminAddress, LogTarget, ProxyProtocol, ResolverSettings};
+use crate::values::{Datum, nets_text};
 
 pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
     // Whatever row has the value of a field: its name may make it a secret.
@@ -33,19 +41,19 @@ pub(super) const fn word(word: &'static str, doc: &'static str) -> WordRow {
     WordRow { word, doc }
 }
 
-pub(super) const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> Block {
-    Block::Rows { name, rows }
+pub(super) const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> NamedRows {
+    NamedRows { name, rows }
 }
 
 /// What may stand at the top level.
-pub(crate) static TOP: Block = rows(
+pub(crate) static TOP: NamedRows = rows(
     "the top level",
     &[
         &INCLUDE,
         &PROCESS,
         &TOP_TIMEOUTS,
         &TOP_LIMITS,
-        &TRUSTED_PROXY,
+        &TOP_TRUSTED_PROXY,
         &LISTEN,
         &SITE,
         &UPSTREAM,
@@ -56,7 +64,7 @@ pub(crate) static TOP: Block = rows(
 );
 
 /// Every block that has an entry in the reference, in its order.
-pub(crate) static BLOCKS: &[&Block] = &[
+pub(crate) static BLOCKS: &[&dyn Block] = &[
     &TOP,
     &PROCESS_BLOCK,
     &RESOLVER_BLOCK,
@@ -95,39 +103,51 @@ static PROCESS: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-static TOP_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Top));
-static LISTEN_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Listen));
-static SITE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Site));
-static ROUTE_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Route));
-pub(super) static UPSTREAM_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Upstream));
-static FORWARD_TIMEOUTS: NodeRow = timeouts(&Block::Timeouts(Scope::Forward));
-static TOP_LIMITS: NodeRow = limits(&Block::Limits(Scope::Top));
-static LISTEN_LIMITS: NodeRow = limits(&Block::Limits(Scope::Listen));
-static SITE_LIMITS: NodeRow = limits(&Block::Limits(Scope::Site));
-static ROUTE_LIMITS: NodeRow = limits(&Block::Limits(Scope::Route));
-static FORWARD_LIMITS: NodeRow = limits(&Block::Limits(Scope::Forward));
+static TOP_TIMEOUTS: NodeRow = timeouts(Scope::Top);
+static LISTEN_TIMEOUTS: Row<RawListen> = Row {
+    node: timeouts(Scope::Listen),
+    read: Read::Node(|decoder, listen, node| listen.timeouts = decoder.overrides(node, TIMEOUTS)),
+    show: Show::Lines(|out, listen, shown| {
+        out.settings(shown, TIMEOUTS, Scope::Listen, &listen.bounds.timeouts)
+    }),
+};
+static SITE_TIMEOUTS: NodeRow = timeouts(Scope::Site);
+static ROUTE_TIMEOUTS: NodeRow = timeouts(Scope::Route);
+pub(super) static UPSTREAM_TIMEOUTS: NodeRow = timeouts(Scope::Upstream);
+static FORWARD_TIMEOUTS: NodeRow = timeouts(Scope::Forward);
+static TOP_LIMITS: NodeRow = limits(Scope::Top);
+static LISTEN_LIMITS: Row<RawListen> = Row {
+    node: limits(Scope::Listen),
+    read: Read::Node(|decoder, listen, node| listen.limits = decoder.overrides(node, LIMITS)),
+    show: Show::Lines(|out, listen, shown| {
+        out.settings(shown, LIMITS, Scope::Listen, &listen.bounds.limits)
+    }),
+};
+static SITE_LIMITS: NodeRow = limits(Scope::Site);
+static ROUTE_LIMITS: NodeRow = limits(Scope::Route);
+static FORWARD_LIMITS: NodeRow = limits(Scope::Forward);
 
-const fn timeouts(block: &'static Block) -> NodeRow {
+const fn timeouts(scope: Scope) -> NodeRow {
     NodeRow {
         name: "timeouts",
-        block: Some(block),
+        block: Some(timeouts_block(scope)),
         doc: "How long things may take: see [timeouts](#timeouts). What is set here wins over what is set further out.",
         example: "timeouts {\n    connect \"3s\"\n    first-byte \"2min\"\n}",
         ..NodeRow::NEW
     }
 }
 
-const fn limits(block: &'static Block) -> NodeRow {
+const fn limits(scope: Scope) -> NodeRow {
     NodeRow {
         name: "limits",
-        block: Some(block),
+        block: Some(limits_block(scope)),
         doc: "How much of something is taken: see [limits](#limits). What is set here wins over what is set further out.",
         example: "limits {\n    body \"10MiB\"\n}",
         ..NodeRow::NEW
     }
 }
 
-static TRUSTED_PROXY: NodeRow = NodeRow {
+const TRUSTED_PROXY: NodeRow = NodeRow {
     name: "trusted-proxy",
     arguments: &[argument("network", Kind::Networks, AtLeastOne)],
     repeats: true,
@@ -135,6 +155,16 @@ static TRUSTED_PROXY: NodeRow = NodeRow {
     default: "none",
     example: "trusted-proxy \"10.0.0.0/8\" \"192.0.2.1\"",
     ..NodeRow::NEW
+};
+
+static TOP_TRUSTED_PROXY: NodeRow = TRUSTED_PROXY;
+
+static LISTEN_TRUSTED_PROXY: Row<RawListen> = Row {
+    node: TRUSTED_PROXY,
+    read: Read::Node(|_, listen, node| add_networks(&mut listen.trusted_proxies, node)),
+    show: Show::Value(|listen| {
+        list(listen.trusted_proxies.iter().map(|net| quoted(&nets_text(&[*net]))))
+    }),
 };
 
 static LISTEN: NodeRow = NodeRow {
@@ -217,16 +247,22 @@ static EXPECT: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static PROCESS_BLOCK: Block =
-    rows("process", &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER]);
+pub(crate) static PROCESS_BLOCK: Table<RawProcess> = Table {
+    name: "process",
+    rows: &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER],
+};
 
-static CORES: NodeRow = NodeRow {
-    name: "cores",
-    arguments: &[argument("number", Kind::Number { min: 1, max: 1024 }, One)],
-    doc: "Threads that carry traffic, each on a core of its own.",
-    default: "one for each core that the process may run on",
-    example: "process { cores 4 }",
-    ..NodeRow::NEW
+static CORES: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "cores",
+        arguments: &[argument("number", Kind::Number { min: 1, max: 1024 }, One)],
+        doc: "Threads that carry traffic, each on a core of its own.",
+        default: "one for each core that the process may run on",
+        example: "process { cores 4 }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, number| raw.process.cores = Some(number.number_in())),
+    show: Show::Value(|raw| raw.process.cores.map(|number| number.to_string())),
 };
 
 const ADMIN_METRICS: &[WordRow] = &[
@@ -234,36 +270,66 @@ const ADMIN_METRICS: &[WordRow] = &[
     word("open", "every process of this machine may read them"),
 ];
 
-static ADMIN: NodeRow = NodeRow {
-    name: "admin",
-    arguments: &[argument("address", Kind::Admin, One)],
-    properties: &[
-        property(
-            "token-file",
-            Kind::Path,
-            "",
-            "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP has to bring (`Authorization: Bearer …`), but for `/healthz` and `/readyz`. Without it every process of this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that is made in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either.",
-        ),
-        property(
-            "metrics",
-            Kind::Word(ADMIN_METRICS),
-            "token",
-            "With `token-file`: whether `/metrics` needs the token as well.",
-        ),
-    ],
-    doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, endpoints changed and reloads asked for. Only loopback and unix sockets. The file system says who may use the socket, and who may needs no token. Forward clients never reach it, whatever the rules allow.",
-    default: "off",
-    example: "process { admin \"unix:/run/bothways.sock\" }",
-    ..NodeRow::NEW
+static ADMIN_PROPERTIES: [Property<RawProcess>; 2] = [
+            property(
+                "token-file",
+                Kind::Path,
+                "",
+                "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP has to bring (`Authorization: Bearer …`), but for `/healthz` and `/readyz`. Without it every process of this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that is made in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either.",
+            )
+            .of(
+                |raw, file| raw.process.admin_token = Some(file.path()),
+                |raw| raw.process.admin_token.as_deref().map(path),
+            ),
+            property(
+                "metrics",
+                Kind::Word(ADMIN_METRICS),
+                "token",
+                "With `token-file`: whether `/metrics` needs the token as well.",
+            )
+            .of(
+                |raw, mode| raw.process.admin_metrics_open = mode.text() == "open",
+                |raw| raw.process.admin_metrics_open.then(|| "open".into()),
+            ),
+        ];
+
+static ADMIN: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "admin",
+        arguments: &[argument("address", Kind::Admin, One)],
+        properties: &ADMIN_PROPERTIES,
+        doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, endpoints changed and reloads asked for. Only loopback and unix sockets. The file system says who may use the socket, and who may needs no token. Forward clients never reach it, whatever the rules allow.",
+        default: "off",
+        example: "process { admin \"unix:/run/bothways.sock\" }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        if let Some(Datum::Admin(address)) = node.first().map(|given| &given.datum) {
+            raw.process.admin = Some(address.clone());
+        }
+        node.put(&ADMIN_PROPERTIES, raw);
+        decoder.check_token(node);
+    }),
+    show: Show::Value(|raw| {
+        let address = match raw.process.admin.as_ref()? {
+            AdminAddress::Tcp(address) => quoted(&address.to_string()),
+            AdminAddress::Unix(path) => quoted(&format!("unix:{}", path.display())),
+        };
+        Some(address + &in_line(&ADMIN_PROPERTIES, raw))
+    }),
 };
 
-static ZONE: NodeRow = NodeRow {
-    name: "zone",
-    arguments: &[argument("name", Kind::Token, One)],
-    doc: "Where the process stands: endpoints of the same `zone` are taken first.",
-    default: "none",
-    example: "process { zone \"eu-1a\" }",
-    ..NodeRow::NEW
+static ZONE: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "zone",
+        arguments: &[argument("name", Kind::Token, One)],
+        doc: "Where the process stands: endpoints of the same `zone` are taken first.",
+        default: "none",
+        example: "process { zone \"eu-1a\" }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, name| raw.process.zone = Some(name.text().into())),
+    show: Show::Value(|raw| raw.process.zone.as_deref().map(quoted)),
 };
 
 static ACCESS_FORMATS: &[WordRow] = &[
@@ -281,122 +347,210 @@ static LEVELS: &[WordRow] = &[
     ),
 ];
 
-static LOG: NodeRow = NodeRow {
-    name: "log",
-    properties: &[
-        property(
-            "access",
-            Kind::Log,
-            "stdout",
-            "Where a line for each exchange goes. Files are opened again on SIGUSR1.",
-        ),
-        property("format", Kind::Word(ACCESS_FORMATS), "json", "How such a line looks."),
-        property("error", Kind::Log, "stderr", "Where the error log goes."),
-        property("level", Kind::Word(LEVELS), "info", "The least severe level of the error log."),
-    ],
-    doc: "Where logs go and how they look.",
-    example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
-    ..NodeRow::NEW
+static LOG_PROPERTIES: [Property<RawProcess>; 4] = [
+    property(
+        "access",
+        Kind::Log,
+        "stdout",
+        "Where a line for each exchange goes. Files are opened again on SIGUSR1.",
+    )
+    .of(|raw, to| raw.process.access_log = to.log(), |raw| Some(log_text(&raw.process.access_log))),
+    property("format", Kind::Word(ACCESS_FORMATS), "json", "How such a line looks.").of(
+        |raw, format| {
+            raw.process.access_format = match format.text() {
+                "combined" => AccessFormat::Combined,
+                _ => AccessFormat::Json,
+            };
+        },
+        |raw| {
+            Some(match raw.process.access_format {
+                AccessFormat::Json => "json".into(),
+                AccessFormat::Combined => "combined".into(),
+            })
+        },
+    ),
+    property("error", Kind::Log, "stderr", "Where the error log goes.").of(
+        |raw, to| raw.process.error_log = to.log(),
+        |raw| Some(log_text(&raw.process.error_log)),
+    ),
+    property("level", Kind::Word(LEVELS), "info", "The least severe level of the error log.").of(
+        |raw, level| raw.process.error_level = level.text().into(),
+        |raw| Some(raw.process.error_level.to_string()),
+    ),
+];
+
+static LOG: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "log",
+        properties: &LOG_PROPERTIES,
+        doc: "Where logs go and how they look.",
+        example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, raw, node| node.put(&LOG_PROPERTIES, raw)),
+    show: Show::Lines(|out, raw, shown| out.properties(shown, None, &LOG_PROPERTIES, raw, false)),
 };
 
-static DRAIN: NodeRow = NodeRow {
-    name: "drain",
-    arguments: &[argument("time", Kind::Duration { zero: true }, One)],
-    doc: "How long open exchanges and tunnels may take to finish after SIGTERM.",
-    default: "30s",
-    example: "process { drain \"1min\" }",
-    ..NodeRow::NEW
+static DRAIN: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "drain",
+        arguments: &[argument("time", Kind::Duration { zero: true }, One)],
+        doc: "How long open exchanges and tunnels may take to finish after SIGTERM.",
+        default: "30s",
+        example: "process { drain \"1min\" }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, time| raw.process.drain = time.duration()),
+    show: Show::Value(|raw| Some(time(raw.process.drain))),
 };
 
-static CONNECTIONS: NodeRow = NodeRow {
-    name: "connections",
-    arguments: &[argument("number", Kind::Number { min: 1, max: u32::MAX as u64 }, One)],
-    doc: "Client connections at once, in the whole process; more wait to be accepted.",
-    default: "from the limit of open files",
-    example: "process { connections 10000 }",
-    ..NodeRow::NEW
+static CONNECTIONS: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "connections",
+        arguments: &[argument("number", Kind::Number { min: 1, max: u32::MAX as u64 }, One)],
+        doc: "Client connections at once, in the whole process; more wait to be accepted.",
+        default: "from the limit of open files",
+        example: "process { connections 10000 }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, number| raw.process.connections_max = Some(number.number_in())),
+    show: Show::Value(|raw| raw.process.connections_max.map(|number| number.to_string())),
 };
 
-static RESOLVER: NodeRow = NodeRow {
-    name: "resolver",
-    block: Some(&RESOLVER_BLOCK),
-    doc: "How names are looked up.",
-    default: "as the system does",
-    example: "process {\n    resolver {\n        server \"127.0.0.1:5353\"\n        ttl-max \"5min\"\n    }\n}",
-    ..NodeRow::NEW
+static RESOLVER: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "resolver",
+        block: Some(&RESOLVER_BLOCK),
+        doc: "How names are looked up.",
+        default: "as the system does",
+        example: "process {\n    resolver {\n        server \"127.0.0.1:5353\"\n        ttl-max \"5min\"\n    }\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.resolver(raw, node)),
+    show: Show::Lines(|out, raw, shown| {
+        out.open(shown);
+        out.rows(shown.depth + 1, &RESOLVER_BLOCK, &raw.process.resolver, &raw.resolver_set);
+    }),
 };
 
-pub(crate) static RESOLVER_BLOCK: Block =
-    rows("resolver", &[&SERVER, &TIMEOUT, &TRIES, &HOSTS, &TTL_MIN, &TTL_MAX]);
+pub(crate) static RESOLVER_BLOCK: Table<ResolverSettings> =
+    Table { name: "resolver", rows: &[&SERVER, &TIMEOUT, &TRIES, &HOSTS, &TTL_MIN, &TTL_MAX] };
 
-static SERVER: NodeRow = NodeRow {
-    name: "server",
-    arguments: &[argument("address", Kind::Socket, AtLeastOne)],
-    repeats: true,
-    doc: "Name servers to ask, in their order.",
-    default: "those of the system",
-    example: "process { resolver { server \"127.0.0.1:5353\"; } }",
-    ..NodeRow::NEW
+static SERVER: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "server",
+        arguments: &[argument("address", Kind::Socket, AtLeastOne)],
+        repeats: true,
+        doc: "Name servers to ask, in their order.",
+        default: "those of the system",
+        example: "process { resolver { server \"127.0.0.1:5353\"; } }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, resolver, node| {
+        resolver.servers.extend(node.data().filter_map(|datum| match datum {
+            Datum::Socket(address) => Some(*address),
+            _ => None,
+        }));
+    }),
+    show: Show::Value(|resolver| {
+        list(resolver.servers.iter().map(|server| quoted(&server.to_string())))
+    }),
 };
 
-static TIMEOUT: NodeRow = NodeRow {
-    name: "timeout",
-    arguments: &[argument("time", Kind::Duration { zero: false }, One)],
-    doc: "How long one try may take.",
-    default: "2s",
-    ..NodeRow::NEW
+static TIMEOUT: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "timeout",
+        arguments: &[argument("time", Kind::Duration { zero: false }, One)],
+        doc: "How long one try may take.",
+        default: "2s",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|resolver, time| resolver.timeout = time.duration()),
+    show: Show::Value(|resolver| Some(time(resolver.timeout))),
 };
 
-static TRIES: NodeRow = NodeRow {
-    name: "tries",
-    arguments: &[argument("number", Kind::Number { min: 1, max: 10 }, One)],
-    doc: "How often a name server is asked before giving up.",
-    default: "2",
-    ..NodeRow::NEW
+static TRIES: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "tries",
+        arguments: &[argument("number", Kind::Number { min: 1, max: 10 }, One)],
+        doc: "How often a name server is asked before giving up.",
+        default: "2",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|resolver, number| resolver.tries = number.number_in()),
+    show: Show::Value(|resolver| Some(resolver.tries.to_string())),
 };
 
-static HOSTS: NodeRow = NodeRow {
-    name: "hosts",
-    arguments: &[argument("flag", Kind::Flag, One)],
-    doc: "Whether `/etc/hosts` is honoured.",
-    default: "#true",
-    ..NodeRow::NEW
+static HOSTS: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "hosts",
+        arguments: &[argument("flag", Kind::Flag, One)],
+        doc: "Whether `/etc/hosts` is honoured.",
+        default: "#true",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|resolver, honoured| resolver.hosts = honoured.flag()),
+    show: Show::Value(|resolver| Some(flag(resolver.hosts))),
 };
 
-static TTL_MIN: NodeRow = NodeRow {
-    name: "ttl-min",
-    arguments: &[argument("time", Kind::Duration { zero: true }, One)],
-    doc: "The shortest time that an answer is kept, even if it says less.",
-    default: "1s",
-    ..NodeRow::NEW
+static TTL_MIN: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "ttl-min",
+        arguments: &[argument("time", Kind::Duration { zero: true }, One)],
+        doc: "The shortest time that an answer is kept, even if it says less.",
+        default: "1s",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|resolver, time| resolver.ttl_min = time.duration()),
+    show: Show::Value(|resolver| Some(time(resolver.ttl_min))),
 };
 
-static TTL_MAX: NodeRow = NodeRow {
-    name: "ttl-max",
-    arguments: &[argument("time", Kind::Duration { zero: false }, One)],
-    doc: "The longest time that an answer is kept, even if it says more.",
-    default: "1h",
-    ..NodeRow::NEW
+static TTL_MAX: Row<ResolverSettings> = Row {
+    node: NodeRow {
+        name: "ttl-max",
+        arguments: &[argument("time", Kind::Duration { zero: false }, One)],
+        doc: "The longest time that an answer is kept, even if it says more.",
+        default: "1h",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|resolver, time| resolver.ttl_max = time.duration()),
+    show: Show::Value(|resolver| Some(time(resolver.ttl_max))),
 };
 
-pub(crate) static LISTEN_BLOCK: Block =
-    rows("listen", &[&PROXY_PROTOCOL, &HTTP2, &TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS]);
+pub(crate) static LISTEN_BLOCK: Table<RawListen> = Table {
+    name: "listen",
+    rows: &[&PROXY_PROTOCOL, &HTTP2, &LISTEN_TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS],
+};
 
 static PROXY_PROTOCOL_WORDS: &[WordRow] = &[
     word("off", "clients send none; one that comes is a malformed request"),
     word("required", "a connection that does not begin with one (version 1 or 2) is closed"),
 ];
 
-static PROXY_PROTOCOL: NodeRow = NodeRow {
-    name: "proxy-protocol",
-    arguments: &[argument("mode", Kind::Word(PROXY_PROTOCOL_WORDS), One)],
-    doc: "Whether connections begin with a PROXY protocol header that tells the client's address. Use it only where nobody but the load balancer in front can connect.",
-    default: "off",
-    example: "listen \":8080\" { proxy-protocol required; }\nsite { listen \":8080\"; to \"10.0.0.1:80\"; }",
-    ..NodeRow::NEW
+static PROXY_PROTOCOL: Row<RawListen> = Row {
+    node: NodeRow {
+        name: "proxy-protocol",
+        arguments: &[argument("mode", Kind::Word(PROXY_PROTOCOL_WORDS), One)],
+        doc: "Whether connections begin with a PROXY protocol header that tells the client's address. Use it only where nobody but the load balancer in front can connect.",
+        default: "off",
+        example: "listen \":8080\" { proxy-protocol required; }\nsite { listen \":8080\"; to \"10.0.0.1:80\"; }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|listen, mode| {
+        listen.proxy_protocol = match mode.text() {
+            "required" => ProxyProtocol::Required,
+            _ => ProxyProtocol::Off,
+        };
+    }),
+    show: Show::Value(|listen| {
+        Some(match listen.proxy_protocol {
+            ProxyProtocol::Off => "off".into(),
+            ProxyProtocol::Required => "required".into(),
+        })
+    }),
 };
 
-pub(crate) static SITE_BLOCK: Block = rows(
+pub(crate) static SITE_BLOCK: NamedRows = rows(
     "site",
     &[
         &SITE_LISTEN,
@@ -425,7 +579,7 @@ pub(crate) static SITE_BLOCK: Block = rows(
     ],
 );
 
-pub(crate) static ROUTE_BLOCK: Block = rows(
+pub(crate) static ROUTE_BLOCK: NamedRows = rows(
     "route",
     &[
         &TO,
@@ -530,7 +684,7 @@ static FILES: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static FILES_BLOCK: Block = rows("files", &[&INDEX, &LISTING, &FALLBACK]);
+pub(crate) static FILES_BLOCK: NamedRows = rows("files", &[&INDEX, &LISTING, &FALLBACK]);
 
 static INDEX: NodeRow = NodeRow {
     name: "index",
@@ -572,7 +726,7 @@ static RESPONSE: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static FIELDS_BLOCK: Block = rows("request and response", &[&SET, &ADD, &REMOVE]);
+pub(crate) static FIELDS_BLOCK: NamedRows = rows("request and response", &[&SET, &ADD, &REMOVE]);
 
 /// Fields of which nobody else knows that they are secret.
 const SECRET_FIELD: PropertyRow = property(
@@ -693,7 +847,7 @@ pub(crate) static ALGORITHMS: &[WordRow] = &[
     word("maglev", "the same endpoint for the same key, by a table of even shares"),
 ];
 
-pub(crate) static FORWARD_BLOCK: Block = rows(
+pub(crate) static FORWARD_BLOCK: NamedRows = rows(
     "forward",
     &[
         &FORWARD_TLS,
@@ -730,7 +884,7 @@ static ANONYMOUS: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static ANONYMOUS_BLOCK: Block = rows("anonymous", &[&ANONYMOUS_REMOVE]);
+pub(crate) static ANONYMOUS_BLOCK: NamedRows = rows("anonymous", &[&ANONYMOUS_REMOVE]);
 
 static ANONYMOUS_REMOVE: NodeRow = NodeRow {
     name: "remove",
@@ -748,3 +902,12 @@ static VIA: NodeRow = NodeRow {
     example: "forward \"127.0.0.1:3128\" { via \"office\" }",
     ..NodeRow::NEW
 };
+
+fn log_text(target: &LogTarget) -> String {
+    match target {
+        LogTarget::Off => "off".into(),
+        LogTarget::Stdout => "stdout".into(),
+        LogTarget::Stderr => "stderr".into(),
+        LogTarget::File(file) => path(file),
+    }
+}

@@ -2,7 +2,9 @@
 
 use super::Count::{AtLeastOne, One, Optional};
 use super::rows::{argument, property, rows, word};
-use super::{Block, Kind, NodeRow, PropertyRow, Secrecy, WordRow};
+use super::texts::{on_off, path};
+use super::{Kind, NamedRows, NodeRow, PropertyRow, Read, Row, Secrecy, Show, WordRow};
+use crate::decode::{RawListen, RawProcess};
 
 const MODES: &[WordRow] = &[
     word(
@@ -79,10 +81,10 @@ pub(super) static FORWARD_TLS: NodeRow = NodeRow {
     example: "forward \":3129\" {\n    tls internal name=\"proxy.lan\"\n    allow from=\"10.0.0.0/8\"\n}",
 };
 
-pub(crate) static TLS_BLOCK: Block =
+pub(crate) static TLS_BLOCK: NamedRows =
     rows("tls of site", &[&VERSIONS, &TLS_CLIENT, &EARLY_DATA, &TICKETS, &HSTS]);
 
-pub(crate) static FORWARD_TLS_BLOCK: Block =
+pub(crate) static FORWARD_TLS_BLOCK: NamedRows =
     rows("tls of forward", &[&VERSIONS, &TLS_CLIENT, &TICKETS]);
 
 const VERSION_WORDS: &[WordRow] = &[word("1.2", "RFC 5246"), word("1.3", "RFC 8446")];
@@ -212,7 +214,7 @@ pub(super) static ACME: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static ACME_BLOCK: Block =
+pub(crate) static ACME_BLOCK: NamedRows =
     rows("acme", &[&DIRECTORY, &CONTACT, &CHALLENGE, &EAB, &PROFILE, &ACME_CA, &ACME_KEY]);
 
 static DIRECTORY: NodeRow = NodeRow {
@@ -307,13 +309,17 @@ static ACME_KEY: NodeRow = NodeRow {
 
 const ON_OFF: &[WordRow] = &[word("on", "it is spoken"), word("off", "it is not")];
 
-pub(super) static HTTP2: NodeRow = NodeRow {
-    name: "http2",
-    arguments: &[argument("mode", Kind::Word(ON_OFF), One)],
-    doc: "Whether clients may speak HTTP/2: over TLS when they ask for it (ALPN), in clear when they begin with it (prior knowledge). Its bounds are in [limits](#limits).",
-    default: "on",
-    example: "listen \":443\" { http2 off }\nsite \"a.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+pub(super) static HTTP2: Row<RawListen> = Row {
+    node: NodeRow {
+        name: "http2",
+        arguments: &[argument("mode", Kind::Word(ON_OFF), One)],
+        doc: "Whether clients may speak HTTP/2: over TLS when they ask for it (ALPN), in clear when they begin with it (prior knowledge). Its bounds are in [limits](#limits).",
+        default: "on",
+        example: "listen \":443\" { http2 off }\nsite \"a.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|listen, mode| listen.http2 = mode.text() != "off"),
+    show: Show::Value(|listen| Some(on_off(listen.http2))),
 };
 
 const PROTOCOLS: &[WordRow] = &[
@@ -341,7 +347,7 @@ pub(super) static UPSTREAM_TLS: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static UPSTREAM_TLS_BLOCK: Block =
+pub(crate) static UPSTREAM_TLS_BLOCK: NamedRows =
     rows("tls of upstream", &[&UPSTREAM_CA, &SERVER_NAME, &UPSTREAM_CERT, &UPSTREAM_KEY, &VERIFY]);
 
 static UPSTREAM_CA: NodeRow = NodeRow {
@@ -390,11 +396,15 @@ static VERIFY: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(super) static STATE: NodeRow = NodeRow {
-    name: "state",
-    arguments: &[argument("directory", Kind::Path, One)],
-    doc: "Where what must outlast the process is kept: the own CA of `tls internal`, and the accounts, keys and certificates of `tls auto`. Only its owner can read it.",
-    default: "`$STATE_DIRECTORY`, else `/var/lib/bothways` for root and `~/.local/state/bothways` for others",
-    example: "process { state \"/var/lib/bothways\" }",
-    ..NodeRow::NEW
+pub(super) static STATE: Row<RawProcess> = Row {
+    node: NodeRow {
+        name: "state",
+        arguments: &[argument("directory", Kind::Path, One)],
+        doc: "Where what must outlast the process is kept: the own CA of `tls internal`, and the accounts, keys and certificates of `tls auto`. Only its owner can read it.",
+        default: "`$STATE_DIRECTORY`, else `/var/lib/bothways` for root and `~/.local/state/bothways` for others",
+        example: "process { state \"/var/lib/bothways\" }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, directory| raw.process.state = Some(directory.path())),
+    show: Show::Value(|raw| raw.process.state.as_deref().map(path)),
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ArgumentRow, Count, Kind, NodeRow, Secrecy};
+use super::{ArgumentRow, Block, Count, Kind, NodeRow, Secrecy};
 use crate::model::{Limits, Timeouts, UpstreamTimeouts};
 use crate::values::{Datum, duration_text, size_text};
 
@@ -47,19 +47,66 @@ impl<T> Setting<T> {
     }
 }
 
-pub(super) fn row<T>(
+/// The settings of a table that make sense somewhere.
+struct Scoped<T: 'static> {
+    name: &'static str,
     table: &'static [Setting<T>],
     scope: Scope,
-    name: &str,
-) -> Option<&'static NodeRow> {
-    let found = table.iter().find(|setting| setting.row.name == name)?;
-    found.holds_in(scope).then_some(&found.row)
 }
 
-pub(super) fn rows<T>(table: &'static [Setting<T>], scope: Scope) -> Vec<&'static NodeRow> {
-    let held = table.iter().filter(|setting| setting.holds_in(scope));
-    held.map(|setting| &setting.row).collect()
+impl<T> Block for Scoped<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn row(&self, name: &str) -> Option<&'static NodeRow> {
+        let found = self.table.iter().find(|setting| setting.row.name == name)?;
+        found.holds_in(self.scope).then_some(&found.row)
+    }
+
+    fn rows(&self) -> Vec<&'static NodeRow> {
+        let held = self.table.iter().filter(|setting| setting.holds_in(self.scope));
+        held.map(|setting| &setting.row).collect()
+    }
+
+    fn scope(&self) -> Option<Scope> {
+        Some(self.scope)
+    }
 }
+
+macro_rules! scoped {
+    ($(#[$doc:meta])* $function:ident, $name:literal, $of:ty, $table:ident) => {
+        $(#[$doc])*
+        pub(crate) const fn $function(scope: Scope) -> &'static dyn Block {
+            const fn of(scope: Scope) -> Scoped<$of> {
+                Scoped { name: $name, table: $table, scope }
+            }
+            static TOP: Scoped<$of> = of(Scope::Top);
+            static LISTEN: Scoped<$of> = of(Scope::Listen);
+            static SITE: Scoped<$of> = of(Scope::Site);
+            static ROUTE: Scoped<$of> = of(Scope::Route);
+            static UPSTREAM: Scoped<$of> = of(Scope::Upstream);
+            static FORWARD: Scoped<$of> = of(Scope::Forward);
+            match scope {
+                Scope::Top => &TOP,
+                Scope::Listen => &LISTEN,
+                Scope::Site => &SITE,
+                Scope::Route => &ROUTE,
+                Scope::Upstream => &UPSTREAM,
+                Scope::Forward => &FORWARD,
+            }
+        }
+    };
+}
+
+scoped!(
+    /// The block `timeouts`, where it stands.
+    timeouts_block, "timeouts", Timeouts, TIMEOUTS
+);
+scoped!(
+    /// The block `limits`, where it stands.
+    limits_block, "limits", Limits, LIMITS
+);
 
 /// Holds before a site is known, and for tunnels and bodies of forward clients.
 const EARLY: &[Scope] = &[Scope::Listen, Scope::Forward];

@@ -2,7 +2,7 @@
 
 use super::Count::{AtLeastOne, One};
 use super::rows::{argument, property, rows, word};
-use super::{Block, Kind, NodeRow, PropertyRow, WordRow};
+use super::{Kind, NamedRows, NodeRow, PropertyRow, WordRow};
 
 /// How many of something there may be at once.
 const COUNT: Kind = Kind::Number { min: 1, max: 1_000_000 };
@@ -43,14 +43,14 @@ const STAYS: &[WordRow] = &[
     word("no", "each request is decided anew"),
 ];
 
-const SPLIT_PROPERTIES: &[PropertyRow] = &[
+static SPLIT_PROPERTIES: [PropertyRow; 2] = [
     property("stay", Kind::Word(STAYS), "address", "How a client stays with its part."),
     property("cookie", Kind::Token, "bw-split", "The name of the cookie, with `stay=cookie`."),
 ];
 
 pub(super) static SPLIT: NodeRow = NodeRow {
     name: "split",
-    properties: SPLIT_PROPERTIES,
+    properties: &SPLIT_PROPERTIES,
     block: Some(&SPLIT_BLOCK),
     // More than one is reported by the decoder, together with others that do not go with it.
     repeats: true,
@@ -59,7 +59,7 @@ pub(super) static SPLIT: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-pub(crate) static SPLIT_BLOCK: Block = rows("split", &[&PART]);
+pub(crate) static SPLIT_BLOCK: NamedRows = rows("split", &[&PART]);
 
 static PART: NodeRow = NodeRow {
     name: "to",

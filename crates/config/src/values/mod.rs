@@ -91,6 +91,14 @@ impl Datum {
         if let Self::Texts(texts) = self { texts } else { &[] }
     }
 
+    pub(crate) fn path(&self) -> PathBuf {
+        if let Self::Path(path) = self { path.clone() } else { PathBuf::new() }
+    }
+
+    pub(crate) fn log(&self) -> LogTarget {
+        if let Self::Log(target) = self { target.clone() } else { LogTarget::Off }
+    }
+
     pub(crate) fn duration(&self) -> Duration {
         if let Self::Duration(duration) = self { *duration } else { Duration::ZERO }
     }

@@ -6,8 +6,6 @@
 pub(super) mod resolve;
 pub(super) mod show;
 
-use std::path::PathBuf;
-
 use super::{Checked, Decoder, Given};
 use crate::model::Endpoint;
 use crate::source::Span;
@@ -15,7 +13,7 @@ use crate::tls::{
     Acme, AcmeChallenge, AcmeEab, CertificateFiles, ClientCertificates, ClientMatch, ClientPolicy,
     Hsts, KeyKind, TlsVersion, UpstreamProtocol, UpstreamTls,
 };
-use crate::values::{Datum, LETSENCRYPT};
+use crate::values::LETSENCRYPT;
 
 /// How long a DNS record may take to be seen, where nothing is said.
 const DNS_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -203,19 +201,11 @@ impl Decoder<'_> {
             }
             (true, true) => {}
         }
-        let cert = node.property("cert").and_then(|given| self.file(given));
-        let key = node.property("key").and_then(|given| self.file(given));
+        let cert = node.property("cert").map(|given| given.datum.path());
+        let key = node.property("key").map(|given| given.datum.path());
         let Some((cert, key)) = cert.zip(key) else { return RawTlsKind::Broken };
         let place = self.place(span);
         RawTlsKind::Files(vec![(CertificateFiles { place, cert, key }, span)])
-    }
-
-    /// A path, from where the file that names it is.
-    fn file(&self, given: &Given) -> Option<PathBuf> {
-        match &given.datum {
-            Datum::Path(path) => Some(self.path(path, given.span)),
-            _ => None,
-        }
     }
 
     fn tls_options(&mut self, node: &Checked<'_, '_>) -> RawTlsOptions {
@@ -274,7 +264,7 @@ impl Decoder<'_> {
             self.error(node.node.span, "it has to be known whose certificates count")
                 .hint("add ca=\"clients-ca.pem\"");
         }
-        let files = |name| node.property(name).and_then(|given| self.file(given));
+        let files = |name| node.property(name).map(|given| given.datum.path());
         let (ca, crl) = (files("ca"), files("crl"));
         Some(ClientCertificates {
             policy,
@@ -379,7 +369,7 @@ impl Decoder<'_> {
                 (_, None) => {}
                 ("directory", Some(given)) => acme.directory = given.datum.text().into(),
                 ("profile", Some(given)) => acme.profile = Some(given.datum.text().into()),
-                ("ca", Some(given)) => acme.ca = self.file(given),
+                ("ca", Some(given)) => acme.ca = Some(given.datum.path()),
                 ("key", Some(given)) => acme.key = key_kind(given.datum.text()),
                 _ => {}
             }
@@ -426,7 +416,7 @@ impl Decoder<'_> {
                 .hint("write eab key-id=\"…\" key-file=\"…\", as the CA says");
         }
         let key_id = node.property("key-id")?.datum.text().into();
-        let key_file = node.property("key-file").and_then(|given| self.file(given))?;
+        let key_file = node.property("key-file")?.datum.path();
         Some(AcmeEab { key_id, key_file })
     }
 
@@ -438,7 +428,7 @@ impl Decoder<'_> {
             let Some(given) = child.first() else { continue };
             raw.set.push((child.row.name, child.name_span()));
             match child.row.name {
-                "ca" => raw.tls.ca = self.file(given),
+                "ca" => raw.tls.ca = Some(given.datum.path()),
                 "name" => match given.datum.texts() {
                     [name] => raw.tls.name = Some(name.clone()),
                     _ => {
@@ -446,8 +436,8 @@ impl Decoder<'_> {
                             .hint("endpoints with different names go into different upstreams");
                     }
                 },
-                "cert" => cert = self.file(given).map(|file| (file, child.name_span())),
-                "key" => key = self.file(given).map(|file| (file, child.name_span())),
+                "cert" => cert = Some((given.datum.path(), child.name_span())),
+                "key" => key = Some((given.datum.path(), child.name_span())),
                 _ => raw.tls.verify = given.datum.text() != "off",
             }
         }

@@ -18,11 +18,10 @@ impl Decoder<'_> {
     ) {
         for given in &node.arguments {
             let Datum::Endpoint { written, address, tls } = &given.datum else { continue };
-            let address = self.endpoint_path(address, given.span);
             let mut new = Endpoint {
                 place: self.place(given.span),
                 tls: *tls,
-                ..Endpoint::new(written.as_ref(), address)
+                ..Endpoint::new(written.as_ref(), address.clone())
             };
             put(node, "weight", &mut new.weight, number);
             put(node, "zone", &mut new.zone, |datum| Some(datum.text().into()));
@@ -71,13 +70,12 @@ impl Decoder<'_> {
         let given = node.first()?;
         let kind = match &given.datum {
             Datum::Path(path) => {
-                let path = self.path(path, given.span);
                 self.check_there(
-                    &path,
+                    path,
                     given.span,
                     "the upstream has no endpoints of it until there is",
                 );
-                SourceKind::File(path)
+                SourceKind::File(path.clone())
             }
             name => SourceKind::Srv(name.text().into()),
         };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::layer::Overrides;
 use super::tls::{RawUpstreamTls, protocol};
-use super::{Checked, Decoder};
+use super::{Checked, Decoder, Origins};
 use crate::model::{
     Adaptive, Balance, EditVerb, Ejection, Hedge, HedgeAfter, KeyPart, Panic, Retry, SameSite,
     Sticky, Upstream,
@@ -40,28 +40,6 @@ pub(in crate::decode) struct RawUpstream {
     pub(in crate::decode) protocol: Option<(UpstreamProtocol, Span)>,
     pub(in crate::decode) tls: Option<RawUpstreamTls>,
     pub(in crate::decode) broken: bool,
-}
-
-/// Where each value that is set stands: by the name of its node, and of its property if it is one.
-#[derive(Debug, Clone, Default)]
-pub(in crate::decode) struct Origins(Vec<(&'static str, &'static str, Span)>);
-
-impl Origins {
-    fn note(&mut self, node: &Checked<'_, '_>) {
-        self.0.push((node.row.name, "", node.name_span()));
-        let properties = node.properties.iter();
-        self.0.extend(properties.map(|(name, given)| (node.row.name, *name, given.span)));
-    }
-
-    /// Where a node stands.
-    pub(in crate::decode) fn node(&self, name: &str) -> Option<Span> {
-        self.property(name, "")
-    }
-
-    pub(in crate::decode) fn property(&self, node: &str, name: &str) -> Option<Span> {
-        let found = self.0.iter().find(|set| (set.0, set.1) == (node, name));
-        found.map(|&(_, _, span)| span)
-    }
 }
 
 /// Puts what a property says into its place, if it is there.
@@ -287,8 +265,7 @@ impl Decoder<'_> {
             _ => SameSite::Lax,
         });
         if let Some(given) = node.property("key-file") {
-            let Datum::Path(path) = &given.datum else { return None };
-            let path = self.path(path, given.span);
+            let path = given.datum.path();
             // Whether there is one, and it holds enough, is for `check` and the start.
             self.check_private(&path, given.span);
             sticky.key_file = Some(path);

@@ -1,9 +1,10 @@
 //! What is said of upstreams, splits and mirrors, written down again.
 
+use super::super::Origins;
 use super::super::layer::RawActionKind;
 use super::super::show::Writer;
+use super::RawUpstream;
 use super::resolve::{BOUNDED, RawMirror, RawPart};
-use super::{Origins, RawUpstream};
 use crate::effective::quoted;
 use crate::model::{
     Addresses, Balance, Check, Ejection, Endpoint, EndpointAddress, Health, HedgeAfter, KeyPart,
