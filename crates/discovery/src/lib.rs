@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use config::model::Source;
 use config::{Config, Endpoint, SourceKind, Upstream};
-use net::{Resolver, Service, Watched, WatchedState};
+use net::{Resolver, Service, WatchState, WatchedName};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -57,9 +57,9 @@ struct Known {
     /// By the upstream's name.
     changes: HashMap<Arc<str>, Changes>,
     /// Names of which endpoints are made, by host.
-    names: HashMap<Arc<str>, Arc<Watched>>,
+    names: HashMap<Arc<str>, Arc<WatchedName>>,
     /// Names of services.
-    services: HashMap<Arc<str>, Arc<Watched<Service>>>,
+    services: HashMap<Arc<str>, Arc<WatchedName<Service>>>,
     /// Files, and whether their endpoints have TLS.
     files: HashMap<(PathBuf, bool), EndpointFile>,
 }
@@ -115,7 +115,7 @@ impl Discovery {
     }
 
     /// The services that a configuration names, which are looked up from now on.
-    fn services(&self, config: &Config) -> Vec<Arc<Watched<Service>>> {
+    fn services(&self, config: &Config) -> Vec<Arc<WatchedName<Service>>> {
         let mut known = self.known();
         let sources = config.upstreams.iter().flat_map(|upstream| &upstream.sources);
         let names = sources.filter_map(|source| match &source.kind {
@@ -140,7 +140,7 @@ impl Discovery {
     /// The same on a thread that may block.
     pub fn look_up(&self, config: &Config) {
         let (services, begun) = (self.services(config), Instant::now());
-        let is_waiting = |one: &Arc<Watched<Service>>| one.state() == WatchedState::Waiting;
+        let is_waiting = |one: &Arc<WatchedName<Service>>| one.state() == WatchState::Waiting;
         while services.iter().any(is_waiting) && begun.elapsed() < FIRST_LOOK_TIME {
             std::thread::sleep(FIRST_LOOK_PAUSE);
         }
@@ -223,7 +223,7 @@ impl Known {
         upstream.sources.iter().map(&mut of_source).collect()
     }
 
-    fn service(&mut self, name: &Arc<str>, resolver: &Resolver) -> Arc<Watched<Service>> {
+    fn service(&mut self, name: &Arc<str>, resolver: &Resolver) -> Arc<WatchedName<Service>> {
         let watched = self.services.entry(Arc::clone(name));
         Arc::clone(watched.or_insert_with(|| resolver.watch_services(name)))
     }

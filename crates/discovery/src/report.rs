@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::{Endpoint, EndpointAddress, SourceKind, Upstream};
-use net::{Watched, WatchedState};
+use net::{WatchState, WatchedName};
 
 use super::members;
 use super::{Changes, Discovery};
@@ -172,14 +172,14 @@ impl Origins {
     }
 }
 
-fn of_watched<T>(kind: &'static str, watched: &Watched<T>, found: usize) -> SourceState {
+fn of_watched<T>(kind: &'static str, watched: &WatchedName<T>, found: usize) -> SourceState {
     let state = watched.state();
     let problem = match &state {
-        WatchedState::Failing(error) => {
+        WatchState::Failing(error) => {
             watched.failing_since().map(|since| (since, error.to_string()))
         }
-        WatchedState::Waiting | WatchedState::Fresh => None,
+        WatchState::Waiting | WatchState::Fresh => None,
     };
-    let waiting = state == WatchedState::Waiting;
+    let waiting = state == WatchState::Waiting;
     SourceState { kind, name: watched.host().to_owned(), found, waiting, problem }
 }

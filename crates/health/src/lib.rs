@@ -28,7 +28,7 @@ use std::time::{Duration, SystemTime};
 
 use balance::Group;
 use config::Check;
-use net::Watched;
+use net::WatchedName;
 use observe::{CheckHealth, CheckResult, EndpointHealth, LastCheck};
 use random::Random;
 use tokio::runtime::Handle;
@@ -58,7 +58,7 @@ pub struct Endpoints<'a> {
     /// The context of TLS, if any of them has TLS.
     pub tls: Option<&'a Arc<tls::Client>>,
     /// By endpoint: the addresses of its name, if it has one.
-    pub watched: &'a [Option<Arc<Watched>>],
+    pub watched: &'a [Option<Arc<WatchedName>>],
 }
 
 /// The checks of a process. They end with this.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use balance::Group;
 use config::{Check, Endpoint, EndpointAddress, Health, Place, UpstreamProtocol};
-use net::Watched;
+use net::WatchedName;
 
 use super::Endpoints;
 
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 pub(super) struct Target {
     pub(super) address: EndpointAddress,
     /// The addresses of its name, if it has one.
-    pub(super) watched: Option<Arc<Watched>>,
+    pub(super) watched: Option<Arc<WatchedName>>,
     pub(super) tls: Option<Arc<tls::Client>>,
     /// What TLS asks for, unless the upstream's settings say something else.
     pub(super) host: Box<str>,

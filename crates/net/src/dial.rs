@@ -27,7 +27,7 @@ const ATTEMPTS_AT_ONCE: usize = 6;
 
 /// Why an address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refused {
+pub enum AddressRefusal {
     /// It is no public address.
     #[error("{} addresses are not allowed", .0.name())]
     Kind(AddressKind),
@@ -48,7 +48,7 @@ pub enum DialError {
         /// The first address.
         address: SocketAddr,
         /// What was said of it.
-        reason: Refused,
+        reason: AddressRefusal,
     },
     /// Nothing answered in time.
     #[error("no connection to {address} within {limit:?}")]
@@ -103,7 +103,7 @@ impl Connect for TcpConnector {
 /// before the attempt. Answers the connection and the address that it goes to.
 pub async fn dial(
     addresses: &[SocketAddr],
-    judge: impl Fn(SocketAddr) -> Result<(), Refused>,
+    judge: impl Fn(SocketAddr) -> Result<(), AddressRefusal>,
     limit: Duration,
 ) -> Result<(Stream, SocketAddr), DialError> {
     dial_with(&TcpConnector::default(), addresses, judge, limit).await
@@ -113,7 +113,7 @@ pub async fn dial(
 pub async fn dial_with<C: Connect>(
     connector: &C,
     addresses: &[SocketAddr],
-    judge: impl Fn(SocketAddr) -> Result<(), Refused>,
+    judge: impl Fn(SocketAddr) -> Result<(), AddressRefusal>,
     limit: Duration,
 ) -> Result<(C::Connection, SocketAddr), DialError> {
     match *addresses {
@@ -152,11 +152,11 @@ struct Race<J> {
     judge: J,
     limit: Duration,
     first_tried: Option<SocketAddr>,
-    first_refused: Option<(SocketAddr, Refused)>,
+    first_refused: Option<(SocketAddr, AddressRefusal)>,
     last_failed: Option<(SocketAddr, io::Error)>,
 }
 
-impl<J: Fn(SocketAddr) -> Result<(), Refused>> Race<J> {
+impl<J: Fn(SocketAddr) -> Result<(), AddressRefusal>> Race<J> {
     /// The next address that the judge lets pass.
     fn next(&mut self, waiting: &mut impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
         for address in waiting {
@@ -206,7 +206,7 @@ impl<J: Fn(SocketAddr) -> Result<(), Refused>> Race<J> {
 async fn race<C: Connect>(
     connector: &C,
     addresses: Vec<SocketAddr>,
-    judge: impl Fn(SocketAddr) -> Result<(), Refused>,
+    judge: impl Fn(SocketAddr) -> Result<(), AddressRefusal>,
     limit: Duration,
 ) -> Result<(C::Connection, SocketAddr), DialError> {
     let mut race = Race { judge, limit, first_tried: None, first_refused: None, last_failed: None };
@@ -310,7 +310,7 @@ mod tests {
             let addresses: Vec<SocketAddr> =
                 addresses.iter().map(|text| text.parse().unwrap()).collect();
             let judge = |address: SocketAddr| match AddressKind::of(address.ip()) {
-                AddressKind::Private => Err(Refused::Kind(AddressKind::Private)),
+                AddressKind::Private => Err(AddressRefusal::Kind(AddressKind::Private)),
                 _ => Ok(()),
             };
             let outcome = dial_with(&script, &addresses, judge, Duration::from_secs(3)).await;
@@ -382,7 +382,7 @@ mod tests {
             };
             assert_eq!(
                 (address.to_string().as_str(), reason),
-                ("10.0.0.1:1", Refused::Kind(AddressKind::Private))
+                ("10.0.0.1:1", AddressRefusal::Kind(AddressKind::Private))
             );
             assert!(told.attempts.is_empty());
         }

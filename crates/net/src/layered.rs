@@ -27,7 +27,7 @@ pub trait Layer: Send {
     fn received(&mut self, count: usize) -> io::Result<()>;
 
     /// Hands out what has been received.
-    fn read(&mut self, out: &mut [u8]) -> Given;
+    fn read(&mut self, out: &mut [u8]) -> LayerRead;
 
     /// Whether [`read`](Self::read) would give something, or the end.
     fn has_plaintext(&self) -> bool;
@@ -53,7 +53,7 @@ pub trait Layer: Send {
 
 /// What a [`Layer`] has to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum LayerRead {
     /// So many bytes.
     Bytes(usize),
     /// Nothing before more is received.
@@ -117,15 +117,15 @@ impl Layered {
         let mut state = self.state.borrow_mut();
         loop {
             match state.layer.read(buf) {
-                Given::Bytes(count) => {
+                LayerRead::Bytes(count) => {
                     state.say(&self.below, cx);
                     return Poll::Ready(Ok(count));
                 }
-                Given::Closed => {
+                LayerRead::Closed => {
                     state.say(&self.below, cx);
                     return Poll::Ready(Ok(0));
                 }
-                Given::More => {}
+                LayerRead::More => {}
             }
             if let Some(kind) = state.broken {
                 return Poll::Ready(Err(kind.into()));
@@ -264,8 +264,8 @@ impl Layer for Gone {
         Err(io::ErrorKind::NotConnected.into())
     }
 
-    fn read(&mut self, _out: &mut [u8]) -> Given {
-        Given::Closed
+    fn read(&mut self, _out: &mut [u8]) -> LayerRead {
+        LayerRead::Closed
     }
 
     fn has_plaintext(&self) -> bool {

@@ -5,7 +5,7 @@
 //! them, [`Buffers`] and a [`Wheel`] of deadlines that cost nothing per request, and a [`Resolver`].
 //! Not here: protocols, and every decision on who may go where ([`AddressKind`] only says what an address is).
 //! Everything that carries a connection belongs to one thread, and its runtime is a tokio `LocalRuntime`; an idle one
-//! may move to another ([`Detached`]).
+//! may move to another ([`DetachedStream`]).
 
 mod address;
 mod buffers;
@@ -24,18 +24,18 @@ mod wheel;
 pub use address::{AddressKind, embedded_v4};
 pub use buffers::{BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffer, Buffers, Size};
 pub use delivery::Delivery;
-pub use dial::{Connect, DialError, Refused, TcpConnector, dial, dial_with};
-pub use layered::{Given, Layer};
-pub use listen::{Bound, Listener, RawListener};
+pub use dial::{AddressRefusal, Connect, DialError, TcpConnector, dial, dial_with};
+pub use layered::{Layer, LayerRead};
+pub use listen::{Listener, ListenerSet, RawListener};
 pub use relay::{RelayError, Side, relay};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use resolve::message::testing;
 pub use resolve::{
-    Answer, ResolveError, Resolver, ResolverSettings, Service, Watched, WatchedState,
+    Answer, ResolveError, Resolver, ResolverSettings, Service, WatchState, WatchedName,
 };
 pub use socket::{Socket, SocketConnector};
-pub use stream::{Detached, Peer, Stream};
+pub use stream::{DetachedStream, Peer, Stream};
 pub use system::{
     is_our_lack, is_shortage, open_files_limit, pin_to_core, raise_open_files_limit, usable_cores,
 };

@@ -31,9 +31,9 @@ static PORTS: Mutex<BTreeMap<u16, usize>> = Mutex::new(BTreeMap::new());
 
 /// Counts a socket in [`PORTS`] for as long as it is there.
 #[derive(Debug)]
-struct PortHeld(u16);
+struct PortClaim(u16);
 
-impl PortHeld {
+impl PortClaim {
     fn by(socket: &StdListener) -> io::Result<Self> {
         let port = socket.local_addr()?.port();
         *PORTS.lock().unwrap_or_else(PoisonError::into_inner).entry(port).or_default() += 1;
@@ -45,7 +45,7 @@ impl PortHeld {
     }
 }
 
-impl Drop for PortHeld {
+impl Drop for PortClaim {
     fn drop(&mut self) {
         let mut ports = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = ports.get_mut(&self.0) {
@@ -59,9 +59,9 @@ impl Drop for PortHeld {
 
 /// An address that is listened on, with a socket for each core. It can be sent to the thread that splits it.
 #[derive(Debug)]
-pub struct Bound {
+pub struct ListenerSet {
     address: SocketAddr,
-    sockets: Vec<(StdListener, PortHeld)>,
+    sockets: Vec<(StdListener, PortClaim)>,
 }
 
 /// The listening socket of one core, on its way there.
@@ -69,16 +69,16 @@ pub struct Bound {
 pub struct RawListener {
     address: SocketAddr,
     socket: StdListener,
-    held: PortHeld,
+    claim: PortClaim,
 }
 
-impl Bound {
+impl ListenerSet {
     /// Listens on `address` with one socket for each of `cores` (at least one). `[::]` takes IPv4 as well. Port 0
     /// stands for a free port, the same on all sockets. Where the kernel has no IPv6, `[::]` is every address of IPv4.
     /// Fails if another program listens there, even another
     /// process like this one; this process itself may listen on the port with several addresses.
     pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Self> {
-        let alone = !PortHeld::is_ours(address.port());
+        let alone = !PortClaim::is_ours(address.port());
         let first = match listen_on(address, alone) {
             Err(error)
                 if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) =>
@@ -97,7 +97,7 @@ impl Bound {
     }
 
     fn of(address: SocketAddr, sockets: Vec<StdListener>) -> io::Result<Self> {
-        let hold = |socket| PortHeld::by(&socket).map(|held| (socket, held));
+        let hold = |socket| PortClaim::by(&socket).map(|claim| (socket, claim));
         let sockets = sockets.into_iter().map(hold).collect::<io::Result<_>>()?;
         Ok(Self { address, sockets })
     }
@@ -130,7 +130,7 @@ impl Bound {
         let address = self.address;
         self.sockets
             .into_iter()
-            .map(|(socket, held)| RawListener { address, socket, held })
+            .map(|(socket, claim)| RawListener { address, socket, claim })
             .collect()
     }
 }
@@ -165,14 +165,14 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     reported: Cell<Option<Instant>>,
-    _held: PortHeld,
+    _held: PortClaim,
 }
 
 impl Listener {
     /// Registers the socket with the runtime that this is called in.
     pub fn register(raw: RawListener) -> io::Result<Self> {
         let socket = TcpListener::from_std(raw.socket)?;
-        Ok(Self { socket, address: raw.address, reported: Cell::new(None), _held: raw.held })
+        Ok(Self { socket, address: raw.address, reported: Cell::new(None), _held: raw.claim })
     }
 
     /// The address that it listens on.

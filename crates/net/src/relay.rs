@@ -62,21 +62,21 @@ pub async fn relay(
     limit: Option<u64>,
     mut progress: impl FnMut(u64),
 ) -> Result<u64, RelayError> {
-    let mut course = Course { from, to, left: limit.unwrap_or(u64::MAX), moved: 0, turn: 0 };
+    let mut relay_state = Relay { from, to, left: limit.unwrap_or(u64::MAX), moved: 0, turn: 0 };
     let outcome = match (from.descriptor(), to.descriptor()) {
-        (Some(source), Some(sink)) => course.run_spliced(source, sink, &mut progress).await,
-        _ => course.run_buffered(&mut progress).await,
+        (Some(source), Some(sink)) => relay_state.run_spliced(source, sink, &mut progress).await,
+        _ => relay_state.run_buffered(&mut progress).await,
     };
     match outcome {
-        Ok(()) => Ok(course.moved),
-        Err((side, source)) => Err(RelayError { side, source, moved: course.moved }),
+        Ok(()) => Ok(relay_state.moved),
+        Err((side, source)) => Err(RelayError { side, source, moved: relay_state.moved }),
     }
 }
 
-type Failure = (Side, io::Error);
+type SideError = (Side, io::Error);
 
 /// How a read towards a pipe ended.
-enum Drawn {
+enum SpliceRead {
     Bytes,
     End,
     /// Nothing to read for now.
@@ -85,7 +85,7 @@ enum Drawn {
     Unfit,
 }
 
-struct Course<'s> {
+struct Relay<'s> {
     from: &'s Stream,
     to: &'s Stream,
     left: u64,
@@ -94,7 +94,7 @@ struct Course<'s> {
     turn: u64,
 }
 
-impl Course<'_> {
+impl Relay<'_> {
     /// Small pieces pass through a buffer, which takes one system call less for each; where more comes than fits into
     /// it at once, the kernel moves it until there is little again.
     async fn run_spliced(
@@ -102,7 +102,7 @@ impl Course<'_> {
         source: BorrowedFd<'_>,
         sink: BorrowedFd<'_>,
         progress: &mut impl FnMut(u64),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SideError> {
         let mut buffer = Buffers::of_thread().buffer(Size::Small);
         let mut comes_in_bulk = self.left != u64::MAX && self.left > BUFFER_BYTES_SMALL as u64;
         while self.left > 0 {
@@ -118,10 +118,10 @@ impl Course<'_> {
             let before = self.moved;
             loop {
                 match self.draw(source, &mut pipe).map_err(reading)? {
-                    Drawn::Nothing => break,
-                    Drawn::End => return Ok(()),
-                    Drawn::Unfit => return self.run_buffered(progress).await,
-                    Drawn::Bytes => self.empty(&mut pipe, sink, progress).await?,
+                    SpliceRead::Nothing => break,
+                    SpliceRead::End => return Ok(()),
+                    SpliceRead::Unfit => return self.run_buffered(progress).await,
+                    SpliceRead::Bytes => self.empty(&mut pipe, sink, progress).await?,
                 }
                 if self.left == 0 {
                     return Ok(());
@@ -134,20 +134,20 @@ impl Course<'_> {
     }
 
     /// Moves what there is to read into the pipe, which is empty: so `EAGAIN` can only mean the socket.
-    fn draw(&self, source: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<Drawn> {
+    fn draw(&self, source: BorrowedFd<'_>, pipe: &mut Pipe) -> io::Result<SpliceRead> {
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIPE_BYTES);
         let drawn = self.from.try_io(Interest::READABLE, || {
             Ok(splice(source, None, &pipe.ends.entry, None, want, SPLICE_FLAGS)?)
         });
         match drawn {
-            Ok(0) => Ok(Drawn::End),
+            Ok(0) => Ok(SpliceRead::End),
             Ok(count) => {
                 pipe.held = count;
-                Ok(Drawn::Bytes)
+                Ok(SpliceRead::Bytes)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Drawn::Nothing),
-                io::ErrorKind::InvalidInput => Ok(Drawn::Unfit),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(SpliceRead::Nothing),
+                io::ErrorKind::InvalidInput => Ok(SpliceRead::Unfit),
                 _ => Err(error),
             },
         }
@@ -159,7 +159,7 @@ impl Course<'_> {
         pipe: &mut Pipe,
         sink: BorrowedFd<'_>,
         progress: &mut impl FnMut(u64),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SideError> {
         while pipe.held > 0 {
             poll_fn(|cx| self.to.poll_writable(cx)).await.map_err(writing)?;
             let sent = self.to.try_io(Interest::WRITABLE, || {
@@ -180,7 +180,7 @@ impl Course<'_> {
         Ok(())
     }
 
-    async fn run_buffered(&mut self, progress: &mut impl FnMut(u64)) -> Result<(), Failure> {
+    async fn run_buffered(&mut self, progress: &mut impl FnMut(u64)) -> Result<(), SideError> {
         let mut buffer = Buffers::of_thread().buffer(Size::Large);
         while self.left > 0 && self.pass_on(&mut buffer, progress).await? > 0 {}
         Ok(())
@@ -191,7 +191,7 @@ impl Course<'_> {
         &mut self,
         buffer: &mut Buffer,
         progress: &mut impl FnMut(u64),
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, SideError> {
         let want = usize::try_from(self.left).unwrap_or(usize::MAX);
         let read =
             poll_fn(|cx| buffer.poll_fill_at_most(cx, self.from, want)).await.map_err(reading)?;
@@ -222,11 +222,11 @@ impl Course<'_> {
     }
 }
 
-fn reading(source: io::Error) -> Failure {
+fn reading(source: io::Error) -> SideError {
     (Side::Reading, source)
 }
 
-fn writing(source: io::Error) -> Failure {
+fn writing(source: io::Error) -> SideError {
     (Side::Writing, source)
 }
 

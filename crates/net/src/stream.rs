@@ -24,7 +24,7 @@ use crate::delivery::{self, Delivery};
 use crate::layered::{Layer, Layered};
 use crate::memory::{self, MemoryStream};
 
-pub use detached::Detached;
+pub use detached::DetachedStream;
 
 /// A byte stream to a peer. Every method takes `&self`, so that one task can run both directions at once:
 /// at any time at most one may wait for reading and one for writing.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 
-use net::{Detached, Stream};
+use net::{DetachedStream, Stream};
 
 /// Runs a story on a runtime of its own, as on another core.
 fn on_a_core<T: Send>(story: impl AsyncFnOnce() -> T + Send) -> T {
@@ -25,7 +25,7 @@ async fn connected(address: SocketAddr, listener: &TcpListener) -> (Stream, TcpS
 }
 
 #[track_caller]
-fn detached(stream: Stream) -> Detached {
+fn detached(stream: Stream) -> DetachedStream {
     stream.detach().expect("a stream without anything under way")
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use net::{Given, Layer, Stream, relay};
+use net::{Layer, LayerRead, Stream, relay};
 
 const MASK: u8 = 0x5a;
 /// The length of the mark that says there will be no more.
@@ -80,14 +80,14 @@ impl Layer for Toy {
         Ok(())
     }
 
-    fn read(&mut self, out: &mut [u8]) -> Given {
+    fn read(&mut self, out: &mut [u8]) -> LayerRead {
         if self.plain.is_empty() {
-            return if self.closed { Given::Closed } else { Given::More };
+            return if self.closed { LayerRead::Closed } else { LayerRead::More };
         }
         let count = out.len().min(self.plain.len());
         out[..count].copy_from_slice(&self.plain[..count]);
         self.plain.drain(..count);
-        Given::Bytes(count)
+        LayerRead::Bytes(count)
     }
 
     fn has_plaintext(&self) -> bool {

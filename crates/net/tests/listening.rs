@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use net::{Bound, Listener, Stream};
+use net::{Listener, ListenerSet, Stream};
 
 fn run<F: Future>(story: F) -> F::Output {
     let runtime =
@@ -23,7 +23,7 @@ fn address(text: &str) -> SocketAddr {
 #[test]
 fn cores_share_one_port() {
     const CONNECTIONS: usize = 200;
-    let bound = Bound::bind(address("127.0.0.1:0"), 3).unwrap();
+    let bound = ListenerSet::bind(address("127.0.0.1:0"), 3).unwrap();
     let to = bound.local_address();
     let (report, accepted) = mpsc::channel();
     let threads: Vec<_> = bound
@@ -75,21 +75,21 @@ fn another_program_is_not_joined() {
     other.bind(&to.into()).unwrap();
     other.listen(16).unwrap();
     let taken = other.local_addr().unwrap().as_socket().unwrap();
-    let error = Bound::bind(taken, 2).unwrap_err();
+    let error = ListenerSet::bind(taken, 2).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     drop(other);
-    let bound = Bound::bind(taken, 2).unwrap();
+    let bound = ListenerSet::bind(taken, 2).unwrap();
     // Our own sockets do not stand in each other's way.
     let everywhere = SocketAddr::new(address("0.0.0.0:0").ip(), taken.port());
-    let wider = Bound::bind(everywhere, 2).unwrap();
+    let wider = ListenerSet::bind(everywhere, 2).unwrap();
     drop((bound, wider));
-    Bound::bind(everywhere, 1).unwrap();
+    ListenerSet::bind(everywhere, 1).unwrap();
 }
 
 #[test]
 fn dual_stack_peers_are_plain() {
     run(async {
-        let Ok(bound) = Bound::bind(address("[::]:0"), 1) else { return };
+        let Ok(bound) = ListenerSet::bind(address("[::]:0"), 1) else { return };
         let port = bound.local_address().port();
         let listener = Listener::register(bound.split().remove(0)).unwrap();
         for to in [address("127.0.0.1:0"), address("[::1]:0")] {
@@ -107,7 +107,7 @@ fn dual_stack_peers_are_plain() {
 fn adopted_sockets_are_shared() {
     run(async {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let bound = Bound::adopt(OwnedFd::from(socket), 2).unwrap();
+        let bound = ListenerSet::adopt(OwnedFd::from(socket), 2).unwrap();
         let to = bound.local_address();
         let listeners: Vec<_> =
             bound.split().into_iter().map(|raw| Listener::register(raw).unwrap()).collect();
@@ -118,14 +118,14 @@ fn adopted_sockets_are_shared() {
             assert_eq!(accepted.read(&mut [0]).await.unwrap(), 1);
         }
         let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(Bound::adopt(OwnedFd::from(other), 1).is_err());
+        assert!(ListenerSet::adopt(OwnedFd::from(other), 1).is_err());
     });
 }
 
 #[test]
 fn draining_answers_who_waited() {
     run(async {
-        let bound = Bound::bind(address("127.0.0.1:0"), 1).unwrap();
+        let bound = ListenerSet::bind(address("127.0.0.1:0"), 1).unwrap();
         let to = bound.local_address();
         let listener = Listener::register(bound.split().remove(0)).unwrap();
         let mut dialled = Vec::new();
@@ -147,7 +147,7 @@ fn draining_answers_who_waited() {
 #[ignore = "lowers the limit of open files of its process"]
 fn without_files() {
     run(async {
-        let bound = Bound::bind(address("127.0.0.1:0"), 1).unwrap();
+        let bound = ListenerSet::bind(address("127.0.0.1:0"), 1).unwrap();
         let to = bound.local_address();
         let listener = Listener::register(bound.split().remove(0)).unwrap();
         let dialled = Stream::connect(to).await.unwrap();

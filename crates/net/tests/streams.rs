@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use net::{
-    BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Bound, Buffers, Listener, Peer, Side, Size, Stream,
-    relay,
+    BUFFER_BYTES_LARGE, BUFFER_BYTES_SMALL, Buffers, Listener, ListenerSet, Peer, Side, Size,
+    Stream, relay,
 };
 
 fn run<F: Future>(story: F) -> F::Output {
@@ -21,7 +21,7 @@ fn run<F: Future>(story: F) -> F::Output {
 }
 
 fn listener() -> Listener {
-    let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+    let bound = ListenerSet::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
     Listener::register(bound.split().remove(0)).unwrap()
 }
 

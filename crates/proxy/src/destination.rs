@@ -23,7 +23,7 @@ use config::{
     UpstreamProtocol, UpstreamTimeouts,
 };
 use message::Request;
-use net::Refused;
+use net::AddressRefusal;
 use observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 
 use crate::account::Charge;
@@ -141,7 +141,7 @@ pub(crate) struct NamedDestination<'a> {
     pub(crate) forward: &'a Forward,
     pub(crate) host: &'a str,
     pub(crate) addresses: &'a [SocketAddr],
-    pub(crate) judge: &'a dyn Fn(SocketAddr) -> Result<(), Refused>,
+    pub(crate) judge: &'a dyn Fn(SocketAddr) -> Result<(), AddressRefusal>,
     pub(crate) pool: Option<Rc<Pool>>,
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use net::{DialError, Refused, TcpConnector};
+use net::{AddressRefusal, DialError, TcpConnector};
 use observe::ErrorKind;
 
 use crate::core::Core;
@@ -16,7 +16,7 @@ use crate::upstream::Connection;
 pub(crate) async fn dial(
     core: &Core,
     addresses: &[SocketAddr],
-    judge: &dyn Fn(SocketAddr) -> Result<(), Refused>,
+    judge: &dyn Fn(SocketAddr) -> Result<(), AddressRefusal>,
     (limit, files_max): (Duration, u64),
     name: &str,
 ) -> Result<Connection, Trouble> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use config::{Forward, ForwardId, Place};
 use message::{Form, Method, Request};
-use net::{AddressKind, Refused, ResolveError};
+use net::{AddressKind, AddressRefusal, ResolveError};
 use observe::{Direction, ErrorKind, LookupResult, Scope};
 use rules::{Address, DenyReason, Passage, Verdict};
 
@@ -256,8 +256,8 @@ impl Gate<'_> {
     }
 
     /// The same, for the moment before dialling.
-    fn judge(&self, address: SocketAddr) -> Result<(), Refused> {
-        self.verdict(address).map_err(|trouble| Refused::Because(trouble.detail))
+    fn judge(&self, address: SocketAddr) -> Result<(), AddressRefusal> {
+        self.verdict(address).map_err(|trouble| AddressRefusal::Because(trouble.detail))
     }
 
     fn denied(&self, place: Place, reason: DenyReason) -> Trouble {

@@ -23,7 +23,7 @@ use balance::States;
 use config::{Config, Endpoint};
 use discovery::Discovery;
 use health::Checks;
-use net::{Bound, RawListener, Resolver, ResolverSettings};
+use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
 use observe::{AccessWriter, Caps, EndpointHealth, Exposition, Names, Registry, UpstreamReport};
 use tls::{Contexts, Keeper};
 use tokio::sync::mpsc::UnboundedSender;
@@ -554,8 +554,8 @@ fn bind(
         socket.local_addr().is_ok_and(|address| address == listener.address)
     };
     let bound = match inherited.iter().position(is_it) {
-        Some(index) => Bound::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
-        None => Bound::bind(listener.address, cores),
+        Some(index) => ListenerSet::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
+        None => ListenerSet::bind(listener.address, cores),
     };
     let bound = bound.map_err(|source| StartError::Bind {
         written: listener.written.to_string(),

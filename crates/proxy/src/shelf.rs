@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use net::Detached;
+use net::DetachedStream;
 use observe::EndpointSlot;
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ const SWEPT_AGAIN: Duration = Duration::from_millis(900);
 
 /// A connection between two cores.
 pub(crate) struct Shelved {
-    pub(crate) stream: Detached,
+    pub(crate) stream: DetachedStream,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) names_version: u64,
     pub(crate) slot: Option<EndpointSlot>,

@@ -15,7 +15,7 @@ use config::{
     Config, Endpoint, EndpointAddress, ListenerId, SiteId, Upstream, UpstreamId, UpstreamProtocol,
 };
 use foldhash::HashMap;
-use net::{Resolver, Watched};
+use net::{Resolver, WatchedName};
 use observe::{CoreMetrics, Names};
 use rules::Rules;
 
@@ -41,7 +41,7 @@ pub(crate) struct Snapshot {
     /// By [`UpstreamId`]: what all cores share of the upstreams.
     pub(crate) groups: Vec<Arc<balance::Group>>,
     /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
-    watched: Vec<Vec<Option<Arc<Watched>>>>,
+    watched: Vec<Vec<Option<Arc<WatchedName>>>>,
     /// The ports that we listen on ourselves, for telling loops.
     pub(crate) own_addresses: Arc<[SocketAddr]>,
 }
@@ -132,7 +132,7 @@ impl Snapshot {
     }
 
     /// The name of an endpoint, if it has one.
-    pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&Watched> {
+    pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&WatchedName> {
         self.watched.get(upstream.0 as usize)?.get(endpoint)?.as_deref()
     }
 
@@ -147,7 +147,7 @@ impl Snapshot {
 }
 
 /// The names of an upstream's endpoints, by endpoint.
-fn watch(upstream: &Upstream, resolver: &Resolver) -> Vec<Option<Arc<Watched>>> {
+fn watch(upstream: &Upstream, resolver: &Resolver) -> Vec<Option<Arc<WatchedName>>> {
     let watch = |endpoint: &Endpoint| match &endpoint.address {
         EndpointAddress::Name { host, .. } => Some(resolver.watch(host)),
         EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,

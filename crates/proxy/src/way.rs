@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use balance::ConnectPermit;
 use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
-use net::{Stream, Watched};
+use net::{Stream, WatchedName};
 use observe::{EndpointSlot, ErrorKind};
 use tls::{Alpn, TlsErrorKind};
 
@@ -35,7 +35,7 @@ pub(crate) struct Way<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) tls: Option<&'a Arc<tls::Client>>,
     /// The endpoint's name, if it has one.
-    pub(crate) watched: Option<&'a Watched>,
+    pub(crate) watched: Option<&'a WatchedName>,
     pub(crate) slot: EndpointSlot,
     /// How long a connection may take.
     pub(crate) limit: Duration,

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
 use super::ResolveError;
-use super::message::{Data, Kind, Name, Question, Reply, read};
+use super::message::{Name, Question, RecordData, RecordType, Reply, read};
 use crate::system::is_shortage;
 
 /// More than a server sends by UDP if it is not asked to (RFC 1035, section 4.2.1: 512).
@@ -43,13 +43,13 @@ struct Server {
 
 /// Records, good for so many seconds.
 pub(super) struct Records {
-    pub(super) data: Vec<Data>,
+    pub(super) data: Vec<RecordData>,
     pub(super) ttl: u32,
 }
 
 /// Why there are none.
 #[derive(Debug)]
-pub(super) enum Missed {
+pub(super) enum QueryError {
     /// There is none of this type, or no such name at all.
     Nothing {
         ttl: Option<u32>,
@@ -65,14 +65,14 @@ impl Client {
     }
 
     /// The records of a name, or of those that it is an alias of.
-    pub(super) async fn ask(&self, name: &Name, kind: Kind) -> Result<Records, Missed> {
+    pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Records, QueryError> {
         let (mut name, mut ttl) = (name.clone(), u32::MAX);
         for _ in 0..ALIASES_ASKED_MAX {
             match self.ask_once(&name, kind).await? {
                 Reply::Found { data, ttl: own } => return Ok(Records { data, ttl: ttl.min(own) }),
                 Reply::Alias { target, ttl: own } => (name, ttl) = (target, ttl.min(own)),
                 Reply::Nothing { ttl, name_exists } => {
-                    return Err(Missed::Nothing { ttl, name_exists });
+                    return Err(QueryError::Nothing { ttl, name_exists });
                 }
                 Reply::Useless(why) => return Err(failure(why)),
             }
@@ -80,7 +80,7 @@ impl Client {
         Err(failure("its aliases lead nowhere"))
     }
 
-    async fn ask_once(&self, name: &Name, kind: Kind) -> Result<Reply, Missed> {
+    async fn ask_once(&self, name: &Name, kind: RecordType) -> Result<Reply, QueryError> {
         let mut failure = None;
         for _ in 0..self.tries {
             for server in self.in_order() {
@@ -98,14 +98,14 @@ impl Client {
                         failure.get_or_insert(ResolveError::Timeout);
                     }
                     Err(error) if is_shortage(&error) => {
-                        return Err(Missed::Failure(ResolveError::Exhausted));
+                        return Err(QueryError::Failure(ResolveError::Exhausted));
                     }
                     Err(error) => failure = Some(ResolveError::Failed(error.to_string().into())),
                 }
             }
         }
         let none = || ResolveError::Failed("there is no name server to ask".into());
-        Err(Missed::Failure(failure.unwrap_or_else(none)))
+        Err(QueryError::Failure(failure.unwrap_or_else(none)))
     }
 
     fn in_order(&self) -> Vec<&Server> {
@@ -116,8 +116,8 @@ impl Client {
     }
 }
 
-fn failure(why: &'static str) -> Missed {
-    Missed::Failure(ResolveError::Failed(why.into()))
+fn failure(why: &'static str) -> QueryError {
+    QueryError::Failure(ResolveError::Failed(why.into()))
 }
 
 impl Server {

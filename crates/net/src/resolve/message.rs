@@ -20,7 +20,7 @@ const IN: u16 = 1;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum RecordType {
     V4 = 1,
     V6 = 28,
     Services = 33,
@@ -70,7 +70,7 @@ impl std::fmt::Display for Name {
 pub(super) struct Question {
     pub(super) id: u16,
     pub(super) name: Name,
-    pub(super) kind: Kind,
+    pub(super) kind: RecordType,
 }
 
 impl Question {
@@ -88,7 +88,7 @@ impl Question {
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Data {
+pub(super) enum RecordData {
     Address(IpAddr),
     Service { priority: u16, weight: u16, port: u16, target: Name },
 }
@@ -97,7 +97,7 @@ pub(super) enum Data {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// These records, good for so many seconds.
-    Found { data: Vec<Data>, ttl: u32 },
+    Found { data: Vec<RecordData>, ttl: u32 },
     /// The name is another one's alias, and the server says nothing of that.
     Alias { target: Name, ttl: u32 },
     /// There is none of this kind, or no such name at all; for so many seconds, if the answer says so.
@@ -185,21 +185,21 @@ impl Record<'_> {
         read_name(self.message, self.data.start + behind).filter(|(_, end)| *end <= self.data.end)
     }
 
-    fn data(&self, kind: Kind) -> Option<Data> {
+    fn data(&self, kind: RecordType) -> Option<RecordData> {
         if self.kind != kind as u16 {
             return None;
         }
         match kind {
-            Kind::V4 => <[u8; 4]>::try_from(self.bytes())
+            RecordType::V4 => <[u8; 4]>::try_from(self.bytes())
                 .ok()
-                .map(|ip| Data::Address(Ipv4Addr::from(ip).into())),
-            Kind::V6 => <[u8; 16]>::try_from(self.bytes())
+                .map(|ip| RecordData::Address(Ipv4Addr::from(ip).into())),
+            RecordType::V6 => <[u8; 16]>::try_from(self.bytes())
                 .ok()
-                .map(|ip| Data::Address(Ipv6Addr::from(ip).into())),
-            Kind::Services => {
+                .map(|ip| RecordData::Address(Ipv6Addr::from(ip).into())),
+            RecordType::Services => {
                 let at = |place| number(self.bytes(), place);
                 let (target, _) = self.name(6)?;
-                Some(Data::Service { priority: at(0)?, weight: at(2)?, port: at(4)?, target })
+                Some(RecordData::Service { priority: at(0)?, weight: at(2)?, port: at(4)?, target })
             }
         }
     }
@@ -324,12 +324,12 @@ pub mod testing {
     pub fn read_answer(message: &[u8]) -> Outcome {
         let name = read_name(message, HEAD_BYTES);
         let asked = name.as_ref().and_then(|(_, at)| number(message, *at));
-        let kinds = [Kind::V4, Kind::V6, Kind::Services];
+        let kinds = [RecordType::V4, RecordType::V6, RecordType::Services];
         let kind = kinds.into_iter().find(|kind| Some(*kind as u16) == asked);
         let question = Question {
             id: number(message, 0).unwrap_or_default(),
             name: name.map_or(Name(vec![0]), |(name, _)| name),
-            kind: kind.unwrap_or(Kind::V4),
+            kind: kind.unwrap_or(RecordType::V4),
         };
         match read(message, &question) {
             None => Outcome::PassedOver,
@@ -340,11 +340,11 @@ pub mod testing {
         }
     }
 
-    fn print(data: Data) -> Vec<u8> {
+    fn print(data: RecordData) -> Vec<u8> {
         match data {
-            Data::Address(IpAddr::V4(ip)) => ip.octets().to_vec(),
-            Data::Address(IpAddr::V6(ip)) => ip.octets().to_vec(),
-            Data::Service { priority, weight, port, target } => {
+            RecordData::Address(IpAddr::V4(ip)) => ip.octets().to_vec(),
+            RecordData::Address(IpAddr::V6(ip)) => ip.octets().to_vec(),
+            RecordData::Service { priority, weight, port, target } => {
                 let numbers = [priority, weight, port].map(u16::to_be_bytes);
                 [numbers.concat(), target.0].concat()
             }
@@ -356,7 +356,7 @@ pub mod testing {
 mod tests {
     use super::*;
 
-    fn question(kind: Kind) -> Question {
+    fn question(kind: RecordType) -> Question {
         Question { id: 7, name: Name::of("Www.Example").unwrap(), kind }
     }
 
@@ -373,15 +373,15 @@ mod tests {
         [owner, &[0, kind, 0, 1, 0, 0, 0, ttl, 0, data.len() as u8], data].concat()
     }
 
-    fn v4(last: u8) -> Data {
-        Data::Address(Ipv4Addr::new(192, 0, 2, last).into())
+    fn v4(last: u8) -> RecordData {
+        RecordData::Address(Ipv4Addr::new(192, 0, 2, last).into())
     }
 
     #[test]
     fn answers_of_every_kind() {
         let ask = b"\xc0\x0c";
         let a = |owner: &[u8], last| record(owner, 1, 60, &[192, 0, 2, last]);
-        let found = |data: &[Data], ttl| Reply::Found { data: data.to_vec(), ttl };
+        let found = |data: &[RecordData], ttl| Reply::Found { data: data.to_vec(), ttl };
         let soa = record(
             b"\x07example\0",
             6,
@@ -486,7 +486,7 @@ mod tests {
             ),
         ] {
             let body = [&[ASKED], &body[..]].concat();
-            let read = read(&message(flags, counts, &body), &question(Kind::V4));
+            let read = read(&message(flags, counts, &body), &question(RecordType::V4));
             assert_eq!(read, Some(Message { truncated: false, reply: expected }), "{what}");
         }
         let mut looped = alias.clone();
@@ -494,34 +494,40 @@ mod tests {
         let looped = [&looped[..10], b"\0\x02", ask].concat();
         let looped = message(OK, [1, 1, 0, 0], &[ASKED, &looped]);
         assert_eq!(
-            read(&looped, &question(Kind::V4)).unwrap().reply,
+            read(&looped, &question(RecordType::V4)).unwrap().reply,
             Reply::Useless("its aliases lead nowhere")
         );
         let bare = message(OK | 1, [0, 0, 0, 0], &[]);
-        assert!(matches!(read(&bare, &question(Kind::V4)).unwrap().reply, Reply::Useless(_)));
+        assert!(matches!(read(&bare, &question(RecordType::V4)).unwrap().reply, Reply::Useless(_)));
         let cut = message(OK | 0x0200, [1, 0, 0, 0], &[ASKED]);
-        assert!(read(&cut, &question(Kind::V4)).unwrap().truncated);
+        assert!(read(&cut, &question(RecordType::V4)).unwrap().truncated);
     }
 
     #[test]
     fn what_is_no_answer_is_passed_over() {
         let good = message(0x8180, [1, 0, 0, 0], &[ASKED]);
-        assert!(read(&good, &question(Kind::V4)).is_some());
-        assert!(read(&good, &question(Kind::V6)).is_none(), "another question");
-        assert!(read(&good, &Question { id: 8, ..question(Kind::V4) }).is_none(), "another number");
+        assert!(read(&good, &question(RecordType::V4)).is_some());
+        assert!(read(&good, &question(RecordType::V6)).is_none(), "another question");
+        assert!(
+            read(&good, &Question { id: 8, ..question(RecordType::V4) }).is_none(),
+            "another number"
+        );
         let name = Name::of("www.example.com").unwrap();
-        assert!(read(&good, &Question { name, ..question(Kind::V4) }).is_none(), "another name");
+        assert!(
+            read(&good, &Question { name, ..question(RecordType::V4) }).is_none(),
+            "another name"
+        );
         for bad in [
             message(0x0180, [1, 0, 0, 0], &[ASKED]),
             message(0x8980, [1, 0, 0, 0], &[ASKED]),
             message(0x8180, [0, 0, 0, 0], &[]),
             message(0x8180, [2, 0, 0, 0], &[ASKED, ASKED]),
         ] {
-            assert!(read(&bad, &question(Kind::V4)).is_none(), "{bad:?}");
+            assert!(read(&bad, &question(RecordType::V4)).is_none(), "{bad:?}");
         }
         // Whatever comes, it is read to no harm.
         for length in 0..good.len() {
-            assert!(read(&good[..length], &question(Kind::V4)).is_none());
+            assert!(read(&good[..length], &question(RecordType::V4)).is_none());
         }
     }
 
@@ -531,7 +537,7 @@ mod tests {
         for bad in ["", ".", "a..b", &"a.".repeat(130), &"a".repeat(64)] {
             assert!(Name::of(bad).is_none(), "{bad}");
         }
-        let encoded = question(Kind::V6).encode();
+        let encoded = question(RecordType::V6).encode();
         assert_eq!(encoded, b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\0\0\x1c\0\x01");
         // A pointer to itself, and one forwards.
         assert!(read_name(b"\xc0\0", 0).is_none());

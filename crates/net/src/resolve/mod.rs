@@ -2,7 +2,7 @@
 //!
 //! Any thread may ask; the work is done by the runtime in which the [`Resolver`] was started. One look-up per name
 //! is under way at a time, however many wait for it. What was found is kept within bounds of time and number, what
-//! was not found briefly. A failed look-up is an error, never an old answer; only a [`Watched`] name, which the
+//! was not found briefly. A failed look-up is an error, never an old answer; only a [`WatchedName`], which the
 //! configuration named, keeps its last addresses.
 //! Not here: which address may be connected to. That is judged when it is dialled.
 
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::system::open_files_limit;
 use query::{Engine, Scope};
 pub use services::Service;
-pub use watched::{Watched, WatchedState};
+pub use watched::{WatchState, WatchedName};
 
 /// Names kept at most.
 const NAMES_MAX: usize = 4096;
@@ -131,7 +131,7 @@ type Outcome = Result<Answer, ResolveError>;
 /// What is known of a name.
 #[derive(Debug)]
 enum Entry {
-    Known {
+    Cached {
         outcome: Outcome,
         until: Instant,
     },
@@ -147,8 +147,8 @@ struct Table {
     pending: usize,
     /// Grows when what was known is forgotten, so that a look-up begun before does not bring it back.
     generation: u64,
-    watched: HashMap<Box<str>, Weak<Watched>>,
-    watched_services: HashMap<Box<str>, Weak<Watched<Service>>>,
+    watched: HashMap<Box<str>, Weak<WatchedName>>,
+    watched_services: HashMap<Box<str>, Weak<WatchedName<Service>>>,
 }
 
 impl Table {
@@ -165,10 +165,10 @@ impl Table {
         if names.len() < NAMES_MAX {
             return;
         }
-        names.retain(|_, entry| !matches!(entry, Entry::Known { until, .. } if *until <= now));
+        names.retain(|_, entry| !matches!(entry, Entry::Cached { until, .. } if *until <= now));
         let mut surplus = (names.len() + NAMES_MAX / 16).saturating_sub(NAMES_MAX);
         names.retain(|_, entry| {
-            let goes = surplus > 0 && matches!(entry, Entry::Known { .. });
+            let goes = surplus > 0 && matches!(entry, Entry::Cached { .. });
             surplus -= usize::from(goes);
             !goes
         });
@@ -176,7 +176,7 @@ impl Table {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ResolverState {
     runtime: Handle,
     engine: Mutex<Arc<Engine>>,
     table: Mutex<Table>,
@@ -190,7 +190,7 @@ struct Shared {
 /// Looks up names for all threads. Cloning makes another handle of the same resolver.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    shared: Arc<Shared>,
+    shared: Arc<ResolverState>,
 }
 
 impl Resolver {
@@ -198,12 +198,12 @@ impl Resolver {
     /// error. Without any name server that answers it starts as well, and look-ups fail.
     pub fn start(settings: ResolverSettings) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let engine = Mutex::new(Arc::new(Engine::new(bounded(settings))));
+        let engine = Mutex::new(Arc::new(Engine::new(clamp(settings))));
         let (table, changes) = (Mutex::default(), watch::Sender::new(0));
         let askers = Mutex::default();
         let by_files = usize::try_from(open_files_limit()).unwrap_or(usize::MAX) / LOOKUP_PER_FILES;
         let lookups_max = by_files.clamp(2 * SHARE, LOOKUPS_MAX);
-        let shared = Shared { runtime, engine, table, askers, lookups_max, changes };
+        let shared = ResolverState { runtime, engine, table, askers, lookups_max, changes };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -213,69 +213,74 @@ impl Resolver {
     /// `asker` is who wants to know: of the look-ups that may be under way each has a share, and waits for a while if that
     /// is used up.
     pub async fn lookup(&self, host: &str, asker: IpAddr) -> Result<Answer, ResolveError> {
-        let name = match Asked::of(host, Scope::Exact)? {
-            Asked::Certain(addresses) => return Ok(certain(addresses)),
-            Asked::Name(name, _) => name,
+        let name = match ParsedHost::of(host, Scope::Exact)? {
+            ParsedHost::Fixed(addresses) => return Ok(fixed_answer(addresses)),
+            ParsedHost::Name(name, _) => name,
         };
-        let turn = match self.shared.known_or_begun(&name, Scope::Exact, Turn::Not)? {
-            Found::Known(outcome) => return outcome,
-            Found::Pending(pending) => return outcome_of(pending).await,
-            Found::Unknown => self.turn_of(asker).await?,
-        };
-        match self.shared.known_or_begun(&name, Scope::Exact, Turn::Asker(turn))? {
-            Found::Known(outcome) => outcome,
-            Found::Pending(pending) => outcome_of(pending).await,
-            Found::Unknown => Err(ResolveError::Stopped), // cannot be
+        let permit =
+            match self.shared.cached_or_start(&name, Scope::Exact, LookupPermit::Missing)? {
+                CacheLookup::Cached(outcome) => return outcome,
+                CacheLookup::Pending(pending) => return wait_for_outcome(pending).await,
+                CacheLookup::Unknown => self.acquire_permit(asker).await?,
+            };
+        match self.shared.cached_or_start(&name, Scope::Exact, LookupPermit::Asker(permit))? {
+            CacheLookup::Cached(outcome) => outcome,
+            CacheLookup::Pending(pending) => wait_for_outcome(pending).await,
+            CacheLookup::Unknown => Err(ResolveError::Stopped), // cannot be
         }
     }
 
     /// Waits until it is the asker's turn.
-    async fn turn_of(&self, asker: IpAddr) -> Result<OfAsker, ResolveError> {
+    async fn acquire_permit(&self, asker: IpAddr) -> Result<AskerPermit, ResolveError> {
         let shared = &self.shared;
-        let (turns, wait) = {
+        let (permits, wait) = {
             let mut askers = shared.askers();
             if askers.len() >= ASKERS_MAX {
-                askers.retain(|_, turns| Arc::strong_count(turns) > 1);
+                askers.retain(|_, permits| Arc::strong_count(permits) > 1);
             }
-            let turns =
+            let permits =
                 askers.entry(asker).or_insert_with(|| Arc::new(Semaphore::new(shared.share())));
-            (Arc::clone(turns), shared.engine().settings.timeout)
+            (Arc::clone(permits), shared.engine().settings.timeout)
         };
-        let turn = tokio::time::timeout(wait, turns.acquire_owned()).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(ResolveError::AskerOverloaded)?;
-        Ok(OfAsker { shared: Arc::clone(shared), asker, turn: Some(turn) })
+        let permit = tokio::time::timeout(wait, permits.acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(ResolveError::AskerOverloaded)?;
+        Ok(AskerPermit { shared: Arc::clone(shared), asker, permit: Some(permit) })
     }
 
     async fn lookup_in(&self, host: &str, scope: Scope) -> Outcome {
-        let (name, scope) = match Asked::of(host, scope)? {
-            Asked::Certain(addresses) => return Ok(certain(addresses)),
-            Asked::Name(name, scope) => (name, scope),
+        let (name, scope) = match ParsedHost::of(host, scope)? {
+            ParsedHost::Fixed(addresses) => return Ok(fixed_answer(addresses)),
+            ParsedHost::Name(name, scope) => (name, scope),
         };
-        match self.shared.known_or_begun(&name, scope, Turn::Ours)? {
-            Found::Known(outcome) => outcome,
-            Found::Pending(pending) => outcome_of(pending).await,
-            Found::Unknown => Err(ResolveError::Stopped), // cannot be
+        match self.shared.cached_or_start(&name, scope, LookupPermit::Unlimited)? {
+            CacheLookup::Cached(outcome) => outcome,
+            CacheLookup::Pending(pending) => wait_for_outcome(pending).await,
+            CacheLookup::Unknown => Err(ResolveError::Stopped), // cannot be
         }
     }
 
     /// The addresses of `host` as [`lookup`](Self::lookup) would answer them, if that needs no asking.
     pub fn cached(&self, host: &str) -> Option<Answer> {
-        match Asked::of(host, Scope::Exact).ok()? {
-            Asked::Certain(addresses) => Some(certain(addresses)),
-            Asked::Name(name, scope) => match self.shared.table().names(scope).get(name.as_ref()) {
-                Some(Entry::Known { outcome: Ok(answer), until }) if *until > Instant::now() => {
-                    Some(answer.clone())
+        match ParsedHost::of(host, Scope::Exact).ok()? {
+            ParsedHost::Fixed(addresses) => Some(fixed_answer(addresses)),
+            ParsedHost::Name(name, scope) => {
+                match self.shared.table().names(scope).get(name.as_ref()) {
+                    Some(Entry::Cached { outcome: Ok(answer), until })
+                        if *until > Instant::now() =>
+                    {
+                        Some(answer.clone())
+                    }
+                    _ => None,
                 }
-                _ => None,
-            },
+            }
         }
     }
 
     /// The addresses of `host`, kept up to date as long as somebody holds them: the same for all who watch the name.
     /// It is looked up as the system would, with its search list.
-    pub fn watch(&self, host: &str) -> Arc<Watched> {
+    pub fn watch(&self, host: &str) -> Arc<WatchedName> {
         watched_once(&mut self.shared.table().watched, host, || {
-            Watched::start(self, host, async |resolver: Resolver, name: Box<str>| {
+            WatchedName::start(self, host, async |resolver: Resolver, name: Box<str>| {
                 let answer = resolver.lookup_in(&name, Scope::Searched).await?;
                 Ok((answer.addresses, answer.valid_until))
             })
@@ -283,9 +288,9 @@ impl Resolver {
     }
 
     /// The services that the `SRV` records of `name` tell (RFC 2782), kept up to date in the same way.
-    pub fn watch_services(&self, name: &str) -> Arc<Watched<Service>> {
+    pub fn watch_services(&self, name: &str) -> Arc<WatchedName<Service>> {
         watched_once(&mut self.shared.table().watched_services, name, || {
-            Watched::start(self, name, async |resolver: Resolver, name: Box<str>| {
+            WatchedName::start(self, name, async |resolver: Resolver, name: Box<str>| {
                 resolver.services(&name).await
             })
         })
@@ -310,7 +315,7 @@ impl Resolver {
     /// Uses other settings from now on. If they differ, what is known is forgotten; watched names keep their addresses
     /// until they are looked up again, which happens when it would have.
     pub fn reconfigure(&self, settings: ResolverSettings) {
-        let settings = bounded(settings);
+        let settings = clamp(settings);
         let mut engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if engine.settings == settings {
             return;
@@ -326,10 +331,10 @@ impl Resolver {
 
 /// What is watched already by this name, or what is watched from now on.
 fn watched_once<T>(
-    all: &mut HashMap<Box<str>, Weak<Watched<T>>>,
+    all: &mut HashMap<Box<str>, Weak<WatchedName<T>>>,
     name: &str,
-    start: impl FnOnce() -> Arc<Watched<T>>,
-) -> Arc<Watched<T>> {
+    start: impl FnOnce() -> Arc<WatchedName<T>>,
+) -> Arc<WatchedName<T>> {
     if let Some(watched) = all.get(name).and_then(Weak::upgrade) {
         return watched;
     }
@@ -339,17 +344,17 @@ fn watched_once<T>(
     watched
 }
 
-fn bounded(settings: ResolverSettings) -> ResolverSettings {
+fn clamp(settings: ResolverSettings) -> ResolverSettings {
     let ttl_min = settings.ttl_min.max(TTL_LEAST);
     let ttl_max = settings.ttl_max.max(ttl_min);
     ResolverSettings { ttl_min, ttl_max, tries: settings.tries.max(1), ..settings }
 }
 
-fn certain(addresses: Arc<[IpAddr]>) -> Answer {
+fn fixed_answer(addresses: Arc<[IpAddr]>) -> Answer {
     Answer { addresses, aliases: Arc::default(), valid_until: Instant::now() + FOREVER }
 }
 
-impl Shared {
+impl ResolverState {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -368,33 +373,33 @@ impl Shared {
     }
 
     /// What is known of `name`, or where the outcome of its look-up will come, which begins now if it is somebody's turn.
-    fn known_or_begun(
+    fn cached_or_start(
         self: &Arc<Self>,
         name: &str,
         scope: Scope,
-        turn: Turn,
-    ) -> Result<Found, ResolveError> {
+        permit: LookupPermit,
+    ) -> Result<CacheLookup, ResolveError> {
         let now = Instant::now();
         let mut table = self.table();
         match table.names(scope).get(name) {
-            Some(Entry::Known { outcome, until }) if *until > now => {
-                return Ok(Found::Known(outcome.clone()));
+            Some(Entry::Cached { outcome, until }) if *until > now => {
+                return Ok(CacheLookup::Cached(outcome.clone()));
             }
-            Some(Entry::Pending(pending)) => return Ok(Found::Pending(pending.clone())),
-            Some(Entry::Known { .. }) | None => {}
+            Some(Entry::Pending(pending)) => return Ok(CacheLookup::Pending(pending.clone())),
+            Some(Entry::Cached { .. }) | None => {}
         }
-        let turn = match turn {
-            Turn::Not => return Ok(Found::Unknown),
-            Turn::Ours => None,
-            Turn::Asker(turn) => {
+        let permit = match permit {
+            LookupPermit::Missing => return Ok(CacheLookup::Unknown),
+            LookupPermit::Unlimited => None,
+            LookupPermit::Asker(permit) => {
                 if table.pending >= self.lookups_max {
                     return Err(ResolveError::Overloaded);
                 }
                 // The last ones are for those who have few.
-                if table.pending >= self.lookups_max / 4 * 3 && turn.under_way() > FEW {
+                if table.pending >= self.lookups_max / 4 * 3 && permit.under_way() > FEW {
                     return Err(ResolveError::AskerOverloaded);
                 }
-                Some(turn)
+                Some(permit)
             }
         };
         table.make_room(scope, now);
@@ -402,42 +407,42 @@ impl Shared {
         let (sender, receiver) = watch::channel(None);
         table.names(scope).insert(name.into(), Entry::Pending(receiver.clone()));
         let engine = self.engine();
-        let flight = Flight {
+        let lookup = PendingLookup {
             shared: Arc::clone(self),
             name: name.into(),
             scope,
             generation: table.generation,
             sender,
-            _turn: turn,
+            _permit: permit,
         };
         drop(table);
         self.runtime.spawn(async move {
-            let judged = engine.answer(&flight.name, flight.scope).await;
+            let result = engine.answer(&lookup.name, lookup.scope).await;
             let now = Instant::now();
-            let until = now + judged.ttl;
-            flight.land(judged.into_answer(now), until);
+            let until = now + result.ttl;
+            lookup.complete(result.into_answer(now), until);
         });
-        Ok(Found::Pending(receiver))
+        Ok(CacheLookup::Pending(receiver))
     }
 }
 
 /// Who may begin a look-up.
-enum Turn {
+enum LookupPermit {
     /// Nobody, yet.
-    Not,
+    Missing,
     /// We ourselves: for names of the configuration there is always room.
-    Ours,
-    Asker(OfAsker),
+    Unlimited,
+    Asker(AskerPermit),
 }
 
 /// What there is of a name.
-enum Found {
-    Known(Outcome),
+enum CacheLookup {
+    Cached(Outcome),
     Pending(watch::Receiver<Option<Outcome>>),
     Unknown,
 }
 
-async fn outcome_of(mut pending: watch::Receiver<Option<Outcome>>) -> Outcome {
+async fn wait_for_outcome(mut pending: watch::Receiver<Option<Outcome>>) -> Outcome {
     match pending.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone().unwrap_or(Err(ResolveError::Stopped)),
         Err(_) => Err(ResolveError::Stopped),
@@ -445,45 +450,45 @@ async fn outcome_of(mut pending: watch::Receiver<Option<Outcome>>) -> Outcome {
 }
 
 /// One look-up of an asker's share, until it is dropped.
-struct OfAsker {
-    shared: Arc<Shared>,
+struct AskerPermit {
+    shared: Arc<ResolverState>,
     asker: IpAddr,
-    turn: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-impl OfAsker {
+impl AskerPermit {
     /// How many look-ups are under way for the same asker, this one among them.
     fn under_way(&self) -> usize {
-        let turns = self.turn.as_ref().map(OwnedSemaphorePermit::semaphore);
-        turns.map_or(0, |turns| self.shared.share().saturating_sub(turns.available_permits()))
+        let permits = self.permit.as_ref().map(OwnedSemaphorePermit::semaphore);
+        permits.map_or(0, |permits| self.shared.share().saturating_sub(permits.available_permits()))
     }
 }
 
-impl Drop for OfAsker {
+impl Drop for AskerPermit {
     fn drop(&mut self) {
-        self.turn = None;
+        self.permit = None;
         let mut askers = self.shared.askers();
-        if askers.get(&self.asker).is_some_and(|turns| Arc::strong_count(turns) == 1) {
+        if askers.get(&self.asker).is_some_and(|permits| Arc::strong_count(permits) == 1) {
             askers.remove(&self.asker);
         }
     }
 }
 
 /// A look-up under way. However it ends, the name does not stay pending.
-struct Flight {
-    shared: Arc<Shared>,
+struct PendingLookup {
+    shared: Arc<ResolverState>,
     name: Box<str>,
     scope: Scope,
     generation: u64,
     sender: watch::Sender<Option<Outcome>>,
-    _turn: Option<OfAsker>,
+    _permit: Option<AskerPermit>,
 }
 
-impl Flight {
-    fn land(self, outcome: Outcome, until: Instant) {
+impl PendingLookup {
+    fn complete(self, outcome: Outcome, until: Instant) {
         let mut table = self.shared.table();
         if table.generation == self.generation {
-            let entry = Entry::Known { outcome: outcome.clone(), until };
+            let entry = Entry::Cached { outcome: outcome.clone(), until };
             table.names(self.scope).insert(self.name.clone(), entry);
         }
         drop(table);
@@ -491,7 +496,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for PendingLookup {
     fn drop(&mut self) {
         let mut table = self.shared.table();
         table.pending = table.pending.saturating_sub(1);
@@ -503,17 +508,17 @@ impl Drop for Flight {
 }
 
 /// What a host stands for before anybody is asked.
-enum Asked<'h> {
-    Certain(Arc<[IpAddr]>),
+enum ParsedHost<'h> {
+    Fixed(Arc<[IpAddr]>),
     /// A name in lower case, without a dot at the end.
     Name(Cow<'h, str>, Scope),
 }
 
-impl<'h> Asked<'h> {
+impl<'h> ParsedHost<'h> {
     fn of(host: &'h str, scope: Scope) -> Result<Self, ResolveError> {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         if let Ok(ip) = bare.parse::<IpAddr>() {
-            return Ok(Self::Certain(Arc::new([ip])));
+            return Ok(Self::Fixed(Arc::new([ip])));
         }
         let (name, full) = match host.strip_suffix('.') {
             Some(name) => (name, true),
@@ -528,7 +533,7 @@ impl<'h> Asked<'h> {
         };
         // RFC 6761, section 6.3: these are always this machine, and no server is to be asked.
         if name == "localhost" || name.ends_with(".localhost") {
-            return Ok(Self::Certain(Arc::new([
+            return Ok(Self::Fixed(Arc::new([
                 Ipv4Addr::LOCALHOST.into(),
                 Ipv6Addr::LOCALHOST.into(),
             ])));

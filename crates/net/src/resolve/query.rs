@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::{Client, Missed, Records};
+use super::client::{Client, QueryError, Records};
 use super::hosts::{FILE_CHECK_EVERY, Hosts, HostsEntry, Stamp, stamp_of};
-use super::message::{Data, Kind, Name};
+use super::message::{Name, RecordData, RecordType};
 use super::system::SystemSettings;
 use super::{Answer, ResolveError, ResolverSettings};
 
@@ -38,14 +38,14 @@ pub(super) enum Scope {
 }
 
 /// An outcome, and how long it is good for.
-pub(super) struct Judged {
+pub(super) struct LookupResult {
     pub(super) outcome: Result<Arc<[IpAddr]>, ResolveError>,
     /// Other names that the hosts file has for the same.
     pub(super) aliases: Arc<[Box<str>]>,
     pub(super) ttl: Duration,
 }
 
-impl Judged {
+impl LookupResult {
     fn error(error: ResolveError, ttl: Duration) -> Self {
         Self { outcome: Err(error), aliases: Arc::default(), ttl }
     }
@@ -86,9 +86,9 @@ impl Engine {
     }
 
     /// Looks `name` (in lower case, without a dot at the end) up.
-    pub(super) async fn answer(&self, name: &str, scope: Scope) -> Judged {
+    pub(super) async fn answer(&self, name: &str, scope: Scope) -> LookupResult {
         if let Some(HostsEntry { addresses, aliases }) = self.find_in_hosts(name) {
-            return Judged { outcome: Ok(addresses), aliases, ttl: HOSTS_TTL };
+            return LookupResult { outcome: Ok(addresses), aliases, ttl: HOSTS_TTL };
         }
         let servers = self.servers();
         let mut failure = None;
@@ -99,17 +99,21 @@ impl Engine {
         };
         for candidate in servers.candidates(name, scope) {
             match ask(&servers.client, &candidate, max).await {
-                Found::Addresses(addresses, ttl) => {
+                QueryResult::Addresses(addresses, ttl) => {
                     let ttl = ttl.clamp(self.settings.ttl_min, self.settings.ttl_max);
-                    return Judged { outcome: Ok(addresses.into()), aliases: Arc::default(), ttl };
+                    return LookupResult {
+                        outcome: Ok(addresses.into()),
+                        aliases: Arc::default(),
+                        ttl,
+                    };
                 }
-                Found::Nothing { ttl, .. } => negative_ttl = negative_ttl.min(ttl),
-                Found::Failure(error) => failure = Some(error),
+                QueryResult::Nothing { ttl, .. } => negative_ttl = negative_ttl.min(ttl),
+                QueryResult::Failure(error) => failure = Some(error),
             }
         }
         match failure {
-            Some(error) => Judged::error(error, FAILURE_TTL),
-            None => Judged::error(ResolveError::NotFound, negative_ttl.max(FAILURE_TTL)),
+            Some(error) => LookupResult::error(error, FAILURE_TTL),
+            None => LookupResult::error(ResolveError::NotFound, negative_ttl.max(FAILURE_TTL)),
         }
     }
 
@@ -171,7 +175,7 @@ impl Servers {
 }
 
 /// What was found under one full name.
-enum Found {
+enum QueryResult {
     Addresses(Vec<IpAddr>, Duration),
     /// No such record, or no such name at all.
     Nothing {
@@ -183,10 +187,10 @@ enum Found {
 
 /// Asks for both families at once. When one has answered with addresses, the other is waited for as long again, and
 /// no longer: a server that does not answer questions for IPv6 must not hold everything up.
-async fn ask(client: &Client, name: &Name, max: usize) -> Found {
+async fn ask(client: &Client, name: &Name, max: usize) -> QueryResult {
     let begun_at = Instant::now();
-    let mut v4 = pin!(ask_for(client, name, Kind::V4, max));
-    let mut v6 = pin!(ask_for(client, name, Kind::V6, max));
+    let mut v4 = pin!(ask_for(client, name, RecordType::V4, max));
+    let mut v6 = pin!(ask_for(client, name, RecordType::V6, max));
     let (v4, v6) = tokio::select! {
         first = &mut v4 => {
             let second = within(&first, begun_at, v6).await;
@@ -201,22 +205,26 @@ async fn ask(client: &Client, name: &Name, max: usize) -> Found {
 }
 
 /// The second answer, for which the time is limited if the first will do.
-async fn within(first: &Found, begun_at: Instant, second: impl Future<Output = Found>) -> Found {
+async fn within(
+    first: &QueryResult,
+    begun_at: Instant,
+    second: impl Future<Output = QueryResult>,
+) -> QueryResult {
     match first {
         // That there is no such name is to hold for both. But there are servers that say so of AAAA where A exists
         // (RFC 4074, section 4.2), and which of the two comes first must not decide.
-        Found::Addresses(..) | Found::Nothing { name_exists: false, .. } => {
+        QueryResult::Addresses(..) | QueryResult::Nothing { name_exists: false, .. } => {
             let patience = begun_at.elapsed().max(RESOLUTION_DELAY);
-            let late = Found::Failure(ResolveError::Timeout);
+            let late = QueryResult::Failure(ResolveError::Timeout);
             tokio::time::timeout(patience, second).await.unwrap_or(late)
         }
-        Found::Nothing { .. } | Found::Failure(_) => second.await,
+        QueryResult::Nothing { .. } | QueryResult::Failure(_) => second.await,
     }
 }
 
 /// The two families' answers in one.
-fn join(v4: Found, v6: Found) -> Found {
-    use Found::{Addresses, Failure, Nothing};
+fn join(v4: QueryResult, v6: QueryResult) -> QueryResult {
+    use QueryResult::{Addresses, Failure, Nothing};
     match (v4, v6) {
         (Addresses(v4, ttl4), Addresses(v6, ttl6)) => {
             let reachable = v6.first().is_some_and(|ip| has_route_to(*ip));
@@ -239,26 +247,26 @@ fn join(v4: Found, v6: Found) -> Found {
     }
 }
 
-async fn ask_for(client: &Client, name: &Name, family: Kind, max: usize) -> Found {
+async fn ask_for(client: &Client, name: &Name, family: RecordType, max: usize) -> QueryResult {
     match client.ask(name, family).await {
         Ok(Records { data, ttl }) => {
             let mut addresses = Vec::new();
             for data in data {
-                if let Data::Address(ip) = data
+                if let RecordData::Address(ip) = data
                     && !addresses.contains(&ip)
                     && addresses.len() < max
                 {
                     addresses.push(ip);
                 }
             }
-            Found::Addresses(addresses, Duration::from_secs(ttl.into()))
+            QueryResult::Addresses(addresses, Duration::from_secs(ttl.into()))
         }
-        Err(Missed::Nothing { ttl, name_exists }) => {
+        Err(QueryError::Nothing { ttl, name_exists }) => {
             let told = ttl.map(|seconds| Duration::from_secs(seconds.into()));
             let ttl = told.unwrap_or(NEGATIVE_TTL_DEFAULT).min(NEGATIVE_TTL_MAX);
-            Found::Nothing { ttl, name_exists }
+            QueryResult::Nothing { ttl, name_exists }
         }
-        Err(Missed::Failure(error)) => Found::Failure(error),
+        Err(QueryError::Failure(error)) => QueryResult::Failure(error),
     }
 }
 
@@ -279,12 +287,12 @@ mod tests {
     #[tokio::test]
     async fn no_name_for_one_family_does_not_hide_the_other() {
         let ttl = Duration::from_secs(1);
-        let first = Found::Nothing { ttl, name_exists: false };
+        let first = QueryResult::Nothing { ttl, name_exists: false };
         let second = async {
             tokio::task::yield_now().await;
-            Found::Addresses(vec![Ipv4Addr::LOCALHOST.into()], ttl)
+            QueryResult::Addresses(vec![Ipv4Addr::LOCALHOST.into()], ttl)
         };
         let second = within(&first, Instant::now(), second).await;
-        assert!(matches!(join(second, first), Found::Addresses(..)));
+        assert!(matches!(join(second, first), QueryResult::Addresses(..)));
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ResolveError;
-use super::client::Missed;
-use super::message::{Data, Kind};
+use super::client::QueryError;
+use super::message::{RecordData, RecordType};
 use super::query::{Engine, Scope};
 
 /// Records kept of one name.
@@ -35,17 +35,17 @@ impl Engine {
         let servers = self.servers();
         let mut failure = None;
         for candidate in servers.candidates(name, scope) {
-            let records = match servers.client.ask(&candidate, Kind::Services).await {
+            let records = match servers.client.ask(&candidate, RecordType::Services).await {
                 Ok(records) => records,
-                Err(Missed::Nothing { .. }) => continue,
-                Err(Missed::Failure(error)) => {
+                Err(QueryError::Nothing { .. }) => continue,
+                Err(QueryError::Failure(error)) => {
                     failure = Some(error);
                     continue;
                 }
             };
             let services = records.data.into_iter().filter_map(|data| match data {
                 // RFC 2782: a target of "." means that the service is decidedly not available.
-                Data::Service { priority, weight, port, target }
+                RecordData::Service { priority, weight, port, target }
                     if !target.is_root() && port != 0 =>
                 {
                     let target = target.to_string();

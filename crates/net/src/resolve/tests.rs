@@ -383,7 +383,7 @@ fn memory_is_bounded() {
             for number in 0..NAMES_MAX * 2 {
                 let until = now + Duration::from_secs(if number % 2 == 0 { 0 } else { 60 });
                 table.make_room(Scope::Exact, now);
-                let entry = Entry::Known { outcome: Err(ResolveError::NotFound), until };
+                let entry = Entry::Cached { outcome: Err(ResolveError::NotFound), until };
                 table.exact.insert(number.to_string().into(), entry);
                 assert!(table.exact.len() <= NAMES_MAX);
             }
@@ -424,7 +424,7 @@ fn one_asker_does_not_stop_the_others() {
         resolver.shared.table().pending = LOOKUPS_MAX;
         let watched = resolver.watch("fine2.test");
         watched.ready().await;
-        assert_eq!(watched.state(), WatchedState::Failing(ResolveError::NotFound));
+        assert_eq!(watched.state(), WatchState::Failing(ResolveError::NotFound));
     });
 }
 
@@ -523,7 +523,9 @@ fn watched_names_use_the_search_list() {
         assert_eq!(names("a.b.c", Scope::Exact), ["a.b.c."]);
         // What a client names is never searched for, however short.
         for host in ["app", "a.b", "app."] {
-            let Ok(Asked::Name(_, found)) = Asked::of(host, Scope::Exact) else { panic!("{host}") };
+            let Ok(ParsedHost::Name(_, found)) = ParsedHost::of(host, Scope::Exact) else {
+                panic!("{host}")
+            };
             assert_eq!(found, Scope::Exact, "{host}");
         }
         // No file: the server on this machine.
@@ -547,9 +549,9 @@ fn watched_names_follow_and_keep_the_last() {
             Arc::ptr_eq(&watched, &resolver.watch("app.test")),
             "who watches the same shares it"
         );
-        assert_eq!(watched.state(), WatchedState::Waiting);
+        assert_eq!(watched.state(), WatchState::Waiting);
         watched.ready().await;
-        assert_eq!((watched.version(), watched.state()), (1, WatchedState::Fresh));
+        assert_eq!((watched.version(), watched.state()), (1, WatchState::Fresh));
         server.reply("app.test", Reply::Addresses(ips(&["192.0.2.2", "192.0.2.1"]), 0));
         let asked = server.asked("app.test");
         until(|| server.asked("app.test") > asked + 1).await;
@@ -558,10 +560,10 @@ fn watched_names_follow_and_keep_the_last() {
         until(|| watched.version() == 2).await;
         assert_eq!(&watched.addresses()[..], ips(&["192.0.2.3"]));
         server.reply("app.test", Reply::Failure);
-        until(|| matches!(watched.state(), WatchedState::Failing(_))).await;
+        until(|| matches!(watched.state(), WatchState::Failing(_))).await;
         assert_eq!(&watched.addresses()[..], ips(&["192.0.2.3"]), "the last addresses stay");
         server.reply("app.test", Reply::Addresses(ips(&["192.0.2.4"]), 0));
-        until(|| watched.state() == WatchedState::Fresh).await;
+        until(|| watched.state() == WatchState::Fresh).await;
         assert_eq!(&watched.addresses()[..], ips(&["192.0.2.4"]));
         let weak = Arc::downgrade(&watched);
         drop(watched);

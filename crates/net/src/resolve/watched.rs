@@ -21,7 +21,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// How it stands with a watched name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchedState {
+pub enum WatchState {
     /// Not looked up yet.
     Waiting,
     /// What is known is what the last look-up has found.
@@ -31,55 +31,55 @@ pub enum WatchedState {
 }
 
 #[derive(Debug)]
-struct Known<T> {
+struct WatchedValue<T> {
     found: Arc<[T]>,
-    state: WatchedState,
+    state: WatchState,
     /// When the look-ups began to fail that fail now.
     failing_since: Option<SystemTime>,
 }
 
 /// What a look-up has found, and how long it is good for.
-pub(super) type Found<T> = Result<(Arc<[T]>, Instant), ResolveError>;
+pub(super) type WatchResult<T> = Result<(Arc<[T]>, Instant), ResolveError>;
 
 /// A name, and what it stands for, kept up to date while somebody holds it. When a look-up fails it keeps what was
 /// found last, and says so in the log.
 #[derive(Debug)]
-pub struct Watched<T = IpAddr> {
+pub struct WatchedName<T = IpAddr> {
     host: Box<str>,
-    known: ArcSwap<Known<T>>,
+    known: ArcSwap<WatchedValue<T>>,
     version: AtomicU64,
     looked_up: Notify,
     task: OnceLock<AbortHandle>,
 }
 
-impl Watched {
+impl WatchedName {
     /// The addresses last known, the preferred family first; none while there never was one.
     pub fn addresses(&self) -> Arc<[IpAddr]> {
         self.found()
     }
 }
 
-impl Watched<Service> {
+impl WatchedName<Service> {
     /// The services last known; none while there never was one, or if it is said that there is none.
     pub fn services(&self) -> Arc<[Service]> {
         self.found()
     }
 }
 
-impl<T: PartialEq + Send + Sync + 'static> Watched<T> {
+impl<T: PartialEq + Send + Sync + 'static> WatchedName<T> {
     pub(super) fn start<F>(
         resolver: &Resolver,
         host: &str,
         look_up: impl Fn(Resolver, Box<str>) -> F + Send + Sync + 'static,
     ) -> Arc<Self>
     where
-        F: Future<Output = Found<T>> + Send,
+        F: Future<Output = WatchResult<T>> + Send,
     {
         let watched = Arc::new(Self {
             host: host.into(),
-            known: ArcSwap::from_pointee(Known {
+            known: ArcSwap::from_pointee(WatchedValue {
                 found: Arc::new([]),
-                state: WatchedState::Waiting,
+                state: WatchState::Waiting,
                 failing_since: None,
             }),
             version: AtomicU64::new(0),
@@ -119,21 +119,21 @@ impl<T: PartialEq + Send + Sync + 'static> Watched<T> {
     }
 
     /// True if anything is other than before.
-    fn store(&self, outcome: Found<T>) -> bool {
+    fn store(&self, outcome: WatchResult<T>) -> bool {
         let before = self.known.load_full();
         let (found, state, failing_since) = match outcome {
-            Ok((found, _)) => (found, WatchedState::Fresh, None),
+            Ok((found, _)) => (found, WatchState::Fresh, None),
             Err(error) => {
                 let since = before.failing_since.unwrap_or_else(SystemTime::now);
-                (Arc::clone(&before.found), WatchedState::Failing(error), Some(since))
+                (Arc::clone(&before.found), WatchState::Failing(error), Some(since))
             }
         };
         // A server that only turns the order round has not changed anything.
         let changed = found.len() != before.found.len()
             || found.iter().any(|one| !before.found.contains(one));
         let found = if changed { found } else { Arc::clone(&before.found) };
-        let first = before.state == WatchedState::Waiting;
-        self.known.store(Arc::new(Known { found, state, failing_since }));
+        let first = before.state == WatchState::Waiting;
+        self.known.store(Arc::new(WatchedValue { found, state, failing_since }));
         if changed {
             self.version.fetch_add(1, Ordering::Release);
         }
@@ -142,7 +142,7 @@ impl<T: PartialEq + Send + Sync + 'static> Watched<T> {
     }
 }
 
-impl<T> Watched<T> {
+impl<T> WatchedName<T> {
     /// The name.
     pub fn host(&self) -> &str {
         &self.host
@@ -153,7 +153,7 @@ impl<T> Watched<T> {
     }
 
     /// How it stands with the name.
-    pub fn state(&self) -> WatchedState {
+    pub fn state(&self) -> WatchState {
         self.known.load().state.clone()
     }
 
@@ -172,7 +172,7 @@ impl<T> Watched<T> {
         loop {
             let mut next = std::pin::pin!(self.looked_up.notified());
             next.as_mut().enable();
-            if self.known.load().state != WatchedState::Waiting {
+            if self.known.load().state != WatchState::Waiting {
                 return;
             }
             next.await;
@@ -180,7 +180,7 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T> Drop for Watched<T> {
+impl<T> Drop for WatchedName<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.get() {
             task.abort();

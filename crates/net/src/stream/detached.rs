@@ -1,7 +1,7 @@
 //! A stream without a reactor, on its way from one thread to another.
 //!
 //! A socket is registered with the reactor of the thread that uses it. To move it, it is taken out there
-//! ([`Stream::detach`]), and registered where it arrives ([`Detached::attach`]). In between nobody watches it: what
+//! ([`Stream::detach`]), and registered where it arrives ([`DetachedStream::attach`]). In between nobody watches it: what
 //! has come meanwhile is seen by asking the kernel, once, when it arrives.
 //! Invariant: what is detached has no byte unread or unsent, neither in the kernel (when it is attached) nor in a layer.
 
@@ -15,14 +15,14 @@ use super::{Kind, PackedAddress, Stream};
 use crate::layered::Layer;
 
 /// A stream that belongs to no thread.
-pub struct Detached {
+pub struct DetachedStream {
     socket: OwnedFd,
     /// The peer; `None` for a unix socket.
     address: Option<PackedAddress>,
     layer: Option<Box<dyn Layer>>,
 }
 
-impl std::fmt::Debug for Detached {
+impl std::fmt::Debug for DetachedStream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_tuple("Detached").field(&self.socket).finish()
     }
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Detached {
 impl Stream {
     /// Takes the stream out of this thread's reactor. Nothing may be under way on it; if there is (or it lies in
     /// memory, or the process has no file descriptor to spare), it is given back as it was.
-    pub fn detach(self) -> Result<Detached, Self> {
+    pub fn detach(self) -> Result<DetachedStream, Self> {
         if !self.is_quiet() {
             return Err(self);
         }
@@ -59,11 +59,11 @@ impl Stream {
             },
             _ => None,
         };
-        Ok(Detached { socket, address, layer })
+        Ok(DetachedStream { socket, address, layer })
     }
 }
 
-impl Detached {
+impl DetachedStream {
     /// True if there is nothing to read and the peer has not closed: a system call. A layer's own messages count as
     /// something, as nobody is there to take them in.
     pub fn is_quiet(&self) -> bool {

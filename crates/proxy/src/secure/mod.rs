@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use config::{ClientPolicy, Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
-use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Given, Layer, Size, Stream};
+use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Layer, LayerRead, Size, Stream};
 use observe::{Direction, Handshake, Record, Refusal, Scope};
 use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
 
@@ -79,15 +79,15 @@ impl Layer for Secured {
         self.session.received(count).map_err(broken)
     }
 
-    fn read(&mut self, out: &mut [u8]) -> Given {
+    fn read(&mut self, out: &mut [u8]) -> LayerRead {
         let read = self.session.read(out);
         if let Some(early) = &self.early {
             early.store(self.session.is_early(), Ordering::Relaxed);
         }
         match read {
-            Read::Bytes(count) => Given::Bytes(count),
-            Read::More => Given::More,
-            Read::Closed => Given::Closed,
+            Read::Bytes(count) => LayerRead::Bytes(count),
+            Read::More => LayerRead::More,
+            Read::Closed => LayerRead::Closed,
         }
     }
 
