@@ -1,7 +1,7 @@
-//! A global allocator that counts what one thread does.
+//! A global allocator that counts the allocations of one thread.
 //!
-//! Only a test binary of its own installs it. The thread to watch is the one with a given name, so
-//! that the test's own peers may allocate as they like.
+//! Only a separate test binary installs it. It watches the thread with a given name, so that the
+//! peers of the test may allocate freely.
 
 #![allow(unsafe_code)] // a global allocator is an unsafe trait; it only counts and hands on
 
@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-/// The system's allocator, which counts for the thread named [`WATCHED_THREAD`].
+/// The system's allocator, with counters for the thread named [`WATCHED_THREAD`].
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -18,9 +18,9 @@ static HELD: AtomicI64 = AtomicI64::new(0);
 static TRAPPED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this thread is watched: not known yet, no, yes.
+    /// Whether this thread is watched; `None` if not known yet.
     static WATCHED: Cell<Option<bool>> = const { Cell::new(None) };
-    /// Set while the thread's name is looked up, which may allocate itself.
+    /// Set while the name of the thread is read, which may itself allocate.
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -28,7 +28,7 @@ thread_local! {
 pub const WATCHED_THREAD: &str = "core-0";
 
 fn is_watched() -> bool {
-    // After the thread's variables are gone it is ending, which is not of interest.
+    // Without its thread-local variables, the thread is ending: no longer of interest.
     WATCHED
         .try_with(|watched| match watched.get() {
             Some(watched) => watched,
@@ -44,7 +44,7 @@ fn is_watched() -> bool {
         .unwrap_or(false)
 }
 
-/// Asks the kernel, which allocates nothing. A thread is named before its own code runs.
+/// Asks the kernel, which does not allocate. A thread has its name before its code runs.
 fn thread_name_is(name: &[u8]) -> bool {
     let Ok(read) = std::fs::read("/proc/thread-self/comm") else { return false };
     read.trim_ascii_end() == name
@@ -55,18 +55,18 @@ fn count(counter: &AtomicU64, more: usize, less: usize) {
         counter.fetch_add(1, Ordering::Relaxed);
         HELD.fetch_add(more as i64 - less as i64, Ordering::Relaxed);
         if TRAPPED.swap(false, Ordering::Relaxed) {
-            // Printing allocates, but the trap is off by now.
+            // Printing allocates, but the trap is already off.
             eprintln!("an allocation:\n{}", std::backtrace::Backtrace::force_capture());
         }
     }
 }
 
-/// How often the watched thread has asked for memory, and given some back.
+/// The number of allocations and deallocations of the watched thread.
 pub fn counted() -> (u64, u64) {
     (ALLOCATIONS.load(Ordering::Relaxed), FREES.load(Ordering::Relaxed))
 }
 
-/// The bytes that the watched thread holds: what it asked for, less what it gave back.
+/// The bytes that the watched thread holds: allocated minus deallocated.
 pub fn held() -> i64 {
     HELD.load(Ordering::Relaxed)
 }

@@ -1,8 +1,8 @@
-//! Floods over HTTP/2: what one client may try against the others.
+//! HTTP/2 floods: attacks of one client against the others.
 //!
-//! An [`Attack`] runs on one connection against a proxy in this process, bounded in its count of
-//! frames, while a second client asks for one thing after another. A [`Report`] tells what came of
-//! it. The tests hold it to what is not a matter of time, the benchmark to the rest.
+//! An [`Attack`] runs on one connection against a proxy in this process, with a bounded number of
+//! frames, while a second client sends one request after another. A [`Report`] has the outcome. The
+//! tests check what does not depend on time, the benchmark checks the rest.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::origin::Origin;
 use crate::peer::{Ended, Peer};
 use crate::server::TestServer;
 
-/// What the second client asks for at least.
+/// The minimum number of requests of the second client.
 const REQUESTS_MIN: usize = 200;
-/// What an answer that nobody takes would be.
+/// The size of a response that is not read.
 const LARGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How an attack must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// By GOAWAY(ENHANCE_YOUR_CALM), counted as this kind; as any if it is empty.
+    /// By GOAWAY(ENHANCE_YOUR_CALM), counted as this kind; an empty one means any kind.
     Calm(&'static str),
-    /// By the reaping of what stands still: the connection is empty or closed.
+    /// By a timeout for peers without progress: the connection has no streams, or is closed.
     Reaped,
 }
 
@@ -37,37 +37,37 @@ pub struct Attack {
     pub name: &'static str,
     /// How it must end.
     pub end: End,
-    /// The settings that the attacker begins with.
+    /// The first SETTINGS of the attacker.
     settings: Vec<(u16, u32)>,
-    /// What it sends then.
+    /// The bytes that it sends next.
     first: Vec<u8>,
-    /// What it sends over and over, by a number from 0.
+    /// The bytes that it sends repeatedly, by a number that starts at 0.
     next: fn(u32) -> Vec<u8>,
-    /// How often at most.
+    /// The maximum number of repetitions.
     count: u32,
-    /// Whether it reads what it is told.
+    /// Whether it reads what the proxy sends.
     reads: bool,
 }
 
-/// What came of an attack.
+/// The outcome of an attack.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// How often it was sent before the end was known.
+    /// The number of repetitions before the end was noticed.
     pub sent: u32,
-    /// The last GOAWAY: its code.
+    /// The code of the last GOAWAY.
     pub goaway: Option<u32>,
-    /// How the attacker's connection has ended; `None`: it still stands.
+    /// How the attacker's connection ended; `None` if it is still open.
     pub ended: Option<Ended>,
-    /// How often the kind was counted.
+    /// How often the proxy counted the kind.
     pub counted: f64,
-    /// Times of the second client's requests, in order of length.
+    /// The times of the second client's requests, sorted.
     pub times: Vec<Duration>,
-    /// By how much the memory of this process has grown at most.
+    /// The maximum growth of this process's memory.
     pub growth_bytes: u64,
 }
 
 impl Report {
-    /// The time that 99 of 100 requests of the second client take at most.
+    /// The 99th percentile of the second client's times.
     pub fn p99(&self) -> Duration {
         let at = self.times.len() * 99 / 100;
         self.times.get(at).copied().unwrap_or_default()
@@ -97,7 +97,7 @@ pub fn all() -> Vec<Attack> {
         count: 100_000,
         reads: true,
     };
-    // A field of 4 KB that the table knows; one byte says it again.
+    // A field of 4 KB in the dynamic table; one byte repeats it.
     let known =
         [hpack::literals(&request("GET", "http", "a", "/")), hpack::learned("x", "v".repeat(4000))];
     let bomb = frame(kind::HEADERS, flag::END_STREAM | flag::END_HEADERS, 1, known.concat());
@@ -106,8 +106,8 @@ pub fn all() -> Vec<Attack> {
         attack("rapid reset", "rapid_reset", Vec::new(), |n| {
             [get(odd(n)), reset(odd(n), code::CANCEL)].concat()
         }),
-        // What comes at once is read at once: `h2` may have had enough before the guard has seen
-        // the resets leave.
+        // All frames are read at once: `h2` may end the connection before the guard has seen the
+        // resets.
         attack("MadeYouReset by windows", "", Vec::new(), |n| {
             [post(odd(n)), window_update(odd(n), (1 << 31) - 1)].concat()
         }),
@@ -146,7 +146,7 @@ pub fn all() -> Vec<Attack> {
         attack("WINDOW_UPDATE", "window_update", Vec::new(), |_| window_update(0, 100)),
         Attack {
             settings: vec![(setting::INITIAL_WINDOW_SIZE, 1)],
-            // The count of updates may be the first to be too much.
+            // The budget of window updates may be exceeded first.
             ..attack("small windows", "", large(1), |_| window_update(1, 1))
         },
         attack("small windows by SETTINGS", "small_window", large(1), |n| {
@@ -188,7 +188,7 @@ pub fn all() -> Vec<Attack> {
     ]
 }
 
-/// A proxy before an origin with something small and something large.
+/// A proxy in front of an origin with a small and a large response.
 pub struct Field {
     proxy: TestServer,
     _origin: Origin,
@@ -205,7 +205,7 @@ impl Default for Field {
                 }
             }
         });
-        // What stands still is let be for a second.
+        // Peers without progress are cut after a second.
         let proxy = TestServer::start(&format!(
             "timeouts {{ head \"1s\"; client-idle \"1s\"; stream-idle \"1s\" }}
             site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\" }}",
@@ -221,7 +221,7 @@ impl Field {
     }
 }
 
-/// Bytes of memory that this process has.
+/// The resident memory of this process.
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("the state of this process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
@@ -230,11 +230,11 @@ fn resident_bytes() -> u64 {
 }
 
 impl Attack {
-    /// Runs it.
+    /// Runs the attack.
     #[track_caller]
     pub fn run(&self, field: &Field) -> Report {
         let over = Arc::new(AtomicBool::new(false));
-        // The second client is there before.
+        // The second client connects first.
         let mut honest = Honest::new(field);
         honest.ask();
         let before = resident_bytes();
@@ -268,7 +268,7 @@ impl Attack {
         attacker.send(&self.first);
         let mut sent = 0;
         while sent < self.count && !over.load(Ordering::SeqCst) {
-            // Several at once, as attackers do.
+            // Send several at once, as attackers do.
             let some: Vec<u8> = (sent..self.count.min(sent + 50)).flat_map(self.next).collect();
             sent = self.count.min(sent + 50);
             if attacker.peer().try_send(some).is_err() {
@@ -285,8 +285,8 @@ impl Attack {
     }
 }
 
-/// Waits until the other side has given up a connection of which nothing is read. It is asked with
-/// what means nothing, and no more often than anybody may.
+/// Waits until the other side has closed a connection on which nothing is read. Tests this by sending
+/// frames without effect, at an allowed rate.
 fn wait_until_gone(peer: &mut Peer) -> Option<Ended> {
     let nothing = frame(kind::PRIORITY, 0, 99, [0, 0, 0, 0, 1]);
     let mut asked = Instant::now();
@@ -295,7 +295,7 @@ fn wait_until_gone(peer: &mut Peer) -> Option<Ended> {
             return false;
         }
         asked = Instant::now();
-        // Goes through as long as the other side reads.
+        // Succeeds as long as the other side reads.
         peer.try_send(&nothing).is_err()
     });
     Some(Ended::Reset)
@@ -321,7 +321,7 @@ impl Honest {
         begun.elapsed()
     }
 
-    /// How long each took, and the most memory seen meanwhile.
+    /// Sends requests until the attack is over; returns their times, and the maximum memory.
     fn ask_until(mut self, over: &AtomicBool) -> (Vec<Duration>, u64) {
         let (mut times, mut most) = (Vec::new(), 0);
         while times.len() < REQUESTS_MIN || !over.load(Ordering::SeqCst) {

@@ -1,5 +1,5 @@
-//! What must hold for any bytes whatever: the bodies of the fuzz targets, and of the replay of
-//! their corpora by the ordinary tests. Each function panics if something does not hold.
+//! The bodies of the fuzz targets; the ordinary tests replay their corpora. Each function panics if a
+//! property does not hold for the given bytes.
 
 use std::mem::MaybeUninit;
 
@@ -25,14 +25,14 @@ pub mod tls_record;
 use crate::naive::{self, Framing, Habits, Reading};
 use crate::print;
 
-/// Limits that the examples reach now and then.
+/// Limits that the examples sometimes reach.
 pub const LIMITS: HeadLimits = HeadLimits { bytes: 8192, fields: 24, target: 2048 };
-/// Limits for what we print: percent-encoding may have made a target longer.
+/// Limits for printed messages: percent-encoding can make a target longer.
 const PRINTED_LIMITS: HeadLimits = HeadLimits { bytes: 65536, fields: 100, target: 16384 };
-/// Prefixes that are tried of one input.
+/// The maximum number of prefixes tried for an input.
 const PREFIXES_MAX: usize = 200;
 
-/// A target's body, by its name.
+/// A fuzz target: its name and body.
 pub type Check = fn(&[u8]);
 
 /// Every fuzz target.
@@ -47,13 +47,13 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("grpc_health", grpc_health),
 ];
 
-/// Those of TLS, whose corpora are replayed by the tests of `tls`.
+/// The fuzz targets of TLS; the tests of `tls` replay their corpora.
 #[cfg(feature = "tls")]
 pub const TLS_TARGETS: &[(&str, Check)] =
     &[("client_hello", client_hello), ("tls_record", tls_record::check)];
 
-/// A ClientHello: any prefix asks for more or gives what the whole gives, any split into records
-/// means the same, and a name that is found is canonical.
+/// A ClientHello: each prefix needs more bytes or gives the result of the whole input, each split into
+/// records gives the same result, and the server name is canonical.
 #[cfg(feature = "tls")]
 pub fn client_hello(data: &[u8]) {
     use tls::ClientHello;
@@ -73,7 +73,7 @@ pub fn client_hello(data: &[u8]) {
         whole
     };
     let _ = check_prefixes(data);
-    // The same bytes as the message within records, whose headers count for the longest.
+    // The same bytes as a message in records; the record headers count for the maximum length.
     let message = data.get(..8192).unwrap_or(data);
     let split = |size: usize| {
         let record = |part: &[u8]| {
@@ -88,8 +88,8 @@ pub fn client_hello(data: &[u8]) {
     }
 }
 
-/// A request head: any prefix gives the same answer or none, what is accepted means the same to
-/// all readers, and comes back from what we print.
+/// A request head: each prefix gives the same result or none; an accepted head means the same to all
+/// lenient parsers, and printing it and parsing it again gives the same head.
 pub fn http1_request(data: &[u8]) {
     let mut request = Request::default();
     let mut scratch = Request::default();
@@ -102,7 +102,7 @@ pub fn http1_request(data: &[u8]) {
     check_request_by_httparse(head, &request);
     let framing = framing(request.body);
     for habits in Habits::all(false) {
-        // What follows may be anything.
+        // Any bytes may follow.
         let reading = habits.read(data).expect("a lenient reader finds the end too");
         check_request_reading(&reading, length, framing, habits);
     }
@@ -136,7 +136,7 @@ fn framing(body: BodyLength) -> Framing {
     }
 }
 
-/// `httparse` tokenises what we accept in the same way, but for bytes in a target that are not ASCII.
+/// `httparse` tokenises accepted heads in the same way, except for non-ASCII bytes in a target.
 fn check_request_by_httparse(head: &[u8], request: &Request) {
     let line = head.iter().position(|&byte| byte == b'\r').unwrap_or(head.len());
     let mut head = head.to_vec();
@@ -154,7 +154,7 @@ fn check_request_by_httparse(head: &[u8], request: &Request) {
     check_fields(&theirs, &request.fields);
 }
 
-/// `httparse` tokenises what we accept in the same way.
+/// `httparse` tokenises accepted heads in the same way.
 fn check_response_by_httparse(head: &[u8], response: &Response) {
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let mut other = httparse::Response::new(&mut headers);
@@ -167,7 +167,7 @@ fn check_response_by_httparse(head: &[u8], response: &Response) {
     check_fields(&theirs, &response.fields);
 }
 
-/// The same fields, but for `Content-Length`, which we may rewrite.
+/// The same fields, except for `Content-Length`, which we may rewrite.
 fn check_fields(theirs: &Fields, ours: &Fields) {
     let all = |fields: &Fields| {
         let kept = fields.iter().filter(|f| f.known != message::Known::ContentLength);
@@ -176,8 +176,8 @@ fn check_fields(theirs: &Fields, ours: &Fields) {
     assert_eq!(all(theirs), all(ours));
 }
 
-/// A response head: any prefix gives the same answer or none, and what is accepted, however it was spelt,
-/// is printed in a way that all readers understand alike. The first byte decides what was asked.
+/// A response head: each prefix gives the same result or none; an accepted head, however it was written, is printed
+/// in a form that all lenient parsers read alike. The first byte selects the request.
 pub fn http1_response(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
     let method = [Method::Get, Method::Head, Method::Connect, Method::Post]
@@ -215,8 +215,8 @@ pub fn http1_response(data: &[u8]) {
     check_response_by_httparse(&printed, &scratch);
 }
 
-/// Parsing a prefix gives what parsing the whole gives, as soon as it gives anything. `None` is an
-/// error, `Some(None)` asks for more.
+/// Parsing a prefix gives the result of the whole input, once it gives any. `None` is an error,
+/// `Some(None)` needs more bytes.
 fn check_prefixes(
     data: &[u8],
     whole: Option<Option<usize>>,
@@ -226,7 +226,7 @@ fn check_prefixes(
     for length in (0..data.len()).step_by(step) {
         let part = parse(data.get(..length).unwrap_or_default());
         match (whole, part) {
-            // A message is not complete before its last byte, and always with it.
+            // A message is complete with its last byte, and not before.
             (Some(Some(end)), part) => {
                 let expected = if length < end { None } else { Some(end) };
                 assert_eq!(part, Some(expected), "of {length} bytes");
@@ -237,8 +237,8 @@ fn check_prefixes(
     }
 }
 
-/// A chunked body: any split gives the same, a naive reader sees the same content, what a strict decoder
-/// takes means the same to a lenient one, and what we encode comes back.
+/// A chunked body: each split gives the same result; a naive parser reads the same content; what a strict decoder
+/// accepts means the same to a lenient one; and encoding and decoding gives the same content.
 pub fn chunked(data: &[u8]) {
     let [strict, lenient] = [false, true].map(|lenient| {
         let whole = unchunk(data, usize::MAX, lenient);
@@ -255,7 +255,7 @@ pub fn chunked(data: &[u8]) {
     if strict.is_ok() {
         assert_eq!(lenient, strict, "a lenient decoder differs");
     }
-    // The same bytes as content, in chunks of sizes that they choose themselves.
+    // The same bytes as content, in chunks whose sizes come from the bytes.
     let mut encoded = Vec::new();
     let mut rest = data;
     while let Some(&first) = rest.first() {
@@ -279,7 +279,7 @@ pub fn chunked(data: &[u8]) {
     }
 }
 
-/// A chunked body without its coding.
+/// A decoded chunked body.
 #[derive(Debug, PartialEq, Eq)]
 struct Unchunked {
     content: Vec<u8>,
@@ -287,7 +287,7 @@ struct Unchunked {
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Decodes in parts of `size` bytes; `None` if the end is missing.
+/// Decodes the input in pieces of `size` bytes; `None` if it is incomplete.
 fn unchunk(data: &[u8], size: usize, lenient: bool) -> Result<Option<Unchunked>, ChunkError> {
     let decoder = if lenient { ChunkedDecoder::lenient() } else { ChunkedDecoder::default() };
     let mut decoder = BodyDecoder::Chunked(decoder);
@@ -313,8 +313,8 @@ fn unchunk(data: &[u8], size: usize, lenient: bool) -> Result<Option<Unchunked>,
     Ok(None)
 }
 
-/// A target: what is accepted is canonical, and means the same when it is parsed again. The first
-/// byte decides the method; a line feed parts target and `Host`.
+/// A target: an accepted target is canonical, and parsing it again gives the same target. The first byte
+/// selects the method; a line feed separates target and `Host`.
 pub fn target(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
     let method = [Method::Get, Method::Options, Method::Connect, Method::Post]
@@ -346,7 +346,8 @@ pub fn target(data: &[u8]) {
     }
 }
 
-/// What goes on means the same as what came, and the path as it stands is one of its readings.
+/// The target that is sent means the same as the received one, and the path as written is one of its
+/// readings.
 fn check_what_is_sent(method: &Method, raw: &[u8], target: &Target) {
     if matches!(target.form(), Form::Authority | Form::Asterisk) || target.path() == "*" {
         return;
@@ -410,7 +411,8 @@ fn check_canonical(target: &Target) {
     assert_eq!(joined, target.path_and_query());
 }
 
-/// The PROXY protocol: any prefix gives the same answer or none, and what we print comes back.
+/// The PROXY protocol: each prefix gives the same result or none, and printing and parsing gives the
+/// same header.
 pub fn proxy_protocol(data: &[u8]) {
     let whole = proxy_protocol::parse(data);
     let length = whole.map(|header| header.map(|(length, _)| length)).ok();
@@ -426,9 +428,9 @@ pub fn proxy_protocol(data: &[u8]) {
     }
 }
 
-/// The guard of HTTP/2: any split gives the same answer and the same state, and what passes is in
-/// order for a reader that has it all at once. The bits of the first byte decide who the peer is,
-/// and whether the beginning that it must send stands before the rest.
+/// The HTTP/2 guard: each split gives the same result and state, and the bytes that pass are valid for
+/// a reader that gets them all at once. The bits of the first byte select the role of the peer, and
+/// whether the required preface precedes the rest.
 pub fn http2_guard(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else { return };
     let limits = GuardLimits { block_bytes: 40, continuations: 3, ..GuardLimits::default() };
@@ -443,15 +445,15 @@ pub fn http2_guard(data: &[u8]) {
     }
     if let Ok(passed) = &whole.0 {
         check_frames(all.get(preface.len()..).unwrap_or_default(), &limits);
-        // What is carried has no bounds but that of the list.
+        // The data has no bound except that of the list.
         let limits = GuardLimits { block_bytes: u32::MAX, ..limits };
         check_frames(passed.get(preface.len()..).unwrap_or_default(), &limits);
         check_blocks(passed.get(preface.len()..).unwrap_or_default());
     }
 }
 
-/// Field blocks: what we read, another reader reads too, and both keep the same table. Each block has
-/// its length before it.
+/// Field blocks: our decoder and another one give the same fields and keep the same table. Each block
+/// has a length prefix.
 pub fn http2_fields(data: &[u8]) {
     let (mut ours, mut theirs) =
         (hpack::Decoder::default(), crate::h2raw::hpack::Decoder::default());
@@ -472,7 +474,7 @@ pub fn http2_fields(data: &[u8]) {
     }
 }
 
-/// Shows a guard bytes from the peer, and tells what goes on to `h2`.
+/// Feeds bytes from the peer to a guard, and returns those that pass to `h2`.
 pub fn pass(guard: &mut Guard, bytes: &[u8], now_ms: u64) -> Result<Vec<u8>, Violation> {
     let (mut workspace, mut passed) = (Workspace::default(), Vec::new());
     let mut rest = bytes;
@@ -489,9 +491,9 @@ pub fn pass(guard: &mut Guard, bytes: &[u8], now_ms: u64) -> Result<Vec<u8>, Vio
     }
 }
 
-/// What passes, and the state after it, if the same bytes come from the peer and from us.
+/// The bytes that pass, and the state afterwards, if the same bytes come from the peer and from us.
 fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<Vec<u8>, Violation>, String) {
-    // Ours come at once, lest the order of the two directions depends on the size.
+    // Ours come at once, so that the order of the two directions does not depend on the size.
     let passed: Result<Vec<_>, _> =
         all.chunks(size).map(|part| pass(&mut guard, part, 0)).collect();
     let state = if passed.is_ok() { format!("{guard:?}") } else { String::new() };
@@ -500,8 +502,8 @@ fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<Vec<u8>, Violat
     (passed.and_then(|parts| pass(&mut guard, b"", 0).map(|_| parts)), state)
 }
 
-/// The field blocks that were let through hold what `h2` takes, and nothing that HTTP/1 would read
-/// otherwise.
+/// The field blocks that passed contain only what `h2` accepts, and nothing that HTTP/1 would read
+/// differently.
 fn check_blocks(mut bytes: &[u8]) {
     let mut decoder = crate::h2raw::hpack::Decoder::default();
     let mut block = Vec::new();
@@ -542,7 +544,7 @@ fn check_blocks(mut bytes: &[u8]) {
     }
 }
 
-/// Frames that were let through.
+/// The frames that passed.
 fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
     let mut block: Option<(u32, usize)> = None;
     let mut finished = Vec::new();
@@ -574,8 +576,8 @@ fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
     }
 }
 
-/// A response to a check by gRPC: no prefix of one that is read is one itself, what stands in its
-/// first bytes decides, and a field that nobody knows changes nothing.
+/// A response to a gRPC health check: no prefix of a valid one is valid, its first bytes decide, and an
+/// unknown field changes nothing.
 pub fn grpc_health(data: &[u8]) {
     let serving = grpc_health::decode(data);
     let Ok(serving) = serving else { return };

@@ -1,8 +1,8 @@
-//! HTTP/2 by the frame, for stories: a client or a server that sends exactly what it is told.
+//! HTTP/2 frame by frame, for stories: a scripted client or server.
 //!
-//! A [`Connection`] stands over a [`Peer`]. It frames and unframes, encodes field blocks in the
-//! plainest way ([`hpack`]) and decodes any. It sends nothing by itself but what `client` and
-//! `server` say: no acknowledgement, no window, no answer to PING.
+//! A [`Connection`] uses a [`Peer`]. It writes and reads frames, encodes field blocks in the simplest
+//! form ([`hpack`]) and decodes all forms. Except for the preface of `client` and `server`, it sends
+//! nothing by itself: no acknowledgement, no window update, no answer to PING.
 
 pub mod hpack;
 mod huffman;
@@ -47,7 +47,7 @@ impl fmt::Debug for Frame {
 }
 
 impl Frame {
-    /// Whether it has a flag.
+    /// Whether it has this flag.
     pub fn has(&self, flag: u8) -> bool {
         self.head.has(flag)
     }
@@ -61,12 +61,12 @@ impl Frame {
         }
     }
 
-    /// Four bytes of the payload.
+    /// Four bytes of the payload, as a number.
     pub fn word(&self, at: usize) -> Option<u32> {
         self.payload.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
     }
 
-    /// The settings in it.
+    /// Its settings.
     pub fn settings(&self) -> Vec<(u16, u32)> {
         let settings = self.payload.as_chunks::<6>().0.iter();
         let parse = |&[a, b, c, d, e, f]: &[u8; 6]| {
@@ -126,24 +126,24 @@ pub const fn request<'a>(
     [(":method", method), (":scheme", scheme), (":authority", authority), (":path", path)]
 }
 
-/// Fields that have come, decoded.
+/// Decoded fields.
 pub type Fields = Vec<(String, String)>;
 
-/// The value of a field, if it is there once.
+/// The value of a field, if it occurs exactly once.
 pub fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     let mut found = fields.iter().filter(|(other, _)| other == name);
     let first = found.next()?;
     found.next().is_none().then_some(first.1.as_str())
 }
 
-/// A whole message on one stream.
+/// A complete message on a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Fields before the content, pseudo-fields with them. Interim ones are left out.
+    /// The header fields, with pseudo-fields; without those of interim responses.
     pub fields: Fields,
     /// The content.
     pub content: Vec<u8>,
-    /// Fields after the content.
+    /// The trailer fields.
     pub trailers: Fields,
 }
 
@@ -164,14 +164,14 @@ impl Message {
     }
 }
 
-/// How waiting for a message on a stream has ended otherwise.
+/// Why there is no message on a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// By RST_STREAM with this code.
+    /// RST_STREAM with this code.
     Reset(u32),
-    /// By GOAWAY with this code and what it says.
+    /// GOAWAY with this code and text.
     GoAway(u32, String),
-    /// By the end of the connection.
+    /// The connection ended.
     Ended(Ended),
 }
 
@@ -179,7 +179,7 @@ pub enum Failure {
 pub struct Connection<P: BorrowMut<Peer> = Peer> {
     peer: P,
     decoder: hpack::Decoder,
-    /// The frames that were read and passed over, for what is printed on failure.
+    /// The frames that were skipped, for messages about failures.
     passed: Vec<Frame>,
 }
 
@@ -194,7 +194,7 @@ impl Connection<Peer> {
 }
 
 impl<P: BorrowMut<Peer>> Connection<P> {
-    /// Over a connection of which nothing has been read or sent.
+    /// Wraps a connection on which nothing was read or sent.
     pub fn of(peer: P) -> Self {
         Self { peer, decoder: hpack::Decoder::default(), passed: Vec::new() }
     }
@@ -210,13 +210,12 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         connection
     }
 
-    /// The connection below.
+    /// The underlying connection.
     pub fn peer(&mut self) -> &mut Peer {
         self.peer.borrow_mut()
     }
 
-    /// Sends bytes. A connection that has been closed at the other end already is told by what is
-    /// read from it.
+    /// Sends bytes. Errors are ignored: if the other side has closed the connection, reading shows it.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.peer.borrow_mut().try_send(bytes);
     }
@@ -237,8 +236,8 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         Ok(Frame { head, payload })
     }
 
-    /// Reads until a frame for which `found` is true; the others are passed over, but their field
-    /// blocks are decoded.
+    /// Reads until a frame for which `found` is true. Other frames are skipped, but their field blocks
+    /// are decoded.
     #[track_caller]
     pub fn until(&mut self, found: impl Fn(&Frame) -> bool) -> Result<Frame, Ended> {
         loop {
@@ -262,8 +261,8 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         }
     }
 
-    /// Sends PING and waits for the answer: what the other side had to say to what came before is
-    /// on its way then.
+    /// Sends PING and waits for the acknowledgement: by then, the other side has responded to all earlier
+    /// frames.
     #[track_caller]
     pub fn round_trip(&mut self) -> Result<(), Ended> {
         self.send(ping(0, *b"a moment"));
@@ -273,7 +272,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         self.until(is_answer).map(drop)
     }
 
-    /// Decodes the field block that begins with this frame; reads the rest of it.
+    /// Decodes the field block that starts with this frame; reads CONTINUATION frames.
     #[track_caller]
     pub fn fields_of(&mut self, first: &Frame) -> Fields {
         let mut block = first.payload.clone();
@@ -290,8 +289,8 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         self.decoder.decode(&block).expect("a field block in order")
     }
 
-    /// The message on a stream: a response, or a request. SETTINGS are acknowledged on the way,
-    /// and windows opened for what was received. Frames of other streams are passed over.
+    /// Reads the message of a stream: a response or a request. Acknowledges SETTINGS, sends window updates
+    /// for received data, and skips frames of other streams.
     #[track_caller]
     pub fn message(&mut self, stream: u32) -> Result<Message, Failure> {
         let mut message = Message::default();
@@ -344,7 +343,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         }
     }
 
-    /// Reads until the connection ends: the last GOAWAY's code and what it says.
+    /// Reads until the connection ends; returns the code and text of the last GOAWAY.
     #[track_caller]
     pub fn goodbye(&mut self) -> (Option<(u32, String)>, Ended) {
         let mut goodbye = None;
@@ -362,7 +361,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         }
     }
 
-    /// The frames that were read and passed over.
+    /// The frames that were skipped.
     pub fn passed(&self) -> &[Frame] {
         &self.passed
     }

@@ -1,10 +1,10 @@
 //! Scripted peers, fixtures and corpora for the tests of Bothways.
 //!
-//! Stories put a real proxy (`server`) between clients and origins that do exactly what they are
-//! told ([`peer`], [`origin`], by the frame [`h2raw`]). Everything runs on loopback with blocking sockets; nobody sleeps to
-//! let something happen: a story waits for what it expects, and fails when [`peer::DEADLINE`] is
-//! over. Beside that there are oracles ([`naive`], [`mod@print`]) and the harness of the fuzz targets
-//! ([`fuzzing`]).
+//! Stories put a real proxy (`server`) between scripted clients and origins ([`peer`], [`origin`];
+//! [`h2raw`] for single HTTP/2 frames). Everything runs on loopback with blocking sockets. A story
+//! never sleeps to let something happen: it waits for a condition, and fails after
+//! [`peer::DEADLINE`]. There are also oracles ([`naive`], [`mod@print`]) and the bodies of the fuzz
+//! targets ([`fuzzing`]).
 
 pub mod counting;
 #[cfg(feature = "server")]

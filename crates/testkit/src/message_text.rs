@@ -1,4 +1,4 @@
-//! HTTP/1 messages as a peer of a story reads them: plainly, and failing on everything unusual.
+//! HTTP/1 messages as the peer of a story reads them: a simple parser that panics on anything unusual.
 
 /// A message that was read from a connection.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -7,11 +7,11 @@ pub struct Message {
     pub start: String,
     /// The fields, in order.
     pub fields: Vec<(String, String)>,
-    /// The body, without its coding.
+    /// The decoded body.
     pub body: Vec<u8>,
-    /// The sizes of its chunks; empty if it was not chunked.
+    /// The sizes of the chunks; empty if it was not chunked.
     pub chunks: Vec<usize>,
-    /// What came after the chunks.
+    /// The fields after the chunks.
     pub trailers: Vec<(String, String)>,
 }
 
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Message {
 }
 
 impl Message {
-    /// Reads a head, which ends with an empty line. Bytes that are no UTF-8 are replaced.
+    /// Parses a head, which ends with an empty line. Invalid UTF-8 is replaced.
     #[track_caller]
     pub fn of_head(head: &[u8]) -> Self {
         let text = String::from_utf8_lossy(head);
@@ -55,7 +55,7 @@ impl Message {
         self.start.split(' ').next().unwrap_or_default()
     }
 
-    /// The value of a field that must not be there twice.
+    /// The value of a field; panics if there are two.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
@@ -69,7 +69,7 @@ impl Message {
         named.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Whether a field of this name is there.
+    /// Whether there is a field with this name.
     pub fn has(&self, name: &str) -> bool {
         !self.all(name).is_empty()
     }
@@ -79,7 +79,7 @@ impl Message {
         str::from_utf8(&self.body).expect("a body in UTF-8")
     }
 
-    /// Whether the body is chunked. Nothing but the plain word is understood.
+    /// Whether the body is chunked; panics on other codings.
     #[track_caller]
     pub fn is_chunked(&self) -> bool {
         self.field("Transfer-Encoding").is_some_and(|coding| {
@@ -89,7 +89,7 @@ impl Message {
         })
     }
 
-    /// What `Content-Length` says.
+    /// The value of `Content-Length`.
     #[track_caller]
     pub fn length(&self) -> Option<usize> {
         self.field("Content-Length").map(|length| length.parse().expect("a number"))
@@ -103,7 +103,7 @@ pub fn field(line: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// A response of 200 with this body.
+/// A response with status 200 and this body.
 pub fn ok(body: &str) -> String {
     response(200, body)
 }

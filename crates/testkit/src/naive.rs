@@ -1,12 +1,12 @@
-//! Readers of HTTP/1 as there are many: lenient, and each in its own way.
+//! Lenient HTTP/1 parsers, as they exist in many servers.
 //!
-//! What our parser accepts must mean the same to every one of them, or it could be used to smuggle
-//! a request past us. They are written without any of the code that they judge.
+//! A message that our parser accepts must mean the same to each of them; otherwise it could be used
+//! for request smuggling. They share no code with our parser.
 
-/// A head as a lenient reader understands it.
+/// A head as a lenient parser reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Bytes up to and with the empty line.
+    /// Bytes up to and including the empty line.
     pub head_length: usize,
     /// The words of the first line.
     pub first_line: Vec<Vec<u8>>,
@@ -23,33 +23,33 @@ pub enum Framing {
     Length(u64),
     /// By the chunked coding.
     Chunked,
-    /// By nothing that the fields say.
+    /// By no field.
     Silent,
 }
 
-/// What a reader is lenient about.
+/// The leniency of a parser.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Habits {
     /// LF alone ends a line.
     pub bare_lf: bool,
     /// CR alone ends a line.
     pub bare_cr: bool,
-    /// A line that begins with white space goes on with the one before it.
+    /// A line that starts with white space continues the previous one.
     pub unfolds: bool,
-    /// White space and whatever else no token has is ignored around a field's name.
+    /// White space and other characters that are not allowed in a token are ignored around a field name.
     pub trims_names: bool,
     /// `_` in a name is a hyphen, as for CGI.
     pub underscore_is_hyphen: bool,
-    /// The last of several lengths counts, not the first.
+    /// Of several lengths, the last one counts, not the first.
     pub last_length: bool,
     /// `Content-Length` counts, even if there is a `Transfer-Encoding`.
     pub length_first: bool,
-    /// `chunked` anywhere in `Transfer-Encoding` is enough; else the whole value must be it.
+    /// `chunked` may be anywhere in `Transfer-Encoding`; otherwise it must be the whole value.
     pub loose_coding: bool,
 }
 
 impl Habits {
-    /// Every combination; the fifth habit only if asked for.
+    /// Every combination; the fifth habit only if requested.
     pub fn all(with_underscore: bool) -> impl Iterator<Item = Self> {
         (0..256u32).map(|bits| bits.to_le_bytes()[0]).filter_map(move |bits| {
             let has = |bit: u8| bits >> bit & 1 == 1;
@@ -66,7 +66,7 @@ impl Habits {
         })
     }
 
-    /// Reads the head at the beginning of `input`; `None` if it has no end.
+    /// Parses the head at the start of `input`; `None` if it is incomplete.
     pub fn read(self, input: &[u8]) -> Option<Reading> {
         let mut at = 0;
         let mut lines: Vec<Vec<u8>> = Vec::new();
@@ -147,7 +147,7 @@ fn is_token(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter)
 }
 
-/// As `atoi` of C: blanks and a sign before, anything after.
+/// Like `atoi` in C: accepts white space and a sign before, and anything after.
 fn leading_number(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii_start();
     let digits = text.strip_prefix(b"+").unwrap_or(text);
@@ -157,9 +157,9 @@ fn leading_number(text: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then(|| digits.iter().fold(0, number))
 }
 
-/// Takes the chunked coding off the way a simple reader does; the content, and how many bytes it
-/// took. Lines end with LF, a CR before it or not, what is no digit ends a size, and what follows
-/// the data up to the next line is ignored.
+/// Decodes the chunked coding like a simple parser; returns the content and the number of bytes used.
+/// Lines end with LF, with or without CR; the first character that is not a digit ends a size; bytes
+/// after the data, up to the next line, are ignored.
 pub fn unchunk(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut content = Vec::new();
     let mut at = 0;
@@ -189,7 +189,7 @@ pub fn unchunk(input: &[u8]) -> Option<(Vec<u8>, usize)> {
 mod tests {
     use super::*;
 
-    /// How many ways there are to read a head.
+    /// The number of combinations.
     fn readings(head: &str) -> usize {
         let mut found = Vec::new();
         for reading in Habits::all(true).map(|habits| habits.read(head.as_bytes())) {

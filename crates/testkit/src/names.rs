@@ -1,22 +1,22 @@
-//! A name server that answers as it is told, over UDP on loopback.
+//! A scripted name server, over UDP on loopback.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-/// What a name server says to a question.
+/// The response to a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// These addresses (of the family that was asked for), with a time to live in seconds.
+    /// These addresses (those of the queried family), with a TTL in seconds.
     Addresses(Vec<IpAddr>, u32),
-    /// These services, with a time to live in seconds.
+    /// These services, with a TTL in seconds.
     Services(Vec<Service>, u32),
-    /// There is no such name.
+    /// NXDOMAIN.
     NoSuchName,
-    /// Something is wrong.
+    /// SERVFAIL.
     Failure,
-    /// Nothing at all.
+    /// No response.
     Silence,
 }
 
@@ -37,7 +37,7 @@ const TYPE_AAAA: u16 = 28;
 const TYPE_SRV: u16 = 33;
 
 impl NameServer {
-    /// Starts a name server; `answer` is asked with the name in lower case, without the last dot.
+    /// Starts a name server; `answer` gets the name in lower case, without the trailing dot.
     pub fn start(answer: impl Fn(&str) -> Reply + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("an address for the name server");
         let address = socket.local_addr().expect("a local address");
@@ -54,7 +54,7 @@ impl NameServer {
                 let Some((name, kind, end)) = question(query) else { continue };
                 counter.fetch_add(1, Ordering::SeqCst);
                 if let Some(reply) = respond(&query[..end], kind, answer(&name)) {
-                    // A client that has gone needs no answer.
+                    // Fails if the client has gone.
                     let _ = socket.send_to(&reply, peer);
                 }
             }
@@ -67,7 +67,7 @@ impl NameServer {
         self.address
     }
 
-    /// How many questions it was asked.
+    /// The number of queries that it received.
     pub fn questions(&self) -> usize {
         self.questions.load(Ordering::SeqCst)
     }
@@ -76,14 +76,14 @@ impl NameServer {
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread.
+        // Wake the thread.
         let socket = UdpSocket::bind("127.0.0.1:0").expect("an address");
         let _ = socket.send_to(&[0], self.address);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// Name, type, and where the question ends (RFC 1035, section 4.1.2).
+/// The name, the type, and the end of the question (RFC 1035, section 4.1.2).
 fn question(query: &[u8]) -> Option<(String, u16, usize)> {
     let mut at = QUERY_HEAD_BYTES;
     let mut labels = Vec::new();

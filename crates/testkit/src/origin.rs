@@ -1,7 +1,7 @@
-//! An origin that does what its script says.
+//! A scripted origin server.
 //!
-//! Each connection runs the script on a thread of its own. What a script asserts fails the test:
-//! at the latest when the [`Origin`] is dropped.
+//! The script runs for each connection, on a separate thread. A failed assertion in a script fails
+//! the test, at the latest when the [`Origin`] is dropped.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,13 +40,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Origin {
-    /// Starts an origin that runs `script` for each connection, with the connection's number from
-    /// 0. When the script returns, the connection is closed.
+    /// Starts an origin that runs `script` for each connection, with the number of the connection,
+    /// starting at 0. When the script returns, the connection is closed.
     pub fn start(script: impl Fn(&mut Peer, usize) + Send + Sync + 'static) -> Self {
         Self::start_at("127.0.0.1:0", script)
     }
 
-    /// The same, at an address.
+    /// Like [`Origin::start`], at an address.
     #[track_caller]
     pub fn start_at(
         address: &str,
@@ -69,7 +69,7 @@ impl Origin {
         Self { address, shared, acceptor: Some(acceptor) }
     }
 
-    /// An origin that gives every request the same response, over and over.
+    /// An origin that sends the same response to every request.
     pub fn answering(response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         Self::start(move |peer, _| {
@@ -79,7 +79,7 @@ impl Origin {
         })
     }
 
-    /// An origin that answers with `answer` of each request.
+    /// An origin that responds to each request with the result of `answer`.
     pub fn serving(
         answer: impl Fn(&crate::message_text::Message) -> String + Send + Sync + 'static,
     ) -> Self {
@@ -105,28 +105,28 @@ impl Origin {
         lock(&self.shared.connections).len()
     }
 
-    /// Every byte that a connection has brought and its script has read.
+    /// Every byte of a connection that its script has read.
     pub fn received_by(&self, number: usize) -> Vec<u8> {
         let connections = lock(&self.shared.connections);
         connections.get(number).map_or_else(Vec::new, |c| lock(&c.received).clone())
     }
 
-    /// Every byte received, over all connections, as text.
+    /// Every byte read on all connections, as text.
     pub fn received(&self) -> String {
         let all: Vec<u8> =
             (0..self.connections()).flat_map(|number| self.received_by(number)).collect();
         String::from_utf8_lossy(&all).into_owned()
     }
 
-    /// Waits until it has accepted so many connections.
+    /// Waits until it has accepted `count` connections.
     #[track_caller]
     pub fn wait_for_connections(&self, count: usize) {
         wait::until("connections to the origin", || self.connections() >= count);
     }
 }
 
-/// An address where nobody listens, as long as the process lives: connections are refused. (A port
-/// that was only looked up may be somebody else's a moment later.)
+/// An address that refuses connections as long as the process lives. (A port that is merely free now
+/// may be used by another program a moment later.)
 #[track_caller]
 pub fn nobody() -> SocketAddr {
     let socket = tcp_socket();
@@ -137,15 +137,15 @@ pub fn nobody() -> SocketAddr {
     address.as_socket().expect("an IP address")
 }
 
-/// An address that takes no more connections and refuses none: whoever dials it waits.
+/// An address that neither accepts nor refuses connections: connecting to it hangs.
 pub struct Unreachable {
     listener: Socket,
-    /// What fills its queue.
+    /// Connections that fill its accept queue.
     _waiting: Vec<Socket>,
 }
 
 impl Unreachable {
-    /// One at an address; port 0 for a free one.
+    /// Creates one at an address; port 0 means a free port.
     #[track_caller]
     pub fn at(address: &str) -> Self {
         let address: SocketAddr = address.parse().expect("an address");
@@ -154,7 +154,7 @@ impl Unreachable {
         listener.listen(0).expect("a queue");
         let target = listener.local_addr().expect("a local address");
         let mut waiting = Vec::new();
-        // The kernel takes one or two beyond what it was told.
+        // The kernel accepts one or two more than the backlog.
         loop {
             let socket = tcp_socket();
             let is_full = socket.connect_timeout(&target, Duration::from_millis(100)).is_err();
@@ -185,7 +185,7 @@ impl Shared {
     ) {
         let received = Arc::default();
         let mut peer = Peer::recorded(stream, Arc::clone(&received));
-        // Before its thread starts, so that whoever hears from the script finds it here.
+        // Before its thread starts, so that it is listed when the script can be observed.
         let connection = Connection { stream: peer.handle(), received, script: None };
         lock(&self.connections).push(connection);
         let shared = Arc::clone(self);
@@ -208,7 +208,7 @@ impl Shared {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
+        // Wake the accept loop.
         let _ = TcpStream::connect(self.address);
         let _ = self.acceptor.take().map(JoinHandle::join);
         let mut connections = std::mem::take(&mut *lock(&self.shared.connections));

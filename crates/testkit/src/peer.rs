@@ -1,6 +1,6 @@
-//! One end of a connection, in the hands of a story: a client, or an origin's side.
+//! One end of a connection, scripted by a story: a client, or the side of an origin.
 //!
-//! Everything blocks, and fails the test when [`DEADLINE`] is over.
+//! All operations block, and fail the test after [`DEADLINE`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -13,39 +13,39 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::message_text::{Message, field};
 
-/// How long a story waits for anything. Generous: it is only ever reached by a failure.
+/// How long a story waits for anything. It is generous, because only a failure reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How a peer has ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By finishing.
+    /// By an orderly close (FIN).
     Closed,
-    /// By breaking it off.
+    /// By a reset (RST).
     Reset,
 }
 
-/// A message that did not come whole.
+/// A message that did not arrive completely.
 #[derive(Debug, Clone)]
 pub struct Incomplete {
-    /// What came of it.
+    /// The part that arrived.
     pub message: Box<Message>,
-    /// How it ended.
+    /// How the connection ended.
     pub ended: Ended,
 }
 
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Peer {
-    /// Gone once closed.
+    /// `None` once closed.
     stream: Option<Arc<TcpStream>>,
     unread: Vec<u8>,
-    /// Takes a copy of every byte read.
+    /// Receives a copy of every byte read.
     record: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 impl Peer {
-    /// Takes over a connection.
+    /// Wraps a connection.
     pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket option");
@@ -53,7 +53,7 @@ impl Peer {
         Self { stream: Some(Arc::new(stream)), unread: Vec::new(), record: None }
     }
 
-    /// The same, with a record of every byte read.
+    /// Like [`Peer::of`], with a record of every byte read.
     pub fn recorded(stream: TcpStream, record: Arc<Mutex<Vec<u8>>>) -> Self {
         Self { record: Some(record), ..Self::of(stream) }
     }
@@ -64,7 +64,7 @@ impl Peer {
         Self::of(TcpStream::connect_timeout(&address, DEADLINE).expect("a connection"))
     }
 
-    /// Connects from an address of one's own, such as 127.0.0.5.
+    /// Connects from a given local address, such as 127.0.0.5.
     #[track_caller]
     pub fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
         let socket = socket(address);
@@ -73,7 +73,7 @@ impl Peer {
         Self::of(socket.into())
     }
 
-    /// Connects with a receive buffer that holds little, so that what is not read is felt soon.
+    /// Connects with a small receive buffer, so that the other side soon notices if nothing is read.
     #[track_caller]
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket = socket(address);
@@ -87,7 +87,7 @@ impl Peer {
         self.stream.as_deref().expect("a connection that is still open at this end")
     }
 
-    /// The connection, as long as this end holds it open.
+    /// The connection, as long as this end keeps it open.
     pub(crate) fn handle(&self) -> Weak<TcpStream> {
         self.stream.as_ref().map_or_else(Weak::new, Arc::downgrade)
     }
@@ -108,13 +108,13 @@ impl Peer {
         self.try_send(bytes).expect("the peer takes what is sent");
     }
 
-    /// Sends bytes, which may fail.
+    /// Sends bytes; returns an error instead of failing the test.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream().write_all(bytes.as_ref())
     }
 
-    /// Sends as much of `bytes` as goes without waiting for the peer to read for longer than
-    /// `patience`; how much that was.
+    /// Sends as much of `bytes` as possible without waiting longer than `patience` for the peer to read.
+    /// Returns the number of bytes sent.
     pub fn send_until_blocked(&mut self, bytes: &[u8], patience: Duration) -> usize {
         self.stream().set_write_timeout(Some(patience)).expect("a socket option");
         let mut sent = 0;
@@ -128,24 +128,24 @@ impl Peer {
         sent
     }
 
-    /// Ends the sending direction.
+    /// Closes the sending direction.
     pub fn finish(&mut self) {
-        // A peer that has gone already need not be told.
+        // Fails if the peer has closed the connection already.
         let _ = self.stream().shutdown(Shutdown::Write);
     }
 
-    /// Closes the connection. If something had come that was not read, the system breaks it off.
+    /// Closes the connection. If there are unread bytes, the system sends a reset.
     pub fn close(&mut self) {
         self.stream = None;
     }
 
-    /// Breaks the connection off.
+    /// Resets the connection.
     pub fn reset(&mut self) {
         SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).expect("a socket option");
         self.stream = None;
     }
 
-    /// Reads something; how the connection has ended if there is nothing more.
+    /// Reads some bytes; returns how the connection ended if there are none.
     #[track_caller]
     fn fill(&mut self) -> Result<usize, Ended> {
         let mut buffer = [0; 64 * 1024];
@@ -174,7 +174,7 @@ impl Peer {
         format!("{:?}", String::from_utf8_lossy(shown))
     }
 
-    /// Waits until `count` bytes are there.
+    /// Waits until `count` bytes have arrived.
     #[track_caller]
     fn need(&mut self, count: usize) -> Result<(), Ended> {
         while self.unread.len() < count {
@@ -196,14 +196,14 @@ impl Peer {
         self.take(count)
     }
 
-    /// Reads exactly `count` bytes, unless the connection ends before.
+    /// Reads exactly `count` bytes, unless the connection ends first.
     #[track_caller]
     pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, Ended> {
         self.need(count)?;
         Ok(self.take(count))
     }
 
-    /// Reads these bytes.
+    /// Reads exactly these bytes; fails if others arrive.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
@@ -211,7 +211,7 @@ impl Peer {
         assert_eq!(String::from_utf8_lossy(&read), String::from_utf8_lossy(bytes));
     }
 
-    /// Reads up to and with `end`.
+    /// Reads up to and including `end`.
     fn read_past(&mut self, end: &[u8]) -> Result<Vec<u8>, Ended> {
         let mut searched = 0;
         loop {
@@ -240,7 +240,7 @@ impl Peer {
         self.try_request().unwrap_or_else(|broken| panic!("no request: {broken:?}"))
     }
 
-    /// Reads a request, if one comes.
+    /// Reads a request, if one arrives.
     #[track_caller]
     pub fn try_request(&mut self) -> Result<Message, Incomplete> {
         let head = self.try_head()?;
@@ -268,7 +268,7 @@ impl Peer {
             .map_err(|ended| Incomplete { message: Box::default(), ended })
     }
 
-    /// Reads the response to a request of most methods.
+    /// Reads the response to a request of any method but HEAD.
     #[track_caller]
     pub fn response(&mut self) -> Message {
         self.response_to("GET")
@@ -285,13 +285,13 @@ impl Peer {
         }
     }
 
-    /// Reads a response, which may be broken.
+    /// Reads a response, which may be incomplete.
     #[track_caller]
     pub fn try_response(&mut self) -> Result<Message, Incomplete> {
         self.try_response_to("GET")
     }
 
-    /// The same, for a method.
+    /// Like [`Peer::try_response`], for a method.
     #[track_caller]
     pub fn try_response_to(&mut self, method: &str) -> Result<Message, Incomplete> {
         let head = self.try_head()?;
@@ -349,7 +349,7 @@ impl Peer {
         }
     }
 
-    /// Reads a chunk: its data. The last one is empty; trailers and the end are left.
+    /// Reads the data of a chunk. The last chunk is empty; trailers and the final line are not read.
     #[track_caller]
     pub fn chunk(&mut self) -> Result<Vec<u8>, Ended> {
         let line = self.read_past(b"\r\n")?;
@@ -374,7 +374,7 @@ impl Peer {
         }
     }
 
-    /// Waits for the end of the connection, before which nothing more may come.
+    /// Waits for the end of the connection; fails if more bytes arrive before.
     #[track_caller]
     pub fn ended(&mut self) -> Ended {
         let (rest, ended) = self.rest();
@@ -382,13 +382,13 @@ impl Peer {
         ended
     }
 
-    /// Fails unless the peer finishes without another byte.
+    /// Fails unless the peer closes the connection without another byte.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         assert_eq!(self.ended(), Ended::Closed);
     }
 
-    /// How much has come that was not read yet; never waits.
+    /// The number of unread bytes that have arrived; never waits.
     pub fn arrived(&mut self) -> usize {
         self.stream().set_nonblocking(true).expect("a socket option");
         let mut buffer = [0; 64 * 1024];
@@ -400,7 +400,7 @@ impl Peer {
     }
 }
 
-/// Somebody who sends a little again and again, until this is dropped or the peer has enough.
+/// Sends some bytes again and again, until it is dropped or the peer closes the connection.
 pub struct Trickle {
     stop: mpsc::Sender<()>,
     thread: Option<JoinHandle<()>>,
@@ -422,7 +422,7 @@ impl Trickle {
 
 impl Drop for Trickle {
     fn drop(&mut self) {
-        // If it has ended already, it need not be told.
+        // Fails if the thread has ended already.
         let _ = self.stop.send(());
         let _ = self.thread.take().map(JoinHandle::join);
     }

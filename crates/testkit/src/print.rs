@@ -1,4 +1,4 @@
-//! Messages as the bytes that a proxy without any settings would send on.
+//! Prints messages as a proxy without any settings would forward them.
 
 use message::{BodyLength, Form, Known, Request, Response};
 use wire::http1::{write_field, write_fields, write_request_line, write_status_line};
@@ -12,7 +12,8 @@ pub fn request_head(request: &Request) -> Vec<u8> {
     };
     write_request_line(&mut out, &request.method, target, request.version);
     write_field(&mut out, b"Host", request.target.authority().as_bytes());
-    // A proxy passes no second spelling of what it knows, as some read `_` as a hyphen.
+    // A proxy does not forward a second spelling of a field that it knows: some servers read `_` as a
+    // hyphen.
     let is_twin = |name: &[u8]| name.contains(&b'_') && Known::of_twin(name) != Known::Other;
     let passed = request.fields.end_to_end();
     let passed = passed.filter(|field| field.known != Known::Host && !is_twin(field.name));

@@ -1,8 +1,8 @@
 //! Peers that speak TLS, and certificates for them.
 //!
-//! A story talks to a plain [`Peer`]; a pair of threads carries its bytes over TLS. The end of the other side shows as
-//! it was: [`Ended::Closed`](crate::peer::Ended) if it said so in TLS, [`Ended::Reset`](crate::peer::Ended) if it was
-//! cut off. They use rustls directly, so that a mistake of ours is not met by the same mistake.
+//! A story uses a plain [`Peer`]; two threads carry its bytes over TLS. The end of the other side is visible to the
+//! story: [`Ended::Closed`](crate::peer::Ended) after a close_notify, [`Ended::Reset`](crate::peer::Ended) without one.
+//! The peers use rustls directly, so that they do not share our mistakes.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,28 +27,28 @@ use socket2::SockRef;
 
 use crate::peer::{DEADLINE, Peer};
 
-/// A certificate authority, with the files that it has written.
+/// A certificate authority, with its files.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
 }
 
-/// A certificate with its key, in files.
+/// The files of a certificate and its key.
 #[derive(Clone)]
 pub struct Issued {
-    /// The certificate's file.
+    /// The file of the certificate.
     pub cert: PathBuf,
-    /// The key's file.
+    /// The file of the key.
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// A new one.
-    #[allow(clippy::new_without_default)] // making keys is no default
+    /// Creates an authority.
+    #[allow(clippy::new_without_default)] // creating keys is no default
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // One that differs from the others': an unknown issuer is not one with another key.
+        // Each authority has a different name: an unknown issuer must not look like one with another key.
         static AUTHORITIES: AtomicUsize = AtomicUsize::new(1);
         let name = format!("Testing CA {}", AUTHORITIES.fetch_add(1, Ordering::Relaxed));
         params.distinguished_name.push(DnType::CommonName, name);
@@ -64,14 +64,14 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate for these names, the first of which is its common name too, in files called after `file`. One
-    /// that was there before is replaced.
+    /// Issues a certificate for these names; the first is also its common name. Writes files named after `file`, and
+    /// replaces existing ones.
     #[track_caller]
     pub fn issue(&self, file: &str, names: &[&str]) -> Issued {
         self.issue_with(file, names, |_| {})
     }
 
-    /// The same, but it expired at the beginning of 2021.
+    /// Like [`Authority::issue`], but it expired at the beginning of 2021.
     #[track_caller]
     pub fn issue_expired(&self, file: &str, names: &[&str]) -> Issued {
         self.issue_with(file, names, |params| {
@@ -107,7 +107,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// As the configuration names it.
+    /// The properties of `tls` in a configuration.
     pub fn kdl(&self) -> String {
         format!("cert=\"{}\" key=\"{}\"", self.cert.display(), self.key.display())
     }
@@ -124,28 +124,28 @@ impl Issued {
     }
 }
 
-/// What clients are made from: they share the tickets that they get.
+/// The configuration of clients, which share their session tickets.
 #[derive(Clone)]
 pub struct SecureClient {
     config: Arc<ClientConfig>,
-    /// What is sent at once at most, at the beginning.
+    /// The maximum size of the first pieces that are sent.
     piece: usize,
     early: Option<&'static str>,
     before: &'static str,
 }
 
 impl SecureClient {
-    /// Clients that believe an authority, and offer nothing by ALPN.
+    /// Clients that trust an authority, and send no ALPN.
     pub fn of(authority: &Authority) -> Self {
         Self::with(authority, &[&version::TLS13, &version::TLS12], None)
     }
 
-    /// The same, with TLS 1.2 only.
+    /// Clients with TLS 1.2 only.
     pub fn of_tls12(authority: &Authority) -> Self {
         Self::with(authority, &[&version::TLS12], None)
     }
 
-    /// The same, with a certificate to show.
+    /// Clients with a certificate.
     pub fn showing(authority: &Authority, issued: &Issued) -> Self {
         Self::with(authority, &[&version::TLS13, &version::TLS12], Some(issued))
     }
@@ -172,7 +172,7 @@ impl SecureClient {
         Self { config: Arc::new(config), piece: usize::MAX, early: None, before: "" }
     }
 
-    /// The same, offering these protocols.
+    /// Adds ALPN with these protocols.
     #[must_use]
     pub fn alpn(mut self, protocols: &[&[u8]]) -> Self {
         let config = Arc::make_mut(&mut self.config);
@@ -180,31 +180,31 @@ impl SecureClient {
         self
     }
 
-    /// The same, sending the first flight in pieces of so many bytes.
+    /// Sends the first flight in pieces of this many bytes.
     #[must_use]
     pub fn in_pieces_of(self, piece: usize) -> Self {
         Self { piece, ..self }
     }
 
-    /// The same, sending this as early data if it can, and waiting for the answer before the handshake ends.
+    /// Sends `data` as early data if possible, and waits for the response before the handshake ends.
     #[must_use]
     pub fn early(self, early: &'static str) -> Self {
         Self { early: Some(early), ..self }
     }
 
-    /// The same, sending this in clear first.
+    /// Sends these bytes in cleartext first.
     #[must_use]
     pub fn after(self, before: &'static str) -> Self {
         Self { before, ..self }
     }
 
-    /// Connects, asking for a name; with an address in its place, for none.
+    /// Connects with this server name; with an address, sends none.
     #[track_caller]
     pub fn connect(&self, address: SocketAddr, name: &str) -> Secure {
         self.try_connect(address, name).unwrap_or_else(|error| panic!("no connection: {error}"))
     }
 
-    /// The same, if that goes.
+    /// Like `connect`, but returns an error instead of failing the test.
     #[track_caller]
     pub fn try_connect(&self, address: SocketAddr, name: &str) -> io::Result<Secure> {
         let mut tcp = TcpStream::connect_timeout(&address, DEADLINE)?;
@@ -238,8 +238,8 @@ impl SecureClient {
     }
 }
 
-/// Reads until there is an answer to early data, before the client confirms the handshake: a server that waits for
-/// that would fail the story.
+/// Reads the response to early data before the client finishes the handshake: this fails if the server waits for
+/// that.
 fn await_early_answer(client: &mut ClientConnection, tcp: &mut TcpStream) -> io::Result<()> {
     loop {
         if client.read_tls(tcp)? == 0 {
@@ -253,36 +253,36 @@ fn await_early_answer(client: &mut ClientConnection, tcp: &mut TcpStream) -> io:
     }
 }
 
-/// What a handshake came to.
+/// The result of a handshake.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Whether a session was resumed.
     pub resumed: bool,
-    /// Whether early data was sent and taken.
+    /// Whether early data was sent and accepted.
     pub early: bool,
-    /// The protocol that was picked.
+    /// The negotiated protocol.
     pub alpn: Option<Vec<u8>>,
     /// `Some(TLSv1_3)`.
     pub version: String,
-    /// The certificate that the other side has shown.
+    /// The certificate of the other side.
     pub certificate: Option<Vec<u8>>,
 }
 
-/// A connection over TLS, as a story sees it.
+/// A TLS connection, for a story.
 pub struct Secure {
     peer: Peer,
     below: Peer,
-    /// What the handshake came to.
+    /// The result of the handshake.
     pub facts: Facts,
 }
 
 impl Secure {
-    /// The connection alone.
+    /// The peer without the TLS details.
     pub fn into_peer(self) -> Peer {
         self.peer
     }
 
-    /// The connection below, for bytes that are no whole record.
+    /// The underlying TCP connection, for bytes that are no complete record.
     pub fn below(&self) -> &Peer {
         &self.below
     }
@@ -309,13 +309,13 @@ pub struct SecureFront {
 }
 
 impl SecureFront {
-    /// Shows a certificate, offers these protocols, and hands what comes to `plain`.
+    /// Starts a TLS server with a certificate and these protocols, which forwards plaintext to `plain`.
     #[track_caller]
     pub fn start(issued: &Issued, alpn: &[&[u8]], plain: SocketAddr) -> Self {
         Self::start_asking(issued, alpn, None, plain)
     }
 
-    /// The same, taking only clients with certificates of an authority, if there is one.
+    /// Like `start`; requires client certificates of an authority, if there is one.
     #[track_caller]
     pub fn start_asking(
         issued: &Issued,
@@ -345,7 +345,7 @@ impl SecureFront {
         let address = listener.local_addr().expect("a local address");
         let handshakes = Arc::default();
         let noted = Arc::clone(&handshakes);
-        // It goes with the process: nobody connects once the story is over.
+        // The thread ends with the process: there are no connections after the story.
         std::thread::spawn(move || {
             while let Ok((tcp, _)) = listener.accept() {
                 let (config, noted) = (Arc::clone(&config), Arc::clone(&noted));
@@ -360,7 +360,7 @@ impl SecureFront {
         self.address
     }
 
-    /// What the handshakes came to, so far.
+    /// The results of the handshakes so far.
     pub fn handshakes(&self) -> Vec<Result<Facts, String>> {
         lock(&self.handshakes).clone()
     }
@@ -398,7 +398,7 @@ fn be_patient(tcp: &TcpStream) {
     tcp.set_write_timeout(Some(DEADLINE)).expect("a socket option");
 }
 
-/// Writes a little at a time.
+/// Writes in small pieces.
 struct Pieces<'a> {
     tcp: &'a TcpStream,
     piece: usize,
@@ -424,7 +424,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A plain connection whose bytes go over TLS.
+/// Creates a plain connection whose bytes are carried over TLS.
 fn bridge(connection: Connection, tcp: TcpStream) -> Peer {
     let listener = TcpListener::bind("127.0.0.1:0").expect("an address to listen on");
     let address = listener.local_addr().expect("a local address");
@@ -434,10 +434,10 @@ fn bridge(connection: Connection, tcp: TcpStream) -> Peer {
     Peer::of(near)
 }
 
-/// Carries both directions on threads of their own, each to its end.
+/// Carries both directions on separate threads, each until its end.
 fn run_bridge(connection: Connection, tcp: TcpStream, plain: TcpStream) {
     plain.set_nodelay(true).expect("a socket option");
-    // The story has its own patience.
+    // The story has its own timeouts.
     tcp.set_read_timeout(None).expect("a socket option");
     let connection = Arc::new(Mutex::new(connection));
     let reading = Arc::clone(&connection);
@@ -457,14 +457,14 @@ fn run_bridge(connection: Connection, tcp: TcpStream, plain: TcpStream) {
     });
 }
 
-/// From the TLS side to the plain one, until it says that there is no more; an error if it does not.
+/// Copies from the TLS side to the plain side until close_notify; an error if the connection ends without one.
 fn decrypt(
     connection: &Mutex<Connection>,
     mut tcp: &TcpStream,
     mut plain: &TcpStream,
 ) -> io::Result<()> {
     let mut buffer = [0; 16 * 1024];
-    // What came with the handshake is there already.
+    // Data that arrived with the handshake is available already.
     let mut received = 0;
     loop {
         let mut bytes = &buffer[..received];
@@ -473,7 +473,7 @@ fn decrypt(
         {
             let mut connection = lock(connection);
             loop {
-                // Reading nothing would be the end.
+                // An empty read would mean the end.
                 if !bytes.is_empty() {
                     connection.read_tls(&mut bytes)?;
                 }
@@ -500,7 +500,7 @@ fn decrypt(
     }
 }
 
-/// The other way.
+/// Copies from the plain side to the TLS side.
 fn encrypt(
     connection: &Mutex<Connection>,
     tcp: &TcpStream,

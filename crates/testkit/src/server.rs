@@ -1,4 +1,4 @@
-//! A running proxy, for the length of a story.
+//! A proxy that runs for the duration of a story.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use proxy::{Change, Inherited, Server, StartError};
 use crate::peer::Peer;
 use crate::wait;
 
-/// What every story starts with, unless it says otherwise: one core, no log.
+/// The default `process` block of a story: one core, no access log.
 const PROCESS: &str = "process {\n    cores 1\n    log access=off\n}\n";
 
-/// A proxy that runs until this is dropped.
+/// A proxy that runs until it is dropped.
 pub struct TestServer {
     server: Server,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    /// The runtime that looks names up.
+    /// The control thread, whose runtime looks names up.
     control: Option<JoinHandle<()>>,
 }
 
-/// The configuration in `text`, with the usual `process` block unless it has one.
+/// The configuration in `text`, with the default `process` block unless it has one.
 #[track_caller]
 fn configuration(text: &str) -> Arc<config::Config> {
     let text =
@@ -32,14 +32,14 @@ fn configuration(text: &str) -> Arc<config::Config> {
 }
 
 impl TestServer {
-    /// Starts a proxy. The text listens on port 0, best at several addresses (127.0.0.2, …) if it
-    /// needs several listeners.
+    /// Starts a proxy. The configuration should listen on port 0; for several listeners, use several
+    /// addresses (127.0.0.2, …).
     #[track_caller]
     pub fn start(text: &str) -> Self {
         Self::start_with(text, |_| {})
     }
 
-    /// The same, with the first upstream set as `edit` does it.
+    /// Like [`TestServer::start`], with `edit` applied to the first upstream.
     #[track_caller]
     pub fn start_with(text: &str, edit: impl FnOnce(&mut config::Upstream)) -> Self {
         let mut config = configuration(text);
@@ -59,7 +59,7 @@ impl TestServer {
         Self { server, stop: Some(stop), control: Some(control) }
     }
 
-    /// A proxy whose default site hands everything to `origin`; `more` stands in the site.
+    /// A proxy whose default site sends everything to `origin`; `more` is added to the site.
     #[track_caller]
     pub fn reverse(origin: SocketAddr, more: &str) -> Self {
         Self::start(&format!(
@@ -67,18 +67,18 @@ impl TestServer {
         ))
     }
 
-    /// A forward proxy; `more` stands in its block.
+    /// A forward proxy; `more` is added to its block.
     #[track_caller]
     pub fn forward(more: &str) -> Self {
         Self::start(&format!("forward \"127.0.0.1:0\" {{\n {more}\n}}"))
     }
 
-    /// The server itself.
+    /// The server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Goes over to another configuration.
+    /// Applies another configuration.
     #[track_caller]
     pub fn reload(&self, text: &str) -> Result<Change, StartError> {
         self.server.reload(configuration(text))
@@ -90,7 +90,7 @@ impl TestServer {
         self.server.listening().first().expect("a listener").1
     }
 
-    /// The address of a listener, by how the configuration writes it.
+    /// The address of a listener, by its text in the configuration.
     #[track_caller]
     pub fn address_of(&self, written: &str) -> SocketAddr {
         let listening = self.server.listening();
@@ -114,20 +114,20 @@ impl TestServer {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Waits until such a sum is `value`: what is counted of an exchange or a handshake is counted a
-    /// moment after its client has seen the end.
+    /// Waits until such a sum is `value`: exchanges and handshakes are counted a moment after their
+    /// client has seen the end.
     #[track_caller]
     pub fn wait_for_metric(&self, name: &str, label: &str, value: f64) {
         wait::until(name, || self.metric(name, label) == value);
     }
 
-    /// Waits until no client is connected any more.
+    /// Waits until no client is connected.
     #[track_caller]
     pub fn wait_until_quiet(&self) {
         wait::until("the end of all connections", || self.server.open_exchanges().connections == 0);
     }
 
-    /// Waits until so many clients are connected.
+    /// Waits until `count` clients are connected.
     #[track_caller]
     pub fn wait_for_connections(&self, count: u64) {
         wait::until("connections of clients", || self.server.open_exchanges().connections == count);

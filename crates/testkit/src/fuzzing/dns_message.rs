@@ -1,4 +1,4 @@
-//! Answers of name servers.
+//! DNS responses.
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
@@ -6,13 +6,13 @@ use net::testing::{Outcome, read_answer};
 
 use super::PREFIXES_MAX;
 
-/// Aliases that are followed within one message.
+/// The maximum number of aliases that are followed within a message.
 const ALIASES_MAX: usize = 16;
-/// More pointers than this in a message may be more than we follow in a name.
+/// With more pointers in a message, there may be more in a name than we follow.
 const POINTERS_MAX: usize = 127;
 
-/// An answer: what is found in a part is found in the whole, and where another reader takes the whole message, both
-/// find the same.
+/// A response: the records found in a prefix are found in the whole message, and if another parser accepts the
+/// message, both find the same records.
 pub fn check(data: &[u8]) {
     let whole = read_answer(data);
     let step = data.len() / PREFIXES_MAX + 1;
@@ -28,7 +28,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What `hickory-proto` reads; nothing if it refuses the message, or that is no answer to a question of ours.
+/// The records that `hickory-proto` reads; none if it refuses the message, or the message does not match our query.
 pub fn read_by_hickory(data: &[u8]) -> Option<Outcome> {
     let message = Message::from_vec(data).ok()?;
     let [question] = message.queries.as_slice() else { return None };
@@ -39,7 +39,7 @@ pub fn read_by_hickory(data: &[u8]) -> Option<Outcome> {
     if !is_answer {
         return None;
     }
-    // Of the code, not what EDNS adds to it.
+    // The code without the bits that EDNS adds.
     let answers = matches!(data.get(3)? & 15, 0 | 3);
     let found = answers.then(|| follow(&message.answers, question)).flatten();
     Some(found.unwrap_or(Outcome::Missed))

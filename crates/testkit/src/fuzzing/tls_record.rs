@@ -1,8 +1,8 @@
-//! Records after a handshake: those of a client that may break every rule, sealed with the right keys or not at all.
+//! TLS records after a handshake, from a client that may break every rule, sealed with the right keys or not at all.
 //!
-//! The input is a script. Its first byte picks the version; then come steps of three bytes and a content: a content
-//! type, flags (below), and how long the content is. What the client has properly sent as data arrives in order, up to
-//! the first record that is wrong; that is answered by one alert at most, and nothing works afterwards.
+//! The input is a script. Its first byte selects the version; then follow steps: a content type, flags (below), a
+//! length, and the content. Properly sent data must arrive in order, up to the first invalid record; that one causes
+//! at most one alert, and everything after it must fail.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,15 +14,15 @@ use rcgen::KeyPair;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tls::{Chain, Challenges, Client, ClientHello, Read, Server, Session, Slot, Tickets};
 
-/// Not sealed at all: bytes as they are.
+/// Not sealed: the plain bytes.
 const RAW: u8 = 1;
-/// Data as it should be.
+/// Valid application data.
 const PROPER: u8 = 2;
 /// The content is 64 times as long.
 const LONG: u8 = 4;
-/// The record's outer type is that given, in place of the inner one.
+/// The outer type of the record is the given one, not the inner type.
 const OUTER: u8 = 8;
-/// The type follows the content, as it should.
+/// The type follows the content, as required.
 const TYPED: u8 = 16;
 /// The bytes arrive in small pieces.
 const SMALL_PIECES: u8 = 32;
@@ -60,7 +60,7 @@ static CLIENT: LazyLock<Arc<Client>> = LazyLock::new(|| {
     Client::new(&careless, Place::default(), UpstreamProtocol::Auto).expect("a context")
 });
 
-/// Feeds bytes in pieces, and reads what comes of them.
+/// Feeds bytes in pieces, and reads the resulting data.
 fn feed(to: &mut Session, mut bytes: &[u8], piece: usize, plain: &mut Vec<u8>) -> bool {
     let mut part = [0; 4096];
     while !bytes.is_empty() {
@@ -100,7 +100,7 @@ fn pair(version: u8) -> (Session, Session) {
     (server, client)
 }
 
-/// Plays a script.
+/// Runs a script.
 pub fn check(script: &[u8]) {
     let Some((&version, mut rest)) = script.split_first() else { return };
     let is_tls13 = version & 1 == 1;
@@ -148,7 +148,7 @@ pub fn check(script: &[u8]) {
     }
 }
 
-/// What of a record is data.
+/// The application data in a record.
 fn data_of(outer: u8, content: &[u8], is_tls13: bool) -> Option<&[u8]> {
     if !is_tls13 {
         return (outer == DATA && content.len() <= FULL).then_some(content);

@@ -1,10 +1,10 @@
-//! Field blocks (RFC 7541): writing them in any form, right or wrong, and reading them.
+//! Field blocks (RFC 7541): an encoder for all forms, valid or not, and a decoder.
 
 use std::collections::VecDeque;
 
 use super::{Fields, huffman};
 
-/// An integer after `flags` in a first byte of which `prefix` bits are left (section 5.1).
+/// An integer with a prefix of `prefix` bits, after `flags` in the first byte (section 5.1).
 pub fn integer(flags: u8, prefix: u8, value: usize) -> Vec<u8> {
     let most = (1_usize << prefix) - 1;
     if value < most {
@@ -20,44 +20,44 @@ pub fn integer(flags: u8, prefix: u8, value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A string as it is (section 5.2).
+/// A string without Huffman code (section 5.2).
 pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     [integer(0, 7, text.len()), text.to_vec()].concat()
 }
 
-/// A string in the Huffman code.
+/// A string with Huffman code.
 pub fn huffman_string(text: impl AsRef<[u8]>) -> Vec<u8> {
     let coded = huffman::encode(text.as_ref());
     [integer(0x80, 7, coded.len()), coded].concat()
 }
 
-/// A field of the tables (section 6.1).
+/// An indexed field (section 6.1).
 pub fn indexed(index: usize) -> Vec<u8> {
     integer(0x80, 7, index)
 }
 
-/// A field in words, which the table does not learn (section 6.2.2).
+/// A literal field without indexing (section 6.2.2).
 pub fn literal(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     [vec![0], string(name), string(value)].concat()
 }
 
-/// A field in words, which the table learns (section 6.2.1).
+/// A literal field with incremental indexing (section 6.2.1).
 pub fn learned(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     [vec![0x40], string(name), string(value)].concat()
 }
 
-/// A field whose name stands in the tables (section 6.2.2).
+/// A literal field with an indexed name, without indexing (section 6.2.2).
 pub fn named(index: usize, value: impl AsRef<[u8]>) -> Vec<u8> {
     [integer(0, 4, index), string(value)].concat()
 }
 
-/// Another size of the table (section 6.3).
+/// A dynamic table size update (section 6.3).
 pub fn table_size(size: usize) -> Vec<u8> {
     integer(0x20, 5, size)
 }
 
-/// A whole block of [`literal`] fields.
+/// A block of [`literal`] fields.
 pub fn literals(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| literal(name, value)).collect()
 }
@@ -65,7 +65,7 @@ pub fn literals(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
 /// A name and a value, of any bytes.
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// Reads field blocks of one direction.
+/// A decoder for the field blocks of one direction.
 #[derive(Debug)]
 pub struct Decoder {
     table: VecDeque<Pair>,
@@ -80,14 +80,14 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// The fields of a whole block; `None` if it is not in order.
+    /// Decodes a whole block; `None` if it is invalid.
     pub fn decode(&mut self, block: &[u8]) -> Option<Fields> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let fields = self.decode_bytes(block)?.into_iter();
         Some(fields.map(|(name, value)| (text(name), text(value))).collect())
     }
 
-    /// The same, of any bytes.
+    /// Like `decode`, for fields of any bytes.
     pub fn decode_bytes(&mut self, mut block: &[u8]) -> Option<Vec<Pair>> {
         let mut fields = Vec::new();
         while let Some(&first) = block.first() {

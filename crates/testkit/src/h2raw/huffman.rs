@@ -1,9 +1,9 @@
 //! The Huffman code of RFC 7541, appendix B.
 //!
-//! The code is canonical: codes of one length follow each other in the order of the symbols, and
-//! longer ones follow shorter ones. So the lengths alone say all.
+//! The code is canonical: codes of equal length are in the order of the symbols, and longer codes
+//! follow shorter ones. So the lengths define the code.
 
-/// The length of each symbol's code in bits; the last is the end of a string.
+/// The length of the code of each symbol in bits; the last symbol is EOS.
 #[rustfmt::skip]
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,
@@ -19,10 +19,10 @@ const LENGTHS: [u8; 257] = [
     30,
 ];
 
-/// The end of a string, which must not occur in one.
+/// EOS, which must not occur in a string.
 const END: usize = 256;
 
-/// Symbol, code and its length, in the order of the codes.
+/// Symbol, code and length, in the order of the codes.
 fn codes() -> Vec<(usize, u32, u8)> {
     let mut order: Vec<usize> = (0..LENGTHS.len()).collect();
     order.sort_by_key(|&symbol| (LENGTHS[symbol], symbol));
@@ -38,7 +38,7 @@ fn codes() -> Vec<(usize, u32, u8)> {
     order.into_iter().map(give).collect()
 }
 
-/// Encodes a string, padded with the beginning of the end symbol.
+/// Encodes a string, padded with the first bits of EOS.
 pub(crate) fn encode(text: &[u8]) -> Vec<u8> {
     let codes = codes();
     let code_of = |symbol: u8| {
@@ -57,7 +57,7 @@ pub(crate) fn encode(text: &[u8]) -> Vec<u8> {
     bits.chunks(8).map(byte).collect()
 }
 
-/// Decodes a string; `None` if it is none.
+/// Decodes a string; `None` if it is invalid.
 pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     let codes = codes();
     let mut text = Vec::new();
