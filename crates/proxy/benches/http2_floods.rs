@@ -7,20 +7,20 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use testkit::floods::{self, Field};
+use testkit::floods::{self, TestBed};
 
 /// What the second client may have to wait.
 const P99_MAX: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
-    let field = Field::default();
+    let bed = TestBed::default();
     let mut is_held = true;
     println!(
         "{:<28}{:>10}{:>10}{:>12}{:>12}{:>14}",
         "flood", "sent", "GOAWAY", "p50", "p99", "memory"
     );
     for attack in floods::all() {
-        let report = attack.run(&field);
+        let report = attack.run(&bed);
         let goaway = report.goaway.map_or("-".to_owned(), |code| code.to_string());
         let p50 = report.times.get(report.times.len() / 2).copied().unwrap_or_default();
         let (p99, growth) = (report.p99(), report.growth_bytes / 1024);

@@ -6,14 +6,14 @@
 
 use std::time::Instant;
 
-use testkit::counting::{Counting, counted, held, trap};
+use testkit::counting::{CountingAllocator, counted, held, trap};
 use testkit::origin::Origin;
 use testkit::peer::Peer;
 use testkit::secure::{Authority, SecureClient};
 use testkit::server::TestServer;
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const WARM_UP: usize = 200;
 const REQUESTS: usize = 2000;

@@ -2,7 +2,7 @@
 //! served all the while. One test, as memory is that of the process; what is a matter of time is
 //! in `benches/http2_floods.rs`.
 
-use testkit::floods::{self, End, Field};
+use testkit::floods::{self, End, TestBed};
 use wire::http2::frame::code;
 
 /// By how much memory may grow.
@@ -10,10 +10,10 @@ const GROWTH_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 #[test]
 fn floods_are_held() {
-    let field = Field::default();
+    let bed = TestBed::default();
     let mut failures = Vec::new();
     for attack in floods::all() {
-        let report = attack.run(&field);
+        let report = attack.run(&bed);
         let is_over = match attack.end {
             End::Calm(_) => {
                 report.goaway == Some(code::ENHANCE_YOUR_CALM)

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// The system's allocator, with counters for the thread named [`WATCHED_THREAD`].
-pub struct Counting;
+pub struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static FREES: AtomicU64 = AtomicU64::new(0);
@@ -78,7 +78,7 @@ pub fn trap() {
 
 // SAFETY: every call is handed to the system's allocator unchanged, which fulfils the contract;
 // counting touches no memory that is handed out.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(&ALLOCATIONS, layout.size(), 0);
         // SAFETY: the caller's promises are those that the system's allocator asks for.

@@ -14,7 +14,7 @@ use wire::http2::frame::{code, flag, kind, setting};
 use crate::h2raw::{self, Connection, data, frame, headers, hpack, request, reset, window_update};
 use crate::message_text::ok;
 use crate::origin::Origin;
-use crate::peer::{Ended, Peer};
+use crate::peer::{ConnectionEnd, Peer};
 use crate::server::TestServer;
 
 /// The minimum number of requests of the second client.
@@ -57,7 +57,7 @@ pub struct Report {
     /// The code of the last GOAWAY.
     pub goaway: Option<u32>,
     /// How the attacker's connection ended; `None` if it is still open.
-    pub ended: Option<Ended>,
+    pub ended: Option<ConnectionEnd>,
     /// How often the proxy counted the kind.
     pub counted: f64,
     /// The times of the second client's requests, sorted.
@@ -189,12 +189,12 @@ pub fn all() -> Vec<Attack> {
 }
 
 /// A proxy in front of an origin with a small and a large response.
-pub struct Field {
+pub struct TestBed {
     proxy: TestServer,
     _origin: Origin,
 }
 
-impl Default for Field {
+impl Default for TestBed {
     fn default() -> Self {
         let (small, large) = (ok("small"), ok(&"x".repeat(LARGE_BYTES)));
         let origin = Origin::start(move |peer, _| {
@@ -215,7 +215,7 @@ impl Default for Field {
     }
 }
 
-impl Field {
+impl TestBed {
     fn counted(&self, kind: &str) -> f64 {
         self.proxy.metric("bothways_http2_violations_total", kind)
     }
@@ -232,29 +232,29 @@ fn resident_bytes() -> u64 {
 impl Attack {
     /// Runs the attack.
     #[track_caller]
-    pub fn run(&self, field: &Field) -> Report {
+    pub fn run(&self, bed: &TestBed) -> Report {
         let over = Arc::new(AtomicBool::new(false));
         // The second client connects first.
-        let mut honest = Honest::new(field);
-        honest.ask();
+        let mut second = SecondClient::new(bed);
+        second.ask();
         let before = resident_bytes();
         let kind = if let End::Calm(kind) = self.end { kind } else { "" };
-        let counted = field.counted(kind);
+        let counted = bed.counted(kind);
         let second = std::thread::spawn({
             let over = Arc::clone(&over);
-            move || honest.ask_until(&over)
+            move || second.ask_until(&over)
         });
-        let (sent, goaway, ended) = self.attack(field);
+        let (sent, goaway, ended) = self.attack(bed);
         over.store(true, Ordering::SeqCst);
         let (mut times, most) = second.join().expect("the second client is served");
         times.sort_unstable();
-        let counted = field.counted(kind) - counted;
+        let counted = bed.counted(kind) - counted;
         let growth_bytes = most.saturating_sub(before);
         Report { sent, goaway, ended, counted, times, growth_bytes }
     }
 
-    fn attack(&self, field: &Field) -> (u32, Option<u32>, Option<Ended>) {
-        let mut attacker = Connection::client(field.proxy.address(), &self.settings);
+    fn attack(&self, bed: &TestBed) -> (u32, Option<u32>, Option<ConnectionEnd>) {
+        let mut attacker = Connection::client(bed.proxy.address(), &self.settings);
         let over = Arc::new(AtomicBool::new(false));
         let reader = self.reads.then(|| {
             let mut reader = Connection::of(attacker.peer().duplicate());
@@ -287,7 +287,7 @@ impl Attack {
 
 /// Waits until the other side has closed a connection on which nothing is read. Tests this by sending
 /// frames without effect, at an allowed rate.
-fn wait_until_gone(peer: &mut Peer) -> Option<Ended> {
+fn wait_until_gone(peer: &mut Peer) -> Option<ConnectionEnd> {
     let nothing = frame(kind::PRIORITY, 0, 99, [0, 0, 0, 0, 1]);
     let mut asked = Instant::now();
     crate::wait::until("the end of the connection", || {
@@ -298,18 +298,18 @@ fn wait_until_gone(peer: &mut Peer) -> Option<Ended> {
         // Succeeds as long as the other side reads.
         peer.try_send(&nothing).is_err()
     });
-    Some(Ended::Reset)
+    Some(ConnectionEnd::Reset)
 }
 
 /// The second client.
-struct Honest {
+struct SecondClient {
     connection: Connection,
     stream: u32,
 }
 
-impl Honest {
-    fn new(field: &Field) -> Self {
-        Self { connection: Connection::client(field.proxy.address(), &[]), stream: 1 }
+impl SecondClient {
+    fn new(bed: &TestBed) -> Self {
+        Self { connection: Connection::client(bed.proxy.address(), &[]), stream: 1 }
     }
 
     fn ask(&mut self) -> Duration {

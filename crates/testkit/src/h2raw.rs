@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
 
-use crate::peer::{Ended, Peer};
+use crate::peer::{ConnectionEnd, Peer};
 
 /// A frame.
 #[derive(Clone, PartialEq, Eq)]
@@ -172,7 +172,7 @@ pub enum Failure {
     /// GOAWAY with this code and text.
     GoAway(u32, String),
     /// The connection ended.
-    Ended(Ended),
+    ConnectionEnd(ConnectionEnd),
 }
 
 /// One end of an HTTP/2 connection.
@@ -228,7 +228,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
 
     /// The next frame.
     #[track_caller]
-    pub fn next_frame(&mut self) -> Result<Frame, Ended> {
+    pub fn next_frame(&mut self) -> Result<Frame, ConnectionEnd> {
         let peer = self.peer.borrow_mut();
         let head = peer.try_read_exact(HEAD_BYTES)?;
         let head = Head::parse(head.as_slice().first_chunk().expect("a frame's head"));
@@ -239,7 +239,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
     /// Reads until a frame for which `found` is true. Other frames are skipped, but their field blocks
     /// are decoded.
     #[track_caller]
-    pub fn until(&mut self, found: impl Fn(&Frame) -> bool) -> Result<Frame, Ended> {
+    pub fn until(&mut self, found: impl Fn(&Frame) -> bool) -> Result<Frame, ConnectionEnd> {
         loop {
             let frame = self.next_frame()?;
             if found(&frame) {
@@ -264,7 +264,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
     /// Sends PING and waits for the acknowledgement: by then, the other side has responded to all earlier
     /// frames.
     #[track_caller]
-    pub fn round_trip(&mut self) -> Result<(), Ended> {
+    pub fn round_trip(&mut self) -> Result<(), ConnectionEnd> {
         self.send(ping(0, *b"a moment"));
         let is_answer = |frame: &Frame| {
             frame.head.kind == kind::PING && frame.has(flag::ACK) && frame.payload == b"a moment"
@@ -296,7 +296,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
         let mut message = Message::default();
         let mut has_head = false;
         loop {
-            let frame = self.next_frame().map_err(Failure::Ended)?;
+            let frame = self.next_frame().map_err(Failure::ConnectionEnd)?;
             let is_end = frame.has(flag::END_STREAM);
             match frame.head.kind {
                 kind::SETTINGS if !frame.has(flag::ACK) => {
@@ -345,7 +345,7 @@ impl<P: BorrowMut<Peer>> Connection<P> {
 
     /// Reads until the connection ends; returns the code and text of the last GOAWAY.
     #[track_caller]
-    pub fn goodbye(&mut self) -> (Option<(u32, String)>, Ended) {
+    pub fn goodbye(&mut self) -> (Option<(u32, String)>, ConnectionEnd) {
         let mut goodbye = None;
         loop {
             match self.next_frame() {

@@ -128,7 +128,7 @@ impl Origin {
 /// An address that refuses connections as long as the process lives. (A port that is merely free now
 /// may be used by another program a moment later.)
 #[track_caller]
-pub fn nobody() -> SocketAddr {
+pub fn refused_address() -> SocketAddr {
     let socket = tcp_socket();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     socket.bind(&any.into()).expect("an address");

@@ -18,7 +18,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How a peer has ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ConnectionEnd {
     /// By an orderly close (FIN).
     Closed,
     /// By a reset (RST).
@@ -27,11 +27,11 @@ pub enum Ended {
 
 /// A message that did not arrive completely.
 #[derive(Debug, Clone)]
-pub struct Incomplete {
+pub struct IncompleteMessage {
     /// The part that arrived.
     pub message: Box<Message>,
     /// How the connection ended.
-    pub ended: Ended,
+    pub ended: ConnectionEnd,
 }
 
 /// One end of a connection.
@@ -147,11 +147,11 @@ impl Peer {
 
     /// Reads some bytes; returns how the connection ended if there are none.
     #[track_caller]
-    fn fill(&mut self) -> Result<usize, Ended> {
+    fn fill(&mut self) -> Result<usize, ConnectionEnd> {
         let mut buffer = [0; 64 * 1024];
         loop {
             match self.stream().read(&mut buffer) {
-                Ok(0) => return Err(Ended::Closed),
+                Ok(0) => return Err(ConnectionEnd::Closed),
                 Ok(count) => {
                     self.unread.extend_from_slice(&buffer[..count]);
                     if let Some(record) = &self.record {
@@ -162,7 +162,7 @@ impl Peer {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                    return Err(Ended::Reset);
+                    return Err(ConnectionEnd::Reset);
                 }
                 Err(error) => panic!("nothing came: {error}; so far unread: {}", self.unread()),
             }
@@ -176,7 +176,7 @@ impl Peer {
 
     /// Waits until `count` bytes have arrived.
     #[track_caller]
-    fn need(&mut self, count: usize) -> Result<(), Ended> {
+    fn need(&mut self, count: usize) -> Result<(), ConnectionEnd> {
         while self.unread.len() < count {
             self.fill()?;
         }
@@ -198,7 +198,7 @@ impl Peer {
 
     /// Reads exactly `count` bytes, unless the connection ends first.
     #[track_caller]
-    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, Ended> {
+    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, ConnectionEnd> {
         self.need(count)?;
         Ok(self.take(count))
     }
@@ -212,7 +212,7 @@ impl Peer {
     }
 
     /// Reads up to and including `end`.
-    fn read_past(&mut self, end: &[u8]) -> Result<Vec<u8>, Ended> {
+    fn read_past(&mut self, end: &[u8]) -> Result<Vec<u8>, ConnectionEnd> {
         let mut searched = 0;
         loop {
             let from = searched.min(self.unread.len());
@@ -242,7 +242,7 @@ impl Peer {
 
     /// Reads a request, if one arrives.
     #[track_caller]
-    pub fn try_request(&mut self) -> Result<Message, Incomplete> {
+    pub fn try_request(&mut self) -> Result<Message, IncompleteMessage> {
         let head = self.try_head()?;
         match head.length() {
             _ if head.is_chunked() => self.chunked_body(head),
@@ -262,10 +262,10 @@ impl Peer {
         read.unwrap_or_else(|broken| panic!("no body: {broken:?}"))
     }
 
-    fn try_head(&mut self) -> Result<Message, Incomplete> {
+    fn try_head(&mut self) -> Result<Message, IncompleteMessage> {
         let head = self.read_past(b"\r\n\r\n");
         head.map(|head| Message::of_head(&head))
-            .map_err(|ended| Incomplete { message: Box::default(), ended })
+            .map_err(|ended| IncompleteMessage { message: Box::default(), ended })
     }
 
     /// Reads the response to a request of any method but HEAD.
@@ -287,13 +287,13 @@ impl Peer {
 
     /// Reads a response, which may be incomplete.
     #[track_caller]
-    pub fn try_response(&mut self) -> Result<Message, Incomplete> {
+    pub fn try_response(&mut self) -> Result<Message, IncompleteMessage> {
         self.try_response_to("GET")
     }
 
     /// Like [`Peer::try_response`], for a method.
     #[track_caller]
-    pub fn try_response_to(&mut self, method: &str) -> Result<Message, Incomplete> {
+    pub fn try_response_to(&mut self, method: &str) -> Result<Message, IncompleteMessage> {
         let head = self.try_head()?;
         let bodiless = matches!(head.status(), 100..200 | 204 | 304) || method == "HEAD";
         match head.length() {
@@ -303,16 +303,20 @@ impl Peer {
             None => {
                 let (body, ended) = self.rest();
                 let message = Message { body, ..head };
-                if ended == Ended::Closed {
+                if ended == ConnectionEnd::Closed {
                     Ok(message)
                 } else {
-                    Err(Incomplete { message: Box::new(message), ended })
+                    Err(IncompleteMessage { message: Box::new(message), ended })
                 }
             }
         }
     }
 
-    fn exact_body(&mut self, mut head: Message, length: usize) -> Result<Message, Incomplete> {
+    fn exact_body(
+        &mut self,
+        mut head: Message,
+        length: usize,
+    ) -> Result<Message, IncompleteMessage> {
         match self.need(length) {
             Ok(()) => {
                 head.body = self.take(length);
@@ -320,13 +324,13 @@ impl Peer {
             }
             Err(ended) => {
                 head.body = std::mem::take(&mut self.unread);
-                Err(Incomplete { message: Box::new(head), ended })
+                Err(IncompleteMessage { message: Box::new(head), ended })
             }
         }
     }
 
     #[track_caller]
-    fn chunked_body(&mut self, mut head: Message) -> Result<Message, Incomplete> {
+    fn chunked_body(&mut self, mut head: Message) -> Result<Message, IncompleteMessage> {
         loop {
             match self.chunk() {
                 Ok(chunk) if chunk.is_empty() => break,
@@ -334,7 +338,7 @@ impl Peer {
                     head.chunks.push(chunk.len());
                     head.body.extend_from_slice(&chunk);
                 }
-                Err(ended) => return Err(Incomplete { message: Box::new(head), ended }),
+                Err(ended) => return Err(IncompleteMessage { message: Box::new(head), ended }),
             }
         }
         loop {
@@ -344,14 +348,14 @@ impl Peer {
                     let line = String::from_utf8(line).expect("a trailer in UTF-8");
                     head.trailers.push(field(line.trim_end_matches("\r\n")));
                 }
-                Err(ended) => return Err(Incomplete { message: Box::new(head), ended }),
+                Err(ended) => return Err(IncompleteMessage { message: Box::new(head), ended }),
             }
         }
     }
 
     /// Reads the data of a chunk. The last chunk is empty; trailers and the final line are not read.
     #[track_caller]
-    pub fn chunk(&mut self) -> Result<Vec<u8>, Ended> {
+    pub fn chunk(&mut self) -> Result<Vec<u8>, ConnectionEnd> {
         let line = self.read_past(b"\r\n")?;
         let digits = str::from_utf8(&line[..line.len() - 2]).expect("a chunk's size");
         let size = usize::from_str_radix(digits, 16).expect("a chunk's size, and nothing after it");
@@ -366,7 +370,7 @@ impl Peer {
 
     /// Reads to the end of the connection.
     #[track_caller]
-    pub fn rest(&mut self) -> (Vec<u8>, Ended) {
+    pub fn rest(&mut self) -> (Vec<u8>, ConnectionEnd) {
         loop {
             if let Err(ended) = self.fill() {
                 return (std::mem::take(&mut self.unread), ended);
@@ -376,7 +380,7 @@ impl Peer {
 
     /// Waits for the end of the connection; fails if more bytes arrive before.
     #[track_caller]
-    pub fn ended(&mut self) -> Ended {
+    pub fn ended(&mut self) -> ConnectionEnd {
         let (rest, ended) = self.rest();
         assert!(rest.is_empty(), "more came: {:?}", String::from_utf8_lossy(&rest));
         ended
@@ -385,7 +389,7 @@ impl Peer {
     /// Fails unless the peer closes the connection without another byte.
     #[track_caller]
     pub fn expect_closed(&mut self) {
-        assert_eq!(self.ended(), Ended::Closed);
+        assert_eq!(self.ended(), ConnectionEnd::Closed);
     }
 
     /// The number of unread bytes that have arrived; never waits.

@@ -1,7 +1,7 @@
 //! Peers that speak TLS, and certificates for them.
 //!
 //! A story uses a plain [`Peer`]; two threads carry its bytes over TLS. The end of the other side is visible to the
-//! story: [`Ended::Closed`](crate::peer::Ended) after a close_notify, [`Ended::Reset`](crate::peer::Ended) without one.
+//! story: [`ConnectionEnd::Closed`](crate::peer::ConnectionEnd) after a close_notify, [`ConnectionEnd::Reset`](crate::peer::ConnectionEnd) without one.
 //! The peers use rustls directly, so that they do not share our mistakes.
 
 use std::io::{self, Read, Write};
@@ -35,7 +35,7 @@ pub struct Authority {
 
 /// The files of a certificate and its key.
 #[derive(Clone)]
-pub struct Issued {
+pub struct CertificateFiles {
     /// The file of the certificate.
     pub cert: PathBuf,
     /// The file of the key.
@@ -67,13 +67,13 @@ impl Authority {
     /// Issues a certificate for these names; the first is also its common name. Writes files named after `file`, and
     /// replaces existing ones.
     #[track_caller]
-    pub fn issue(&self, file: &str, names: &[&str]) -> Issued {
+    pub fn issue(&self, file: &str, names: &[&str]) -> CertificateFiles {
         self.issue_with(file, names, |_| {})
     }
 
     /// Like [`Authority::issue`], but it expired at the beginning of 2021.
     #[track_caller]
-    pub fn issue_expired(&self, file: &str, names: &[&str]) -> Issued {
+    pub fn issue_expired(&self, file: &str, names: &[&str]) -> CertificateFiles {
         self.issue_with(file, names, |params| {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -86,7 +86,7 @@ impl Authority {
         file: &str,
         names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
-    ) -> Issued {
+    ) -> CertificateFiles {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -99,14 +99,14 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let made = params.signed_by(&key, &self.issuer).expect("a certificate");
         let path = |ending: &str| self.directory.path().join(format!("{file}.{ending}"));
-        let issued = Issued { cert: path("pem"), key: path("key") };
+        let issued = CertificateFiles { cert: path("pem"), key: path("key") };
         std::fs::write(&issued.cert, made.pem()).expect("a file");
         std::fs::write(&issued.key, key.serialize_pem()).expect("a file");
         issued
     }
 }
 
-impl Issued {
+impl CertificateFiles {
     /// The properties of `tls` in a configuration.
     pub fn kdl(&self) -> String {
         format!("cert=\"{}\" key=\"{}\"", self.cert.display(), self.key.display())
@@ -146,7 +146,7 @@ impl SecureClient {
     }
 
     /// Clients with a certificate.
-    pub fn showing(authority: &Authority, issued: &Issued) -> Self {
+    pub fn showing(authority: &Authority, issued: &CertificateFiles) -> Self {
         Self::with(authority, &[&version::TLS13, &version::TLS12], Some(issued))
     }
 
@@ -154,7 +154,7 @@ impl SecureClient {
     fn with(
         authority: &Authority,
         versions: &[&'static SupportedProtocolVersion],
-        issued: Option<&Issued>,
+        issued: Option<&CertificateFiles>,
     ) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(authority.issuer.der().clone()).expect("a root");
@@ -311,14 +311,14 @@ pub struct SecureFront {
 impl SecureFront {
     /// Starts a TLS server with a certificate and these protocols, which forwards plaintext to `plain`.
     #[track_caller]
-    pub fn start(issued: &Issued, alpn: &[&[u8]], plain: SocketAddr) -> Self {
+    pub fn start(issued: &CertificateFiles, alpn: &[&[u8]], plain: SocketAddr) -> Self {
         Self::start_asking(issued, alpn, None, plain)
     }
 
     /// Like `start`; requires client certificates of an authority, if there is one.
     #[track_caller]
     pub fn start_asking(
-        issued: &Issued,
+        issued: &CertificateFiles,
         alpn: &[&[u8]],
         clients: Option<&Authority>,
         plain: SocketAddr,

@@ -8,11 +8,11 @@ use config::{
     UpstreamTls,
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use testkit::counting::{self, Counting, WATCHED_THREAD};
+use testkit::counting::{self, CountingAllocator, WATCHED_THREAD};
 use tls::{Chain, Challenges, Client, ClientHello, Read, Server, Session, Slot, Tickets};
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: CountingAllocator = CountingAllocator;
 
 /// The issue allows 12 KiB for an idle connection altogether.
 const IDLE_BYTES_MAX: usize = 8 * 1024;

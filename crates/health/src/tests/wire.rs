@@ -70,7 +70,7 @@ fn ok(body: &str) -> String {
 async fn tcp() {
     let address = serve(|_| async {}).await;
     assert_eq!(words(&at(address, Check::Tcp)).await, "good: connected");
-    let gone = testkit::origin::nobody();
+    let gone = testkit::origin::refused_address();
     assert_eq!(words(&at(gone, Check::Tcp)).await, "Theirs(connection refused)");
     let mut other = at(address, Check::Tcp);
     other.health.port = Some(gone.port());

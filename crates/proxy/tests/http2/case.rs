@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use testkit::h2raw::{self, Connection, Frame, field};
 use testkit::origin::Origin;
-use testkit::peer::Ended;
+use testkit::peer::ConnectionEnd;
 use testkit::server::TestServer;
 use wire::http2::frame::{PREFACE, code, flag, kind};
 
@@ -81,7 +81,7 @@ impl<const N: usize> IntoFrames for [Vec<u8>; N] {
 #[derive(Debug, Default)]
 struct Seen {
     goaway: Option<u32>,
-    ended: Option<Ended>,
+    ended: Option<ConnectionEnd>,
     resets: BTreeMap<u32, u32>,
     statuses: BTreeMap<u32, u16>,
     /// Streams that the server has finished.

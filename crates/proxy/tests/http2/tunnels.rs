@@ -291,7 +291,7 @@ fn a_client_that_resets() {
     expect(&mut client, "hello");
     client.send(h2raw::reset(1, code::CANCEL));
     let ended = ended.recv_timeout(testkit::peer::DEADLINE).expect("the end of the tunnel");
-    assert_eq!(ended, testkit::peer::Ended::Reset);
+    assert_eq!(ended, testkit::peer::ConnectionEnd::Reset);
     client.round_trip().expect("a connection that goes on");
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 
 /// Bytes that show where they come from.
@@ -499,7 +499,7 @@ fn an_origin_that_dies_in_mid_body_leaves_no_complete_message() {
         }
         seen.send(()).unwrap();
         let (rest, ended) = client.rest();
-        assert_eq!(ended, Ended::Reset, "{answer:?} {version}");
+        assert_eq!(ended, ConnectionEnd::Reset, "{answer:?} {version}");
         assert!(!rest.ends_with(b"0\r\n\r\n"), "{answer:?}: {rest:?}");
     }
     let exact = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhello";

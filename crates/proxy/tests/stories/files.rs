@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use testkit::message_text::Message;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 
 fn serve(root: &Path, more: &str) -> TestServer {
@@ -132,6 +132,6 @@ fn a_file_that_shrinks_while_it_is_sent_is_no_complete_answer() {
     assert_eq!(client.head().length(), Some(64 * 1024 * 1024));
     file.set_len(1000).unwrap();
     let broken = client.rest();
-    assert_eq!(broken.1, Ended::Reset);
+    assert_eq!(broken.1, ConnectionEnd::Reset);
     assert!(broken.0.len() < 64 * 1024 * 1024);
 }

@@ -415,7 +415,7 @@ fn a_name_is_not_looked_up_again_for_what_is_already_refused() {
 
 #[test]
 fn a_destination_that_cannot_be_reached() {
-    let dead = testkit::origin::nobody();
+    let dead = testkit::origin::refused_address();
     let server = TestServer::forward(ALL);
     let mut client = server.connect();
     let answer = connect(&mut client, &dead.to_string());

@@ -2,7 +2,7 @@
 
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 
 /// A proxy before an origin that must not hear anything.
@@ -36,7 +36,7 @@ impl Refusing {
             response.field("Proxy-Status").is_some_and(|s| s.contains("error=")),
             "{request:?}"
         );
-        assert_eq!(client.ended(), Ended::Closed, "{request:?}");
+        assert_eq!(client.ended(), ConnectionEnd::Closed, "{request:?}");
         assert_eq!(self.origin.connections(), 0, "{request:?}: {}", self.origin.received());
     }
 }
@@ -157,7 +157,7 @@ fn malformed_chunks_end_the_exchange() {
         let response = client.response();
         assert_eq!(response.status(), 400, "{body:?}");
         assert_eq!(response.field("Connection"), Some("close"), "{body:?}");
-        assert_eq!(client.ended(), Ended::Closed, "{body:?}");
+        assert_eq!(client.ended(), ConnectionEnd::Closed, "{body:?}");
         assert!(origin.connections() < 2, "{body:?}");
         assert!(!origin.received().contains("smuggled"), "{body:?}");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -26,17 +26,17 @@ fn a_request_in_one_flight_with_its_end_is_answered() {
         for _ in 0..5 {
             let mut client = ask(&server, GET, pause);
             assert_eq!(client.response().text(), "/");
-            assert_eq!(client.ended(), Ended::Closed);
+            assert_eq!(client.ended(), ConnectionEnd::Closed);
             let mut client = ask(&server, &GET.replace(" / ", " /own "), pause);
             assert_eq!(client.response().text(), "own");
-            assert_eq!(client.ended(), Ended::Closed);
+            assert_eq!(client.ended(), ConnectionEnd::Closed);
             let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
             assert_eq!(ask(&server, post, pause).response().text(), "/");
             let mut client = ask(&server, &GET.repeat(3), pause);
             for _ in 0..3 {
                 assert_eq!(client.response().text(), "/");
             }
-            assert_eq!(client.ended(), Ended::Closed);
+            assert_eq!(client.ended(), ConnectionEnd::Closed);
         }
     }
     // Half a request is none.

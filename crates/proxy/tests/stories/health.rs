@@ -103,7 +103,7 @@ fn requests_avoid_what_is_down() {
 #[test]
 fn another_port_counts() {
     let ((a, _), (b, _)) = (origin("a"), origin("b"));
-    let gone = testkit::origin::nobody();
+    let gone = testkit::origin::refused_address();
     let to = [a.address().to_string()];
     let server = TestServer::start(&text(&to, &format!("health tcp {OFTEN} port={}", gone.port())));
     wait::until("it is down", || !state(&server, 0).up);

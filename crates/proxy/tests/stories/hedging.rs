@@ -8,7 +8,7 @@ use config::{Hedge, HedgeAfter, Place, Upstream};
 use testkit::h2raw::{Connection, data, headers};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 use testkit::wait;
 use wire::http2::frame::{code, flag, kind};
@@ -35,7 +35,7 @@ fn before(endpoints: &[&Origin], edit: impl FnOnce(&mut Upstream)) -> TestServer
 struct Slow {
     /// (Dropped first, so that the script does not wait for it.)
     go: mpsc::Sender<()>,
-    ended: mpsc::Receiver<Ended>,
+    ended: mpsc::Receiver<ConnectionEnd>,
     asked: Arc<AtomicUsize>,
     origin: Origin,
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use testkit::h2raw::{Connection, Failure, data, headers, request, reset};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 use wire::http2::frame::{PREFACE, code, flag, kind};
 
@@ -149,7 +149,7 @@ fn a_client_that_loses_interest_ends_the_request_upstream() {
     client.get(1, "/");
     is_asked.recv().unwrap();
     client.send(reset(1, code::CANCEL));
-    assert!(matches!(has_left.recv().unwrap(), Ended::Closed | Ended::Reset));
+    assert!(matches!(has_left.recv().unwrap(), ConnectionEnd::Closed | ConnectionEnd::Reset));
     client.get(3, "/");
     assert_eq!(client.message(3).unwrap().text(), "next", "the connection goes on");
 }
@@ -188,7 +188,7 @@ fn a_body_of_another_length_than_promised_does_not_go_upstream_as_whole() {
         assert_eq!(client.message(1), Err(Failure::Reset(code::PROTOCOL_ERROR)));
         let (body, ended) = tell.recv().unwrap();
         assert!(body.len() < 5, "{body:?}");
-        assert!(matches!(ended, Ended::Closed | Ended::Reset));
+        assert!(matches!(ended, ConnectionEnd::Closed | ConnectionEnd::Reset));
     }
 }
 
@@ -305,7 +305,7 @@ fn a_drain_lets_streams_end_and_takes_no_new_ones() {
     assert_eq!(client.message(1).unwrap().text(), "to the end");
     let (goodbye, ended) = client.goodbye();
     assert!(goodbye.as_ref().is_none_or(|(code, _)| *code == code::NO_ERROR), "{goodbye:?}");
-    assert!(matches!(ended, Ended::Closed), "{ended:?}");
+    assert!(matches!(ended, ConnectionEnd::Closed), "{ended:?}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn an_idle_connection_is_told_before_it_is_closed() {
     assert_eq!(client.message(1).unwrap().text(), "once");
     let (goodbye, ended) = client.goodbye();
     assert_eq!(goodbye.map(|(code, _)| code), Some(code::NO_ERROR));
-    assert!(matches!(ended, Ended::Closed), "{ended:?}");
+    assert!(matches!(ended, ConnectionEnd::Closed), "{ended:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
-use testkit::peer::Ended;
+use testkit::peer::ConnectionEnd;
 use testkit::server::TestServer;
 
 fn path_echo(request: &Message) -> String {
@@ -104,7 +104,7 @@ fn a_client_that_asks_to_close_is_told_so_and_the_upstream_is_kept() {
         client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let response = client.response();
         assert_eq!(response.field("Connection"), Some("close"));
-        assert_eq!(client.ended(), Ended::Closed);
+        assert_eq!(client.ended(), ConnectionEnd::Closed);
     }
     assert_eq!(origin.connections(), 1);
 }

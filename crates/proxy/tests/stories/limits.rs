@@ -8,7 +8,7 @@ use std::time::Duration;
 use testkit::h2raw::{Connection, settings, window_update};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer, Trickle};
+use testkit::peer::{ConnectionEnd, Peer, Trickle};
 use testkit::server::TestServer;
 use testkit::wait;
 use wire::http2::frame::PREFACE;
@@ -28,7 +28,7 @@ fn heads_that_are_too_large() {
         assert_eq!(response.status(), status, "{}", fields.len());
         if status != 200 {
             assert_eq!(response.field("Connection"), Some("close"));
-            assert_eq!(client.ended(), Ended::Closed);
+            assert_eq!(client.ended(), ConnectionEnd::Closed);
         }
     };
     let root = || "/".to_owned();
@@ -278,7 +278,7 @@ fn who_has_not_taken_its_answer_is_not_idle() {
     assert_eq!(framed.message(1).expect("all of it").text().len(), LENGTH);
     // Now both are.
     client.expect_closed();
-    assert_eq!(framed.goodbye().1, Ended::Closed);
+    assert_eq!(framed.goodbye().1, ConnectionEnd::Closed);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use testkit::message_text::Message;
 use testkit::origin::Origin;
-use testkit::peer::Ended;
+use testkit::peer::ConnectionEnd;
 use testkit::server::TestServer;
 
 /// Answers each request by the same bytes, and closes.
@@ -104,7 +104,7 @@ fn what_came_before_a_break_is_sent_on() {
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.head().status(), 200, "{response:?}");
         client.expect(rest);
-        assert_eq!(client.ended(), Ended::Reset, "{response:?}");
+        assert_eq!(client.ended(), ConnectionEnd::Reset, "{response:?}");
     }
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi";
     check(&format!("{chunked}\r\nzz\r\n"), "2\r\nhi\r\n");

@@ -14,7 +14,7 @@ use testkit::wait;
 
 /// An address where nobody listens.
 fn dead_address() -> SocketAddr {
-    testkit::origin::nobody()
+    testkit::origin::refused_address()
 }
 
 #[track_caller]

@@ -89,7 +89,7 @@ fn an_exchange_leaves_one_record() {
 fn the_tries_of_an_exchange_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access.log");
-    let refused = testkit::origin::nobody();
+    let refused = testkit::origin::refused_address();
     let breaking = Origin::start(|peer, _| {
         peer.request();
         peer.reset();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use testkit::h2raw::{Connection, headers};
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{DEADLINE, Ended, Peer};
+use testkit::peer::{ConnectionEnd, DEADLINE, Peer};
 use testkit::server::TestServer;
 use testkit::wait;
 use wire::http2::frame::{flag, kind};
@@ -372,7 +372,7 @@ fn what_is_still_open_when_it_stops_is_broken_off() {
     client.expect("hello");
     server.server().begin_drain();
     server.server().stop();
-    assert!(matches!(client.ended(), Ended::Closed | Ended::Reset));
+    assert!(matches!(client.ended(), ConnectionEnd::Closed | ConnectionEnd::Reset));
 }
 
 #[test]
@@ -394,5 +394,5 @@ fn what_ends_with_the_connection_does_not_end_well_when_it_stops() {
     client.head();
     client.expect("hello");
     server.server().stop();
-    assert_eq!(client.ended(), Ended::Reset);
+    assert_eq!(client.ended(), ConnectionEnd::Reset);
 }

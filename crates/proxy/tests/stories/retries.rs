@@ -15,7 +15,7 @@ use wire::http2::frame::{code, flag, kind};
 
 /// An address where nobody listens.
 fn dead() -> String {
-    testkit::origin::nobody().to_string()
+    testkit::origin::refused_address().to_string()
 }
 
 /// A proxy in front of endpoints, the first of which gets the first request.

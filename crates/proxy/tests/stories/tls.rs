@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::message_text::ok;
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer, Trickle};
+use testkit::peer::{ConnectionEnd, Peer, Trickle};
 use testkit::secure::{Authority, SecureClient, SecureFront};
 use testkit::server::TestServer;
 use testkit::wait;
@@ -127,7 +127,7 @@ fn upstreams_are_told_of_the_connection() {
     let stranger = SecureClient::showing(&authority, &stranger.issue("ops", &["ops.test"]));
     // In TLS 1.3 the client is done before its certificate is looked at.
     let refused = match stranger.try_connect(server.address(), "a.test") {
-        Ok(mut client) => client.rest().1 == Ended::Reset,
+        Ok(mut client) => client.rest().1 == ConnectionEnd::Reset,
         Err(_) => true,
     };
     assert!(refused, "a certificate of another authority");
@@ -304,9 +304,9 @@ fn ends_are_told_apart() {
         client.rest()
     };
     let (whole, ended) = get("/close");
-    assert!(whole.ends_with(b"whole") && ended == Ended::Closed, "a close_notify");
+    assert!(whole.ends_with(b"whole") && ended == ConnectionEnd::Closed, "a close_notify");
     let (_, ended) = get("/reset");
-    assert_eq!(ended, Ended::Reset, "no close_notify after what was cut short");
+    assert_eq!(ended, ConnectionEnd::Reset, "no close_notify after what was cut short");
     // A client that is cut off in the middle of its body has not sent it whole.
     let mut cut = client.connect(server.address(), "a.test");
     cut.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhalf");

@@ -2,13 +2,13 @@
 //! a reload means for those that are open.
 
 use testkit::h2raw::{Connection, headers, request, settings};
-use testkit::peer::{Ended, Peer};
-use testkit::secure::{Authority, Issued, SecureClient};
+use testkit::peer::{ConnectionEnd, Peer};
+use testkit::secure::{Authority, CertificateFiles, SecureClient};
 use testkit::server::TestServer;
 use wire::http2::frame::{PREFACE, flag};
 
 /// A site that answers with its own name.
-fn site(name: &str, issued: &Issued, more: &str) -> String {
+fn site(name: &str, issued: &CertificateFiles, more: &str) -> String {
     format!(
         "site \"{name}\" {{ listen \"127.0.0.1:0\"; tls {} {{ {more} }}; respond \"{name}\"; }}\n",
         issued.kdl(),
@@ -185,7 +185,7 @@ fn a_reload_ends_connections_of_clients_that_are_not_believed_any_more() {
         }
         assert_eq!(alices.ask("a.test").0, 421);
         // GOAWAY comes before the answer, which then passes over it, or after it.
-        assert_eq!(alices.0.goodbye().1, Ended::Closed);
+        assert_eq!(alices.0.goodbye().1, ConnectionEnd::Closed);
         assert_eq!((ask(&mut bob, "a.test").0, bobs.ask("a.test").0), (200, 200));
         // And back: who connects now is believed.
         server.reload(&text(policy, &[&first, &second])).expect("a configuration");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use testkit::h2raw::{Connection, data, field, frame, headers, reset};
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 use testkit::wait;
 use wire::http2::frame::{code, flag, kind};
@@ -52,7 +52,7 @@ fn breaking(
     let origin = Origin::start(move |peer, _| {
         let mut raw = Connection::server(peer, &[]);
         loop {
-            let begun = |raw: &mut Connection<&mut Peer>| -> Result<(u32, String), Ended> {
+            let begun = |raw: &mut Connection<&mut Peer>| -> Result<(u32, String), ConnectionEnd> {
                 let head = raw.until(|frame| frame.head.kind == kind::HEADERS)?;
                 let path = field(&raw.fields_of(&head), ":path").unwrap_or_default().to_owned();
                 if !head.has(flag::END_STREAM) {

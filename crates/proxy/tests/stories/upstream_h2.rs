@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 
 use testkit::h2raw::{Connection, Fields, data, frame, headers, reset, window_update};
 use testkit::origin::Origin;
-use testkit::peer::{Ended, Peer};
+use testkit::peer::{ConnectionEnd, Peer};
 use testkit::server::TestServer;
 use wire::http2::frame::{code, flag, kind, setting};
 
@@ -21,7 +21,7 @@ fn before(origin: &Origin, more: &str) -> TestServer {
 }
 
 /// The next stream that begins, and its fields.
-fn begun(raw: &mut Raw<'_>) -> Result<(u32, bool, Fields), Ended> {
+fn begun(raw: &mut Raw<'_>) -> Result<(u32, bool, Fields), ConnectionEnd> {
     let frame = raw.until(|frame| frame.head.kind == kind::HEADERS)?;
     let fields = raw.fields_of(&frame);
     Ok((frame.head.stream, frame.has(flag::END_STREAM), fields))

@@ -2,7 +2,7 @@
 
 use testkit::message_text::{Message, ok};
 use testkit::origin::Origin;
-use testkit::peer::Ended;
+use testkit::peer::ConnectionEnd;
 use testkit::server::TestServer;
 
 #[test]
@@ -117,6 +117,6 @@ fn a_body_until_close_that_is_reset_is_not_taken_for_complete() {
     assert!(client.head().is_chunked());
     assert_eq!(client.chunk().unwrap(), b"hello");
     client.send("go");
-    assert_eq!(client.rest().1, Ended::Reset);
+    assert_eq!(client.rest().1, ConnectionEnd::Reset);
     drop(server);
 }
