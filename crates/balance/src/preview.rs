@@ -1,5 +1,5 @@
-//! Which endpoint would be picked, for `explain`: by the configuration alone, as if all were up and
-//! nothing under way.
+//! Which endpoint would be picked, for `explain`: from the configuration alone, as if all endpoints
+//! were up and had no requests.
 
 use std::sync::Arc;
 
@@ -8,53 +8,57 @@ use config::Upstream;
 use crate::algorithm::{AlgorithmRow, PickContext, algorithm};
 use crate::group::Group;
 
-/// Endpoints whose order is told at most.
+/// The maximum number of endpoints whose order is computed.
 const ORDER_MAX: usize = 100;
 
 /// An endpoint that may get a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// Counts in [`Upstream::endpoints`].
+    /// The index in [`Upstream::endpoints`].
     pub index: usize,
     /// As written.
     pub endpoint: Arc<str>,
-    /// The percentage of such requests that it gets while all is well: 100 and 0 where the request
-    /// decides, otherwise what follows from the weights.
+    /// The percentage of such requests that it gets while all endpoints are up: 100 or 0 if the request
+    /// determines its endpoint, otherwise by weight.
     pub share: f64,
-    /// Why it is in this place, in words.
+    /// Why it is at this position.
     pub why: String,
 }
 
-/// Which endpoints a request may get, in the order in which they are taken; those after the first
-/// only if the ones before may not be. Where the request does not decide, those that have a share
-/// come in the order of the configuration.
+/// The endpoints that a request may get, in the order in which they are tried. If the request does not
+/// determine its endpoint, those with a share are in the order of the configuration.
 ///
-/// `zone` is the process's own, `key` what [`key`](crate::key) says of the request; `None` if nothing
-/// is known of it.
+/// `zone` is the process's own zone; `key` is the [`key`](crate::key) of the request, or `None` if it is
+/// unknown.
 pub fn preview(upstream: &Upstream, zone: Option<&Arc<str>>, key: Option<u64>) -> Vec<Choice> {
     let group = Group::in_zone(upstream, zone);
     let row = algorithm(&upstream.balance.algorithm);
     let plan = group.plan();
-    let mut told = Vec::new();
+    let mut choices = Vec::new();
     for (number, tier) in plan.tiers.iter().enumerate() {
         let before = number.checked_sub(1).and_then(|before| plan.tiers.get(before));
         let part = tier.part(before);
         match key.filter(|_| row.by_key) {
-            Some(key) => told.extend(by_key(&group, row, &tier.eligible, key)),
-            None if row.name == "first" => told.extend(in_order(&group, &tier.eligible)),
-            None => told.extend(by_shares(&group, row, &tier.eligible, part)),
+            Some(key) => choices.extend(by_key(&group, row, &tier.eligible, key)),
+            None if row.name == "first" => choices.extend(in_order(&group, &tier.eligible)),
+            None => choices.extend(by_shares(&group, row, &tier.eligible, part)),
         }
     }
     for &index in plan.spare.iter().flatten() {
-        told.push(choice(&group, index as usize, 0.0, spare_words(&group, zone, index as usize)));
+        choices.push(choice(
+            &group,
+            index as usize,
+            0.0,
+            spare_words(&group, zone, index as usize),
+        ));
     }
     for index in 0..group.members.len() {
-        if !told.iter().any(|choice| choice.index == index) {
-            let words = "drains: takes only requests that are bound to it".to_owned();
-            told.push(choice(&group, index, 0.0, words));
+        if !choices.iter().any(|choice| choice.index == index) {
+            let words = "draining: gets only requests that are bound to it".to_owned();
+            choices.push(choice(&group, index, 0.0, words));
         }
     }
-    told
+    choices
 }
 
 fn choice(group: &Group, index: usize, share: f64, why: String) -> Choice {
@@ -62,7 +66,7 @@ fn choice(group: &Group, index: usize, share: f64, why: String) -> Choice {
     Choice { index, endpoint: endpoint.unwrap_or_default(), share, why }
 }
 
-/// Asks the algorithm itself, each time without those that it has named.
+/// Lets the algorithm pick repeatedly, each time without the endpoints already picked.
 fn by_key(group: &Arc<Group>, row: &AlgorithmRow, eligible: &[u32], key: u64) -> Vec<Choice> {
     let mut algorithm = Arc::clone(&group.factory).on_core(group, 0);
     algorithm.refresh(group, eligible);
@@ -77,22 +81,22 @@ fn by_key(group: &Arc<Group>, row: &AlgorithmRow, eligible: &[u32], key: u64) ->
         Some(bound) => format!(", unless it has more than {bound} % of its share of the load"),
         None => String::new(),
     };
-    let told = order.iter().enumerate().map(|(place, &index)| match place {
+    let choices = order.iter().enumerate().map(|(place, &index)| match place {
         0 => {
-            let words = format!("the key leads here, by {}{bound}", row.name);
+            let words = format!("selected by the key ({}){bound}", row.name);
             choice(group, index, 100.0, words)
         }
         _ => choice(group, index, 0.0, "next for this key".to_owned()),
     });
-    let mut told: Vec<Choice> = told.collect();
+    let mut choices: Vec<Choice> = choices.collect();
     for &index in eligible.iter().filter(|&&index| !order.contains(&(index as usize))) {
-        told.push(choice(group, index as usize, 0.0, "after those, for this key".to_owned()));
+        choices.push(choice(group, index as usize, 0.0, "after those, for this key".to_owned()));
     }
-    told
+    choices
 }
 
 fn in_order(group: &Group, eligible: &[u32]) -> Vec<Choice> {
-    let told = eligible.iter().enumerate().map(|(place, &index)| {
+    let choices = eligible.iter().enumerate().map(|(place, &index)| {
         let max = group.members.get(index as usize).and_then(|member| member.settings.max);
         let until = match max {
             Some(max) => format!("until it has {max} requests"),
@@ -104,27 +108,28 @@ fn in_order(group: &Group, eligible: &[u32]) -> Vec<Choice> {
         };
         choice(group, index as usize, if place == 0 { 100.0 } else { 0.0 }, words)
     });
-    told.collect()
+    choices.collect()
 }
 
 fn by_shares(group: &Group, row: &AlgorithmRow, eligible: &[u32], part: f64) -> Vec<Choice> {
     let weight = |&index: &u32| f64::from(group.weight(index as usize));
     let total: f64 = eligible.iter().map(weight).sum();
-    let told = eligible.iter().map(|index| {
+    let choices = eligible.iter().map(|index| {
         let why = match row.name {
             _ if row.by_key => "by the key of the request",
-            "round-robin" => "so many of the turns",
-            "random" => "by chance",
-            "least-connections" => "while it has as few requests under way as others, by weight",
-            "least-time" => "while it should answer as soon as others",
-            _ => "as drawn, while it is as fast and has as few requests under way as others",
+            _ if eligible.len() == 1 => "the only endpoint of its tier",
+            "round-robin" => "in turn",
+            "random" => "at random",
+            "least-connections" => "if it has the fewest requests in flight, by weight",
+            "least-time" => "if it is expected to respond first",
+            _ => "two are drawn by weight, and the better one gets the request",
         };
         let share = part * 100.0 * weight(index) / total;
         let weight = group.weight(*index as usize);
         let why = format!("{why}; weight {weight} of {total}");
         choice(group, *index as usize, share, why)
     });
-    told.collect()
+    choices.collect()
 }
 
 fn spare_words(group: &Group, zone: Option<&Arc<str>>, index: usize) -> String {
@@ -132,13 +137,13 @@ fn spare_words(group: &Group, zone: Option<&Arc<str>>, index: usize) -> String {
     let settings = &member.settings;
     let spill = group.settings.spill;
     match &settings.zone {
-        _ if settings.backup => "a backup: only when no other is up".to_owned(),
+        _ if settings.backup => "a backup: only if no other endpoint is up".to_owned(),
         Some(there) if zone.is_some_and(|own| own != there) => format!(
-            "priority {}, in zone {there}: when less than {spill} % of those before it is up",
+            "priority {}, zone {there}: only if less than {spill} % of the endpoints before it are up",
             settings.priority
         ),
         _ => format!(
-            "priority {}: when less than {spill} % of those before it is up",
+            "priority {}: only if less than {spill} % of the endpoints before it are up",
             settings.priority
         ),
     }
@@ -157,11 +162,11 @@ mod tests {
         expected: &[(&str, f64, &str)],
     ) {
         let choices = preview(upstream, zone.map(Arc::from).as_ref(), key);
-        let told: Vec<_> = choices
+        let found: Vec<_> = choices
             .iter()
             .map(|choice| (&*choice.endpoint, choice.share.round(), &*choice.why))
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         assert!(choices.iter().all(|c| upstream.endpoints[c.index].written == c.endpoint));
     }
 
@@ -174,9 +179,9 @@ mod tests {
             None,
             Some(7),
             &[
-                ("10.0.0.0:8080", 33.0, "so many of the turns; weight 1 of 3"),
-                ("10.0.0.1:8080", 67.0, "so many of the turns; weight 2 of 3"),
-                ("10.0.0.2:8080", 0.0, "drains: takes only requests that are bound to it"),
+                ("10.0.0.0:8080", 33.0, "in turn; weight 1 of 3"),
+                ("10.0.0.1:8080", 67.0, "in turn; weight 2 of 3"),
+                ("10.0.0.2:8080", 0.0, "draining: gets only requests that are bound to it"),
             ],
         );
         check(
@@ -214,44 +219,44 @@ mod tests {
             Some("a"),
             None,
             &[
-                (
-                    "10.0.0.2:8080",
-                    100.0,
-                    "as drawn, while it is as fast and has as few requests under way as others; weight 1 of 1",
-                ),
+                ("10.0.0.2:8080", 100.0, "the only endpoint of its tier; weight 1 of 1"),
                 (
                     "10.0.0.1:8080",
                     0.0,
-                    "priority 0, in zone b: when less than 70 % of those before it is up",
+                    "priority 0, zone b: only if less than 70 % of the endpoints before it are up",
                 ),
-                ("10.0.0.3:8080", 0.0, "priority 1: when less than 70 % of those before it is up"),
-                ("10.0.0.0:8080", 0.0, "a backup: only when no other is up"),
+                (
+                    "10.0.0.3:8080",
+                    0.0,
+                    "priority 1: only if less than 70 % of the endpoints before it are up",
+                ),
+                ("10.0.0.0:8080", 0.0, "a backup: only if no other endpoint is up"),
             ],
         );
     }
 
-    /// What is told is what a core does.
+    /// The preview is what a core does.
     #[test]
     fn by_key() {
         for name in ["source", "ring", "rendezvous", "maglev"] {
             let upstream = upstream(name, &[1, 2, 3]);
             for key in [1, u64::MAX / 3, u64::MAX / 2] {
-                let told = preview(&upstream, None, Some(key));
+                let choices = preview(&upstream, None, Some(key));
                 let group = Group::alone(&upstream);
                 let mut algorithm = crate::testing::core(&group, 1);
                 let mut tried: Vec<usize> = Vec::new();
-                for choice in &told {
+                for choice in &choices {
                     let turn = PickContext { key, now_ms: 5 };
                     let mut allowed = |index| !tried.contains(&index);
                     assert_eq!(algorithm.pick(&group, turn, &mut allowed), Some(choice.index));
                     tried.push(choice.index);
                 }
                 assert_eq!(tried.len(), 3);
-                assert_eq!(told[0].share, 100.0);
+                assert_eq!(choices[0].share, 100.0);
                 let words = format!(
-                    "the key leads here, by {name}, unless it has more than 125 % of its share of the load"
+                    "selected by the key ({name}), unless it has more than 125 % of its share of the load"
                 );
-                assert_eq!(told[0].why, words);
+                assert_eq!(choices[0].why, words);
             }
         }
     }

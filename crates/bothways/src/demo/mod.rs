@@ -46,10 +46,10 @@ async fn run(options: &Demo) -> Result<(), Failure> {
     let (sender, received) = mpsc::channel(WAITING_MAX);
     let origins = [origin::start("apples", &sender).await?, origin::start("pears", &sender).await?];
     let setup = Setup::new(&origins)?;
-    let text = setup.configuration();
     if options.print_config {
-        return Ok(terminal::to_stdout(&text)?);
+        return Ok(terminal::to_stdout(&setup.configuration("stdout"))?);
     }
+    let text = setup.configuration(&setup.access_log().to_string_lossy());
     let loaded = Source::text(NAME, text).load()?;
     let records = Records::open(setup.access_log())?;
     let server =

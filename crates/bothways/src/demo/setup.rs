@@ -71,12 +71,12 @@ impl Setup {
     }
 
     /// The configuration of the data plane.
-    pub(super) fn configuration(&self) -> String {
-        let Self { reverse, forward, origins: [first, second], scratch } = self;
+    pub(super) fn configuration(&self, access_log: &str) -> String {
+        let Self { reverse, forward, origins: [first, second], .. } = self;
         let [first_port, second_port] = [first.port(), second.port()];
-        let pipe = quoted(&scratch.pipe.to_string_lossy());
+        let access_log = quoted(access_log);
         format!(
-            "process {{\n    log access={pipe} format=json error=stderr level=warn\n    drain \"2s\"\n    \
+            "process {{\n    log access={access_log} format=json error=stderr level=warn\n    drain \"2s\"\n    \
              cores 1  // so that the servers really alternate\n}}\n\n\
              // reverse proxy: two servers behind one address\n\
              site \"*\" {{\n    listen \"{reverse}\"\n    \

@@ -25,5 +25,6 @@ fn prints_a_configuration_that_holds() {
     let scratch = Scratch::new();
     let text = scratch.run(&["demo", "--print-config"]).ended(0).out;
     scratch.write("demo.kdl", &text);
+    assert!(text.contains("log access=\"stdout\""), "{text}");
     scratch.run(&["check", "demo.kdl"]).ended(0);
 }
