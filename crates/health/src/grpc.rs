@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{CONTENT_TYPE, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use wire::grpc_health::{self, MESSAGE_BYTES_MAX, PREFIX_BYTES, Serving};
+use wire::grpc_health::{self, MESSAGE_BYTES_MAX, PREFIX_BYTES, ServingStatus};
 
 use super::connect::Link;
 use super::failure::{Failure, said};
@@ -125,7 +125,7 @@ fn judge(trailers: &HeaderMap, message: &[u8]) -> Result<(), String> {
         }
     }
     match grpc_health::decode(message) {
-        Ok(Serving::Serving) => Ok(()),
+        Ok(ServingStatus::Serving) => Ok(()),
         Ok(other) => Err(format!("{}, expected SERVING", other.name())),
         Err(error) => Err(format!("what cannot be read: {error}")),
     }

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use wire::http2::Flood;
+use wire::http2::ViolationKind;
 
 use super::counter::{Counter, Table};
 use super::error_kind::ErrorKind;
@@ -197,8 +197,8 @@ pub(crate) struct CoreCells {
     pub(crate) mirrored: [Counter; Mirrored::ALL.len()],
     pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
     pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
-    /// By [`Flood::index`].
-    pub(crate) http2_violations: [Counter; Flood::NAMES.len()],
+    /// By [`ViolationKind::index`].
+    pub(crate) http2_violations: [Counter; ViolationKind::NAMES.len()],
     pub(crate) http2_refused: Counter,
 }
 
@@ -215,7 +215,7 @@ impl CoreCells {
             mirrored: Default::default(),
             handshakes_done: Default::default(),
             handshakes_failed: Default::default(),
-            http2_violations: [const { Counter::new() }; Flood::NAMES.len()],
+            http2_violations: [const { Counter::new() }; ViolationKind::NAMES.len()],
             http2_refused: Counter::new(),
         }
     }
@@ -296,8 +296,8 @@ impl CoreMetrics {
     }
 
     /// Counts a client's HTTP/2 connection that was ended for what the client did.
-    pub fn http2_violation(&self, flood: Flood) {
-        if let Some(counter) = self.cells.http2_violations.get(flood.index()) {
+    pub fn http2_violation(&self, kind: ViolationKind) {
+        if let Some(counter) = self.cells.http2_violations.get(kind.index()) {
             counter.add(1);
         }
     }

@@ -201,7 +201,7 @@ impl<'a> Scrape<'a> {
 
     /// HTTP/2 connections that were ended, by what the client did.
     pub(super) fn http2_violations(&self, out: &mut Printer) {
-        for (index, kind) in wire::http2::Flood::NAMES.iter().enumerate() {
+        for (index, kind) in wire::http2::ViolationKind::NAMES.iter().enumerate() {
             let count = self.total_at(|core| core.http2_violations.get(index));
             out.sample(&[("kind", kind)], count);
         }

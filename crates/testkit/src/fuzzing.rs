@@ -10,9 +10,9 @@ use wire::http1::{
     BodyDecoder, ChunkError, ChunkedDecoder, HeadLimits, LAST_CHUNK, Piece, chunk_header,
     parse_request, parse_response, write_fields,
 };
-use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
+use wire::http2::frame::{FrameHeader, HEADER_BYTES, PREFACE, flag, kind};
 use wire::http2::hpack;
-use wire::http2::{CARRIER, Carried, Guard, GuardLimits, Violation, Workspace};
+use wire::http2::{CARRIER, FieldBlock, Guard, GuardLimits, GuardMemory, Violation};
 use wire::{grpc_health, proxy_protocol};
 
 #[cfg(feature = "names")]
@@ -436,7 +436,7 @@ pub fn http2_guard(data: &[u8]) {
     let limits = GuardLimits { block_bytes: 40, continuations: 3, ..GuardLimits::default() };
     let guard = if choice & 1 == 0 { Guard::server(&limits) } else { Guard::client(&limits) };
     let preface = if choice & 1 == 0 { PREFACE.as_slice() } else { b"" };
-    let settings = Head { kind: kind::SETTINGS, ..Head::default() }.print();
+    let settings = FrameHeader { kind: kind::SETTINGS, ..FrameHeader::default() }.print();
     let begin = if choice & 2 == 0 { [preface, &settings].concat() } else { Vec::new() };
     let all = [begin.as_slice(), data].concat();
     let whole = guarded(guard.clone(), &all, usize::MAX);
@@ -457,7 +457,7 @@ pub fn http2_guard(data: &[u8]) {
 pub fn http2_fields(data: &[u8]) {
     let (mut ours, mut theirs) =
         (hpack::Decoder::default(), crate::h2raw::hpack::Decoder::default());
-    let mut strings = hpack::Strings::default();
+    let mut strings = hpack::StringBuffers::default();
     let mut rest = data;
     while let Some((&length, after)) = rest.split_first() {
         let (block, after) = after.split_at(after.len().min(length.into()));
@@ -476,7 +476,7 @@ pub fn http2_fields(data: &[u8]) {
 
 /// Feeds bytes from the peer to a guard, and returns those that pass to `h2`.
 pub fn pass(guard: &mut Guard, bytes: &[u8], now_ms: u64) -> Result<Vec<u8>, Violation> {
-    let (mut workspace, mut passed) = (Workspace::default(), Vec::new());
+    let (mut workspace, mut passed) = (GuardMemory::default(), Vec::new());
     let mut rest = bytes;
     loop {
         let step = guard.inspect(rest, now_ms, &mut workspace, &mut passed)?;
@@ -507,8 +507,8 @@ fn guarded(mut guard: Guard, all: &[u8], size: usize) -> (Result<Vec<u8>, Violat
 fn check_blocks(mut bytes: &[u8]) {
     let mut decoder = crate::h2raw::hpack::Decoder::default();
     let mut block = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
-        let head = Head::parse(head);
+    while let Some((head, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() {
+        let head = FrameHeader::parse(head);
         let Some((payload, rest)) = rest.split_at_checked(head.length as usize) else { return };
         bytes = rest;
         if !matches!(head.kind, kind::HEADERS | kind::CONTINUATION) {
@@ -522,9 +522,9 @@ fn check_blocks(mut bytes: &[u8]) {
         block.clear();
         let (name, value) = fields.last().expect("the carrier");
         assert_eq!(name, CARRIER.as_bytes());
-        match Carried::read(value).expect("something is carried") {
-            Carried::Malformed(_) => {}
-            Carried::Head(packed) | Carried::Trailers(packed) => {
+        match FieldBlock::read(value).expect("something is carried") {
+            FieldBlock::Malformed(_) => {}
+            FieldBlock::Head(packed) | FieldBlock::Trailers(packed) => {
                 let mut pseudo = true;
                 for (name, value) in packed.fields() {
                     pseudo &= name.starts_with(b":");
@@ -548,8 +548,8 @@ fn check_blocks(mut bytes: &[u8]) {
 fn check_frames(mut bytes: &[u8], limits: &GuardLimits) {
     let mut block: Option<(u32, usize)> = None;
     let mut finished = Vec::new();
-    while let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() {
-        let head = Head::parse(head);
+    while let Some((head, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() {
+        let head = FrameHeader::parse(head);
         assert!(head.length <= limits.frame_bytes, "{head:?}");
         let length = head.length as usize;
         if let Some((stream, so_far)) = block {

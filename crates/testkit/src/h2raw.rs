@@ -11,7 +11,7 @@ use std::borrow::BorrowMut;
 use std::fmt;
 use std::net::SocketAddr;
 
-use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
+use wire::http2::frame::{FrameHeader, HEADER_BYTES, PREFACE, flag, kind};
 
 use crate::peer::{ConnectionEnd, Peer};
 
@@ -19,14 +19,14 @@ use crate::peer::{ConnectionEnd, Peer};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Its head.
-    pub head: Head,
+    pub head: FrameHeader,
     /// Its payload.
     pub payload: Vec<u8>,
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Head { kind, flags, stream, length } = self.head;
+        let FrameHeader { kind, flags, stream, length } = self.head;
         let names = [
             "DATA",
             "HEADERS",
@@ -80,7 +80,7 @@ impl Frame {
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     let length = u32::try_from(payload.len()).expect("a short payload");
-    [&Head { length, kind, flags, stream }.print(), payload].concat()
+    [&FrameHeader { length, kind, flags, stream }.print(), payload].concat()
 }
 
 /// The bytes of SETTINGS.
@@ -230,8 +230,8 @@ impl<P: BorrowMut<Peer>> Connection<P> {
     #[track_caller]
     pub fn next_frame(&mut self) -> Result<Frame, ConnectionEnd> {
         let peer = self.peer.borrow_mut();
-        let head = peer.try_read_exact(HEAD_BYTES)?;
-        let head = Head::parse(head.as_slice().first_chunk().expect("a frame's head"));
+        let head = peer.try_read_exact(HEADER_BYTES)?;
+        let head = FrameHeader::parse(head.as_slice().first_chunk().expect("a frame's head"));
         let payload = peer.try_read_exact(head.length as usize)?;
         Ok(Frame { head, payload })
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use testkit::h2raw::hpack;
-use wire::http2::frame::{Head, PREFACE, flag, kind};
-use wire::http2::{Guard, GuardLimits, Workspace};
+use wire::http2::frame::{FrameHeader, PREFACE, flag, kind};
+use wire::http2::{Guard, GuardLimits, GuardMemory};
 
 fn main() {
     divan::main();
@@ -16,11 +16,11 @@ const REQUESTS: u32 = 32;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short payload");
-    [&Head { length, kind, flags, stream }.print(), payload].concat()
+    [&FrameHeader { length, kind, flags, stream }.print(), payload].concat()
 }
 
 thread_local! {
-    static MEMORY: RefCell<(Workspace, Vec<u8>)> = RefCell::default();
+    static MEMORY: RefCell<(GuardMemory, Vec<u8>)> = RefCell::default();
 }
 
 /// Shows a guard all of these bytes.

@@ -21,7 +21,7 @@ const FIXED32: u64 = 5;
 
 /// How it stands with a service (HEALTH).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Serving {
+pub enum ServingStatus {
     /// It does not say: the default of the field.
     Unknown,
     /// It takes requests.
@@ -34,7 +34,7 @@ pub enum Serving {
     Other(i32),
 }
 
-impl Serving {
+impl ServingStatus {
     /// As the document has it.
     pub fn name(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ pub fn encode(service: &str) -> Vec<u8> {
 }
 
 /// Reads the whole body of a response: one message with its prefix.
-pub fn decode(body: &[u8]) -> Result<Serving, Error> {
+pub fn decode(body: &[u8]) -> Result<ServingStatus, Error> {
     let (&[compressed, length @ ..], message) =
         body.split_first_chunk::<PREFIX_BYTES>().ok_or(Error::Short)?;
     let length = u32::from_be_bytes(length) as usize;
@@ -115,8 +115,8 @@ pub fn decode(body: &[u8]) -> Result<Serving, Error> {
 
 /// Reads a message. Of a field that comes several times the last counts; those that are not known are
 /// passed over (PB).
-fn read(mut rest: &[u8]) -> Result<Serving, Error> {
-    let mut serving = Serving::Unknown;
+fn read(mut rest: &[u8]) -> Result<ServingStatus, Error> {
+    let mut serving = ServingStatus::Unknown;
     while !rest.is_empty() {
         let tag = take_varint(&mut rest)?;
         // A field's number has at most 29 bits, and is never 0.
@@ -129,7 +129,7 @@ fn read(mut rest: &[u8]) -> Result<Serving, Error> {
                 let value = take_varint(&mut rest)?;
                 if field == FIELD {
                     // An enum is an int32, of which longer values keep the lower bits.
-                    serving = Serving::from_number(value as i32);
+                    serving = ServingStatus::from_number(value as i32);
                 }
             }
             // The status as anything else is another message than we asked for.
@@ -194,27 +194,27 @@ mod tests {
     #[test]
     fn responses() {
         #[track_caller]
-        fn check(message: &[u8], expected: Result<Serving, Error>) {
+        fn check(message: &[u8], expected: Result<ServingStatus, Error>) {
             let body = [&[0, 0, 0, 0, message.len() as u8], message].concat();
             assert_eq!(decode(&body), expected, "{message:?}");
         }
-        check(&[0x08, 1], Ok(Serving::Serving));
-        check(&[0x08, 2], Ok(Serving::NotServing));
-        check(&[0x08, 3], Ok(Serving::ServiceUnknown));
+        check(&[0x08, 1], Ok(ServingStatus::Serving));
+        check(&[0x08, 2], Ok(ServingStatus::NotServing));
+        check(&[0x08, 3], Ok(ServingStatus::ServiceUnknown));
         // Zero is left out as a rule.
-        check(&[], Ok(Serving::Unknown));
-        check(&[0x08, 0], Ok(Serving::Unknown));
-        check(&[0x08, 7], Ok(Serving::Other(7)));
-        check(&[0x08, 0x81, 0x80, 0], Ok(Serving::Serving));
+        check(&[], Ok(ServingStatus::Unknown));
+        check(&[0x08, 0], Ok(ServingStatus::Unknown));
+        check(&[0x08, 7], Ok(ServingStatus::Other(7)));
+        check(&[0x08, 0x81, 0x80, 0], Ok(ServingStatus::Serving));
         let minus_one = [0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
-        check(&minus_one, Ok(Serving::Other(-1)));
+        check(&minus_one, Ok(ServingStatus::Other(-1)));
         // The last counts.
-        check(&[0x08, 1, 0x08, 2], Ok(Serving::NotServing));
+        check(&[0x08, 1, 0x08, 2], Ok(ServingStatus::NotServing));
         // Fields that are not known: a varint, eight bytes, text, four bytes.
-        check(&[0x10, 0x80, 1, 0x08, 1], Ok(Serving::Serving));
-        check(&[0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x08, 1], Ok(Serving::Serving));
-        check(&[0x08, 1, 0x12, 2, 0x08, 2], Ok(Serving::Serving));
-        check(&[0x15, 1, 2, 3, 4, 0x08, 1], Ok(Serving::Serving));
+        check(&[0x10, 0x80, 1, 0x08, 1], Ok(ServingStatus::Serving));
+        check(&[0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x08, 1], Ok(ServingStatus::Serving));
+        check(&[0x08, 1, 0x12, 2, 0x08, 2], Ok(ServingStatus::Serving));
+        check(&[0x15, 1, 2, 3, 4, 0x08, 1], Ok(ServingStatus::Serving));
         // The status as text, number zero, a group, a length beyond the end, endless numbers.
         check(&[0x0a, 1, 1], Err(Error::Malformed));
         check(&[0x00, 1], Err(Error::Malformed));
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn prefixes() {
         #[track_caller]
-        fn check(body: &[u8], expected: Result<Serving, Error>) {
+        fn check(body: &[u8], expected: Result<ServingStatus, Error>) {
             assert_eq!(decode(body), expected, "{body:?}");
         }
         check(&[], Err(Error::Short));

@@ -23,7 +23,7 @@ mod request;
 mod response;
 mod trailer;
 
-pub use body::{BodyDecoder, Truncated};
+pub use body::{BodyDecoder, TruncatedBody};
 pub use chunked::{ChunkError, ChunkedDecoder, Piece};
 pub use framing::FramingError;
 pub use head::{HeadError, HeadLimits};

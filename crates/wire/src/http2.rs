@@ -5,7 +5,7 @@
 
 mod block;
 mod budget;
-mod carried;
+mod field_block;
 pub mod frame;
 mod guard;
 pub mod hpack;
@@ -14,6 +14,6 @@ mod streams;
 mod violation;
 
 pub use block::Malformed;
-pub use carried::{CARRIED_EXTRA, CARRIER, Carried, Packed};
-pub use guard::{Guard, GuardLimits, Step, Workspace};
-pub use violation::{Flood, Violation};
+pub use field_block::{CARRIED_EXTRA, CARRIER, FieldBlock, PackedFields};
+pub use guard::{Guard, GuardLimits, GuardMemory, Inspection};
+pub use violation::{Violation, ViolationKind};

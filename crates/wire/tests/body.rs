@@ -2,7 +2,7 @@
 
 use message::{BodyLength, Fields, Known};
 use wire::http1::{
-    BodyDecoder, ChunkError, ChunkedDecoder, HeadError, LAST_CHUNK, Piece, Truncated,
+    BodyDecoder, ChunkError, ChunkedDecoder, HeadError, LAST_CHUNK, Piece, TruncatedBody,
     allowed_trailer, chunk_header, write_field, write_request_line, write_status_line,
 };
 
@@ -270,7 +270,7 @@ fn bodies_end_where_they_should() {
     let mut input = &b"abc"[..];
     assert_eq!(next(&mut body, &mut input).as_deref(), Some("abc"));
     assert_eq!(next(&mut body, &mut input), None);
-    assert_eq!(body.clone().eof(), Err(Truncated)); // section 8
+    assert_eq!(body.clone().eof(), Err(TruncatedBody)); // section 8
     input = b"deGET";
     assert_eq!(next(&mut body, &mut input).as_deref(), Some("de"));
     assert!(body.is_done());
@@ -298,7 +298,7 @@ fn bodies_end_where_they_should() {
     input = b"3\r\nabc\r\n0\r\n";
     assert_eq!(next(&mut body, &mut input).as_deref(), Some("abc"));
     assert_eq!(next(&mut body, &mut input), None);
-    assert_eq!(body.eof(), Err(Truncated)); // section 8: the last chunk is not the end
+    assert_eq!(body.eof(), Err(TruncatedBody)); // section 8: the last chunk is not the end
     input = b"\r\nGET";
     assert_eq!(next(&mut body, &mut input).as_deref(), Some("end"));
     assert_eq!((input, body.eof()), (&b"GET"[..], Ok(())));

@@ -1,13 +1,13 @@
 //! What the guard refuses, by the sections of RFC 9113, and what it lets through.
 
 use testkit::fuzzing;
-use wire::http2::frame::{Head, PREFACE, code, flag, kind, setting};
-use wire::http2::{Flood, Guard, GuardLimits, Violation};
+use wire::http2::frame::{FrameHeader, PREFACE, code, flag, kind, setting};
+use wire::http2::{Guard, GuardLimits, Violation, ViolationKind};
 
 /// A frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short payload");
-    [&Head { length, kind, flags, stream }.print(), payload].concat()
+    [&FrameHeader { length, kind, flags, stream }.print(), payload].concat()
 }
 
 fn settings(settings: &[(u16, u32)]) -> Vec<u8> {
@@ -57,7 +57,7 @@ fn from_client(frames: &[Vec<u8>]) -> Result<(), Violation> {
 #[track_caller]
 fn broken(section: &str, reason: u32, frames: &[Vec<u8>]) {
     let found = from_client(frames);
-    let expected = |v: &Violation| v.reason == reason && matches!(v.flood, Flood::Frame(_));
+    let expected = |v: &Violation| v.reason == reason && matches!(v.kind, ViolationKind::Frame(_));
     assert!(found.is_err_and(|v| expected(&v)), "section {section}: {found:?}");
 }
 
@@ -226,9 +226,9 @@ fn flood(first: &[Vec<u8>], next: impl Fn(u32) -> Vec<u8>) -> (u32, &'static str
     assert_eq!(inspect(&mut guard, &begin, 7), Ok(()));
     for number in 0..1_000_000 {
         if let Err(violation) = inspect(&mut guard, &next(number), 7) {
-            assert!(matches!(violation.flood, Flood::Frame(_)) || violation.reason == 11);
+            assert!(matches!(violation.kind, ViolationKind::Frame(_)) || violation.reason == 11);
             assert_eq!(inspect(&mut guard, b"", 1_000_000), Err(violation), "it does not last");
-            return (number, violation.flood.name());
+            return (number, violation.kind.name());
         }
     }
     panic!("no end of it");
@@ -330,7 +330,7 @@ fn own_resets() {
             for piece in reset(2 * number + 1, reason).chunks(5) {
                 guard.sent(piece);
             }
-            inspect(&mut guard, b"", 0).is_err_and(|v| v.flood == Flood::MadeYouReset)
+            inspect(&mut guard, b"", 0).is_err_and(|v| v.kind == ViolationKind::MadeYouReset)
         });
         assert_eq!(found, expected, "of reason {reason}");
     };

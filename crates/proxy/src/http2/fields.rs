@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use message::{Field, Fields, Known};
 use wire::http1::allowed_trailer;
-use wire::http2::{CARRIER, Carried, Malformed, Packed};
+use wire::http2::{CARRIER, FieldBlock, Malformed, PackedFields};
 
 /// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
 /// be such a field is left out.
@@ -66,14 +66,14 @@ pub(super) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
 }
 
 /// What the guard has made of the field block that a map is of.
-pub(super) fn carried(map: &HeaderMap) -> Option<Carried<'_>> {
+pub(super) fn carried(map: &HeaderMap) -> Option<FieldBlock<'_>> {
     let mut fields = map.iter();
     let (_, value) = fields.find(|(name, _)| name.as_str() == CARRIER)?;
-    Carried::read(value.as_bytes())
+    FieldBlock::read(value.as_bytes())
 }
 
 /// Takes fields over, but for pseudo-fields, which are at the front.
-pub(super) fn load(packed: Packed<'_>, fields: &mut Fields) {
+pub(super) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
     let bytes = packed.bytes();
     fields.load(bytes);
     for (name, value) in packed.ranges() {
@@ -87,11 +87,11 @@ pub(super) fn load(packed: Packed<'_>, fields: &mut Fields) {
 /// Takes trailers in; or why the message is malformed.
 pub(super) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) -> Result<(), &'static str> {
     match carried(map) {
-        Some(Carried::Trailers(packed)) => {
+        Some(FieldBlock::Trailers(packed)) => {
             load(packed, trailers);
             Ok(())
         }
-        Some(Carried::Malformed(what)) => Err(what.text()),
-        Some(Carried::Head(_)) | None => Err(Malformed::PseudoInTrailers.text()),
+        Some(FieldBlock::Malformed(what)) => Err(what.text()),
+        Some(FieldBlock::Head(_)) | None => Err(Malformed::PseudoInTrailers.text()),
     }
 }

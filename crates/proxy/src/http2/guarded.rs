@@ -10,11 +10,11 @@ use std::task::{Context, Poll, ready};
 use net::{Buffer, Buffers, Delivery, Size, Stream, Wheel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use wire::http2::{Guard, Violation, Workspace};
+use wire::http2::{Guard, GuardMemory, Violation};
 
 thread_local! {
     /// What guards need for a moment: all of a core share it.
-    static WORKSPACE: RefCell<(Workspace, Vec<u8>)> = RefCell::default();
+    static WORKSPACE: RefCell<(GuardMemory, Vec<u8>)> = RefCell::default();
 }
 
 use crate::body::Look;

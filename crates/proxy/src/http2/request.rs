@@ -6,7 +6,7 @@
 
 use message::{BodyLength, Known, Method, MethodError, Request, Scheme, TargetError, Version};
 use wire::http1::HeadLimits;
-use wire::http2::{Malformed, Packed};
+use wire::http2::{Malformed, PackedFields};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Reading<'_> {
     /// Fills `request` from a head; after an error it holds nothing of use.
     pub(crate) fn read(
         &self,
-        head: Packed<'_>,
+        head: PackedFields<'_>,
         request: &mut Request,
     ) -> Result<(), RefusedRequest> {
         request.clear();
@@ -95,7 +95,7 @@ impl Reading<'_> {
     /// Takes the fields over and tells the value of `Host`.
     fn fields<'m>(
         &self,
-        head: Packed<'m>,
+        head: PackedFields<'m>,
         request: &mut Request,
     ) -> Result<Option<&'m [u8]>, RefusedRequest> {
         let packed = head.bytes();
@@ -238,7 +238,7 @@ struct Pseudo<'a> {
 }
 
 impl<'a> Pseudo<'a> {
-    fn of(head: Packed<'a>) -> Self {
+    fn of(head: PackedFields<'a>) -> Self {
         let mut pseudo = Self::default();
         for (name, value) in head.fields().take_while(|(name, _)| name.starts_with(b":")) {
             match name {

@@ -19,7 +19,7 @@ use h2::server::Connection;
 use net::{Alarm, Buffer, Stream, Wheel};
 use tokio::time::Instant;
 use wire::http2::frame::code;
-use wire::http2::{CARRIED_EXTRA, Flood, Guard, GuardLimits, Violation};
+use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits, Violation, ViolationKind};
 
 use super::guarded::{Guarded, Watch};
 use super::send::Share;
@@ -198,11 +198,11 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                 {
                     let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
                     let reason = error.reason().map_or(1, u32::from);
-                    let flood = match calm {
-                        true => Flood::Other,
-                        false => Flood::Frame("a rule of HTTP/2 was broken"),
+                    let kind = match calm {
+                        true => ViolationKind::Other,
+                        false => ViolationKind::Frame("a rule of HTTP/2 was broken"),
                     };
-                    complain(core, client, &Violation { reason, flood });
+                    complain(core, client, &Violation { reason, kind });
                 }
                 return farewell(client).await;
             }
@@ -251,7 +251,7 @@ impl Unfinished {
         if since.is_none() {
             return Poll::Pending;
         }
-        let late = Violation { reason: code::ENHANCE_YOUR_CALM, flood: Flood::Unfinished };
+        let late = Violation { reason: code::ENHANCE_YOUR_CALM, kind: ViolationKind::Unfinished };
         self.alarm.poll_fired(cx).map(|()| Event::Violation(late))
     }
 }
@@ -316,8 +316,8 @@ async fn greet(
 }
 
 fn complain(core: &Core, client: &Client, violation: &Violation) {
-    core.metrics.http2_violation(violation.flood);
-    let (address, kind) = (client.address.get(), violation.flood.name());
+    core.metrics.http2_violation(violation.kind);
+    let (address, kind) = (client.address.get(), violation.kind.name());
     observe::log_limited!(WARN, client = %address, kind, "HTTP/2 connection ended: {violation}");
 }
 

@@ -13,7 +13,7 @@ use http::request::Parts;
 use message::{BodyLength, Method, Request, Version};
 use observe::{ErrorKind, Record};
 use wire::http1::HeadLimits;
-use wire::http2::{Carried, Malformed, Packed};
+use wire::http2::{FieldBlock, Malformed, PackedFields};
 
 use super::guarded::{Below, Carrier};
 use super::request::{Reading, RefusedRequest};
@@ -52,7 +52,7 @@ impl Arrived {
     pub(super) fn refuse(mut self, core: &Core, why: &str) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
         let mut record = refused(core, &self.client, why);
-        if let Some(Carried::Head(head)) = fields::carried(&self.parts.headers) {
+        if let Some(FieldBlock::Head(head)) = fields::carried(&self.parts.headers) {
             name(head, &mut record);
         }
         exchange::finish(core, &core.view(), &mut record);
@@ -137,7 +137,7 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let reply = reply.shared(Rc::clone(&share));
     let mut down = Http2 { client, flow, body, reply };
     let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
-    if let (Err(_), Some(Carried::Head(head))) = (&read, fields::carried(&parts.headers)) {
+    if let (Err(_), Some(FieldBlock::Head(head))) = (&read, fields::carried(&parts.headers)) {
         name(head, &mut work.record);
     }
     drop(parts);
@@ -191,7 +191,7 @@ pub(super) fn refused(core: &Core, client: &Client, why: &str) -> Record {
 }
 
 /// Notes what was asked for, as far as it can be told.
-fn name(head: Packed<'_>, record: &mut Record) {
+fn name(head: PackedFields<'_>, record: &mut Record) {
     let of =
         |wanted: &[u8]| head.fields().find(|(name, _)| *name == wanted).map(|(_, value)| value);
     if let Some(Ok(method)) = of(b":method").map(Method::parse) {
@@ -214,11 +214,13 @@ fn read_head(
     request: &mut Request,
 ) -> (u64, Result<(), RefusedRequest>) {
     let head = match fields::carried(&parts.headers) {
-        Some(Carried::Head(head)) => head,
-        Some(Carried::Malformed(Malformed::TooLarge)) => return (0, Err(RefusedRequest::TooLarge)),
-        Some(Carried::Malformed(what)) => return (0, Err(what.into())),
+        Some(FieldBlock::Head(head)) => head,
+        Some(FieldBlock::Malformed(Malformed::TooLarge)) => {
+            return (0, Err(RefusedRequest::TooLarge));
+        }
+        Some(FieldBlock::Malformed(what)) => return (0, Err(what.into())),
         // The guard carries every head.
-        Some(Carried::Trailers(_)) | None => return (0, Err(Malformed::MissingPseudo.into())),
+        Some(FieldBlock::Trailers(_)) | None => return (0, Err(Malformed::MissingPseudo.into())),
     };
     let limits = HeadLimits {
         bytes: listener.limits.head_bytes as usize,

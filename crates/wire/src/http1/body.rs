@@ -25,7 +25,7 @@ pub enum BodyDecoder {
 /// The peer has closed the connection before the end of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the connection was closed in the middle of the body")]
-pub struct Truncated;
+pub struct TruncatedBody;
 
 /// For the body of a request.
 impl From<BodyLength> for BodyDecoder {
@@ -80,11 +80,11 @@ impl BodyDecoder {
 
     /// The peer has closed its side: the end of a body that lasts as long as the connection, too
     /// early for all others that are not done.
-    pub fn eof(&mut self) -> Result<(), Truncated> {
+    pub fn eof(&mut self) -> Result<(), TruncatedBody> {
         if matches!(self, Self::UntilClose) {
             *self = Self::None;
         }
         // RFC 9112, section 8: an incomplete message is never to be taken for a complete one.
-        if self.is_done() { Ok(()) } else { Err(Truncated) }
+        if self.is_done() { Ok(()) } else { Err(TruncatedBody) }
     }
 }

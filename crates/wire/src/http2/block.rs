@@ -1,6 +1,6 @@
 //! What a head or trailers must be to make a message (RFC 9113, sections 8.1 to 8.3 and 8.5).
 //!
-//! [`Judge`] is shown each field of a block as it is decoded, and packs it for [`carried`]. A block
+//! [`BlockValidator`] is shown each field of a block as it is decoded, and packs it for [`field_block`]. A block
 //! that breaks a rule makes its message malformed, which is an error of one stream; the connection
 //! and its other streams go on.
 //! Not here: what a target or a method may be, and sizes of a request, for which a client gets an
@@ -10,7 +10,7 @@
 
 use thiserror::Error;
 
-use super::carried::{self, Packed};
+use super::field_block::{self, PackedFields};
 use super::hpack::FIELD_OVERHEAD;
 
 /// Whose block it is.
@@ -91,7 +91,7 @@ impl Malformed {
 
 /// Memory for the block under way; any number of guards may share it.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(super) struct BlockBuffers {
     /// The value of the carrier.
     packed: Vec<u8>,
     cookies: Vec<u8>,
@@ -108,13 +108,13 @@ mod pseudo {
 }
 
 /// What is found of a block.
-pub(super) struct Judge<'a> {
+pub(super) struct BlockValidator<'a> {
     kind: Kind,
     ends_stream: bool,
     /// The most that names and values may have, as the RFC counts.
     size_max: usize,
     size: usize,
-    pieces: &'a mut Pieces,
+    buffers: &'a mut BlockBuffers,
     malformed: Option<Malformed>,
     /// Pseudo-fields so far.
     seen: u8,
@@ -124,21 +124,21 @@ pub(super) struct Judge<'a> {
     length: Option<u64>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> BlockValidator<'a> {
     pub(super) fn new(
         kind: Kind,
         ends_stream: bool,
         size_max: usize,
-        pieces: &'a mut Pieces,
+        buffers: &'a mut BlockBuffers,
     ) -> Self {
-        carried::begin(&mut pieces.packed, kind == Kind::Request);
-        pieces.cookies.clear();
+        field_block::begin(&mut buffers.packed, kind == Kind::Request);
+        buffers.cookies.clear();
         Self {
             kind,
             ends_stream,
-            size_max: size_max.min(carried::LENGTH_MAX),
+            size_max: size_max.min(field_block::LENGTH_MAX),
             size: 0,
-            pieces,
+            buffers,
             malformed: None,
             seen: 0,
             has_fields: false,
@@ -157,7 +157,7 @@ impl<'a> Judge<'a> {
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
         let is_crumb = self.kind == Kind::Request && name == b"cookie";
         // RFC 9113, section 8.2.3: crumbs are one field, whatever their number.
-        self.size += match is_crumb && !self.pieces.cookies.is_empty() {
+        self.size += match is_crumb && !self.buffers.cookies.is_empty() {
             true => value.len() + CRUMB_SEPARATOR.len(),
             false => name.len() + value.len() + FIELD_OVERHEAD,
         };
@@ -197,7 +197,7 @@ impl<'a> Judge<'a> {
         }
         // There is no blank in any of them.
         ensure(value.iter().all(|&byte| byte > b' ' && byte != DEL), Malformed::Value)?;
-        Packed::push(&mut self.pieces.packed, name, value);
+        PackedFields::push(&mut self.buffers.packed, name, value);
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl<'a> Judge<'a> {
                 }
             }
             _ if is_crumb => {
-                let cookies = &mut self.pieces.cookies;
+                let cookies = &mut self.buffers.cookies;
                 if !cookies.is_empty() && !value.is_empty() {
                     cookies.extend_from_slice(CRUMB_SEPARATOR);
                 }
@@ -234,8 +234,8 @@ impl<'a> Judge<'a> {
             }
             _ => {}
         }
-        let packed = &mut self.pieces.packed;
-        Packed::push(packed, name, value);
+        let packed = &mut self.buffers.packed;
+        PackedFields::push(packed, name, value);
         if !from_client {
             let from = packed.len() - value.len();
             let is_control = |byte: &&mut u8| **byte < b' ' && **byte != b'\t' || **byte == DEL;
@@ -246,14 +246,14 @@ impl<'a> Judge<'a> {
 
     /// Adds the block that `h2` gets in place of this one to `out`, and says what it was.
     pub(super) fn finish(mut self, out: &mut Vec<u8>) -> Option<Malformed> {
-        if !self.pieces.cookies.is_empty() && self.malformed.is_none() {
-            Packed::push(&mut self.pieces.packed, b"cookie", &self.pieces.cookies);
+        if !self.buffers.cookies.is_empty() && self.malformed.is_none() {
+            PackedFields::push(&mut self.buffers.packed, b"cookie", &self.buffers.cookies);
         }
         if self.malformed.is_none() {
             self.malformed = self.whole().err();
         }
         if let Some(what) = self.malformed {
-            carried::malformed(&mut self.pieces.packed, what);
+            field_block::malformed(&mut self.buffers.packed, what);
             (self.status, self.length) = (STATUS_OF_MALFORMED, None);
         }
         let is_head = match self.kind {
@@ -272,7 +272,7 @@ impl<'a> Judge<'a> {
             Kind::Trailers => return Ok(()),
             Kind::Response => {
                 let is_head = has(pseudo::STATUS);
-                carried::turn_into(&mut self.pieces.packed, is_head);
+                field_block::turn_into(&mut self.buffers.packed, is_head);
                 let is_interim = (100..200).contains(&self.status);
                 return ensure(!(is_interim && self.ends_stream), Malformed::InterimEnd);
             }
@@ -311,8 +311,8 @@ impl<'a> Judge<'a> {
             string(out, decimal(length, &mut digits));
         }
         out.push(0x00);
-        string(out, carried::CARRIER.as_bytes());
-        string(out, &self.pieces.packed);
+        string(out, field_block::CARRIER.as_bytes());
+        string(out, &self.buffers.packed);
     }
 }
 

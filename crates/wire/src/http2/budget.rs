@@ -5,7 +5,7 @@
 
 /// What is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub(super) enum Bucket {
     Resets,
     OwnResets,
     Pings,
@@ -19,11 +19,11 @@ pub(super) enum Account {
     Others,
 }
 
-const ACCOUNTS: usize = 11;
+const BUCKETS: usize = 11;
 
 /// Tokens at the start and at most, and tokens per second.
 struct Rate {
-    account: Account,
+    bucket: Bucket,
     burst: u32,
     per_second: u32,
 }
@@ -38,37 +38,37 @@ pub(super) const SETTINGS_PER_TOKEN: u32 = 32;
 pub(super) const SMALL_INITIAL_WINDOW_COST: u32 = 400;
 
 #[rustfmt::skip]
-const RATES: [Rate; ACCOUNTS] = [
+const RATES: [Rate; BUCKETS] = [
     // CVE-2023-44487, rapid reset. A browser that leaves a page resets all streams of it at once,
     // twice that for two pages in a row. Every second response that we finish gives one token, so
     // that a busy gRPC client may cancel many.
-    Rate { account: Account::Resets, burst: 200, per_second: 20 },
+    Rate { bucket: Bucket::Resets, burst: 200, per_second: 20 },
     // CVE-2025-8671, MadeYouReset: streams that we reset because of what the peer sent. A peer
     // that keeps the rules causes none, but for refused streams before it knows our limit.
-    Rate { account: Account::OwnResets, burst: 100, per_second: 10 },
+    Rate { bucket: Bucket::OwnResets, burst: 100, per_second: 10 },
     // CVE-2019-9512. Keep-alive takes one in seconds; those who measure bandwidth send one with
     // what they receive, so a DATA frame of ours gives one token. Answers count too.
-    Rate { account: Account::Pings, burst: 100, per_second: 10 },
+    Rate { bucket: Bucket::Pings, burst: 100, per_second: 10 },
     // CVE-2019-9515, CVE-2020-11080. One at the start, and a few by clients that tune windows.
-    Rate { account: Account::Settings, burst: 30, per_second: 2 },
+    Rate { bucket: Bucket::Settings, burst: 30, per_second: 2 },
     // CVE-2019-9518. Nothing but the end of a stream needs an empty DATA frame.
-    Rate { account: Account::EmptyData, burst: 100, per_second: 10 },
+    Rate { bucket: Bucket::EmptyData, burst: 100, per_second: 10 },
     // CVE-2019-9511 the other way round. Streams of tiny messages exist (chats, gRPC), many on one
     // connection, and one costs less than a request.
-    Rate { account: Account::TinyData, burst: 50_000, per_second: 20_000 },
+    Rate { bucket: Bucket::TinyData, burst: 50_000, per_second: 20_000 },
     // CVE-2019-9513, resource loop. Old browsers send a tree at the start, others one or two a
     // stream; a new stream gives two tokens. PRIORITY_UPDATE counts as well.
-    Rate { account: Account::Priorities, burst: 200, per_second: 20 },
+    Rate { bucket: Bucket::Priorities, burst: 200, per_second: 20 },
     // The most eager clients send two for each DATA frame, so one of ours gives two tokens.
-    Rate { account: Account::WindowUpdates, burst: 1_000, per_second: 100 },
+    Rate { bucket: Bucket::WindowUpdates, burst: 1_000, per_second: 100 },
     // CVE-2019-9511, data dribble: windows that cut what we send into crumbs. Eager clients answer
     // each tiny message with such an update, and one costs less than a request.
-    Rate { account: Account::SmallWindows, burst: 10_000, per_second: 1_000 },
+    Rate { bucket: Bucket::SmallWindows, burst: 10_000, per_second: 1_000 },
     // CVE-2019-9518: empty HEADERS and CONTINUATION that do not end a field block.
-    Rate { account: Account::EmptyBlocks, burst: 20, per_second: 1 },
+    Rate { bucket: Bucket::EmptyBlocks, burst: 20, per_second: 1 },
     // Unknown types, which must be ignored (RFC 9113, section 4.1), and GOAWAY. Clients that send
     // reserved types to keep servers tolerant send one a stream; a new stream gives one token.
-    Rate { account: Account::Others, burst: 100, per_second: 10 },
+    Rate { bucket: Bucket::Others, burst: 100, per_second: 10 },
 ];
 
 /// How much more an endpoint may ask for than a client: it has been chosen, and serves many clients
@@ -82,8 +82,8 @@ const REFILL_MS: u64 = 100;
 
 /// The accounts of one connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budgets {
-    tokens: [u32; ACCOUNTS],
+pub(super) struct TokenBuckets {
+    tokens: [u32; BUCKETS],
     /// When they were filled up last; `None` before the first byte.
     filled_ms: Option<u64>,
     /// The burst of resets, which depends on how many streams there may be.
@@ -92,21 +92,21 @@ pub(super) struct Budgets {
     scale: u32,
 }
 
-impl Budgets {
+impl TokenBuckets {
     /// Full accounts for a peer that may have so many streams open at once, and may do `scale`
     /// times what stands in the table.
     pub(super) fn new(streams: u32, scale: u32) -> Self {
         let resets = streams.min(100_000) * 2;
-        let mut budgets = Self { tokens: [0; ACCOUNTS], filled_ms: None, resets, scale };
+        let mut buckets = Self { tokens: [0; BUCKETS], filled_ms: None, resets, scale };
         for rate in &RATES {
-            budgets.give(rate.account, u32::MAX / TOKEN);
+            buckets.give(rate.bucket, u32::MAX / TOKEN);
         }
-        budgets
+        buckets
     }
 
     fn most(&self, rate: &Rate) -> u32 {
-        let burst = match rate.account {
-            Account::Resets => rate.burst.max(self.resets),
+        let burst = match rate.bucket {
+            Bucket::Resets => rate.burst.max(self.resets),
             _ => rate.burst,
         };
         burst.saturating_mul(TOKEN).saturating_mul(self.scale)
@@ -132,30 +132,30 @@ impl Budgets {
 
     fn add(&mut self, rate: &Rate, thousandths: u32) {
         let most = self.most(rate);
-        if let Some(tokens) = self.tokens.get_mut(rate.account as usize) {
+        if let Some(tokens) = self.tokens.get_mut(rate.bucket as usize) {
             *tokens = tokens.saturating_add(thousandths).min(most);
         }
     }
 
     /// Gives tokens back.
-    pub(super) fn give(&mut self, account: Account, count: u32) {
-        self.give_thousandths(account, count.saturating_mul(TOKEN));
+    pub(super) fn give(&mut self, bucket: Bucket, count: u32) {
+        self.give_thousandths(bucket, count.saturating_mul(TOKEN));
     }
 
     /// Gives half a token back.
-    pub(super) fn give_half(&mut self, account: Account) {
-        self.give_thousandths(account, TOKEN / 2);
+    pub(super) fn give_half(&mut self, bucket: Bucket) {
+        self.give_thousandths(bucket, TOKEN / 2);
     }
 
-    fn give_thousandths(&mut self, account: Account, thousandths: u32) {
-        if let Some(rate) = RATES.get(account as usize) {
+    fn give_thousandths(&mut self, bucket: Bucket, thousandths: u32) {
+        if let Some(rate) = RATES.get(bucket as usize) {
             self.add(rate, thousandths);
         }
     }
 
     /// Pays for something. False: there is not enough left.
-    pub(super) fn pay(&mut self, account: Account, count: u32) -> bool {
-        let Some(tokens) = self.tokens.get_mut(account as usize) else { return false };
+    pub(super) fn pay(&mut self, bucket: Bucket, count: u32) -> bool {
+        let Some(tokens) = self.tokens.get_mut(bucket as usize) else { return false };
         match tokens.checked_sub(count.saturating_mul(TOKEN)) {
             Some(left) => {
                 *tokens = left;
@@ -168,21 +168,21 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Budgets, RATES};
+    use super::{Bucket, RATES, TokenBuckets};
 
     #[test]
     fn table_is_in_order() {
         for (index, rate) in RATES.iter().enumerate() {
-            assert_eq!(rate.account as usize, index);
+            assert_eq!(rate.bucket as usize, index);
         }
     }
 
     #[test]
     fn burst_then_rate() {
-        let mut budgets = Budgets::new(100, 1);
+        let mut buckets = TokenBuckets::new(100, 1);
         let mut paid = |now_ms| {
-            budgets.refill(now_ms);
-            (0..10_000).take_while(|_| budgets.pay(Account::Pings, 1)).count()
+            buckets.refill(now_ms);
+            (0..10_000).take_while(|_| buckets.pay(Bucket::Pings, 1)).count()
         };
         let counts = [0, 0, 99, 1_000, 500, 11_000, u64::MAX].map(&mut paid);
         assert_eq!(counts, [100, 0, 0, 10, 0, 100, 100]);
@@ -190,12 +190,12 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_bounded() {
-        let mut budgets = Budgets::new(400, 1);
-        budgets.give(Account::Resets, 1_000_000);
-        assert!(budgets.pay(Account::Resets, 800));
-        assert!(!budgets.pay(Account::Resets, 1));
-        budgets.give_half(Account::Resets);
-        budgets.give_half(Account::Resets);
-        assert!(budgets.pay(Account::Resets, 1));
+        let mut buckets = TokenBuckets::new(400, 1);
+        buckets.give(Bucket::Resets, 1_000_000);
+        assert!(buckets.pay(Bucket::Resets, 800));
+        assert!(!buckets.pay(Bucket::Resets, 1));
+        buckets.give_half(Bucket::Resets);
+        buckets.give_half(Bucket::Resets);
+        assert!(buckets.pay(Bucket::Resets, 1));
     }
 }

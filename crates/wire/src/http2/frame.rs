@@ -3,7 +3,7 @@
 /// What a client sends first (RFC 9113, section 3.4).
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's head (RFC 9113, section 4.1).
-pub const HEAD_BYTES: usize = 9;
+pub const HEADER_BYTES: usize = 9;
 
 /// Types of frames (RFC 9113, section 6).
 pub mod kind {
@@ -97,7 +97,7 @@ pub mod code {
 
 /// A frame's head (RFC 9113, section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct FrameHeader {
     /// Bytes of the payload.
     pub length: u32,
     /// One of [`kind`], or another.
@@ -108,9 +108,9 @@ pub struct Head {
     pub stream: u32,
 }
 
-impl Head {
+impl FrameHeader {
     /// Reads a head. The reserved bit before the stream's number is ignored, as it must be.
-    pub fn parse(bytes: &[u8; HEAD_BYTES]) -> Self {
+    pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Self {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *bytes;
         Self {
             length: u32::from_be_bytes([0, l0, l1, l2]),
@@ -121,7 +121,7 @@ impl Head {
     }
 
     /// Prints a head. A length of more than 24 bits loses those beyond.
-    pub fn print(&self) -> [u8; HEAD_BYTES] {
+    pub fn print(&self) -> [u8; HEADER_BYTES] {
         let [_, l0, l1, l2] = self.length.to_be_bytes();
         let [s0, s1, s2, s3] = self.stream.to_be_bytes();
         [l0, l1, l2, self.kind, self.flags, s0, s1, s2, s3]

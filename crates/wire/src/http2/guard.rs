@@ -3,23 +3,25 @@
 //! `h2` reads frames well, but lets a peer spend our time as it likes, and answers some broken
 //! rules of RFC 9113 wrongly or not at all. The guard sees the same bytes first. It looks at frame
 //! heads and at a few bytes of some payloads, and skips the rest by length: that costs by the frame,
-//! not by the byte. Field blocks it reads itself, and `h2` gets others in their place (`carried`),
+//! not by the byte. Field blocks it reads itself, and `h2` gets others in their place (`field_block`),
 //! so that a malformed message is an error of its stream alone.
 //! Not here: flow control and limits of streams, which `h2` keeps; timeouts. What `h2` answers
 //! rightly by itself is not repeated here without need.
 //! Invariant: the answer, and what `h2` gets, depend on the bytes and the times alone, not on how
 //! they are split.
 
-use super::block::{Judge, Kind, Pieces};
+use super::block::{BlockBuffers, BlockValidator, Kind};
 use super::budget::{
-    Account, Budgets, ENDPOINT_SCALE, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST,
-    SMALL_WINDOW_BYTES, TINY_DATA_BYTES,
+    Bucket, ENDPOINT_SCALE, SETTINGS_PER_TOKEN, SMALL_INITIAL_WINDOW_COST, SMALL_WINDOW_BYTES,
+    TINY_DATA_BYTES, TokenBuckets,
 };
-use super::frame::{HEAD_BYTES, Head, PREFACE, code, flag, kind, setting};
-use super::hpack::{Decoder, Strings};
-use super::scanner::{PART_BYTES, Piece, Scanner};
+use super::frame::{FrameHeader, HEADER_BYTES, PREFACE, code, flag, kind, setting};
+use super::hpack::{Decoder, StringBuffers};
+use super::scanner::{FrameEvent, PART_BYTES, Scanner};
 use super::streams::{State, Streams};
-use super::violation::{Flood, Violation, broken, calm, ensure, frame_size, protocol};
+use super::violation::{
+    Violation, ViolationKind, broken_rule, ensure, flood, frame_size_error, protocol_error,
+};
 
 /// Bytes of a setting (RFC 9113, section 6.5.1).
 const SETTING_BYTES: usize = 6;
@@ -82,7 +84,7 @@ struct Block {
 
 /// What becomes of bytes that were shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Step {
+pub struct Inspection {
     /// So many of the first do not go on; what does in their place was added to `out`.
     pub taken: usize,
     /// So many after those go on as they are. What follows must be shown again.
@@ -91,9 +93,9 @@ pub struct Step {
 
 /// Memory that any number of guards share while they look at bytes.
 #[derive(Debug, Default)]
-pub struct Workspace {
-    strings: Strings,
-    pieces: Pieces,
+pub struct GuardMemory {
+    strings: StringBuffers,
+    buffers: BlockBuffers,
 }
 
 /// Watches one connection.
@@ -120,7 +122,7 @@ pub struct Guard {
     /// Frames and field blocks that were whole, for [`Guard::unfinished`].
     finished: u32,
     streams: Streams,
-    budgets: Budgets,
+    buckets: TokenBuckets,
     /// Whether the peer has offered extended CONNECT, which cannot be taken back.
     offers_connect: bool,
     /// What was found. Nothing that comes after it counts.
@@ -161,7 +163,7 @@ impl Guard {
             refused: 0,
             finished: 0,
             streams: Streams::default(),
-            budgets: Budgets::new(limits.streams, scale),
+            buckets: TokenBuckets::new(limits.streams, scale),
             offers_connect: false,
             violation: None,
             own_preface,
@@ -177,13 +179,13 @@ impl Guard {
         &mut self,
         bytes: &[u8],
         now_ms: u64,
-        workspace: &mut Workspace,
+        workspace: &mut GuardMemory,
         out: &mut Vec<u8>,
-    ) -> Result<Step, Violation> {
+    ) -> Result<Inspection, Violation> {
         if let Some(violation) = self.violation {
             return Err(violation);
         }
-        self.budgets.refill(now_ms);
+        self.buckets.refill(now_ms);
         let result = self.inspect_all(bytes, workspace, out);
         self.violation = result.err();
         result
@@ -192,11 +194,11 @@ impl Guard {
     fn inspect_all(
         &mut self,
         bytes: &[u8],
-        workspace: &mut Workspace,
+        workspace: &mut GuardMemory,
         out: &mut Vec<u8>,
-    ) -> Result<Step, Violation> {
+    ) -> Result<Inspection, Violation> {
         let mut rest = bytes;
-        let mut step = Step { taken: 0, same: self.preface(&mut rest)? };
+        let mut inspection = Inspection { taken: 0, same: self.preface(&mut rest)? };
         while !rest.is_empty() {
             let before = rest.len();
             let is_taken = if self.received.is_at_head() {
@@ -204,10 +206,10 @@ impl Guard {
                 let is_split = self.received.has_part_of_head();
                 let kind = if is_split { None } else { Scanner::peek(rest) };
                 let is_taken = kind.is_none_or(is_of_block);
-                if is_taken && step.same > 0 {
-                    return Ok(step);
+                if is_taken && inspection.same > 0 {
+                    return Ok(inspection);
                 }
-                if let Some(Piece::Head(head)) = self.received.next(&mut rest) {
+                if let Some(FrameEvent::Header(head)) = self.received.next(&mut rest) {
                     let raw = self.received.raw_head();
                     self.head(head)?;
                     match is_of_block(head.kind) {
@@ -230,9 +232,9 @@ impl Guard {
                 false
             };
             let count = before - rest.len();
-            if is_taken { step.taken += count } else { step.same += count }
+            if is_taken { inspection.taken += count } else { inspection.same += count }
         }
-        Ok(step)
+        Ok(inspection)
     }
 
     /// Counts a frame that is whole.
@@ -257,33 +259,33 @@ impl Guard {
         let expected = PREFACE.get(usize::from(self.preface)..).unwrap_or_default();
         let count = expected.len().min(bytes.len());
         let Some((begin, rest)) = bytes.split_at_checked(count) else { return Ok(0) };
-        ensure(expected.starts_with(begin), protocol("no HTTP/2 preface"))?;
+        ensure(expected.starts_with(begin), protocol_error("no HTTP/2 preface"))?;
         self.preface += u8::try_from(count).unwrap_or_default();
         *bytes = rest;
         Ok(count)
     }
 
-    fn pay(&mut self, account: Account, count: u32, flood: Flood) -> Result<(), Violation> {
-        ensure(self.budgets.pay(account, count), calm(flood))
+    fn pay(&mut self, bucket: Bucket, count: u32, kind: ViolationKind) -> Result<(), Violation> {
+        ensure(self.buckets.pay(bucket, count), flood(kind))
     }
 
-    fn head(&mut self, head: Head) -> Result<(), Violation> {
+    fn head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         ensure(
             head.length <= self.limits.frame_bytes,
-            frame_size("a frame longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113, 4.2)"),
+            frame_size_error("a frame longer than SETTINGS_MAX_FRAME_SIZE (RFC 9113, 4.2)"),
         )?;
         if !self.is_greeted {
             // `h2` takes whatever comes first.
             ensure(
                 head.kind == kind::SETTINGS && !head.has(flag::ACK),
-                protocol("the first frame is not SETTINGS (RFC 9113, 3.4)"),
+                protocol_error("the first frame is not SETTINGS (RFC 9113, 3.4)"),
             )?;
             self.is_greeted = true;
         }
         if let Some(block) = self.block {
             ensure(
                 head.kind == kind::CONTINUATION && head.stream == block.stream,
-                protocol("something else within a field block (RFC 9113, 6.10)"),
+                protocol_error("something else within a field block (RFC 9113, 6.10)"),
             )?;
             return self.continuation(head, block);
         }
@@ -295,34 +297,34 @@ impl Guard {
             kind::RST_STREAM => self.reset(head),
             kind::SETTINGS => self.settings_head(head),
             kind::PUSH_PROMISE => {
-                Err(protocol("PUSH_PROMISE where none is allowed (RFC 9113, 6.6 and 8.4)"))
+                Err(protocol_error("PUSH_PROMISE where none is allowed (RFC 9113, 6.6 and 8.4)"))
             }
             kind::PING => {
-                ensure(head.length == 8, frame_size("PING not of 8 bytes (RFC 9113, 6.7)"))?;
-                self.pay(Account::Pings, 1, Flood::Ping)
+                ensure(head.length == 8, frame_size_error("PING not of 8 bytes (RFC 9113, 6.7)"))?;
+                self.pay(Bucket::Pings, 1, ViolationKind::Ping)
             }
             kind::GOAWAY => {
-                ensure(head.length >= 8, frame_size("GOAWAY below 8 bytes (RFC 9113, 6.8)"))?;
-                self.pay(Account::Others, 1, Flood::Unknown)
+                ensure(head.length >= 8, frame_size_error("GOAWAY below 8 bytes (RFC 9113, 6.8)"))?;
+                self.pay(Bucket::Others, 1, ViolationKind::Unknown)
             }
             kind::WINDOW_UPDATE => {
                 ensure(
                     head.length == 4,
-                    frame_size("WINDOW_UPDATE not of 4 bytes (RFC 9113, 6.9)"),
+                    frame_size_error("WINDOW_UPDATE not of 4 bytes (RFC 9113, 6.9)"),
                 )?;
                 self.received.ask(4);
                 Ok(())
             }
             kind::CONTINUATION => {
-                Err(protocol("CONTINUATION without a field block (RFC 9113, 6.10)"))
+                Err(protocol_error("CONTINUATION without a field block (RFC 9113, 6.10)"))
             }
-            kind::PRIORITY_UPDATE => self.pay(Account::Priorities, 1, Flood::Priority),
-            _ => self.pay(Account::Others, 1, Flood::Unknown),
+            kind::PRIORITY_UPDATE => self.pay(Bucket::Priorities, 1, ViolationKind::Priority),
+            _ => self.pay(Bucket::Others, 1, ViolationKind::Unknown),
         }
     }
 
     /// Whether a frame may stand on that stream, or on none (RFC 9113, sections 5.1 and 6).
-    fn place(&self, head: Head) -> Result<(), Violation> {
+    fn place(&self, head: FrameHeader) -> Result<(), Violation> {
         let on_stream = match head.kind {
             kind::DATA | kind::HEADERS | kind::PRIORITY | kind::RST_STREAM => true,
             kind::SETTINGS | kind::PING | kind::GOAWAY => false,
@@ -332,25 +334,30 @@ impl Guard {
         };
         ensure(
             on_stream == (head.stream != 0),
-            protocol("a frame of a stream on none, or the other way round (RFC 9113, 6)"),
+            protocol_error("a frame of a stream on none, or the other way round (RFC 9113, 6)"),
         )?;
         if !on_stream || head.kind == kind::PRIORITY {
             return Ok(());
         }
         // Even ones are a server's own, which are not opened here.
-        ensure(head.stream % 2 == 1, protocol("a stream with an even number (RFC 9113, 5.1.1)"))?;
+        ensure(
+            head.stream % 2 == 1,
+            protocol_error("a stream with an even number (RFC 9113, 5.1.1)"),
+        )?;
         let carries = matches!(head.kind, kind::DATA | kind::HEADERS);
         let opens = head.kind == kind::HEADERS && self.peer == Peer::Client;
         match self.streams.state(head.stream) {
-            State::Idle => ensure(opens, protocol("a frame on an idle stream (RFC 9113, 5.1)")),
+            State::Idle => {
+                ensure(opens, protocol_error("a frame on an idle stream (RFC 9113, 5.1)"))
+            }
             State::Skipped => ensure(
                 head.kind == kind::WINDOW_UPDATE || head.kind == kind::RST_STREAM,
-                protocol("a stream older than the newest (RFC 9113, 5.1.1)"),
+                protocol_error("a stream older than the newest (RFC 9113, 5.1.1)"),
             ),
             // `h2` says PROTOCOL_ERROR.
             State::Finished => ensure(
                 !carries,
-                broken(
+                broken_rule(
                     code::STREAM_CLOSED,
                     "a frame after END_STREAM or RST_STREAM (RFC 9113, 5.1)",
                 ),
@@ -359,12 +366,12 @@ impl Guard {
         }
     }
 
-    fn data_head(&mut self, head: Head) -> Result<(), Violation> {
+    fn data_head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         if head.has(flag::END_STREAM) {
             self.streams.finish(head.stream);
         }
         if head.has(flag::PADDED) {
-            ensure(head.length > 0, frame_size("DATA without its padding (RFC 9113, 6.1)"))?;
+            ensure(head.length > 0, frame_size_error("DATA without its padding (RFC 9113, 6.1)"))?;
             self.received.ask(1);
             return Ok(());
         }
@@ -372,28 +379,28 @@ impl Guard {
     }
 
     /// DATA with `length` bytes of content.
-    fn content(&mut self, head: Head, length: u32) -> Result<(), Violation> {
+    fn content(&mut self, head: FrameHeader, length: u32) -> Result<(), Violation> {
         // There is one end of a stream, so it need not be counted.
         match length {
             _ if head.has(flag::END_STREAM) => Ok(()),
-            0 => self.pay(Account::EmptyData, 1, Flood::EmptyData),
-            1..TINY_DATA_BYTES => self.pay(Account::TinyData, 1, Flood::EmptyData),
+            0 => self.pay(Bucket::EmptyData, 1, ViolationKind::EmptyData),
+            1..TINY_DATA_BYTES => self.pay(Bucket::TinyData, 1, ViolationKind::EmptyData),
             _ => Ok(()),
         }
     }
 
-    fn headers_head(&mut self, head: Head) -> Result<(), Violation> {
+    fn headers_head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         let padding = usize::from(head.has(flag::PADDED));
         let before = padding + if head.has(flag::PRIORITY) { 5 } else { 0 };
         ensure(
             head.length as usize >= before,
-            frame_size("HEADERS without their padding or priority (RFC 9113, 4.2)"),
+            frame_size_error("HEADERS without their padding or priority (RFC 9113, 4.2)"),
         )?;
         let is_new = self.streams.state(head.stream) == State::Idle;
         if self.peer == Peer::Client && is_new {
             self.streams.open(head.stream);
-            self.budgets.give(Account::Priorities, 2);
-            self.budgets.give(Account::Others, 1);
+            self.buckets.give(Bucket::Priorities, 2);
+            self.buckets.give(Bucket::Others, 1);
         }
         if head.has(flag::END_STREAM) {
             self.streams.finish(head.stream);
@@ -418,22 +425,25 @@ impl Guard {
         self.block_piece(head)
     }
 
-    fn continuation(&mut self, head: Head, mut block: Block) -> Result<(), Violation> {
+    fn continuation(&mut self, head: FrameHeader, mut block: Block) -> Result<(), Violation> {
         block.continuations += 1;
         block.padding = 0;
         self.block = Some(block);
-        ensure(block.continuations <= self.limits.continuations, calm(Flood::Continuation))?;
+        ensure(
+            block.continuations <= self.limits.continuations,
+            flood(ViolationKind::Continuation),
+        )?;
         self.block_piece(head)
     }
 
     /// A piece of a field block begins.
-    fn block_piece(&mut self, head: Head) -> Result<(), Violation> {
+    fn block_piece(&mut self, head: FrameHeader) -> Result<(), Violation> {
         let Some(block) = &mut self.block else { return Ok(()) };
         block.bytes = block.bytes.saturating_add(head.length);
         block.is_last = head.has(flag::END_HEADERS);
-        ensure(block.bytes <= self.limits.block_bytes, calm(Flood::HeaderList))?;
+        ensure(block.bytes <= self.limits.block_bytes, flood(ViolationKind::HeaderList))?;
         if !block.is_last && head.length == 0 {
-            self.pay(Account::EmptyBlocks, 1, Flood::Continuation)?;
+            self.pay(Bucket::EmptyBlocks, 1, ViolationKind::Continuation)?;
         }
         Ok(())
     }
@@ -443,7 +453,7 @@ impl Guard {
     fn block_frame(
         &mut self,
         rest: &mut &[u8],
-        workspace: &mut Workspace,
+        workspace: &mut GuardMemory,
         out: &mut Vec<u8>,
     ) -> Result<(), Violation> {
         if self.received.is_asked() {
@@ -476,59 +486,62 @@ impl Guard {
         &mut self,
         block: Block,
         encoded: &[u8],
-        workspace: &mut Workspace,
+        workspace: &mut GuardMemory,
         out: &mut Vec<u8>,
     ) -> Result<(), Violation> {
-        let Workspace { strings, pieces } = workspace;
+        let GuardMemory { strings, buffers } = workspace;
         let size_max = self.limits.list_bytes as usize;
-        let mut judge = Judge::new(block.kind, block.ends_stream, size_max, pieces);
+        let mut judge = BlockValidator::new(block.kind, block.ends_stream, size_max, buffers);
         let decoded = self.decoder.decode(encoded, strings, |name, value| judge.field(name, value));
         decoded.map_err(|_| {
-            broken(code::COMPRESSION_ERROR, "a field block cannot be decoded (RFC 9113, 4.3)")
+            broken_rule(code::COMPRESSION_ERROR, "a field block cannot be decoded (RFC 9113, 4.3)")
         })?;
-        ensure(judge.size() <= size_max.saturating_mul(LIST_EXCESS), calm(Flood::Other))?;
+        ensure(judge.size() <= size_max.saturating_mul(LIST_EXCESS), flood(ViolationKind::Other))?;
         let begin = out.len();
-        out.extend_from_slice(&[0; HEAD_BYTES]);
+        out.extend_from_slice(&[0; HEADER_BYTES]);
         judge.finish(out);
         let end_stream = if block.ends_stream { flag::END_STREAM } else { 0 };
         into_frames(out, begin, block.stream, end_stream, self.limits.frame_bytes as usize);
         Ok(())
     }
 
-    fn priority_head(&mut self, head: Head) -> Result<(), Violation> {
+    fn priority_head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         // A stream error by RFC 9113, section 6.3. We end the connection, which is always allowed
         // (section 5.4.1): nobody sends such a thing by mistake.
-        ensure(head.length == 5, frame_size("PRIORITY not of 5 bytes (RFC 9113, 6.3)"))?;
-        self.pay(Account::Priorities, 1, Flood::Priority)?;
+        ensure(head.length == 5, frame_size_error("PRIORITY not of 5 bytes (RFC 9113, 6.3)"))?;
+        self.pay(Bucket::Priorities, 1, ViolationKind::Priority)?;
         self.received.ask(4);
         Ok(())
     }
 
-    fn reset(&mut self, head: Head) -> Result<(), Violation> {
-        ensure(head.length == 4, frame_size("RST_STREAM not of 4 bytes (RFC 9113, 6.4)"))?;
+    fn reset(&mut self, head: FrameHeader) -> Result<(), Violation> {
+        ensure(head.length == 4, frame_size_error("RST_STREAM not of 4 bytes (RFC 9113, 6.4)"))?;
         self.streams.finish(head.stream);
         match self.peer {
-            Peer::Client => self.pay(Account::Resets, 1, Flood::RapidReset),
+            Peer::Client => self.pay(Bucket::Resets, 1, ViolationKind::RapidReset),
             Peer::Server => Ok(()),
         }
     }
 
-    fn settings_head(&mut self, head: Head) -> Result<(), Violation> {
+    fn settings_head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         if head.has(flag::ACK) {
-            ensure(head.length == 0, frame_size("SETTINGS with ACK and more (RFC 9113, 6.5)"))?;
+            ensure(
+                head.length == 0,
+                frame_size_error("SETTINGS with ACK and more (RFC 9113, 6.5)"),
+            )?;
         }
         ensure(
             head.length.is_multiple_of(SETTING_BYTES as u32),
-            frame_size("SETTINGS of a length that is no multiple of 6 (RFC 9113, 6.5)"),
+            frame_size_error("SETTINGS of a length that is no multiple of 6 (RFC 9113, 6.5)"),
         )?;
         let settings = head.length / SETTING_BYTES as u32;
-        self.pay(Account::Settings, 1 + settings / SETTINGS_PER_TOKEN, Flood::Settings)?;
+        self.pay(Bucket::Settings, 1 + settings / SETTINGS_PER_TOKEN, ViolationKind::Settings)?;
         self.received.ask(SETTING_BYTES);
         Ok(())
     }
 
     /// The bytes that were asked for.
-    fn part(&mut self, head: Head, part: [u8; PART_BYTES]) -> Result<(), Violation> {
+    fn part(&mut self, head: FrameHeader, part: [u8; PART_BYTES]) -> Result<(), Violation> {
         let [first, second, ..] = part;
         let word = |at: usize| {
             let bytes = part.get(at..).and_then(<[u8]>::first_chunk).copied();
@@ -538,14 +551,14 @@ impl Guard {
             kind::DATA => {
                 let length = (head.length - 1).checked_sub(first.into());
                 let length =
-                    length.ok_or(protocol("DATA with too much padding (RFC 9113, 6.1)"))?;
+                    length.ok_or(protocol_error("DATA with too much padding (RFC 9113, 6.1)"))?;
                 self.content(head, length)
             }
             kind::HEADERS => {
                 if head.has(flag::PADDED) {
                     ensure(
                         u32::from(first) <= self.received.left(),
-                        protocol("HEADERS with too much padding (RFC 9113, 6.2)"),
+                        protocol_error("HEADERS with too much padding (RFC 9113, 6.2)"),
                     )?;
                     self.block.iter_mut().for_each(|block| block.padding = first.into());
                 }
@@ -568,21 +581,21 @@ impl Guard {
     }
 
     /// A stream that depends on itself (RFC 7540, section 5.3.1; a stream error there).
-    fn dependency(&self, head: Head, dependency: u32) -> Result<(), Violation> {
+    fn dependency(&self, head: FrameHeader, dependency: u32) -> Result<(), Violation> {
         ensure(
             dependency & WINDOW_MAX != head.stream,
-            protocol("a stream that depends on itself (RFC 7540, 5.3.1)"),
+            protocol_error("a stream that depends on itself (RFC 7540, 5.3.1)"),
         )
     }
 
     fn window_update(&mut self, increment: u32) -> Result<(), Violation> {
         // A stream error if it is on a stream (RFC 9113, section 6.9); `h2` too ends the
         // connection.
-        ensure(increment > 0, protocol("WINDOW_UPDATE by 0 (RFC 9113, 6.9)"))?;
+        ensure(increment > 0, protocol_error("WINDOW_UPDATE by 0 (RFC 9113, 6.9)"))?;
         if increment < SMALL_WINDOW_BYTES {
-            self.pay(Account::SmallWindows, 1, Flood::SmallWindow)?;
+            self.pay(Bucket::SmallWindows, 1, ViolationKind::SmallWindow)?;
         }
-        self.pay(Account::WindowUpdates, 1, Flood::WindowUpdate)
+        self.pay(Bucket::WindowUpdates, 1, ViolationKind::WindowUpdate)
     }
 
     /// RFC 9113, section 6.5.2.
@@ -590,30 +603,30 @@ impl Guard {
         match id {
             setting::ENABLE_PUSH => {
                 let most = if self.peer == Peer::Client { 1 } else { 0 };
-                ensure(value <= most, protocol("SETTINGS_ENABLE_PUSH (RFC 9113, 6.5.2)"))
+                ensure(value <= most, protocol_error("SETTINGS_ENABLE_PUSH (RFC 9113, 6.5.2)"))
             }
             setting::INITIAL_WINDOW_SIZE => {
                 ensure(
                     value <= WINDOW_MAX,
-                    broken(
+                    broken_rule(
                         code::FLOW_CONTROL_ERROR,
                         "SETTINGS_INITIAL_WINDOW_SIZE too large (RFC 9113, 6.5.2)",
                     ),
                 )?;
                 if value < SMALL_WINDOW_BYTES {
                     let cost = SMALL_INITIAL_WINDOW_COST;
-                    self.pay(Account::SmallWindows, cost, Flood::SmallWindow)?;
+                    self.pay(Bucket::SmallWindows, cost, ViolationKind::SmallWindow)?;
                 }
                 Ok(())
             }
             setting::MAX_FRAME_SIZE => ensure(
                 FRAME_SIZES.contains(&value),
-                protocol("SETTINGS_MAX_FRAME_SIZE out of range (RFC 9113, 6.5.2)"),
+                protocol_error("SETTINGS_MAX_FRAME_SIZE out of range (RFC 9113, 6.5.2)"),
             ),
             setting::ENABLE_CONNECT_PROTOCOL => {
                 ensure(
                     value == 1 || value == 0 && !self.offers_connect,
-                    protocol("SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441, 3)"),
+                    protocol_error("SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441, 3)"),
                 )?;
                 self.offers_connect = value == 1;
                 Ok(())
@@ -631,8 +644,8 @@ impl Guard {
         bytes = bytes.get(preface..).unwrap_or_default();
         while let Some(piece) = self.sending.next(&mut bytes) {
             match piece {
-                Piece::Head(head) => self.sent_head(head),
-                Piece::Part([a, b, c, d, ..]) => {
+                FrameEvent::Header(head) => self.sent_head(head),
+                FrameEvent::Part([a, b, c, d, ..]) => {
                     self.own_reset(u32::from_be_bytes([a, b, c, d]));
                 }
             }
@@ -649,17 +662,17 @@ impl Guard {
         self.refused
     }
 
-    fn sent_head(&mut self, head: Head) {
+    fn sent_head(&mut self, head: FrameHeader) {
         let is_end = head.has(flag::END_STREAM);
         match head.kind {
             kind::RST_STREAM => return self.sending.ask(4),
             kind::DATA => {
                 self.content_sent += u64::from(head.length);
-                self.budgets.give(Account::WindowUpdates, 2);
-                self.budgets.give(Account::Pings, 1);
+                self.buckets.give(Bucket::WindowUpdates, 2);
+                self.buckets.give(Bucket::Pings, 1);
                 // A client that gives back just what it got does no harm: the answer was that small.
                 if is_end && head.length < SMALL_WINDOW_BYTES {
-                    self.budgets.give(Account::SmallWindows, 1);
+                    self.buckets.give(Bucket::SmallWindows, 1);
                 }
             }
             kind::HEADERS
@@ -671,7 +684,7 @@ impl Guard {
             _ => return,
         }
         if is_end {
-            self.budgets.give_half(Account::Resets);
+            self.buckets.give_half(Bucket::Resets);
         }
     }
 
@@ -690,10 +703,10 @@ impl Guard {
         );
         if is_provoked
             && self.peer == Peer::Client
-            && !self.budgets.pay(Account::OwnResets, 1)
+            && !self.buckets.pay(Bucket::OwnResets, 1)
             && self.violation.is_none()
         {
-            self.violation = Some(calm(Flood::MadeYouReset));
+            self.violation = Some(flood(ViolationKind::MadeYouReset));
         }
     }
 }
@@ -705,9 +718,10 @@ fn is_of_block(kind: u8) -> bool {
 
 /// Makes frames of a field block that stands in `out` from `begin` on, behind room for a head.
 fn into_frames(out: &mut Vec<u8>, begin: usize, stream: u32, end_stream: u8, frame_bytes: usize) {
-    let length = out.len().saturating_sub(begin + HEAD_BYTES);
+    let length = out.len().saturating_sub(begin + HEADER_BYTES);
     let head = |kind, flags, length: usize| {
-        Head { length: u32::try_from(length).unwrap_or_default(), kind, flags, stream }.print()
+        FrameHeader { length: u32::try_from(length).unwrap_or_default(), kind, flags, stream }
+            .print()
     };
     let first = length.min(frame_bytes);
     let whole = |is_whole| if is_whole { flag::END_HEADERS } else { 0 };
@@ -717,7 +731,7 @@ fn into_frames(out: &mut Vec<u8>, begin: usize, stream: u32, end_stream: u8, fra
     if first == length {
         return;
     }
-    let rest = out.split_off(begin + HEAD_BYTES + first);
+    let rest = out.split_off(begin + HEADER_BYTES + first);
     let count = rest.len().div_ceil(frame_bytes);
     for (number, piece) in rest.chunks(frame_bytes).enumerate() {
         let flags = whole(number + 1 == count);

@@ -3,16 +3,16 @@
 //! Payloads are skipped by their length, but for a few bytes that the caller asks for and those that
 //! it takes. Nothing is kept of them.
 
-use super::frame::{HEAD_BYTES, Head};
+use super::frame::{FrameHeader, HEADER_BYTES};
 
 /// The most that can be asked for at once: a setting, or padding and priority of HEADERS.
 pub(super) const PART_BYTES: usize = 6;
 
 /// What has been found.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Piece {
+pub(super) enum FrameEvent {
     /// The head of the next frame. Its payload will be skipped unless `ask` is called.
-    Head(Head),
+    Header(FrameHeader),
     /// The bytes that were asked for.
     Part([u8; PART_BYTES]),
 }
@@ -20,11 +20,11 @@ pub(super) enum Piece {
 /// Where in the stream it stands.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Scanner {
-    head: Head,
+    head: FrameHeader,
     /// Bytes of the payload that are still to come, without those in `part`.
     left: u32,
     /// A head in the making, then the part asked for.
-    bytes: [u8; HEAD_BYTES],
+    bytes: [u8; HEADER_BYTES],
     filled: u8,
     /// How many bytes of the payload are wanted; 0: the head is.
     wanted: u8,
@@ -36,7 +36,7 @@ impl Scanner {
         let count = count.min(PART_BYTES).min(usize::try_from(self.left).unwrap_or(PART_BYTES));
         self.wanted = u8::try_from(count).unwrap_or_default();
         self.filled = 0;
-        self.bytes = [0; HEAD_BYTES];
+        self.bytes = [0; HEADER_BYTES];
     }
 
     /// Bytes of the payload that have not been looked at.
@@ -55,18 +55,18 @@ impl Scanner {
     }
 
     /// The head of the frame that is under way, or the last one.
-    pub(super) fn frame(&self) -> Head {
+    pub(super) fn frame(&self) -> FrameHeader {
         self.head
     }
 
     /// The head that was found last, as it came, until bytes are asked for.
-    pub(super) fn raw_head(&self) -> [u8; HEAD_BYTES] {
+    pub(super) fn raw_head(&self) -> [u8; HEADER_BYTES] {
         self.bytes
     }
 
     /// The type of the next frame, if `input` holds its whole head, and it is at one.
     pub(super) fn peek(input: &[u8]) -> Option<u8> {
-        input.first_chunk::<HEAD_BYTES>().map(|head| Head::parse(head).kind)
+        input.first_chunk::<HEADER_BYTES>().map(|head| FrameHeader::parse(head).kind)
     }
 
     /// Takes as much of the payload as is there, but no more than `most`.
@@ -98,19 +98,19 @@ impl Scanner {
     }
 
     /// The next piece. `None`: all of `input` is used up.
-    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<Piece> {
+    pub(super) fn next(&mut self, input: &mut &[u8]) -> Option<FrameEvent> {
         if self.wanted > 0 {
-            return self.next_part(input).map(Piece::Part);
+            return self.next_part(input).map(FrameEvent::Part);
         }
         self.take(input, u32::MAX);
         if self.left > 0 {
             return None;
         }
-        self.collect(input, HEAD_BYTES)?;
+        self.collect(input, HEADER_BYTES)?;
         self.filled = 0;
-        self.head = Head::parse(&self.bytes);
+        self.head = FrameHeader::parse(&self.bytes);
         self.left = self.head.length;
-        Some(Piece::Head(self.head))
+        Some(FrameEvent::Header(self.head))
     }
 
     /// Fills the first `count` bytes; `None` if there are not enough.

@@ -6,7 +6,7 @@ use super::frame::code;
 
 /// The kind of a violation, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Flood {
+pub enum ViolationKind {
     /// Streams opened and reset (CVE-2023-44487).
     RapidReset,
     /// Streams that the peer made us reset (CVE-2025-8671).
@@ -37,7 +37,7 @@ pub enum Flood {
     Frame(&'static str),
 }
 
-impl Flood {
+impl ViolationKind {
     /// The names of all kinds.
     pub const NAMES: [&'static str; 14] = [
         "rapid_reset",
@@ -56,7 +56,7 @@ impl Flood {
         "unfinished",
     ];
 
-    /// Its place among [`Flood::NAMES`].
+    /// Its place among [`ViolationKind::NAMES`].
     pub fn index(self) -> usize {
         match self {
             Self::RapidReset => 0,
@@ -89,49 +89,49 @@ pub struct Violation {
     /// The error code (RFC 9113, section 7).
     pub reason: u32,
     /// What it was.
-    pub flood: Flood,
+    pub kind: ViolationKind,
 }
 
 impl Violation {
     /// In words, for the log.
     pub fn text(&self) -> &'static str {
-        match self.flood {
-            Flood::RapidReset => "the peer resets too many streams",
-            Flood::MadeYouReset => "the peer makes us reset too many streams",
-            Flood::Ping => "too many PING frames",
-            Flood::Settings => "too many SETTINGS frames",
-            Flood::EmptyData => "too many DATA frames with next to no content",
-            Flood::Priority => "too many priorities",
-            Flood::WindowUpdate => "too many WINDOW_UPDATE frames",
-            Flood::SmallWindow => "the peer's windows are too small",
-            Flood::Continuation => "too many CONTINUATION frames",
-            Flood::HeaderList => "a field block is too long",
-            Flood::Unknown => "too many frames of unknown types",
-            Flood::Unfinished => "a frame or a field block did not come whole in time",
-            Flood::Other => "the peer is a burden",
-            Flood::Frame(text) => text,
+        match self.kind {
+            ViolationKind::RapidReset => "the peer resets too many streams",
+            ViolationKind::MadeYouReset => "the peer makes us reset too many streams",
+            ViolationKind::Ping => "too many PING frames",
+            ViolationKind::Settings => "too many SETTINGS frames",
+            ViolationKind::EmptyData => "too many DATA frames with next to no content",
+            ViolationKind::Priority => "too many priorities",
+            ViolationKind::WindowUpdate => "too many WINDOW_UPDATE frames",
+            ViolationKind::SmallWindow => "the peer's windows are too small",
+            ViolationKind::Continuation => "too many CONTINUATION frames",
+            ViolationKind::HeaderList => "a field block is too long",
+            ViolationKind::Unknown => "too many frames of unknown types",
+            ViolationKind::Unfinished => "a frame or a field block did not come whole in time",
+            ViolationKind::Other => "the peer is a burden",
+            ViolationKind::Frame(text) => text,
         }
     }
 }
 
 /// A broken rule.
-pub(super) const fn broken(reason: u32, text: &'static str) -> Violation {
-    Violation { reason, flood: Flood::Frame(text) }
+pub(super) const fn broken_rule(reason: u32, text: &'static str) -> Violation {
+    Violation { reason, kind: ViolationKind::Frame(text) }
 }
 
 /// The same, of the most common code.
-pub(super) const fn protocol(text: &'static str) -> Violation {
-    broken(code::PROTOCOL_ERROR, text)
+pub(super) const fn protocol_error(text: &'static str) -> Violation {
+    broken_rule(code::PROTOCOL_ERROR, text)
 }
 
 /// A frame of a wrong length.
-pub(super) const fn frame_size(text: &'static str) -> Violation {
-    broken(code::FRAME_SIZE_ERROR, text)
+pub(super) const fn frame_size_error(text: &'static str) -> Violation {
+    broken_rule(code::FRAME_SIZE_ERROR, text)
 }
 
 /// A flood.
-pub(super) const fn calm(flood: Flood) -> Violation {
-    Violation { reason: code::ENHANCE_YOUR_CALM, flood }
+pub(super) const fn flood(kind: ViolationKind) -> Violation {
+    Violation { reason: code::ENHANCE_YOUR_CALM, kind }
 }
 
 /// An error unless `condition` holds.

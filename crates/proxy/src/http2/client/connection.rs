@@ -428,19 +428,19 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
-    use wire::http2::frame::{HEAD_BYTES, Head, PREFACE, flag, kind};
+    use wire::http2::frame::{FrameHeader, HEADER_BYTES, PREFACE, flag, kind};
 
     use super::*;
 
     /// An endpoint that tells its settings, and answers pings or not; counts them.
     async fn endpoint(stream: Stream, answers: bool, pings: Rc<Cell<u32>>) {
-        let frame = |kind, flags, length| Head { kind, flags, stream: 0, length }.print();
+        let frame = |kind, flags, length| FrameHeader { kind, flags, stream: 0, length }.print();
         let mut preface = [0; PREFACE.len()];
         read_exact(&stream, &mut preface).await;
         let _ = stream.write_all(&frame(kind::SETTINGS, 0, 0)).await;
-        let mut head = [0; HEAD_BYTES];
+        let mut head = [0; HEADER_BYTES];
         while read_exact(&stream, &mut head).await {
-            let head = Head::parse(&head);
+            let head = FrameHeader::parse(&head);
             let mut payload = vec![0; head.length as usize];
             read_exact(&stream, &mut payload).await;
             if head.kind == kind::PING && !head.has(flag::ACK) {

@@ -13,7 +13,7 @@ use http::StatusCode;
 use message::{Fields, Known, Request, Response};
 use net::{Alarm, Wheel};
 use observe::ErrorKind;
-use wire::http2::Carried;
+use wire::http2::FieldBlock;
 
 use super::super::{Half, Receiving, Sending, fields};
 use super::{Multiplexed, Ticket, heads};
@@ -190,11 +190,11 @@ impl Incoming<'_> {
         let Head { parts: http::response::Parts { status, headers, .. }, stream } = head;
         let ended = stream.as_ref().is_some_and(RecvStream::is_end_stream);
         let read = match fields::carried(&headers) {
-            Some(Carried::Head(packed)) => {
+            Some(FieldBlock::Head(packed)) => {
                 heads::response(request, status, packed, ended, response)
             }
-            Some(Carried::Malformed(what)) => Err(what.text()),
-            Some(Carried::Trailers(_)) | None => Err("it has no :status"),
+            Some(FieldBlock::Malformed(what)) => Err(what.text()),
+            Some(FieldBlock::Trailers(_)) | None => Err("it has no :status"),
         };
         if let Err(what) = read {
             // RFC 9113, section 8.1.1: an error of this stream, and of no other.

@@ -4,7 +4,7 @@ use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use message::{BodyLength, Field, Known, Request, Response, Version};
-use wire::http2::Packed;
+use wire::http2::PackedFields;
 
 use super::super::fields;
 use crate::http1::{UpstreamHead, is_ours};
@@ -88,7 +88,7 @@ fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
 pub(super) fn response(
     request: &Request,
     status: StatusCode,
-    packed: Packed<'_>,
+    packed: PackedFields<'_>,
     ended: bool,
     response: &mut Response,
 ) -> Result<(), &'static str> {
@@ -171,13 +171,13 @@ mod tests {
         ) {
             let request = Request { method, ..Request::default() };
             let mut fields = Vec::new();
-            Packed::push(&mut fields, b":status", status.to_string().as_bytes());
+            PackedFields::push(&mut fields, b":status", status.to_string().as_bytes());
             if let Some(length) = length {
-                Packed::push(&mut fields, b"content-length", length.as_bytes());
+                PackedFields::push(&mut fields, b"content-length", length.as_bytes());
             }
             let status = StatusCode::from_u16(status).unwrap();
             let mut filled = Response::default();
-            let read = response(&request, status, Packed::new(&fields), ended, &mut filled);
+            let read = response(&request, status, PackedFields::new(&fields), ended, &mut filled);
             assert_eq!(read.ok().map(|()| filled.body), expected, "{status} {length:?}");
         }
         use BodyLength::{Chunked, Exact, None as Nothing};

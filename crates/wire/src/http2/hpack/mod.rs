@@ -19,11 +19,11 @@ pub const FIELD_OVERHEAD: usize = 32;
 
 /// A block is not in order: a compression error (RFC 9113, section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Undecodable;
+pub struct DecodeError;
 
 /// Memory that a decoder needs while it reads a block; any number of decoders may share it.
 #[derive(Debug, Default)]
-pub struct Strings {
+pub struct StringBuffers {
     name: Vec<u8>,
     value: Vec<u8>,
 }
@@ -39,9 +39,9 @@ impl Decoder {
     pub fn decode(
         &mut self,
         block: &[u8],
-        strings: &mut Strings,
+        strings: &mut StringBuffers,
         mut field: impl FnMut(&[u8], &[u8]),
-    ) -> Result<(), Undecodable> {
+    ) -> Result<(), DecodeError> {
         let mut rest = block;
         let mut has_begun = false;
         while let Some(&first) = rest.first() {
@@ -54,7 +54,7 @@ impl Decoder {
                 0x20..0x40 => {
                     let size = integer(&mut rest, 5)?;
                     if has_begun || size > TABLE_BYTES {
-                        return Err(Undecodable);
+                        return Err(DecodeError);
                     }
                     self.table.resize(size);
                     continue;
@@ -74,10 +74,10 @@ impl Decoder {
         &mut self,
         rest: &mut &'b [u8],
         first: u8,
-        strings: &'a mut Strings,
-    ) -> Result<(&'a [u8], &'a [u8]), Undecodable> {
+        strings: &'a mut StringBuffers,
+    ) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
         let learns = first >= 0x40;
-        let Strings { name: names, value: values } = strings;
+        let StringBuffers { name: names, value: values } = strings;
         let name: &[u8] = match integer(rest, if learns { 6 } else { 4 })? {
             0 => string(rest, names)?,
             index => match statics::FIELDS.get(index - 1) {
@@ -97,27 +97,27 @@ impl Decoder {
         Ok((name, value))
     }
 
-    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), Undecodable> {
-        let index = index.checked_sub(1).ok_or(Undecodable)?;
+    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), DecodeError> {
+        let index = index.checked_sub(1).ok_or(DecodeError)?;
         match statics::FIELDS.get(index) {
             Some(&field) => Ok(field),
-            None => self.table.get(index - statics::FIELDS.len()).ok_or(Undecodable),
+            None => self.table.get(index - statics::FIELDS.len()).ok_or(DecodeError),
         }
     }
 }
 
 /// An integer of which the first byte has `prefix` bits (RFC 7541, section 5.1); at most 28 bits
 /// may follow, which is more than any block has bytes.
-fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, Undecodable> {
+fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, DecodeError> {
     let most = (1_usize << prefix) - 1;
-    let (&first, mut bytes) = rest.split_first().ok_or(Undecodable)?;
+    let (&first, mut bytes) = rest.split_first().ok_or(DecodeError)?;
     let mut value = usize::from(first) & most;
     if value == most {
         for shift in [0, 7, 14, 21, 28] {
-            let (&byte, after) = bytes.split_first().ok_or(Undecodable)?;
+            let (&byte, after) = bytes.split_first().ok_or(DecodeError)?;
             bytes = after;
             if shift == 28 {
-                return Err(Undecodable);
+                return Err(DecodeError);
             }
             value += usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -133,15 +133,15 @@ fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, Undecodable> {
 fn string<'a, 'b: 'a>(
     rest: &mut &'b [u8],
     memory: &'a mut Vec<u8>,
-) -> Result<&'a [u8], Undecodable> {
-    let &first = rest.first().ok_or(Undecodable)?;
+) -> Result<&'a [u8], DecodeError> {
+    let &first = rest.first().ok_or(DecodeError)?;
     let length = integer(rest, 7)?;
-    let (bytes, after) = rest.split_at_checked(length).ok_or(Undecodable)?;
+    let (bytes, after) = rest.split_at_checked(length).ok_or(DecodeError)?;
     *rest = after;
     if first & 0x80 == 0 {
         return Ok(bytes);
     }
     memory.clear();
-    huffman::decode(bytes, memory).ok_or(Undecodable)?;
+    huffman::decode(bytes, memory).ok_or(DecodeError)?;
     Ok(memory)
 }

@@ -28,22 +28,22 @@ const LENGTHS: usize = 6;
 
 /// What a block was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried<'a> {
+pub enum FieldBlock<'a> {
     /// A head: pseudo-fields first, then the others.
-    Head(Packed<'a>),
+    Head(PackedFields<'a>),
     /// Trailers.
-    Trailers(Packed<'a>),
+    Trailers(PackedFields<'a>),
     /// A message that must not be gone on with (RFC 9113, section 8.1.1).
     Malformed(Malformed),
 }
 
-impl<'a> Carried<'a> {
+impl<'a> FieldBlock<'a> {
     /// Reads the value of [`CARRIER`]; `None` if it is none.
     pub fn read(value: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = value.split_first()?;
         match kind {
-            HEAD => Some(Self::Head(Packed { bytes: rest })),
-            TRAILERS => Some(Self::Trailers(Packed { bytes: rest })),
+            HEAD => Some(Self::Head(PackedFields { bytes: rest })),
+            TRAILERS => Some(Self::Trailers(PackedFields { bytes: rest })),
             MALFORMED => Malformed::of_code(*rest.first()?).map(Self::Malformed),
             _ => None,
         }
@@ -52,12 +52,12 @@ impl<'a> Carried<'a> {
 
 /// Fields behind each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Packed<'a> {
+pub struct PackedFields<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Packed<'a> {
-    /// Fields that [`Packed::push`] has put behind each other.
+impl<'a> PackedFields<'a> {
+    /// Fields that [`PackedFields::push`] has put behind each other.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -70,7 +70,7 @@ impl<'a> Packed<'a> {
         out.extend_from_slice(value);
     }
 
-    /// All of it: the ranges of [`Packed::ranges`] lie in this.
+    /// All of it: the ranges of [`PackedFields::ranges`] lie in this.
     pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }
@@ -142,16 +142,16 @@ mod tests {
             [(b":path", b"/"), (b"a", b""), (b"b", &long), (b"c", b"d\xff")];
         let mut out = Vec::new();
         begin(&mut out, false);
-        fields.iter().for_each(|(name, value)| Packed::push(&mut out, name, value));
-        let Some(Carried::Trailers(packed)) = Carried::read(&out) else { panic!("{out:?}") };
+        fields.iter().for_each(|(name, value)| PackedFields::push(&mut out, name, value));
+        let Some(FieldBlock::Trailers(packed)) = FieldBlock::read(&out) else { panic!("{out:?}") };
         assert!(packed.fields().eq(fields));
         assert_eq!(packed.size(), 5 + 1 + 1 + 1 + 100_000 + 1 + 2);
         for what in Malformed::ALL {
             malformed(&mut out, *what);
-            assert_eq!(Carried::read(&out), Some(Carried::Malformed(*what)));
+            assert_eq!(FieldBlock::read(&out), Some(FieldBlock::Malformed(*what)));
         }
         for other in [b"".as_slice(), b"M", b"MZ", b"x"] {
-            assert_eq!(Carried::read(other), None);
+            assert_eq!(FieldBlock::read(other), None);
         }
         // Nothing of it is cut by `http`, which takes these bytes in a value.
         assert!(
