@@ -17,7 +17,7 @@ use config::{
 };
 use message::{Known, Method, Request, Scheme, Target};
 use proxy::{Incoming, Malformed, Outgoing};
-use rules::{Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, Through, TlsFacts};
+use rules::{EntryPoint, Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, TlsFacts};
 use serde_json::{Value, json};
 
 use crate::cli::Explain;
@@ -37,11 +37,11 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     let incoming = Incoming { listener: listener_of(rules.config(), through)?, peer: options.from };
     let read = read_as_received(options, &incoming, through, &mut request)?;
     let client = *read.as_ref().unwrap_or(&options.from);
-    let assumes_address = matches!(through, Through::Forward(_))
+    let assumes_address = matches!(through, EntryPoint::Forward(_))
         && request.target.ip().is_none()
         && options.address.is_empty();
-    let certificate = options.client.as_deref().map(rules::supposed_certificate);
-    let tls = rules::supposed_tls(&rules, through, &request.target, certificate.as_ref());
+    let certificate = options.client.as_deref().map(rules::assumed_certificate);
+    let tls = rules::assumed_tls(&rules, through, &request.target, certificate.as_ref());
     if certificate.is_some() && tls.is_none() {
         return Err(Failure::usage("a client certificate needs TLS, and this URL is cleartext")
             .hint("use an https:// URL, or omit --client"));
@@ -52,9 +52,9 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             method: &request.method,
             target: &request.target,
             from: client,
-            through,
+            entry: through,
             addresses: &options.address,
-            judged: &proxy::judged,
+            classify: &proxy::judged,
             tls,
         },
     );
@@ -118,10 +118,10 @@ fn read_request(options: &Explain, scheme: Scheme) -> Result<Request, Failure> {
     Ok(Request { method, target, ..Request::default() })
 }
 
-fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> {
+fn listener_of(config: &Config, through: EntryPoint) -> Result<&Listener, Failure> {
     let id = match through {
-        Through::Listener(id) => Some(id),
-        Through::Forward(id) => config.forward(id).map(|forward| forward.listener),
+        EntryPoint::Listener(id) => Some(id),
+        EntryPoint::Forward(id) => config.forward(id).map(|forward| forward.listener),
     };
     let listener = id.and_then(|id| config.listener(id));
     listener.ok_or_else(|| Failure::usage("no such listener"))
@@ -132,19 +132,19 @@ fn listener_of(config: &Config, through: Through) -> Result<&Listener, Failure> 
 fn read_as_received(
     options: &Explain,
     incoming: &Incoming<'_>,
-    through: Through,
+    through: EntryPoint,
     request: &mut Request,
 ) -> Result<Result<IpAddr, Malformed>, Failure> {
     let Request { method, target, .. } = &*request;
     let uri = match (method, through) {
         (Method::Connect, _) => target.authority().to_owned(),
-        (_, Through::Forward(_)) if target.path() == "*" => target.to_string(),
+        (_, EntryPoint::Forward(_)) if target.path() == "*" => target.to_string(),
         (_, through) => {
             let start = match through {
-                Through::Forward(_) => {
+                EntryPoint::Forward(_) => {
                     format!("{}://{}", target.scheme().as_str(), target.written_authority())
                 }
-                Through::Listener(_) => String::new(),
+                EntryPoint::Listener(_) => String::new(),
             };
             start + &String::from_utf8_lossy(target.as_it_came())
         }
@@ -176,10 +176,10 @@ fn speaks_tls(config: &Config, port: u16) -> bool {
     there().next().is_some() && there().all(|listener| listener.tls)
 }
 
-fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<Through, Failure> {
+fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<EntryPoint, Failure> {
     let config = rules.config();
     if let Some(written) = &options.forward {
-        return rules::forward_named(config, written).map(Through::Forward).ok_or_else(|| {
+        return rules::forward_named(config, written).map(EntryPoint::Forward).ok_or_else(|| {
             let known: Vec<_> =
                 config.forwards.iter().map(|forward| format!("`{}`", forward.written)).collect();
             let failure = Failure::usage(format!("no such listener: `forward \"{written}\"`"));
@@ -194,9 +194,9 @@ fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<Throug
     {
         // A CONNECT can only be for the forward proxy.
         return Ok(rules::forward_named(config, &only.written)
-            .map_or(Through::Listener(only.listener), Through::Forward));
+            .map_or(EntryPoint::Listener(only.listener), EntryPoint::Forward));
     }
-    rules::listener_for(rules, &request.target).map(Through::Listener).ok_or_else(|| {
+    rules::listener_for(rules, &request.target).map(EntryPoint::Listener).ok_or_else(|| {
         let (scheme, other) = match request.target.scheme() {
             Scheme::Http => ("in cleartext", "https"),
             Scheme::Https => ("over TLS", "http"),
@@ -226,7 +226,7 @@ struct ExplainReport<'a> {
     incoming: Incoming<'a>,
     /// The client's address, possibly from a trusted proxy.
     from: IpAddr,
-    through: Through,
+    through: EntryPoint,
     /// The assumed TLS facts of the client's connection.
     tls: Option<TlsFacts<'a>>,
     explanation: Explanation,
@@ -251,11 +251,11 @@ impl ExplainReport<'_> {
 
     fn listener(&self) -> String {
         match self.through {
-            Through::Listener(id) => {
+            EntryPoint::Listener(id) => {
                 let listener = self.config.listener(id);
                 listener.map_or_else(String::new, |listener| listener.written.to_string())
             }
-            Through::Forward(id) => {
+            EntryPoint::Forward(id) => {
                 let forward = self.config.forward(id);
                 forward.map_or_else(String::new, |forward| format!("forward {}", forward.written))
             }
@@ -358,8 +358,8 @@ impl ExplainReport<'_> {
 
     fn forward(&self) -> Option<&Forward> {
         match self.through {
-            Through::Forward(id) => self.config.forward(id),
-            Through::Listener(_) => None,
+            EntryPoint::Forward(id) => self.config.forward(id),
+            EntryPoint::Listener(_) => None,
         }
     }
 

@@ -308,7 +308,7 @@ pub(crate) async fn leads_out<D: Downstream>(
     down: &mut D,
     settings: &RouteSettings,
 ) -> Ending {
-    let leads_out = Trouble::new(ErrorKind::HttpRequestError, rules::LeadsOut::DETAIL);
+    let leads_out = Trouble::new(ErrorKind::HttpRequestError, rules::PathTraversal::DETAIL);
     trouble(context, work, down, Some(settings), leads_out).await
 }
 

@@ -16,7 +16,7 @@ use config::{Action, ListenerId, RouteSettings, Serves, Timeouts};
 use message::{Known, Method, Request, Response, Scheme};
 use net::{Alarm, Buffer};
 use observe::{Direction, ErrorKind, Record, Scope};
-use rules::{Facts, Routed, TlsFacts};
+use rules::{Facts, Routing, TlsFacts};
 
 use crate::account::{Account, Charge, ClientKey, What};
 use crate::answer;
@@ -367,12 +367,12 @@ async fn reverse<D: Downstream>(
     request.target.set_scheme(context.client.scheme());
     let target = &request.target;
     let (listener, method) = (context.listener_id, &request.method);
-    let rules::Decision { routed, conflict } =
+    let rules::Decision { routing, conflict } =
         rules.decide(listener, method, target, readings, &mut ());
-    let (site_id, route_id) = match routed {
-        Routed::Route { site, route } => (site, Some(route)),
-        Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => (site, None),
-        Routed::NoSite => {
+    let (site_id, route_id) = match routing {
+        Routing::Route { site, route } => (site, Some(route)),
+        Routing::NoRoute { site } | Routing::MethodNotAllowed { site } => (site, None),
+        Routing::NoSite => {
             down.begin_body(request, None);
             let trouble = Trouble::new(
                 ErrorKind::MisdirectedRequest,
@@ -395,7 +395,7 @@ async fn reverse<D: Downstream>(
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
     let Some(route) = route else {
-        let allowed = matches!(routed, Routed::MethodNotAllowed { .. }).then_some(site_id);
+        let allowed = matches!(routing, Routing::MethodNotAllowed { .. }).then_some(site_id);
         return answer::no_route(context, work, down, settings, allowed).await;
     };
     match &route.action {
@@ -454,7 +454,7 @@ fn admissible(
 ) -> Result<(), Trouble> {
     if let Some(conflict) = conflict {
         let trouble = Trouble::new(ErrorKind::HttpRequestError, conflict.detail);
-        return Err(Trouble { told: Some(rules::Conflict::TOLD), ..trouble });
+        return Err(Trouble { told: Some(rules::Conflict::CLIENT_TEXT), ..trouble });
     }
     let limit = settings.limits.body_bytes.unwrap_or(u64::MAX);
     if matches!(request.body, message::BodyLength::Exact(length) if length > limit) {

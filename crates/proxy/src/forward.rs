@@ -11,7 +11,7 @@ use config::{Forward, ForwardId, Place};
 use message::{Form, Method, Request};
 use net::{AddressKind, AddressRefusal, ResolveError};
 use observe::{Direction, ErrorKind, LookupResult, Scope};
-use rules::{Address, DenyReason, Passage, Verdict};
+use rules::{Address, DenyReason, ForwardRequest, Verdict};
 
 use crate::answer;
 use crate::body::Sink;
@@ -83,7 +83,7 @@ async fn to_named<D: Downstream>(
     let gate = Gate {
         context,
         id,
-        passage: Passage {
+        passage: ForwardRequest {
             client: work.record.client.ip(),
             method: &method,
             host,
@@ -155,7 +155,7 @@ fn has_our_via(request: &Request, forward: &Forward) -> bool {
 struct Gate<'a> {
     context: &'a Context<'a>,
     id: ForwardId,
-    passage: Passage<'a>,
+    passage: ForwardRequest<'a>,
     decided: Cell<Place>,
     /// Other names of the host.
     aliases: RefCell<Arc<[Box<str>]>>,
@@ -244,7 +244,7 @@ impl Gate<'_> {
     fn aliases_allowed(&self, allowed: Option<usize>, judged: Address) -> Result<(), Trouble> {
         let rules = &self.context.view.shared.rules;
         for host in self.aliases.borrow().iter() {
-            let passage = Passage { host, ..self.passage };
+            let passage = ForwardRequest { host, ..self.passage };
             if let Verdict::Deny { rule: Some(denied), place, reason: DenyReason::Rule } =
                 rules.judge(self.id, &passage, Some(judged), &mut ())
                 && allowed.is_none_or(|allowed| denied < allowed)
@@ -270,7 +270,7 @@ impl Gate<'_> {
                 ErrorKind::HttpRequestDenied
             }
         };
-        let Passage { host, port, .. } = self.passage;
+        let ForwardRequest { host, port, .. } = self.passage;
         Trouble::new(kind, format!("access to {host}:{port} is refused: {reason}"))
     }
 
@@ -282,7 +282,7 @@ impl Gate<'_> {
             ResolveError::Exhausted => ErrorKind::LocalResources,
             _ => ErrorKind::DnsError,
         };
-        let Passage { host, client, .. } = self.passage;
+        let ForwardRequest { host, client, .. } = self.passage;
         if !matches!(kind, ErrorKind::DnsTimeout | ErrorKind::DnsError) {
             observe::log_limited!(WARN, %client, error = kind.name(), "a name is not looked up: {error}");
         }
@@ -300,7 +300,7 @@ impl Gate<'_> {
         if !self.context.core.shared.is_admin(address) {
             return Ok(());
         }
-        let Passage { host, port, .. } = self.passage;
+        let ForwardRequest { host, port, .. } = self.passage;
         let detail = format!(
             "access to {host}:{port} is refused: it is the admin interface of this proxy, which no rule opens"
         );

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use config::{Config, ForwardId, ListenerId};
 use divan::Bencher;
 use message::Method;
-use rules::{Address, Passage, Routed, Rules, Verdict};
+use rules::{Address, ForwardRequest, Routing, Rules, Verdict};
 
 #[path = "../src/fixtures.rs"]
 mod fixtures;
@@ -36,7 +36,7 @@ fn site_and_route(bencher: Bencher<'_, '_>, count: usize) {
     let decide = |path: &str| {
         rules.route(ListenerId(0), &Method::Get, black_box("www.shop.example.com"), path, &mut ())
     };
-    assert!(matches!(decide(&path), Routed::Route { route, .. } if route.index() == count / 2));
+    assert!(matches!(decide(&path), Routing::Route { route, .. } if route.index() == count / 2));
     bencher.bench_local(|| decide(black_box(&path)));
 }
 
@@ -54,7 +54,7 @@ fn listed(count: usize) -> Config {
 #[divan::bench(args = [10, 10_000])]
 fn forward_allowed(bencher: Bencher<'_, '_>, count: usize) {
     let rules = Rules::compile(Arc::new(listed(count)));
-    let passage = Passage {
+    let request = ForwardRequest {
         client: IpAddr::from([10, 0, 0, 1]),
         method: &Method::Connect,
         host: "www.some.host.example.com",
@@ -63,8 +63,8 @@ fn forward_allowed(bencher: Bencher<'_, '_>, count: usize) {
     };
     let address = Address::global(IpAddr::from([203, 0, 113, 9]));
     let decide = || {
-        let by_name = rules.judge(ForwardId(0), black_box(&passage), None, &mut ());
-        (by_name, rules.judge(ForwardId(0), black_box(&passage), Some(address), &mut ()))
+        let by_name = rules.judge(ForwardId(0), black_box(&request), None, &mut ());
+        (by_name, rules.judge(ForwardId(0), black_box(&request), Some(address), &mut ()))
     };
     assert!(matches!(decide(), (Verdict::NeedsAddresses, Verdict::Allow { .. })));
     bencher.bench_local(decide);
@@ -76,9 +76,14 @@ fn forward_denied(bencher: Bencher<'_, '_>, count: usize) {
     let rules = Rules::compile(Arc::new(listed(count)));
     let host = format!("www.blocked{}.example", count / 2 / 4 * 4 + 2);
     let client = IpAddr::from([10, 0, 0, 1]);
-    let passage =
-        Passage { client, method: &Method::Connect, host: &host, port: 443, certificate: None };
-    let decide = || rules.judge(ForwardId(0), black_box(&passage), None, &mut ());
+    let request = ForwardRequest {
+        client,
+        method: &Method::Connect,
+        host: &host,
+        port: 443,
+        certificate: None,
+    };
+    let decide = || rules.judge(ForwardId(0), black_box(&request), None, &mut ());
     assert!(matches!(decide(), Verdict::Deny { .. }));
     bencher.bench_local(decide);
 }

@@ -10,23 +10,23 @@ use message::ClientCertificate;
 
 /// A client that is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientRefused {
+pub struct ClientRefusal {
     /// The first of the lines that say who is taken.
     pub place: Place,
     /// Why.
-    pub reason: ClientRefusal,
+    pub reason: RefusalReason,
 }
 
 /// Why a client is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClientRefusal {
+pub enum RefusalReason {
     /// It has shown no certificate.
     NoCertificate,
     /// It has shown one that is not among those named.
     OtherCertificate,
 }
 
-impl ClientRefusal {
+impl RefusalReason {
     /// A word for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl ClientRefusal {
     }
 }
 
-impl fmt::Display for ClientRefusal {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.describe())
     }
@@ -56,18 +56,18 @@ impl fmt::Display for ClientRefusal {
 pub fn client_allowed(
     allowed: &[ClientMatch],
     shown: Option<&ClientCertificate>,
-) -> Result<Option<Place>, ClientRefused> {
+) -> Result<Option<Place>, ClientRefusal> {
     let Some(first) = allowed.first() else { return Ok(None) };
-    let refused = |reason| Err(ClientRefused { place: first.place, reason });
-    let Some(shown) = shown else { return refused(ClientRefusal::NoCertificate) };
+    let refused = |reason| Err(ClientRefusal { place: first.place, reason });
+    let Some(shown) = shown else { return refused(RefusalReason::NoCertificate) };
     match allowed.iter().find(|wanted| is_meant(wanted, shown)) {
         Some(wanted) => Ok(Some(wanted.place)),
-        None => refused(ClientRefusal::OtherCertificate),
+        None => refused(RefusalReason::OtherCertificate),
     }
 }
 
 /// A certificate of which only a name is known, for asking what would be.
-pub fn supposed_certificate(name: &str) -> ClientCertificate {
+pub fn assumed_certificate(name: &str) -> ClientCertificate {
     ClientCertificate {
         subject: format!("CN={name}").into(),
         common_name: Some(name.into()),

@@ -14,13 +14,13 @@ use config::{
 };
 use message::{ClientCertificate, Form, Method, Readings, Scheme, Target};
 
-use crate::forward::{Address, DenyReason, Passage, Verdict, Whereto};
+use crate::forward::{Address, DenyReason, DialTarget, ForwardRequest, Verdict};
 use crate::sites::{self, written_bare};
 use crate::template::{
-    Facts, LeadsOut, TlsFacts, location, upstream_host, upstream_path, without_scheme,
+    Facts, PathTraversal, TlsFacts, location, upstream_host, upstream_path, without_scheme,
 };
 use crate::trace::{Step, StepOutcome, Steps, Trace};
-use crate::{Decision, Routed, Rules, canonical, client_allowed, supposed_certificate};
+use crate::{Decision, Routing, Rules, assumed_certificate, canonical, client_allowed};
 
 /// A request to be explained.
 #[derive(Clone, Copy)]
@@ -32,19 +32,19 @@ pub struct Query<'a> {
     /// The client.
     pub from: IpAddr,
     /// Where it comes in.
-    pub through: Through,
+    pub entry: EntryPoint,
     /// The addresses of the target's host, if it is a name that was looked up. Without any, the
     /// name is taken to have a global address that no rule names.
     pub addresses: &'a [IpAddr],
     /// What kind of address one is.
-    pub judged: &'a dyn Fn(IpAddr) -> Address,
+    pub classify: &'a dyn Fn(IpAddr) -> Address,
     /// The client's TLS connection, if there is one and something is known of it.
     pub tls: Option<TlsFacts<'a>>,
 }
 
 /// Where a request comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Through {
+pub enum EntryPoint {
     /// A listener with sites.
     Listener(ListenerId),
     /// A forward listener.
@@ -237,9 +237,9 @@ fn addresses(upstream: &str, endpoints: &[Arc<str>]) -> String {
 
 /// Explains what would be done with a request.
 pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
-    match query.through {
-        Through::Listener(listener) => explain_reverse(rules, query, listener),
-        Through::Forward(forward) => explain_forward(rules, query, forward),
+    match query.entry {
+        EntryPoint::Listener(listener) => explain_reverse(rules, query, listener),
+        EntryPoint::Forward(forward) => explain_forward(rules, query, forward),
     }
 }
 
@@ -250,18 +250,18 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
         return Explanation { steps: trace.0, ..passed };
     }
     let decision = rules.decide(listener, method, target, &mut Readings::default(), &mut trace);
-    let Decision { routed, conflict } = decision;
+    let Decision { routing, conflict } = decision;
     let at_listener = rules.config.listener(listener).map(|found| found.place);
     let place_of = |site: SiteId| rules.config.site(site).map(|site| site.place);
-    let (outcome, place, site, route) = match routed {
-        Routed::NoSite => (Outcome::NoSite, at_listener, None, None),
-        Routed::NoRoute { site } => (Outcome::NotFound, place_of(site), Some(site), None),
-        Routed::MethodNotAllowed { site } => {
+    let (outcome, place, site, route) = match routing {
+        Routing::NoSite => (Outcome::NoSite, at_listener, None, None),
+        Routing::NoRoute { site } => (Outcome::NotFound, place_of(site), Some(site), None),
+        Routing::MethodNotAllowed { site } => {
             let mut allow = String::new();
             rules.allowed_methods(site, target.path(), &mut allow);
             (Outcome::MethodNotAllowed { allow }, place_of(site), Some(site), None)
         }
-        Routed::Route { site, route } => {
+        Routing::Route { site, route } => {
             let taken = rules.route_of(site, route);
             let outcome = taken.map_or(Outcome::NotFound, |taken| act(rules, query, taken));
             (outcome, taken.map(|taken| taken.place), Some(site), Some(route))
@@ -346,7 +346,7 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let mut sent = Vec::new();
     let is_sent = matches!(route.action, Action::To(_) | Action::Split(_) | Action::Files(_));
     if is_sent && upstream_path(&route.settings.rewrite, &facts, &mut sent).is_err() {
-        return Outcome::Refused { status: 400, reason: LeadsOut::DETAIL.into() };
+        return Outcome::Refused { status: 400, reason: PathTraversal::DETAIL.into() };
     }
     let path = || String::from_utf8_lossy(&sent).into_owned();
     match &route.action {
@@ -430,18 +430,18 @@ fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanati
         return Explanation { steps: Vec::new(), outcome, decided_by, site: None, route: None };
     }
     let parts = rules.forwards.get(id).zip(rules.config.forward(id));
-    let passage = Passage::of(from, method, target, query.tls.and_then(|tls| tls.client));
-    let judge = |whereto: Whereto| {
+    let request = ForwardRequest::of(from, method, target, query.tls.and_then(|tls| tls.client));
+    let judge = |dial_target: DialTarget| {
         let mut trace = Steps::default();
         let verdict = parts.map_or(Verdict::no_such_listener(), |(index, forward)| {
-            index.judge_whereto(forward, &passage, whereto, &mut trace)
+            index.judge_target(forward, &request, dial_target, &mut trace)
         });
         (verdict, trace)
     };
-    let allows = |judged: &(Verdict, Steps)| matches!(judged.0, Verdict::Allow { .. });
+    let allows = |verdict: &(Verdict, Steps)| matches!(verdict.0, Verdict::Allow { .. });
     let address = |ip: &IpAddr| {
         let ip = canonical(*ip);
-        Whereto::Address((query.judged)(ip))
+        DialTarget::Address((query.classify)(ip))
     };
     // RFC 6761, section 6.3: these names are always on loopback.
     let is_local = target.host() == "localhost" || target.host().ends_with(".localhost");
@@ -453,7 +453,7 @@ fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanati
         (None, looked_up) => looked_up,
     };
     let mut judged = addresses.iter().map(|ip| judge(address(ip)));
-    let mut best = judged.next().unwrap_or_else(|| judge(Whereto::Elsewhere));
+    let mut best = judged.next().unwrap_or_else(|| judge(DialTarget::AnyGlobal));
     if !allows(&best)
         && let Some(better) = judged.find(allows)
     {
@@ -482,7 +482,7 @@ fn go(target: &Target, method: &Method) -> Outcome {
 
 /// An expectation that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct UnmetExpectation {
     /// The line of the expectation.
     pub place: Place,
     /// What was expected, what is the case, and which line decided.
@@ -492,22 +492,25 @@ pub struct Failure {
 }
 
 /// Tries every `expect` of a configuration. `judged` tells what kind of address one is.
-pub fn check_expectations(rules: &Rules, judged: &dyn Fn(IpAddr) -> Address) -> Vec<Failure> {
-    let failures = rules.config.expects.iter().map(|expect| check(rules, expect, judged));
+pub fn check_expectations(
+    rules: &Rules,
+    classify: &dyn Fn(IpAddr) -> Address,
+) -> Vec<UnmetExpectation> {
+    let failures = rules.config.expects.iter().map(|expect| check(rules, expect, classify));
     failures.filter_map(Result::err).collect()
 }
 
 fn check(
     rules: &Rules,
     expect: &Expect,
-    judged: &dyn Fn(IpAddr) -> Address,
-) -> Result<(), Failure> {
+    classify: &dyn Fn(IpAddr) -> Address,
+) -> Result<(), UnmetExpectation> {
     let fail = |decided_by: Place, message: String| {
         let by = match decided_by {
             Place { line: 0, .. } => String::new(),
             place => format!(", decided by {}", rules.config.locate(place)),
         };
-        Failure { place: expect.place, message: message + &by, decided_by }
+        UnmetExpectation { place: expect.place, message: message + &by, decided_by }
     };
     let nowhere = Place::default();
     let method = Method::parse(expect.method.as_bytes())
@@ -516,12 +519,12 @@ fn check(
     target
         .parse(&method, expect.target.as_bytes(), None, Scheme::Http)
         .map_err(|error| fail(nowhere, format!("`{}`: {error}", expect.target)))?;
-    let through = match &expect.forward {
-        Some(written) => forward_named(&rules.config, written).map(Through::Forward),
-        None => listener_for(rules, &target).map(Through::Listener),
+    let entry = match &expect.forward {
+        Some(written) => forward_named(&rules.config, written).map(EntryPoint::Forward),
+        None => listener_for(rules, &target).map(EntryPoint::Listener),
     };
-    let certificate = expect.client_name.as_deref().map(supposed_certificate);
-    let through = through.ok_or_else(|| {
+    let certificate = expect.client_name.as_deref().map(assumed_certificate);
+    let entry = entry.ok_or_else(|| {
         let message = match &expect.forward {
             Some(written) => format!("there is no `forward \"{written}\"`"),
             None => {
@@ -538,10 +541,10 @@ fn check(
         method: &method,
         target: &target,
         from: expect.from,
-        through,
+        entry,
         addresses: &[],
-        judged,
-        tls: supposed_tls(rules, through, &target, certificate.as_ref()),
+        classify,
+        tls: assumed_tls(rules, entry, &target, certificate.as_ref()),
     };
     let explanation = explain(rules, &query);
     match difference(&rules.config, expect, &explanation) {
@@ -624,16 +627,16 @@ pub fn forward_named(config: &Config, written: &str) -> Option<ForwardId> {
 }
 
 /// What would be known of the client's connection, as far as it can be supposed.
-pub fn supposed_tls<'a>(
+pub fn assumed_tls<'a>(
     rules: &Rules,
-    through: Through,
+    entry: EntryPoint,
     target: &'a Target,
     client: Option<&'a ClientCertificate>,
 ) -> Option<TlsFacts<'a>> {
     let config = &rules.config;
-    let (listener, name) = match through {
-        Through::Listener(id) => (id, Some(target.host()).filter(|_| target.ip().is_none())),
-        Through::Forward(id) => (config.forward(id)?.listener, None),
+    let (listener, name) = match entry {
+        EntryPoint::Listener(id) => (id, Some(target.host()).filter(|_| target.ip().is_none())),
+        EntryPoint::Forward(id) => (config.forward(id)?.listener, None),
     };
     config.listener(listener).filter(|listener| listener.tls)?;
     Some(TlsFacts { version: "TLSv1.3", name, client })

@@ -2,7 +2,7 @@
 //!
 //! [`ForwardIndex`] finds the few rules whose destination can match, by host, suffix and network,
 //! so that a list of many thousand hosts costs as much as a short one. Whether a rule matches is
-//! said by [`Query::difference`] alone; the index only leaves out rules that cannot.
+//! said by [`RuleQuery::difference`] alone; the index only leaves out rules that cannot.
 //! What the rules mean is said at [`crate::Rules::judge`].
 
 use std::fmt;
@@ -25,7 +25,7 @@ const DESTINATIONS_COMPARED_MAX: usize = 8;
 
 /// Who wants to go where.
 #[derive(Debug, Clone, Copy)]
-pub struct Passage<'a> {
+pub struct ForwardRequest<'a> {
     /// The client's address.
     pub client: IpAddr,
     /// What it asks for.
@@ -38,7 +38,7 @@ pub struct Passage<'a> {
     pub certificate: Option<&'a ClientCertificate>,
 }
 
-impl<'a> Passage<'a> {
+impl<'a> ForwardRequest<'a> {
     /// What a client asks for with a target.
     pub fn of(
         client: IpAddr,
@@ -146,22 +146,22 @@ impl Verdict {
     }
 }
 
-/// Where a passage goes, as far as it is known.
+/// Where a request would go, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whereto {
+pub(crate) enum DialTarget {
     /// To this canonical address.
     Address(Address),
     /// To a global address that no rule names.
-    Elsewhere,
+    AnyGlobal,
     /// Not known yet.
     Unknown,
 }
 
-/// A passage, made ready for comparing.
+/// A request, prepared for comparison with rules.
 #[derive(Clone, Copy)]
-struct Query<'a> {
-    passage: Passage<'a>,
-    whereto: Whereto,
+struct RuleQuery<'a> {
+    request: ForwardRequest<'a>,
+    dial_target: DialTarget,
     ports: &'a [PortRange],
     /// Set to learn whether only the port is in the way.
     any_port: bool,
@@ -191,7 +191,7 @@ enum Named {
     ByAddress,
 }
 
-impl Query<'_> {
+impl RuleQuery<'_> {
     /// Why a rule does not match; `None`: it does.
     fn difference(&self, rule: &ForwardRule) -> Option<Difference> {
         let named = rule.to.iter().map(|to| self.names(to)).max().unwrap_or(Named::Not);
@@ -199,7 +199,7 @@ impl Query<'_> {
         if named > Named::Not || rule.to.is_empty() || rule.to.iter().any(covers) {
             return self.other_difference(rule, named);
         }
-        let open = self.whereto == Whereto::Unknown
+        let open = self.dial_target == DialTarget::Unknown
             && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
             && self.other_difference(rule, Named::ByAddress).is_none();
         Some(if open { Difference::Open } else { Difference::Destination })
@@ -209,20 +209,20 @@ impl Query<'_> {
     /// names the destination: whether even a special address is meant.
     fn other_difference(&self, rule: &ForwardRule, named: Named) -> Option<Difference> {
         let from = &rule.from;
-        if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.passage.client)) {
+        if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.request.client)) {
             return Some(Difference::Client);
         }
-        if client_allowed(&rule.clients, self.passage.certificate).is_err() {
+        if client_allowed(&rule.clients, self.request.certificate).is_err() {
             return Some(Difference::Certificate);
         }
         let ports = match &*rule.ports {
             [] if rule.allow => self.ports,
             own => own,
         };
-        if !(ports.is_empty() || self.any_port || has_port(ports, self.passage.port)) {
+        if !(ports.is_empty() || self.any_port || has_port(ports, self.request.port)) {
             return Some(Difference::Port);
         }
-        if !takes_method(&rule.methods, self.passage.method) {
+        if !takes_method(&rule.methods, self.request.method) {
             return Some(Difference::Method);
         }
         if rule.allow && !rule.special && named < self.must_be_named() {
@@ -237,24 +237,24 @@ impl Query<'_> {
 
     /// How narrowly a rule must name the address in order to allow it.
     fn must_be_named(&self) -> Named {
-        match self.whereto {
+        match self.dial_target {
             // RFC 6761, section 6.3: this name says itself that it is loopback.
-            Whereto::Address(Address { ip, is_own: true, .. })
-                if ip.is_loopback() && is_localhost(self.passage.host) =>
+            DialTarget::Address(Address { ip, is_own: true, .. })
+                if ip.is_loopback() && is_localhost(self.request.host) =>
             {
                 Named::ByName
             }
-            Whereto::Address(Address { is_own: true, .. }) => Named::ByAddress,
-            Whereto::Address(Address { is_global: false, .. }) => Named::ByName,
+            DialTarget::Address(Address { is_own: true, .. }) => Named::ByAddress,
+            DialTarget::Address(Address { is_global: false, .. }) => Named::ByName,
             _ => Named::Not,
         }
     }
 
     /// How narrowly a destination names this one.
     fn names(&self, to: &Destination) -> Named {
-        match (to, self.whereto) {
-            (Destination::Host(host), _) if **host == *self.passage.host => Named::ByName,
-            (Destination::Net(net), Whereto::Address(to)) if net_has(*net, to.ip) => {
+        match (to, self.dial_target) {
+            (Destination::Host(host), _) if **host == *self.request.host => Named::ByName,
+            (Destination::Net(net), DialTarget::Address(to)) if net_has(*net, to.ip) => {
                 named_by(canonical_net(*net).prefix_len(), &to)
             }
             _ => Named::Not,
@@ -263,8 +263,8 @@ impl Query<'_> {
 
     /// True if a network has an IPv4 address that this one carries.
     fn carries(&self, to: &Destination) -> bool {
-        match (to, self.whereto) {
-            (Destination::Net(net), Whereto::Address(to)) => {
+        match (to, self.dial_target) {
+            (Destination::Net(net), DialTarget::Address(to)) => {
                 to.inside.iter().flatten().any(|&inside| net_has(*net, inside.into()))
             }
             _ => false,
@@ -273,12 +273,12 @@ impl Query<'_> {
 
     /// True if a destination has this one among many.
     fn covers(&self, to: &Destination) -> bool {
-        match (to, self.whereto) {
+        match (to, self.dial_target) {
             (Destination::Any, _) => true,
             (Destination::Suffix(suffix), _) => {
-                suffixes(self.passage.host).any(|part| *part == **suffix)
+                suffixes(self.request.host).any(|part| *part == **suffix)
             }
-            (Destination::Net(net), Whereto::Address(to)) => net_has(*net, to.ip),
+            (Destination::Net(net), DialTarget::Address(to)) => net_has(*net, to.ip),
             _ => false,
         }
     }
@@ -400,28 +400,28 @@ impl ForwardIndex {
     pub(crate) fn judge<T: Trace>(
         &self,
         forward: &Forward,
-        passage: &Passage<'_>,
+        request: &ForwardRequest<'_>,
         address: Option<Address>,
         trace: &mut T,
     ) -> Verdict {
-        let whereto = match address {
-            Some(address) => Whereto::Address(Address { ip: canonical(address.ip), ..address }),
-            None => Whereto::Unknown,
+        let dial_target = match address {
+            Some(address) => DialTarget::Address(Address { ip: canonical(address.ip), ..address }),
+            None => DialTarget::Unknown,
         };
-        self.judge_whereto(forward, passage, whereto, trace)
+        self.judge_target(forward, request, dial_target, trace)
     }
 
-    pub(crate) fn judge_whereto<T: Trace>(
+    pub(crate) fn judge_target<T: Trace>(
         &self,
         forward: &Forward,
-        passage: &Passage<'_>,
-        whereto: Whereto,
+        request: &ForwardRequest<'_>,
+        dial_target: DialTarget,
         trace: &mut T,
     ) -> Verdict {
-        let client = canonical(passage.client);
-        let host = without_root_dot(passage.host);
-        let passage = Passage { client, host, ..*passage };
-        let query = Query { passage, whereto, ports: &forward.ports, any_port: false };
+        let client = canonical(request.client);
+        let host = without_root_dot(request.host);
+        let request = ForwardRequest { client, host, ..*request };
+        let query = RuleQuery { request, dial_target, ports: &forward.ports, any_port: false };
         let found = self.first(&forward.rules, &query);
         if T::ON {
             explain(&forward.rules, &query, found, trace);
@@ -433,8 +433,10 @@ impl ForwardIndex {
         verdict
     }
 
-    fn verdict(&self, forward: &Forward, query: &Query<'_>, found: Option<usize>) -> Verdict {
-        if query.whereto == Whereto::Unknown && self.may_be_allowed(&forward.rules, query, found) {
+    fn verdict(&self, forward: &Forward, query: &RuleQuery<'_>, found: Option<usize>) -> Verdict {
+        if query.dial_target == DialTarget::Unknown
+            && self.may_be_allowed(&forward.rules, query, found)
+        {
             return Verdict::NeedsAddresses;
         }
         if let Some((rule, decides)) = found.and_then(|n| Some((n, forward.rules.get(n)?))) {
@@ -456,7 +458,7 @@ impl ForwardIndex {
     fn may_be_allowed(
         &self,
         rules: &[ForwardRule],
-        query: &Query<'_>,
+        query: &RuleQuery<'_>,
         found: Option<usize>,
     ) -> bool {
         let by_name = match found {
@@ -473,30 +475,30 @@ impl ForwardIndex {
     }
 
     /// What holds where no rule matches.
-    fn allows_by_default(&self, query: &Query<'_>) -> bool {
+    fn allows_by_default(&self, query: &RuleQuery<'_>) -> bool {
         self.loopback_is_free
-            && query.passage.client.is_loopback()
+            && query.request.client.is_loopback()
             && !query.is_special()
             && (query.any_port
                 || query.ports.is_empty()
-                || has_port(query.ports, query.passage.port))
+                || has_port(query.ports, query.request.port))
     }
 
-    /// Why nothing allows a passage that no rule denies: what would have to be different.
-    fn reason(&self, rules: &[ForwardRule], query: &Query<'_>) -> DenyReason {
-        let allowed = |query: &Query<'_>| match (self.first(rules, query), query.whereto) {
-            (found, Whereto::Unknown) => self.may_be_allowed(rules, query, found),
+    /// Why nothing allows a request that no rule denies: what would have to be different.
+    fn reason(&self, rules: &[ForwardRule], query: &RuleQuery<'_>) -> DenyReason {
+        let allowed = |query: &RuleQuery<'_>| match (self.first(rules, query), query.dial_target) {
+            (found, DialTarget::Unknown) => self.may_be_allowed(rules, query, found),
             (Some(number), _) => rules.get(number).is_some_and(|rule| rule.allow),
             (None, _) => self.allows_by_default(query),
         };
         let public = |address: Address| {
-            Whereto::Address(Address { is_global: true, is_own: false, ..address })
+            DialTarget::Address(Address { is_global: true, is_own: false, ..address })
         };
-        if let Whereto::Address(address @ Address { is_global: false, .. }) = query.whereto
-            && allowed(&Query { whereto: public(address), ..*query })
+        if let DialTarget::Address(address @ Address { is_global: false, .. }) = query.dial_target
+            && allowed(&RuleQuery { dial_target: public(address), ..*query })
         {
             if address.is_own { DenyReason::OwnAddress } else { DenyReason::SpecialAddress }
-        } else if allowed(&Query { any_port: true, ..*query }) {
+        } else if allowed(&RuleQuery { any_port: true, ..*query }) {
             DenyReason::Port
         } else {
             DenyReason::NoRule
@@ -504,7 +506,7 @@ impl ForwardIndex {
     }
 
     /// The first rule that matches.
-    fn first(&self, rules: &[ForwardRule], query: &Query<'_>) -> Option<usize> {
+    fn first(&self, rules: &[ForwardRule], query: &RuleQuery<'_>) -> Option<usize> {
         let mut first = u32::MAX;
         let mut search = |list: &[u32], difference: &dyn Fn(&ForwardRule) -> Option<Difference>| {
             let before = list.iter().take_while(|&&number| number < first);
@@ -520,17 +522,17 @@ impl ForwardIndex {
             false => query.other_difference(rule, Named::Not),
         };
         search(&self.all, &|rule| query.difference(rule));
-        if let Some(list) = self.hosts.get(query.passage.host) {
+        if let Some(list) = self.hosts.get(query.request.host) {
             search(list, &named);
         }
         if !self.suffixes.is_empty() {
-            for suffix in suffixes(query.passage.host) {
+            for suffix in suffixes(query.request.host) {
                 if let Some(list) = self.suffixes.get(suffix) {
                     search(list, &covered);
                 }
             }
         }
-        if let Whereto::Address(address) = query.whereto {
+        if let DialTarget::Address(address) = query.dial_target {
             self.nets.each(address.ip, |length, list| {
                 let named = named_by(length, &address);
                 search(list, &|rule| query.other_difference(rule, named));
@@ -556,7 +558,7 @@ fn allows_loopback_clients(rule: &ForwardRule) -> bool {
 /// Notes what came of each rule up to the one that matches.
 fn explain<T: Trace>(
     rules: &[ForwardRule],
-    query: &Query<'_>,
+    query: &RuleQuery<'_>,
     found: Option<usize>,
     trace: &mut T,
 ) {
@@ -565,7 +567,7 @@ fn explain<T: Trace>(
         let outcome = match query.difference(rule) {
             None => StepOutcome::Decided,
             Some(Difference::Open) => {
-                StepOutcome::Open(format!("it depends on the addresses of {}", query.passage.host))
+                StepOutcome::Open(format!("it depends on the addresses of {}", query.request.host))
             }
             Some(difference) => StepOutcome::Differs(tell(difference, rule, query)),
         };
@@ -592,10 +594,10 @@ fn last_step(forward: &Forward, verdict: Verdict) -> Step {
 }
 
 /// Says for people why a rule does not match.
-fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String {
-    let Passage { client, method, host, port, certificate } = query.passage;
-    match (difference, query.whereto) {
-        (Difference::Destination | Difference::Open, Whereto::Address(Address { ip, .. }))
+fn tell(difference: Difference, rule: &ForwardRule, query: &RuleQuery<'_>) -> String {
+    let ForwardRequest { client, method, host, port, certificate } = query.request;
+    match (difference, query.dial_target) {
+        (Difference::Destination | Difference::Open, DialTarget::Address(Address { ip, .. }))
             if rule.to.iter().any(|to| matches!(to, Destination::Net(_))) =>
         {
             format!("the destination is {host} at {ip}")
@@ -611,13 +613,13 @@ fn tell(difference: Difference, rule: &ForwardRule, query: &Query<'_>) -> String
         }
         (Difference::Port, _) => format!("the port is {port}"),
         (Difference::Method, _) => format!("the method is {method}"),
-        (Difference::SpecialAddress, Whereto::Address(Address { ip, is_own: true, .. })) => {
+        (Difference::SpecialAddress, DialTarget::Address(Address { ip, is_own: true, .. })) => {
             format!(
                 "{ip} belongs to this machine, its link or its cloud, and the rule names neither the address nor its \
                  network, nor has special=#true"
             )
         }
-        (Difference::SpecialAddress, Whereto::Address(Address { ip, .. })) => {
+        (Difference::SpecialAddress, DialTarget::Address(Address { ip, .. })) => {
             format!(
                 "{ip} is private or reserved, and the rule names neither its network nor the exact host"
             )

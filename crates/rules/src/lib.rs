@@ -42,15 +42,15 @@ use std::sync::Arc;
 use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId, Table};
 use message::Method;
 
-pub use clients::{ClientRefusal, ClientRefused, client_allowed, supposed_certificate};
+pub use clients::{ClientRefusal, RefusalReason, assumed_certificate, client_allowed};
 pub use explain::{
-    Explanation, Failure, Outcome, Part, Query, Through, check_expectations, explain,
-    forward_named, listener_for, supposed_tls, unfit,
+    EntryPoint, Explanation, Outcome, Part, Query, UnmetExpectation, assumed_tls,
+    check_expectations, explain, forward_named, listener_for, unfit,
 };
-pub use forward::{Address, DenyReason, Passage, Verdict};
+pub use forward::{Address, DenyReason, ForwardRequest, Verdict};
 pub use readings::{Conflict, Decision};
 pub use template::{
-    Captures, Facts, LeadsOut, TlsFacts, expand, location, upstream_host, upstream_path,
+    Captures, Facts, PathTraversal, TlsFacts, expand, location, upstream_host, upstream_path,
 };
 pub use trace::{Step, StepOutcome, Steps, Trace};
 pub use warnings::Warning;
@@ -69,7 +69,7 @@ pub struct Rules {
 
 /// Where a request in reverse goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Routed {
+pub enum Routing {
     /// To this route.
     Route {
         /// Of this site.
@@ -121,8 +121,8 @@ impl Rules {
         host: &str,
         path: &str,
         trace: &mut T,
-    ) -> Routed {
-        let Some(site) = self.site(listener, host) else { return Routed::NoSite };
+    ) -> Routing {
+        let Some(site) = self.site(listener, host) else { return Routing::NoSite };
         if T::ON {
             sites::explain(&self.config, listener, host, site, None, trace);
         }
@@ -136,17 +136,17 @@ impl Rules {
         method: &Method,
         path: &str,
         trace: &mut T,
-    ) -> Routed {
+    ) -> Routing {
         let parts = self.routes.get(site).zip(self.config.site(site));
-        let Some((tree, Site { routes, .. })) = parts else { return Routed::NoSite };
+        let Some((tree, Site { routes, .. })) = parts else { return Routing::NoSite };
         let found = tree.find(routes, method, path);
         if T::ON {
             routes::explain(routes, &found, method, path, trace);
         }
         match found {
-            routes::Found::Route(route) => Routed::Route { site, route },
-            routes::Found::OtherMethods => Routed::MethodNotAllowed { site },
-            routes::Found::Nothing => Routed::NoRoute { site },
+            routes::RouteLookup::Route(route) => Routing::Route { site, route },
+            routes::RouteLookup::OtherMethods => Routing::MethodNotAllowed { site },
+            routes::RouteLookup::Nothing => Routing::NoRoute { site },
         }
     }
 
@@ -190,13 +190,13 @@ impl Rules {
     pub fn judge<T: Trace>(
         &self,
         forward: ForwardId,
-        passage: &Passage<'_>,
+        request: &ForwardRequest<'_>,
         address: Option<Address>,
         trace: &mut T,
     ) -> Verdict {
         let parts = self.forwards.get(forward);
         match parts.zip(self.config.forward(forward)) {
-            Some((index, forward)) => index.judge(forward, passage, address, trace),
+            Some((index, forward)) => index.judge(forward, request, address, trace),
             None => Verdict::no_such_listener(),
         }
     }

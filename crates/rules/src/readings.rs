@@ -11,13 +11,13 @@ use crate::routes::written;
 use crate::sites;
 use crate::template::strips;
 use crate::trace::{Step, StepOutcome, Trace};
-use crate::{Routed, Rules};
+use crate::{Routing, Rules};
 
 /// What becomes of a request in reverse.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// Where the path leads as it stands.
-    pub routed: Routed,
+    pub routing: Routing,
     /// Set: other readings of the path lead elsewhere, so that it must be refused (400).
     pub conflict: Option<Conflict>,
 }
@@ -31,7 +31,8 @@ pub struct Conflict {
 
 impl Conflict {
     /// What a client gets to read, who need not know the routes.
-    pub const TOLD: &str = "the path can be read in several ways, which lead to different places";
+    pub const CLIENT_TEXT: &str =
+        "the path can be read in several ways, which lead to different places";
 }
 
 impl Rules {
@@ -46,25 +47,25 @@ impl Rules {
         readings: &mut Readings,
         trace: &mut T,
     ) -> Decision {
-        let routed = match self.site_for(listener, target, trace) {
+        let routing = match self.site_for(listener, target, trace) {
             Some(site) => self.route_in(site, method, target.path(), trace),
-            None => Routed::NoSite,
+            None => Routing::NoSite,
         };
-        let Some(settings) = self.settings_of(routed) else {
-            return Decision { routed, conflict: None };
+        let Some(settings) = self.settings_of(routing) else {
+            return Decision { routing, conflict: None };
         };
         if !target.has_other_readings() && !settings.path_readings.case {
-            return Decision { routed, conflict: None };
+            return Decision { routing, conflict: None };
         }
-        let conflict = self.conflict(method, target, routed, settings, readings);
+        let conflict = self.conflict(method, target, routing, settings, readings);
         if let (true, Some(conflict)) = (T::ON, &conflict) {
             trace.step(Step {
-                place: self.place_of(routed).unwrap_or_default(),
+                place: self.place_of(routing).unwrap_or_default(),
                 text: format!("path-readings {}", settings.path_readings.written()),
                 outcome: StepOutcome::Differs(conflict.detail.clone()),
             });
         }
-        Decision { routed, conflict }
+        Decision { routing, conflict }
     }
 
     /// The site that serves a request: that of its host, unless it only sends clients to https:// and
@@ -99,23 +100,23 @@ impl Rules {
         is_served.then_some(found)
     }
 
-    fn settings_of(&self, routed: Routed) -> Option<&RouteSettings> {
-        match routed {
-            Routed::Route { site, route } => Some(&self.route_of(site, route)?.settings),
-            Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
+    fn settings_of(&self, routing: Routing) -> Option<&RouteSettings> {
+        match routing {
+            Routing::Route { site, route } => Some(&self.route_of(site, route)?.settings),
+            Routing::NoRoute { site } | Routing::MethodNotAllowed { site } => {
                 Some(&self.config.site(site)?.base)
             }
-            Routed::NoSite => None,
+            Routing::NoSite => None,
         }
     }
 
-    fn place_of(&self, routed: Routed) -> Option<config::Place> {
-        match routed {
-            Routed::Route { site, route } => Some(self.route_of(site, route)?.place),
-            Routed::NoRoute { site } | Routed::MethodNotAllowed { site } => {
+    fn place_of(&self, routing: Routing) -> Option<config::Place> {
+        match routing {
+            Routing::Route { site, route } => Some(self.route_of(site, route)?.place),
+            Routing::NoRoute { site } | Routing::MethodNotAllowed { site } => {
                 Some(self.config.site(site)?.place)
             }
-            Routed::NoSite => None,
+            Routing::NoSite => None,
         }
     }
 
@@ -123,13 +124,13 @@ impl Rules {
         &self,
         method: &Method,
         target: &Target,
-        routed: Routed,
+        routing: Routing,
         settings: &RouteSettings,
         readings: &mut Readings,
     ) -> Option<Conflict> {
-        let (Routed::Route { site, .. }
-        | Routed::NoRoute { site }
-        | Routed::MethodNotAllowed { site }) = routed
+        let (Routing::Route { site, .. }
+        | Routing::NoRoute { site }
+        | Routing::MethodNotAllowed { site }) = routing
         else {
             return None;
         };
@@ -149,13 +150,13 @@ impl Rules {
         let mut first = None;
         let mut disagreeing = PathSteps::NONE;
         let ended = readings.find(|path, steps| {
-            let mut other = tree.find(routes, method, path).routed(site);
+            let mut other = tree.find(routes, method, path).routing(site);
             let mut steps = steps;
-            if other == routed && allowed.case {
-                other = tree.find_ignoring_case(routes, method, path).routed(site);
+            if other == routing && allowed.case {
+                other = tree.find_ignoring_case(routes, method, path).routing(site);
                 steps = steps.with(PathSteps::CASE);
             }
-            if other != routed || strips(path, mount) != stripped {
+            if other != routing || strips(path, mount) != stripped {
                 disagreeing = disagreeing.with(steps);
                 first.get_or_insert_with(|| (path.to_owned(), steps, other));
             }
@@ -166,27 +167,27 @@ impl Rules {
         }
         let (path, steps, other) = first?;
         Some(Conflict {
-            detail: self.tell(routed, &path, steps, other, without(allowed, disagreeing)),
+            detail: self.tell(routing, &path, steps, other, without(allowed, disagreeing)),
         })
     }
 
     fn tell(
         &self,
-        routed: Routed,
+        routing: Routing,
         path: &str,
         steps: PathSteps,
-        other: Routed,
+        other: Routing,
         setting: PathReadings,
     ) -> String {
-        let lead = |routed: Routed| match routed {
-            Routed::Route { site, route } => self.route_of(site, route).map_or_else(
+        let lead = |routing: Routing| match routing {
+            Routing::Route { site, route } => self.route_of(site, route).map_or_else(
                 || "another route".to_owned(),
                 |route| format!("`{}`", written(route)),
             ),
-            Routed::MethodNotAllowed { .. } => "routes for other methods".to_owned(),
-            Routed::NoRoute { .. } | Routed::NoSite => "no route".to_owned(),
+            Routing::MethodNotAllowed { .. } => "routes for other methods".to_owned(),
+            Routing::NoRoute { .. } | Routing::NoSite => "no route".to_owned(),
         };
-        let (one, two) = match (lead(routed), lead(other)) {
+        let (one, two) = match (lead(routing), lead(other)) {
             (one, two) if one == two => {
                 (one, "the same, which then strips something else".to_owned())
             }
@@ -200,12 +201,12 @@ impl Rules {
     }
 }
 
-impl crate::routes::Found {
-    fn routed(self, site: SiteId) -> Routed {
+impl crate::routes::RouteLookup {
+    fn routing(self, site: SiteId) -> Routing {
         match self {
-            Self::Route(route) => Routed::Route { site, route },
-            Self::OtherMethods => Routed::MethodNotAllowed { site },
-            Self::Nothing => Routed::NoRoute { site },
+            Self::Route(route) => Routing::Route { site, route },
+            Self::OtherMethods => Routing::MethodNotAllowed { site },
+            Self::Nothing => Routing::NoRoute { site },
         }
     }
 }

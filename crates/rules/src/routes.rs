@@ -83,7 +83,7 @@ impl Literals {
 
 /// What became of a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum RouteLookup {
     Route(RouteId),
     /// The path is there, but not with this method.
     OtherMethods,
@@ -132,7 +132,7 @@ impl RouteTree {
     }
 
     /// The route that takes a method and a path.
-    pub(crate) fn find(&self, routes: &[Route], method: &Method, path: &str) -> Found {
+    pub(crate) fn find(&self, routes: &[Route], method: &Method, path: &str) -> RouteLookup {
         self.find_by(Literals::get, routes, method, path)
     }
 
@@ -142,7 +142,7 @@ impl RouteTree {
         routes: &[Route],
         method: &Method,
         path: &str,
-    ) -> Found {
+    ) -> RouteLookup {
         self.find_by(Literals::ignoring_case, routes, method, path)
     }
 
@@ -152,7 +152,7 @@ impl RouteTree {
         routes: &[Route],
         method: &Method,
         path: &str,
-    ) -> Found {
+    ) -> RouteLookup {
         let mut has_path = false;
         let see = |ends: &[RouteId]| {
             has_path = true;
@@ -160,9 +160,9 @@ impl RouteTree {
             taker.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         };
         match (Walk { tree: self, literals, see, reached: 0 }).path(path) {
-            ControlFlow::Break(id) => Found::Route(id),
-            ControlFlow::Continue(()) if has_path => Found::OtherMethods,
-            ControlFlow::Continue(()) => Found::Nothing,
+            ControlFlow::Break(id) => RouteLookup::Route(id),
+            ControlFlow::Continue(()) if has_path => RouteLookup::OtherMethods,
+            ControlFlow::Continue(()) => RouteLookup::Nothing,
         }
     }
 
@@ -269,14 +269,14 @@ pub(crate) fn takes_method(methods: &[Box<str>], method: &Method) -> bool {
 /// Notes for each route what came of it.
 pub(crate) fn explain<T: Trace>(
     routes: &[Route],
-    found: &Found,
+    found: &RouteLookup,
     method: &Method,
     path: &str,
     trace: &mut T,
 ) {
     for (index, route) in routes.iter().enumerate() {
         let outcome = match found {
-            Found::Route(id) if id.index() == index => StepOutcome::Decided,
+            RouteLookup::Route(id) if id.index() == index => StepOutcome::Decided,
             found => explain_other(routes, route, found, method, path),
         };
         trace.step(Step { place: route.place, text: written(route), outcome });
@@ -287,25 +287,25 @@ pub(crate) fn explain<T: Trace>(
 fn explain_other(
     routes: &[Route],
     route: &Route,
-    found: &Found,
+    found: &RouteLookup,
     method: &Method,
     path: &str,
 ) -> StepOutcome {
     let alone = std::slice::from_ref(route);
     let tree = RouteTree::of(alone);
     match tree.find(alone, method, path) {
-        Found::Route(_) => {
+        RouteLookup::Route(_) => {
             let winner = match found {
-                Found::Route(id) => routes.get(id.index()).map(written),
-                Found::OtherMethods | Found::Nothing => None,
+                RouteLookup::Route(id) => routes.get(id.index()).map(written),
+                RouteLookup::OtherMethods | RouteLookup::Nothing => None,
             };
             StepOutcome::LessSpecific(winner.unwrap_or_default())
         }
-        Found::OtherMethods => StepOutcome::Differs(format!(
+        RouteLookup::OtherMethods => StepOutcome::Differs(format!(
             "the method is {method}, not {}",
             route.methods.join(", ")
         )),
-        Found::Nothing => {
+        RouteLookup::Nothing => {
             let see = |_: &[RouteId]| ControlFlow::<()>::Continue(());
             let mut walk = Walk { tree: &tree, literals: Literals::get, see, reached: 0 };
             let _ = walk.path(path);

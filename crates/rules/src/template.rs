@@ -367,9 +367,9 @@ fn keep_on_site(out: &mut Vec<u8>, start: usize) {
 
 /// A path that a template made leads out of what the template itself wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeadsOut;
+pub struct PathTraversal;
 
-impl LeadsOut {
+impl PathTraversal {
     /// In words.
     pub const DETAIL: &str =
         "what the request puts into the rewritten path would lead out of it (`..`)";
@@ -383,7 +383,7 @@ pub fn upstream_path(
     rewrite: &Rewrite,
     facts: &Facts<'_>,
     out: &mut Vec<u8>,
-) -> Result<(), LeadsOut> {
+) -> Result<(), PathTraversal> {
     let template = match rewrite {
         Rewrite::Keep => {
             out.extend_from_slice(facts.path);
@@ -422,7 +422,7 @@ pub fn upstream_path(
     let path = out.get(start..).unwrap_or_default();
     let length = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
     if leads_out(path.get(..length).unwrap_or_default()) {
-        return Err(LeadsOut);
+        return Err(PathTraversal);
     }
     if !template.parts.contains(&TemplatePart::Variable(Variable::Query)) {
         push_query(facts, if at == Component::Query { b'&' } else { b'?' }, out);

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rules::{Query, Rules, StepOutcome, Steps, Through, check_expectations, explain, listener_for};
+use rules::{
+    EntryPoint, Query, Rules, StepOutcome, Steps, check_expectations, explain, listener_for,
+};
 
 const TEXT: &str = r#"
 site "shop.example.com" "*.shop.example.com" {
@@ -123,14 +125,14 @@ fn a_redirect_says_whose_it_is() {
     let mut target = message::Target::default();
     let method = message::Method::Get;
     target.parse(&method, b"http://b.shop.example.com/", None, message::Scheme::Http).unwrap();
-    let through = Through::Listener(listener_for(&rules, &target).unwrap());
+    let entry = EntryPoint::Listener(listener_for(&rules, &target).unwrap());
     let query = Query {
         method: &method,
         target: &target,
         from: IpAddr::from([192, 0, 2, 1]),
-        through,
+        entry,
         addresses: &[],
-        judged: &rules::Address::global,
+        classify: &rules::Address::global,
         tls: None,
     };
     let explanation = explain(&rules, &query);
@@ -142,9 +144,9 @@ fn a_redirect_says_whose_it_is() {
     assert_eq!(rules.config().locate(first.place), "test.kdl:3");
     let site = &rules.config().sites[explanation.site.unwrap().0 as usize];
     assert_eq!(site.https, Some(config::SiteId(0)));
-    let Through::Listener(listener) = through else { panic!() };
+    let EntryPoint::Listener(listener) = entry else { panic!() };
     let direct = rules.route(listener, &method, target.host(), "/", &mut Steps::default());
-    assert!(matches!(direct, rules::Routed::Route { .. }));
+    assert!(matches!(direct, rules::Routing::Route { .. }));
 }
 
 #[test]
@@ -156,16 +158,16 @@ fn the_line_about_clients_is_a_step() {
         let method = message::Method::Get;
         let url = b"https://shop.example.com/admin/x";
         target.parse(&method, url, None, message::Scheme::Https).unwrap();
-        let through = Through::Listener(listener_for(&rules, &target).unwrap());
-        let certificate = client.map(rules::supposed_certificate);
+        let entry = EntryPoint::Listener(listener_for(&rules, &target).unwrap());
+        let certificate = client.map(rules::assumed_certificate);
         let query = Query {
             method: &method,
             target: &target,
             from: IpAddr::from([192, 0, 2, 1]),
-            through,
+            entry,
             addresses: &[],
-            judged: &rules::Address::global,
-            tls: rules::supposed_tls(&rules, through, &target, certificate.as_ref()),
+            classify: &rules::Address::global,
+            tls: rules::assumed_tls(&rules, entry, &target, certificate.as_ref()),
         };
         let explanation = explain(&rules, &query);
         let step = explanation.steps.last().unwrap();

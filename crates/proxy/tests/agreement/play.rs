@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use message::Request;
 use proxy::{Incoming, Malformed, Outgoing};
-use rules::{Outcome, Query, Rules, Through};
+use rules::{EntryPoint, Outcome, Query, Rules};
 use testkit::message_text::Message;
 use testkit::peer::Peer;
 use testkit::secure::Authority;
@@ -83,8 +83,8 @@ impl Bench {
         let found = (0u32..).zip(&config.listeners).find(|(_, l)| *l.written == *written);
         let (id, listener) = found.expect("a listener");
         let through = match asked.forward {
-            true => Through::Forward(config::ForwardId(0)),
-            false => Through::Listener(config::ListenerId(id)),
+            true => EntryPoint::Forward(config::ForwardId(0)),
+            false => EntryPoint::Listener(config::ListenerId(id)),
         };
         let incoming = Incoming { listener, peer: from };
         let mut request = Request::default();
@@ -101,9 +101,9 @@ impl Bench {
                 method: &request.method,
                 target: &request.target,
                 from: client,
-                through,
+                entry: through,
                 addresses: &[],
-                judged: &proxy::judged,
+                classify: &proxy::judged,
                 tls: None,
             },
         );

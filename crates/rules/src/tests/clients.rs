@@ -5,7 +5,9 @@ use config::{ClientMatch, ForwardId};
 use message::{ClientCertificate, Method};
 
 use crate::fixtures::{at, certificate, client, forward};
-use crate::{Address, ClientRefusal, ClientRefused, Passage, Rules, Verdict, client_allowed};
+use crate::{
+    Address, ClientRefusal, ForwardRequest, RefusalReason, Rules, Verdict, client_allowed,
+};
 
 #[test]
 fn names_of_certificates() {
@@ -44,11 +46,11 @@ fn a_uri_is_not_below_a_wildcard() {
 fn every_part_must_match_and_any_line_may() {
     let shown = certificate();
     let none = ClientMatch { place: at(50), name: None, fingerprint: None, subject: None };
-    let refused = |reason| Err(ClientRefused { place: at(50), reason });
+    let refused = |reason| Err(ClientRefusal { place: at(50), reason });
     let check = |line: ClientMatch, expected| {
         assert_eq!(client_allowed(&[line], Some(&shown)), expected);
     };
-    let other = ClientRefusal::OtherCertificate;
+    let other = RefusalReason::OtherCertificate;
     let by_subject = ClientMatch { subject: Some("CN=ops,O=Example".into()), ..none.clone() };
     check(by_subject.clone(), Ok(Some(at(50))));
     check(ClientMatch { name: Some("ops".into()), ..by_subject.clone() }, Ok(Some(at(50))));
@@ -62,7 +64,7 @@ fn every_part_must_match_and_any_line_may() {
 
     let lines = [fingerprint("00".repeat(32)), ClientMatch { place: at(51), ..client("ops") }];
     assert_eq!(client_allowed(&lines, Some(&shown)), Ok(Some(at(51))));
-    assert_eq!(client_allowed(&lines, None), refused(ClientRefusal::NoCertificate));
+    assert_eq!(client_allowed(&lines, None), refused(RefusalReason::NoCertificate));
     assert_eq!(client_allowed(&[], None), Ok(None));
     assert_eq!(client_allowed(&[], Some(&shown)), Ok(None));
 }
@@ -86,10 +88,10 @@ fn rules_of_a_forward_listener() {
             let compiled = Rules::compile(Arc::new(forward(&list)));
             let client = IpAddr::from([10, 0, 0, 1]);
             let method = &Method::Get;
-            let passage = Passage { client, method, host, port: 80, certificate: shown };
+            let request = ForwardRequest { client, method, host, port: 80, certificate: shown };
             let address = Address::global(IpAddr::from([1, 2, 3, 4]));
             let (Verdict::Allow { rule, .. } | Verdict::Deny { rule, .. }) =
-                compiled.judge(ForwardId(0), &passage, Some(address), &mut ())
+                compiled.judge(ForwardId(0), &request, Some(address), &mut ())
             else {
                 panic!("an address is judged at once")
             };

@@ -9,7 +9,7 @@ use message::{Method, Scheme, Target};
 
 use crate::fixtures::{at, forward, listener, reverse, site, template};
 use crate::{
-    Address, Explanation, Query, Rules, Through, check_expectations, explain, listener_for,
+    Address, EntryPoint, Explanation, Query, Rules, check_expectations, explain, listener_for,
 };
 
 fn judged(ip: IpAddr) -> Address {
@@ -55,9 +55,9 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
     let method = Method::parse(method.as_bytes()).unwrap();
     let mut parsed = Target::default();
     parsed.parse(&method, target.as_bytes(), None, Scheme::Http).unwrap();
-    let through = match from {
-        "" => Through::Listener(listener_for(rules, &parsed).unwrap()),
-        _ => Through::Forward(ForwardId(0)),
+    let entry = match from {
+        "" => EntryPoint::Listener(listener_for(rules, &parsed).unwrap()),
+        _ => EntryPoint::Forward(ForwardId(0)),
     };
     let from = from.parse().unwrap_or(IpAddr::from([127, 0, 0, 1]));
     explain(
@@ -66,9 +66,9 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
             method: &method,
             target: &parsed,
             from,
-            through,
+            entry,
             addresses: &[],
-            judged: &judged,
+            classify: &judged,
             tls: None,
         },
     )
@@ -224,9 +224,9 @@ fn the_best_address_decides() {
             method: &Method::Get,
             target: &target,
             from: IpAddr::from([10, 0, 0, 1]),
-            through: Through::Forward(ForwardId(0)),
+            entry: EntryPoint::Forward(ForwardId(0)),
             addresses: &addresses,
-            judged: &judged,
+            classify: &judged,
             tls: None,
         };
         explain(&rules, &query).outcome.status()

@@ -6,7 +6,7 @@ use message::Method;
 use proptest::prelude::*;
 
 use crate::fixtures::forward;
-use crate::{Address, DenyReason, Passage, Rules, StepOutcome, Steps, Verdict};
+use crate::{Address, DenyReason, ForwardRequest, Rules, StepOutcome, Steps, Verdict};
 
 const FORWARD: ForwardId = ForwardId(0);
 
@@ -45,12 +45,17 @@ fn judge(rules: &Rules, request: &str) -> String {
     let method = Method::parse(words[1].as_bytes()).unwrap();
     let (host, port) = words[2].rsplit_once(':').unwrap();
     let client = words[0].parse().unwrap();
-    let passage =
-        Passage { client, method: &method, host, port: port.parse().unwrap(), certificate: None };
+    let request = ForwardRequest {
+        client,
+        method: &method,
+        host,
+        port: port.parse().unwrap(),
+        certificate: None,
+    };
     let address = words.get(3).map(|text| address(text));
     let mut steps = Steps::default();
-    let verdict = rules.judge(FORWARD, &passage, address, &mut steps);
-    assert_eq!(verdict, rules.judge(FORWARD, &passage, address, &mut ()));
+    let verdict = rules.judge(FORWARD, &request, address, &mut steps);
+    assert_eq!(verdict, rules.judge(FORWARD, &request, address, &mut ()));
     let line =
         |rule: Option<usize>| rule.map_or("default".to_owned(), |rule| (rule + 1).to_string());
     match verdict {
@@ -276,9 +281,10 @@ fn a_trace_tells_each_rule() {
     let rules = Rules::compile(Arc::new(forward(&rules)));
     let told = |host: &str, ip: &str| {
         let client = IpAddr::from([10, 0, 0, 1]);
-        let passage = Passage { client, method: &Method::Get, host, port: 80, certificate: None };
+        let request =
+            ForwardRequest { client, method: &Method::Get, host, port: 80, certificate: None };
         let mut steps = Steps::default();
-        rules.judge(FORWARD, &passage, (!ip.is_empty()).then(|| address(ip)), &mut steps);
+        rules.judge(FORWARD, &request, (!ip.is_empty()).then(|| address(ip)), &mut steps);
         let tell = |step: crate::Step| match step.outcome {
             StepOutcome::Decided => format!("{} decided", step.place.line),
             StepOutcome::Differs(why) | StepOutcome::Open(why) => {
@@ -312,24 +318,25 @@ fn a_trace_tells_each_rule() {
 fn no_listener_allows_nothing() {
     let rules = Rules::compile(Arc::new(forward(&["allow"])));
     let client = IpAddr::from([127, 0, 0, 1]);
-    let passage = Passage { client, method: &Method::Get, host: "a", port: 80, certificate: None };
-    let verdict = rules.judge(ForwardId(9), &passage, Some(address("1.2.3.4")), &mut ());
+    let request =
+        ForwardRequest { client, method: &Method::Get, host: "a", port: 80, certificate: None };
+    let verdict = rules.judge(ForwardId(9), &request, Some(address("1.2.3.4")), &mut ());
     assert!(matches!(verdict, Verdict::Deny { reason: DenyReason::NoRule, .. }));
 }
 
 /// What the rules mean, said once more in the plainest way.
 fn oracle(
     forward: &Forward,
-    passage: &Passage<'_>,
+    request: &ForwardRequest<'_>,
     address: Address,
 ) -> Result<Option<usize>, Option<usize>> {
     let ip = address.ip.to_canonical();
-    let client = passage.client.to_canonical();
+    let client = request.client.to_canonical();
     let in_ports = |ports: &[config::PortRange]| {
-        ports.is_empty() || ports.iter().any(|r| r.first <= passage.port && passage.port <= r.last)
+        ports.is_empty() || ports.iter().any(|r| r.first <= request.port && request.port <= r.last)
     };
     let matches = |rule: &ForwardRule| {
-        let host = passage.host;
+        let host = request.host;
         let to = rule.to.is_empty()
             || rule.to.iter().any(|to| match to {
                 Destination::Any => true,
@@ -350,7 +357,7 @@ fn oracle(
         } else {
             in_ports(&rule.ports)
         };
-        let method = passage.method.as_str();
+        let method = request.method.as_str();
         to && ports
             && (rule.from.is_empty() || rule.from.iter().any(|net| net.contains(&client)))
             && (rule.methods.is_empty() || rule.methods.iter().any(|m| **m == *method))
@@ -416,13 +423,13 @@ proptest! {
         let config = forward(&rules);
         let compiled = Rules::compile(Arc::new(config.clone()));
         let client: IpAddr = client.parse().unwrap();
-        let passage = Passage { client, method: &method, host: &host, port, certificate: None };
-        let by_name = compiled.judge(FORWARD, &passage, None, &mut ());
+        let request = ForwardRequest { client, method: &method, host: &host, port, certificate: None };
+        let by_name = compiled.judge(FORWARD, &request, None, &mut ());
         for ip in &ips {
             let address = address(ip);
-            let expected = oracle(&config.forwards[0], &passage, address);
+            let expected = oracle(&config.forwards[0], &request, address);
             let mut steps = Steps::default();
-            let verdict = compiled.judge(FORWARD, &passage, Some(address), &mut steps);
+            let verdict = compiled.judge(FORWARD, &request, Some(address), &mut steps);
             let got = match verdict {
                 Verdict::Allow { rule, .. } => Ok(rule),
                 Verdict::Deny { rule, .. } => Err(rule),

@@ -6,7 +6,7 @@ use config::{ListenerId, PathReadings, Rewrite, RouteId};
 use message::{Method, Readings, Scheme, Target};
 
 use crate::fixtures::{reverse, site};
-use crate::{Decision, Routed, Rules};
+use crate::{Decision, Routing, Rules};
 
 /// A site with these routes, whose settings are edited.
 fn rules(routes: &[&str], edit: impl Fn(&mut config::RouteSettings)) -> Rules {
@@ -24,8 +24,8 @@ fn decide(rules: &Rules, path: &str) -> Decision {
 
 /// Whether it goes on to the route at this place of the list.
 fn passes(rules: &Rules, path: &str, index: u32) -> bool {
-    let Decision { routed, conflict } = decide(rules, path);
-    let leads = matches!(routed, Routed::Route { route: RouteId(found), .. } if found == index);
+    let Decision { routing, conflict } = decide(rules, path);
+    let leads = matches!(routing, Routing::Route { route: RouteId(found), .. } if found == index);
     leads && conflict.is_none()
 }
 
@@ -262,9 +262,9 @@ fn routes_for_get_take_head() {
     #[track_caller]
     fn check(routes: &[&str], method: Method, expected: Option<u32>) {
         let rules = rules(routes, |_| {});
-        let routed = rules.route(ListenerId(0), &method, "a", "/x", &mut ());
-        let found = match routed {
-            Routed::Route { route, .. } => Some(route.0),
+        let routing = rules.route(ListenerId(0), &method, "a", "/x", &mut ());
+        let found = match routing {
+            Routing::Route { route, .. } => Some(route.0),
             _ => None,
         };
         assert_eq!(found, expected, "{method} of {routes:?}");

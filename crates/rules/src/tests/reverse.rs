@@ -5,7 +5,7 @@ use message::Method;
 use proptest::prelude::*;
 
 use crate::fixtures::{pattern, reverse, route, site};
-use crate::{Captures, Routed, Rules, StepOutcome, Steps};
+use crate::{Captures, Routing, Rules, StepOutcome, Steps};
 
 const LISTENER: ListenerId = ListenerId(0);
 
@@ -18,24 +18,24 @@ fn taken(routes: &[&str], request: &str) -> String {
     let rules = Rules::compile(Arc::new(reverse(vec![site(1, &["*"], routes)])));
     let (verb, path) = request.split_once(' ').unwrap();
     let mut steps = Steps::default();
-    let routed = rules.route(LISTENER, &method(verb), "any.example", path, &mut steps);
-    assert_eq!(routed, rules.route(LISTENER, &method(verb), "any.example", path, &mut ()));
+    let routing = rules.route(LISTENER, &method(verb), "any.example", path, &mut steps);
+    assert_eq!(routing, rules.route(LISTENER, &method(verb), "any.example", path, &mut ()));
     let decided = steps.0.iter().skip(1).filter(|step| step.outcome == StepOutcome::Decided);
-    match routed {
-        Routed::Route { route: RouteId(index), .. } => {
+    match routing {
+        Routing::Route { route: RouteId(index), .. } => {
             assert_eq!(decided.count(), 1, "{steps:?}");
             routes[index as usize].to_owned()
         }
-        Routed::NoRoute { .. } => {
+        Routing::NoRoute { .. } => {
             assert_eq!(decided.count(), 0);
             "404".to_owned()
         }
-        Routed::MethodNotAllowed { site } => {
+        Routing::MethodNotAllowed { site } => {
             let mut allow = String::new();
             rules.allowed_methods(site, path, &mut allow);
             format!("405 {allow}")
         }
-        Routed::NoSite => "421".to_owned(),
+        Routing::NoSite => "421".to_owned(),
     }
 }
 
@@ -142,8 +142,8 @@ fn sites_by_host() {
     check("", 2);
     assert_eq!(rules.site(ListenerId(7), "example.com"), None);
     let strict = Rules::compile(Arc::new(reverse(vec![site(1, &["a.example"], &["/*"])])));
-    let routed = strict.route(LISTENER, &Method::Get, "b.example", "/", &mut ());
-    assert_eq!(routed, Routed::NoSite);
+    let routing = strict.route(LISTENER, &Method::Get, "b.example", "/", &mut ());
+    assert_eq!(routing, Routing::NoSite);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn many_literals_are_hashed() {
     site.routes.extend((2..).zip(&routes).map(|(line, text)| route(line, text)));
     let rules = Rules::compile(Arc::new(reverse(vec![site])));
     let route_of = |path: &str| match rules.route(LISTENER, &Method::Get, "a", path, &mut ()) {
-        Routed::Route { route, .. } => route.0,
+        Routing::Route { route, .. } => route.0,
         other => panic!("{other:?}"),
     };
     assert_eq!(route_of("/r0/x"), 1);

@@ -5,7 +5,9 @@ use message::{Method, Scheme, Target};
 use proptest::prelude::*;
 
 use crate::fixtures::{pattern, template};
-use crate::{Captures, Facts, LeadsOut, TlsFacts, expand, location, upstream_host, upstream_path};
+use crate::{
+    Captures, Facts, PathTraversal, TlsFacts, expand, location, upstream_host, upstream_path,
+};
 
 /// Facts of `GET http://a.example{path}` from 192.0.2.7, whose route has the pattern.
 fn with_facts<R>(
@@ -187,7 +189,7 @@ fn rewritten_paths_stay_below_what_the_template_wrote() {
         let rewrite = Rewrite::To(template(text));
         let got =
             with_facts(pattern, path, |facts| upstream_path(&rewrite, facts, &mut Vec::new()));
-        assert_eq!(got, Err(LeadsOut), "{text} of {path}");
+        assert_eq!(got, Err(PathTraversal), "{text} of {path}");
     }
     for query in [
         "../../etc",
