@@ -320,6 +320,20 @@ impl Health {
     }
 }
 
+impl Health {
+    /// The check, if it is one by HTTP.
+    pub(crate) fn http(&self) -> Option<&HttpCheck> {
+        if let Check::Http(check) = &self.check { Some(check) } else { None }
+    }
+
+    /// Changes the check, if it is one by HTTP.
+    pub(crate) fn http_mut(&mut self, change: impl FnOnce(&mut HttpCheck)) {
+        if let Check::Http(check) = &mut self.check {
+            change(check);
+        }
+    }
+}
+
 /// What a check does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Check {

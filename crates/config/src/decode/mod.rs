@@ -19,6 +19,8 @@ mod upstream;
 pub(crate) use process::RawProcess;
 pub(crate) use reverse::{RawListen, add_networks};
 pub(crate) use show::{Shown, Writer};
+pub(crate) use tls::RawUpstreamTls;
+pub(crate) use upstream::RawUpstream;
 
 use std::path::{Path, PathBuf};
 
@@ -258,6 +260,11 @@ impl Checked<'_, '_> {
 pub(crate) struct Origins(Vec<(&'static str, &'static str, Span)>);
 
 impl Origins {
+    /// One node there.
+    pub(crate) fn at(name: &'static str, span: Option<Span>) -> Self {
+        Self(span.map(|span| (name, "", span)).into_iter().collect())
+    }
+
     fn note(&mut self, node: &Checked<'_, '_>) {
         self.0.push((node.row.name, "", node.name_span()));
         let properties = node.properties.iter();
@@ -301,7 +308,7 @@ impl Decoder<'_> {
         self.error(span, wrong.message).hint = wrong.hint;
     }
 
-    fn place(&self, span: Span) -> Place {
+    pub(crate) fn place(&self, span: Span) -> Place {
         self.sources.place(span)
     }
 

@@ -21,7 +21,7 @@ use crate::model::{
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
 use crate::source::Span;
-use crate::tls::{SiteTls, UpstreamProtocol};
+use crate::tls::SiteTls;
 
 /// Names that an unknown one is compared with, and names that are listed.
 const NAMES_COMPARED_MAX: usize = 1000;
@@ -158,7 +158,6 @@ impl Resolver<'_, '_> {
             let mut settings = upstream.settings.clone();
             settings.timeouts = timeouts;
             settings.tls = upstream.tls.as_ref().map(|raw| raw.tls.clone()).unwrap_or_default();
-            settings.protocol = upstream.protocol.map_or(UpstreamProtocol::Auto, |(word, _)| word);
             let id = self.add_upstream(settings);
             self.check_upstream(upstream);
             self.check_balancing(upstream);

@@ -104,6 +104,21 @@ impl Writer<'_, '_> {
         self.out.block(shown.depth, shown.row.name, "", Place::default());
     }
 
+    /// A line of a row.
+    pub(crate) fn line(&mut self, shown: Shown<'_>, text: impl Into<Box<str>>) {
+        self.value(shown.depth, shown.row.name, text, shown.span());
+    }
+
+    /// The same, with its own place.
+    pub(crate) fn line_at(&mut self, shown: Shown<'_>, text: impl Into<Box<str>>, place: Place) {
+        self.out.value(shown.depth, shown.row.name, text, place);
+    }
+
+    /// What holds without a row, as a comment.
+    pub(crate) fn remark(&mut self, shown: Shown<'_>) {
+        self.optional(shown.depth, shown.row.name, None, shown.row.default, None);
+    }
+
     /// The properties of a node, one a line, behind what stands at its name.
     pub(crate) fn properties<P>(
         &mut self,
@@ -121,7 +136,7 @@ impl Writer<'_, '_> {
         let all: Vec<_> = all.collect();
         let head = head.map(|head| (head, self.place(shown.span())));
         match all.is_empty() && head.is_none() {
-            true => self.out.remark(shown.depth, name, shown.row.default),
+            true => self.remark(shown),
             false => self.out.properties(shown.depth, name, head, &all, opens),
         }
     }
@@ -184,7 +199,16 @@ impl Writer<'_, '_> {
     }
 
     /// The settings of a table that are set here.
-    pub(super) fn overrides<T: Default>(
+    pub(crate) fn overrides<T: Default>(
+        &mut self,
+        shown: Shown<'_>,
+        table: &'static [Setting<T>],
+        overrides: &Overrides,
+    ) {
+        self.overrides_at(shown.depth, shown.row.name, table, overrides);
+    }
+
+    fn overrides_at<T: Default>(
         &mut self,
         depth: u8,
         name: &str,
@@ -213,7 +237,7 @@ impl Writer<'_, '_> {
         }
         self.site_tls(raw, id, config);
         if matches!(raw.tls, Some(RawTls { kind: RawTlsKind::Passthrough, .. })) {
-            self.overrides(1, "timeouts", TIMEOUTS, &raw.layer.timeouts);
+            self.overrides_at(1, "timeouts", TIMEOUTS, &raw.layer.timeouts);
             return self.action(1, raw.layer.action.as_ref());
         }
         let bounds = outer.with(&raw.layer.timeouts, &raw.layer.limits);
@@ -249,8 +273,8 @@ impl Writer<'_, '_> {
             text.push_str(&format!(" method={}", quoted(&raw.methods.join(","))));
         }
         self.out.block(1, "route", text, self.decoder.place(raw.span));
-        self.overrides(2, "timeouts", TIMEOUTS, &raw.layer.timeouts);
-        self.overrides(2, "limits", LIMITS, &raw.layer.limits);
+        self.overrides_at(2, "timeouts", TIMEOUTS, &raw.layer.timeouts);
+        self.overrides_at(2, "limits", LIMITS, &raw.layer.limits);
         self.layer(2, &raw.layer);
         self.action(2, raw.layer.action.as_ref());
     }
@@ -322,7 +346,7 @@ impl Writer<'_, '_> {
     }
 
     /// A field with its value and what stands behind it; masked if the row (or `own`) says so.
-    pub(super) fn field(
+    pub(crate) fn field(
         &mut self,
         depth: u8,
         row: &'static NodeRow,

@@ -1,13 +1,22 @@
 //! The nodes of `upstream`.
 
 use super::Count::{AtLeastOne, One, Optional};
-use super::rows::{ALGORITHMS, UPSTREAM_TIMEOUTS, argument, property, rows, word};
+use super::rows::{ALGORITHMS, UPSTREAM_TIMEOUTS, argument, property, word};
 use super::secure::{PROTOCOL, UPSTREAM_TLS};
-use super::{Kind, NamedRows, NodeRow, WordRow};
+use super::texts::{flag, list, path, percent, time};
+use super::{Kind, NodeRow, Property, Read, Row, Show, Table, WordRow, in_line};
+use crate::decode::{Origins, RawUpstream};
+use crate::effective::quoted;
+use crate::model::{
+    Adaptive, Addresses, Balance, Breaker, Check, Deadline, Ejection, Endpoint, EndpointAddress,
+    Health, Hedge, HedgeAfter, HttpCheck, KeyPart, Panic, PoolSettings, Queue, Retry, SameSite,
+    Source, SourceKind, Sticky,
+};
+use crate::values::{Datum, size_text, statuses_text};
 
-pub(crate) static UPSTREAM_BLOCK: NamedRows = rows(
-    "upstream",
-    &[
+pub(crate) static UPSTREAM_BLOCK: Table<RawUpstream> = Table {
+    name: "upstream",
+    rows: &[
         &ENDPOINT,
         &SRV,
         &ENDPOINTS,
@@ -29,7 +38,7 @@ pub(crate) static UPSTREAM_BLOCK: NamedRows = rows(
         &POOL,
         &UPSTREAM_TIMEOUTS,
     ],
-);
+};
 
 const DURATION: Kind = Kind::Duration { zero: false };
 const DURATION_OR_ZERO: Kind = Kind::Duration { zero: true };
@@ -44,124 +53,219 @@ const ADDRESSES: &[WordRow] = &[
     word("one", "one server that all of them lead to; the first that answers is taken"),
 ];
 
-static ENDPOINT: NodeRow = NodeRow {
-    name: "to",
-    arguments: &[argument("endpoint", Kind::Endpoint, AtLeastOne)],
-    properties: &[
-        property(
+pub(crate) static ENDPOINT_PROPERTIES: [Property<Endpoint>; 7] = [
+    property(
             "weight",
             Kind::Number { min: 1, max: 1000 },
             "1",
             "Its share of the requests, beside that of the others.",
-        ),
-        property(
+        )
+        .of(|it, number| it.weight = number.number_in(), |it| Some(it.weight.to_string())),
+    property(
             "zone",
             Kind::Token,
             "",
             "Where it stands. Those in the `zone` of the process are taken first, see `spill`.",
-        ),
-        property(
+        )
+        .of(|it, text| it.zone = Some(text.text().into()), |it| it.zone.as_deref().map(quoted)),
+    property(
             "priority",
             Kind::Number { min: 0, max: 65_535 },
             "0",
             "Lower ones are taken first, see `spill`.",
-        ),
-        property(
-            "backup",
-            Kind::Flag,
-            "#false",
-            "Whether it is taken only when none of the others is up.",
-        ),
-        property(
+        )
+        .of(|it, number| it.priority = number.number_in(), |it| Some(it.priority.to_string())),
+    property(
             "max",
             COUNT,
             "",
             "Requests at once at most, over all cores; when every endpoint is full, requests wait in the `queue`.",
-        ),
-        property(
+        )
+        .of(|it, number| it.max = Some(number.number_in()), |it| it.max.map(|number| number.to_string())),
+    property(
+            "backup",
+            Kind::Flag,
+            "#false",
+            "Whether it is taken only when none of the others is up.",
+        )
+        .of(|it, value| it.backup = value.flag(), |it| Some(flag(it.backup))),
+    property(
             "drain",
             Kind::Flag,
             "#false",
             "Whether it gets no new clients: only those whose `sticky` cookie names it.",
-        ),
-        property(
+        )
+        .of(|it, value| it.draining = value.flag(), |it| Some(flag(it.draining))),
+    property(
             "addresses",
             Kind::Word(ADDRESSES),
             "auto",
             "What is made of a name with several addresses.",
-        ),
-    ],
-    repeats: true,
-    doc: "An endpoint, `https://` for one that is spoken to over TLS. Names are looked up again when their time to live is over; the proxy starts even if they cannot be, and a name that stops resolving keeps the addresses it had. One that stands here twice is one endpoint, and its weights add up.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3 zone=\"eu-1a\"\n    to \"10.0.0.2:8080\" max=100 zone=\"eu-1b\"\n    to \"unix:/run/app.sock\" backup=#true\n}\nprocess { zone \"eu-1a\" }\nsite { to app }",
-    ..NodeRow::NEW
+        )
+        .of(|it, word| {
+            it.addresses = match word.text() {
+                "each" => Addresses::Each,
+                "one" => Addresses::One,
+                _ => Addresses::Auto,
+            };
+        }, |it| {
+            let is_name = matches!(it.address, EndpointAddress::Name { .. });
+            match it.addresses {
+                Addresses::Auto if !is_name => None,
+                Addresses::Auto => Some("auto".into()),
+                Addresses::Each => Some("each".into()),
+                Addresses::One => Some("one".into()),
+            }
+        }),
+];
+
+static ENDPOINT: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "to",
+        arguments: &[argument("endpoint", Kind::Endpoint, AtLeastOne)],
+        properties: &ENDPOINT_PROPERTIES,
+        repeats: true,
+        doc: "An endpoint, `https://` for one that is spoken to over TLS. Names are looked up again when their time to live is over; the proxy starts even if they cannot be, and a name that stops resolving keeps the addresses it had. One that stands here twice is one endpoint, and its weights add up.",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3 zone=\"eu-1a\"\n    to \"10.0.0.2:8080\" max=100 zone=\"eu-1b\"\n    to \"unix:/run/app.sock\" backup=#true\n}\nprocess { zone \"eu-1a\" }\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.endpoint_line(raw, node)),
+    show: Show::Lines(|out, raw, shown| {
+        for endpoint in &raw.settings.endpoints {
+            let text = quoted(&endpoint.written) + &in_line(&ENDPOINT_PROPERTIES, endpoint);
+            out.line_at(shown, text, endpoint.place);
+        }
+    }),
 };
 
-static SRV: NodeRow = NodeRow {
-    name: "srv",
-    arguments: &[argument("name", Kind::Host, One)],
-    properties: &[property(
-        "tls",
-        Kind::Flag,
-        "#false",
-        "Whether the endpoints are spoken to over TLS.",
-    )],
-    repeats: true,
-    doc: "Endpoints from the `SRV` records of a name (RFC 2782), with their ports, weights and priorities, looked up again when their time to live is over. The proxy starts even if they cannot be.",
-    default: "none",
-    example: "upstream app { srv \"_http._tcp.app.internal\" }\nsite { to app }",
-    ..NodeRow::NEW
+static SRV_PROPERTIES: [Property<Source>; 1] =
+    [property("tls", Kind::Flag, "#false", "Whether the endpoints are spoken to over TLS.")
+        .of(|it, value| it.tls = value.flag(), |it| Some(flag(it.tls)))];
+
+static SRV: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "srv",
+        arguments: &[argument("name", Kind::Host, One)],
+        properties: &SRV_PROPERTIES,
+        repeats: true,
+        doc: "Endpoints from the `SRV` records of a name (RFC 2782), with their ports, weights and priorities, looked up again when their time to live is over. The proxy starts even if they cannot be.",
+        default: "none",
+        example: "upstream app { srv \"_http._tcp.app.internal\" }\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.source_line(raw, node, &SRV_PROPERTIES)),
+    show: Show::Lines(|out, raw, shown| {
+        for source in &raw.settings.sources {
+            if let SourceKind::Srv(name) = &source.kind {
+                out.line_at(shown, quoted(name) + &in_line(&SRV_PROPERTIES, source), source.place);
+            }
+        }
+    }),
 };
 
-static ENDPOINTS: NodeRow = NodeRow {
-    name: "endpoints",
-    arguments: &[argument("file", Kind::Path, One)],
-    properties: &[property(
-        "tls",
-        Kind::Flag,
-        "#false",
-        "Whether those are spoken to over TLS whose `address` does not say so.",
-    )],
-    repeats: true,
-    doc: "Endpoints from a JSON file, which is read again whenever it changes: `{\"endpoints\": [{\"address\": \"10.0.0.1:8080\", \"weight\": 3}]}`. `address` is written as behind `to`; `weight`, `zone`, `priority`, `backup`, `max` and `drain` mean what they mean there. While the file cannot be used, the endpoints that it had before go on, and the error log says why.",
-    default: "none",
-    example: "upstream app { endpoints \"app-endpoints.json\" }\nsite { to app }",
-    ..NodeRow::NEW
+static ENDPOINTS_PROPERTIES: [Property<Source>; 1] = [property(
+    "tls",
+    Kind::Flag,
+    "#false",
+    "Whether those are spoken to over TLS whose `address` does not say so.",
+)
+.of(|it, value| it.tls = value.flag(), |it| Some(flag(it.tls)))];
+
+static ENDPOINTS: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "endpoints",
+        arguments: &[argument("file", Kind::Path, One)],
+        properties: &ENDPOINTS_PROPERTIES,
+        repeats: true,
+        doc: "Endpoints from a JSON file, which is read again whenever it changes: `{\"endpoints\": [{\"address\": \"10.0.0.1:8080\", \"weight\": 3}]}`. `address` is written as behind `to`; `weight`, `zone`, `priority`, `backup`, `max` and `drain` mean what they mean there. While the file cannot be used, the endpoints that it had before go on, and the error log says why.",
+        default: "none",
+        example: "upstream app { endpoints \"app-endpoints.json\" }\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.source_line(raw, node, &ENDPOINTS_PROPERTIES)),
+    show: Show::Lines(|out, raw, shown| {
+        for source in &raw.settings.sources {
+            if let SourceKind::File(file) = &source.kind {
+                out.line_at(
+                    shown,
+                    path(file) + &in_line(&ENDPOINTS_PROPERTIES, source),
+                    source.place,
+                );
+            }
+        }
+    }),
 };
 
-static BALANCE: NodeRow = NodeRow {
-    name: "balance",
-    arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
-    properties: &[property(
+pub(crate) static BALANCE_PROPERTIES: [Property<RawUpstream>; 1] = [
+    property(
         "bound",
         Kind::PercentOrOff { min: 101, max: 1000 },
         "125%",
         "For those that go by a key: an endpoint takes at most so many times the average of requests under way, and what is beyond goes to the next one; with fewer than 8 under way it takes what comes. `off`: no bound.",
-    )],
-    block: Some(&BALANCE_BLOCK),
-    doc: "How an endpoint is chosen among those that are up.",
-    default: "p2c",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    balance ring bound=\"150%\" {\n        by header=\"X-User\"\n        by cookie=\"session\"\n    }\n}\nsite { to app }",
-    ..NodeRow::NEW
+    )
+        .of(|raw, bound| {
+            raw.settings.balance.bound = bound.limit().map(|_| bound.number_in());
+        }, |raw| {
+            let bound = raw.settings.balance.bound;
+            raw.shows_bound().then(|| bound.map_or_else(|| "off".into(), percent))
+        }),
+];
+
+static BALANCE: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "balance",
+        arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
+        properties: &BALANCE_PROPERTIES,
+        block: Some(&BALANCE_BLOCK),
+        doc: "How an endpoint is chosen among those that are up.",
+        default: "p2c",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    balance ring bound=\"150%\" {\n        by header=\"X-User\"\n        by cookie=\"session\"\n    }\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.balance(raw, node)),
+    show: Show::Lines(|out, raw, shown| {
+        let balance = &raw.settings.balance;
+        if !raw.shows_bound() {
+            return out.line(shown, &*balance.algorithm);
+        }
+        let opens = !balance.keys.is_empty();
+        out.properties(shown, Some(&balance.algorithm), &BALANCE_PROPERTIES, raw, opens);
+        out.rows(shown.depth + 1, &BALANCE_BLOCK, balance, &Origins::at("by", shown.span()));
+    }),
 };
 
-pub(crate) static BALANCE_BLOCK: NamedRows = rows("balance", &[&BY]);
+pub(crate) static BALANCE_BLOCK: Table<Balance> = Table { name: "balance", rows: &[&BY] };
 
 const KEYS: &[WordRow] =
     &[word("path", "the canonical path"), word("address", "the client's address")];
 
-static BY: NodeRow = NodeRow {
-    name: "by",
-    arguments: &[argument("part", Kind::Word(KEYS), Optional)],
-    properties: &[
-        property("header", Kind::FieldName, "", "The value of this field."),
-        property("cookie", Kind::Token, "", "The value of this cookie."),
-        property("query", Kind::Text, "", "The value of this parameter of the query."),
-    ],
-    repeats: true,
-    doc: "What the key is made of, for algorithms that go by one. Of several, the first that a request has counts; if it has none of them, the client's address.",
-    default: "address",
-    ..NodeRow::NEW
+static BY: Row<Balance> = Row {
+    node: NodeRow {
+        name: "by",
+        arguments: &[argument("part", Kind::Word(KEYS), Optional)],
+        properties: &[
+            property("header", Kind::FieldName, "", "The value of this field."),
+            property("cookie", Kind::Token, "", "The value of this cookie."),
+            property("query", Kind::Text, "", "The value of this parameter of the query."),
+        ],
+        repeats: true,
+        doc: "What the key is made of, for algorithms that go by one. Of several, the first that a request has counts; if it has none of them, the client's address.",
+        default: "address",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, balance, node| balance.keys.extend(decoder.key_part(node))),
+    show: Show::Lines(|out, balance, shown| {
+        for key in &balance.keys {
+            let text = match key {
+                KeyPart::Header(name) => format!("header={}", quoted(name)),
+                KeyPart::Cookie(name) => format!("cookie={}", quoted(name)),
+                KeyPart::Query(name) => format!("query={}", quoted(name)),
+                KeyPart::Path => "path".into(),
+                KeyPart::Address => "address".into(),
+            };
+            out.line(shown, text);
+        }
+    }),
 };
 
 const SAME_SITE: &[WordRow] = &[
@@ -171,171 +275,287 @@ const SAME_SITE: &[WordRow] = &[
     word("unset", "the browser decides"),
 ];
 
-static STICKY: NodeRow = NodeRow {
-    name: "sticky",
-    arguments: &[argument("cookie", Kind::Token, One)],
-    properties: &[
-        property("max-age", DURATION, "", "How long the client keeps it; without: until it ends."),
-        property("path", Kind::CookiePath, "/", "Its path."),
-        property("domain", Kind::Host, "", "Its domain; without: the host that was asked for."),
-        property(
+pub(crate) static STICKY_PROPERTIES: [Property<Sticky>; 7] = [
+    property("max-age", DURATION, "", "How long the client keeps it; without: until it ends.")
+        .of(|it, value| it.max_age = Some(value.duration()), |it| it.max_age.map(time)),
+    property("path", Kind::CookiePath, "/", "Its path.")
+        .of(|it, text| it.path = text.text().into(), |it| Some(quoted(&it.path))),
+    property("domain", Kind::Host, "", "Its domain; without: the host that was asked for.")
+        .of(|it, text| it.domain = Some(text.text().into()), |it| it.domain.as_deref().map(quoted)),
+    property(
             "secure",
             Kind::Flag,
             "",
             "Whether it goes over TLS only; without: if the request came over TLS.",
-        ),
-        property("http-only", Kind::Flag, "#true", "Whether scripts do not see it."),
-        property("same-site", Kind::Word(SAME_SITE), "lax", "Which requests it goes with."),
-        property(
+        )
+        .of(|it, value| it.secure = Some(value.flag()), |it| it.secure.map(flag)),
+    property("http-only", Kind::Flag, "#true", "Whether scripts do not see it.")
+        .of(|it, value| it.http_only = value.flag(), |it| Some(flag(it.http_only))),
+    property("same-site", Kind::Word(SAME_SITE), "lax", "Which requests it goes with.")
+        .of(|it, word| {
+            it.same_site = match word.text() {
+                "strict" => SameSite::Strict,
+                "none" => SameSite::None,
+                "unset" => SameSite::Unset,
+                _ => SameSite::Lax,
+            };
+        }, |it| {
+            Some(match it.same_site {
+                SameSite::Unset => "unset".into(),
+                SameSite::Strict => "strict".into(),
+                SameSite::Lax => "lax".into(),
+                SameSite::None => "none".into(),
+            })
+        }),
+    property(
             "key-file",
             Kind::Path,
             "",
             "A file with the secret that it is authenticated with, at least 16 bytes, the same on every proxy that serves the site; without: one that is made in the `state` directory.",
-        ),
-    ],
-    doc: "Keeps a client with the endpoint that it had, by a cookie of the proxy's own that nobody else can make and that names no address. When the endpoint is gone or down, the client goes on with another one.",
-    default: "none",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    sticky \"BW\" max-age=\"1h\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+        )
+        .of(|it, file| it.key_file = Some(file.path()), |it| it.key_file.as_deref().map(path)),
+];
+
+static STICKY: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "sticky",
+        arguments: &[argument("cookie", Kind::Token, One)],
+        properties: &STICKY_PROPERTIES,
+        doc: "Keeps a client with the endpoint that it had, by a cookie of the proxy's own that nobody else can make and that names no address. When the endpoint is gone or down, the client goes on with another one.",
+        default: "none",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    sticky \"BW\" max-age=\"1h\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.settings.sticky = decoder.sticky(node)),
+    show: Show::Lines(|out, raw, shown| match &raw.settings.sticky {
+        None => out.remark(shown),
+        Some(sticky) => {
+            let cookie = quoted(&sticky.cookie);
+            out.properties(shown, Some(&cookie), &STICKY_PROPERTIES, sticky, false);
+        }
+    }),
 };
 
-static SPILL: NodeRow = NodeRow {
-    name: "spill",
-    arguments: &[argument("share", Kind::Percent { min: 1, max: 100 }, One)],
-    doc: "Endpoints are taken in tiers: lower `priority` first, and among those the own `zone` first. As long as so many of a tier (by weight) are up, it takes all requests; below, the rest of its load spills over to the next tier.",
-    default: "70%",
-    example: "process { zone \"eu-1a\" }\nupstream app {\n    to \"10.0.0.1:8080\" zone=\"eu-1a\"\n    to \"10.0.1.1:8080\" zone=\"eu-1b\"\n    spill \"50%\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+static SPILL: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "spill",
+        arguments: &[argument("share", Kind::Percent { min: 1, max: 100 }, One)],
+        doc: "Endpoints are taken in tiers: lower `priority` first, and among those the own `zone` first. As long as so many of a tier (by weight) are up, it takes all requests; below, the rest of its load spills over to the next tier.",
+        default: "70%",
+        example: "process { zone \"eu-1a\" }\nupstream app {\n    to \"10.0.0.1:8080\" zone=\"eu-1a\"\n    to \"10.0.1.1:8080\" zone=\"eu-1b\"\n    spill \"50%\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, share| raw.settings.spill = share.number_in()),
+    show: Show::Value(|raw| Some(percent(raw.settings.spill))),
 };
 
-static SLOW_START: NodeRow = NodeRow {
-    name: "slow-start",
-    arguments: &[argument("time", DURATION_OR_ZERO, One)],
-    doc: "How long an endpoint that comes, or comes back, takes to get its full share. For applications that are slow while their caches are cold.",
-    default: "0s",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    slow-start \"30s\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+static SLOW_START: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "slow-start",
+        arguments: &[argument("time", DURATION_OR_ZERO, One)],
+        doc: "How long an endpoint that comes, or comes back, takes to get its full share. For applications that are slow while their caches are cold.",
+        default: "0s",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    slow-start \"30s\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, time| raw.settings.slow_start = time.duration()),
+    show: Show::Value(|raw| Some(time(raw.settings.slow_start))),
 };
 
 /// Properties of `health` that are for checks by HTTP.
 pub(crate) const HTTP_CHECK: &[&str] = &["method", "host", "status", "body"];
 
-static HEALTH: NodeRow = NodeRow {
-    name: "health",
-    arguments: &[argument("check", Kind::HealthCheck, One)],
-    properties: &[
-        property("every", DURATION, "5s", "From one check of an endpoint to the next."),
-        property(
-            "every-down",
-            DURATION,
-            "",
-            "The same while it is down; without: three times `every`.",
-        ),
-        property(
-            "jitter",
-            Kind::Percent { min: 0, max: 100 },
-            "10%",
-            "How far these times vary by chance.",
-        ),
-        property("timeout", DURATION, "2s", "How long a check may take."),
-        property(
-            "rise",
-            Kind::Number { min: 1, max: 1000 },
-            "2",
-            "Good checks in a row after which an endpoint is up again.",
-        ),
-        property(
-            "fall",
-            Kind::Number { min: 1, max: 1000 },
-            "3",
-            "Bad checks in a row after which it is down.",
-        ),
-        property(
-            "port",
-            Kind::Number { min: 1, max: 65_535 },
-            "",
-            "Another port than that of the endpoint.",
-        ),
-        property("method", Kind::Method, "GET", "HTTP: the method."),
-        property("host", Kind::Authority, "", "HTTP: the Host; without: the endpoint as written."),
-        property("status", Kind::Statuses, "200-399", "HTTP: statuses that are good."),
-        property(
-            "body",
-            Kind::Text,
-            "",
-            "HTTP: text that the first 64 KiB of the body must have in them.",
-        ),
-        property(
-            "service",
-            Kind::Text,
-            "",
-            "gRPC: the service that is asked for; without: the server as a whole.",
-        ),
-    ],
-    block: Some(&HEALTH_BLOCK),
-    repeats: true,
-    doc: "Checks each endpoint, once per process: `tcp` connects (over TLS if the endpoint has it), a path is asked for by HTTP, `grpc` asks `grpc.health.v1.Health/Check`. Endpoints are up until a check says otherwise; with several of these, all must be good.",
-    default: "none: only what requests show counts, see `eject`",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    health \"/healthz\" every=\"2s\" status=\"200,204\" { field \"Authorization\" \"Bearer check\" }\n}\nsite { to app }",
+pub(crate) static HEALTH_PROPERTIES: [Property<Health>; 12] = [
+    property("every", DURATION, "5s", "From one check of an endpoint to the next.").of(
+        |it, value| {
+            it.every = value.duration();
+        },
+        |it| Some(time(it.every)),
+    ),
+    property(
+        "every-down",
+        DURATION,
+        "",
+        "The same while it is down; without: three times `every`.",
+    )
+    .of(|it, value| it.every_down = value.duration(), |it| Some(time(it.every_down))),
+    property(
+        "jitter",
+        Kind::Percent { min: 0, max: 100 },
+        "10%",
+        "How far these times vary by chance.",
+    )
+    .of(|it, share| it.jitter = share.number_in(), |it| Some(percent(it.jitter))),
+    property("timeout", DURATION, "2s", "How long a check may take.")
+        .of(|it, value| it.timeout = value.duration(), |it| Some(time(it.timeout))),
+    property(
+        "rise",
+        Kind::Number { min: 1, max: 1000 },
+        "2",
+        "Good checks in a row after which an endpoint is up again.",
+    )
+    .of(|it, number| it.rise = number.number_in(), |it| Some(it.rise.to_string())),
+    property(
+        "fall",
+        Kind::Number { min: 1, max: 1000 },
+        "3",
+        "Bad checks in a row after which it is down.",
+    )
+    .of(|it, number| it.fall = number.number_in(), |it| Some(it.fall.to_string())),
+    property(
+        "port",
+        Kind::Number { min: 1, max: 65_535 },
+        "",
+        "Another port than that of the endpoint.",
+    )
+    .of(
+        |it, number| it.port = Some(number.number_in()),
+        |it| it.port.map(|number| number.to_string()),
+    ),
+    property("method", Kind::Method, "GET", "HTTP: the method.").of(
+        |it, text| it.http_mut(|check| check.method = text.text().into()),
+        |it| Some(quoted(&it.http()?.method)),
+    ),
+    property("host", Kind::Authority, "", "HTTP: the Host; without: the endpoint as written.").of(
+        |it, text| it.http_mut(|check| check.host = Some(text.text().into())),
+        |it| it.http()?.host.as_deref().map(quoted),
+    ),
+    property("status", Kind::Statuses, "200-399", "HTTP: statuses that are good.").of(
+        |it, statuses| it.http_mut(|check| check.statuses = statuses.statuses()),
+        |it| Some(quoted(&statuses_text(&it.http()?.statuses))),
+    ),
+    property(
+        "body",
+        Kind::Text,
+        "",
+        "HTTP: text that the first 64 KiB of the body must have in them.",
+    )
+    .of(
+        |it, text| {
+            let text = Some(text.text()).filter(|text| !text.is_empty());
+            it.http_mut(|check| check.body = text.map(Into::into));
+        },
+        |it| it.http()?.body.as_deref().map(quoted),
+    ),
+    property(
+        "service",
+        Kind::Text,
+        "",
+        "gRPC: the service that is asked for; without: the server as a whole.",
+    )
+    .of(
+        |it, text| {
+            if let Check::Grpc(service) = &mut it.check {
+                *service = text.text().into();
+            }
+        },
+        |it| match &it.check {
+            Check::Grpc(service) if !service.is_empty() => Some(quoted(service)),
+            Check::Grpc(_) | Check::Http(_) | Check::Tcp => None,
+        },
+    ),
+];
+
+static HEALTH: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "health",
+        arguments: &[argument("check", Kind::HealthCheck, One)],
+        properties: &HEALTH_PROPERTIES,
+        block: Some(&HEALTH_BLOCK),
+        repeats: true,
+        doc: "Checks each endpoint, once per process: `tcp` connects (over TLS if the endpoint has it), a path is asked for by HTTP, `grpc` asks `grpc.health.v1.Health/Check`. Endpoints are up until a check says otherwise; with several of these, all must be good.",
+        default: "none: only what requests show counts, see `eject`",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    health \"/healthz\" every=\"2s\" status=\"200,204\" { field \"Authorization\" \"Bearer check\" }\n}\nsite { to app }",
+    },
+    read: Read::Node(|decoder, raw, node| decoder.health(raw, node)),
+    show: Show::Lines(|out, raw, shown| out.health(raw, shown)),
 };
 
-pub(crate) static HEALTH_BLOCK: NamedRows = rows("health", &[&HEALTH_FIELD]);
+pub(crate) static HEALTH_BLOCK: Table<HttpCheck> = Table { name: "health", rows: &[&HEALTH_FIELD] };
 
-pub(crate) static HEALTH_FIELD: NodeRow = NodeRow {
-    name: "field",
-    arguments: &[argument("name", Kind::FieldName, One), argument("value", Kind::FieldValue, One)],
-    repeats: true,
-    doc: "A field that is sent with the check.",
-    default: "none",
-    ..NodeRow::NEW
+pub(crate) static HEALTH_FIELD: Row<HttpCheck> = Row {
+    node: NodeRow {
+        name: "field",
+        arguments: &[
+            argument("name", Kind::FieldName, One),
+            argument("value", Kind::FieldValue, One),
+        ],
+        repeats: true,
+        doc: "A field that is sent with the check.",
+        default: "none",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, check, node| decoder.health_field(check, node)),
+    show: Show::Lines(|out, check, shown| {
+        for (name, value) in &check.fields {
+            out.field(shown.depth, shown.row, None, (name, value, ""), shown.span());
+        }
+    }),
 };
 
-static EJECT: NodeRow = NodeRow {
-    name: "eject",
-    arguments: &[argument("off", Kind::Word(OFF), Optional)],
-    properties: &[
-        property(
+pub(crate) static EJECT_PROPERTIES: [Property<Ejection>; 8] = [
+    property(
             "consecutive",
             Kind::Number { min: 0, max: 10_000 },
             "5",
             "Failures in a row (no connection, reset, time-out, 5xx) after which an endpoint is ejected; 0: never. Resets, time-outs and 5xx must be of several clients and paths, or such that the others answer well: what one URL or one client shows takes no endpoint from others.",
-        ),
-        property(
+        )
+        .of(|it, number| it.consecutive = number.number_in(), |it| Some(it.consecutive.to_string())),
+    property(
             "failures",
             Kind::Flag,
             "#true",
             "Whether one is that fails clearly more often than the others.",
-        ),
-        property(
+        )
+        .of(|it, value| it.failures = value.flag(), |it| Some(flag(it.failures))),
+    property(
             "latency",
             Kind::Factor,
             "0",
             "Whether one is whose mean time to the first byte is more than so many times the median of the group, such as `3.0`; 0: never.",
-        ),
-        property(
+        )
+        .of(|it, factor| it.latency = factor.factor(), |it| Some(it.latency.to_string())),
+    property(
             "min",
             COUNT,
             "50",
             "Requests that an endpoint must have had within the window to be compared.",
-        ),
-        property("window", DURATION, "10s", "How far back is looked."),
-        property(
+        )
+        .of(|it, number| it.requests_min = number.number_in(), |it| Some(it.requests_min.to_string())),
+    property("window", DURATION, "10s", "How far back is looked.")
+        .of(|it, value| it.window = value.duration(), |it| Some(time(it.window))),
+    property(
             "term",
             DURATION,
             "2s",
             "How long the first term is; each further one is twice as long.",
-        ),
-        property("term-max", DURATION, "5min", "The longest term."),
-        property(
+        )
+        .of(|it, value| it.term = value.duration(), |it| Some(time(it.term))),
+    property("term-max", DURATION, "5min", "The longest term.")
+        .of(|it, value| it.term_max = value.duration(), |it| Some(time(it.term_max))),
+    property(
             "share",
             Kind::Percent { min: 1, max: 100 },
             "50%",
             "The largest share of the endpoints that is ejected at once for what they answer. The last one never is.",
-        ),
-    ],
-    doc: "Lets an endpoint be for a while because of what requests show; it comes back by itself, by `slow-start`. `eject off`: never.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\" \"10.0.0.3:8080\"\n    eject consecutive=3 latency=3.0 term-max=\"1min\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+        )
+        .of(|it, share| it.share = share.number_in(), |it| Some(percent(it.share))),
+];
+
+static EJECT: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "eject",
+        arguments: &[argument("off", Kind::Word(OFF), Optional)],
+        properties: &EJECT_PROPERTIES,
+        doc: "Lets an endpoint be for a while because of what requests show; it comes back by itself, by `slow-start`. `eject off`: never.",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\" \"10.0.0.3:8080\"\n    eject consecutive=3 latency=3.0 term-max=\"1min\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.settings.ejection = decoder.ejection(node)),
+    show: Show::Lines(|out, raw, shown| match &raw.settings.ejection {
+        None => out.line(shown, "off"),
+        Some(ejection) => out.properties(shown, None, &EJECT_PROPERTIES, ejection, false),
+    }),
 };
 
 const PANIC_WORDS: &[WordRow] = &[
@@ -343,56 +563,88 @@ const PANIC_WORDS: &[WordRow] = &[
     word("spread", "all are tried as if they were up"),
 ];
 
-static PANIC: NodeRow = NodeRow {
-    name: "panic",
-    arguments: &[argument("mode", Kind::Word(PANIC_WORDS), One)],
-    doc: "What is done when the checks say that every endpoint is down.",
-    default: "fail",
-    ..NodeRow::NEW
+static PANIC: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "panic",
+        arguments: &[argument("mode", Kind::Word(PANIC_WORDS), One)],
+        doc: "What is done when the checks say that every endpoint is down.",
+        default: "fail",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, mode| {
+        raw.settings.panic = match mode.text() {
+            "spread" => Panic::Spread,
+            _ => Panic::Fail,
+        };
+    }),
+    show: Show::Value(|raw| {
+        Some(match raw.settings.panic {
+            Panic::Fail => "fail".into(),
+            Panic::Spread => "spread".into(),
+        })
+    }),
 };
 
-static RETRY: NodeRow = NodeRow {
-    name: "retry",
-    arguments: &[argument("off", Kind::Word(OFF), Optional)],
-    properties: &[
-        property(
+pub(crate) static RETRY_PROPERTIES: [Property<Retry>; 5] = [
+    property(
             "tries",
             Kind::Number { min: 1, max: 20 },
             "3",
             "Tries in all, the first one too.",
-        ),
-        property(
+        )
+        .of(|it, number| it.tries = number.number_in(), |it| Some(it.tries.to_string())),
+    property(
             "budget",
             Kind::Percent { min: 0, max: 100 },
             "20%",
             "How many may be sent again, of the requests of the last ten seconds, so that an outage is not multiplied. What an endpoint never got is not counted.",
-        ),
-        property(
+        )
+        .of(|it, share| it.budget = share.number_in(), |it| Some(percent(it.budget))),
+    property(
             "budget-min",
             Kind::Number { min: 0, max: 1_000_000 },
             "3",
             "So many a second are allowed however few requests there are.",
-        ),
-        property(
+        )
+        .of(|it, number| it.budget_min = number.number_in(), |it| Some(it.budget_min.to_string())),
+    property(
             "buffer",
             Kind::Size { min: 0, max: 16 << 20 },
             "64KiB",
             "How much of a request's body is kept to be sent again; a request with a longer one is sent once.",
-        ),
-        property(
+        )
+        .of(|it, size| it.buffer = size.number_in(), |it| Some(quoted(&size_text(it.buffer.into())))),
+    property(
             "try",
             DURATION,
             "",
             "How long one try may take to begin a response; without: `first-byte` alone counts.",
-        ),
-    ],
-    block: Some(&RETRY_BLOCK),
-    doc: "Sends a request again, to another endpoint first. Only what cannot do harm is: a request of which nothing can have been handled, or one with an idempotent method (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) of whose response no byte has come. `retry off`: each is sent once.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    retry tries=2 try=\"2s\" { on connect refused reset timeout 502 503 }\n}\nsite { to app }",
-    ..NodeRow::NEW
+        )
+        .of(|it, value| it.try_timeout = Some(value.duration()), |it| it.try_timeout.map(time)),
+];
+
+static RETRY: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "retry",
+        arguments: &[argument("off", Kind::Word(OFF), Optional)],
+        properties: &RETRY_PROPERTIES,
+        block: Some(&RETRY_BLOCK),
+        doc: "Sends a request again, to another endpoint first. Only what cannot do harm is: a request of which nothing can have been handled, or one with an idempotent method (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) of whose response no byte has come. `retry off`: each is sent once.",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    retry tries=2 try=\"2s\" { on connect refused reset timeout 502 503 }\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.settings.retry = decoder.retry(node)),
+    show: Show::Lines(|out, raw, shown| {
+        let retry = &raw.settings.retry;
+        if *retry == (Retry { tries: 1, place: retry.place, ..Retry::default() }) {
+            return out.line(shown, "off");
+        }
+        out.properties(shown, None, &RETRY_PROPERTIES, retry, true);
+        out.rows(shown.depth + 1, &RETRY_BLOCK, retry, &Origins::at("on", shown.span()));
+    }),
 };
 
-pub(crate) static RETRY_BLOCK: NamedRows = rows("retry", &[&ON]);
+pub(crate) static RETRY_BLOCK: Table<Retry> = Table { name: "retry", rows: &[&ON] };
 
 /// Why a request is sent again, beside statuses.
 pub(crate) static RETRY_REASONS: &[WordRow] = &[
@@ -402,114 +654,220 @@ pub(crate) static RETRY_REASONS: &[WordRow] = &[
     word("timeout", "no response begins in time"),
 ];
 
-static ON: NodeRow = NodeRow {
-    name: "on",
-    arguments: &[argument("reason", Kind::RetryOn, AtLeastOne)],
-    doc: "When a request is sent again; statuses from 400 to 599 may stand here too. What is not named is no reason.",
-    default: "connect refused reset timeout",
-    ..NodeRow::NEW
+static ON: Row<Retry> = Row {
+    node: NodeRow {
+        name: "on",
+        arguments: &[argument("reason", Kind::RetryOn, AtLeastOne)],
+        doc: "When a request is sent again; statuses from 400 to 599 may stand here too. What is not named is no reason.",
+        default: "connect refused reset timeout",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, retry, node| {
+        let has = |word: &str| node.data().any(|datum| datum.text() == word);
+        retry.connect = has("connect");
+        retry.refused = has("refused");
+        retry.reset = has("reset");
+        retry.timeout = has("timeout");
+        for status in node.data().filter(|datum| matches!(datum, Datum::Number(_))) {
+            let status = status.number_in();
+            if !retry.statuses.contains(&status) {
+                retry.statuses.push(status);
+            }
+        }
+    }),
+    show: Show::Value(|retry| {
+        let words = [
+            (retry.connect, "connect"),
+            (retry.refused, "refused"),
+            (retry.reset, "reset"),
+            (retry.timeout, "timeout"),
+        ];
+        let words = words.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned());
+        list(words.chain(retry.statuses.iter().map(u16::to_string)))
+    }),
 };
 
-static HEDGE: NodeRow = NodeRow {
-    name: "hedge",
-    arguments: &[argument("after", Kind::After, One)],
-    doc: "Begins a second try of an idempotent request without body beside a first that is slow, and takes the answer that comes first. `p95`: when it is slower than 95 of 100 before it; or a time. The tries count in the budget of `retry`.",
-    default: "none",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    hedge p95\n}\nsite { to app }",
-    ..NodeRow::NEW
+static HEDGE: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "hedge",
+        arguments: &[argument("after", Kind::After, One)],
+        doc: "Begins a second try of an idempotent request without body beside a first that is slow, and takes the answer that comes first. `p95`: when it is slower than 95 of 100 before it; or a time. The tries count in the budget of `retry`.",
+        default: "none",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    hedge p95\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        let place = decoder.place(node.name_span());
+        let after = node.first().map(|given| match &given.datum {
+            Datum::Duration(time) => HedgeAfter::Fixed(*time),
+            percent => HedgeAfter::Quantile(percent.number_in()),
+        });
+        raw.settings.hedge = after.map(|after| Hedge { place, after });
+    }),
+    show: Show::Value(|raw| {
+        raw.settings.hedge.as_ref().map(|hedge| match hedge.after {
+            HedgeAfter::Quantile(percent) => format!("p{percent}"),
+            HedgeAfter::Fixed(after) => time(after),
+        })
+    }),
 };
 
-static QUEUE: NodeRow = NodeRow {
-    name: "queue",
-    arguments: &[argument("off", Kind::Word(OFF), Optional)],
-    properties: &[
-        property(
-            "max",
-            Kind::Number { min: 0, max: 1_000_000 },
-            "1024",
-            "How many wait at once, over all cores; what is beyond gets 503 with `Retry-After`.",
-        ),
-        property("wait", DURATION, "5s", "How long one waits; then 503 with `Retry-After`."),
-    ],
-    doc: "Where requests wait while every endpoint is full (`max` of `to`, or `adaptive`), in the order in which they came. `queue off`: none does.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\" max=50\n    queue max=200 wait=\"2s\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+static QUEUE_PROPERTIES: [Property<Queue>; 2] = [
+    property(
+        "max",
+        Kind::Number { min: 0, max: 1_000_000 },
+        "1024",
+        "How many wait at once, over all cores; what is beyond gets 503 with `Retry-After`.",
+    )
+    .of(|it, number| it.max = number.number_in(), |it| Some(it.max.to_string())),
+    property("wait", DURATION, "5s", "How long one waits; then 503 with `Retry-After`.")
+        .of(|it, value| it.wait = value.duration(), |it| Some(time(it.wait))),
+];
+
+static QUEUE: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "queue",
+        arguments: &[argument("off", Kind::Word(OFF), Optional)],
+        properties: &QUEUE_PROPERTIES,
+        doc: "Where requests wait while every endpoint is full (`max` of `to`, or `adaptive`), in the order in which they came. `queue off`: none does.",
+        example: "upstream app {\n    to \"10.0.0.1:8080\" max=50\n    queue max=200 wait=\"2s\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        node.put(&QUEUE_PROPERTIES, &mut raw.settings.queue);
+        if decoder.is_off(node) {
+            raw.settings.queue.max = 0;
+        }
+    }),
+    show: Show::Lines(|out, raw, shown| {
+        out.properties(shown, None, &QUEUE_PROPERTIES, &raw.settings.queue, false);
+    }),
 };
 
-static BREAKER: NodeRow = NodeRow {
-    name: "breaker",
-    properties: &[
-        property("in-flight", COUNT, "", "Requests under way."),
-        property("connecting", COUNT, "", "Connections being opened."),
-    ],
-    doc: "What the upstream as a whole takes at once, over all cores; what is beyond gets 503 at once.",
-    default: "no limit",
-    example: "upstream app {\n    to \"10.0.0.1:8080\"\n    breaker in-flight=10000 connecting=64\n}\nsite { to app }",
-    ..NodeRow::NEW
+static BREAKER_PROPERTIES: [Property<Breaker>; 2] = [
+    property("in-flight", COUNT, "", "Requests under way.").of(
+        |it, number| it.in_flight = Some(number.number_in()),
+        |it| it.in_flight.map(|number| number.to_string()),
+    ),
+    property("connecting", COUNT, "", "Connections being opened.").of(
+        |it, number| it.connecting = Some(number.number_in()),
+        |it| it.connecting.map(|number| number.to_string()),
+    ),
+];
+
+static BREAKER: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "breaker",
+        properties: &BREAKER_PROPERTIES,
+        doc: "What the upstream as a whole takes at once, over all cores; what is beyond gets 503 at once.",
+        default: "no limit",
+        example: "upstream app {\n    to \"10.0.0.1:8080\"\n    breaker in-flight=10000 connecting=64\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        node.put(&BREAKER_PROPERTIES, &mut raw.settings.breaker);
+        decoder.check_says_something(node, "in-flight=10000");
+    }),
+    show: Show::Lines(|out, raw, shown| {
+        out.properties(shown, None, &BREAKER_PROPERTIES, &raw.settings.breaker, false);
+    }),
 };
 
-static ADAPTIVE: NodeRow = NodeRow {
-    name: "adaptive",
-    properties: &[
-        property("min", COUNT, "4", "Never fewer."),
-        property("max", COUNT, "1000", "Never more."),
-    ],
-    doc: "Finds out how many requests the upstream takes at once by how its latency grows with their number; what is beyond waits in the `queue`.",
-    default: "off",
-    example: "upstream app {\n    to \"10.0.0.1:8080\"\n    adaptive max=500\n}\nsite { to app }",
-    ..NodeRow::NEW
+pub(crate) static ADAPTIVE_PROPERTIES: [Property<Adaptive>; 2] = [
+    property("min", COUNT, "4", "Never fewer.")
+        .of(|it, number| it.min = number.number_in(), |it| Some(it.min.to_string())),
+    property("max", COUNT, "1000", "Never more.")
+        .of(|it, number| it.max = number.number_in(), |it| Some(it.max.to_string())),
+];
+
+static ADAPTIVE: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "adaptive",
+        properties: &ADAPTIVE_PROPERTIES,
+        doc: "Finds out how many requests the upstream takes at once by how its latency grows with their number; what is beyond waits in the `queue`.",
+        default: "off",
+        example: "upstream app {\n    to \"10.0.0.1:8080\"\n    adaptive max=500\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.settings.adaptive = Some(decoder.adaptive(node))),
+    show: Show::Lines(|out, raw, shown| match &raw.settings.adaptive {
+        None => out.remark(shown),
+        Some(adaptive) => out.properties(shown, None, &ADAPTIVE_PROPERTIES, adaptive, false),
+    }),
 };
 
-static DEADLINE: NodeRow = NodeRow {
-    name: "deadline",
-    properties: &[
-        property(
-            "field",
-            Kind::FieldName,
-            "",
-            "A request field that gets the time that is left, in milliseconds.",
-        ),
-        property(
-            "grpc",
-            Kind::Flag,
-            "#true",
-            "Whether `grpc-timeout` is heeded, and passed on shortened by the time spent.",
-        ),
-    ],
-    doc: "How the endpoint is told the time that is left for a request (`request` of [timeouts](#timeouts)).",
-    example: "timeouts { request \"10s\" }\nupstream app {\n    to \"10.0.0.1:8080\"\n    deadline field=\"X-Request-Timeout\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+pub(crate) static DEADLINE_PROPERTIES: [Property<Deadline>; 2] = [
+    property(
+        "field",
+        Kind::FieldName,
+        "",
+        "A request field that gets the time that is left, in milliseconds.",
+    )
+    .of(|it, text| it.field = Some(text.text().into()), |it| it.field.as_deref().map(quoted)),
+    property(
+        "grpc",
+        Kind::Flag,
+        "#true",
+        "Whether `grpc-timeout` is heeded, and passed on shortened by the time spent.",
+    )
+    .of(|it, value| it.grpc = value.flag(), |it| Some(flag(it.grpc))),
+];
+
+static DEADLINE: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "deadline",
+        properties: &DEADLINE_PROPERTIES,
+        doc: "How the endpoint is told the time that is left for a request (`request` of [timeouts](#timeouts)).",
+        example: "timeouts { request \"10s\" }\nupstream app {\n    to \"10.0.0.1:8080\"\n    deadline field=\"X-Request-Timeout\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.deadline(&mut raw.settings.deadline, node)),
+    show: Show::Lines(|out, raw, shown| {
+        out.properties(shown, None, &DEADLINE_PROPERTIES, &raw.settings.deadline, false);
+    }),
 };
 
-static POOL: NodeRow = NodeRow {
-    name: "pool",
-    properties: &[
-        property(
-            "max",
-            Kind::Number { min: 0, max: 65_536 },
-            "1024",
-            "Idle connections kept at most, per endpoint and core; 0: each is used once.",
-        ),
-        property(
-            "min",
-            Kind::Number { min: 0, max: 65_536 },
-            "0",
-            "Idle connections that are opened ahead, per endpoint, all cores together.",
-        ),
-        property(
-            "lifetime",
-            DURATION_OR_ZERO,
-            "0s",
-            "How long a connection is used at most, give or take a tenth. `0s`: no limit.",
-        ),
-        property(
-            "steal",
-            Kind::Flag,
-            "#true",
-            "Whether a core takes an idle connection of another one rather than open one.",
-        ),
-    ],
-    doc: "How connections to an endpoint are kept to be used again.",
-    example: "upstream app {\n    to \"10.0.0.1:8080\"\n    pool max=32 min=4 lifetime=\"10min\"\n}\nsite { to app }",
-    ..NodeRow::NEW
+pub(crate) static POOL_PROPERTIES: [Property<PoolSettings>; 4] = [
+    property(
+        "max",
+        Kind::Number { min: 0, max: 65_536 },
+        "1024",
+        "Idle connections kept at most, per endpoint and core; 0: each is used once.",
+    )
+    .of(|it, number| it.max = number.number_in(), |it| Some(it.max.to_string())),
+    property(
+        "min",
+        Kind::Number { min: 0, max: 65_536 },
+        "0",
+        "Idle connections that are opened ahead, per endpoint, all cores together.",
+    )
+    .of(|it, number| it.min = number.number_in(), |it| Some(it.min.to_string())),
+    property(
+        "lifetime",
+        DURATION_OR_ZERO,
+        "0s",
+        "How long a connection is used at most, give or take a tenth. `0s`: no limit.",
+    )
+    .of(|it, value| it.lifetime = value.duration(), |it| Some(time(it.lifetime))),
+    property(
+        "steal",
+        Kind::Flag,
+        "#true",
+        "Whether a core takes an idle connection of another one rather than open one.",
+    )
+    .of(|it, value| it.steal = value.flag(), |it| Some(flag(it.steal))),
+];
+
+static POOL: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "pool",
+        properties: &POOL_PROPERTIES,
+        doc: "How connections to an endpoint are kept to be used again.",
+        example: "upstream app {\n    to \"10.0.0.1:8080\"\n    pool max=32 min=4 lifetime=\"10min\"\n}\nsite { to app }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| decoder.pool(&mut raw.settings.pool, node)),
+    show: Show::Lines(|out, raw, shown| {
+        out.properties(shown, None, &POOL_PROPERTIES, &raw.settings.pool, false);
+    }),
 };

@@ -18,11 +18,15 @@ mod splits;
 pub(crate) mod texts;
 mod words;
 
-pub(crate) use balancing::{HEALTH_FIELD, HTTP_CHECK, RETRY_REASONS};
+pub(crate) use balancing::{
+    ADAPTIVE_PROPERTIES, BALANCE_BLOCK, BALANCE_PROPERTIES, DEADLINE_PROPERTIES, EJECT_PROPERTIES,
+    ENDPOINT_PROPERTIES, HEALTH_BLOCK, HEALTH_PROPERTIES, HTTP_CHECK, POOL_PROPERTIES, RETRY_BLOCK,
+    RETRY_PROPERTIES, RETRY_REASONS, STICKY_PROPERTIES, UPSTREAM_BLOCK,
+};
 pub(crate) use row::{Block, Properties, Property, Read, Row, Show, Table, in_line};
 pub(crate) use rows::*;
 pub(crate) use secrets::{Secrecy, masked_in};
-pub(crate) use secure::{CHALLENGE, EAB};
+pub(crate) use secure::{CHALLENGE, EAB, UPSTREAM_TLS_BLOCK};
 pub(crate) use settings::{
     LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS, limits_block, timeouts_block,
 };

@@ -14,7 +14,7 @@ use super::{
     ArgumentRow, Block, Count, Kind, LIMITS, NamedRows, NodeRow, Property, PropertyRow, Read, Row,
     Scope, Secrecy, Show, TIMEOUTS, Table, WordRow, in_line, limits_block, timeouts_block,
 };
-use crate::decode::{RawListen, RawProcess, add_networks};
+use crate::decode::{RawListen, RawProcess, RawUpstream, add_networks};
 use crate::effective::quoted;
 use crate::model::{AccessFormat, AdminAddress, LogTarget, ProxyProtocol, ResolverSettings};
 use crate::values::{Datum, nets_text};
@@ -113,7 +113,11 @@ static LISTEN_TIMEOUTS: Row<RawListen> = Row {
 };
 static SITE_TIMEOUTS: NodeRow = timeouts(Scope::Site);
 static ROUTE_TIMEOUTS: NodeRow = timeouts(Scope::Route);
-pub(super) static UPSTREAM_TIMEOUTS: NodeRow = timeouts(Scope::Upstream);
+pub(super) static UPSTREAM_TIMEOUTS: Row<RawUpstream> = Row {
+    node: timeouts(Scope::Upstream),
+    read: Read::Node(|decoder, raw, node| raw.timeouts = decoder.overrides(node, TIMEOUTS)),
+    show: Show::Lines(|out, raw, shown| out.overrides(shown, TIMEOUTS, &raw.timeouts)),
+};
 static FORWARD_TIMEOUTS: NodeRow = timeouts(Scope::Forward);
 static TOP_LIMITS: NodeRow = limits(Scope::Top);
 static LISTEN_LIMITS: Row<RawListen> = Row {

@@ -3,8 +3,10 @@
 use super::Count::{AtLeastOne, One, Optional};
 use super::rows::{argument, property, rows, word};
 use super::texts::{on_off, path};
-use super::{Kind, NamedRows, NodeRow, PropertyRow, Read, Row, Secrecy, Show, WordRow};
-use crate::decode::{RawListen, RawProcess};
+use super::{Kind, NamedRows, NodeRow, PropertyRow, Read, Row, Secrecy, Show, Table, WordRow};
+use crate::decode::{RawListen, RawProcess, RawUpstream, RawUpstreamTls};
+use crate::effective::quoted;
+use crate::tls::UpstreamProtocol;
 
 const MODES: &[WordRow] = &[
     word(
@@ -329,58 +331,106 @@ const PROTOCOLS: &[WordRow] = &[
     word("h2c", "HTTP/2 in clear, by prior knowledge; such as gRPC servers on a private network"),
 ];
 
-pub(super) static PROTOCOL: NodeRow = NodeRow {
-    name: "protocol",
-    arguments: &[argument("protocol", Kind::Word(PROTOCOLS), One)],
-    doc: "Which HTTP is spoken to the endpoints.",
-    default: "auto",
-    example: "upstream grpc {\n    to \"10.0.0.1:50051\"\n    protocol h2c\n}\nsite { to grpc }",
-    ..NodeRow::NEW
+pub(super) static PROTOCOL: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "protocol",
+        arguments: &[argument("protocol", Kind::Word(PROTOCOLS), One)],
+        doc: "Which HTTP is spoken to the endpoints.",
+        default: "auto",
+        example: "upstream grpc {\n    to \"10.0.0.1:50051\"\n    protocol h2c\n}\nsite { to grpc }",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, word| {
+        raw.settings.protocol = match word.text() {
+            "h1" => UpstreamProtocol::Http1,
+            "h2" => UpstreamProtocol::H2,
+            "h2c" => UpstreamProtocol::H2c,
+            _ => UpstreamProtocol::Auto,
+        };
+    }),
+    show: Show::Value(|raw| {
+        Some(match raw.settings.protocol {
+            UpstreamProtocol::Auto => "auto".into(),
+            UpstreamProtocol::Http1 => "h1".into(),
+            UpstreamProtocol::H2 => "h2".into(),
+            UpstreamProtocol::H2c => "h2c".into(),
+        })
+    }),
 };
 
-pub(super) static UPSTREAM_TLS: NodeRow = NodeRow {
-    name: "tls",
-    block: Some(&UPSTREAM_TLS_BLOCK),
-    doc: "TLS towards the endpoints that are written with `https://`. Their certificates are verified; what is here changes by what, and what is shown to them.",
-    default: "the system's CAs, the endpoint's own name",
-    example: "upstream api {\n    to \"https://10.0.0.1:8443\"\n    tls { ca \"ca.pem\"; name \"api.internal\"; }\n}\nsite { to api }",
-    ..NodeRow::NEW
+pub(super) static UPSTREAM_TLS: Row<RawUpstream> = Row {
+    node: NodeRow {
+        name: "tls",
+        block: Some(&UPSTREAM_TLS_BLOCK),
+        doc: "TLS towards the endpoints that are written with `https://`. Their certificates are verified; what is here changes by what, and what is shown to them.",
+        default: "the system's CAs, the endpoint's own name",
+        example: "upstream api {\n    to \"https://10.0.0.1:8443\"\n    tls { ca \"ca.pem\"; name \"api.internal\"; }\n}\nsite { to api }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.tls = Some(decoder.upstream_tls(node))),
+    show: Show::Lines(|out, raw, shown| out.upstream_tls(raw, shown)),
 };
 
-pub(crate) static UPSTREAM_TLS_BLOCK: NamedRows =
-    rows("tls of upstream", &[&UPSTREAM_CA, &SERVER_NAME, &UPSTREAM_CERT, &UPSTREAM_KEY, &VERIFY]);
+pub(crate) static UPSTREAM_TLS_BLOCK: Table<RawUpstreamTls> = Table {
+    name: "tls of upstream",
+    rows: &[&UPSTREAM_CA, &SERVER_NAME, &UPSTREAM_CERT, &UPSTREAM_KEY, &VERIFY],
+};
 
-static UPSTREAM_CA: NodeRow = NodeRow {
-    name: "ca",
-    arguments: &[argument("file", Kind::Path, One)],
-    doc: "A file with the CAs in PEM that are believed, instead of the system's. The endpoint's own certificate will do: \
+static UPSTREAM_CA: Row<RawUpstreamTls> = Row {
+    node: NodeRow {
+        name: "ca",
+        arguments: &[argument("file", Kind::Path, One)],
+        doc: "A file with the CAs in PEM that are believed, instead of the system's. The endpoint's own certificate will do: \
           its dates and names count (the common name, if it has no others), and nothing else.",
-    default: "the system's",
-    ..NodeRow::NEW
+        default: "those of the system",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, file| raw.tls.ca = Some(file.path())),
+    show: Show::Value(|raw| raw.tls.ca.as_deref().map(path)),
 };
 
-static SERVER_NAME: NodeRow = NodeRow {
-    name: "name",
-    arguments: &[argument("host", Kind::Hosts, One)],
-    doc: "The name that is asked for (SNI) and that the certificate must have.",
-    default: "the host of the endpoint",
-    ..NodeRow::NEW
+static SERVER_NAME: Row<RawUpstreamTls> = Row {
+    node: NodeRow {
+        name: "name",
+        arguments: &[argument("host", Kind::Hosts, One)],
+        doc: "The name that is asked for (SNI) and that the certificate must have.",
+        default: "the host of the endpoint",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.tls.name = decoder.server_name(node)),
+    show: Show::Value(|raw| raw.tls.name.as_deref().map(quoted)),
 };
 
-static UPSTREAM_CERT: NodeRow = NodeRow {
-    name: "cert",
-    arguments: &[argument("file", Kind::Path, One)],
-    doc: "A file with a certificate chain in PEM that we show to endpoints that ask; goes with `key`.",
-    default: "none",
-    ..NodeRow::NEW
+static UPSTREAM_CERT: Row<RawUpstreamTls> = Row {
+    node: NodeRow {
+        name: "cert",
+        arguments: &[argument("file", Kind::Path, One)],
+        doc: "A file with a certificate chain in PEM that we show to endpoints that ask; goes with `key`.",
+        default: "none",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, file| raw.cert = Some(file.path())),
+    show: Show::Lines(|out, raw, shown| {
+        if let Some(files) = &raw.tls.client {
+            out.line(shown, path(&files.cert));
+        }
+    }),
 };
 
-static UPSTREAM_KEY: NodeRow = NodeRow {
-    name: "key",
-    arguments: &[argument("file", Kind::Path, One)],
-    doc: "The file with its key in PEM; it may be the same file.",
-    default: "none",
-    ..NodeRow::NEW
+static UPSTREAM_KEY: Row<RawUpstreamTls> = Row {
+    node: NodeRow {
+        name: "key",
+        arguments: &[argument("file", Kind::Path, One)],
+        doc: "The file with its key in PEM; it may be the same file.",
+        default: "none",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, file| raw.key = Some(file.path())),
+    show: Show::Lines(|out, raw, shown| {
+        if let Some(files) = &raw.tls.client {
+            out.line(shown, path(&files.key));
+        }
+    }),
 };
 
 const VERIFY_WORDS: &[WordRow] = &[
@@ -388,12 +438,16 @@ const VERIFY_WORDS: &[WordRow] = &[
     word("off", "any certificate is taken: whoever is in between can read and change everything"),
 ];
 
-static VERIFY: NodeRow = NodeRow {
-    name: "verify",
-    arguments: &[argument("mode", Kind::Word(VERIFY_WORDS), One)],
-    doc: "Whether the endpoint's certificate is verified.",
-    default: "on",
-    ..NodeRow::NEW
+static VERIFY: Row<RawUpstreamTls> = Row {
+    node: NodeRow {
+        name: "verify",
+        arguments: &[argument("mode", Kind::Word(VERIFY_WORDS), One)],
+        doc: "Whether the endpoint's certificate is verified.",
+        default: "on",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, mode| raw.tls.verify = mode.text() != "off"),
+    show: Show::Value(|raw| Some(on_off(raw.tls.verify))),
 };
 
 pub(super) static STATE: Row<RawProcess> = Row {

@@ -95,6 +95,14 @@ impl Datum {
         if let Self::Path(path) = self { path.clone() } else { PathBuf::new() }
     }
 
+    pub(crate) fn factor(&self) -> f32 {
+        if let Self::Factor(factor) = self { *factor as f32 } else { 0.0 }
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<(u16, u16)> {
+        if let Self::Statuses(statuses) = self { statuses.clone() } else { Vec::new() }
+    }
+
     pub(crate) fn log(&self) -> LogTarget {
         if let Self::Log(target) = self { target.clone() } else { LogTarget::Off }
     }

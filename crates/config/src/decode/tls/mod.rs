@@ -6,12 +6,15 @@
 pub(super) mod resolve;
 pub(super) mod show;
 
-use super::{Checked, Decoder, Given};
-use crate::model::Endpoint;
+use std::path::PathBuf;
+
+use super::{Checked, Decoder, Given, Origins};
+use crate::model::{Endpoint, Place};
+use crate::schema::UPSTREAM_TLS_BLOCK;
 use crate::source::Span;
 use crate::tls::{
     Acme, AcmeChallenge, AcmeEab, CertificateFiles, ClientCertificates, ClientMatch, ClientPolicy,
-    Hsts, KeyKind, TlsVersion, UpstreamProtocol, UpstreamTls,
+    Hsts, KeyKind, TlsVersion, UpstreamTls,
 };
 use crate::values::LETSENCRYPT;
 
@@ -85,15 +88,11 @@ pub(super) struct RawAcme {
 
 /// What an upstream says of TLS, and where each setting stands.
 #[derive(Debug, Default)]
-pub(super) struct RawUpstreamTls {
-    pub(super) tls: UpstreamTls,
-    pub(super) set: Vec<(&'static str, Span)>,
-}
-
-impl RawUpstreamTls {
-    pub(super) fn set(&self, name: &str) -> Option<Span> {
-        self.set.iter().find(|(set, _)| *set == name).map(|&(_, span)| span)
-    }
+pub(crate) struct RawUpstreamTls {
+    pub(crate) tls: UpstreamTls,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) set: Origins,
 }
 
 impl Decoder<'_> {
@@ -421,36 +420,22 @@ impl Decoder<'_> {
     }
 
     /// Reads the `tls` block of an upstream.
-    pub(super) fn upstream_tls(&mut self, node: &Checked<'_, '_>) -> RawUpstreamTls {
-        let mut raw = RawUpstreamTls { set: vec![("tls", node.name_span())], ..Default::default() };
-        let (mut cert, mut key) = (None, None);
-        for child in self.children(node) {
-            let Some(given) = child.first() else { continue };
-            raw.set.push((child.row.name, child.name_span()));
-            match child.row.name {
-                "ca" => raw.tls.ca = Some(given.datum.path()),
-                "name" => match given.datum.texts() {
-                    [name] => raw.tls.name = Some(name.clone()),
-                    _ => {
-                        self.error(given.span, "one name is asked for")
-                            .hint("endpoints with different names go into different upstreams");
-                    }
-                },
-                "cert" => cert = Some((given.datum.path(), child.name_span())),
-                "key" => key = Some((given.datum.path(), child.name_span())),
-                _ => raw.tls.verify = given.datum.text() != "off",
-            }
-        }
-        match (cert, key) {
-            (Some((cert, span)), Some((key, _))) => {
-                let place = self.place(span);
+    pub(crate) fn upstream_tls(&mut self, node: &Checked<'_, '_>) -> RawUpstreamTls {
+        let mut raw = RawUpstreamTls::default();
+        raw.set = self.block(node, &UPSTREAM_TLS_BLOCK, &mut raw);
+        match (&raw.cert, &raw.key) {
+            (Some(cert), Some(key)) => {
+                let place = raw.set.node("cert").map_or_else(Place::default, |at| self.place(at));
+                let (cert, key) = (cert.clone(), key.clone());
                 raw.tls.client = Some(CertificateFiles { place, cert, key });
             }
-            (Some((_, span)), None) => {
+            (Some(_), None) => {
+                let span = raw.set.node("cert").unwrap_or(node.name_span());
                 self.error(span, "`cert` needs its key")
                     .hint("add key \"…\"; it may be the same file");
             }
-            (None, Some((_, span))) => {
+            (None, Some(_)) => {
+                let span = raw.set.node("key").unwrap_or(node.name_span());
                 self.error(span, "`key` needs its certificate").hint("add cert \"…\"");
             }
             (None, None) => {}
@@ -459,9 +444,21 @@ impl Decoder<'_> {
         raw
     }
 
+    pub(crate) fn server_name(&mut self, node: &Checked<'_, '_>) -> Option<Box<str>> {
+        let given = node.first()?;
+        match given.datum.texts() {
+            [name] => Some(name.clone()),
+            _ => {
+                self.error(given.span, "one name is asked for")
+                    .hint("endpoints with different names go into different upstreams");
+                None
+            }
+        }
+    }
+
     fn check_verify(&mut self, raw: &RawUpstreamTls) {
-        let Some(span) = raw.set("verify").filter(|_| !raw.tls.verify) else { return };
-        if let Some(ca) = raw.set("ca") {
+        let Some(span) = raw.set.node("verify").filter(|_| !raw.tls.verify) else { return };
+        if let Some(ca) = raw.set.node("ca") {
             self.error(span, "with `verify off` no CA counts")
                 .related(ca, "a CA is named here")
                 .hint("leave `verify off` out: that CA is all that is needed");
@@ -497,7 +494,7 @@ fn is_unix(endpoint: &Endpoint) -> bool {
 /// The directory that `tls auto` asks where nothing is said.
 fn default_acme() -> Acme {
     Acme {
-        place: crate::model::Place::default(),
+        place: Place::default(),
         name: "".into(),
         directory: LETSENCRYPT.into(),
         contacts: Vec::new(),
@@ -515,15 +512,5 @@ fn key_kind(word: &str) -> KeyKind {
         "rsa2048" => KeyKind::Rsa2048,
         "rsa4096" => KeyKind::Rsa4096,
         _ => KeyKind::EcP256,
-    }
-}
-
-/// The protocol of a word.
-pub(super) fn protocol(word: &str) -> UpstreamProtocol {
-    match word {
-        "h1" => UpstreamProtocol::Http1,
-        "h2" => UpstreamProtocol::H2,
-        "h2c" => UpstreamProtocol::H2c,
-        _ => UpstreamProtocol::Auto,
     }
 }

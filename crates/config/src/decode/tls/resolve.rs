@@ -443,8 +443,8 @@ impl Resolver<'_, '_> {
         let found = |tls: bool| {
             endpoint(tls).map(|endpoint| &endpoint.written).or_else(|| record(tls).next())
         };
-        if let Some((protocol, span)) = raw.protocol {
-            let wrong = match protocol {
+        if let Some(span) = raw.set.node("protocol") {
+            let wrong = match raw.settings.protocol {
                 UpstreamProtocol::H2 => found(false).map(|written| {
                     let message =
                         format!("`h2` is HTTP/2 over TLS, and `{written}` is spoken to in clear");
@@ -462,7 +462,7 @@ impl Resolver<'_, '_> {
                 self.decoder.error(span, message).hint(hint);
             }
         }
-        let span = raw.tls.as_ref().and_then(|tls| tls.set("tls"));
+        let span = raw.tls.as_ref().and(raw.set.node("tls"));
         let in_clear = endpoint(true).is_none() && !endpoints.is_empty() && sources.is_empty();
         if let Some(span) = span.filter(|_| in_clear) {
             self.decoder

@@ -1,16 +1,14 @@
 //! What is said of TLS, written down again.
 
 use super::super::reverse::RawSite;
-use super::super::show::Writer;
+use super::super::show::{Shown as ShownRow, Writer};
 use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, RawTlsOptions, RawUpstreamTls};
 use crate::effective::quoted;
-use crate::model::{Config, Place, SiteId};
-use crate::schema::{CHALLENGE, EAB, NodeRow, Secrecy};
+use crate::model::{Config, SiteId};
+use crate::schema::{CHALLENGE, EAB, NodeRow, Secrecy, UPSTREAM_TLS_BLOCK};
 use crate::source::Span;
-use crate::tls::{
-    Acme, AcmeChallenge, ClientMatch, ClientPolicy, KeyKind, TlsVersion, UpstreamProtocol,
-};
+use crate::tls::{Acme, AcmeChallenge, ClientMatch, ClientPolicy, KeyKind, TlsVersion};
 use crate::values::duration_text;
 
 /// The text of a line, and without its secrets if it has any.
@@ -189,40 +187,15 @@ impl Writer<'_, '_> {
         self.value(1, "key", key, set("key"));
     }
 
-    /// How an upstream is spoken to.
-    pub(in crate::decode) fn upstream_tls(&mut self, raw: &RawUpstream) {
-        let (protocol, span) = match raw.protocol {
-            Some((protocol, span)) => (protocol, Some(span)),
-            None => (UpstreamProtocol::Auto, None),
-        };
-        let word = match protocol {
-            UpstreamProtocol::Auto => "auto",
-            UpstreamProtocol::Http1 => "h1",
-            UpstreamProtocol::H2 => "h2",
-            UpstreamProtocol::H2c => "h2c",
-        };
-        self.value(1, "protocol", word, span);
-        let default = RawUpstreamTls::default();
-        let given = raw.tls.as_ref();
+    /// TLS towards endpoints, if there are any that have it.
+    pub(crate) fn upstream_tls(&mut self, raw: &RawUpstream, shown: ShownRow<'_>) {
         let settings = &raw.settings;
         let has_tls = settings.endpoints.iter().any(|endpoint| endpoint.tls)
             || settings.sources.iter().any(|source| source.tls);
-        if given.is_none() && !has_tls {
-            return;
-        }
-        let raw = given.unwrap_or(&default);
-        let place = raw.set("tls").map_or_else(Place::default, |span| self.decoder.place(span));
-        self.out.block(1, "tls", "", place);
-        let path = |path: &std::path::Path| quoted(&path.display().to_string());
-        let ca = raw.tls.ca.as_ref().map(|ca| path(ca));
-        self.optional(2, "ca", ca, "those of the system", raw.set("ca"));
-        let name = raw.tls.name.as_ref().map(|name| quoted(name));
-        self.optional(2, "name", name, "the host of the endpoint", raw.set("name"));
-        if let Some(files) = &raw.tls.client {
-            self.value(2, "cert", path(&files.cert), raw.set("cert"));
-            self.value(2, "key", path(&files.key), raw.set("key"));
-        }
-        self.value(2, "verify", if raw.tls.verify { "on" } else { "off" }, raw.set("verify"));
+        let default = RawUpstreamTls::default();
+        let Some(tls) = raw.tls.as_ref().or_else(|| has_tls.then_some(&default)) else { return };
+        self.out.block(shown.depth, shown.row.name, "", self.place(shown.span()));
+        self.rows(shown.depth + 1, &UPSTREAM_TLS_BLOCK, tls, &tls.set);
     }
 }
 

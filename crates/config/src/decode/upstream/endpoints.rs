@@ -3,12 +3,18 @@
 use std::path::Path;
 
 use super::super::{Checked, Decoder};
-use super::{number, put};
-use crate::model::{Addresses, Endpoint, Source, SourceKind};
+use super::RawUpstream;
+use crate::model::{Endpoint, Source, SourceKind};
+use crate::schema::{ENDPOINT_PROPERTIES, Property};
 use crate::source::Span;
 use crate::values::Datum;
 
 impl Decoder<'_> {
+    pub(crate) fn endpoint_line(&mut self, raw: &mut RawUpstream, node: &Checked<'_, '_>) {
+        raw.broken |= node.arguments.is_empty();
+        self.endpoints(node, &mut raw.settings.endpoints, &mut raw.endpoint_spans);
+    }
+
     /// Reads a line of endpoints. One that is there already is the same, with a larger weight.
     pub(in crate::decode) fn endpoints(
         &mut self,
@@ -23,17 +29,7 @@ impl Decoder<'_> {
                 tls: *tls,
                 ..Endpoint::new(written.as_ref(), address.clone())
             };
-            put(node, "weight", &mut new.weight, number);
-            put(node, "zone", &mut new.zone, |datum| Some(datum.text().into()));
-            put(node, "priority", &mut new.priority, number);
-            put(node, "backup", &mut new.backup, Datum::flag);
-            put(node, "max", &mut new.max, |datum| Some(number(datum)));
-            put(node, "drain", &mut new.draining, Datum::flag);
-            put(node, "addresses", &mut new.addresses, |datum| match datum.text() {
-                "each" => Addresses::Each,
-                "one" => Addresses::One,
-                _ => Addresses::Auto,
-            });
+            node.put(&ENDPOINT_PROPERTIES, &mut new);
             let is_same = |(other, _): &(&mut Endpoint, _)| {
                 other.address == new.address && other.tls == new.tls
             };
@@ -66,8 +62,16 @@ impl Decoder<'_> {
             .hint(format!("for a larger share, write weight={}", earlier.weight));
     }
 
-    pub(super) fn source(&mut self, node: &Checked<'_, '_>) -> Option<Source> {
-        let given = node.first()?;
+    pub(crate) fn source_line(
+        &mut self,
+        raw: &mut RawUpstream,
+        node: &Checked<'_, '_>,
+        properties: &'static [Property<Source>],
+    ) {
+        let Some(given) = node.first() else {
+            raw.broken = true;
+            return;
+        };
         let kind = match &given.datum {
             Datum::Path(path) => {
                 self.check_there(
@@ -79,8 +83,9 @@ impl Decoder<'_> {
             }
             name => SourceKind::Srv(name.text().into()),
         };
-        let tls = node.property("tls").is_some_and(|given| given.datum.flag());
-        Some(Source { place: self.place(node.name_span()), kind, tls })
+        let mut source = Source { place: self.place(node.name_span()), kind, tls: false };
+        node.put(properties, &mut source);
+        raw.settings.sources.push(source);
     }
 
     /// Warns of a file that is read later and not there now.

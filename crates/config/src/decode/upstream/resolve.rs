@@ -265,10 +265,10 @@ impl Resolver<'_, '_> {
     }
 
     fn check_health(&mut self, raw: &RawUpstream) {
-        let protocol = raw.protocol.map_or(UpstreamProtocol::Auto, |(protocol, _)| protocol);
+        let protocol = raw.settings.protocol;
         for (health, set) in raw.settings.health.iter().zip(&raw.health) {
             let Some(span) = set.node("health") else { continue };
-            let related = raw.protocol.map(|(_, span)| span);
+            let related = raw.set.node("protocol");
             if matches!(health.check, Check::Grpc(_)) {
                 let clear = raw.settings.endpoints.iter().find(|endpoint| !endpoint.tls);
                 match (protocol, clear) {
