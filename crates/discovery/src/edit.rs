@@ -13,22 +13,22 @@ const ADDED_MAX: usize = 1000;
 /// A change of an upstream at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// An endpoint more.
+    /// Adds an endpoint.
     Add(Box<Endpoint>),
-    /// One less, by how it is written.
+    /// Removes the endpoint that is written like this.
     Remove(Arc<str>),
-    /// Something of one is set.
+    /// Sets something of the endpoint that is written like this.
     Set(Arc<str>, Settings),
-    /// Everything is as written again.
+    /// Reverts all changes.
     Revert,
 }
 
 /// An endpoint before and after a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Edited {
-    /// As it was; `None`: it was not there.
+pub struct EndpointChange {
+    /// Before; `None`: the endpoint did not exist.
     pub before: Option<Endpoint>,
-    /// As it is; `None`: it is not there.
+    /// After; `None`: the endpoint does not exist.
     pub after: Option<Endpoint>,
 }
 
@@ -39,10 +39,10 @@ pub enum EditError {
     NoUpstream,
     /// The upstream has no such endpoint.
     NoEndpoint,
-    /// It has it already.
+    /// The upstream has this endpoint already.
     Exists,
-    /// It was removed, and is written with another zone, priority or other things than it would be
-    /// added with.
+    /// The endpoint was removed, and is written with another zone, priority or other settings than it would
+    /// be added with.
     Differs,
     /// The upstream has as many endpoints as it may.
     Full,
@@ -65,15 +65,15 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// What there is of an endpoint when it is changed.
-pub(super) struct Present<'a> {
+/// The endpoints of an upstream when it is changed.
+pub(super) struct Current<'a> {
     /// The endpoints as written and found, without any change.
     pub(super) base: &'a [Endpoint],
-    /// The same and those of their addresses, as they are now.
+    /// The present ones, those of single addresses too.
     pub(super) now: &'a [Endpoint],
 }
 
-impl Present<'_> {
+impl Current<'_> {
     fn now(&self, name: &str) -> Option<&Endpoint> {
         self.now.iter().find(|endpoint| &*endpoint.written == name)
     }
@@ -86,9 +86,9 @@ impl Present<'_> {
 /// Makes a change.
 pub(super) fn edit(
     changes: &mut Changes,
-    present: &Present<'_>,
+    present: &Current<'_>,
     edit: Edit,
-) -> Result<Edited, EditError> {
+) -> Result<EndpointChange, EditError> {
     match edit {
         Edit::Add(endpoint) => add(changes, present, *endpoint),
         Edit::Remove(name) => {
@@ -99,7 +99,7 @@ pub(super) fn edit(
             if !is_added {
                 changes.removed.insert(name);
             }
-            Ok(Edited { before: Some(before), after: None })
+            Ok(EndpointChange { before: Some(before), after: None })
         }
         Edit::Set(name, settings) => {
             let before = present.now(&name).ok_or(EditError::NoEndpoint)?.clone();
@@ -114,20 +114,20 @@ pub(super) fn edit(
             }
             let mut after = before.clone();
             settings.apply(&mut after);
-            Ok(Edited { before: Some(before), after: Some(after) })
+            Ok(EndpointChange { before: Some(before), after: Some(after) })
         }
         Edit::Revert => {
             *changes = Changes::default();
-            Ok(Edited::default())
+            Ok(EndpointChange::default())
         }
     }
 }
 
 fn add(
     changes: &mut Changes,
-    present: &Present<'_>,
+    present: &Current<'_>,
     endpoint: Endpoint,
-) -> Result<Edited, EditError> {
+) -> Result<EndpointChange, EditError> {
     // However it is written.
     let is_same = |one: &Endpoint| {
         one.written == endpoint.written
@@ -161,5 +161,5 @@ fn add(
             endpoint
         }
     };
-    Ok(Edited { before: None, after: Some(after) })
+    Ok(EndpointChange { before: None, after: Some(after) })
 }

@@ -48,7 +48,7 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// A value where it stands.
+/// A value and its place in the text.
 #[derive(Clone, Copy)]
 struct At<'t, 'p> {
     text: &'t str,
@@ -63,7 +63,7 @@ impl<'t> At<'t, '_> {
         self.wrong_after(0, message)
     }
 
-    /// Something `ahead` bytes after the value's begin.
+    /// An error `ahead` bytes after the start of the value.
     fn wrong_after(&self, ahead: usize, message: impl Into<String>) -> JsonError {
         // The value is a part of the text.
         let offset = (self.raw.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
@@ -81,7 +81,7 @@ impl<'t> At<'t, '_> {
         })
     }
 
-    /// A mistake that was found within the value.
+    /// An error within the value.
     fn wrong_in(&self, error: &serde_json::Error) -> JsonError {
         let lines = self.raw.split_inclusive('\n').take(error.line().saturating_sub(1));
         let ahead = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
@@ -254,7 +254,7 @@ fn endpoint_of(at: &At<'_, '_>) -> Read<Endpoint> {
     Ok(endpoint)
 }
 
-/// The value that a text is.
+/// The value of a whole text.
 fn whole<'t>(text: &'t str) -> Read<At<'t, 'static>> {
     let at = At { text, raw: text, path: "" };
     let raw: &'t RawValue = serde_json::from_str(text).map_err(|error| at.wrong_in(&error))?;
@@ -302,7 +302,7 @@ pub fn endpoint_from_json(text: &str) -> Result<Endpoint, JsonError> {
     endpoint_of(&whole(text)?)
 }
 
-/// What is to be set of an endpoint: `weight`, `max` (null: no limit) and `drain`, each if it is there.
+/// Settings of an endpoint: `weight`, `max` (null: no limit) and `drain`, each optional.
 pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
     let whole = whole(text)?;
     let Fields(fields) = whole.fields()?;
@@ -326,17 +326,17 @@ pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
 /// A change of a file of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileChange {
-    /// An endpoint more, behind those that are there.
+    /// Adds an endpoint after the others.
     Add(Box<Endpoint>),
-    /// One less, by its address as written.
+    /// Removes the endpoint with this address, as written.
     Remove(Arc<str>),
-    /// Something of one is set.
+    /// Sets something of the endpoint with this address.
     Set(Arc<str>, Settings),
 }
 
 /// The text of a file of endpoints with changes made. Endpoints that do not change stay as they are written.
 pub fn change_endpoints_json(text: &str, changes: &[FileChange]) -> Result<String, JsonError> {
-    // What is wrong with it now would be after it, too.
+    // An error that is there now would be there afterwards, too.
     endpoints_from_json(text)?;
     let list = list_of(&whole(text)?)?;
     let each: Vec<&RawValue> = list.read("an array")?;
@@ -374,7 +374,7 @@ pub fn change_endpoints_json(text: &str, changes: &[FileChange]) -> Result<Strin
     Ok(format!("{before}[{}{end}]{after}", lines.join(",")))
 }
 
-/// An endpoint as a JSON object of one line; what is as it is by default is left out.
+/// An endpoint as a JSON object on one line, without what has its default.
 fn object_of(endpoint: &Endpoint) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut fields = vec![format!("\"address\": {}", quoted(&endpoint.written))];
@@ -439,7 +439,7 @@ mod tests {
     fn endpoints() {
         #[track_caller]
         fn check(text: &str, expected: &str) {
-            let told = match endpoints_from_json(text) {
+            let found = match endpoints_from_json(text) {
                 Ok(endpoints) => endpoints
                     .iter()
                     .map(|e| format!("{} {}", e.written, e.weight))
@@ -447,7 +447,7 @@ mod tests {
                     .join(", "),
                 Err(error) => error.to_string(),
             };
-            assert_eq!(told, expected, "{text}");
+            assert_eq!(found, expected, "{text}");
         }
         check(r#"[]"#, "");
         check(r#" {"endpoints": []} "#, "");

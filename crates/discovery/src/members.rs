@@ -1,6 +1,6 @@
 //! Which endpoints an upstream has: those written, those found, and what was changed at run time.
 //!
-//! A pure function of these three, so that it can be told by a table.
+//! A pure function of these three, so that a table can test it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -16,9 +16,9 @@ pub(crate) const MEMBERS_MAX: usize = 10_000;
 pub struct Changes {
     /// Endpoints that were added.
     pub added: Vec<Endpoint>,
-    /// Those that were taken away, by how they are written.
+    /// Those that were removed, by how they are written.
     pub removed: BTreeSet<Arc<str>>,
-    /// Those of which something was set.
+    /// Those that have other settings.
     pub set: BTreeMap<Arc<str>, Settings>,
 }
 
@@ -29,7 +29,7 @@ impl Changes {
     }
 }
 
-/// What was set of an endpoint at run time; what was not is as it is written.
+/// Settings of an endpoint that were changed at run time; `None`: as written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Its share of the requests.
@@ -47,7 +47,7 @@ impl Settings {
         Self { weight, max, drain: Some(endpoint.draining) }
     }
 
-    /// Has an endpoint go by them.
+    /// Applies them to an endpoint.
     pub(crate) fn apply(&self, endpoint: &mut Endpoint) {
         endpoint.weight = self.weight.unwrap_or(endpoint.weight);
         endpoint.max = self.max.unwrap_or(endpoint.max);
@@ -164,7 +164,7 @@ mod tests {
         Endpoint::new(text, EndpointAddress::Ip(text.parse().unwrap()))
     }
 
-    fn told(endpoints: &[Endpoint]) -> String {
+    fn summary(endpoints: &[Endpoint]) -> String {
         let one = |e: &Endpoint| {
             format!("{}*{}{}", e.written, e.weight, if e.draining { "d" } else { "" })
         };
@@ -176,9 +176,10 @@ mod tests {
         #[track_caller]
         fn check(addresses: Addresses, found: &[&str], expected: &str) {
             let found: Vec<IpAddr> = found.iter().map(|ip| ip.parse().unwrap()).collect();
-            let mut look_up = |_: &Arc<str>| Arc::from(found.clone());
-            let got = members(vec![name(addresses)], &Changes::default(), &mut look_up);
-            assert_eq!(told(&got), expected, "{addresses:?} {found:?}");
+            let mut wait_for_lookups_blocking = |_: &Arc<str>| Arc::from(found.clone());
+            let got =
+                members(vec![name(addresses)], &Changes::default(), &mut wait_for_lookups_blocking);
+            assert_eq!(summary(&got), expected, "{addresses:?} {found:?}");
         }
         use Addresses::{Auto, Each, One};
         let plain = "app.internal:80*3";
@@ -206,10 +207,14 @@ mod tests {
             Upstream::new("app", vec![ip("10.0.0.1:80"), ip("10.0.0.2:80"), name(Addresses::Each)]);
         let found: [Arc<[Endpoint]>; 1] = [Arc::from([ip("10.0.0.2:80"), ip("10.0.0.3:80")])];
         let mut changes = Changes::default();
-        let mut look_up =
+        let mut wait_for_lookups_blocking =
             |_: &Arc<str>| Arc::from(["10.9.0.1", "10.9.0.2"].map(|ip| ip.parse().unwrap()));
         let mut tell = |changes: &Changes| {
-            told(&members(named(&upstream, &found, changes), changes, &mut look_up))
+            summary(&members(
+                named(&upstream, &found, changes),
+                changes,
+                &mut wait_for_lookups_blocking,
+            ))
         };
         assert_eq!(
             tell(&changes),

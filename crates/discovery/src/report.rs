@@ -1,4 +1,4 @@
-//! What people are told of where endpoints come from, and of what was changed.
+//! Reports on where endpoints come from, and on what was changed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,45 +26,45 @@ pub enum Origin {
     Added,
 }
 
-/// What an endpoint is otherwise than written or found.
+/// How an endpoint differs from what is written or found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// As written.
     pub name: Arc<str>,
     /// Where it comes from.
     pub origin: Origin,
-    /// As it is written or found; `None`: it is not.
+    /// As written or found; `None`: it is neither.
     pub before: Option<Endpoint>,
-    /// As it is now; `None`: it was removed.
+    /// Now; `None`: it was removed.
     pub after: Option<Endpoint>,
 }
 
-/// How it stands with something that endpoints come from.
+/// The state of a source of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceState {
-    /// What it is: `name`, `srv` or `file`.
+    /// `name`, `srv` or `file`.
     pub kind: &'static str,
     /// The name, or the file's path.
     pub name: String,
-    /// How many endpoints or addresses it gives.
+    /// How many endpoints or addresses it has.
     pub found: usize,
     /// Whether it has not been looked up yet.
     pub waiting: bool,
-    /// What is wrong with it, and since when; what was found before goes on.
+    /// Since when it fails, and why; what was found before stays in use.
     pub problem: Option<(SystemTime, String)>,
 }
 
 impl Discovery {
     /// The names, services and files that an upstream's endpoints come from.
     pub fn sources(&self, upstream: &Upstream) -> Vec<SourceState> {
-        let known = self.known();
+        let state = self.state();
         let sources = upstream.sources.iter().filter_map(|source| match &source.kind {
             SourceKind::Srv(name) => {
-                let watched = known.services.get(name)?;
+                let watched = state.services.get(name)?;
                 Some(of_watched("srv", watched, watched.services().len()))
             }
             SourceKind::File(path) => {
-                let file = known.files.get(&(path.clone(), source.tls))?;
+                let file = state.files.get(&(path.clone(), source.tls))?;
                 Some(SourceState {
                     kind: "file",
                     name: path.display().to_string(),
@@ -79,20 +79,20 @@ impl Discovery {
             EndpointAddress::Name { host, .. } => Some(host),
             EndpointAddress::Ip(_) | EndpointAddress::Unix(_) => None,
         });
-        let watched = hosts.filter_map(|host| known.names.get(host));
+        let watched = hosts.filter_map(|host| state.names.get(host));
         all.extend(watched.map(|watched| of_watched("name", watched, watched.addresses().len())));
         all
     }
 
-    /// What people should know of an endpoint, if there is anything: that its name is not found.
+    /// A remark on an endpoint, if there is one: that its name is not found.
     pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
         let host = match (&endpoint.host, &endpoint.address) {
             (Some(host), _) | (None, EndpointAddress::Name { host, .. }) => host,
             (None, EndpointAddress::Ip(_) | EndpointAddress::Unix(_)) => return None,
         };
         let (since, why) = {
-            let known = self.known();
-            let state = of_watched("name", known.names.get(host)?, 0);
+            let state = self.state();
+            let state = of_watched("name", state.names.get(host)?, 0);
             state.problem?
         };
         let since = httpdate::fmt_http_date(since);
@@ -101,8 +101,8 @@ impl Discovery {
         ))
     }
 
-    /// Where the endpoints of an upstream come from, by how they are written. Those that are one
-    /// address of a name are not in it.
+    /// Where the endpoints of an upstream come from, by how they are written, without those that are one
+    /// address of a name.
     pub fn origins(&self, upstream: &Upstream) -> Origins {
         let mut by_name = HashMap::new();
         let mut are = |endpoints: &[Endpoint], origin: &Origin| {
@@ -111,7 +111,7 @@ impl Discovery {
             }
         };
         are(&upstream.endpoints, &Origin::Written);
-        let found = self.known().found(upstream, &self.resolver);
+        let found = self.state().found(upstream, &self.resolver);
         for (source, found) in upstream.sources.iter().zip(&found) {
             let origin = match &source.kind {
                 SourceKind::Srv(name) => Origin::Srv(Arc::clone(name)),
@@ -123,13 +123,13 @@ impl Discovery {
         Origins(by_name)
     }
 
-    /// What of an upstream is otherwise than written or found.
+    /// How the endpoints of an upstream differ from what is written or found.
     pub fn differences(&self, upstream: &Upstream) -> Vec<Difference> {
         let (changes, origins) = (self.changes(&upstream.name), self.origins(upstream));
-        let found = self.known().found(upstream, &self.resolver);
+        let found = self.state().found(upstream, &self.resolver);
         let base = members::named(upstream, &found, &Changes::default());
         let base: HashMap<_, _> = base.into_iter().map(|e| (Arc::clone(&e.written), e)).collect();
-        // Of one address of a name there is as much to tell as of the name.
+        // A single address of a name has the settings of the name.
         let before_of = |name: &str| {
             base.get(name).cloned().or_else(|| {
                 let (of, _) = name.split_once('@')?;

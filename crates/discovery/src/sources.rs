@@ -17,7 +17,7 @@ use super::json::{FILE_BYTES_MAX, endpoints_from_json};
 /// The greatest weight of an endpoint.
 const WEIGHT_MAX: u32 = 1000;
 
-/// The endpoints that `SRV` records tell. Priorities are kept; weights are made to fit within those of endpoints, where
+/// The endpoints of `SRV` records. Priorities are kept; weights are made to fit within those of endpoints, where
 /// none is 0: that becomes the smallest there is beside the others of its priority.
 pub(super) fn endpoints_of(services: &[Service], source: &Source) -> Arc<[Endpoint]> {
     let mut of_priority: BTreeMap<u16, (bool, u32)> = BTreeMap::new();
@@ -48,7 +48,7 @@ pub(super) fn endpoints_of(services: &[Service], source: &Source) -> Arc<[Endpoi
     services.iter().map(endpoint).collect()
 }
 
-/// What tells one state of a file from another: the file behind links, its length and time.
+/// Distinguishes versions of a file: the file behind links, its length and time.
 type Seen = Option<(u64, u64, u64, i64, i64)>;
 
 fn seen(path: &Path) -> Seen {
@@ -78,7 +78,7 @@ impl EndpointFile {
         file
     }
 
-    /// What is to be looked at. Who does it need not hold this file meanwhile.
+    /// What is needed to look for changes without holding this.
     pub(super) fn look(&self) -> Look {
         Look { path: self.path.clone(), tls: self.tls, seen: self.seen }
     }

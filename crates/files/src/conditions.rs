@@ -10,10 +10,10 @@ use super::text_of;
 /// Ranges of one request that are looked at; a request with more is answered with the whole file
 /// (RFC 9110, section 14.2, leaves that to the server).
 const RANGES_MAX: usize = 16;
-/// How old a change must be for the time of it to tell every state of a file from the next.
+/// The age from which on the time of a change is a strong validator: no later change has the same time.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What tells one state of a file from another (RFC 9110, section 8.8).
+/// The validators of a file (RFC 9110, section 8.8).
 pub(super) struct Validators {
     etag: String,
     /// In whole seconds, never in the future.

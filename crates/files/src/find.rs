@@ -18,20 +18,20 @@ use rustix::io::Errno;
 
 use super::listing::{self, Entry};
 
-/// How often a resolution is tried that a rename beside it disturbed.
+/// Tries at a resolution that a concurrent rename disturbed.
 const TRIES_MAX: usize = 4;
 
 /// A path below a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct FilePath {
     /// Without a slash at either end; empty: the directory itself.
     path: PathBuf,
     /// Whether it ended with a slash.
     directory: bool,
 }
 
-impl Wanted {
-    /// Reads a path, whose last decoding this is. `None`: no file has such a path.
+impl FilePath {
+    /// Parses a path and decodes it, for the last time. `None`: no file has such a path.
     pub(super) fn parse(path: &[u8]) -> Option<Self> {
         let segments = path.strip_prefix(b"/")?;
         let mut decoded = Vec::with_capacity(segments.len());
@@ -82,11 +82,11 @@ pub(super) fn may_be_served(name: &[u8]) -> bool {
         && (!name.starts_with(b".") || name == b".well-known")
 }
 
-/// What was found.
+/// What a path leads to.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Lookup {
     File(OpenFile),
-    /// A directory that was named without its slash.
+    /// A directory, named without its slash.
     Directory,
     /// A directory without an index.
     Listing(Vec<Entry>),
@@ -101,36 +101,40 @@ pub(super) struct OpenFile {
     pub(super) name: PathBuf,
     pub(super) size: u64,
     pub(super) modified: SystemTime,
-    /// The same, to tell one state of the file from another.
+    /// The same in nanoseconds, which distinguishes versions of the file.
     pub(super) modified_nanos: i128,
 }
 
-/// Whether the disk may be waited for.
+/// Whether to wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
-    /// No: what is not in memory is answered with [`Errno::AGAIN`].
-    AtOnce,
-    Patiently,
+pub(super) enum DiskWait {
+    /// What is not in memory fails with [`Errno::AGAIN`].
+    Never,
+    Allowed,
 }
 
 /// Finds what a path means.
-pub(super) fn find(serving: &FileServing, wanted: &Wanted, how: How) -> Result<Found, Errno> {
+pub(super) fn find(
+    serving: &FileServing,
+    wanted: &FilePath,
+    wait: DiskWait,
+) -> Result<Lookup, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = match how {
-        How::AtOnce => open_at(CWD, &serving.root, flags, ResolveFlags::CACHED)?,
-        How::Patiently => rustix::fs::openat(CWD, &serving.root, flags, Mode::empty())?,
+    let root = match wait {
+        DiskWait::Never => open_at(CWD, &serving.root, flags, ResolveFlags::CACHED)?,
+        DiskWait::Allowed => rustix::fs::openat(CWD, &serving.root, flags, Mode::empty())?,
     };
-    let found = match find_below(root.as_fd(), serving, wanted, how) {
-        Err(error) if is_missing(error) => Found::Missing,
+    let found = match find_below(root.as_fd(), serving, wanted, wait) {
+        Err(error) if is_missing(error) => Lookup::Missing,
         found => found?,
     };
     match (found, &serving.fallback) {
-        (Found::Missing, Some(fallback)) => {
+        (Lookup::Missing, Some(fallback)) => {
             let name = Path::new(fallback.trim_start_matches('/'));
-            match open_file(root.as_fd(), name, how) {
-                Ok(Some(file)) => Ok(Found::File(file)),
-                Ok(None) => Ok(Found::Missing),
-                Err(error) if is_missing(error) => Ok(Found::Missing),
+            match open_file(root.as_fd(), name, wait) {
+                Ok(Some(file)) => Ok(Lookup::File(file)),
+                Ok(None) => Ok(Lookup::Missing),
+                Err(error) if is_missing(error) => Ok(Lookup::Missing),
                 Err(error) => Err(error),
             }
         }
@@ -141,36 +145,36 @@ pub(super) fn find(serving: &FileServing, wanted: &Wanted, how: How) -> Result<F
 fn find_below(
     root: BorrowedFd<'_>,
     serving: &FileServing,
-    wanted: &Wanted,
-    how: How,
-) -> Result<Found, Errno> {
+    wanted: &FilePath,
+    wait: DiskWait,
+) -> Result<Lookup, Errno> {
     if !wanted.directory {
-        let file = open_file(root, &wanted.path, how)?;
-        return Ok(file.map_or(Found::Directory, Found::File));
+        let file = open_file(root, &wanted.path, wait)?;
+        return Ok(file.map_or(Lookup::Directory, Lookup::File));
     }
     for index in &serving.index {
-        match open_file(root, &wanted.path.join(&**index), how) {
-            Ok(Some(file)) => return Ok(Found::File(file)),
+        match open_file(root, &wanted.path.join(&**index), wait) {
+            Ok(Some(file)) => return Ok(Lookup::File(file)),
             Ok(None) => {}
             Err(error) if is_missing(error) => {}
             Err(error) => return Err(error),
         }
     }
-    match (serving.listing, how) {
-        (false, _) => Ok(Found::Missing),
-        (true, How::AtOnce) => Err(Errno::AGAIN),
-        (true, How::Patiently) => {
+    match (serving.listing, wait) {
+        (false, _) => Ok(Lookup::Missing),
+        (true, DiskWait::Never) => Err(Errno::AGAIN),
+        (true, DiskWait::Allowed) => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let directory = open_beneath(root, &wanted.path, flags, how)?;
-            Ok(Found::Listing(listing::entries(directory.as_fd())?))
+            let directory = open_beneath(root, &wanted.path, flags, wait)?;
+            Ok(Lookup::Listing(listing::entries(directory.as_fd())?))
         }
     }
 }
 
 /// Opens a regular file; `None` for a directory. Other things (sockets, devices) are missing.
-fn open_file(root: BorrowedFd<'_>, path: &Path, how: How) -> Result<Option<OpenFile>, Errno> {
+fn open_file(root: BorrowedFd<'_>, path: &Path, wait: DiskWait) -> Result<Option<OpenFile>, Errno> {
     // Without blocking, so that a FIFO cannot hold us.
-    let file = open_beneath(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, how)?;
+    let file = open_beneath(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, wait)?;
     let stat = rustix::fs::fstat(&file)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
@@ -188,7 +192,7 @@ fn open_file(root: BorrowedFd<'_>, path: &Path, how: How) -> Result<Option<OpenF
     }))
 }
 
-/// Errors that mean that there is nothing to be had by this path.
+/// Whether an error means that no file has this path.
 fn is_missing(error: Errno) -> bool {
     matches!(
         error,
@@ -208,38 +212,38 @@ pub(super) fn open_beneath(
     root: BorrowedFd<'_>,
     path: &Path,
     flags: OFlags,
-    how: How,
+    wait: DiskWait,
 ) -> Result<OwnedFd, Errno> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = flags | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let resolve = match how {
-        How::AtOnce => resolve | ResolveFlags::CACHED,
-        How::Patiently => resolve,
+    let resolve = match wait {
+        DiskWait::Never => resolve | ResolveFlags::CACHED,
+        DiskWait::Allowed => resolve,
     };
-    let tries = if how == How::Patiently { TRIES_MAX } else { 1 };
+    let tries = if wait == DiskWait::Allowed { TRIES_MAX } else { 1 };
     for _ in 0..tries {
         match open_at(root, path, flags, resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             // Kernels before 5.6 and sandboxes that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags, how),
-            Err(Errno::XDEV) => return open_where_it_leads(root, path, flags, how),
+            Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags, wait),
+            Err(Errno::XDEV) => return open_link_target(root, path, flags, wait),
             opened => return opened,
         }
     }
-    Err(if how == How::AtOnce { Errno::AGAIN } else { Errno::NOENT })
+    Err(if wait == DiskWait::Never { Errno::AGAIN } else { Errno::NOENT })
 }
 
-/// Opens what a path with an absolute link in it leads to, if that is below the directory.
-fn open_where_it_leads(
+/// Opens the target of a path with an absolute link in it, if that is below the directory.
+fn open_link_target(
     root: BorrowedFd<'_>,
     path: &Path,
     flags: OFlags,
-    how: How,
+    wait: DiskWait,
 ) -> Result<OwnedFd, Errno> {
-    let resolve = match how {
-        How::AtOnce => ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED,
-        How::Patiently => ResolveFlags::NO_MAGICLINKS,
+    let resolve = match wait {
+        DiskWait::Never => ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED,
+        DiskWait::Allowed => ResolveFlags::NO_MAGICLINKS,
     };
     let root_path = real_path(root)?;
     let mut below = PathBuf::new();
@@ -253,7 +257,7 @@ fn open_where_it_leads(
         below = end.strip_prefix(&root_path).map_err(|_| Errno::XDEV)?.to_owned();
     }
     let below = if below.as_os_str().is_empty() { Path::new(".") } else { &*below };
-    // What has become of the path meanwhile may be anything, but lies below the directory.
+    // The path may have changed meanwhile, but what it leads to is below the directory.
     let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     open_at(root, below, flags, resolve)
 }
@@ -279,9 +283,9 @@ fn open_by_parts(
     root: BorrowedFd<'_>,
     path: &Path,
     flags: OFlags,
-    how: How,
+    wait: DiskWait,
 ) -> Result<OwnedFd, Errno> {
-    if how == How::AtOnce {
+    if wait == DiskWait::Never {
         return Err(Errno::AGAIN);
     }
     let mut at: Option<OwnedFd> = None;
@@ -310,8 +314,8 @@ mod tests {
         #[track_caller]
         fn check(path: &str, expected: Option<(&str, bool)>) {
             let expected =
-                expected.map(|(path, directory)| Wanted { path: path.into(), directory });
-            assert_eq!(Wanted::parse(path.as_bytes()), expected, "{path}");
+                expected.map(|(path, directory)| FilePath { path: path.into(), directory });
+            assert_eq!(FilePath::parse(path.as_bytes()), expected, "{path}");
         }
         check("/", Some(("", true)));
         check("/a", Some(("a", false)));
@@ -366,11 +370,12 @@ mod tests {
         std::os::unix::fs::symlink("b", root.join("a/l")).unwrap();
         let opened = File::open(&root).unwrap();
         let by_parts = |path: &str| {
-            open_by_parts(opened.as_fd(), Path::new(path), OFlags::RDONLY, How::Patiently).is_ok()
+            open_by_parts(opened.as_fd(), Path::new(path), OFlags::RDONLY, DiskWait::Allowed)
+                .is_ok()
         };
         let by_kernel = |path: &str| {
-            let how = How::Patiently;
-            open_beneath(opened.as_fd(), Path::new(path), OFlags::RDONLY, how).is_ok()
+            let wait = DiskWait::Allowed;
+            open_beneath(opened.as_fd(), Path::new(path), OFlags::RDONLY, wait).is_ok()
         };
         assert!(by_parts("a/b/c") && by_kernel("a/b/c"));
         for outside in ["link", "up/secret", "../secret", "a/../../secret"] {
@@ -411,7 +416,7 @@ mod tests {
             let opened = File::open(named).unwrap();
             let read = |path: &str| {
                 let flags = OFlags::RDONLY;
-                let patiently = How::Patiently;
+                let patiently = DiskWait::Allowed;
                 let file = open_beneath(opened.as_fd(), Path::new(path), flags, patiently).ok()?;
                 std::io::read_to_string(File::from(file)).ok()
             };

@@ -26,10 +26,10 @@ use message::{Known, Method, Request};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use conditions::{Decision, Validators};
-use find::{Found, How, OpenFile, Wanted, find};
+use find::{DiskWait, FilePath, Lookup, OpenFile, find};
 
 /// A request for a file.
-pub struct Asked<'a> {
+pub struct FileRequest<'a> {
     /// What is served, and how.
     pub serving: &'a FileServing,
     /// The request.
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
     pub now: SystemTime,
 }
 
-/// What is answered.
+/// The answer.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
@@ -86,33 +86,33 @@ impl From<io::Error> for FileError {
 }
 
 /// Finds the answer to a request for a file.
-pub async fn answer(asked: &Asked<'_>) -> Result<Answer, FileError> {
+pub async fn answer(asked: &FileRequest<'_>) -> Result<Answer, FileError> {
     let method = &asked.request.method;
     if !matches!(method, Method::Get | Method::Head) {
         let allow = ("Allow", "GET, HEAD".to_owned());
         return Ok(Answer::text(405, vec![allow], "only GET and HEAD are allowed here\n"));
     }
-    let wanted = Wanted::parse(asked.path).ok_or(FileError::NotFound)?;
-    let found = match find(asked.serving, &wanted, How::AtOnce) {
+    let wanted = FilePath::parse(asked.path).ok_or(FileError::NotFound)?;
+    let found = match find(asked.serving, &wanted, DiskWait::Never) {
         Err(Errno::AGAIN) => find_in_background(asked.serving, wanted).await,
         found => found.map_err(io::Error::from),
     };
     let answer = match found? {
-        Found::File(file) => of_file(asked, file),
-        Found::Directory => redirect(asked),
-        Found::Listing(entries) => {
+        Lookup::File(file) => of_file(asked, file),
+        Lookup::Directory => redirect(asked),
+        Lookup::Listing(entries) => {
             let page = listing::page(asked.request.target.path(), &entries);
             let content_type = ("Content-Type", "text/html; charset=utf-8".to_owned());
             Answer::text(200, vec![content_type], page)
         }
-        Found::Missing => return Err(FileError::NotFound),
+        Lookup::Missing => return Err(FileError::NotFound),
     };
     Ok(if *method == Method::Head { Answer { body: Body::Empty, ..answer } } else { answer })
 }
 
-async fn find_in_background(serving: &FileServing, wanted: Wanted) -> io::Result<Found> {
+async fn find_in_background(serving: &FileServing, wanted: FilePath) -> io::Result<Lookup> {
     let serving = serving.clone();
-    let found = tokio::task::spawn_blocking(move || find(&serving, &wanted, How::Patiently));
+    let found = tokio::task::spawn_blocking(move || find(&serving, &wanted, DiskWait::Allowed));
     Ok(found.await.map_err(io::Error::other)??)
 }
 
@@ -130,8 +130,8 @@ impl Answer {
     }
 }
 
-/// A directory without its slash: what stands in its pages would be looked for beside it.
-fn redirect(asked: &Asked<'_>) -> Answer {
+/// A directory without its slash: relative links in its pages would lead to its parent.
+fn redirect(asked: &FileRequest<'_>) -> Answer {
     let target = &asked.request.target;
     // One slash at the start: `//name/` would be another host (RFC 3986, section 4.2).
     let mut location = format!("/{}/", target.path().trim_matches('/'));
@@ -142,7 +142,7 @@ fn redirect(asked: &Asked<'_>) -> Answer {
     Answer::text(301, vec![("Location", location)], "the directory has a slash at its end\n")
 }
 
-fn of_file(asked: &Asked<'_>, file: OpenFile) -> Answer {
+fn of_file(asked: &FileRequest<'_>, file: OpenFile) -> Answer {
     let validators = Validators::of(&file, asked.now);
     let mut fields =
         vec![("ETag", validators.etag().to_owned()), ("Last-Modified", validators.last_modified())];
@@ -169,7 +169,7 @@ fn of_file(asked: &Asked<'_>, file: OpenFile) -> Answer {
     Answer { status, fields, length: Some(length), body }
 }
 
-/// A part of a file that is yet to be sent.
+/// The part of a file that is left to send.
 #[derive(Debug)]
 pub struct FileBody {
     file: Arc<File>,
@@ -178,9 +178,9 @@ pub struct FileBody {
 }
 
 impl FileBody {
-    /// Reads the next piece, of so many bytes at most, to the front of `into`, which grows to the size
-    /// of a piece, and tells how long it is; 0 at the end. A file that has become shorter is an error: the response must
-    /// not look complete.
+    /// Reads the next piece, of at most `most` bytes, to the front of `into`, which grows to the size of a
+    /// piece; returns its length, 0 at the end. A file that has become shorter is an error: the response
+    /// must not look complete.
     pub async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
         if wanted == 0 {
@@ -201,7 +201,7 @@ impl FileBody {
         Ok(count)
     }
 
-    /// Reads what is in memory; `None` if nothing is, or if the file system cannot tell.
+    /// Reads what is in memory; `None` if nothing is, or if the file system does not know.
     fn read_cached(&self, into: &mut [u8]) -> Option<io::Result<usize>> {
         let mut into = [IoSliceMut::new(into)];
         match rustix::io::preadv2(&*self.file, &mut into, self.at, ReadWriteFlags::NOWAIT) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
-use super::find::{How, may_be_served, open_beneath};
+use super::find::{DiskWait, may_be_served, open_beneath};
 
 /// Entries that are listed; the page says so if there are more.
 const ENTRIES_MAX: usize = 5000;
@@ -37,7 +37,7 @@ pub(super) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<Entry>, Errno> {
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             // Where it leads to something that we would serve, that is what is listed.
-            let opened = open_beneath(directory, path, OFlags::PATH, How::Patiently);
+            let opened = open_beneath(directory, path, OFlags::PATH, DiskWait::Allowed);
             match opened.and_then(rustix::fs::fstat) {
                 Ok(target) => stat = target,
                 Err(_) => continue,
@@ -61,7 +61,7 @@ pub(super) fn entries(directory: BorrowedFd<'_>) -> Result<Vec<Entry>, Errno> {
 /// The page. `path` is the canonical path that the client asked for.
 pub(super) fn page(path: &str, entries: &[Entry]) -> String {
     let mut page = String::with_capacity(600 + entries.len() * 100);
-    let title = escaped(path);
+    let title = escape_html(path);
     // Writing to a String does not fail, so that the results say nothing.
     let _ = write!(
         page,
@@ -77,7 +77,7 @@ pub(super) fn page(path: &str, entries: &[Entry]) -> String {
     for entry in entries.iter().take(ENTRIES_MAX) {
         let slash = if entry.is_file { "" } else { "/" };
         let name = String::from_utf8_lossy(&entry.name);
-        let (link, name) = (linked(&entry.name), escaped(&name));
+        let (link, name) = (escape_segment(&entry.name), escape_html(&name));
         // `./`: else a colon in a name would make a scheme of what stands before it.
         let _ = write!(page, "<tr><td><a href=\"./{link}{slash}\">{name}{slash}</a><td>");
         if entry.is_file {
@@ -92,7 +92,7 @@ pub(super) fn page(path: &str, entries: &[Entry]) -> String {
     page
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -108,7 +108,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A name as a path segment (RFC 3986, section 3.3), safe in an attribute too.
-fn linked(name: &[u8]) -> String {
+fn escape_segment(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for &byte in name {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -7,7 +7,7 @@ use config::FileServing;
 use message::{Method, Request, Scheme};
 use tempfile::TempDir;
 
-use super::{Answer, Asked, Body, FileError, answer};
+use super::{Answer, Body, FileError, FileRequest, answer};
 
 /// A directory to be served, beside something that must not be.
 struct Fixture {
@@ -66,7 +66,7 @@ impl Fixture {
             request.fields.push(name.as_bytes(), value.as_bytes());
         }
         let (path, now) = (request.target.sent_path(), SystemTime::now());
-        let asked = Asked { serving: &self.serving, request: &request, path, now };
+        let asked = FileRequest { serving: &self.serving, request: &request, path, now };
         let answer = run(answer(&asked));
         answer.map_err(|error| match error {
             FileError::NotFound => "not found",
@@ -76,7 +76,7 @@ impl Fixture {
     }
 
     /// Status, body and the fields with these names, in short.
-    fn told(&self, asked: &str, fields: &[(&str, &str)], names: &[&str]) -> String {
+    fn describe(&self, asked: &str, fields: &[(&str, &str)], names: &[&str]) -> String {
         match self.ask(asked, fields) {
             Err(error) => error.to_owned(),
             Ok(answer) => {
@@ -130,7 +130,8 @@ fn whole_files() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.fields, expected.map(|(name, value)| (name, value.to_owned())));
     assert_eq!(text(answer), "0123456789");
-    let check = |asked: &str, expected: &str| assert_eq!(fixture.told(asked, &[], &[]), expected);
+    let check =
+        |asked: &str, expected: &str| assert_eq!(fixture.describe(asked, &[], &[]), expected);
     check("GET /sub/a%20b.css", "200 a{}");
     check("GET /sub/a%20b.css?v=1", "200 a{}");
     check("GET /sub/deep/file", "200 deep");
@@ -167,10 +168,10 @@ fn nothing_leads_out_of_the_directory() {
         "/sub//deep/file",
         "/digits.txt%00.html",
     ] {
-        assert_eq!(fixture.told(&format!("GET {path}"), &[], &[]), "not found", "{path}");
+        assert_eq!(fixture.describe(&format!("GET {path}"), &[], &[]), "not found", "{path}");
     }
     // Dot segments are gone before we see them.
-    assert_eq!(fixture.told("GET /sub/%2e%2e/digits.txt", &[], &[]), "200 0123456789");
+    assert_eq!(fixture.describe("GET /sub/%2e%2e/digits.txt", &[], &[]), "200 0123456789");
 }
 
 #[test]
@@ -187,8 +188,8 @@ fn things_that_are_no_files() {
     .unwrap();
     let _socket =
         std::os::unix::net::UnixListener::bind(fixture.serving.root.join("socket")).unwrap();
-    assert_eq!(fixture.told("GET /fifo", &[], &[]), "not found"); // and does not wait
-    assert_eq!(fixture.told("GET /socket", &[], &[]), "not found");
+    assert_eq!(fixture.describe("GET /fifo", &[], &[]), "not found"); // and does not wait
+    assert_eq!(fixture.describe("GET /socket", &[], &[]), "not found");
 }
 
 #[test]
@@ -197,20 +198,20 @@ fn methods() {
     let head = fixture.ask("HEAD /digits.txt", &[("Range", "bytes=0-1")]).unwrap();
     assert_eq!((head.status, head.length), (200, Some(10)));
     assert!(matches!(head.body, Body::Empty));
-    let told = fixture.told("POST /digits.txt", &[], &["Allow"]);
-    assert_eq!(told, "405 Allow: GET, HEAD only GET and HEAD are allowed here\n");
+    let found = fixture.describe("POST /digits.txt", &[], &["Allow"]);
+    assert_eq!(found, "405 Allow: GET, HEAD only GET and HEAD are allowed here\n");
 }
 
 #[test]
 fn directories() {
     let mut fixture = fixture();
     let location = |fixture: &Fixture, asked: &str| {
-        fixture.told(asked, &[], &["Location"]).split(" the ").next().unwrap().to_owned()
+        fixture.describe(asked, &[], &["Location"]).split(" the ").next().unwrap().to_owned()
     };
     assert_eq!(location(&fixture, "GET /sub"), "301 Location: /sub/");
     assert_eq!(location(&fixture, "GET /sub/deep?a=b"), "301 Location: /sub/deep/?a=b");
     fixture.serving.listing = true;
-    let page = fixture.told("GET /sub/", &[], &["Content-Type"]);
+    let page = fixture.describe("GET /sub/", &[], &["Content-Type"]);
     assert!(page.starts_with("200 Content-Type: text/html; charset=utf-8 <!doctype html>"));
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("<tr>")).collect();
     let expected = [
@@ -222,12 +223,12 @@ fn directories() {
     assert_eq!(rows, expected);
     // Links out and hidden names are not listed; an index goes before a listing.
     fs::remove_file(fixture.serving.root.join("index.html")).unwrap();
-    let page = fixture.told("GET /", &[], &[]);
+    let page = fixture.describe("GET /", &[], &[]);
     for hidden in ["out.txt", "absolute", "up", "loop", ".git", "../"] {
         assert!(!page.contains(&format!("./{hidden}")), "{hidden}");
     }
     assert!(page.contains("\"./in/\"") && page.contains("\"./.well-known/\""));
-    assert_eq!(fixture.told("GET /indexed/", &[], &[]), "200 <p>indexed");
+    assert_eq!(fixture.describe("GET /indexed/", &[], &[]), "200 <p>indexed");
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn a_directory_named_like_a_host() {
     target.parse(method, b"//evil.example", Some(b"a.example"), Scheme::Http).unwrap();
     // As a route with a rewrite could have it.
     let now = SystemTime::now();
-    let asked = Asked { serving: &fixture.serving, request: &request, path: b"/sub", now };
+    let asked = FileRequest { serving: &fixture.serving, request: &request, path: b"/sub", now };
     let answer = run(answer(&asked)).unwrap();
     assert_eq!(answer.fields[0], ("Location", "/evil.example/".to_owned()));
 }
@@ -248,7 +249,7 @@ fn fallback() {
     let mut fixture = fixture();
     fixture.serving.fallback = Some("/index.html".into());
     let check = |asked: &str, expected: &str| {
-        assert_eq!(fixture.told(asked, &[], &["Content-Type"]), expected, "{asked}");
+        assert_eq!(fixture.describe(asked, &[], &["Content-Type"]), expected, "{asked}");
     };
     let page = "200 Content-Type: text/html; charset=utf-8 <p>start";
     check("GET /some/page", page);
@@ -258,14 +259,14 @@ fn fallback() {
     check("GET /sub/deep/file", "200 Content-Type: application/octet-stream deep");
     let mut broken = fixture;
     broken.serving.fallback = Some("/../secret.txt".into());
-    assert_eq!(broken.told("GET /none", &[], &[]), "not found");
+    assert_eq!(broken.describe("GET /none", &[], &[]), "not found");
 }
 
 #[test]
 fn a_directory_that_is_not_there() {
     let mut fixture = fixture();
     fixture.serving.root = fixture.directory.path().join("none");
-    assert_eq!(fixture.told("GET /", &[], &[]), "failed");
+    assert_eq!(fixture.describe("GET /", &[], &[]), "failed");
 }
 
 #[test]
@@ -311,8 +312,8 @@ fn parts_of_files() {
     let fixture = fixture();
     let etag = format!("\"{:x}-a\"", 784_111_777_000_000_000_i64);
     let check = |fields: &[(&str, &str)], expected: &str| {
-        let told = fixture.told("GET /digits.txt", fields, &["Content-Range"]);
-        assert_eq!(told, expected, "{fields:?}");
+        let found = fixture.describe("GET /digits.txt", fields, &["Content-Range"]);
+        assert_eq!(found, expected, "{fields:?}");
     };
     let two_to_four = "206 Content-Range: bytes 2-4/10 234";
     check(&[("Range", "bytes=2-4")], two_to_four);
@@ -345,8 +346,8 @@ fn a_file_just_changed_has_a_weak_tag() {
     assert!(etag().starts_with("W/\""));
     set(SystemTime::now() + Duration::from_secs(3600));
     let answer = fixture.ask("GET /digits.txt", &[]).unwrap();
-    let told = httpdate::parse_http_date(&answer.fields[1].1).unwrap();
-    assert!(told <= SystemTime::now()); // RFC 9110, section 8.8.2.1
+    let found = httpdate::parse_http_date(&answer.fields[1].1).unwrap();
+    assert!(found <= SystemTime::now()); // RFC 9110, section 8.8.2.1
     set(changed());
     assert!(etag().starts_with('"'));
 }
@@ -357,8 +358,8 @@ fn long_files_come_in_pieces() {
     let long: String = (0..300_000).map(|n| char::from(b'a' + (n % 23) as u8)).collect();
     let path = fixture.serving.root.join("long.txt");
     fs::write(&path, &long).unwrap();
-    assert_eq!(fixture.told("GET /long.txt", &[], &[]), format!("200 {long}"));
-    let part = fixture.told("GET /long.txt", &[("Range", "bytes=100000-299998")], &[]);
+    assert_eq!(fixture.describe("GET /long.txt", &[], &[]), format!("200 {long}"));
+    let part = fixture.describe("GET /long.txt", &[("Range", "bytes=100000-299998")], &[]);
     assert_eq!(part, format!("206 {}", &long[100_000..299_999]));
 }
 

@@ -8,14 +8,14 @@ use http::header::{CONTENT_TYPE, HeaderValue, TE, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use wire::grpc_health::{self, MESSAGE_BYTES_MAX, PREFIX_BYTES, ServingStatus};
 
-use super::connect::Link;
-use super::failure::{Failure, said};
-use super::http::{AGENT, driven, http2, of_http2};
+use super::connect::Connection;
+use super::error::{CheckError, quote_peer};
+use super::http::{AGENT, drive, http2, of_http2};
 use super::target::Target;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 
-/// The codes by number, as the documents of gRPC have them.
+/// The status codes of gRPC, by number.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -36,34 +36,40 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Asks, and judges the answer: in words what came, if it is good.
-pub(super) async fn check(target: &Target, service: &str, link: Link) -> Result<String, Failure> {
+/// Sends the request and judges the response; returns in words what came, if it is good.
+pub(super) async fn check(
+    target: &Target,
+    service: &str,
+    connection: Connection,
+) -> Result<String, CheckError> {
     let what = target.what();
     let failed = |error: &h2::Error| match of_http2(error) {
-        Failure::Theirs(words) => Failure::Theirs(format!("{what}: {words}")),
-        ours @ Failure::Ours(_) => ours,
+        CheckError::Endpoint(words) => CheckError::Endpoint(format!("{what}: {words}")),
+        ours @ CheckError::Local(_) => ours,
     };
     let request = request(target);
-    let request = request.map_err(|why| Failure::Ours(format!("{what} cannot be sent: {why}")))?;
-    let (mut sender, connection) = http2(link.wire).await.map_err(|error| failed(&error))?;
+    let request =
+        request.map_err(|why| CheckError::Local(format!("{what} cannot be sent: {why}")))?;
+    let (mut sender, connection) = http2(connection.wire).await.map_err(|error| failed(&error))?;
     let exchange = async {
         sender = sender.ready().await.map_err(|error| failed(&error))?;
         let sent = sender.send_request(request, false);
         let (response, mut stream) = sent.map_err(|error| failed(&error))?;
         let message = Bytes::from(grpc_health::encode(service));
-        // Should the endpoint not wait for it, its answer tells.
+        // An endpoint that does not wait for the message has answered already; its answer counts.
         let _ = stream.send_data(message, true);
         let (head, mut body) = response.await.map_err(|error| failed(&error))?.into_parts();
         if head.status != StatusCode::OK {
             let words = format!("{what} answered status {}, no gRPC", head.status.as_u16());
-            return Err(Failure::Theirs(words));
+            return Err(CheckError::Endpoint(words));
         }
         let (message, trailers) = read(&mut body).await.map_err(|error| failed(&error))?;
-        // An answer without a message has the status among its first fields.
+        // A response without a message has the status in its head.
         let trailers = trailers.as_ref().unwrap_or(&head.headers);
-        judge(trailers, &message).map_err(|why| Failure::Theirs(format!("{what} answered {why}")))
+        judge(trailers, &message)
+            .map_err(|why| CheckError::Endpoint(format!("{what} answered {why}")))
     };
-    driven(exchange, connection).await?;
+    drive(exchange, connection).await?;
     Ok(format!("{what} answered SERVING"))
 }
 
@@ -101,25 +107,25 @@ async fn read(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2:
     Ok((message, body.trailers().await?))
 }
 
-/// What is wrong with an answer, if anything is.
+/// Says what is wrong with a response, if anything is.
 fn judge(trailers: &HeaderMap, message: &[u8]) -> Result<(), String> {
     let code = trailers.get("grpc-status").map(HeaderValue::as_bytes);
     match code {
         Some(b"0") => {}
-        // The message tells by itself why it is none.
+        // The error says what is wrong with the message.
         None if message.len() > PREFIX_BYTES + MESSAGE_BYTES_MAX => {}
         None => return Err("without a status of gRPC".to_owned()),
         Some(code) => {
             let number = std::str::from_utf8(code).ok().and_then(|code| code.parse::<usize>().ok());
             let name = number.and_then(|number| CODES.get(number));
-            let mut words = name.map_or_else(|| said(code), |name| (*name).to_owned());
+            let mut words = name.map_or_else(|| quote_peer(code), |name| (*name).to_owned());
             match number {
                 Some(5) => words.push_str(": the server does not know that service"),
-                Some(12) => words.push_str(": the server does not tell of its health"),
+                Some(12) => words.push_str(": the server does not report its health"),
                 _ => {}
             }
             if let Some(more) = trailers.get("grpc-message") {
-                words = format!("{words} ({})", said(more.as_bytes()));
+                words = format!("{words} ({})", quote_peer(more.as_bytes()));
             }
             return Err(words);
         }
@@ -158,7 +164,7 @@ mod tests {
         check(
             &[("grpc-status", "12")],
             b"",
-            "UNIMPLEMENTED: the server does not tell of its health",
+            "UNIMPLEMENTED: the server does not report its health",
         );
         check(&[("grpc-status", "14")], b"", "UNAVAILABLE");
         check(&[("grpc-status", "99")], b"", "99");

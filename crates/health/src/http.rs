@@ -1,4 +1,4 @@
-//! A check by HTTP: one request over a connection of its own, and what is thought of the answer.
+//! A check by HTTP: one request over a connection of its own, and the verdict on the response.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,37 +14,38 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use memchr::memmem;
 
-use super::connect::{Link, Wire};
-use super::failure::Failure;
+use super::connect::{Connection, Wire};
+use super::error::CheckError;
 use super::target::Target;
 
-/// Who asks.
+/// The value of `User-Agent`.
 pub(super) const AGENT: &str = concat!("bothways/", env!("CARGO_PKG_VERSION"), " health");
-/// What is looked at of a body.
+/// Bytes of a body that are searched.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// The longest head of an answer.
+/// The longest head of a response, in bytes.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// Fields of an answer over HTTP/1, at most.
+/// Fields of a response over HTTP/1, at most.
 const FIELDS_MAX: usize = 256;
-/// How long the rest of a body that nobody looks at is taken in, lest the endpoint sees a reset.
+/// How long we read the rest of a body that is not searched, so that the endpoint sees no reset.
 const REST_TIME_MAX: Duration = Duration::from_millis(100);
 /// Fields that belong to a connection of HTTP/1 (RFC 9113, section 8.2.2).
 const OF_CONNECTION: [&str; 5] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
-/// Asks, and judges the answer: in words what came, if it is good.
+/// Sends the request and judges the response; returns in words what came, if it is good.
 pub(super) async fn check(
     target: &Target,
     asked: &HttpCheck,
-    link: Link,
-) -> Result<String, Failure> {
+    connection: Connection,
+) -> Result<String, CheckError> {
     let what = target.what();
-    let request = request(target, asked, link.is_http2);
-    let request = request.map_err(|why| Failure::Ours(format!("{what} cannot be sent: {why}")))?;
-    if link.is_http2 {
-        over_http2(asked, &what, request, link.wire).await
+    let request = request(target, asked, connection.is_http2);
+    let request =
+        request.map_err(|why| CheckError::Local(format!("{what} cannot be sent: {why}")))?;
+    if connection.is_http2 {
+        over_http2(asked, &what, request, connection.wire).await
     } else {
-        over_http1(asked, &what, request, link.wire).await
+        over_http1(asked, &what, request, connection.wire).await
     }
 }
 
@@ -81,18 +82,18 @@ async fn over_http1(
     what: &str,
     request: Request<()>,
     wire: Box<dyn Wire>,
-) -> Result<String, Failure> {
+) -> Result<String, CheckError> {
     let failed = |error: &hyper::Error| {
         let words = if error.is_parse() || error.is_parse_too_large() {
             "what it answered is no HTTP/1.1"
         } else {
             "it closed the connection before its answer was complete"
         };
-        prefixed(what, Failure::of_http(error, words))
+        prefixed(what, CheckError::of_http(error, words))
     };
     let mut builder = hyper::client::conn::http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX as usize).max_headers(FIELDS_MAX);
-    // What is spelt oddly is passed on to clients, so it is no reason to take an endpoint out.
+    // An oddly spelt field is forwarded to clients, so it is no reason to take an endpoint out.
     builder
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
@@ -105,7 +106,7 @@ async fn over_http1(
         judge_status(asked, what, head.status)?;
         judge_body(asked, what, head.status, Http1Body(body), &failed).await
     };
-    driven(exchange, connection).await
+    drive(exchange, connection).await
 }
 
 async fn over_http2(
@@ -113,7 +114,7 @@ async fn over_http2(
     what: &str,
     request: Request<()>,
     wire: Box<dyn Wire>,
-) -> Result<String, Failure> {
+) -> Result<String, CheckError> {
     let failed = |error: &h2::Error| prefixed(what, of_http2(error));
     let (mut sender, connection) = http2(wire).await.map_err(|error| failed(&error))?;
     let exchange = async {
@@ -123,7 +124,7 @@ async fn over_http2(
         judge_status(asked, what, head.status)?;
         judge_body(asked, what, head.status, Http2Body(body), &failed).await
     };
-    driven(exchange, connection).await
+    drive(exchange, connection).await
 }
 
 /// Opens a connection of HTTP/2 for a single request.
@@ -135,21 +136,21 @@ pub(super) async fn http2(
     builder.enable_push(false).max_header_list_size(HEAD_BYTES_MAX).handshake(wire).await
 }
 
-/// What a failure of HTTP/2 means.
-pub(super) fn of_http2(error: &h2::Error) -> Failure {
+/// What an error of HTTP/2 says about the endpoint.
+pub(super) fn of_http2(error: &h2::Error) -> CheckError {
     let words = match error.reason() {
         Some(reason) if error.is_remote() => format!("it gave up by {reason:?}"),
         _ if error.is_io() => "it closed the connection before its answer was complete".to_owned(),
         _ => "what it answered is no HTTP/2".to_owned(),
     };
     match error.get_io() {
-        Some(io) => Failure::of_http(io, words),
-        None => Failure::theirs(words),
+        Some(io) => CheckError::of_http(io, words),
+        None => CheckError::of_endpoint(words),
     }
 }
 
-/// The end of an exchange, while the connection under it is carried on.
-pub(super) async fn driven<T>(exchange: impl Future<Output = T>, connection: impl Future) -> T {
+/// Drives an exchange to its end, and the connection under it.
+pub(super) async fn drive<T>(exchange: impl Future<Output = T>, connection: impl Future) -> T {
     let carried = async {
         // Its error reaches the exchange, which may also still read what came before the end.
         let _ = connection.await;
@@ -162,14 +163,14 @@ pub(super) async fn driven<T>(exchange: impl Future<Output = T>, connection: imp
     }
 }
 
-fn prefixed(what: &str, failure: Failure) -> Failure {
+fn prefixed(what: &str, failure: CheckError) -> CheckError {
     match failure {
-        Failure::Theirs(words) => Failure::Theirs(format!("{what}: {words}")),
-        ours @ Failure::Ours(_) => ours,
+        CheckError::Endpoint(words) => CheckError::Endpoint(format!("{what}: {words}")),
+        ours @ CheckError::Local(_) => ours,
     }
 }
 
-fn judge_status(asked: &HttpCheck, what: &str, status: StatusCode) -> Result<(), Failure> {
+fn judge_status(asked: &HttpCheck, what: &str, status: StatusCode) -> Result<(), CheckError> {
     let code = status.as_u16();
     if asked.statuses.iter().any(|&(first, last)| (first..=last).contains(&code)) {
         return Ok(());
@@ -178,7 +179,7 @@ fn judge_status(asked: &HttpCheck, what: &str, status: StatusCode) -> Result<(),
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     });
     let expected = ranges.collect::<Vec<_>>().join(",");
-    Err(Failure::Theirs(format!("{what} answered {code}, expected {expected}")))
+    Err(CheckError::Endpoint(format!("{what} answered {code}, expected {expected}")))
 }
 
 /// A body in either protocol.
@@ -215,7 +216,7 @@ impl Body for Http2Body {
     async fn next(&mut self) -> Option<Result<Bytes, h2::Error>> {
         let bytes = self.0.data().await?;
         if let Ok(bytes) = &bytes {
-            // It fails only if the stream is gone, which the next read tells.
+            // It fails only if the stream is gone, which the next read reports.
             let _ = self.0.flow_control().release_capacity(bytes.len());
         }
         Some(bytes)
@@ -227,8 +228,8 @@ async fn judge_body<B: Body>(
     what: &str,
     status: StatusCode,
     mut body: B,
-    failed: &impl Fn(&B::Error) -> Failure,
-) -> Result<String, Failure> {
+    failed: &impl Fn(&B::Error) -> CheckError,
+) -> Result<String, CheckError> {
     let good = format!("{what} answered {}", status.as_u16());
     let Some(text) = &asked.body else {
         let rest = async {
@@ -240,7 +241,7 @@ async fn judge_body<B: Body>(
                 }
             }
         };
-        // It is good already: however it ends.
+        // The response is good already, however the body ends.
         let _ = tokio::time::timeout(REST_TIME_MAX, rest).await;
         return Ok(good);
     };
@@ -251,19 +252,21 @@ async fn judge_body<B: Body>(
         }
         if search.is_full() {
             let words = format!("{good}, but \"{text}\" is not in the first 64 KiB of its body");
-            return Err(Failure::Theirs(words));
+            return Err(CheckError::Endpoint(words));
         }
         match body.next().await {
             Some(Ok(bytes)) => search.push(&bytes),
             Some(Err(error)) => return Err(failed(&error)),
             None => {
-                return Err(Failure::Theirs(format!("{good}, but \"{text}\" is not in its body")));
+                return Err(CheckError::Endpoint(format!(
+                    "{good}, but \"{text}\" is not in its body"
+                )));
             }
         }
     }
 }
 
-/// Looks for a text in what comes in pieces.
+/// Searches for a text in a body that comes in pieces.
 struct Search<'a> {
     text: &'a [u8],
     seen: Vec<u8>,

@@ -1,22 +1,23 @@
 //! Active checks of endpoints: once per process, on the runtime of the control thread.
 //!
-//! `Checks` has a small task for each check of each endpoint that a snapshot wants (`target`). The
-//! task sleeps, opens a connection as a request would (`connect`), asks (`http`, `grpc`), and
-//! counts what came (`tally`); [`balance::Group::checked`] hears of changes alone. A reload goes by
-//! difference: a check whose settings are the same goes on undisturbed, with its counts.
-//! Not here: what requests show of an endpoint (`balance`).
-//! Invariant: a check that cannot be made because of us says nothing of the endpoint.
+//! [`Checks`] runs a small task for each check of each endpoint (`target`). The task sleeps, opens a
+//! connection as a request would (`connect`), sends a request (`http`, `grpc`) and counts the result
+//! (`tally`); only a change is reported to [`balance::Group::apply_check`]. A new configuration starts
+//! and stops only the checks that differ; the others keep their counts. [`Sweep`] does what is due for
+//! the endpoints once a second.
+//! Not here: what requests show about an endpoint (`balance`).
+//! Invariant: a check that fails for a reason of our own does not count against the endpoint.
 
 mod connect;
-mod failure;
+mod error;
 mod grpc;
 mod http;
-mod secured;
 mod sweep;
 mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls_stream;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,15 +38,15 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use connect::{Stage, open};
-use failure::Failure;
+use error::CheckError;
 pub use sweep::Sweep;
-use tally::{Reports, Tally, all_up, vary};
-use target::{Seat, Target, Wanted};
+use tally::{LogThrottle, Tally, all_up, vary};
+use target::{EndpointChecks, GroupMember, Target};
 
-/// Checks under way at once in the process; further ones wait for their turn.
+/// Checks under way at once in the process; further ones wait in order.
 const CHECKS_MAX: usize = 256;
-/// Of these so many of endpoints whose last check was bad, so that those that answer nothing leave
-/// room for the others.
+/// How many of these may be of endpoints whose last check failed, so that endpoints that do not answer
+/// leave room for the others.
 const FAILING_CHECKS_MAX: usize = 128;
 /// First checks are spread over this time, or over the interval if that is shorter.
 const FIRST_CHECKS_WITHIN: Duration = Duration::from_secs(1);
@@ -61,68 +62,68 @@ pub struct Endpoints<'a> {
     pub watched: &'a [Option<Arc<WatchedName>>],
 }
 
-/// The checks of a process. They end with this.
+/// The checks of a process. They end when this is dropped.
 pub struct Checks {
     runtime: Handle,
     checker: Arc<dyn Checker>,
     slots: Arc<Slots>,
-    known: Mutex<Known>,
+    known: Mutex<CheckedEndpoints>,
 }
 
 #[derive(Default)]
-struct Known {
+struct CheckedEndpoints {
     endpoints: Vec<Arc<Endpoint>>,
     /// The number of the next check.
     next: u64,
     stopped: bool,
 }
 
-type Outcome = Result<String, Failure>;
-type Checking = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type CheckOutcome = Result<String, CheckError>;
+type CheckFuture = Pin<Box<dyn Future<Output = CheckOutcome> + Send>>;
 
 /// Makes a single check.
 trait Checker: Send + Sync + 'static {
-    fn check(&self, target: Arc<Target>, stage: Arc<Stage>) -> Checking;
+    fn check(&self, target: Arc<Target>, stage: Arc<Stage>) -> CheckFuture;
 }
 
 /// Over the network.
-struct Network;
+struct NetworkChecker;
 
-impl Checker for Network {
-    fn check(&self, target: Arc<Target>, stage: Arc<Stage>) -> Checking {
+impl Checker for NetworkChecker {
+    fn check(&self, target: Arc<Target>, stage: Arc<Stage>) -> CheckFuture {
         Box::pin(async move { check(&target, &stage).await })
     }
 }
 
-async fn check(target: &Target, stage: &Stage) -> Outcome {
-    let link = open(target, stage).await?;
+async fn check(target: &Target, stage: &Stage) -> CheckOutcome {
+    let connection = open(target, stage).await?;
     match &target.health.check {
-        Check::Tcp if link.tls.is_empty() => Ok("connected".to_owned()),
-        Check::Tcp => Ok(format!("connected by {}", link.tls)),
-        Check::Http(asked) => http::check(target, asked, link).await,
-        Check::Grpc(service) => grpc::check(target, service, link).await,
+        Check::Tcp if connection.tls.is_empty() => Ok("connected".to_owned()),
+        Check::Tcp => Ok(format!("connected by {}", connection.tls)),
+        Check::Http(asked) => http::check(target, asked, connection).await,
+        Check::Grpc(service) => grpc::check(target, service, connection).await,
     }
 }
 
-/// Tries whether an endpoint can be connected to (and shakes hands, if it has TLS), whatever checks it
-/// has. In words why not, if it cannot within `limit`.
+/// Tries to connect to an endpoint, with a TLS handshake if it has TLS, whatever checks it has. The error
+/// says in words why that failed, or that it took longer than `limit`.
 async fn probe(target: Option<Target>, limit: Duration) -> Result<(), String> {
     let target = target.ok_or_else(|| "there is no such endpoint any more".to_owned())?;
     let stage = Stage::default();
     let opened = timeout(limit, open(&target, &stage)).await;
     match opened {
-        // Nothing can be told of the endpoint: it may return.
-        Ok(Ok(_) | Err(Failure::Ours(_))) => Ok(()),
-        Ok(Err(Failure::Theirs(words))) => Err(words),
-        Err(_) => Err(stage.late(limit)),
+        // A failure of ours proves nothing: the endpoint may return.
+        Ok(Ok(_) | Err(CheckError::Local(_))) => Ok(()),
+        Ok(Err(CheckError::Endpoint(words))) => Err(words),
+        Err(_) => Err(stage.timeout_message(limit)),
     }
 }
 
 impl Checks {
-    /// Checks are made by the runtime that this is called in.
+    /// No checks yet. Their tasks will run on the tokio runtime that this is called in.
     pub fn start() -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        Ok(Self::with(runtime, Arc::new(Network)))
+        Ok(Self::with(runtime, Arc::new(NetworkChecker)))
     }
 
     fn with(runtime: Handle, checker: Arc<dyn Checker>) -> Self {
@@ -132,22 +133,22 @@ impl Checks {
     /// Checks these endpoints from now on, and no others. A check whose settings did not change goes
     /// on with its counts.
     pub fn install<'a>(&self, upstreams: impl Iterator<Item = Endpoints<'a>>) {
-        self.go_over(target::wanted(upstreams));
+        self.replace(target::endpoint_checks(upstreams));
     }
 
-    /// Ends all checks, for good. How it stands with the endpoints stays as it is.
+    /// Ends all checks and starts no others. The state of the endpoints stays as it is.
     pub fn stop(&self) {
         let mut known = lock(&self.known);
         known.stopped = true;
-        known.endpoints.drain(..).for_each(|endpoint| lock(&endpoint.standing).checks.clear());
+        known.endpoints.drain(..).for_each(|endpoint| lock(&endpoint.state).checks.clear());
     }
 
-    /// How it stands with every endpoint that is checked, in the order of the configuration.
+    /// The health of every endpoint that is checked, in the order of the configuration.
     pub fn states(&self) -> Vec<EndpointHealth> {
         lock(&self.known).endpoints.iter().map(|endpoint| endpoint.health()).collect()
     }
 
-    fn go_over(&self, wanted: Vec<Wanted>) {
+    fn replace(&self, wanted: Vec<EndpointChecks>) {
         let known = &mut *lock(&self.known);
         if known.stopped {
             return;
@@ -158,38 +159,42 @@ impl Checks {
             before.map(|endpoint| (key(&endpoint.upstream, &endpoint.name), endpoint)).collect();
         let mut now = HashMap::new();
         let mut fresh = Vec::new();
-        for Wanted { upstream, endpoint: name, seat, targets } in wanted {
+        for EndpointChecks { upstream, endpoint: name, member, targets } in wanted {
             let key = key(&upstream, &name);
-            // Upstreams of the same name share how it stands with their endpoints, and their checks.
+            // Upstreams of the same name share the state of their endpoints, and the checks.
             if now.contains_key(&key) {
                 continue;
             }
             let endpoint = before.remove(&key);
             let endpoint = endpoint.unwrap_or_else(|| {
-                Arc::new(Endpoint { upstream, name, standing: Mutex::new(Standing::new(&seat)) })
+                Arc::new(Endpoint {
+                    upstream,
+                    name,
+                    state: Mutex::new(EndpointState::new(&member)),
+                })
             });
-            let begun = endpoint.go_over(seat, targets, &mut known.next);
+            let begun = endpoint.replace(member, targets, &mut known.next);
             fresh.extend(begun.into_iter().map(|(id, target)| (Arc::clone(&endpoint), id, target)));
             known.endpoints.push(Arc::clone(&endpoint));
             now.insert(key, ());
         }
         before.into_values().for_each(|endpoint| endpoint.retire());
-        self.begin(fresh);
+        self.spawn(fresh);
     }
 
-    fn begin(&self, fresh: Vec<(Arc<Endpoint>, u64, Arc<Target>)>) {
+    fn spawn(&self, fresh: Vec<(Arc<Endpoint>, u64, Arc<Target>)>) {
         let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX).max(1);
         for (place, (endpoint, id, target)) in (0u32..).zip(fresh) {
-            let times = first_and_second(place, count, target.health.every);
-            let run = Run {
+            let times = first_delays(place, count, target.health.every);
+            let task = CheckTask {
                 endpoint: Arc::clone(&endpoint),
                 id,
                 target,
                 slots: Arc::clone(&self.slots),
                 checker: Arc::clone(&self.checker),
             };
-            let task = self.runtime.spawn(run.run(times)).abort_handle();
-            if let Some(check) = lock(&endpoint.standing).check_mut(id) {
+            let task = self.runtime.spawn(task.run(times)).abort_handle();
+            if let Some(check) = lock(&endpoint.state).check_mut(id) {
                 check.task = Some(task);
             }
         }
@@ -206,18 +211,18 @@ impl Drop for Checks {
 struct Endpoint {
     upstream: Arc<str>,
     name: Arc<str>,
-    standing: Mutex<Standing>,
+    state: Mutex<EndpointState>,
 }
 
-struct Standing {
-    seat: Seat,
+struct EndpointState {
+    member: GroupMember,
     up: bool,
-    reports: Reports,
-    checks: Vec<Checked>,
+    log_throttle: LogThrottle,
+    checks: Vec<CheckState>,
 }
 
-/// One check of an endpoint. It ends with this.
-struct Checked {
+/// One check of an endpoint. Its task ends when this is dropped.
+struct CheckState {
     id: u64,
     target: Arc<Target>,
     what: Arc<str>,
@@ -228,7 +233,7 @@ struct Checked {
     task: Option<AbortHandle>,
 }
 
-impl Drop for Checked {
+impl Drop for CheckState {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -236,49 +241,60 @@ impl Drop for Checked {
     }
 }
 
-/// What comes after a check.
-struct Next {
+/// When the next check is due, and whether the last one failed.
+struct NextCheck {
     interval: Duration,
     fails: bool,
 }
 
 impl Endpoint {
-    /// Keeps the checks that are still wanted as they are; answers those that are new.
-    fn go_over(&self, seat: Seat, targets: Vec<Target>, next: &mut u64) -> Vec<(u64, Arc<Target>)> {
-        let standing = &mut *lock(&self.standing);
-        let mut before = std::mem::take(&mut standing.checks);
+    /// Replaces the checks; those with the same target stay. Returns those that are new.
+    fn replace(
+        &self,
+        member: GroupMember,
+        targets: Vec<Target>,
+        next: &mut u64,
+    ) -> Vec<(u64, Arc<Target>)> {
+        let state = &mut *lock(&self.state);
+        let mut before = std::mem::take(&mut state.checks);
         let mut fresh = Vec::new();
-        standing.seat = seat;
+        state.member = member;
         for target in targets {
             let kept = before.iter().position(|check| check.target.is_same(&target));
             let check = kept.map(|index| before.swap_remove(index)).unwrap_or_else(|| {
                 let (id, target) = (*next, Arc::new(target));
                 *next += 1;
                 fresh.push((id, Arc::clone(&target)));
-                Checked::new(id, target)
+                CheckState::new(id, target)
             });
-            standing.checks.push(check);
+            state.checks.push(check);
         }
-        standing.settle(self, "a check that failed is not made any more");
+        state.update(self, "a check that failed is no longer made");
         fresh
     }
 
-    /// It is not checked any more: nothing speaks against it.
+    /// The endpoint is no longer checked: it counts as up.
     fn retire(&self) {
-        let standing = &mut *lock(&self.standing);
-        standing.checks.clear();
-        standing.settle(self, "it is not checked any more");
+        let state = &mut *lock(&self.state);
+        state.checks.clear();
+        state.update(self, "it is no longer checked");
     }
 
-    /// Counts a check; nothing comes after one that is not wanted any more.
-    fn note(&self, id: u64, outcome: Outcome, at: SystemTime, took: Duration) -> Option<Next> {
-        let standing = &mut *lock(&self.standing);
-        let check = standing.check_mut(id)?;
+    /// Records the result of a check. `None`: the check has been removed, so there is no next one.
+    fn record(
+        &self,
+        id: u64,
+        outcome: CheckOutcome,
+        at: SystemTime,
+        took: Duration,
+    ) -> Option<NextCheck> {
+        let state = &mut *lock(&self.state);
+        let check = state.check_mut(id)?;
         let health = &check.target.health;
         let (result, words) = match outcome {
             Ok(words) => (CheckResult::Good, words),
-            Err(Failure::Theirs(words)) => (CheckResult::Bad, words),
-            Err(Failure::Ours(words)) => (CheckResult::NotMade, words),
+            Err(CheckError::Endpoint(words)) => (CheckResult::Bad, words),
+            Err(CheckError::Local(words)) => (CheckResult::NotMade, words),
         };
         match result {
             CheckResult::Good => {
@@ -294,16 +310,16 @@ impl Endpoint {
                 observe::log_limited!(WARN, per_second = 1, upstream, endpoint, why = %words, "an endpoint cannot be checked");
             }
         }
-        let next = Next { interval: check.tally.interval(health), fails: check.tally.fails() };
+        let next = NextCheck { interval: check.tally.interval(health), fails: check.tally.fails() };
         let words: Arc<str> = words.into();
         check.last = Some(LastCheck { at, took, result, words: Arc::clone(&words) });
-        standing.settle(self, &words);
+        state.update(self, &words);
         Some(next)
     }
 
     fn health(&self) -> EndpointHealth {
-        let standing = lock(&self.standing);
-        let checks = standing.checks.iter().map(|check| CheckHealth {
+        let state = lock(&self.state);
+        let checks = state.checks.iter().map(|check| CheckHealth {
             what: Arc::clone(&check.what),
             up: check.tally.up,
             in_row: check.tally.in_row,
@@ -314,31 +330,36 @@ impl Endpoint {
         EndpointHealth {
             upstream: Arc::clone(&self.upstream),
             endpoint: Arc::clone(&self.name),
-            up: standing.up,
+            up: state.up,
             checks: checks.collect(),
         }
     }
 }
 
-impl Standing {
-    fn new(seat: &Seat) -> Self {
-        Self { seat: seat.clone(), up: true, reports: Reports::default(), checks: Vec::new() }
+impl EndpointState {
+    fn new(member: &GroupMember) -> Self {
+        Self {
+            member: member.clone(),
+            up: true,
+            log_throttle: LogThrottle::default(),
+            checks: Vec::new(),
+        }
     }
 
-    fn check_mut(&mut self, id: u64) -> Option<&mut Checked> {
+    fn check_mut(&mut self, id: u64) -> Option<&mut CheckState> {
         self.checks.iter_mut().find(|check| check.id == id)
     }
 
-    /// Tells whom it concerns if it has changed whether the endpoint is up.
-    fn settle(&mut self, endpoint: &Endpoint, words: &str) {
+    /// Works out whether the endpoint is up, and reports and logs it if that has changed.
+    fn update(&mut self, endpoint: &Endpoint, words: &str) {
         let up = all_up(self.checks.iter().map(|check| check.tally), self.up);
         if up != self.up {
             self.up = up;
-            self.seat.group.apply_check(self.seat.index, up, words);
-            self.reports.changed();
+            self.member.group.apply_check(self.member.index, up, words);
+            self.log_throttle.changed();
         }
-        let Some(kept_back) = self.reports.due(up, Instant::now()) else { return };
-        let unlogged_changes = (kept_back > 0).then_some(kept_back);
+        let Some(held_back) = self.log_throttle.due(up, Instant::now()) else { return };
+        let unlogged_changes = (held_back > 0).then_some(held_back);
         let (upstream, name) = (&*endpoint.upstream, &*endpoint.name);
         if up {
             tracing::info!(
@@ -360,16 +381,16 @@ impl Standing {
     }
 }
 
-impl Checked {
+impl CheckState {
     fn new(id: u64, target: Arc<Target>) -> Self {
         let what = target.what().into();
         Self { id, target, what, tally: Tally::default(), good: 0, bad: 0, last: None, task: None }
     }
 }
 
-/// When the first of `count` checks that begin together is due, and how long after it the second: the
-/// first ones come soon, and all further ones are to be spread over the whole interval.
-fn first_and_second(place: u32, count: u32, every: Duration) -> (Duration, Duration) {
+/// When the first of `count` checks that start together is due, and how long after it the second: the
+/// first ones come soon, all further ones are spread over the whole interval.
+fn first_delays(place: u32, count: u32, every: Duration) -> (Duration, Duration) {
     let share = f64::from(place) / f64::from(count);
     let first = FIRST_CHECKS_WITHIN.min(every).mul_f64(share);
     let shift = every.mul_f64(share).saturating_sub(first);
@@ -378,7 +399,7 @@ fn first_and_second(place: u32, count: u32, every: Duration) -> (Duration, Durat
 }
 
 /// The task of one check.
-struct Run {
+struct CheckTask {
     endpoint: Arc<Endpoint>,
     id: u64,
     target: Arc<Target>,
@@ -386,7 +407,7 @@ struct Run {
     checker: Arc<dyn Checker>,
 }
 
-impl Run {
+impl CheckTask {
     async fn run(self, (first, second): (Duration, Duration)) {
         let (upstream, name) = (&self.endpoint.upstream, &self.endpoint.name);
         let hasher = foldhash::fast::FixedState::default();
@@ -400,28 +421,28 @@ impl Run {
             let (at, begun) = (SystemTime::now(), Instant::now());
             let outcome = self.check().await;
             drop(room);
-            let noted = self.endpoint.note(self.id, outcome, at, begun.elapsed());
-            let Some(next) = noted else { return };
+            let recorded = self.endpoint.record(self.id, outcome, at, begun.elapsed());
+            let Some(next) = recorded else { return };
             fails = next.fails;
             let interval = second.take().unwrap_or(next.interval);
             due = begun + vary(interval, self.target.health.jitter, &mut random);
         }
     }
 
-    async fn check(&self) -> Outcome {
+    async fn check(&self) -> CheckOutcome {
         let (limit, stage) = (self.target.health.timeout, Arc::new(Stage::default()));
         // A task of its own, which ends with this: one that panics fails alone.
         let mut alone = JoinSet::new();
         alone.spawn(self.checker.check(Arc::clone(&self.target), Arc::clone(&stage)));
         match timeout(limit, alone.join_next()).await {
             Ok(Some(Ok(outcome))) => outcome,
-            Ok(_) => Err(Failure::Ours("the check failed by a mistake of ours".to_owned())),
-            Err(_) => Err(Failure::Theirs(stage.late(limit))),
+            Ok(_) => Err(CheckError::Local("the check failed through a defect of ours".to_owned())),
+            Err(_) => Err(CheckError::Endpoint(stage.timeout_message(limit))),
         }
     }
 }
 
-/// Room for checks under way.
+/// Limits the checks under way.
 struct Slots {
     all: Semaphore,
     failing: Semaphore,
@@ -434,7 +455,7 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// Waits for room, first come, first served. `fails`: whether the last check was bad.
+    /// Waits for a free slot, first come, first served. `fails`: whether the last check failed.
     async fn enter(&self, fails: bool) -> [Option<SemaphorePermit<'_>>; 2] {
         // They are never closed.
         let of_failing = if fails { self.failing.acquire().await.ok() } else { None };

@@ -1,5 +1,5 @@
-//! What checks come to: whether an endpoint is up, when it is checked next, and when that is said.
-//! Without a clock or random numbers of their own.
+//! What the results of checks amount to: whether an endpoint is up, when it is checked next, and when a
+//! change is logged. Clock and random numbers are arguments.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const REPORTS_AT_ONCE: u32 = 4;
 /// … and how long it takes until one more is.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// How it stands with an endpoint by one check.
+/// The results of one check of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tally {
     /// `None`: nothing has been proven yet.
     pub(super) up: Option<bool>,
     last_good: Option<bool>,
-    /// Checks in a row that came out as the last one.
+    /// Checks in a row with the same result as the last one.
     pub(super) in_row: u32,
 }
 
@@ -37,13 +37,13 @@ impl Tally {
         }
     }
 
-    /// How long it is until the next check: longer while it is down and nothing speaks for it.
+    /// The time until the next check: longer while the endpoint is down and the last check failed.
     pub(super) fn interval(&self, health: &Health) -> Duration {
         let is_down = self.up == Some(false) && self.last_good != Some(true);
         if is_down { health.every_down } else { health.every }
     }
 
-    /// Whether the last check was bad.
+    /// Whether the last check failed.
     pub(super) fn fails(&self) -> bool {
         self.last_good == Some(false)
     }
@@ -64,28 +64,28 @@ pub(super) fn vary(time: Duration, percent: u8, random: &mut Random) -> Duration
     time.mul_f64(1.0 + share * (2.0 * random.fraction() - 1.0)).max(PAUSE_MIN)
 }
 
-/// Which changes are logged. One that is not is made up for later, if it still holds then.
+/// Which changes are logged. A change that is held back is logged later, if it still holds then.
 #[derive(Debug)]
-pub(super) struct Reports {
-    said: bool,
+pub(super) struct LogThrottle {
+    logged: bool,
     left: u32,
     refilled: Option<Instant>,
-    kept_back: u32,
+    held_back: u32,
 }
 
-impl Default for Reports {
+impl Default for LogThrottle {
     fn default() -> Self {
-        Self { said: true, left: REPORTS_AT_ONCE, refilled: None, kept_back: 0 }
+        Self { logged: true, left: REPORTS_AT_ONCE, refilled: None, held_back: 0 }
     }
 }
 
-impl Reports {
-    /// Counts a change that may have to be kept back.
+impl LogThrottle {
+    /// Counts a change that may have to be held back.
     pub(super) fn changed(&mut self) {
-        self.kept_back = self.kept_back.saturating_add(1);
+        self.held_back = self.held_back.saturating_add(1);
     }
 
-    /// Whether it is to be said now how it stands, and how many changes were kept back before.
+    /// Whether the state is to be logged now: then how many changes were held back before.
     pub(super) fn due(&mut self, up: bool, now: Instant) -> Option<u32> {
         let since = *self.refilled.get_or_insert(now);
         let more = now.saturating_duration_since(since).as_secs() / REPORT_EVERY.as_secs();
@@ -94,12 +94,12 @@ impl Reports {
             self.left = self.left.saturating_add(more).min(REPORTS_AT_ONCE);
             self.refilled = Some(now);
         }
-        if up == self.said || self.left == 0 {
+        if up == self.logged || self.left == 0 {
             return None;
         }
         self.left -= 1;
-        self.said = up;
-        Some(std::mem::take(&mut self.kept_back).saturating_sub(1))
+        self.logged = up;
+        Some(std::mem::take(&mut self.held_back).saturating_sub(1))
     }
 }
 
@@ -184,24 +184,24 @@ mod tests {
     #[test]
     fn flapping_is_said_now_and_again() {
         let start = Instant::now();
-        let mut reports = Reports::default();
-        assert_eq!(reports.due(true, start), None);
+        let mut log_throttle = LogThrottle::default();
+        assert_eq!(log_throttle.due(true, start), None);
         let mut up = true;
         let mut said = Vec::new();
         // It changes every second, for five minutes.
         for second in 0..300 {
             up = !up;
-            reports.changed();
-            if let Some(kept) = reports.due(up, start + Duration::from_secs(second)) {
+            log_throttle.changed();
+            if let Some(kept) = log_throttle.due(up, start + Duration::from_secs(second)) {
                 said.push((second, kept));
             }
         }
         let seconds: Vec<_> = said.iter().map(|(second, _)| *second).collect();
         assert_eq!(seconds, [0, 1, 2, 3, 60, 121, 180, 241], "{said:?}");
         assert_eq!(said.iter().map(|(_, kept)| kept).sum::<u32>() + said.len() as u32, 242);
-        // It rests at last: how it stands is made up for.
-        let (later, was) = (start + Duration::from_secs(600), reports.said);
-        assert_eq!(reports.due(!was, later), Some(57));
-        assert_eq!(reports.due(!was, later), None);
+        // It is stable at last: the state is logged late.
+        let (later, was) = (start + Duration::from_secs(600), log_throttle.logged);
+        assert_eq!(log_throttle.due(!was, later), Some(57));
+        assert_eq!(log_throttle.due(!was, later), None);
     }
 }

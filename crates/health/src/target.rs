@@ -1,4 +1,4 @@
-//! What one check of one endpoint goes by: where it leads, and how.
+//! The target of a check: the address, TLS and the settings of the check.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use net::WatchedName;
 
 use super::Endpoints;
 
-/// Where an endpoint is in the configuration that is in effect.
+/// An endpoint as a member of its group in the configuration that is in effect.
 #[derive(Clone)]
-pub(super) struct Seat {
+pub(super) struct GroupMember {
     pub(super) group: Arc<Group>,
     pub(super) index: usize,
 }
 
-/// An endpoint that is to be checked.
-pub(super) struct Wanted {
+/// An endpoint with its checks.
+pub(super) struct EndpointChecks {
     pub(super) upstream: Arc<str>,
     pub(super) endpoint: Arc<str>,
-    pub(super) seat: Seat,
+    pub(super) member: GroupMember,
     pub(super) targets: Vec<Target>,
 }
 
-/// What one check of one endpoint goes by.
+/// What one check of one endpoint connects to, and how.
 pub(super) struct Target {
     pub(super) address: EndpointAddress,
     /// The addresses of its name, if it has one.
     pub(super) watched: Option<Arc<WatchedName>>,
     pub(super) tls: Option<Arc<tls::Client>>,
-    /// What TLS asks for, unless the upstream's settings say something else.
+    /// The name that TLS asks for, unless the upstream has another.
     pub(super) host: Box<str>,
-    /// What it is asked for, unless the check says something else.
+    /// The authority of the request, unless the check has another.
     pub(super) authority: Box<str>,
     pub(super) protocol: UpstreamProtocol,
     pub(super) health: Health,
@@ -81,7 +81,7 @@ impl Target {
             && self.health == health
     }
 
-    /// What is done, in words.
+    /// What the check does, such as `GET /healthz`.
     pub(super) fn what(&self) -> String {
         match &self.health.check {
             Check::Tcp => "TCP".to_owned(),
@@ -92,7 +92,7 @@ impl Target {
     }
 }
 
-/// As it stands in `Host` (RFC 9110, section 7.2); `port` 0: there is none.
+/// The value of `Host` (RFC 9110, section 7.2); `port` 0: there is none.
 fn authority(host: &str, port: u16, tls: bool) -> String {
     let is_v6 = host.contains(':') && !host.starts_with('[');
     let host = if is_v6 { format!("[{host}]") } else { host.to_owned() };
@@ -105,7 +105,9 @@ fn authority(host: &str, port: u16, tls: bool) -> String {
 }
 
 /// The endpoints that have checks.
-pub(super) fn wanted<'a>(upstreams: impl Iterator<Item = Endpoints<'a>>) -> Vec<Wanted> {
+pub(super) fn endpoint_checks<'a>(
+    upstreams: impl Iterator<Item = Endpoints<'a>>,
+) -> Vec<EndpointChecks> {
     let mut all = Vec::new();
     for upstream in upstreams {
         let settings = &upstream.group.settings;
@@ -114,10 +116,10 @@ pub(super) fn wanted<'a>(upstreams: impl Iterator<Item = Endpoints<'a>>) -> Vec<
         }
         for (index, endpoint) in settings.endpoints.iter().enumerate() {
             let target = |health: &Health| Target::new(upstream, (index, endpoint), health.clone());
-            all.push(Wanted {
+            all.push(EndpointChecks {
                 upstream: Arc::clone(&settings.name),
                 endpoint: Arc::clone(&endpoint.written),
-                seat: Seat { group: Arc::clone(upstream.group), index },
+                member: GroupMember { group: Arc::clone(upstream.group), index },
                 targets: settings.health.iter().map(target).collect(),
             });
         }
@@ -125,8 +127,8 @@ pub(super) fn wanted<'a>(upstreams: impl Iterator<Item = Endpoints<'a>>) -> Vec<
     all
 }
 
-/// A check by a connection alone, of an endpoint that may have no checks.
-pub(super) fn connecting(upstream: Endpoints<'_>, index: usize) -> Option<Target> {
+/// The target of a mere connection to an endpoint, which may have no checks.
+pub(super) fn connection(upstream: Endpoints<'_>, index: usize) -> Option<Target> {
     let endpoint = upstream.group.settings.endpoints.get(index)?;
     let health = Health { place: Place::default(), ..Health::new(Check::Tcp) };
     Some(Target::new(upstream, (index, endpoint), health))

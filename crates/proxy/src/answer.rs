@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId};
-use files::{Asked, Body, FileBody, FileError};
+use files::{Body, FileBody, FileError, FileRequest};
 use message::{BodyLength, Known, Method, reason_phrase};
 use observe::{Blame, ErrorKind, Record};
 use rules::Facts;
@@ -425,7 +425,7 @@ pub(crate) async fn file<D: Downstream>(
     let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
     let below = path.get(..end).unwrap_or_default();
     let now = std::time::SystemTime::now();
-    let answered = files::answer(&Asked { serving, request, path: below, now }).await;
+    let answered = files::answer(&FileRequest { serving, request, path: below, now }).await;
     let found = match answered {
         Ok(found) => found,
         Err(error) => {

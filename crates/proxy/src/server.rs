@@ -246,7 +246,7 @@ impl Server {
         let mut state = self.state();
         let count = inner.cores.len();
         let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
-        inner.discovery.look_up(&config);
+        inner.discovery.wait_for_lookups_blocking(&config);
         let served = served(&inner.discovery, &config);
         let contexts = Arc::new(prepare(&inner.keeper, &served)?);
         let keys = sticky_keys(&config, Some(state.snapshot.keys()))?;

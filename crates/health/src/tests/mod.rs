@@ -1,4 +1,4 @@
-//! Stories of checks: when they are made and what they come to, and what is said over the wire.
+//! Stories of checks: when they are made and what they amount to, and what is sent over the wire.
 
 mod schedule;
 mod wire;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use balance::{Group, States};
 use config::{Check, Config, EndpointAddress, Health, HttpCheck, UpstreamProtocol};
 
-use super::target::{Seat, Target, Wanted};
+use super::target::{EndpointChecks, GroupMember, Target};
 
 /// `count` endpoints of an upstream `app`.
 fn configured(count: usize) -> Config {
@@ -33,12 +33,12 @@ fn group(states: &States, config: &Config) -> Arc<Group> {
 }
 
 /// Every endpoint of a group, with these checks.
-fn wanted(group: &Arc<Group>, health: &[Health]) -> Vec<Wanted> {
+fn wanted(group: &Arc<Group>, health: &[Health]) -> Vec<EndpointChecks> {
     let endpoints = group.settings.endpoints.iter().enumerate();
-    let wanted = endpoints.map(|(index, endpoint)| Wanted {
+    let wanted = endpoints.map(|(index, endpoint)| EndpointChecks {
         upstream: Arc::clone(&group.settings.name),
         endpoint: Arc::clone(&endpoint.written),
-        seat: Seat { group: Arc::clone(group), index },
+        member: GroupMember { group: Arc::clone(group), index },
         targets: health.iter().map(|health| target(&endpoint.address, health.clone())).collect(),
     });
     wanted.collect()

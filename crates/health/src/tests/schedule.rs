@@ -11,13 +11,15 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::connect::Stage;
-use super::super::failure::Failure;
+use super::super::error::CheckError;
 use super::super::target::Target;
-use super::super::{CHECKS_MAX, Checker, Checking, Checks, FAILING_CHECKS_MAX, Outcome, lock};
+use super::super::{
+    CHECKS_MAX, CheckFuture, CheckOutcome, Checker, Checks, FAILING_CHECKS_MAX, lock,
+};
 use super::{configured, get, group, wanted};
 
 /// What an endpoint answers to its `n`th check, from 0, and how long that takes.
-type Answer = dyn Fn(&Target, usize) -> (Duration, Outcome) + Send + Sync;
+type Answer = dyn Fn(&Target, usize) -> (Duration, CheckOutcome) + Send + Sync;
 
 /// Answers by a script, and notes when it is asked what.
 struct Script {
@@ -29,7 +31,7 @@ struct Script {
 }
 
 impl Checker for Arc<Script> {
-    fn check(&self, target: Arc<Target>, _: Arc<Stage>) -> Checking {
+    fn check(&self, target: Arc<Target>, _: Arc<Stage>) -> CheckFuture {
         let script = Arc::clone(self);
         Box::pin(async move {
             let name = format!("{} {}", target.authority, target.what());
@@ -61,7 +63,7 @@ impl Drop for UnderWay<'_> {
 
 impl Script {
     fn new(
-        answer: impl Fn(&Target, usize) -> (Duration, Outcome) + Send + Sync + 'static,
+        answer: impl Fn(&Target, usize) -> (Duration, CheckOutcome) + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
@@ -102,12 +104,12 @@ impl Script {
     }
 }
 
-fn fine() -> Outcome {
+fn fine() -> CheckOutcome {
     Ok("fine".to_owned())
 }
 
-fn bad() -> Outcome {
-    Err(Failure::theirs("bad"))
+fn bad() -> CheckOutcome {
+    Err(CheckError::of_endpoint("bad"))
 }
 
 /// Every 5 s, down every 15 s, without chance.
@@ -125,7 +127,7 @@ async fn down_after_fall_slower_while_down_and_up_after_rise() {
     let (script, states) =
         (Script::by_number(|number| !(1..=5).contains(&number)), States::default());
     let checks = script.checks();
-    checks.go_over(wanted(&group(&states, &configured(1)), &[plain()]));
+    checks.replace(wanted(&group(&states, &configured(1)), &[plain()]));
     assert_eq!(ups(&checks), [true]);
     for (seconds, up) in [(0.0, true), (5.0, true), (10.0, true), (15.0, false), (30.0, false)] {
         script.until(seconds).await;
@@ -150,7 +152,7 @@ async fn the_group_hears_of_changes() {
     let (script, states) = (Script::by_number(|number| number > 2), States::default());
     let group = group(&states, &configured(2));
     let checks = script.checks();
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     let standing = || {
         let members = group.members.iter().map(|member| member.state.status());
         members.collect::<Vec<_>>()
@@ -166,7 +168,7 @@ async fn the_group_hears_of_changes() {
 async fn first_checks_are_spread() {
     let (script, states) = (Script::by_number(|_| true), States::default());
     let checks = script.checks();
-    checks.go_over(wanted(&group(&states, &configured(10)), &[plain()]));
+    checks.replace(wanted(&group(&states, &configured(10)), &[plain()]));
     script.until(1.0).await;
     let expected: Vec<_> = (0..10).map(|place| f64::from(place) / 10.0).collect();
     assert_eq!(script.times(""), expected);
@@ -179,7 +181,7 @@ async fn first_checks_are_spread() {
     let script = Script::by_number(|_| true);
     let checks = script.checks();
     let often = Health { every: Duration::from_millis(200), ..plain() };
-    checks.go_over(wanted(&group(&states, &configured(4)), &[often]));
+    checks.replace(wanted(&group(&states, &configured(4)), &[often]));
     script.until(0.198).await;
     assert_eq!(script.times(""), [0.0, 0.05, 0.1, 0.15]);
 }
@@ -188,7 +190,7 @@ async fn first_checks_are_spread() {
 async fn intervals_vary() {
     let (script, states) = (Script::by_number(|_| true), States::default());
     let checks = script.checks();
-    checks.go_over(wanted(&group(&states, &configured(2)), &[Health { jitter: 20, ..plain() }]));
+    checks.replace(wanted(&group(&states, &configured(2)), &[Health { jitter: 20, ..plain() }]));
     script.until(500.0).await;
     let intervals = |of: &str| {
         let times = script.times(of);
@@ -211,7 +213,7 @@ async fn what_does_not_answer_in_time_is_bad() {
     let script = Script::new(|_, _| (Duration::from_secs(1000), fine()));
     let states = States::default();
     let checks = script.checks();
-    checks.go_over(wanted(&group(&states, &configured(1)), &[plain()]));
+    checks.replace(wanted(&group(&states, &configured(1)), &[plain()]));
     script.until(11.999).await;
     assert_eq!(ups(&checks), [true]);
     script.until(12.0).await;
@@ -232,7 +234,7 @@ async fn those_that_hang_leave_room_for_others() {
     let states = States::default();
     let checks = script.checks();
     let health = Health { every_down: Duration::from_secs(5), ..plain() };
-    checks.go_over(wanted(&group(&states, &configured(1024)), &[health]));
+    checks.replace(wanted(&group(&states, &configured(1024)), &[health]));
     script.until(30.0).await;
     assert_eq!(script.most.load(Ordering::SeqCst), CHECKS_MAX);
     // From now on all of those that hang are known to.
@@ -255,7 +257,7 @@ async fn a_reload_forgets_nothing_of_what_stays() {
     let (script, states) = (Script::by_number(|_| false), States::default());
     let checks = script.checks();
     let config = configured(3);
-    checks.go_over(wanted(&group(&states, &config), &[plain()]));
+    checks.replace(wanted(&group(&states, &config), &[plain()]));
     script.until(7.0).await;
     // The first goes, the others have other weights and places; after two bad checks each.
     let mut less = config.clone();
@@ -263,7 +265,7 @@ async fn a_reload_forgets_nothing_of_what_stays() {
     less.upstreams[0].endpoints[0].weight = 7;
     less.upstreams[0].endpoints.reverse();
     let health = Health { place: config.sites[0].place, ..plain() };
-    checks.go_over(wanted(&group(&states, &less), &[health]));
+    checks.replace(wanted(&group(&states, &less), &[health]));
     let names = |checks: &Checks| {
         let names = checks.states().into_iter().map(|state| state.endpoint.to_string());
         names.collect::<Vec<_>>()
@@ -275,7 +277,7 @@ async fn a_reload_forgets_nothing_of_what_stays() {
     assert_eq!(script.times(":2 "), [0.33, 6.67, 11.67]);
 
     // One more: only that one is new.
-    checks.go_over(wanted(&group(&states, &config), &[plain()]));
+    checks.replace(wanted(&group(&states, &config), &[plain()]));
     script.until(13.0).await;
     assert_eq!(ups(&checks), [true, false, false]);
     assert_eq!(script.times(":1 "), [0.0, 5.0, 12.0]);
@@ -290,12 +292,12 @@ async fn another_check_must_prove_that_it_is_up_once() {
     let states = States::default();
     let checks = script.checks();
     let group = group(&states, &configured(1));
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     script.until(11.0).await;
     assert_eq!(ups(&checks), [false]);
     // Nothing is known by the new check, so it stays down until that says otherwise.
     let new = Health { check: Check::Http(get("/new")), ..plain() };
-    checks.go_over(wanted(&group, &[new]));
+    checks.replace(wanted(&group, &[new]));
     assert_eq!(ups(&checks), [false]);
     script.until(11.1).await;
     assert_eq!(ups(&checks), [true]);
@@ -310,7 +312,7 @@ async fn every_check_of_an_endpoint_must_be_good() {
     let states = States::default();
     let checks = script.checks();
     let http = Health { check: Check::Http(get("/healthz")), every_down: plain().every, ..plain() };
-    checks.go_over(wanted(&group(&states, &configured(1)), &[plain(), http.clone()]));
+    checks.replace(wanted(&group(&states, &configured(1)), &[plain(), http.clone()]));
     script.until(13.0).await;
     assert_eq!(ups(&checks), [false]);
     let each: Vec<_> = checks.states()[0].checks.iter().map(|check| check.up).collect();
@@ -324,10 +326,10 @@ async fn what_is_not_checked_any_more_is_up() {
     let (script, states) = (Script::by_number(|_| false), States::default());
     let checks = script.checks();
     let group = group(&states, &configured(1));
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     script.until(11.0).await;
     assert_eq!(group.members[0].state.status(), balance::EndpointStatus::Down);
-    checks.go_over(Vec::new());
+    checks.replace(Vec::new());
     assert_eq!(group.members[0].state.status(), balance::EndpointStatus::Up);
     assert!(checks.states().is_empty());
     script.until(100.0).await;
@@ -343,23 +345,23 @@ async fn the_check_that_failed_is_taken_away() {
     let checks = script.checks();
     let group = group(&states, &configured(1));
     let http = Health { check: Check::Http(get("/healthz")), ..plain() };
-    checks.go_over(wanted(&group, &[plain(), http]));
+    checks.replace(wanted(&group, &[plain(), http]));
     script.until(13.0).await;
     assert_eq!(ups(&checks), [false]);
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     assert_eq!(ups(&checks), [true]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn our_own_trouble_says_nothing_of_an_endpoint() {
     let script = Script::new(|_, number| {
-        let ours = Err(Failure::Ours("too many open files".to_owned()));
+        let ours = Err(CheckError::Local("too many open files".to_owned()));
         assert_ne!(number, 5, "a mistake of ours");
         (Duration::ZERO, if number == 0 { fine() } else { ours })
     });
     let states = States::default();
     let checks = script.checks();
-    checks.go_over(wanted(&group(&states, &configured(1)), &[plain()]));
+    checks.replace(wanted(&group(&states, &configured(1)), &[plain()]));
     let last = |checks: &Checks| checks.states()[0].checks[0].last.clone().expect("a check");
     script.until(20.0).await;
     assert_eq!(&*last(&checks).words, "too many open files");
@@ -378,11 +380,11 @@ async fn nothing_is_checked_after_the_end() {
     let states = States::default();
     let checks = script.checks();
     let group = group(&states, &configured(8));
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     script.until(1.0).await;
     assert_eq!(script.under_way.load(Ordering::SeqCst), 8);
     checks.stop();
-    checks.go_over(wanted(&group, &[plain()]));
+    checks.replace(wanted(&group, &[plain()]));
     script.until(60.0).await;
     assert_eq!((script.under_way.load(Ordering::SeqCst), script.times("").len()), (0, 8));
     drop(checks);

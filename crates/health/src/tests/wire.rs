@@ -1,4 +1,4 @@
-//! What is said over the wire, to servers of all kinds, and what is made of their answers.
+//! What is sent over the wire to servers of all kinds, and how their answers are judged.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ async fn words(target: &super::Target) -> String {
     match tokio::time::timeout(limit, check(target, &stage)).await {
         Ok(Ok(words)) => format!("good: {words}"),
         Ok(Err(failure)) => format!("{failure:?}").replace("\\\"", "'").replace('"', ""),
-        Err(_) => format!("late: {}", stage.late(limit)),
+        Err(_) => format!("late: {}", stage.timeout_message(limit)),
     }
 }
 
@@ -71,11 +71,11 @@ async fn tcp() {
     let address = serve(|_| async {}).await;
     assert_eq!(words(&at(address, Check::Tcp)).await, "good: connected");
     let gone = testkit::origin::refused_address();
-    assert_eq!(words(&at(gone, Check::Tcp)).await, "Theirs(connection refused)");
+    assert_eq!(words(&at(gone, Check::Tcp)).await, "Endpoint(connection refused)");
     let mut other = at(address, Check::Tcp);
     other.health.port = Some(gone.port());
     other.address = EndpointAddress::Ip(gone);
-    assert_eq!(words(&other).await, format!("Theirs(connection refused ({gone}))"));
+    assert_eq!(words(&other).await, format!("Endpoint(connection refused ({gone}))"));
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn unix_sockets() {
     let address = EndpointAddress::Unix(path.clone());
     let check = config::Health::new(Check::Http(get("/healthz")));
     let target = target(&address, check);
-    assert_eq!(words(&target).await, "Theirs(no such file or directory)");
+    assert_eq!(words(&target).await, "Endpoint(no such file or directory)");
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -127,7 +127,7 @@ async fn what_is_asked() {
     // It would be wrong to blame the endpoint for what we cannot send.
     let bad = HttpCheck { fields: vec![field("A B", "x")], ..get("/") };
     let bad = words(&at(address, Check::Http(bad))).await;
-    assert!(bad.starts_with("Ours(GET / cannot be sent: "), "{bad}");
+    assert!(bad.starts_with("Local(GET / cannot be sent: "), "{bad}");
 }
 
 #[tokio::test]
@@ -138,18 +138,18 @@ async fn statuses_and_bodies() {
     }
     let some = |statuses: &[(u16, u16)]| HttpCheck { statuses: statuses.to_vec(), ..get("/") };
     let busy = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
-    check(busy, get("/"), "Theirs(GET / answered 503, expected 200-399)").await;
+    check(busy, get("/"), "Endpoint(GET / answered 503, expected 200-399)").await;
     check(busy, some(&[(200, 399), (503, 503)]), "good: GET / answered 503").await;
-    let told = "Theirs(GET / answered 503, expected 200,204-299)";
-    check(busy, some(&[(200, 200), (204, 299)]), told).await;
+    let expected = "Endpoint(GET / answered 503, expected 200,204-299)";
+    check(busy, some(&[(200, 200), (204, 299)]), expected).await;
     // What is informational is no answer.
     let early = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{busy}");
-    check(&early, some(&[(100, 199)]), "Theirs(GET / answered 503, expected 100-199)").await;
+    check(&early, some(&[(100, 199)]), "Endpoint(GET / answered 503, expected 100-199)").await;
 
     let text = |text: &str| HttpCheck { body: Some(text.into()), ..get("/") };
     check(&ok("all is ready"), text("ready"), "good: GET / answered 200").await;
-    let told = "Theirs(GET / answered 200, but 'ready' is not in its body)";
-    check(&ok("not yet"), text("ready"), told).await;
+    let expected = "Endpoint(GET / answered 200, but 'ready' is not in its body)";
+    check(&ok("not yet"), text("ready"), expected).await;
     let chunked =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nre\r\n3\r\nady\r\n0\r\n\r\n";
     check(chunked, text("ready"), "good: GET / answered 200").await;
@@ -160,15 +160,16 @@ async fn statuses_and_bodies() {
     let until_end = "HTTP/1.0 200 OK\r\n\r\nready";
     check(until_end, text("ready"), "good: GET / answered 200").await;
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nnot re";
-    let told = "Theirs(GET /: it closed the connection before its answer was complete)";
-    check(cut, text("ready"), told).await;
+    let expected = "Endpoint(GET /: it closed the connection before its answer was complete)";
+    check(cut, text("ready"), expected).await;
     let head = HttpCheck { method: "HEAD".into(), ..get("/") };
     check("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", head, "good: HEAD / answered 200")
         .await;
     // Only the first 64 KiB count.
     let long = ok(&format!("{}ready", "-".repeat(70_000)));
-    let told = "Theirs(GET / answered 200, but 'ready' is not in the first 64 KiB of its body)";
-    check(&long, text("ready"), told).await;
+    let expected =
+        "Endpoint(GET / answered 200, but 'ready' is not in the first 64 KiB of its body)";
+    check(&long, text("ready"), expected).await;
 }
 
 #[tokio::test]
@@ -178,11 +179,11 @@ async fn what_is_no_answer() {
         let found = words(&at(address, Check::Http(get("/")))).await;
         assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(answer));
     }
-    let closed = "Theirs(GET /: it closed the connection before its answer was complete)";
+    let closed = "Endpoint(GET /: it closed the connection before its answer was complete)";
     check(b"", closed).await;
     check(b"HTTP/1.1 200", closed).await;
     check(b"HTTP/1.1 200 OK\r\nA: b\r\n", closed).await;
-    let garbage = "Theirs(GET /: what it answered is no HTTP/1.1)";
+    let garbage = "Endpoint(GET /: what it answered is no HTTP/1.1)";
     check(b"SSH-2.0-OpenSSH_9.9\r\n\r\n", garbage).await;
     check(b"\x15\x03\x03\x00\x02\x02\x32", garbage).await;
     check(b"HTTP/1.1 two hundred\r\n\r\n", garbage).await;
@@ -204,8 +205,8 @@ async fn a_body_without_end() {
     // Nobody looks at it, or in vain.
     assert_eq!(words(&at(endless, Check::Http(get("/")))).await, "good: GET / answered 200");
     let looked = HttpCheck { body: Some("ok".into()), ..get("/") };
-    let told = "Theirs(GET / answered 200, but 'ok' is not in the first 64 KiB of its body)";
-    assert_eq!(words(&at(endless, Check::Http(looked))).await, told);
+    let expected = "Endpoint(GET / answered 200, but 'ok' is not in the first 64 KiB of its body)";
+    assert_eq!(words(&at(endless, Check::Http(looked))).await, expected);
     // One that does not end, but of which nothing comes.
     let silent = serve(|mut stream| async move {
         let _ = stream.read(&mut [0; 1024]).await;
@@ -262,30 +263,39 @@ async fn tls() {
     target.health.check = Check::Http(get("/healthz"));
 
     target.host = "other.test".into();
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(certificate: ") && told.contains("localhost"), "{told}");
+    let expected = words(&target).await;
+    assert!(
+        expected.starts_with("Endpoint(certificate: ") && expected.contains("localhost"),
+        "{expected}"
+    );
     target.host = "localhost".into();
     target.tls = client(&Authority::new());
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(certificate: ") && told.contains("issuer"), "{told}");
+    let expected = words(&target).await;
+    assert!(
+        expected.starts_with("Endpoint(certificate: ") && expected.contains("issuer"),
+        "{expected}"
+    );
     let expired = authority.issue_expired("expired", &["localhost"]);
     let front = SecureFront::start(&expired, &[], plain);
     target.tls = client(&authority);
     target.address = EndpointAddress::Ip(front.address());
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(certificate: ") && told.contains("expired"), "{told}");
+    let expected = words(&target).await;
+    assert!(
+        expected.starts_with("Endpoint(certificate: ") && expected.contains("expired"),
+        "{expected}"
+    );
     // No TLS there at all.
     let talks = serve(|mut stream| async move {
         let _ = stream.write_all(b"220 mail.example ESMTP\r\n").await;
         let _ = stream.read(&mut [0; 4096]).await;
     });
     target.address = EndpointAddress::Ip(talks.await);
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(") && told.contains("TLS"), "{told}");
+    let expected = words(&target).await;
+    assert!(expected.starts_with("Endpoint(") && expected.contains("TLS"), "{expected}");
     let closes = serve(|_| async {});
     target.address = EndpointAddress::Ip(closes.await);
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(it ") && told.contains("connection"), "{told}");
+    let expected = words(&target).await;
+    assert!(expected.starts_with("Endpoint(it ") && expected.contains("connection"), "{expected}");
 }
 
 /// A server of HTTP/2 that answers every request so: its status and fields, its body, its trailers.
@@ -341,7 +351,7 @@ async fn h2c_and_h2() {
     target.protocol = UpstreamProtocol::H2c;
     assert_eq!(words(&target).await, "good: GET /healthz answered 200");
     target.health.check = Check::Http(get("/other"));
-    assert_eq!(words(&target).await, "Theirs(GET /other answered 404, expected 200-399)");
+    assert_eq!(words(&target).await, "Endpoint(GET /other answered 404, expected 200-399)");
     let agent = super::super::http::AGENT;
     assert_eq!(
         *lock(&asked),
@@ -366,7 +376,7 @@ async fn h2c_and_h2() {
     target.address = EndpointAddress::Ip(front.address());
     target.tls = Some(client(&authority, UpstreamProtocol::Auto));
     target.protocol = UpstreamProtocol::H2;
-    assert_eq!(words(&target).await, "Theirs(it does not speak HTTP/2)");
+    assert_eq!(words(&target).await, "Endpoint(it does not speak HTTP/2)");
 }
 
 #[tokio::test]
@@ -374,10 +384,13 @@ async fn what_is_no_http2() {
     let (http1, _) = answering("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
     let mut target = at(http1, Check::Http(get("/")));
     target.protocol = UpstreamProtocol::H2c;
-    assert_eq!(words(&target).await, "Theirs(GET /: what it answered is no HTTP/2)");
+    assert_eq!(words(&target).await, "Endpoint(GET /: what it answered is no HTTP/2)");
     target.address = EndpointAddress::Ip(serve(|_| async {}).await);
-    let told = words(&target).await;
-    assert!(told.starts_with("Theirs(GET /: it ") && told.contains("connection"), "{told}");
+    let expected = words(&target).await;
+    assert!(
+        expected.starts_with("Endpoint(GET /: it ") && expected.contains("connection"),
+        "{expected}"
+    );
     // One that refuses every stream.
     let refuses = serve(|stream| async {
         let Ok(mut connection) = h2::server::handshake(stream).await else { return };
@@ -386,7 +399,7 @@ async fn what_is_no_http2() {
         }
     });
     target.address = EndpointAddress::Ip(refuses.await);
-    assert_eq!(words(&target).await, "Theirs(GET /: it gave up by REFUSED_STREAM)");
+    assert_eq!(words(&target).await, "Endpoint(GET /: it gave up by REFUSED_STREAM)");
 }
 
 /// A server with services: one that serves, one that does not, one that answers nonsense.
@@ -430,13 +443,16 @@ async fn grpc_health() {
     let server = grpc().await;
     for (service, expected) in [
         ("", "good: gRPC answered SERVING"),
-        ("down", "Theirs(gRPC down answered NOT_SERVING, expected SERVING)"),
-        ("mute", "Theirs(gRPC mute answered UNKNOWN, expected SERVING)"),
-        ("long", "Theirs(gRPC long answered what cannot be read: the message has more than 4 KiB)"),
-        ("html", "Theirs(gRPC html answered without a status of gRPC)"),
+        ("down", "Endpoint(gRPC down answered NOT_SERVING, expected SERVING)"),
+        ("mute", "Endpoint(gRPC mute answered UNKNOWN, expected SERVING)"),
+        (
+            "long",
+            "Endpoint(gRPC long answered what cannot be read: the message has more than 4 KiB)",
+        ),
+        ("html", "Endpoint(gRPC html answered without a status of gRPC)"),
         (
             "none",
-            "Theirs(gRPC none answered NOT_FOUND: the server does not know that service (unknown service))",
+            "Endpoint(gRPC none answered NOT_FOUND: the server does not know that service (unknown service))",
         ),
     ] {
         let target = at(server, Check::Grpc(service.into()));
@@ -453,5 +469,5 @@ async fn grpc_health() {
         (response, Vec::new(), HeaderMap::new())
     });
     let target = at(other.await, Check::Grpc("".into()));
-    assert_eq!(words(&target).await, "Theirs(gRPC answered status 404, no gRPC)");
+    assert_eq!(words(&target).await, "Endpoint(gRPC answered status 404, no gRPC)");
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use config::{Endpoint, Upstream};
-use discovery::{Changes, Difference, Discovery, Edit, EditError, Edited, Origins, SourceState};
+use discovery::{
+    Changes, Difference, Discovery, Edit, EditError, EndpointChange, Origins, SourceState,
+};
 
 use super::{Server, StartError};
 
@@ -37,7 +39,7 @@ impl std::error::Error for MembersError {}
 impl Server {
     /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
     /// returns. Reloads keep the change until it is reverted or written into the file.
-    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<Edited, MembersError> {
+    pub fn edit(&self, upstream: &str, edit: Edit) -> Result<EndpointChange, MembersError> {
         let mut state = self.state();
         let config = Arc::clone(&state.config);
         let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
@@ -60,7 +62,7 @@ impl Server {
     /// and the changes are forgotten.
     pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
         let mut state = self.state();
-        self.inner.discovery.look_at_files();
+        self.inner.discovery.read_changed_files();
         self.inner.discovery.forget(&upstream.into(), endpoints);
         self.inner.refresh(&mut state)
     }
@@ -68,7 +70,7 @@ impl Server {
     /// Waits a moment for what endpoints come from and has not been looked up yet.
     pub async fn discovered(&self) {
         let config = self.config();
-        self.inner.discovery.looked_up(&config).await;
+        self.inner.discovery.wait_for_lookups(&config).await;
         let server = self.clone();
         // Ends only if the runtime does.
         let _ = tokio::task::spawn_blocking(move || server.refresh_or_complain()).await;

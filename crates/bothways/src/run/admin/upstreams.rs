@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Endpoint;
-use discovery::{Edit, EditError, Edited, JsonError, Origin};
+use discovery::{Edit, EditError, EndpointChange, JsonError, Origin};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
@@ -179,7 +179,7 @@ async fn act(
         require_token(control, caller, request.headers())?;
     }
     let change = |what, edit| apply_edit(control, caller, &upstream, what, edit);
-    let answered = |outcome: Result<Edited, ApiError>| {
+    let answered = |outcome: Result<EndpointChange, ApiError>| {
         outcome.map(|edited| edit_answer(&upstream, &edited, json_wanted))
     };
     match part {
@@ -279,7 +279,7 @@ async fn apply_edit(
     upstream: &str,
     what: &'static str,
     edit: Edit,
-) -> Result<Edited, ApiError> {
+) -> Result<EndpointChange, ApiError> {
     let (server, name) = (control.server.clone(), upstream.to_owned());
     // Waits for all cores.
     let outcome = tokio::task::spawn_blocking(move || server.edit(&name, edit)).await;
@@ -293,8 +293,8 @@ async fn apply_edit(
     Ok(edited)
 }
 
-fn edit_answer(upstream: &str, edited: &Edited, wants_json: bool) -> Answer {
-    let Edited { before, after } = edited;
+fn edit_answer(upstream: &str, edited: &EndpointChange, wants_json: bool) -> Answer {
+    let EndpointChange { before, after } = edited;
     if wants_json {
         let value = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(difference::value);
         let value = json!({ "upstream": upstream, "before": value(before), "after": value(after) });
@@ -361,7 +361,7 @@ pub(super) fn origin_words(origin: &Origin) -> String {
     }
 }
 
-fn begins_to_drain(edited: &Edited) -> bool {
+fn begins_to_drain(edited: &EndpointChange) -> bool {
     let is_draining = |one: &Option<Endpoint>| one.as_ref().is_some_and(|one| one.draining);
     !is_draining(&edited.before) && is_draining(&edited.after)
 }

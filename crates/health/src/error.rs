@@ -1,4 +1,4 @@
-//! Why a check is not good, in plain words.
+//! Why a check failed, in plain words.
 
 use std::error::Error;
 use std::io;
@@ -6,43 +6,47 @@ use std::io;
 use net::DialError;
 use tls::{TlsError, TlsErrorKind};
 
-/// The longest text of a peer that is told.
+/// The longest text of a peer that is quoted, in characters.
 const PEER_WORDS_MAX: usize = 120;
 
-/// Why a check is not good.
+/// Why a check failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It is the endpoint.
-    Theirs(String),
-    /// It is us: there are no files or ports left, say. That tells nothing of the endpoint.
-    Ours(String),
+pub(super) enum CheckError {
+    /// The endpoint failed.
+    Endpoint(String),
+    /// We failed, for example for lack of open files or ports. That says nothing about the endpoint.
+    Local(String),
 }
 
-impl Failure {
-    pub(super) fn theirs(words: impl Into<String>) -> Self {
-        Self::Theirs(words.into())
+impl CheckError {
+    pub(super) fn of_endpoint(words: impl Into<String>) -> Self {
+        Self::Endpoint(words.into())
     }
 
-    /// What went wrong while connecting; `tells_address`: whether it is not clear which address that was.
+    /// An error while dialling; `tells_address`: whether the message names the address.
     pub(super) fn of_dial(error: DialError, tells_address: bool) -> Self {
         match error {
             DialError::Failed { address, source } => match Self::of_io(&source) {
-                Self::Theirs(words) if tells_address => {
-                    Self::Theirs(format!("{words} ({address})"))
+                Self::Endpoint(words) if tells_address => {
+                    Self::Endpoint(format!("{words} ({address})"))
                 }
                 failure => failure,
             },
-            DialError::NoAddress => Self::theirs("its name was not found"),
-            other => Self::Theirs(other.to_string()),
+            DialError::NoAddress => Self::of_endpoint("its name was not found"),
+            other => Self::Endpoint(other.to_string()),
         }
     }
 
     pub(super) fn of_io(error: &io::Error) -> Self {
-        if net::is_our_lack(error) { Self::Ours(plain(error)) } else { Self::Theirs(plain(error)) }
+        if net::is_our_lack(error) {
+            Self::Local(plain(error))
+        } else {
+            Self::Endpoint(plain(error))
+        }
     }
 
     pub(super) fn of_tls(error: &TlsError) -> Self {
-        Self::Theirs(match error.kind() {
+        Self::Endpoint(match error.kind() {
             TlsErrorKind::Certificate => format!("certificate: {error}"),
             TlsErrorKind::NotTls => "it does not speak TLS there".to_owned(),
             TlsErrorKind::Protocol | TlsErrorKind::Alert(_) | TlsErrorKind::Local => {
@@ -51,8 +55,7 @@ impl Failure {
         })
     }
 
-    /// What went wrong over a connection: what is at the root of it, if that is said; `otherwise` if it
-    /// has just ended.
+    /// An error of a connection: its root cause, if there is one; `otherwise` if the connection just ended.
     pub(super) fn of_http(error: &(dyn Error + 'static), otherwise: impl Into<String>) -> Self {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -60,7 +63,7 @@ impl Failure {
                 return Self::of_tls(error);
             }
             if let Some(error) = error.downcast_ref::<io::Error>() {
-                // A layer's own error is deeper still.
+                // The error of a TLS session is inside one of I/O.
                 let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
                 if inner.is_none() && error.kind() == io::ErrorKind::UnexpectedEof {
                     break;
@@ -69,11 +72,11 @@ impl Failure {
             }
             cause = error.source();
         }
-        Self::Theirs(otherwise.into())
+        Self::Endpoint(otherwise.into())
     }
 }
 
-/// What the system says, as part of a sentence.
+/// The message of the operating system, as a part of a sentence.
 fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => return "it closed the connection".to_owned(),
@@ -87,8 +90,8 @@ fn plain(error: &io::Error) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// What a peer says, fit for a line of a log.
-pub(super) fn said(text: &[u8]) -> String {
+/// A text of a peer, fit for a line of a log.
+pub(super) fn quote_peer(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut shown: String = shown.take(PEER_WORDS_MAX + 1).collect();
@@ -107,21 +110,21 @@ mod tests {
     #[test]
     fn words_of_the_system() {
         #[track_caller]
-        fn check(error: io::Error, expected: Failure) {
-            assert_eq!(Failure::of_io(&error), expected);
+        fn check(error: io::Error, expected: CheckError) {
+            assert_eq!(CheckError::of_io(&error), expected);
         }
-        let theirs = |words: &str| Failure::Theirs(words.to_owned());
-        check(Errno::CONNREFUSED.into(), theirs("connection refused"));
-        check(Errno::HOSTUNREACH.into(), theirs("no route to host"));
-        check(Errno::CONNRESET.into(), theirs("it reset the connection"));
-        check(io::ErrorKind::UnexpectedEof.into(), theirs("it closed the connection"));
-        check(Errno::MFILE.into(), Failure::Ours("too many open files".to_owned()));
+        let of_endpoint = |words: &str| CheckError::Endpoint(words.to_owned());
+        check(Errno::CONNREFUSED.into(), of_endpoint("connection refused"));
+        check(Errno::HOSTUNREACH.into(), of_endpoint("no route to host"));
+        check(Errno::CONNRESET.into(), of_endpoint("it reset the connection"));
+        check(io::ErrorKind::UnexpectedEof.into(), of_endpoint("it closed the connection"));
+        check(Errno::MFILE.into(), CheckError::Local("too many open files".to_owned()));
     }
 
     #[test]
     fn words_of_peers() {
-        assert_eq!(said(b"not\r\nnow \xff"), "not  now \u{fffd}");
-        assert_eq!(said("ä".repeat(500).as_bytes()), format!("{}…", "ä".repeat(120)));
-        assert_eq!(said("ä".repeat(120).as_bytes()), "ä".repeat(120));
+        assert_eq!(quote_peer(b"not\r\nnow \xff"), "not  now \u{fffd}");
+        assert_eq!(quote_peer("ä".repeat(500).as_bytes()), format!("{}…", "ä".repeat(120)));
+        assert_eq!(quote_peer("ä".repeat(120).as_bytes()), "ä".repeat(120));
     }
 }

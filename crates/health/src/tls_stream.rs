@@ -1,4 +1,4 @@
-//! TLS over a connection of the control thread, for the crates that read and write it.
+//! A TLS session over a connection, with the I/O traits that `hyper` and `h2` need.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,17 +9,17 @@ use tls::{Read, Session, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection with TLS on top; the handshake is over.
-pub(super) struct Secured<S: AsyncRead + AsyncWrite + Unpin> {
+pub(super) struct TlsStream<S: AsyncRead + AsyncWrite + Unpin> {
     below: S,
     session: Box<Session>,
 }
 
-/// Carries the handshake to its end.
+/// Completes the handshake.
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     below: S,
     session: Session,
-) -> Result<Secured<S>, io::Error> {
-    let mut secured = Secured { below, session: Box::new(session) };
+) -> Result<TlsStream<S>, io::Error> {
+    let mut secured = TlsStream { below, session: Box::new(session) };
     poll_fn(|cx| {
         loop {
             ready!(secured.poll_send(cx))?;
@@ -35,12 +35,12 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     .map(|()| secured)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     pub(super) fn info(&self) -> tls::Info {
         self.session.info()
     }
 
-    /// Sends all that waits to be.
+    /// Sends all outgoing bytes of the session.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.session.outgoing().is_empty() {
             let outgoing = self.session.outgoing();
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         let count = room.filled().len();
         let received = self.session.received(if read.is_ready() { count } else { 0 });
         if let Err(error) = received {
-            // The peer is told, as far as that goes without waiting.
+            // Sends the alert, as far as that goes without waiting.
             let _ = self.poll_send(cx);
             return Poll::Ready(Err(broken(error)));
         }
@@ -72,7 +72,7 @@ fn broken(error: TlsError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
             return Poll::Ready(Ok(()));
         }
         loop {
-            // Such as new keys; who writes next sees if it fails.
+            // Such as new keys; the next write reports a failure.
             let _ = this.poll_send(cx);
             match this.session.read(buf.initialize_unfilled()) {
                 Read::Bytes(count) => {
@@ -94,14 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
                 Read::More => {}
             }
             if ready!(this.poll_receive(cx))? == 0 {
-                // The end without a mark: somebody may have cut off what was to come.
+                // The end without `close_notify`: an attacker may have cut off the rest.
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -139,9 +139,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for TlsStream<S> {
     fn drop(&mut self) {
-        // Says that nothing follows, as far as that goes without waiting.
+        // Sends `close_notify`, as far as that goes without waiting.
         self.session.close();
         let _ = self.poll_send(&mut Context::from_waker(Waker::noop()));
     }
