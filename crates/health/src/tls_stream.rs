@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use tls::{Read, Session, TlsError};
+use tls::{ReadResult, Session, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection with TLS on top; the handshake is over.
@@ -86,12 +86,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             // Such as new keys; the next write reports a failure.
             let _ = this.poll_send(cx);
             match this.session.read(buf.initialize_unfilled()) {
-                Read::Bytes(count) => {
+                ReadResult::Bytes(count) => {
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
-                Read::Closed => return Poll::Ready(Ok(())),
-                Read::More => {}
+                ReadResult::Closed => return Poll::Ready(Ok(())),
+                ReadResult::More => {}
             }
             if ready!(this.poll_receive(cx))? == 0 {
                 // The end without `close_notify`: an attacker may have cut off the rest.

@@ -13,7 +13,7 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tls::{Chain, Challenges, Client, ClientHello, Read, Server, Session, Slot, Tickets};
+use tls::{Chain, Challenges, Client, ClientHello, ReadResult, Server, Session, Slot, Tickets};
 
 const ROUNDS: u32 = 2000;
 
@@ -136,7 +136,7 @@ fn carry(from: &mut Session, to: &mut Session, out: &mut [u8]) -> usize {
         room[..count].copy_from_slice(&from.outgoing()[..count]);
         from.sent(count);
         to.received(count).unwrap();
-        while let Read::Bytes(count) = to.read(out) {
+        while let ReadResult::Bytes(count) = to.read(out) {
             read += count;
         }
     }

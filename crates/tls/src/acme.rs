@@ -2,7 +2,7 @@
 //!
 //! [`Manager::keep`] puts the stored certificate into its slot before it returns, and leaves a task
 //! behind that orders and renews: one for each set of names, so that a name that fails holds nobody
-//! up. [`Kept`] ends the task when it is dropped.
+//! up. [`RenewalHandle`] ends the task when it is dropped.
 //!
 //! `schedule` says when (without clock or chance of its own), `order` carries one order out,
 //! `proof` and `hook` show control of names, `account` and `http` speak with a directory, `store`
@@ -47,7 +47,7 @@ const CLEARING_WAIT: Duration = Duration::from_secs(10);
 
 /// Looks after the certificates of all directories.
 pub(crate) struct Manager {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerState>,
     directories: Mutex<HashMap<DirectoryKey, Arc<Directory>>>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Manager {
 type DirectoryKey = (Box<str>, Option<Box<str>>);
 
 /// What all tasks have in common.
-struct Shared {
+struct ManagerState {
     state: StateDir,
     challenges: Arc<Challenges>,
     connect: Connect,
@@ -66,7 +66,7 @@ struct Shared {
     records_up: AtomicUsize,
 }
 
-impl Shared {
+impl ManagerState {
     fn now(&self) -> SystemTime {
         (self.clock)()
     }
@@ -103,13 +103,13 @@ impl Manager {
     ) -> Self {
         let lock = Mutex::default();
         let records_up = AtomicUsize::new(0);
-        let shared = Arc::new(Shared { state, challenges, connect, clock, lock, records_up });
+        let shared = Arc::new(ManagerState { state, challenges, connect, clock, lock, records_up });
         Self { shared, directories: Mutex::default() }
     }
 
     /// Fills an empty slot with what is stored for these names.
     pub(crate) fn serve_stored(&self, acme: &Acme, names: &[Box<str>], slot: &Slot) {
-        let wanted = Wanted::new(acme, names);
+        let wanted = OrderSpec::new(acme, names);
         task::serve_stored(&self.directory(acme).store, &wanted, slot, self.shared.now());
     }
 
@@ -123,7 +123,7 @@ impl Manager {
 
     /// Fills an empty slot with what is stored for these names, and keeps a certificate ordered and
     /// renewed until what is returned is dropped. Within a tokio runtime.
-    pub(crate) fn keep(&self, acme: &Acme, names: &[Box<str>], slot: Arc<Slot>) -> Kept {
+    pub(crate) fn keep(&self, acme: &Acme, names: &[Box<str>], slot: Arc<Slot>) -> RenewalHandle {
         self.serve_stored(acme, names, &slot);
         let (stop, stopped) = watch::channel(false);
         let status = Arc::new(Mutex::new(Status::default()));
@@ -131,12 +131,12 @@ impl Manager {
             Arc::clone(&self.shared),
             self.directory(acme),
             acme.clone(),
-            Wanted::new(acme, names),
+            OrderSpec::new(acme, names),
             slot,
             Arc::clone(&status),
         );
         tokio::spawn(task.run(stopped));
-        Kept { stop, status }
+        RenewalHandle { stop, status }
     }
 
     fn directory(&self, acme: &Acme) -> Arc<Directory> {
@@ -153,14 +153,14 @@ impl Manager {
 
 /// What a certificate is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
+struct OrderSpec {
     /// Sorted, each once.
     names: Vec<Box<str>>,
     key: KeyKind,
     profile: Option<Box<str>>,
 }
 
-impl Wanted {
+impl OrderSpec {
     fn new(acme: &Acme, names: &[Box<str>]) -> Self {
         let mut names = names.to_vec();
         names.sort();
@@ -173,24 +173,24 @@ impl Wanted {
 pub fn certificate_file(state: &StateDir, acme: &Acme, names: &[Box<str>]) -> PathBuf {
     let eab = acme.eab.as_ref().map(|eab| &*eab.key_id);
     let store = Store::new(state.clone(), &acme.directory, eab);
-    state.path_of(&store.certificate_file(&Wanted::new(acme, names)))
+    state.path_of(&store.certificate_file(&OrderSpec::new(acme, names)))
 }
 
 /// A certificate that is looked after until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RenewalHandle {
     stop: watch::Sender<bool>,
     status: Arc<Mutex<Status>>,
 }
 
-impl Kept {
+impl RenewalHandle {
     /// How it stands.
     pub(crate) fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Drop for Kept {
+impl Drop for RenewalHandle {
     fn drop(&mut self) {
         // The task takes down what it put up, and ends.
         self.stop.send_replace(true);

@@ -18,7 +18,7 @@ use crate::pem::Sections;
 use crate::server::{PROVIDER, read, unusable};
 use crate::session::{Alpn, Session};
 use crate::slot::Chain;
-use crate::trust::{ServerJudge, Trust, signatures_by_key, verify_with_key};
+use crate::trust::{ServerVerifier, TrustStore, signatures_by_key, verify_with_key};
 
 /// Sessions kept for resumption, at most; the oldest go first.
 const SESSIONS_MAX: usize = 256;
@@ -50,13 +50,13 @@ impl Client {
             let trust = match &settings.ca {
                 None => system_trust().map_err(|why| Problem::error(place, why))?,
                 Some(path) => {
-                    let mut trust = Trust::default();
+                    let mut trust = TrustStore::default();
                     let added = trust.add_pem(path, &read(path, place)?);
                     added.map_err(|finding| finding.at(place))?;
                     Arc::new(trust)
                 }
             };
-            Arc::new(ServerJudge::new(trust).map_err(|why| Problem::error(place, why))?)
+            Arc::new(ServerVerifier::new(trust).map_err(|why| Problem::error(place, why))?)
         } else {
             Arc::new(Anybody)
         };
@@ -154,8 +154,8 @@ fn own_chain(files: &CertificateFiles) -> Result<Chain, Problem> {
 }
 
 /// The system's roots, read anew at most once an hour.
-fn system_trust() -> Result<Arc<Trust>, String> {
-    static TRUST: Mutex<Option<(Instant, Arc<Trust>)>> = Mutex::new(None);
+fn system_trust() -> Result<Arc<TrustStore>, String> {
+    static TRUST: Mutex<Option<(Instant, Arc<TrustStore>)>> = Mutex::new(None);
     let mut kept = TRUST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((read, trust)) = &*kept
         && read.elapsed() < ROOTS_AGE_MAX
@@ -163,7 +163,7 @@ fn system_trust() -> Result<Arc<Trust>, String> {
         return Ok(Arc::clone(trust));
     }
     let found = rustls_native_certs::load_native_certs();
-    let mut trust = Trust::default();
+    let mut trust = TrustStore::default();
     trust.add_system(&found.certs);
     if trust.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();

@@ -23,14 +23,14 @@ pub struct Contents {
     /// The first private key.
     pub key: Option<PrivateKey>,
     /// The first request.
-    pub request: Option<Request>,
+    pub request: Option<CertificateRequest>,
     /// The first bare public key.
     pub public_key: Option<KeyFacts>,
 }
 
 /// What is in a certificate request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct CertificateRequest {
     /// Whom the certificate is for, as RFC 4514 writes it.
     pub subject: String,
     /// The names asked for.
@@ -75,7 +75,7 @@ impl Contents {
         if let Some(der) = first(SectionKind::Csr) {
             let broken =
                 || Finding::error(format!("{}: the request in it cannot be read", path.display()));
-            contents.request = Some(Request::from_der(der).ok_or_else(broken)?);
+            contents.request = Some(CertificateRequest::from_der(der).ok_or_else(broken)?);
         }
         contents.public_key = first(SectionKind::PublicKey).and_then(|der| KeyFacts::of_spki(der));
         if contents.is_empty() {
@@ -93,7 +93,7 @@ impl Contents {
     }
 }
 
-impl Request {
+impl CertificateRequest {
     fn from_der(der: &[u8]) -> Option<Self> {
         let (_, parsed) = X509CertificationRequest::from_der(der).ok()?;
         let info = &parsed.certification_request_info;

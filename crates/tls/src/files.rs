@@ -9,9 +9,9 @@ use std::path::Path;
 
 /// A state of a file; `None` inside: it cannot be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Stamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
+pub(crate) struct FileStamp(Option<(u64, u64, u64, i64, i64, i64, i64)>);
 
-impl Stamp {
+impl FileStamp {
     /// The state that a file is in.
     pub(crate) fn of(path: &Path) -> Self {
         let seen = std::fs::metadata(path).ok();

@@ -14,14 +14,14 @@ use crate::inspect::Certificate;
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A certificate with its key, that can sign others.
-pub(crate) struct Made {
+pub(crate) struct TestCertificate {
     pub(crate) cert: String,
     pub(crate) key: String,
     params: CertificateParams,
     pair: KeyPair,
 }
 
-impl Made {
+impl TestCertificate {
     pub(crate) fn certificate(&self) -> Certificate {
         let der = pem::parse(&self.cert).unwrap().into_contents();
         Certificate::from_der(der.into()).unwrap()
@@ -56,7 +56,7 @@ impl Default for Wanted<'_> {
 }
 
 impl Wanted<'_> {
-    pub(crate) fn by(self, issuer: Option<&Made>) -> Made {
+    pub(crate) fn by(self, issuer: Option<&TestCertificate>) -> TestCertificate {
         let pair = KeyPair::generate().unwrap();
         let names: Vec<_> = self.names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -71,7 +71,7 @@ impl Wanted<'_> {
             Some(issuer) => params.signed_by(&pair, &issuer.issuer()),
             None => params.self_signed(&pair),
         };
-        Made { cert: made.unwrap().pem(), key: pair.serialize_pem(), params, pair }
+        TestCertificate { cert: made.unwrap().pem(), key: pair.serialize_pem(), params, pair }
     }
 }
 
@@ -89,6 +89,6 @@ pub(crate) fn authority(params: &mut CertificateParams) {
 }
 
 /// A CA of this name.
-pub(crate) fn ca(name: &str, issuer: Option<&Made>) -> Made {
+pub(crate) fn ca(name: &str, issuer: Option<&TestCertificate>) -> TestCertificate {
     Wanted { names: &[name], days: (-10, 1000), change: authority }.by(issuer)
 }

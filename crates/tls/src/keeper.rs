@@ -20,43 +20,43 @@ use std::time::SystemTime;
 
 use config::{Config, ServerTls, UpstreamTls};
 
-use crate::acme::{Kept, Manager};
+use crate::acme::{Manager, RenewalHandle};
 use crate::challenges::Challenges;
 use crate::client::Client;
 use crate::error::{Problem, Severity};
-use crate::files::Stamp;
+use crate::files::FileStamp;
 use crate::inspect::Finding;
 use crate::internal::{InternalCa, SharedCa};
 use crate::server::Server;
-use crate::source::{Fresh, Kind, Source};
+use crate::source::{Kind, NewCertificates, Source};
 use crate::state::StateDir;
 use crate::tickets::Tickets;
 
 /// Looks after certificates; one for the process.
 #[derive(Debug)]
 pub struct Keeper {
-    shared: Arc<Shared>,
+    shared: Arc<KeeperState>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct KeeperState {
     /// `None`: nothing says where it is.
     pub(crate) state: Option<StateDir>,
     pub(crate) challenges: Arc<Challenges>,
     tickets: Arc<Tickets>,
-    installed: Mutex<Installed>,
+    installed: Mutex<InstalledContexts>,
     ca: Mutex<Option<SharedCa>>,
     worker: Mutex<Option<crate::watch::Worker>>,
     /// Files that have changed and wait for a reload; each is told once.
     told: Mutex<BTreeSet<PathBuf>>,
     /// Whose certificates come from ACME directories, and who looks after them.
     acme: Option<Manager>,
-    ordered: Mutex<Vec<(Arc<Source>, Kept)>>,
+    ordered: Mutex<Vec<(Arc<Source>, RenewalHandle)>>,
 }
 
 /// What is in effect.
 #[derive(Debug, Default)]
-struct Installed {
+struct InstalledContexts {
     sources: Vec<Arc<Source>>,
     servers: Vec<(ServerKey, Arc<Server>)>,
     clients: Vec<(ClientKey, Arc<Client>)>,
@@ -67,7 +67,7 @@ struct Installed {
 struct ServerKey {
     settings: ServerTls,
     http2: bool,
-    files: Seen,
+    files: FileStamps,
 }
 
 /// Two clients of equal keys are the same.
@@ -75,20 +75,20 @@ struct ServerKey {
 struct ClientKey {
     settings: UpstreamTls,
     protocol: config::UpstreamProtocol,
-    files: Seen,
+    files: FileStamps,
 }
 
 /// The files that a context was made from, and what tells that they are still the same.
 #[derive(Debug, Clone, PartialEq)]
-struct Seen(Vec<(PathBuf, Stamp)>);
+struct FileStamps(Vec<(PathBuf, FileStamp)>);
 
-impl Seen {
+impl FileStamps {
     fn of<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Self {
-        Self(files.into_iter().map(|file| (file.clone(), Stamp::of(file))).collect())
+        Self(files.into_iter().map(|file| (file.clone(), FileStamp::of(file))).collect())
     }
 
     fn changed(&self) -> impl Iterator<Item = &PathBuf> {
-        self.0.iter().filter(|(file, was)| Stamp::of(file) != *was).map(|(file, _)| file)
+        self.0.iter().filter(|(file, was)| FileStamp::of(file) != *was).map(|(file, _)| file)
     }
 }
 
@@ -103,7 +103,7 @@ pub struct Contexts {
     pub upstreams: Vec<Option<Arc<Client>>>,
     /// What does not keep it from taking effect, but should be known.
     pub warnings: Vec<Problem>,
-    sources: Vec<(Arc<Source>, Option<Fresh>)>,
+    sources: Vec<(Arc<Source>, Option<NewCertificates>)>,
     servers: Vec<(ServerKey, Arc<Server>)>,
     clients: Vec<(ClientKey, Arc<Client>)>,
 }
@@ -135,7 +135,7 @@ impl Keeper {
     /// One that keeps what must outlast the process in this directory, or in the usual one.
     pub fn start(state: Option<&Path>) -> Arc<Self> {
         let (state, challenges) = (StateDir::find(state).ok(), Challenges::new());
-        let shared = Shared {
+        let shared = KeeperState {
             acme: state.clone().map(|state| Manager::start(state, challenges.clone())),
             ordered: Mutex::default(),
             state,
@@ -154,13 +154,13 @@ impl Keeper {
     /// # Errors
     /// Everything that keeps the configuration from taking effect.
     pub fn prepare(&self, config: &Config) -> Result<Contexts, Vec<Problem>> {
-        let mut preparing = prepare::Preparing::new(&self.shared, config);
+        let mut preparing = prepare::ContextBuilder::new(&self.shared, config);
         let sites: Vec<_> = config.sites.iter().map(|site| preparing.site(site)).collect();
         let forwards: Vec<_> =
             config.forwards.iter().map(|forward| preparing.forward(forward)).collect();
         let upstreams: Vec<_> =
             config.upstreams.iter().map(|upstream| preparing.upstream(upstream)).collect();
-        let prepare::Preparing { sources, servers, clients, problems, .. } = preparing;
+        let prepare::ContextBuilder { sources, servers, clients, problems, .. } = preparing;
         let (errors, warnings): (Vec<_>, Vec<_>) =
             problems.into_iter().partition(|problem| problem.severity == Severity::Error);
         if !errors.is_empty() {
@@ -219,7 +219,7 @@ impl Drop for Keeper {
     }
 }
 
-impl Shared {
+impl KeeperState {
     /// What is in effect.
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
         lock(&self.installed).sources.clone()

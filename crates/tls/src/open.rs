@@ -40,7 +40,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 const RECORDS_WITHOUT_DATA_MAX: u32 = 32;
 
 /// A session after its handshake.
-pub(crate) struct Open {
+pub(crate) struct OpenSession {
     sealer: Keys,
     opener: Keys,
     kernel: Kernel,
@@ -64,13 +64,13 @@ pub(crate) struct Open {
 /// What is told of a record in place of its header once it is opened: where its plaintext begins,
 /// the plaintext's length, its own length.
 #[derive(Debug, Clone, Copy)]
-struct Opened {
+struct PlainRecord {
     begin: u8,
     plain: u16,
     whole: u16,
 }
 
-impl Opened {
+impl PlainRecord {
     fn read(bytes: &[u8]) -> Self {
         let [begin, a, b, c, d] = bytes.first_chunk().copied().unwrap_or_default();
         Self { begin, plain: u16::from_be_bytes([a, b]), whole: u16::from_be_bytes([c, d]) }
@@ -93,7 +93,7 @@ impl Refusal {
     }
 }
 
-impl Open {
+impl OpenSession {
     pub(crate) fn new(
         secrets: ExtractedSecrets,
         kernel: Kernel,
@@ -143,7 +143,7 @@ impl Open {
             let Some(record) = rest.get_mut(..length) else { break };
             let (kind, range) = self.opener.open(record).map_err(refuse_record)?;
             let begin = u8::try_from(range.start).unwrap_or_default();
-            let mut note = Opened { begin, plain: 0, whole: 0 };
+            let mut note = PlainRecord { begin, plain: 0, whole: 0 };
             note.whole = u16::try_from(length).unwrap_or_default();
             if kind == kind::DATA {
                 self.take_data(range.len())?;
@@ -342,7 +342,7 @@ impl Open {
     /// Lets go of records without data at the front.
     fn skip_empty(&mut self, incoming: &mut Buffer) {
         while self.opened > 0 {
-            let front = Opened::read(incoming.filled());
+            let front = PlainRecord::read(incoming.filled());
             if front.plain > 0 {
                 break;
             }
@@ -350,7 +350,7 @@ impl Open {
         }
     }
 
-    fn let_go(&mut self, front: Opened, incoming: &mut Buffer) {
+    fn let_go(&mut self, front: PlainRecord, incoming: &mut Buffer) {
         incoming.consume(usize::from(front.whole));
         self.opened = self.opened.saturating_sub(usize::from(front.whole));
         self.taken = 0;
@@ -360,7 +360,7 @@ impl Open {
     pub(crate) fn read(&mut self, incoming: &mut Buffer, out: &mut [u8]) -> usize {
         let mut copied = 0;
         while self.unread > 0 {
-            let front = Opened::read(incoming.filled());
+            let front = PlainRecord::read(incoming.filled());
             let begin = usize::from(front.begin);
             let plain = incoming.filled().get(begin + self.taken..begin + usize::from(front.plain));
             let plain = plain.unwrap_or_default();
@@ -493,7 +493,7 @@ fn refuse_record(error: OpenError) -> Refusal {
     }
 }
 
-impl fmt::Debug for Open {
+impl fmt::Debug for OpenSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Open").field("unread", &self.unread).finish_non_exhaustive()
     }

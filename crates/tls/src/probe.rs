@@ -18,11 +18,11 @@ use crate::error::TlsError;
 use crate::identity::cipher_name;
 use crate::inspect::Certificate;
 use crate::keeper::lock;
-use crate::trust::{ServerJudge, Trust, verify_with_key};
+use crate::trust::{ServerVerifier, TrustStore, verify_with_key};
 
 /// What a server has shown.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ProbeReport {
     /// `TLSv1.3`.
     pub version: String,
     /// Such as `TLS_AES_128_GCM_SHA256`.
@@ -49,12 +49,12 @@ pub fn probe<S: Read + Write>(
     stream: &mut S,
     name: &str,
     roots: Roots,
-) -> Result<Seen, ProbeError> {
+) -> Result<ProbeReport, ProbeError> {
     let server = ServerName::try_from(name.trim_matches(['[', ']']).to_owned())
         .map_err(|_| format!("`{name}` is no host name"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let watcher = Arc::new(Watcher {
-        inner: roots.judge(),
+        inner: roots.verifier(),
         provider: provider.clone(),
         seen: Mutex::default(),
     });
@@ -80,7 +80,7 @@ pub fn probe<S: Read + Write>(
         return Err(ended.unwrap_or_else(|| "it has shown no certificate".to_owned()));
     };
     let chain = ders.into_iter().map(Certificate::from_der).collect::<Result<_, _>>();
-    Ok(Seen {
+    Ok(ProbeReport {
         version: connection.protocol_version().map_or_else(String::new, version_words),
         cipher: connection
             .negotiated_cipher_suite()
@@ -138,7 +138,7 @@ fn handshake_words(error: &std::io::Error, has_answered: bool) -> String {
 
 /// Whom to believe.
 #[derive(Debug)]
-pub struct Roots(Trust);
+pub struct Roots(TrustStore);
 
 impl Roots {
     /// The system's.
@@ -147,7 +147,7 @@ impl Roots {
     /// If there are none, in words.
     pub fn of_system() -> Result<Self, String> {
         let found = rustls_native_certs::load_native_certs();
-        let mut trust = Trust::default();
+        let mut trust = TrustStore::default();
         trust.add_system(&found.certs);
         if trust.is_empty() {
             return Err("this system has no list of CAs that it trusts (package ca-certificates)"
@@ -158,7 +158,7 @@ impl Roots {
 
     /// None, so that nothing is believed.
     pub fn none() -> Self {
-        Self(Trust::default())
+        Self(TrustStore::default())
     }
 
     /// These too.
@@ -168,8 +168,8 @@ impl Roots {
         }
     }
 
-    fn judge(self) -> Option<ServerJudge> {
-        ServerJudge::new(Arc::new(self.0)).ok()
+    fn verifier(self) -> Option<ServerVerifier> {
+        ServerVerifier::new(Arc::new(self.0)).ok()
     }
 }
 
@@ -179,7 +179,7 @@ type Verdict = (Vec<CertificateDer<'static>>, Result<(), String>);
 /// Takes every certificate, and remembers it and what it should have been told.
 #[derive(Debug)]
 struct Watcher {
-    inner: Option<ServerJudge>,
+    inner: Option<ServerVerifier>,
     provider: Arc<CryptoProvider>,
     seen: Mutex<Option<Verdict>>,
 }

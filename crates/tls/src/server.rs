@@ -35,7 +35,7 @@ use crate::pem;
 use crate::session::{Alpn, Info, Session};
 use crate::slot::Slot;
 use crate::tickets::{Binding, BoundTickets, Tickets};
-use crate::trust::{ClientJudge, Trust};
+use crate::trust::{ClientVerifier, TrustStore};
 use crate::words::verifier_words;
 
 /// Tickets after a handshake of TLS 1.3: they are used once, and clients open several connections.
@@ -285,7 +285,7 @@ fn verifier(
     place: Place,
     context: &mut digest::Context,
 ) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
-    let mut trust = Trust::default();
+    let mut trust = TrustStore::default();
     for path in &settings.ca {
         let bytes = read(path, place)?;
         context.update(&bytes);
@@ -297,7 +297,7 @@ fn verifier(
         context.update(&bytes);
         lists.extend(revocation_lists(&bytes).map_err(|why| unusable(path, place, &why))?);
     }
-    let judge = ClientJudge::new(trust, lists, is_required);
+    let judge = ClientVerifier::new(trust, lists, is_required);
     let judge = judge.map_err(|error| {
         let files = settings.ca.iter().chain(&settings.crl).map(|path| path.display().to_string());
         let files = files.collect::<Vec<_>>().join(", ");

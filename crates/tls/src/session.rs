@@ -20,7 +20,7 @@ use rustls_pki_types::CertificateDer;
 use crate::error::{TlsError, TlsErrorKind};
 use crate::handshake::{Connection, Handshake, Progress};
 use crate::identity;
-use crate::open::{Open, alert};
+use crate::open::{OpenSession, alert};
 use crate::pool::{Buffer, RECORD_BYTES_MAX};
 
 /// The TLS of one connection, on either side.
@@ -39,7 +39,7 @@ pub struct Session {
 
 enum State {
     Handshake(Box<Handshake>),
-    Open(Box<Open>),
+    Open(Box<OpenSession>),
     Failed(Box<TlsError>),
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Kernel {
 
 /// What [`Session::read`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadResult {
     /// So many bytes; 0 only if there was no room for any.
     Bytes(usize),
     /// Nothing is left until more was received.
@@ -206,7 +206,7 @@ impl Session {
         let is_tls13 = info.version == TLS13;
         let (shown, has_closed) = (handshake.client_chain(), handshake.has_closed);
         let (secrets, kernel) = handshake.finish()?;
-        let mut open = Box::new(Open::new(secrets, kernel, is_tls13, info)?);
+        let mut open = Box::new(OpenSession::new(secrets, kernel, is_tls13, info)?);
         open.has_closed = has_closed;
         // A resumed session brings its certificate along, so that its end is looked at again.
         let leaf = shown.as_deref().and_then(<[_]>::first);
@@ -225,7 +225,7 @@ impl Session {
     }
 
     /// Hands out decrypted bytes.
-    pub fn read(&mut self, out: &mut [u8]) -> Read {
+    pub fn read(&mut self, out: &mut [u8]) -> ReadResult {
         let mut copied = self.read_early(out);
         let out = out.get_mut(copied..).unwrap_or_default();
         let has_room = !out.is_empty();
@@ -233,10 +233,10 @@ impl Session {
             copied += open.read(&mut self.incoming, out);
             self.incoming.give_back_if_empty();
             if copied == 0 && has_room && open.was_closed {
-                return Read::Closed;
+                return ReadResult::Closed;
             }
         }
-        if copied == 0 && has_room { Read::More } else { Read::Bytes(copied) }
+        if copied == 0 && has_room { ReadResult::More } else { ReadResult::Bytes(copied) }
     }
 
     fn read_early(&mut self, out: &mut [u8]) -> usize {
@@ -255,7 +255,7 @@ impl Session {
 
     /// Whether [`Session::read`] has bytes, or the end.
     pub fn has_plaintext(&self) -> bool {
-        let has_news = |open: &Open| open.unread > 0 || open.was_closed;
+        let has_news = |open: &OpenSession| open.unread > 0 || open.was_closed;
         let is_unread = matches!(&self.state, State::Open(open) if has_news(open));
         is_unread || self.early_taken < self.early.len()
     }

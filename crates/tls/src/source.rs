@@ -9,7 +9,7 @@ use config::{CertificateFiles, Place, SiteName};
 
 use crate::chain::{self, Pair};
 use crate::error::{Problem, Severity};
-use crate::files::Stamp;
+use crate::files::FileStamp;
 use crate::identity::hex;
 use crate::inspect::{Certificate, EXPIRY_WARNING, Finding, day, expiry_warning, judge, relative};
 use crate::internal::{InternalCa, renewal_of};
@@ -84,15 +84,15 @@ pub(crate) struct Source {
     slot: Arc<Slot>,
     /// What the certificates must be for.
     names: Vec<SiteName>,
-    live: Mutex<Live>,
+    live: Mutex<LiveState>,
 }
 
 #[derive(Debug, Default)]
-struct Live {
+struct LiveState {
     /// `file:line`.
     configured: String,
     /// The files' states when they were read last.
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     /// Certificates to go with the slot's chains, for files in their order.
     leafs: Vec<Certificate>,
     /// Whether what is live is blamed for something that makes clients refuse it.
@@ -100,21 +100,21 @@ struct Live {
     /// Why the last reading or renewal failed.
     error: Option<String>,
     /// The files' states for which a failure has been told.
-    failed: Option<Vec<Stamp>>,
+    failed: Option<Vec<FileStamp>>,
     told: bool,
     warned_at: Option<SystemTime>,
 }
 
 /// Certificates that are to become live.
 #[derive(Debug, Clone)]
-pub(crate) struct Fresh {
+pub(crate) struct NewCertificates {
     pairs: Vec<Pair>,
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     /// What they are blamed for.
     pub(crate) problems: Vec<Problem>,
 }
 
-impl Fresh {
+impl NewCertificates {
     fn is_bad(&self) -> bool {
         self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
@@ -122,7 +122,7 @@ impl Fresh {
 
 impl Source {
     pub(crate) fn new(kind: Kind, slot: Slot, names: Vec<SiteName>, configured: String) -> Self {
-        let live = Mutex::new(Live { configured, ..Live::default() });
+        let live = Mutex::new(LiveState { configured, ..LiveState::default() });
         Self { kind, slot: Arc::new(slot), names, live }
     }
 
@@ -149,10 +149,10 @@ impl Source {
         &self,
         ca: Option<&InternalCa>,
         now: SystemTime,
-    ) -> Result<Option<Fresh>, Vec<Problem>> {
+    ) -> Result<Option<NewCertificates>, Vec<Problem>> {
         match &self.kind {
             Kind::Files(files) => {
-                let stamps = Stamp::of_all(paths(files));
+                let stamps = FileStamp::of_all(paths(files));
                 if stamps == lock(&self.live).stamps {
                     return Ok(None);
                 }
@@ -166,14 +166,18 @@ impl Source {
                     .map_err(|error| vec![Problem::error(Place::default(), error.to_string())])?;
                 let certificates = certificates_of(&chain);
                 let pair = Pair { chain: Arc::new(chain), certificates };
-                Ok(Some(Fresh { pairs: vec![pair], stamps: Vec::new(), problems: Vec::new() }))
+                Ok(Some(NewCertificates {
+                    pairs: vec![pair],
+                    stamps: Vec::new(),
+                    problems: Vec::new(),
+                }))
             }
             Kind::Auto { .. } => Ok(None),
         }
     }
 
     /// Makes them live.
-    pub(crate) fn take(&self, fresh: &Fresh) {
+    pub(crate) fn take(&self, fresh: &NewCertificates) {
         let mut live = lock(&self.live);
         live.stamps.clone_from(&fresh.stamps);
         live.leafs =
@@ -234,9 +238,9 @@ impl Source {
         live.error = Some(message);
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
+    fn stamps(&self) -> Vec<FileStamp> {
         match &self.kind {
-            Kind::Files(files) => Stamp::of_all(paths(files)),
+            Kind::Files(files) => FileStamp::of_all(paths(files)),
             _ => Vec::new(),
         }
     }
@@ -364,11 +368,11 @@ fn texts(problems: &[Problem]) -> String {
 /// Reads all pairs of a site, with what they are blamed for.
 pub(crate) fn read(
     files: &[CertificateFiles],
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     names: &[SiteName],
     now: SystemTime,
-) -> Result<Fresh, Vec<Problem>> {
-    let mut fresh = Fresh { pairs: Vec::new(), stamps, problems: Vec::new() };
+) -> Result<NewCertificates, Vec<Problem>> {
+    let mut fresh = NewCertificates { pairs: Vec::new(), stamps, problems: Vec::new() };
     let mut errors = Vec::new();
     for files in files {
         let place = files.place;

@@ -39,14 +39,14 @@ type Fingerprint = [u8; 32];
 
 /// Whom we believe.
 #[derive(Debug)]
-pub(crate) struct Trust {
+pub(crate) struct TrustStore {
     roots: Arc<RootCertStore>,
-    named: HashMap<Fingerprint, Named>,
+    named: HashMap<Fingerprint, ListedCertificate>,
 }
 
 /// A certificate of the list itself.
 #[derive(Debug)]
-struct Named {
+struct ListedCertificate {
     issuer: Vec<u8>,
     serial: Vec<u8>,
     is_revoked: bool,
@@ -59,13 +59,13 @@ fn fingerprint(certificate: &[u8]) -> Fingerprint {
     hash.as_ref().try_into().unwrap_or_default()
 }
 
-impl Default for Trust {
+impl Default for TrustStore {
     fn default() -> Self {
         Self { roots: Arc::new(RootCertStore::empty()), named: HashMap::new() }
     }
 }
 
-impl Trust {
+impl TrustStore {
     /// Adds every certificate of a PEM file.
     pub(crate) fn add_pem(&mut self, file: &Path, pem: &[u8]) -> Result<(), Finding> {
         let certificates = Sections::certificates(pem).map_err(|error| {
@@ -88,7 +88,7 @@ impl Trust {
         if parsed.is_ca() {
             refused?;
         }
-        let named = Named {
+        let named = ListedCertificate {
             issuer: parsed.issuer().as_raw().to_vec(),
             serial: parsed.raw_serial().to_vec(),
             is_revoked: false,
@@ -113,7 +113,7 @@ impl Trust {
     fn read_lists(&mut self, lists: &[CertificateRevocationListDer<'_>]) {
         for list in lists {
             let Ok((_, list)) = CertificateRevocationList::from_der(list) else { continue };
-            let is_theirs = |named: &&mut Named| named.issuer == list.issuer().as_raw();
+            let is_theirs = |named: &&mut ListedCertificate| named.issuer == list.issuer().as_raw();
             let mut theirs = self.named.values_mut().filter(is_theirs).peekable();
             if theirs.peek().is_none() {
                 continue;
@@ -128,7 +128,7 @@ impl Trust {
         }
     }
 
-    fn named(&self, certificate: &[u8]) -> Option<&Named> {
+    fn named(&self, certificate: &[u8]) -> Option<&ListedCertificate> {
         self.named.get(&fingerprint(certificate))
     }
 
@@ -237,14 +237,14 @@ pub(crate) fn verify_with_key(
 
 /// Judges certificates of servers.
 #[derive(Debug)]
-pub(crate) struct ServerJudge {
-    trust: Arc<Trust>,
+pub(crate) struct ServerVerifier {
+    trust: Arc<TrustStore>,
     /// `None`: there is no CA.
     by_ca: Option<Arc<WebPkiServerVerifier>>,
 }
 
-impl ServerJudge {
-    pub(crate) fn new(trust: Arc<Trust>) -> Result<Self, String> {
+impl ServerVerifier {
+    pub(crate) fn new(trust: Arc<TrustStore>) -> Result<Self, String> {
         let (roots, provider) = (Arc::clone(&trust.roots), Arc::clone(&PROVIDER));
         let by_ca = (!roots.is_empty())
             .then(|| WebPkiServerVerifier::builder_with_provider(roots, provider).build());
@@ -252,7 +252,7 @@ impl ServerJudge {
     }
 }
 
-impl ServerCertVerifier for ServerJudge {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -315,17 +315,17 @@ fn unknown_issuer(last: &[u8]) -> Error {
 }
 
 /// Judges certificates of clients.
-pub(crate) struct ClientJudge {
-    trust: Trust,
+pub(crate) struct ClientVerifier {
+    trust: TrustStore,
     /// `None`: there is no CA.
     by_ca: Option<Arc<dyn ClientCertVerifier>>,
     is_required: bool,
     hints: Vec<DistinguishedName>,
 }
 
-impl ClientJudge {
+impl ClientVerifier {
     pub(crate) fn new(
-        mut trust: Trust,
+        mut trust: TrustStore,
         lists: Vec<CertificateRevocationListDer<'static>>,
         is_required: bool,
     ) -> Result<Self, VerifierBuilderError> {
@@ -351,7 +351,7 @@ impl ClientJudge {
     }
 }
 
-impl fmt::Debug for ClientJudge {
+impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientJudge")
             .field("is_required", &self.is_required)
@@ -359,7 +359,7 @@ impl fmt::Debug for ClientJudge {
     }
 }
 
-impl ClientCertVerifier for ClientJudge {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.is_required
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-use crate::keeper::Shared;
+use crate::keeper::KeeperState;
 use crate::source::Kind;
 
 /// How often files are looked at.
@@ -27,14 +27,14 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts it. `None` if there can be no more threads: then everything serves, but nothing is
     /// renewed; the next reload tries again.
-    pub(crate) fn start(shared: Arc<Shared>) -> Option<Self> {
+    pub(crate) fn start(shared: Arc<KeeperState>) -> Option<Self> {
         let started = Self::try_start(shared);
         started
             .inspect_err(|error| tracing::error!(%error, "certificates are not looked after"))
             .ok()
     }
 
-    fn try_start(shared: Arc<Shared>) -> io::Result<Self> {
+    fn try_start(shared: Arc<KeeperState>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let worker = Self { wake: Arc::default(), stop: Arc::default() };
         let (wake, stop) = (worker.wake.clone(), worker.stop.clone());
@@ -64,7 +64,7 @@ impl Drop for Worker {
     }
 }
 
-async fn look_after(shared: &Shared, wake: &Notify) {
+async fn look_after(shared: &KeeperState, wake: &Notify) {
     loop {
         // A mistake of ours must not end the renewal of everything.
         let looked = catch_unwind(AssertUnwindSafe(|| look(shared, SystemTime::now())));
@@ -80,7 +80,7 @@ async fn look_after(shared: &Shared, wake: &Notify) {
 }
 
 /// One look at everything.
-pub(crate) fn look(shared: &Shared, now: SystemTime) {
+pub(crate) fn look(shared: &KeeperState, now: SystemTime) {
     for source in shared.sources() {
         match source.kind() {
             Kind::Internal { .. } => match shared.internal_ca(now) {

@@ -9,7 +9,7 @@ use config::{
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use testkit::counting::{self, CountingAllocator, WATCHED_THREAD};
-use tls::{Chain, Challenges, Client, ClientHello, Read, Server, Session, Slot, Tickets};
+use tls::{Chain, Challenges, Client, ClientHello, ReadResult, Server, Session, Slot, Tickets};
 
 #[global_allocator]
 static COUNTING: CountingAllocator = CountingAllocator;
@@ -52,7 +52,7 @@ fn carry(from: &mut Session, to: &mut Session, out: &mut [u8]) -> usize {
         room[..count].copy_from_slice(&from.outgoing()[..count]);
         from.sent(count);
         to.received(count).unwrap();
-        while let Read::Bytes(count) = to.read(out) {
+        while let ReadResult::Bytes(count) = to.read(out) {
             read += count;
         }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use config::SiteName;
 use tls::{
-    Certificate, Contents, Finding, KeyFacts, Roots, Seen, Severity, day, judge, judge_shown,
-    relative,
+    Certificate, Contents, Finding, KeyFacts, ProbeReport, Roots, Severity, day, judge,
+    judge_shown, relative,
 };
 
 use super::{failure, finding_text, json};
@@ -26,7 +26,7 @@ pub(super) struct Inspection {
     /// The certificates, key and request found there.
     pub(super) contents: Contents,
     /// For a server: its TLS parameters and how this machine judges its chain.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<ProbeReport>,
     /// Problems.
     pub(super) findings: Vec<Finding>,
 }
@@ -262,7 +262,7 @@ fn role(index: usize, certificate: &Certificate) -> &'static str {
     }
 }
 
-fn server_text(seen: &Seen, paint: &Paint) -> String {
+fn server_text(seen: &ProbeReport, paint: &Paint) -> String {
     let mut out = row("TLS", &format!("{}, {}", seen.version, seen.cipher), paint);
     if let Some(group) = &seen.key_exchange {
         out.push_str(&row("key exchange", group, paint));

@@ -22,7 +22,7 @@ use std::time::Instant;
 use config::{ClientPolicy, Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{Alarm, BUFFER_BYTES_LARGE, Buffer, Layer, LayerRead, Size, Stream};
 use observe::{Direction, Handshake, Record, Refusal, Scope};
-use tls::{Alpn, ClientHello, HelloError, Read, Session, TlsError, TlsErrorKind};
+use tls::{Alpn, ClientHello, HelloError, ReadResult, Session, TlsError, TlsErrorKind};
 
 use crate::body::unless_zero;
 use crate::connection;
@@ -85,9 +85,9 @@ impl Layer for Secured {
             early.store(self.session.is_early(), Ordering::Relaxed);
         }
         match read {
-            Read::Bytes(count) => LayerRead::Bytes(count),
-            Read::More => LayerRead::More,
-            Read::Closed => LayerRead::Closed,
+            ReadResult::Bytes(count) => LayerRead::Bytes(count),
+            ReadResult::More => LayerRead::More,
+            ReadResult::Closed => LayerRead::Closed,
         }
     }
 

@@ -12,7 +12,7 @@ use config::{
 };
 use rcgen::KeyPair;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tls::{Chain, Challenges, Client, ClientHello, Read, Server, Session, Slot, Tickets};
+use tls::{Chain, Challenges, Client, ClientHello, ReadResult, Server, Session, Slot, Tickets};
 
 /// Not sealed: the plain bytes.
 const RAW: u8 = 1;
@@ -71,7 +71,7 @@ fn feed(to: &mut Session, mut bytes: &[u8], piece: usize, plain: &mut Vec<u8>) -
         room[..count].copy_from_slice(now);
         bytes = later;
         let is_fine = to.received(count).is_ok();
-        while let Read::Bytes(count @ 1..) = to.read(&mut part) {
+        while let ReadResult::Bytes(count @ 1..) = to.read(&mut part) {
             plain.extend_from_slice(&part[..count]);
         }
         if !is_fine {
@@ -141,7 +141,7 @@ pub fn check(script: &[u8]) {
             return;
         }
         assert!(expected.starts_with(&got));
-        if matches!(server.read(&mut [0]), Read::Closed) {
+        if matches!(server.read(&mut [0]), ReadResult::Closed) {
             return;
         }
         assert!(!is_sure || got.len() == expected.len(), "all that was sent");

@@ -9,8 +9,8 @@ use config::{Acme, AcmeEab};
 use instant_acme::{Account, ExternalAccountKey, NewAccount};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::failure::{Failure, FailureKind};
-use super::http::{Link, Transport};
+use super::failure::{AcmeError, AcmeErrorKind};
+use super::http::{DirectoryClient, Transport};
 use super::store::{Store, StoredAccount};
 
 /// Orders that are carried out at the same time with one directory.
@@ -30,9 +30,9 @@ pub(super) struct Directory {
 }
 
 /// A conversation with a directory, as the holder of an account.
-pub(super) struct Visit {
+pub(super) struct DirectorySession {
     pub(super) account: Account,
-    pub(super) link: Link,
+    pub(super) link: DirectoryClient,
 }
 
 impl Directory {
@@ -42,40 +42,43 @@ impl Directory {
 
     /// Begins a conversation; makes an account if there is none. What the directory offers is
     /// fetched anew each time.
-    pub(super) async fn visit(&self, acme: &Acme) -> Result<Visit, Failure> {
+    pub(super) async fn visit(&self, acme: &Acme) -> Result<DirectorySession, AcmeError> {
         let _alone = self.one_account.lock().await;
-        let link = Link::new((self.connect)(acme).map_err(Failure::local)?);
-        let stored = self.store.account().map_err(|error| Failure::local(error.to_string()))?;
+        let link = DirectoryClient::new((self.connect)(acme).map_err(AcmeError::local)?);
+        let stored = self.store.account().map_err(|error| AcmeError::local(error.to_string()))?;
         let account = match stored {
             Some(stored) => self.restore(acme, &link, stored).await?,
             None => self.register(acme, &link).await?,
         };
-        Ok(Visit { account, link })
+        Ok(DirectorySession { account, link })
     }
 
     /// Like [`Self::visit`], but `None` if there is no account yet.
-    pub(super) async fn visit_known(&self, acme: &Acme) -> Result<Option<Visit>, Failure> {
+    pub(super) async fn visit_known(
+        &self,
+        acme: &Acme,
+    ) -> Result<Option<DirectorySession>, AcmeError> {
         match self.store.account() {
             Ok(Some(_)) => self.visit(acme).await.map(Some),
             Ok(None) => Ok(None),
-            Err(error) => Err(Failure::local(error.to_string())),
+            Err(error) => Err(AcmeError::local(error.to_string())),
         }
     }
 
     async fn restore(
         &self,
         acme: &Acme,
-        link: &Link,
+        link: &DirectoryClient,
         stored: StoredAccount,
-    ) -> Result<Account, Failure> {
+    ) -> Result<Account, AcmeError> {
         let StoredAccount { contacts, credentials, .. } = stored;
         let as_text =
-            serde_json::to_value(&credentials).map_err(|e| Failure::local(e.to_string()))?;
+            serde_json::to_value(&credentials).map_err(|e| AcmeError::local(e.to_string()))?;
         let account = Account::builder_with_http(Box::new(link.clone()))
             .from_credentials(credentials)
             .await
             .map_err(|error| {
-                Failure::from_error("use the directory", &error, link.retry_after())
+                AcmeError::from_error("use the directory", &error, link.retry_after())
             })?;
         let wanted: Vec<&str> = acme.contacts.iter().map(AsRef::as_ref).collect();
         if contacts == wanted {
@@ -85,13 +88,13 @@ impl Directory {
         match account.update_contacts(&wanted).await {
             Ok(()) => {
                 let credentials =
-                    serde_json::from_value(as_text).map_err(|e| Failure::local(e.to_string()))?;
+                    serde_json::from_value(as_text).map_err(|e| AcmeError::local(e.to_string()))?;
                 self.save(acme, credentials)?;
             }
             Err(error) => {
                 let failure =
-                    Failure::from_error("change the contacts", &error, link.retry_after());
-                if failure.kind == FailureKind::NoAccount {
+                    AcmeError::from_error("change the contacts", &error, link.retry_after());
+                if failure.kind == AcmeErrorKind::NoAccount {
                     return Err(failure);
                 }
                 tracing::warn!(directory = %acme.directory, error = %failure, "the contacts of the ACME account stay as they are");
@@ -100,9 +103,9 @@ impl Directory {
         Ok(account)
     }
 
-    async fn register(&self, acme: &Acme, link: &Link) -> Result<Account, Failure> {
+    async fn register(&self, acme: &Acme, link: &DirectoryClient) -> Result<Account, AcmeError> {
         let contact: Vec<&str> = acme.contacts.iter().map(AsRef::as_ref).collect();
-        let eab = acme.eab.as_ref().map(external_key).transpose().map_err(Failure::local)?;
+        let eab = acme.eab.as_ref().map(external_key).transpose().map_err(AcmeError::local)?;
         let wanted = NewAccount {
             contact: &contact,
             terms_of_service_agreed: true,
@@ -112,7 +115,7 @@ impl Directory {
             .create(&wanted, acme.directory.to_string(), eab.as_ref())
             .await
             .map_err(|error| {
-                let mut failure = Failure::from_error(
+                let mut failure = AcmeError::from_error(
                     &format!("make an account with {}", acme.directory),
                     &error,
                     link.retry_after(),
@@ -131,13 +134,13 @@ impl Directory {
         &self,
         acme: &Acme,
         credentials: instant_acme::AccountCredentials,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AcmeError> {
         let stored = StoredAccount {
             directory: acme.directory.to_string(),
             contacts: acme.contacts.iter().map(ToString::to_string).collect(),
             credentials,
         };
-        self.store.save_account(&stored).map_err(Failure::local)
+        self.store.save_account(&stored).map_err(AcmeError::local)
     }
 }
 

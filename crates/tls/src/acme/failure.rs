@@ -11,8 +11,8 @@ const ACME_ERRORS: &str = "urn:ietf:params:acme:error:";
 
 /// Something that kept us from a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) kind: FailureKind,
+pub(super) struct AcmeError {
+    pub(super) kind: AcmeErrorKind,
     /// What happened, for an operator.
     pub(super) message: String,
     /// How long the directory wants us to stay away.
@@ -21,7 +21,7 @@ pub(super) struct Failure {
 
 /// What a failure means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FailureKind {
+pub(super) enum AcmeErrorKind {
     /// The directory cannot be reached or is not well; nothing was judged.
     Unreachable,
     /// The directory said no, or could not see what we were to show.
@@ -36,17 +36,17 @@ pub(super) enum FailureKind {
     Busy,
 }
 
-impl Failure {
-    pub(super) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+impl AcmeError {
+    pub(super) fn new(kind: AcmeErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), retry_after: None }
     }
 
     pub(super) fn local(message: impl Into<String>) -> Self {
-        Self::new(FailureKind::Local, message)
+        Self::new(AcmeErrorKind::Local, message)
     }
 
     pub(super) fn refused(message: impl Into<String>) -> Self {
-        Self::new(FailureKind::Refused, message)
+        Self::new(AcmeErrorKind::Refused, message)
     }
 
     /// What `error` is while `doing` something.
@@ -54,19 +54,19 @@ impl Failure {
         let (kind, said) = match error {
             Error::Api(problem) => (kind_of(problem), format!("the CA says: {}", words(problem))),
             Error::Json(error) => (
-                FailureKind::Unreachable,
+                AcmeErrorKind::Unreachable,
                 format!("the directory's answer is not what RFC 8555 says ({error})"),
             ),
             Error::Http(_) | Error::Hyper(_) | Error::InvalidUri(_) | Error::Other(_) => {
-                (FailureKind::Unreachable, chain(error))
+                (AcmeErrorKind::Unreachable, chain(error))
             }
-            _ => (FailureKind::Refused, chain(error)),
+            _ => (AcmeErrorKind::Refused, chain(error)),
         };
         Self { kind, message: format!("cannot {doing}: {said}"), retry_after }
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AcmeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
@@ -78,15 +78,15 @@ pub(super) fn type_of(problem: &Problem) -> &str {
     r#type.strip_prefix(ACME_ERRORS).unwrap_or(r#type)
 }
 
-fn kind_of(problem: &Problem) -> FailureKind {
+fn kind_of(problem: &Problem) -> AcmeErrorKind {
     match type_of(problem) {
-        "rateLimited" => FailureKind::RateLimited,
-        "accountDoesNotExist" => FailureKind::NoAccount,
-        "serverInternal" | "badNonce" => FailureKind::Unreachable,
+        "rateLimited" => AcmeErrorKind::RateLimited,
+        "accountDoesNotExist" => AcmeErrorKind::NoAccount,
+        "serverInternal" | "badNonce" => AcmeErrorKind::Unreachable,
         _ => match problem.status {
-            Some(429) => FailureKind::RateLimited,
-            Some(500..) => FailureKind::Unreachable,
-            _ => FailureKind::Refused,
+            Some(429) => AcmeErrorKind::RateLimited,
+            Some(500..) => AcmeErrorKind::Unreachable,
+            _ => AcmeErrorKind::Refused,
         },
     }
 }

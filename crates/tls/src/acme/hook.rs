@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use super::failure::{Failure, clean};
+use super::failure::{AcmeError, clean};
 
 /// How long a command may take.
 const COMMAND_WAIT: Duration = Duration::from_secs(120);
@@ -38,12 +38,12 @@ pub(super) async fn run(
     action: Action,
     record: &str,
     value: &str,
-) -> Result<(), Failure> {
+) -> Result<(), AcmeError> {
     let (Some(program), action) = (command.first(), action.word()) else {
-        return Err(Failure::local("the `dns` challenge has no command"));
+        return Err(AcmeError::local("the `dns` challenge has no command"));
     };
     let failed =
-        |why: String| Failure::local(format!("the DNS hook `{program} {action} {record}` {why}"));
+        |why: String| AcmeError::local(format!("the DNS hook `{program} {action} {record}` {why}"));
     let mut child = Command::new(program.as_ref())
         .args(command.iter().skip(1).map(AsRef::as_ref))
         .args([action, record, value])

@@ -1,7 +1,7 @@
 //! Requests to a directory: bounded in time and size, with its `Retry-After` kept, and with errors
 //! that say what came instead of an answer.
 //!
-//! `instant-acme` speaks through [`Link`]; what carries the requests is a [`Transport`]: HTTPS, or
+//! `instant-acme` speaks through [`DirectoryClient`]; what carries the requests is a [`Transport`]: HTTPS, or
 //! the scripted directory of the tests.
 
 use std::fmt;
@@ -21,7 +21,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 
 use super::failure::chain;
 use super::schedule::WINDOW_RETRY;
-use crate::trust::{ServerJudge, Trust};
+use crate::trust::{ServerVerifier, TrustStore};
 
 /// How long a directory may take for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -56,13 +56,13 @@ fn no_answer(words: impl Into<String>) -> Error {
 
 /// One conversation with a directory.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct DirectoryClient {
     transport: Arc<dyn Transport>,
     /// What the last answer said by `Retry-After`; `instant-acme` drops that of an error.
     told: Arc<Mutex<Option<Duration>>>,
 }
 
-impl Link {
+impl DirectoryClient {
     pub(super) fn new(transport: Arc<dyn Transport>) -> Self {
         Self { transport, told: Arc::default() }
     }
@@ -92,7 +92,7 @@ impl Link {
     }
 }
 
-impl HttpClient for Link {
+impl HttpClient for DirectoryClient {
     fn request(&self, request: Request<BodyWrapper<Bytes>>) -> Boxed<Result<BytesResponse, Error>> {
         Box::pin(self.clone().request(request))
     }
@@ -176,7 +176,7 @@ impl Https {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ServerJudge::new(Arc::new(trust(ca)?))?))
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(Arc::new(trust(ca)?))?))
             .with_no_client_auth();
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -234,8 +234,8 @@ pub(super) fn is_safe(uri: &Uri) -> bool {
 }
 
 /// Whom to believe.
-pub(super) fn trust(ca: Option<&Path>) -> Result<Trust, String> {
-    let mut trust = Trust::default();
+pub(super) fn trust(ca: Option<&Path>) -> Result<TrustStore, String> {
+    let mut trust = TrustStore::default();
     let Some(path) = ca else {
         let system = rustls_native_certs::load_native_certs();
         trust.add_system(&system.certs);

@@ -12,11 +12,11 @@ use instant_acme::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::account::Visit;
-use super::failure::{Failure, FailureKind, type_of, words};
-use super::proof::{self, Proofs};
+use super::account::DirectorySession;
+use super::failure::{AcmeError, AcmeErrorKind, type_of, words};
+use super::proof::{self, ChallengeResponses};
 use super::store::{chain_from, has_name};
-use super::{Wanted, list};
+use super::{OrderSpec, list};
 use crate::challenges::Challenges;
 use crate::key::PrivateKey;
 use crate::slot::Chain;
@@ -29,7 +29,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_s
 const POLL_TOLD_MAX: Duration = Duration::from_secs(60);
 
 /// A certificate as it came.
-pub(super) struct Issued {
+pub(super) struct IssuedCertificate {
     pub(super) chain: Chain,
     pub(super) key_pem: String,
     pub(super) chain_pem: String,
@@ -37,23 +37,23 @@ pub(super) struct Issued {
 
 /// Orders a certificate, unless `stopped` comes to its end before.
 pub(super) async fn obtain(
-    visit: &Visit,
-    request: &Request<'_>,
+    visit: &DirectorySession,
+    request: &OrderRequest<'_>,
     stopped: impl Future<Output = ()>,
-) -> Result<Issued, Failure> {
-    let mut proofs = Proofs::new(request.challenges, &request.acme.challenge);
+) -> Result<IssuedCertificate, AcmeError> {
+    let mut proofs = ChallengeResponses::new(request.challenges, &request.acme.challenge);
     let outcome = tokio::select! {
         outcome = carry_out(visit, request, &mut proofs) => outcome,
-        () = stopped => Err(Failure::local("stopped")),
+        () = stopped => Err(AcmeError::local("stopped")),
     };
     proofs.take_down().await;
     outcome
 }
 
 /// What an order is for.
-pub(super) struct Request<'a> {
+pub(super) struct OrderRequest<'a> {
     pub(super) acme: &'a Acme,
-    pub(super) wanted: &'a Wanted,
+    pub(super) wanted: &'a OrderSpec,
     /// The certificate that the new one takes the place of (RFC 9773, section 5).
     pub(super) replaces: Option<CertificateIdentifier<'static>>,
     pub(super) challenges: &'a Challenges,
@@ -61,10 +61,10 @@ pub(super) struct Request<'a> {
 }
 
 async fn carry_out(
-    visit: &Visit,
-    request: &Request<'_>,
-    proofs: &mut Proofs<'_>,
-) -> Result<Issued, Failure> {
+    visit: &DirectorySession,
+    request: &OrderRequest<'_>,
+    proofs: &mut ChallengeResponses<'_>,
+) -> Result<IssuedCertificate, AcmeError> {
     check_profile(visit, request.wanted)?;
     let order = place(visit, request.wanted, request.replaces.clone()).await?;
     let mut order = Progress { visit, order };
@@ -73,7 +73,7 @@ async fn carry_out(
     order.issue(request.wanted, request.now).await
 }
 
-fn check_profile(visit: &Visit, wanted: &Wanted) -> Result<(), Failure> {
+fn check_profile(visit: &DirectorySession, wanted: &OrderSpec) -> Result<(), AcmeError> {
     let Some(profile) = wanted.profile.as_deref() else { return Ok(()) };
     let mut offered: Vec<_> = visit.account.profiles().map(|offer| offer.name.to_owned()).collect();
     if offered.iter().any(|name| name == profile) {
@@ -84,22 +84,22 @@ fn check_profile(visit: &Visit, wanted: &Wanted) -> Result<(), Failure> {
         [] => "it offers none".to_owned(),
         offered => format!("it offers: {}", offered.join(", ")),
     };
-    Err(Failure::refused(format!("the directory has no profile `{profile}`; {known}")))
+    Err(AcmeError::refused(format!("the directory has no profile `{profile}`; {known}")))
 }
 
 /// Places the order.
 async fn place(
-    visit: &Visit,
-    wanted: &Wanted,
+    visit: &DirectorySession,
+    wanted: &OrderSpec,
     replaces: Option<CertificateIdentifier<'static>>,
-) -> Result<Order, Failure> {
+) -> Result<Order, AcmeError> {
     let identifiers: Vec<Identifier> = wanted.names.iter().map(|name| identifier(name)).collect();
     let new_order = || {
         let order = NewOrder::new(&identifiers);
         wanted.profile.as_deref().into_iter().fold(order, NewOrder::profile)
     };
     let doing = || format!("order a certificate for {}", list(&wanted.names));
-    let failed = |error: &Error| Failure::from_error(&doing(), error, visit.link.retry_after());
+    let failed = |error: &Error| AcmeError::from_error(&doing(), error, visit.link.retry_after());
     let Some(replaces) = replaces else {
         return visit.account.new_order(&new_order()).await.map_err(|error| failed(&error));
     };
@@ -135,17 +135,17 @@ fn identifier(name: &str) -> Identifier {
 
 /// An order under way.
 struct Progress<'a> {
-    visit: &'a Visit,
+    visit: &'a DirectorySession,
     order: Order,
 }
 
 impl Progress<'_> {
-    fn failure(&self, doing: &str, error: &Error) -> Failure {
-        Failure::from_error(doing, error, self.visit.link.retry_after())
+    fn failure(&self, doing: &str, error: &Error) -> AcmeError {
+        AcmeError::from_error(doing, error, self.visit.link.retry_after())
     }
 
     /// Shows control of every name that is not believed already.
-    async fn show_control(&mut self, proofs: &mut Proofs<'_>) -> Result<(), Failure> {
+    async fn show_control(&mut self, proofs: &mut ChallengeResponses<'_>) -> Result<(), AcmeError> {
         match self.order.state().status {
             OrderStatus::Pending => {}
             OrderStatus::Invalid => return Err(self.verdict(proofs).await),
@@ -161,13 +161,13 @@ impl Progress<'_> {
         }
     }
 
-    async fn put_up(&mut self, proofs: &mut Proofs<'_>) -> Result<(), Failure> {
+    async fn put_up(&mut self, proofs: &mut ChallengeResponses<'_>) -> Result<(), AcmeError> {
         let (wanted, word) = proofs.method();
         let told = self.visit.link.clone();
         let mut authorizations = self.order.authorizations();
         while let Some(next) = authorizations.next().await {
             let mut authorization = next.map_err(|e| {
-                Failure::from_error("read an authorization", &e, told.retry_after())
+                AcmeError::from_error("read an authorization", &e, told.retry_after())
             })?;
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
@@ -181,7 +181,7 @@ impl Progress<'_> {
                 .collect();
             let offered = offered.join(", ");
             let Some(challenge) = authorization.challenge(wanted.clone()) else {
-                return Err(Failure::refused(format!(
+                return Err(AcmeError::refused(format!(
                     "the CA does not take {word} for {shown}, only: {offered}"
                 )));
             };
@@ -190,13 +190,16 @@ impl Progress<'_> {
         Ok(())
     }
 
-    async fn call_for_judgement(&mut self, proofs: &Proofs<'_>) -> Result<(), Failure> {
+    async fn call_for_judgement(
+        &mut self,
+        proofs: &ChallengeResponses<'_>,
+    ) -> Result<(), AcmeError> {
         let (wanted, word) = proofs.method();
         let told = self.visit.link.clone();
         let mut authorizations = self.order.authorizations();
         while let Some(next) = authorizations.next().await {
             let mut authorization = next.map_err(|e| {
-                Failure::from_error("read an authorization", &e, told.retry_after())
+                AcmeError::from_error("read an authorization", &e, told.retry_after())
             })?;
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
@@ -204,7 +207,7 @@ impl Progress<'_> {
             let name = authorization.identifier().to_string();
             let Some(mut challenge) = authorization.challenge(wanted.clone()) else { continue };
             challenge.set_ready().await.map_err(|error| {
-                Failure::from_error(
+                AcmeError::from_error(
                     &format!("show control of {name} by {word}"),
                     &error,
                     told.retry_after(),
@@ -215,7 +218,7 @@ impl Progress<'_> {
     }
 
     /// Waits until the order is in a state that `enough` takes.
-    async fn settled(&mut self, enough: fn(OrderStatus) -> bool) -> Result<OrderStatus, Failure> {
+    async fn settled(&mut self, enough: fn(OrderStatus) -> bool) -> Result<OrderStatus, AcmeError> {
         let deadline = Instant::now() + JUDGEMENT_WAIT;
         let mut pause = POLL.0;
         loop {
@@ -224,8 +227,8 @@ impl Progress<'_> {
                 return Ok(status);
             }
             if Instant::now() >= deadline {
-                return Err(Failure::new(
-                    FailureKind::Unreachable,
+                return Err(AcmeError::new(
+                    AcmeErrorKind::Unreachable,
                     format!(
                         "the CA did not finish within {} min (the order is {status:?})",
                         JUDGEMENT_WAIT.as_secs() / 60
@@ -241,7 +244,7 @@ impl Progress<'_> {
     }
 
     /// Why the order is invalid: what the CA says of each name.
-    async fn verdict(&mut self, proofs: &Proofs<'_>) -> Failure {
+    async fn verdict(&mut self, proofs: &ChallengeResponses<'_>) -> AcmeError {
         let (_, word) = proofs.method();
         let mut found = Vec::new();
         let mut authorizations = self.order.authorizations();
@@ -272,15 +275,19 @@ impl Progress<'_> {
                 "the order became invalid while control was shown by {word}, without a reason"
             ));
         }
-        Failure::refused(found.join("; "))
+        AcmeError::refused(found.join("; "))
     }
 
     /// Has the certificate issued, and fetches it.
-    async fn issue(&mut self, wanted: &Wanted, now: SystemTime) -> Result<Issued, Failure> {
+    async fn issue(
+        &mut self,
+        wanted: &OrderSpec,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, AcmeError> {
         if self.order.state().status != OrderStatus::Ready {
             // It was issued for another key, before a crash: a new order has a new state.
-            return Err(Failure::new(
-                FailureKind::Unreachable,
+            return Err(AcmeError::new(
+                AcmeErrorKind::Unreachable,
                 "the directory handed out an order that was finished before",
             ));
         }
@@ -288,24 +295,24 @@ impl Progress<'_> {
         // An RSA key takes seconds.
         let made = tokio::task::spawn_blocking(move || signing_request(kind, &names)).await;
         let (key_pem, csr) =
-            made.map_err(|error| Failure::local(error.to_string()))?.map_err(Failure::local)?;
+            made.map_err(|error| AcmeError::local(error.to_string()))?.map_err(AcmeError::local)?;
         let doing = format!("have the certificate for {} issued", list(&wanted.names));
         let finalized = self.order.finalize_csr(&csr).await;
         finalized.map_err(|error| self.failure(&doing, &error))?;
         if self.settled(|status| status == OrderStatus::Valid).await? == OrderStatus::Invalid {
             let said =
                 self.order.state().error.as_ref().map_or_else(|| "no reason".to_owned(), words);
-            return Err(Failure::refused(format!("cannot {doing}: the CA says: {said}")));
+            return Err(AcmeError::refused(format!("cannot {doing}: the CA says: {said}")));
         }
         let chain_pem =
             self.order.certificate().await.map_err(|error| self.failure(&doing, &error))?;
-        let chain_pem =
-            chain_pem.ok_or_else(|| Failure::refused(format!("cannot {doing}: there is none")))?;
+        let chain_pem = chain_pem
+            .ok_or_else(|| AcmeError::refused(format!("cannot {doing}: there is none")))?;
         let chain = judge(wanted, &key_pem, &chain_pem, now);
         let chain = chain.map_err(|why| {
-            Failure::refused(format!("the CA issued a certificate that cannot be used: {why}"))
+            AcmeError::refused(format!("the CA issued a certificate that cannot be used: {why}"))
         })?;
-        Ok(Issued { chain, key_pem, chain_pem })
+        Ok(IssuedCertificate { chain, key_pem, chain_pem })
     }
 }
 
@@ -321,7 +328,7 @@ fn signing_request(kind: config::KeyKind, names: &[Box<str>]) -> Result<(String,
 }
 
 fn judge(
-    wanted: &Wanted,
+    wanted: &OrderSpec,
     key_pem: &str,
     chain_pem: &str,
     now: SystemTime,

@@ -9,13 +9,13 @@ use instant_acme::{ChallengeType, KeyAuthorization};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::failure::Failure;
+use super::failure::AcmeError;
 use super::hook::{self, Action};
 use crate::challenges::Challenges;
 use crate::slot::Chain;
 
 /// What is put up for the names of one order.
-pub(super) struct Proofs<'a> {
+pub(super) struct ChallengeResponses<'a> {
     challenges: &'a Challenges,
     method: &'a AcmeChallenge,
     up: Vec<Proof>,
@@ -27,7 +27,7 @@ enum Proof {
     Dns { record: String, value: String },
 }
 
-impl<'a> Proofs<'a> {
+impl<'a> ChallengeResponses<'a> {
     pub(super) fn new(challenges: &'a Challenges, method: &'a AcmeChallenge) -> Self {
         Self { challenges, method, up: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl<'a> Proofs<'a> {
         name: &str,
         token: &str,
         authorization: &KeyAuthorization,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), AcmeError> {
         match self.method {
             AcmeChallenge::Http => {
                 self.challenges.set_http(token, authorization.as_str());
@@ -47,7 +47,7 @@ impl<'a> Proofs<'a> {
             AcmeChallenge::TlsAlpn => {
                 let chain = alpn_chain(name, authorization.digest().as_ref());
                 let chain = chain.map_err(|why| {
-                    Failure::local(format!(
+                    AcmeError::local(format!(
                         "cannot make the certificate that shows control of {name}: {why}"
                     ))
                 })?;
@@ -101,7 +101,7 @@ impl<'a> Proofs<'a> {
 }
 
 /// Nothing is answered any more, however an order ends; records in the DNS take a command.
-impl Drop for Proofs<'_> {
+impl Drop for ChallengeResponses<'_> {
     fn drop(&mut self) {
         for proof in &self.up {
             match proof {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::failure::FailureKind;
+use super::failure::AcmeErrorKind;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -33,7 +33,7 @@ pub(super) struct Window {
 
 /// What the schedule must know of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life<'a> {
+pub(super) struct ValidityPeriod<'a> {
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
     pub(super) fingerprint: &'a [u8],
@@ -41,7 +41,7 @@ pub(super) struct Life<'a> {
 
 /// When to renew a certificate of which its directory says nothing: at two thirds of its life, give
 /// or take a thirtieth.
-pub(super) fn renew_at(life: &Life<'_>) -> SystemTime {
+pub(super) fn renew_at(life: &ValidityPeriod<'_>) -> SystemTime {
     let lifetime = life.not_after.duration_since(life.not_before).unwrap_or_default();
     let earliest = lifetime.mul_f64(2.0 / 3.0 - 1.0 / 30.0);
     let spread = lifetime.mul_f64(1.0 / 15.0);
@@ -49,7 +49,7 @@ pub(super) fn renew_at(life: &Life<'_>) -> SystemTime {
 }
 
 /// When to renew a certificate of which its directory says `window`.
-pub(super) fn renew_within(life: &Life<'_>, window: Window) -> SystemTime {
+pub(super) fn renew_within(life: &ValidityPeriod<'_>, window: Window) -> SystemTime {
     // RFC 9773, section 4.2: a window that ends before it begins is not to be used.
     let Ok(length) = window.end.duration_since(window.start) else { return renew_at(life) };
     let start = window.start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -89,18 +89,18 @@ impl Backoff {
     /// Another failure: how long to wait. `chance` is an even number from 0 to 1.
     pub(super) fn next(
         &mut self,
-        kind: FailureKind,
+        kind: AcmeErrorKind,
         told: Option<Duration>,
         chance: f64,
     ) -> Duration {
         let (first, longest) = match kind {
-            FailureKind::Unreachable => (10 * SECOND, HOUR),
+            AcmeErrorKind::Unreachable => (10 * SECOND, HOUR),
             // Let's Encrypt takes five failures an hour for a name: these are four.
-            FailureKind::Refused | FailureKind::Local => (5 * MINUTE, 6 * HOUR),
-            FailureKind::RateLimited => (HOUR, DAY),
+            AcmeErrorKind::Refused | AcmeErrorKind::Local => (5 * MINUTE, 6 * HOUR),
+            AcmeErrorKind::RateLimited => (HOUR, DAY),
             // The account that is gone was put away: the next try makes another.
-            FailureKind::NoAccount => (SECOND, HOUR),
-            FailureKind::Busy => (10 * SECOND, 10 * SECOND),
+            AcmeErrorKind::NoAccount => (SECOND, HOUR),
+            AcmeErrorKind::Busy => (10 * SECOND, 10 * SECOND),
         };
         let doubled = first * 2_u32.saturating_pow(self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
@@ -120,9 +120,9 @@ const TOLD_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 mod tests {
     use super::*;
 
-    fn life(fingerprint: &[u8], days: u32) -> Life<'_> {
+    fn life(fingerprint: &[u8], days: u32) -> ValidityPeriod<'_> {
         let not_before = SystemTime::UNIX_EPOCH + 20_000 * DAY;
-        Life { not_before, not_after: not_before + days * DAY, fingerprint }
+        ValidityPeriod { not_before, not_after: not_before + days * DAY, fingerprint }
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
             assert_eq!(renew_at(&life), renew_at(&life), "the same after a restart");
         }
         // A certificate that ends before it begins is due at once.
-        let broken = Life { not_after: SystemTime::UNIX_EPOCH, ..life(b"a", 1) };
+        let broken = ValidityPeriod { not_after: SystemTime::UNIX_EPOCH, ..life(b"a", 1) };
         assert_eq!(renew_at(&broken), broken.not_before);
     }
 
@@ -168,18 +168,18 @@ mod tests {
     #[test]
     fn back_off() {
         #[track_caller]
-        fn check(kind: FailureKind, told: Option<Duration>, expected: &[Duration]) {
+        fn check(kind: AcmeErrorKind, told: Option<Duration>, expected: &[Duration]) {
             let mut backoff = Backoff::default();
             for expected in expected {
                 assert_eq!(backoff.next(kind, told, 0.0), *expected, "{kind:?}");
             }
         }
-        check(FailureKind::Unreachable, None, &[10 * SECOND, 20 * SECOND, 40 * SECOND]);
-        check(FailureKind::Refused, None, &[5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE]);
-        check(FailureKind::RateLimited, None, &[HOUR, 2 * HOUR]);
-        check(FailureKind::RateLimited, Some(3 * HOUR), &[3 * HOUR, 3 * HOUR, 4 * HOUR]);
-        check(FailureKind::Refused, Some(400 * DAY), &[TOLD_MAX]);
+        check(AcmeErrorKind::Unreachable, None, &[10 * SECOND, 20 * SECOND, 40 * SECOND]);
+        check(AcmeErrorKind::Refused, None, &[5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE]);
+        check(AcmeErrorKind::RateLimited, None, &[HOUR, 2 * HOUR]);
+        check(AcmeErrorKind::RateLimited, Some(3 * HOUR), &[3 * HOUR, 3 * HOUR, 4 * HOUR]);
+        check(AcmeErrorKind::Refused, Some(400 * DAY), &[TOLD_MAX]);
         let mut long = Backoff { failures: u32::MAX };
-        assert_eq!(long.next(FailureKind::Refused, None, 1.0), 6 * HOUR + 90 * MINUTE);
+        assert_eq!(long.next(AcmeErrorKind::Refused, None, 1.0), 6 * HOUR + 90 * MINUTE);
     }
 }

@@ -17,7 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
-use super::Wanted;
+use super::OrderSpec;
 use crate::slot::Chain;
 use crate::state::{StateDir, StateError};
 
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// Where the certificate is kept that is issued for exactly this.
-    pub(super) fn certificate_file(&self, wanted: &Wanted) -> String {
+    pub(super) fn certificate_file(&self, wanted: &OrderSpec) -> String {
         let first = wanted.names.first().map_or("", |name| name);
         let mut parts: Vec<&str> = wanted.names.iter().map(AsRef::as_ref).collect();
         parts.extend([key_word(wanted.key), wanted.profile.as_deref().unwrap_or_default()]);
@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// The certificate that was issued for exactly this.
-    pub(super) fn certificate(&self, wanted: &Wanted) -> Option<Arc<Chain>> {
+    pub(super) fn certificate(&self, wanted: &OrderSpec) -> Option<Arc<Chain>> {
         let name = self.certificate_file(wanted);
         let bytes = match self.state.read(&name) {
             Ok(bytes) => bytes?,
@@ -113,7 +113,7 @@ impl Store {
 
     /// Another certificate, of this directory or another, that was issued for some of the names and
     /// is still valid: what is served until there is the right one.
-    pub(super) fn substitute(&self, wanted: &Wanted, now: SystemTime) -> Option<Arc<Chain>> {
+    pub(super) fn substitute(&self, wanted: &OrderSpec, now: SystemTime) -> Option<Arc<Chain>> {
         let own = self.folder_of_certificates();
         let folders = self.state.list("acme").ok()?;
         let folders = folders.iter().map(|folder| format!("acme/{folder}/certificates"));
@@ -142,7 +142,7 @@ impl Store {
     /// Keeps a certificate with its key.
     pub(super) fn save_certificate(
         &self,
-        wanted: &Wanted,
+        wanted: &OrderSpec,
         key_pem: &str,
         chain_pem: &str,
     ) -> Result<(), StateError> {

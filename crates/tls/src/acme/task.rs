@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use super::account::Directory;
 use super::check::hopeless;
-use super::failure::{Failure, FailureKind};
-use super::order::{self, Issued, Request};
-use super::schedule::{self, Backoff, Life, Window};
+use super::failure::{AcmeError, AcmeErrorKind};
+use super::order::{self, IssuedCertificate, OrderRequest};
+use super::schedule::{self, Backoff, ValidityPeriod, Window};
 use super::store::Store;
-use super::{Shared, Status, Wanted, list};
+use super::{ManagerState, OrderSpec, Status, list};
 use crate::slot::{Chain, Slot};
 use crate::state::StateError;
 
@@ -28,10 +28,10 @@ const PANIC_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// Looks after one certificate.
 pub(super) struct Task {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerState>,
     directory: Arc<Directory>,
     acme: Acme,
-    wanted: Wanted,
+    wanted: OrderSpec,
     slot: Arc<Slot>,
     status: Arc<Mutex<Status>>,
     /// The fingerprint of the certificate that was issued for exactly this.
@@ -53,10 +53,10 @@ struct Memory {
 impl Task {
     /// A slot that does not have the stored certificate for exactly this gets it.
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<ManagerState>,
         directory: Arc<Directory>,
         acme: Acme,
-        wanted: Wanted,
+        wanted: OrderSpec,
         slot: Arc<Slot>,
         status: Arc<Mutex<Status>>,
     ) -> Self {
@@ -167,7 +167,7 @@ impl Task {
         memory.ask_at = Some(Instant::now() + again + (again / 10).mul_f64(random::fraction()));
     }
 
-    async fn window(&self, chain: &Chain) -> Result<Option<(Window, Duration)>, Failure> {
+    async fn window(&self, chain: &Chain) -> Result<Option<(Window, Duration)>, AcmeError> {
         let Some(id) = certificate_id(chain) else { return Ok(None) };
         let _room = self.directory.orders.acquire().await;
         let Some(visit) = self.directory.visit_known(&self.acme).await? else { return Ok(None) };
@@ -179,7 +179,7 @@ impl Task {
             }
             Err(instant_acme::Error::Unsupported(_)) => Ok(None),
             Err(error) => {
-                Err(Failure::from_error("ask when to renew", &error, visit.link.retry_after()))
+                Err(AcmeError::from_error("ask when to renew", &error, visit.link.retry_after()))
             }
         }
     }
@@ -216,21 +216,21 @@ impl Task {
         &self,
         current: Option<&Chain>,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Issued, Failure> {
+    ) -> Result<IssuedCertificate, AcmeError> {
         self.shared.lock().map_err(|error| match error {
-            StateError::Locked { .. } => Failure::new(FailureKind::Busy, error.to_string()),
-            error => Failure::local(error.to_string()),
+            StateError::Locked { .. } => AcmeError::new(AcmeErrorKind::Busy, error.to_string()),
+            error => AcmeError::local(error.to_string()),
         })?;
         let visit = tokio::select! {
             visit = async {
                 let room = self.directory.orders.acquire().await;
                 self.directory.visit(&self.acme).await.map(|visit| (room, visit))
             } => visit,
-            () = until(stopped.clone()) => Err(Failure::local("stopped")),
+            () = until(stopped.clone()) => Err(AcmeError::local("stopped")),
         };
         let (_room, visit) = visit?;
         tracing::info!(names = %list(&self.wanted.names), directory = %self.acme.directory, renewal = current.is_some(), "ordering a certificate");
-        let request = Request {
+        let request = OrderRequest {
             acme: &self.acme,
             wanted: &self.wanted,
             replaces: current.and_then(certificate_id),
@@ -242,8 +242,8 @@ impl Task {
     }
 
     /// Keeps what was issued, and serves it. What cannot be stored is served all the same.
-    fn take(&self, issued: Issued) -> Result<Arc<Chain>, Failure> {
-        let Issued { chain, key_pem, chain_pem } = issued;
+    fn take(&self, issued: IssuedCertificate) -> Result<Arc<Chain>, AcmeError> {
+        let IssuedCertificate { chain, key_pem, chain_pem } = issued;
         let chain = Arc::new(chain);
         if let Err(error) =
             self.directory.store.save_certificate(&self.wanted, &key_pem, &chain_pem)
@@ -256,8 +256,8 @@ impl Task {
     }
 
     /// A failure: says so, and when there is another try.
-    fn settle(&self, memory: &mut Memory, current: Option<&Chain>, failure: &Failure) {
-        if failure.kind == FailureKind::NoAccount {
+    fn settle(&self, memory: &mut Memory, current: Option<&Chain>, failure: &AcmeError) {
+        if failure.kind == AcmeErrorKind::NoAccount {
             self.directory.store.forget_account(&failure.message);
         }
         let wait = memory.backoff.next(failure.kind, failure.retry_after, random::fraction());
@@ -275,7 +275,7 @@ impl Task {
                 let ends_in = format!("{} h", left.as_secs() / 3600);
                 tracing::error!(%names, error = %failure, failures, next_try_in, ends_in, "cannot renew a certificate that ends soon");
             }
-            None if failure.kind == FailureKind::Busy && failures > 1 => {}
+            None if failure.kind == AcmeErrorKind::Busy && failures > 1 => {}
             None => {
                 tracing::error!(%names, error = %failure, failures, next_try_in, "cannot get a certificate");
             }
@@ -289,7 +289,7 @@ impl Task {
 }
 
 /// Fills an empty slot from what is stored.
-pub(super) fn serve_stored(store: &Store, wanted: &Wanted, slot: &Slot, now: SystemTime) {
+pub(super) fn serve_stored(store: &Store, wanted: &OrderSpec, slot: &Slot, now: SystemTime) {
     if !slot.is_empty() {
         return;
     }
@@ -307,7 +307,7 @@ pub(super) fn serve_stored(store: &Store, wanted: &Wanted, slot: &Slot, now: Sys
 
 /// When a certificate is renewed.
 fn due(chain: &Chain, window: Option<Window>) -> SystemTime {
-    let life = Life {
+    let life = ValidityPeriod {
         not_before: chain.not_before,
         not_after: chain.not_after,
         fingerprint: &chain.fingerprint,
@@ -335,7 +335,7 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 struct RecordsUp<'a>(Option<&'a AtomicUsize>);
 
 impl<'a> RecordsUp<'a> {
-    fn of(shared: &'a Shared, acme: &Acme) -> Self {
+    fn of(shared: &'a ManagerState, acme: &Acme) -> Self {
         let by_dns = matches!(acme.challenge, AcmeChallenge::Dns { .. });
         let counted = by_dns.then_some(&shared.records_up);
         if let Some(count) = counted {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use self::directory::{Ca, DIRECTORY, Wire};
-use super::{Kept, Manager};
+use super::{Manager, RenewalHandle};
 use crate::slot::{Chain, Slot};
 use crate::state::StateDir;
 
@@ -111,7 +111,7 @@ impl Story {
 
 /// One that is looked after.
 struct Certificate {
-    kept: Kept,
+    kept: RenewalHandle,
     slot: Arc<Slot>,
 }
 

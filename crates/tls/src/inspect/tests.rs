@@ -1,14 +1,14 @@
 use rcgen::{CustomExtension, ExtendedKeyUsagePurpose};
 
 use super::*;
-use crate::fixtures::{Made, Wanted, ca};
+use crate::fixtures::{TestCertificate, Wanted, ca};
 
 fn exact(name: &str) -> SiteName {
     SiteName::Exact(name.into())
 }
 
 #[track_caller]
-fn check(chain: &[&Made], names: &[SiteName], expected: &[(Severity, &str)]) {
+fn check(chain: &[&TestCertificate], names: &[SiteName], expected: &[(Severity, &str)]) {
     let chain: Vec<_> = chain.iter().map(|made| made.certificate()).collect();
     let findings = judge(&chain, names, SystemTime::now());
     let is_same = findings.len() == expected.len()

@@ -6,32 +6,32 @@ use std::time::SystemTime;
 
 use config::{CertificateSource, Config, Place, ServerTls, SiteName, SiteTls};
 
-use super::{ClientKey, Seen, ServerKey, Shared, finding, lock};
+use super::{ClientKey, FileStamps, KeeperState, ServerKey, finding, lock};
 use crate::acme;
 use crate::client::Client;
 use crate::error::{Problem, Severity};
 use crate::internal::own_names;
 use crate::server::Server;
 use crate::slot::Slot;
-use crate::source::{Fresh, Kind, Source};
+use crate::source::{Kind, NewCertificates, Source};
 use crate::state::StateDir;
 
 /// One configuration on its way to contexts.
-pub(super) struct Preparing<'c> {
-    shared: &'c Shared,
+pub(super) struct ContextBuilder<'c> {
+    shared: &'c KeeperState,
     config: &'c Config,
     now: SystemTime,
     /// Sources by the names of their slots: those in effect, and those that are to be.
     installed: HashMap<String, Vec<Arc<Source>>>,
     prepared: HashMap<String, Vec<Arc<Source>>>,
-    pub(super) sources: Vec<(Arc<Source>, Option<Fresh>)>,
+    pub(super) sources: Vec<(Arc<Source>, Option<NewCertificates>)>,
     pub(super) servers: Vec<(ServerKey, Arc<Server>)>,
     pub(super) clients: Vec<(ClientKey, Arc<Client>)>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl<'c> Preparing<'c> {
-    pub(super) fn new(shared: &'c Shared, config: &'c Config) -> Self {
+impl<'c> ContextBuilder<'c> {
+    pub(super) fn new(shared: &'c KeeperState, config: &'c Config) -> Self {
         let mut problems = Vec::new();
         let wanted = StateDir::find(config.process.state.as_deref()).ok();
         if wanted != shared.state {
@@ -87,7 +87,7 @@ impl<'c> Preparing<'c> {
                 ..settings.clone()
             },
             http2,
-            files: Seen::of(files),
+            files: FileStamps::of(files),
         };
         // A site with other files keeps its name, but has another slot.
         let is_ours = |(is, server): &&(ServerKey, Arc<Server>)| {
@@ -127,7 +127,7 @@ impl<'c> Preparing<'c> {
         let mut key = ClientKey {
             settings: settings.clone(),
             protocol: upstream.protocol,
-            files: Seen::of(files),
+            files: FileStamps::of(files),
         };
         if let Some(client) = &mut key.settings.client {
             client.place = Place::default();

@@ -8,7 +8,7 @@ use config::{
 };
 
 use super::*;
-use crate::fixtures::{Made, Wanted, at};
+use crate::fixtures::{TestCertificate, Wanted, at};
 use crate::watch::look;
 
 /// A directory, a configuration of one site, and the keeper.
@@ -58,7 +58,7 @@ impl Story {
         Self { scratch, keeper, config }
     }
 
-    fn of_files(made: &Made) -> Self {
+    fn of_files(made: &TestCertificate) -> Self {
         Self::new(|directory| CertificateSource::Files(vec![made.write(directory)]))
     }
 
@@ -93,11 +93,11 @@ impl Story {
     }
 
     #[track_caller]
-    fn serves(&self, made: &Made) {
+    fn serves(&self, made: &TestCertificate) {
         assert_eq!(self.state().fingerprint, made.certificate().fingerprint);
     }
 
-    fn put(&self, made: &Made) {
+    fn put(&self, made: &TestCertificate) {
         made.write(self.scratch.path());
     }
 
@@ -106,7 +106,7 @@ impl Story {
     }
 }
 
-fn good() -> Made {
+fn good() -> TestCertificate {
     Wanted::default().by(None)
 }
 

@@ -2,7 +2,7 @@
 
 use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
 
-use crate::{Client, ClientHello, Read, Server, Session, TlsError};
+use crate::{Client, ClientHello, ReadResult, Server, Session, TlsError};
 use std::sync::Arc;
 
 /// One end of a connection.
@@ -61,7 +61,7 @@ impl End for Session {
     fn plaintext(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         let mut part = [0; 1000];
-        while let Read::Bytes(count) = self.read(&mut part) {
+        while let ReadResult::Bytes(count) = self.read(&mut part) {
             all.extend_from_slice(&part[..count]);
         }
         all

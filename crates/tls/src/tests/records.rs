@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite
 use super::pair::{End, Theirs, accept, connect, exchange, talk};
 use super::pki::{Leaf, PKI, client, plain_server, server, settings, trusting};
 use crate::server::PROVIDER;
-use crate::{Alpn, Read, Session, TlsErrorKind};
+use crate::{Alpn, ReadResult, Session, TlsErrorKind};
 use config::{ServerTls, TlsVersion};
 
 fn rustls_client(suite: SupportedCipherSuite) -> ClientConnection {
@@ -84,10 +84,10 @@ fn close_notify_ends_what_is_read() {
     client.close();
     assert!(client.write(b"more").is_err());
     server.take(&client.give()).unwrap();
-    assert_eq!(server.read(&mut [0; 3]), Read::Bytes(3));
+    assert_eq!(server.read(&mut [0; 3]), ReadResult::Bytes(3));
     assert!(server.has_plaintext());
-    assert_eq!(server.read(&mut [0; 3]), Read::Bytes(1));
-    assert_eq!(server.read(&mut [0; 3]), Read::Closed);
+    assert_eq!(server.read(&mut [0; 3]), ReadResult::Bytes(1));
+    assert_eq!(server.read(&mut [0; 3]), ReadResult::Closed);
     // The other direction is open still.
     server.send(b"answer");
     client.take(&server.give()).unwrap();
