@@ -178,9 +178,14 @@ pub struct FileBody {
 }
 
 impl FileBody {
-    /// Reads the next piece, of at most `most` bytes, to the front of `into`, which grows to the size of a
-    /// piece; returns its length, 0 at the end. A file that has become shorter is an error: the response
-    /// must not look complete.
+    /// Whether all of it was read.
+    pub fn is_read(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Reads the next piece, of so many bytes at most, to the front of `into`, which grows to the size
+    /// of a piece, and tells how long it is; 0 at the end. A file that has become shorter is an error: the response must
+    /// not look complete.
     pub async fn read(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
         if wanted == 0 {

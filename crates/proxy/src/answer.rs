@@ -4,108 +4,81 @@
 //! the kind in `Proxy-Status` (RFC 9209). It never shows more of the inside than the client may
 //! know: addresses of endpoints stay in the log.
 
-use std::future::{Future, poll_fn};
 use std::io::Write;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use config::{Action, FileServing, Route, RouteSettings, SiteId};
-use files::{Body, FileBody, FileError, FileRequest};
+use files::{Body, FileError, FileRequest};
 use message::{BodyLength, Known, Method, reason_phrase};
 use observe::{Blame, ErrorKind, Record};
 use rules::Facts;
 
-use crate::body::{Sink, Source, WriteError};
+use crate::body::{PumpError, Sink, Source, WriteError};
+use crate::context::{ClientContext, Context};
 use crate::deadline::{self, Deadline};
-use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble, gone};
-use crate::leaving;
-use crate::secure;
-use crate::worker::Work;
+use crate::downstream::{Downstream, Reply};
+use crate::ending::{Ending, gone};
+use crate::plan::Plan;
+use crate::respond::{Made, in_time, respond};
+use crate::source::{BytesSource, FileSource};
+use crate::trouble::Trouble;
+use crate::work::Work;
 
-/// Sends what stands in `work.response` and `work.body`, and settles the rest of the request.
-/// `limit`: how long the exchange may take; zero: any time.
+/// Sends what stands in `work.response` and `work.body`.
 async fn send_made<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
-    limit: Duration,
+    made: Made<'_>,
+) -> Ending {
+    let body = std::mem::take(&mut work.body);
+    let ending = send(context, work, down, made, BytesSource::new(&body)).await;
+    work.body = body;
+    ending
+}
+
+/// Sends what stands in `work.response`, with this body, and settles the rest of the request.
+async fn send<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    made: Made<'_>,
+    mut source: impl Source,
 ) -> Ending {
     let keep = settle_body(down) && context.may_keep();
-    let Work { request, response, record, body, .. } = work;
+    let Work { request, response, record, .. } = work;
     record.status = response.status;
-    sign(response);
-    secure::mark(context, request, record.scope, response);
     let (_, reply) = down.split();
     if reply.has_begun() {
         return Ending::Broken;
     }
-    reply.head(request, response, keep, None);
-    let sending = async {
-        reply.data(body).await?;
-        reply.finish(&message::Fields::new()).await.map_err(Unsent::Client)
+    let limit = match made {
+        Made::ByRoute(plan) => plan.settings.timeouts.request,
+        Made::ByEndpoint(_) | Made::ByUs => Duration::ZERO,
     };
     let deadline = Deadline::new(context, record.started, limit, None, request);
+    let by = (made, record.scope);
+    let sending = respond(context, (request, response), by, |_| {}, keep, &mut source, reply);
     ended(in_time(deadline.as_ref(), sending).await, keep, record)
 }
 
-/// Why an answer was not sent to its end.
-enum Unsent {
-    Client(WriteError),
-    File(std::io::Error),
-    OutOfTime(Trouble),
-}
-
-impl From<WriteError> for Unsent {
-    fn from(error: WriteError) -> Self {
-        Self::Client(error)
-    }
-}
-
-/// Sends, as long as the exchange may take.
-async fn in_time(
-    deadline: Option<&Deadline>,
-    sending: impl Future<Output = Result<(), Unsent>>,
-) -> Result<(), Unsent> {
-    let mut sending = pin!(sending);
-    poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent);
-        }
-        match deadline {
-            Some(deadline) => {
-                deadline.poll_passed(cx).map(|()| Err(Unsent::OutOfTime(deadline.trouble())))
-            }
-            None => Poll::Pending,
-        }
-    })
-    .await
-}
-
 /// What the end of an answer means for the client's connection. `keep`: as far as we are concerned, it stays open.
-fn ended(sent: Result<(), Unsent>, keep: bool, record: &mut Record) -> Ending {
+fn ended(sent: Result<Result<(), PumpError>, Trouble>, keep: bool, record: &mut Record) -> Ending {
     match sent {
-        Ok(()) if keep => return Ending::Kept,
-        Ok(()) => return Ending::Closed,
-        Err(Unsent::Client(WriteError::Broken(_))) => return gone(record),
-        Err(Unsent::Client(error)) => {
+        Ok(Ok(())) if keep => return Ending::Kept,
+        Ok(Ok(())) => return Ending::Closed,
+        Ok(Err(PumpError::Writing(WriteError::Broken(_)))) => return gone(record),
+        Ok(Err(PumpError::Writing(error))) => {
             let detail = format_args!("the response could not be sent: {error}");
             record.fail(ErrorKind::ClientTooSlow, detail);
         }
-        Err(Unsent::File(error)) => {
+        Ok(Err(PumpError::Reading(error))) => {
             let detail = format_args!("the file could not be read to its end: {error}");
             record.fail(ErrorKind::ProxyInternalError, detail);
         }
-        Err(Unsent::OutOfTime(trouble)) => record.fail(trouble.kind, trouble.detail),
+        Err(trouble) => record.fail(trouble.kind, trouble.detail),
     }
     Ending::Broken
-}
-
-/// Tells that the answer is ours, where nothing more is told of it (RFC 9209, section 2).
-fn sign(response: &mut message::Response) {
-    if !response.fields.has(Known::ProxyStatus) {
-        response.fields.push_known(Known::ProxyStatus, b"bothways");
-    }
 }
 
 /// Takes off what is left of the request's body if it is here; false if more is to come, so that
@@ -125,24 +98,13 @@ pub(crate) async fn trouble<D: Downstream>(
     settings: Option<&RouteSettings>,
     trouble: Trouble,
 ) -> Ending {
-    tell(context, work, down, settings, trouble, None).await
-}
-
-/// The same; `allow`: the methods that there are (RFC 9110, section 15.5.6).
-async fn tell<D: Downstream>(
-    context: &Context<'_>,
-    work: &mut Work,
-    down: &mut D,
-    settings: Option<&RouteSettings>,
-    trouble: Trouble,
-    allow: Option<&str>,
-) -> Ending {
     let Work { request, response, record, body, .. } = &mut *work;
+    record.status = trouble.status();
     record.fail(trouble.kind, &trouble.detail);
     if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
         write_deadline_exceeded(response, &trouble);
         body.clear();
-        return send_made(context, work, down, Duration::ZERO).await;
+        return send_made(context, work, down, Made::ByUs).await;
     }
     let status = record.status;
     response.clear();
@@ -168,15 +130,15 @@ async fn tell<D: Downstream>(
     write_proxy_status(&mut line, &trouble, told);
     fields.push_known(Known::ProxyStatus, &line);
     if status == 503 {
-        let seconds = trouble.retry_after.as_secs().max(1);
+        let seconds = trouble.retry_after_seconds();
         fields.push_known(Known::RetryAfter, itoa::Buffer::new().format(seconds).as_bytes());
     }
-    if let Some(methods) = allow {
+    if let Some(methods) = trouble.allow() {
         fields.push(b"Allow", methods.as_bytes());
     }
     // What is malformed or ambiguous leaves doubt about what comes after it, too.
     request.keep_alive &= status != 400;
-    send_made(context, work, down, Duration::ZERO).await
+    send_made(context, work, down, Made::ByUs).await
 }
 
 /// What a call of gRPC gets whose time is over ("gRPC over HTTP2", Responses): a head alone, with the
@@ -192,8 +154,8 @@ fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) 
 
 /// What the client is told: all about its own request, little about what is behind us.
 fn told(trouble: &Trouble) -> &str {
-    if let Some(told) = trouble.told {
-        return told;
+    if let Some(words) = trouble.public() {
+        return words;
     }
     match trouble.kind.blame() {
         Blame::Client | Blame::Policy => &trouble.detail,
@@ -295,10 +257,10 @@ pub(crate) async fn no_route<D: Downstream>(
     let mut allowed = String::new();
     let rules = &context.view.shared.rules;
     rules.allowed_methods(site, work.request.target.path(), &mut allowed);
-    work.record.status = 405;
     let detail = "no route of this site has the method for this path";
     let not_allowed = Trouble::new(ErrorKind::DestinationNotFound, detail);
-    tell(context, work, down, Some(settings), not_allowed, Some(&allowed)).await
+    let not_allowed = not_allowed.with_status(405).with_allow(&allowed);
+    trouble(context, work, down, Some(settings), not_allowed).await
 }
 
 /// Answers a request that a template would make a path of that leads out of what it wrote.
@@ -326,7 +288,7 @@ pub(crate) async fn last_hop<D: Downstream>(
     response.status = if request.method == Method::Options { 200 } else { 405 };
     response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.body = BodyLength::Exact(0);
-    send_made(context, work, down, Duration::ZERO).await
+    send_made(context, work, down, Made::ByUs).await
 }
 
 /// Answers with what the route's own action says: a redirect or a fixed text.
@@ -336,12 +298,12 @@ pub(crate) async fn local<D: Downstream>(
     down: &mut D,
     route: &Route,
 ) -> Ending {
-    let Work { request, response, record, body, path, .. } = &mut *work;
+    let Work { request, response, body, path, .. } = &mut *work;
     response.clear();
     body.clear();
     match &route.action {
         Action::Redirect { to, status } => {
-            let facts = facts(context, request, record.client.ip(), route);
+            let facts = facts(context, request, route);
             path.clear();
             rules::location(to, &facts, path);
             response.status = *status;
@@ -366,15 +328,14 @@ pub(crate) async fn local<D: Downstream>(
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
     let plan = Plan::local(route, context.tls());
-    leaving::response(request, response, &plan, record.client.ip(), &context.core.scratch);
-    send_made(context, work, down, route.settings.timeouts.request).await
+    send_made(context, work, down, Made::ByRoute(&plan)).await
 }
 
 /// Where challenges of HTTP-01 are fetched (RFC 8555, section 8.3).
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
 
 /// Whether a directory fetches the answer to a challenge; nearly always this is one load.
-pub(crate) fn is_acme(context: &Context<'_>, request: &message::Request) -> bool {
+pub(crate) fn is_acme(context: &ClientContext<'_>, request: &message::Request) -> bool {
     let challenges = &context.core.challenges;
     !challenges.is_empty()
         && context.client.tls.is_none()
@@ -404,7 +365,7 @@ pub(crate) async fn acme<D: Downstream>(
         response.status = 404; // forgotten a moment ago
     }
     response.body = BodyLength::Exact(body.len() as u64);
-    send_made(context, work, down, Duration::ZERO).await
+    send_made(context, work, down, Made::ByUs).await
 }
 
 /// Answers with a file of a directory, or with what stands for it.
@@ -415,9 +376,8 @@ pub(crate) async fn file<D: Downstream>(
     route: &Route,
     serving: &FileServing,
 ) -> Ending {
-    let Work { request, response, record, body, path, .. } = &mut *work;
-    let client = record.client.ip();
-    let facts = facts(context, request, client, route);
+    let Work { request, response, body, path, .. } = &mut *work;
+    let facts = facts(context, request, route);
     path.clear();
     if rules::upstream_path(&route.settings.rewrite, &facts, path).is_err() {
         return leads_out(context, work, down, &route.settings).await;
@@ -439,22 +399,22 @@ pub(crate) async fn file<D: Downstream>(
     for (name, value) in &found.fields {
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
-    leaving::response(
-        request,
-        response,
-        &Plan::local(route, context.tls()),
-        client,
-        &context.core.scratch,
-    );
     body.clear();
-    let limit = route.settings.timeouts.request;
+    let plan = Plan::local(route, context.tls());
+    let made = Made::ByRoute(&plan);
     match found.body {
-        Body::Empty => send_made(context, work, down, limit).await,
+        Body::Empty => send_made(context, work, down, made).await,
         Body::Text(text) => {
             *body = text;
-            send_made(context, work, down, limit).await
+            send_made(context, work, down, made).await
         }
-        Body::File(file) => send_file(context, work, down, file, limit).await,
+        Body::File(file) => {
+            let mut piece = std::mem::take(body);
+            let source = FileSource::new(file, &mut piece, down.split().1.room());
+            let ending = send(context, work, down, made, source).await;
+            work.body = piece;
+            ending
+        }
     }
 }
 
@@ -473,39 +433,10 @@ fn no_file(error: &FileError) -> Trouble {
     Trouble::new(kind, detail)
 }
 
-/// Sends a file after the head that stands in `work.response`.
-async fn send_file<D: Downstream>(
-    context: &Context<'_>,
-    work: &mut Work,
-    down: &mut D,
-    mut file: FileBody,
-    limit: Duration,
-) -> Ending {
-    let keep = settle_body(down) && context.may_keep();
-    let Work { request, response, record, body, .. } = work;
-    record.status = response.status;
-    sign(response);
-    secure::mark(context, request, record.scope, response);
-    let (_, reply) = down.split();
-    reply.head(request, response, keep, None);
-    let sending = async {
-        loop {
-            let count = file.read(body, reply.room().bytes()).await.map_err(Unsent::File)?;
-            match body.get(..count) {
-                Some(piece) if count > 0 => reply.data(piece).await?,
-                _ => return reply.finish(&message::Fields::new()).await.map_err(Unsent::Client),
-            }
-        }
-    };
-    let deadline = Deadline::new(context, record.started, limit, None, request);
-    ended(in_time(deadline.as_ref(), sending).await, keep, record)
-}
-
 fn facts<'a>(
     context: &'a Context<'_>,
     request: &'a message::Request,
-    client: std::net::IpAddr,
     route: &'a Route,
 ) -> Facts<'a> {
-    Facts::of(client, &request.method, &request.target, Some(route), context.tls())
+    Facts::of(context.asker.address, &request.method, &request.target, Some(route), context.tls())
 }

@@ -10,7 +10,8 @@ use message::{Known, Method, Request};
 use net::Alarm;
 use observe::ErrorKind;
 
-use crate::exchange::{Context, Trouble};
+use crate::context::Context;
+use crate::trouble::Trouble;
 
 /// When an exchange must be over.
 pub(crate) struct Deadline {

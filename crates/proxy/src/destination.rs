@@ -14,32 +14,31 @@ use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use balance::{Lease, Outcome, PickError, PickRequest};
+use balance::{AddressOctets, Lease, Outcome, PickError, PickRequest};
 use config::{
-    Endpoint, Forward, HedgeAfter, HostPolicy, RouteSettings, Timeouts, Upstream, UpstreamId,
-    UpstreamProtocol, UpstreamTimeouts,
+    Endpoint, Forward, HedgeAfter, HostPolicy, KeyPart, RouteSettings, Timeouts, Upstream,
+    UpstreamId, UpstreamProtocol, UpstreamTimeouts,
 };
 use message::Request;
 use net::AddressRefusal;
 use observe::{EndpointSlot, ErrorKind, Record, RetryReason};
 
-use crate::account::Charge;
-use crate::attempt::wants_tunnel;
 use crate::body::Source;
+use crate::context::Context;
 use crate::core::Core;
 use crate::deadline::Deadline;
-use crate::exchange::{Context, Downstream, Trouble};
-use crate::http2::{Multiplexed, Ticket};
 use crate::key;
 use crate::login::{self, Bound, Place};
+use crate::pool::{Connection, Multiplexed, Pool};
 use crate::retry::{Failed, Retries};
 use crate::snapshot::Group;
 use crate::sticky::{Binding, Stickiness};
-use crate::upstream::{Connection, Link, Pool};
-use crate::way::{Wants, Way};
+use crate::trouble::Trouble;
+use crate::upstream::{Link, Wants, Way, complain_of, is_our_limit};
+use crate::websocket::wants_tunnel;
 
 /// The times that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
@@ -64,16 +63,6 @@ impl Times {
 pub(crate) struct Taken {
     pub(crate) link: Link,
     pub(crate) timeouts: Times,
-}
-
-impl Taken {
-    /// From now on a connection of its own counts on its client.
-    fn charged(mut self, charge: Charge) -> Self {
-        if let Link::Http1(connection) = &mut self.link {
-            connection.charge = Some(charge);
-        }
-        self
-    }
 }
 
 /// Why there is none.
@@ -134,6 +123,10 @@ pub(crate) struct GroupDestination<'a> {
     login: bool,
     /// A connection that has refused the request.
     avoid: Option<Rc<Multiplexed>>,
+    /// Whether it is sent once, and to any endpoint.
+    once: bool,
+    /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
+    raw: bool,
 }
 
 /// A host that the client named.
@@ -165,11 +158,37 @@ impl<'a> Destination<'a> {
             own: None,
             login: false,
             avoid: None,
+            once: false,
+            raw: false,
         }))
     }
 
+    /// The same for a request that is sent once, and to any endpoint, wherever its client is bound to.
+    pub(crate) fn once(mut self) -> Self {
+        if let Self::Group(group) = &mut self {
+            (group.once, group.sticky) = (true, None);
+        }
+        self
+    }
+
+    /// The same for bytes of a client that we do not look into.
+    pub(crate) fn raw(mut self, client: IpAddr, started: Instant) -> Self {
+        if let Self::Group(group) = &mut self {
+            (group.raw, group.sticky) = (true, None);
+            group.group.balancer.count_request(started);
+            // Of what a key may be made of, only the address is known.
+            let address = AddressOctets::of(client);
+            group.key = balance::key(&group.upstream.balance, |part| match part {
+                KeyPart::Address => Some(address.as_bytes()),
+                _ => None,
+            });
+            group.source = balance::RequestOrigin::new(client, &[]);
+        }
+        self
+    }
+
     /// Notes what the request needs of a connection.
-    pub(crate) fn prepare(&mut self, request: &Request, record: &Record, client: &Bound) {
+    pub(crate) fn prepare(&mut self, request: &Request, record: &Record, client: Option<&Bound>) {
         if let Self::Group(group) = self {
             let balancer = &group.group.balancer;
             balancer.count_request(record.started);
@@ -181,7 +200,7 @@ impl<'a> Destination<'a> {
                 balance::RequestOrigin::new(record.client.ip(), request.target.path().as_bytes());
             // Over HTTP/2 an upgrade is a stream of its own, without a body before it (RFC 8441).
             let over_http1 = group.upgrade && !request.body.is_empty();
-            group.own = client.endpoint_of(&group.group.pools);
+            group.own = client.and_then(|client| client.endpoint_of(&group.group.pools));
             group.login = group.own.is_some() || login::has_credentials(request);
             group.http1 =
                 (over_http1 || group.login) && group.upstream.protocol == UpstreamProtocol::Auto;
@@ -209,10 +228,10 @@ impl<'a> Destination<'a> {
     }
 
     /// This connection has refused the request, which is to go over another one.
-    pub(crate) fn avoid(&mut self, refused: &Ticket) {
-        refused.connection().refused();
+    pub(crate) fn avoid(&mut self, refused: &Rc<Multiplexed>) {
+        refused.refused();
         if let Self::Group(group) = self {
-            group.avoid = Some(Rc::clone(refused.connection()));
+            group.avoid = Some(Rc::clone(refused));
         }
     }
 
@@ -227,6 +246,7 @@ impl<'a> Destination<'a> {
     /// How often the request may be sent again.
     pub(crate) fn retries(&self, context: &'a Context<'a>, now: Instant) -> Retries<'a> {
         let of = match self {
+            Self::Group(group) if group.once => None,
             Self::Group(group) => Some((&group.upstream.retry, &group.group.balancer)),
             Self::Named(_) => None,
         };
@@ -234,21 +254,22 @@ impl<'a> Destination<'a> {
     }
 
     /// A connection: an idle one unless it must be a new one.
-    pub(crate) async fn connection<D: Downstream>(
+    pub(crate) async fn connection(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
-        down: &mut D,
+        client: &mut impl Presence,
         turn: Turn,
     ) -> Result<Taken, NoConnection> {
-        let charge = search.context.upstream_charge(record.client.ip());
+        let charge = search.context.upstream_charge();
         let charge = charge.map_err(NoConnection::Trouble)?;
         let files_max = search.context.core.shared.files.of(charge.account());
-        let taken = match self {
-            Self::Group(group) => group.connection(search, record, down, turn, files_max).await,
-            Self::Named(named) => named.connection(search, record, down, turn, files_max).await,
-        };
-        taken.map(|taken| taken.charged(charge))
+        let mut taken = match self {
+            Self::Group(group) => group.connection(search, record, client, turn, files_max).await,
+            Self::Named(named) => named.connection(search, record, client, turn, files_max).await,
+        }?;
+        taken.link.charge(Some(charge));
+        Ok(taken)
     }
 
     /// The group, if it is one.
@@ -264,7 +285,7 @@ impl<'a> Destination<'a> {
         let Self::Group(group) = self else { return None };
         let hedge = group.upstream.hedge.as_ref()?;
         // Nobody else knows a client that is bound to its endpoint.
-        let bound = group.bound.is_some() || group.login;
+        let bound = group.bound.is_some() || group.login || group.once;
         if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade || bound {
             return None;
         }
@@ -386,7 +407,7 @@ pub(crate) fn not_picked(group: &Group, why: PickError) -> Trouble {
         PickError::InFlight | PickError::Connecting => ErrorKind::CircuitOpen,
     };
     let retry_after = group.balancer.group().retry_after(why);
-    Trouble { retry_after, ..Trouble::new(kind, why.words()) }
+    Trouble::new(kind, why.words()).with_retry_after(retry_after)
 }
 
 /// What it shows of an endpoint that there is no connection to it.
@@ -395,23 +416,6 @@ pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
         ErrorKind::ConnectionTimeout => Outcome::ConnectTimeout,
         _ => Outcome::Unreachable,
     }
-}
-
-/// Whether it is a limit or a lack of our own that keeps a connection from being opened, which says nothing of the
-/// endpoint.
-pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::CircuitOpen
-            | ErrorKind::ConnectionLimitReached
-            | ErrorKind::ClientLimitReached
-            | ErrorKind::LocalResources
-    )
-}
-
-/// Logs what was wrong with an endpoint or with a host that a client named.
-pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
-    observe::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }
 
 impl<'a> GroupDestination<'a> {
@@ -448,11 +452,11 @@ impl<'a> GroupDestination<'a> {
         self.group.pools.get(self.chosen()?).map(Rc::as_ref)
     }
 
-    async fn connection<D: Downstream>(
+    async fn connection(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
-        down: &mut D,
+        client: &mut impl Presence,
         turn: Turn,
         files_max: u64,
     ) -> Result<Taken, NoConnection> {
@@ -470,7 +474,7 @@ impl<'a> GroupDestination<'a> {
         loop {
             if self.lease.is_none() {
                 fresh = false;
-                let mut lease = self.pick(search, record, down, last.as_ref()).await?;
+                let mut lease = self.pick(search, record, client, last.as_ref()).await?;
                 lease.set_origin(self.source);
                 self.lease = Some(lease);
             }
@@ -486,11 +490,11 @@ impl<'a> GroupDestination<'a> {
                 return Err(NoConnection::Trouble(none));
             };
             let own = self.group.pools.get(index).filter(|_| !fresh && self.own == Some(index));
-            let own = own.and_then(|pool| {
-                context.client.bound.take_endpoint(pool, context.core.wheel.now())
+            let own = own.zip(context.asker.connection).and_then(|(pool, client)| {
+                client.bound.take_endpoint(pool, context.core.wheel.now())
             });
             let link = match own {
-                Some(connection) => Some(Link::Http1(connection)),
+                Some(connection) => Some(Link::http1(connection)),
                 None if fresh => None,
                 None => way.at_once(idle),
             };
@@ -500,7 +504,7 @@ impl<'a> GroupDestination<'a> {
                 return Ok(Taken { link, timeouts });
             }
             let begun = Instant::now();
-            let found = in_time(down, search.deadline, way.found()).await?;
+            let found = in_time(client, search.deadline, way.found()).await?;
             if !found.as_ref().is_ok_and(Link::reused) {
                 record.connect = Some(begun.elapsed());
             }
@@ -553,9 +557,8 @@ impl<'a> GroupDestination<'a> {
         index: usize,
         slot: EndpointSlot,
         settings: &Timeouts,
-        client: IpAddr,
     ) -> Result<Link, Trouble> {
-        let charge = context.upstream_charge(client)?;
+        let charge = context.upstream_charge()?;
         let files_max = context.core.shared.files.of(charge.account());
         let limit = Times::new(settings, &self.upstream.timeouts).connect;
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
@@ -569,9 +572,7 @@ impl<'a> GroupDestination<'a> {
             }
             None => way.found().await?,
         };
-        if let Link::Http1(connection) = &mut link {
-            connection.charge = Some(charge);
-        }
+        link.charge(Some(charge));
         Ok(link)
     }
 
@@ -582,11 +583,11 @@ impl<'a> GroupDestination<'a> {
     }
 
     /// Picks an endpoint; one of those that were tried if no other is left, after a pause.
-    async fn pick<D: Downstream>(
+    async fn pick(
         &mut self,
         search: &Search<'_>,
         record: &Record,
-        down: &mut D,
+        client: &mut impl Presence,
         last: Option<&Failed>,
     ) -> Result<Lease, NoConnection> {
         loop {
@@ -596,7 +597,7 @@ impl<'a> GroupDestination<'a> {
             let ask = PickRequest { key: self.key, bound, tried: &self.tried, now };
             let mut picked = self.group.balancer.pick(&ask);
             if picked.as_ref().is_err_and(|why| why.may_wait()) {
-                picked = self.queue(search, down, &ask).await?;
+                picked = self.queue(search, client, &ask).await?;
             }
             let why = match picked {
                 Ok(lease) => return Ok(lease),
@@ -612,22 +613,22 @@ impl<'a> GroupDestination<'a> {
             let Some(pause) = pause else {
                 return Err(NoConnection::Trouble(failed.trouble.clone()));
             };
-            in_time(down, search.deadline, Box::pin(tokio::time::sleep(pause))).await?;
+            in_time(client, search.deadline, Box::pin(tokio::time::sleep(pause))).await?;
             self.tried.clear();
         }
     }
 
     /// Waits until an endpoint has room, or no longer than that may take.
-    async fn queue<D: Downstream>(
+    async fn queue(
         &self,
         search: &Search<'_>,
-        down: &mut D,
+        client: &mut impl Presence,
         ask: &PickRequest<'_>,
     ) -> Result<Result<Lease, PickError>, NoConnection> {
         let limit = self.upstream.queue.wait;
         // Seldom enough for memory of its own, so that others need none.
         let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(ask)));
-        in_time(down, search.deadline, waiting).await?.map_err(|_| {
+        in_time(client, search.deadline, waiting).await?.map_err(|_| {
             let detail = "no endpoint had room for the request in time";
             NoConnection::Trouble(Trouble::new(ErrorKind::QueueTimeout, detail))
         })
@@ -641,32 +642,45 @@ impl<'a> GroupDestination<'a> {
         files_max: u64,
     ) -> Option<Way<'w>> {
         let (upgrade, http1, avoid) = (self.upgrade, self.http1, self.avoid.as_ref());
-        let wants = Wants { limit, files_max: Some(files_max), upgrade, http1, avoid };
+        let raw = self.raw;
+        let wants = Wants { limit, files_max: Some(files_max), upgrade, http1, raw, avoid };
         Way::to(context.core, context.view, (self.id, index), wants)
     }
 }
 
+/// Who waits for something, and may leave before it is there.
+pub(crate) trait Presence {
+    /// Ready once it has left.
+    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()>;
+}
+
+/// The sender of a request's body.
+impl<S: Source> Presence for S {
+    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_vanished(cx)
+    }
+}
+
 /// Awaits, unless the client leaves before.
-pub(crate) async fn or_gone<D: Downstream, T>(
-    down: &mut D,
+pub(crate) async fn or_gone<T>(
+    client: &mut impl Presence,
     future: impl Future<Output = T>,
 ) -> Option<T> {
-    in_time(down, None, future).await.ok()
+    in_time(client, None, future).await.ok()
 }
 
 /// Awaits, unless the client leaves before or the time of the exchange is over.
-pub(crate) async fn in_time<D: Downstream, T>(
-    down: &mut D,
+pub(crate) async fn in_time<T>(
+    client: &mut impl Presence,
     deadline: Option<&Deadline>,
     future: impl Future<Output = T>,
 ) -> Result<T, NoConnection> {
-    let (body, _) = down.split();
     let mut future = pin!(future);
     poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(value));
         }
-        if body.poll_vanished(cx).is_ready() {
+        if client.poll_left(cx).is_ready() {
             return Poll::Ready(Err(NoConnection::ClientGone));
         }
         match deadline {

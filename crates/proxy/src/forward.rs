@@ -15,20 +15,25 @@ use rules::{Address, DenyReason, ForwardRequest, Verdict};
 
 use crate::answer;
 use crate::body::Sink;
+use crate::context::ClientContext;
 use crate::destination::{Destination, NamedDestination, NoConnection, or_gone};
-use crate::exchange::{
-    Context, Downstream, Ending, Plan, Reply, Switched, Trouble, forward_to, gone,
-};
+use crate::downstream::{Downstream, Reply};
+use crate::ending::{Ending, gone};
+use crate::fetch;
 use crate::identity::{self, Identity};
+use crate::leaving;
+use crate::plan::Plan;
+use crate::pool::Connection;
 use crate::secure;
+use crate::trouble::Trouble;
 use crate::trust::Peer;
-use crate::tunnel::Far;
-use crate::upstream::Connection;
-use crate::worker::Work;
+use crate::tunnel::Switched;
+use crate::upstream::FarEnd;
+use crate::work::Work;
 
 /// Serves a request of a forward client.
 pub(crate) async fn run<D: Downstream>(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     work: &mut Work,
     down: &mut D,
     id: ForwardId,
@@ -46,35 +51,31 @@ pub(crate) async fn run<D: Downstream>(
     if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
-    let mut named = std::mem::take(&mut work.named);
-    let ending = to_named(context, work, down, forward, Way { id, peer, named: &mut named }).await;
-    work.named = named;
+    let mut host = std::mem::take(&mut work.named);
+    let mut addresses = std::mem::take(&mut work.addresses);
+    let way = Way { id, peer, host: &mut host, addresses: &mut addresses };
+    let ending = to_named(context, work, down, forward, way).await;
+    (work.named, work.addresses) = (host, addresses);
     ending
-}
-
-/// The destination that a client names, in memory that is used again.
-#[derive(Default)]
-pub(crate) struct Named {
-    host: String,
-    addresses: Vec<SocketAddr>,
 }
 
 /// By which listener a request has come, and where it wants to go.
 struct Way<'a> {
     id: ForwardId,
     peer: Peer<'a>,
-    named: &'a mut Named,
+    host: &'a mut String,
+    addresses: &'a mut Vec<SocketAddr>,
 }
 
 async fn to_named<D: Downstream>(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     work: &mut Work,
     down: &mut D,
     forward: &Forward,
     way: Way<'_>,
 ) -> Ending {
     let settings = &forward.settings;
-    let Way { id, peer, named: Named { host, addresses } } = way;
+    let Way { id, peer, host, addresses } = way;
     // The name and what is asked for must outlive changes of the request.
     let method = work.request.method;
     host.clear();
@@ -84,7 +85,7 @@ async fn to_named<D: Downstream>(
         context,
         id,
         passage: ForwardRequest {
-            client: work.record.client.ip(),
+            client: context.asker.address,
             method: &method,
             host,
             port: work.request.target.port(),
@@ -126,7 +127,8 @@ async fn to_named<D: Downstream>(
         remove,
     };
     let mut destination = Destination::Named(named);
-    let ending = forward_to(context, work, down, &mut destination, &plan).await;
+    leaving::request(&mut work.request, &plan, context.asker.address, &mut work.body);
+    let ending = fetch::run(context, work, down, &mut destination, &plan).await;
     work.address = address;
     ending
 }
@@ -153,7 +155,7 @@ fn has_our_via(request: &Request, forward: &Forward) -> bool {
 
 /// The rules of a listener, for one request.
 struct Gate<'a> {
-    context: &'a Context<'a>,
+    context: &'a ClientContext<'a>,
     id: ForwardId,
     passage: ForwardRequest<'a>,
     decided: Cell<Place>,
@@ -190,13 +192,14 @@ impl Gate<'_> {
             return Err(NoConnection::Trouble(self.denied(place, reason)));
         }
         let resolver = &self.context.core.resolver;
-        let asker = self.context.account(self.passage.client).key().address();
+        let asker = self.context.account().key().address();
         let known = resolver.cached(self.passage.host);
         let cached = known.is_some();
         let answer = match known {
             Some(answer) => Ok(answer),
             None => {
-                let looked_up = or_gone(down, resolver.lookup(self.passage.host, asker)).await;
+                let looked_up =
+                    or_gone(down.split().0, resolver.lookup(self.passage.host, asker)).await;
                 looked_up.ok_or(NoConnection::ClientGone)?
             }
         };
@@ -335,18 +338,18 @@ impl Gate<'_> {
 
 /// CONNECT: a tunnel to the destination (RFC 9110, section 9.3.6).
 async fn connect<D: Downstream>(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     work: &mut Work,
     down: &mut D,
     named: &NamedDestination<'_>,
 ) -> Ending {
     let settings = &named.forward.settings;
-    let charge = match context.upstream_charge(work.record.client.ip()) {
+    let charge = match context.upstream_charge() {
         Ok(charge) => charge,
         Err(trouble) => return answer::trouble(context, work, down, Some(settings), trouble).await,
     };
     let bounds = (settings.timeouts.connect, context.core.shared.files.of(charge.account()));
-    let dialled = named.dial(context.core, &mut work.record, down, bounds, None).await;
+    let dialled = named.dial(context.core, &mut work.record, down.split().0, bounds, None).await;
     let connection = match dialled {
         Ok(connection) => Connection { charge: Some(charge), ..connection },
         Err(NoConnection::ClientGone) => return gone(&mut work.record),
@@ -370,13 +373,13 @@ async fn connect<D: Downstream>(
         return gone(record);
     }
     let idle = settings.timeouts.tunnel_idle;
-    let far = Far::Connection(connection);
-    Ending::Tunnel(Box::new(Switched { far, lease: None, unread: None, idle }))
+    let far = FarEnd::Connection(connection, None);
+    Ending::Tunnel(Box::new(Switched { far, lease: None, idle }))
 }
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own
 /// address is told that no list has.
-fn is_connected_to_us(context: &Context<'_>, connection: &Connection) -> bool {
+fn is_connected_to_us(context: &ClientContext<'_>, connection: &Connection) -> bool {
     let Some(address) = connection.address else { return false };
     let own = &context.view.shared.own_addresses;
     let listens = |own: &SocketAddr| own.port() == address.port() && own.ip().is_unspecified();

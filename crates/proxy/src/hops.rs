@@ -1,4 +1,5 @@
-//! Requests that come back to us over a connection to a listener of our own.
+//! How far a request may go: `Max-Forwards`, and requests that come back to us over a connection to a
+//! listener of our own.
 //!
 //! A site may hand its requests on to another site of the same process. A request that comes to a route which it has
 //! passed already will never arrive anywhere. So what goes to ourselves tells which routes it has passed, in a field
@@ -8,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
-use message::Request;
+use message::{Known, Method, Request};
 use net::Stream;
 use observe::Scope;
 
@@ -21,6 +22,26 @@ const PASSED_MAX: usize = 16;
 
 /// What tells our own fields from those of others; not there as long as nothing has led to ourselves.
 static OWN: OnceLock<String> = OnceLock::new();
+
+/// Whether a request may go on to another server.
+pub(crate) enum Left {
+    Some,
+    None,
+}
+
+/// RFC 9110, section 7.6.2: `Max-Forwards` counts down with TRACE and OPTIONS, and ends at 0.
+pub(crate) fn left(request: &mut Request) -> Left {
+    if !matches!(request.method, Method::Trace | Method::Options) {
+        return Left::Some;
+    }
+    let value = request.fields.get(Known::MaxForwards);
+    let Some(left) = value.and_then(|value| str::from_utf8(value).ok()?.parse::<u32>().ok()) else {
+        return Left::Some;
+    };
+    let Some(left) = left.checked_sub(1) else { return Left::None };
+    request.fields.set(b"Max-Forwards", left.to_string().as_bytes());
+    Left::Some
+}
 
 /// Whether the request has passed the route before, or more than it may.
 pub(crate) fn has_passed(request: &Request, scope: Scope) -> bool {
@@ -66,11 +87,8 @@ pub(crate) fn leads_to_us(own: &[SocketAddr], link: &Link, client: Option<&Strea
         return false;
     }
     // A connection to an address of this machine has it at both ends.
-    let from = match link {
-        Link::Http1(connection) => connection.stream.local_address(),
-        Link::Http2 { .. } => client.and_then(Stream::local_address),
-    };
-    is_own(own, address, from.map(|from| from.ip().to_canonical()))
+    let of_client = || Some(client?.local_address()?.ip().to_canonical());
+    is_own(own, address, link.local_address().or_else(of_client))
 }
 
 /// Whether an address is one of those that we listen on; `from`: an address of this machine, perhaps the same.

@@ -14,8 +14,8 @@ use config::{EditVerb, FieldEdit, RouteSettings};
 use message::{Field, Fields, Known, Request, Response, are_twins, tells_of_client};
 use rules::Facts;
 
-use crate::exchange::Plan;
 use crate::http1::Scratch;
+use crate::plan::Plan;
 use crate::secure;
 
 /// Makes of the request's fields those that leave. Once, before it is sent for the first time.

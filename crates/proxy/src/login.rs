@@ -13,7 +13,7 @@ use std::rc::Rc;
 use message::{Known, Request, Response, Version};
 use tokio::time::Instant;
 
-use crate::upstream::{Connection, Pool};
+use crate::pool::{Connection, Pool};
 
 /// Connections kept at most for one connection of a client; then the oldest is closed.
 const BOUND_MAX: usize = 8;

@@ -8,13 +8,14 @@ use message::{Method, Request, Scheme};
 use rules::TlsFacts;
 use wire::http1::HeadLimits;
 
-use crate::attempt::wants_tunnel;
-use crate::exchange::{Hops, Plan, hops_left};
-use crate::http1::UpstreamHead;
+use crate::hops;
 use crate::identity::{Identity, write_address};
 use crate::leaving;
+use crate::plan::Plan;
 use crate::secure;
 use crate::trust::Peer;
+use crate::upstream::{UpstreamHead, write_head};
+use crate::websocket::wants_tunnel;
 
 /// A request as it comes in.
 pub struct Incoming<'a> {
@@ -63,10 +64,10 @@ impl Incoming<'_> {
     /// The status that a request is answered with because it may go no further (RFC 9110, section
     /// 7.6.2: `Max-Forwards`), whatever is configured.
     pub fn last_hop(&self, request: &Request) -> Option<u16> {
-        match hops_left(&mut request.clone()) {
-            Hops::Some => None,
-            Hops::None if request.method == Method::Options => Some(200),
-            Hops::None => Some(405),
+        match hops::left(&mut request.clone()) {
+            hops::Left::Some => None,
+            hops::Left::None if request.method == Method::Options => Some(200),
+            hops::Left::None => Some(405),
         }
     }
 
@@ -106,7 +107,7 @@ impl Outgoing<'_> {
         let mut text = String::new();
         write_address(&mut text, peer.address);
         secure::forget_early(request, peer.trusted);
-        if let Hops::None = hops_left(request) {
+        if let hops::Left::None = hops::left(request) {
             return Vec::new(); // it goes nowhere
         }
         let identity = match self.forward {
@@ -129,7 +130,7 @@ impl Outgoing<'_> {
         let (target, host) = (self.target, self.host);
         let head = UpstreamHead { request, target, host, upgrade, key: None };
         let mut out = Vec::new();
-        head.write(&mut out);
+        write_head(&head, &mut out);
         out
     }
 }

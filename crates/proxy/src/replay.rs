@@ -39,6 +39,16 @@ impl Replay {
         !self.lost.get()
     }
 
+    /// Whether nothing is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Keeps a body that leaves in one piece.
+    pub(crate) fn keep(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+    }
+
     /// What is kept: all that was read of the body, if it is whole.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -21,7 +21,8 @@ use balance::Balancer;
 use config::Retry;
 use observe::{EndpointSlot, ErrorKind, RetryReason, Try};
 
-use crate::exchange::{Context, Trouble};
+use crate::context::Context;
+use crate::trouble::Trouble;
 
 /// How often a request goes over another connection because the one it had was closed.
 const RESENT_MAX: u8 = 3;

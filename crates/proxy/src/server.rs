@@ -8,12 +8,12 @@
 
 mod error;
 mod members;
+mod prepared;
 mod thread;
 
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ use balance::States;
 use config::{Config, Endpoint};
 use discovery::Discovery;
 use health::Checks;
-use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
+use net::{RawListener, Resolver};
 use observe::{AccessWriter, Caps, EndpointHealth, Exposition, Names, Registry, UpstreamReport};
 use tls::{Contexts, Keeper};
 use tokio::sync::mpsc::UnboundedSender;
@@ -31,19 +31,19 @@ use tokio::task::AbortHandle;
 
 pub use error::StartError;
 pub use members::MembersError;
-use thread::Seed;
+use prepared::{
+    Lasting, Listens, Opened, Prepared, contexts, for_next_core, resolver_settings, with_members,
+};
 
-use crate::core::Shared;
+use crate::core::{Seed, Shared};
 use crate::report;
 use crate::snapshot::Snapshot;
-use crate::{sticky, sweep};
+use crate::sweep;
 
 /// How long a reload waits for the cores to go over.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
-/// Files that are kept free of clients: for logs, pipes, names, the admin interface. Half of the others is for upstreams.
-const FILES_RESERVED: u64 = 64;
 
 /// The data plane. A handle: clones are the same server.
 #[derive(Clone)]
@@ -89,15 +89,9 @@ impl Open {
 }
 
 struct Inner {
-    registry: Arc<Registry>,
+    lasting: Lasting,
     writer: Mutex<Option<AccessWriter>>,
-    resolver: Resolver,
-    keeper: Arc<Keeper>,
-    discovery: Arc<Discovery>,
-    /// How it stands with the endpoints, over all snapshots.
-    states: States,
     checks: Checks,
-    shared: Arc<Shared>,
     cores: Vec<CoreHandle>,
     state: Mutex<State>,
     draining: AtomicBool,
@@ -119,15 +113,6 @@ struct State {
     listening: Vec<Listens>,
 }
 
-#[derive(Clone)]
-struct Listens {
-    /// As in the configuration.
-    address: SocketAddr,
-    /// With the port that the system chose, if that was left to it.
-    actual: SocketAddr,
-    written: String,
-}
-
 /// What a core is told.
 enum Command {
     Install {
@@ -145,7 +130,6 @@ impl Server {
     /// tokio runtime that this is called in, which must go on running.
     pub fn start(config: Arc<Config>, inherited: Inherited) -> Result<Self, StartError> {
         let count = core_count(&config);
-        let files = net::raise_open_files_limit().unwrap_or(1024);
         let registry = Registry::new(env!("CARGO_PKG_VERSION"), Caps::default());
         let process = &config.process;
         let writer = AccessWriter::start(
@@ -157,56 +141,39 @@ impl Server {
         let writer = writer.map_err(|error| StartError::access_log(&process.access_log, error))?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
         let checks = Checks::start().map_err(StartError::Thread)?;
-        let keeper = Keeper::start(process.state.as_deref());
-        let discovery = Arc::new(Discovery::new(resolver.clone()));
-        let served = served(&discovery, &config);
-        let contexts = Arc::new(prepare(&keeper, &served)?);
-        let shared = Arc::new(Shared::new(count));
-        let keys = sticky_keys(&config, None)?;
-        let mut inherited = inherited.listeners;
-        let mut bound = Vec::new();
-        let mut listening = Vec::new();
-        for listener in &config.listeners {
-            let (listens, sockets) = bind(&config, listener, count, &mut inherited)?;
-            bound.push((listener.address, sockets.into_iter()));
-            listening.push(listens);
-        }
-        set_connections_max(&shared, &config, files);
-        let names = Names::new(&served, &registry);
-        let own = listening.iter().map(|listens: &Listens| listens.actual).collect();
-        keeper.install(&contexts);
-        let states = States::default();
-        let snapshot = Snapshot::compile(served, names, contexts, &resolver, &states, keys, own);
-        let snapshot = Arc::new(snapshot);
+        let lasting = Lasting {
+            keeper: Keeper::start(process.state.as_deref()),
+            discovery: Arc::new(Discovery::new(resolver.clone())),
+            states: States::default(),
+            shared: Arc::new(Shared::new(count)),
+            registry,
+            resolver,
+        };
+        let prepared = Prepared::new(&lasting, &config, None, count, inherited.listeners)?;
+        let (snapshot, mut opened) = prepared.take_effect(&lasting, &[]);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
-            let open = bound.iter_mut();
-            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
             let seed = Seed {
                 index,
                 snapshot: Arc::clone(&snapshot),
-                registry: Arc::clone(&registry),
+                registry: Arc::clone(&lasting.registry),
                 access: writer.core_log(),
-                resolver: resolver.clone(),
-                shared: Arc::clone(&shared),
+                resolver: lasting.resolver.clone(),
+                shared: Arc::clone(&lasting.shared),
                 exchanges: Arc::default(),
-                challenges: Arc::clone(keeper.challenges()),
-                open: open.collect(),
+                challenges: Arc::clone(lasting.keeper.challenges()),
             };
-            cores.push(seed.grow().map_err(StartError::Thread)?);
+            let core = thread::start(seed, for_next_core(&mut opened));
+            cores.push(core.map_err(StartError::Thread)?);
         }
         checks.install(snapshot.endpoints());
-        registry.configured(1);
+        lasting.registry.configured(1);
+        let listening = opened.into_iter().map(|(listens, _)| listens).collect();
         let state = Mutex::new(State { config, snapshot, generation: 1, listening });
         let inner = Arc::new(Inner {
-            registry,
+            lasting,
             writer: Mutex::new(Some(writer)),
-            resolver,
-            keeper,
-            discovery,
-            states,
             checks,
-            shared,
             cores,
             state,
             draining: AtomicBool::new(false),
@@ -215,11 +182,11 @@ impl Server {
         let weak = Arc::downgrade(&inner);
         let _ = inner.sweeping.set(sweep::start(move || {
             let Some(inner) = weak.upgrade() else { return ControlFlow::Break(()) };
-            inner.registry.remember(Instant::now());
+            inner.lasting.registry.remember(Instant::now());
             ControlFlow::Continue(inner.snapshot_at_rest())
         }));
         let weak = Arc::downgrade(&inner);
-        inner.discovery.start(move || match weak.upgrade() {
+        inner.lasting.discovery.start(move || match weak.upgrade() {
             Some(inner) => {
                 Self { inner }.refresh_or_complain();
                 true
@@ -235,8 +202,8 @@ impl Server {
     pub fn reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
         let changed = self.try_reload(config);
         match &changed {
-            Ok(change) => self.inner.registry.configured(change.generation),
-            Err(_) => self.inner.registry.reload_failed(),
+            Ok(change) => self.inner.lasting.registry.configured(change.generation),
+            Err(_) => self.inner.lasting.registry.reload_failed(),
         }
         changed
     }
@@ -245,18 +212,10 @@ impl Server {
         let inner = &*self.inner;
         let mut state = self.state();
         let count = inner.cores.len();
-        let is_open = |address: SocketAddr| state.listening.iter().any(|l| l.address == address);
-        inner.discovery.wait_for_lookups_blocking(&config);
-        let served = served(&inner.discovery, &config);
-        let contexts = Arc::new(prepare(&inner.keeper, &served)?);
-        let keys = sticky_keys(&config, Some(state.snapshot.keys()))?;
-        let mut opened = Vec::new();
-        let mut sockets = Vec::new();
-        for listener in config.listeners.iter().filter(|l| !is_open(l.address)) {
-            let (listens, bound) = bind(&config, listener, count, &mut Vec::new())?;
-            sockets.push((listener.address, bound.into_iter()));
-            opened.push(listens);
-        }
+        let Lasting { discovery, resolver, .. } = &inner.lasting;
+        discovery.wait_for_lookups_blocking(&config);
+        let before = (&*state.snapshot, &*state.listening);
+        let prepared = Prepared::new(&inner.lasting, &config, Some(before), count, Vec::new())?;
         if let Some(writer) = &*self.writer() {
             let process = &config.process;
             let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
@@ -265,21 +224,15 @@ impl Server {
         let wanted =
             |l: &Listens| config.listeners.iter().any(|wanted| wanted.address == l.address);
         let (mut kept, closed): (Vec<_>, Vec<_>) = state.listening.drain(..).partition(wanted);
-        kept.extend(opened.iter().cloned());
-        inner.resolver.reconfigure(resolver_settings(&config));
-        set_connections_max(&inner.shared, &config, net::raise_open_files_limit().unwrap_or(1024));
-        let generation = state.generation + 1;
-        let names = Names::new(&served, &inner.registry);
-        let own = kept.iter().map(|listens| listens.actual).collect();
-        // New sites have their certificates before anybody asks for them.
-        inner.keeper.install(&contexts);
-        let (resolver, states) = (&inner.resolver, &inner.states);
-        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
-        let snapshot = Arc::new(snapshot);
+        resolver.reconfigure(resolver_settings(&config));
+        let (snapshot, mut opened) = prepared.take_effect(&inner.lasting, &kept);
         let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
-        inner.install(&snapshot, &mut sockets, &close);
+        inner.install(&snapshot, &mut opened, &close);
+        discovery.settle(&config);
+        let opened: Vec<_> = opened.into_iter().map(|(listens, _)| listens).collect();
+        kept.extend(opened.iter().cloned());
         let written = |listens: Vec<Listens>| listens.into_iter().map(|l| l.written).collect();
-        inner.discovery.settle(&config);
+        let generation = state.generation + 1;
         *state = State { config, snapshot, generation, listening: kept };
         Ok(Change {
             listeners_opened: written(opened),
@@ -290,13 +243,13 @@ impl Server {
 
     /// Who looks after certificates.
     pub fn keeper(&self) -> &Arc<Keeper> {
-        &self.inner.keeper
+        &self.inner.lasting.keeper
     }
 
     /// Tells where the admin interface listens now: forward clients never reach it, whatever the
     /// rules allow.
     pub fn admin_listens(&self, address: Option<SocketAddr>) {
-        self.inner.shared.set_admin(address);
+        self.inner.lasting.shared.set_admin(address);
     }
 
     /// How it stands with the endpoints that are checked.
@@ -307,8 +260,8 @@ impl Server {
     /// How it stands with every upstream and its endpoints.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let snapshot = Arc::clone(&self.state().snapshot);
-        let remark = |endpoint: &Endpoint| self.inner.discovery.remark(endpoint);
-        report::upstreams(&snapshot, &self.inner.registry, self.health_states(), remark)
+        let remark = |endpoint: &Endpoint| self.inner.lasting.discovery.remark(endpoint);
+        report::upstreams(&snapshot, &self.inner.lasting.registry, self.health_states(), remark)
     }
 
     /// The configuration that is in effect.
@@ -328,17 +281,17 @@ impl Server {
 
     /// The metrics in the form that a client has negotiated.
     pub fn metrics_as(&self, form: Exposition) -> String {
-        self.inner.registry.render(form, &self.upstreams())
+        self.inner.lasting.registry.render(form, &self.upstreams())
     }
 
     /// Counts a reload that failed before it came here: the file could not be read.
     pub fn reload_failed(&self) {
-        self.inner.registry.reload_failed();
+        self.inner.lasting.registry.reload_failed();
     }
 
     /// What is under way now.
     pub fn open_exchanges(&self) -> Open {
-        let shared = &self.inner.shared;
+        let shared = &self.inner.lasting.shared;
         let exchanges = self.inner.cores.iter().map(|c| c.exchanges.load(Ordering::Relaxed)).sum();
         Open {
             connections: shared.connections.load(Ordering::Relaxed),
@@ -367,9 +320,9 @@ impl Server {
             // A thread that panicked has said so itself.
             let _ = thread.map(JoinHandle::join);
         }
-        self.inner.discovery.stop();
+        self.inner.lasting.discovery.stop();
         self.inner.checks.stop();
-        self.inner.keeper.stop();
+        self.inner.lasting.keeper.stop();
         self.inner.sweeping.get().inspect(|sweeping| sweeping.abort());
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
@@ -413,7 +366,7 @@ impl Inner {
     /// endpoints that stay never notice. On an error nothing has changed.
     fn refresh(&self, state: &mut State) -> Result<(), StartError> {
         let before = Arc::clone(&state.snapshot);
-        let members = self.discovery.members(&state.config);
+        let members = self.lasting.discovery.members(&state.config);
         let pairs = members.iter().zip(&before.config.upstreams);
         let changed: Vec<_> = pairs.map(|(now, before)| *now != before.endpoints).collect();
         if !changed.contains(&true) {
@@ -421,14 +374,14 @@ impl Inner {
         }
         let config = with_members(&before.config, members);
         let contexts = if needs_contexts(&config, &before.contexts) {
-            let contexts = prepare(&self.keeper, &config)?;
-            self.keeper.install(&contexts);
+            let contexts = contexts(&self.lasting.keeper, &config)?;
+            self.lasting.keeper.install(&contexts);
             Arc::new(contexts)
         } else {
             Arc::clone(&before.contexts)
         };
-        let names = Names::new(&config, &self.registry);
-        let (resolver, states) = (&self.resolver, &self.states);
+        let names = Names::new(&config, &self.lasting.registry);
+        let (resolver, states) = (&self.lasting.resolver, &self.lasting.states);
         let snapshot = before.with_members(config, &changed, names, contexts, resolver, states);
         state.snapshot = Arc::new(snapshot);
         self.install(&state.snapshot, &mut [], &[]);
@@ -436,19 +389,12 @@ impl Inner {
     }
 
     /// Has all cores go over to a snapshot, and waits until they have.
-    fn install(
-        &self,
-        snapshot: &Arc<Snapshot>,
-        open: &mut [(SocketAddr, std::vec::IntoIter<RawListener>)],
-        close: &[SocketAddr],
-    ) {
+    fn install(&self, snapshot: &Arc<Snapshot>, opened: &mut [Opened], close: &[SocketAddr]) {
         let (done, all_done) = mpsc::channel();
         for core in &self.cores {
-            let open = open.iter_mut();
-            let open = open.filter_map(|(address, sockets)| Some((*address, sockets.next()?)));
             let command = Command::Install {
                 snapshot: Arc::clone(snapshot),
-                open: open.collect(),
+                open: for_next_core(opened),
                 close: close.to_vec(),
                 done: done.clone(),
             };
@@ -470,99 +416,12 @@ impl Inner {
     }
 }
 
-/// A configuration with the members that its upstreams have now.
-fn served(discovery: &Discovery, config: &Arc<Config>) -> Arc<Config> {
-    let members = discovery.members(config);
-    let mut pairs = members.iter().zip(&config.upstreams);
-    if pairs.all(|(members, upstream)| *members == upstream.endpoints) {
-        return Arc::clone(config);
-    }
-    with_members(config, members)
-}
-
-fn with_members(config: &Config, members: Vec<Vec<Endpoint>>) -> Arc<Config> {
-    let mut config = config.clone();
-    for (upstream, members) in config.upstreams.iter_mut().zip(members) {
-        upstream.endpoints = members;
-    }
-    Arc::new(config)
-}
-
 /// Whether an upstream has its first endpoint with TLS.
 fn needs_contexts(config: &Config, contexts: &Contexts) -> bool {
     let mut pairs = config.upstreams.iter().zip(&contexts.upstreams);
     pairs.any(|(upstream, context)| context.is_none() && upstream.endpoints.iter().any(|e| e.tls))
 }
 
-/// The keys that cookies are made with.
-fn sticky_keys(config: &Config, before: Option<&sticky::Keys>) -> Result<sticky::Keys, StartError> {
-    sticky::Keys::of(config, before).map_err(|(place, error)| StartError::StickyKey {
-        place: config.locate(place),
-        why: error.to_string(),
-    })
-}
-
-/// What TLS needs of a configuration; nothing that serves changes.
-fn prepare(keeper: &Keeper, config: &Config) -> Result<Contexts, StartError> {
-    match keeper.prepare(config) {
-        Ok(contexts) => {
-            for problem in &contexts.warnings {
-                let (place, hint) = (config.locate(problem.place), problem.hint.as_deref());
-                tracing::warn!(place, hint, "{}", problem.message);
-            }
-            Ok(contexts)
-        }
-        Err(problems) => {
-            let located = problems.into_iter().map(|p| (config.locate(p.place), p));
-            Err(StartError::Tls(located.collect()))
-        }
-    }
-}
-
 fn core_count(config: &Config) -> usize {
     config.process.cores.map_or_else(net::usable_cores, usize::from).max(1)
-}
-
-fn resolver_settings(config: &Config) -> ResolverSettings {
-    let settings = &config.process.resolver;
-    ResolverSettings {
-        servers: settings.servers.clone(),
-        timeout: settings.timeout,
-        tries: settings.tries,
-        hosts: settings.hosts,
-        ttl_min: settings.ttl_min,
-        ttl_max: settings.ttl_max,
-        ..ResolverSettings::default()
-    }
-}
-
-/// Each exchange may need a file for its client and one for its upstream.
-fn set_connections_max(shared: &Shared, config: &Config, files: u64) {
-    let by_files = files.saturating_sub(FILES_RESERVED) / 2;
-    let max = config.process.connections_max.map_or(by_files, u64::from);
-    shared.connections_max.store(max.max(1), Ordering::Relaxed);
-    shared.files.set(files);
-}
-
-fn bind(
-    config: &Config,
-    listener: &config::Listener,
-    cores: usize,
-    inherited: &mut Vec<std::net::TcpListener>,
-) -> Result<(Listens, Vec<RawListener>), StartError> {
-    let is_it = |socket: &std::net::TcpListener| {
-        socket.local_addr().is_ok_and(|address| address == listener.address)
-    };
-    let bound = match inherited.iter().position(is_it) {
-        Some(index) => ListenerSet::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
-        None => ListenerSet::bind(listener.address, cores),
-    };
-    let bound = bound.map_err(|source| StartError::Bind {
-        written: listener.written.to_string(),
-        place: config.locate(listener.place),
-        source,
-    })?;
-    let actual = bound.local_address();
-    let written = listener.written.to_string();
-    Ok((Listens { address: listener.address, actual, written }, bound.split()))
 }

@@ -19,10 +19,10 @@ use net::{Resolver, WatchedName};
 use observe::{CoreMetrics, Names};
 use rules::Rules;
 
+use crate::pool::Shelf;
+use crate::pool::{Common, Pool};
 use crate::secure;
-use crate::shelf::Shelf;
 use crate::sticky::{self, Stickiness};
-use crate::upstream::{Common, Pool};
 
 /// One compiled configuration.
 pub(crate) struct Snapshot {

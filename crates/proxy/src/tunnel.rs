@@ -5,7 +5,7 @@
 //! plain connections the kernel moves the bytes; a stream of HTTP/2 on one side, or on both, takes
 //! the loop that bodies take.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,28 +14,26 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use balance::Lease;
-use h2::{Reason, RecvStream};
 use message::{BodyLength, Fields, Method};
 use net::{Alarm, Buffer, Delivery, Side, Size, Stream, Wheel, relay};
 use observe::{ErrorKind, Record};
 use tokio::time::Instant;
 
-use crate::body::{Bulk, Patience, PumpError, Sink, Source, WriteError, pump, unless_zero};
-use crate::core::{Client, Core};
-use crate::exchange::{self, Switched};
+use crate::body::{Bulk, Patience, PumpError, Reset, Sink, Source, WriteError, pump, unless_zero};
+use crate::client::Client;
+use crate::core::Core;
 use crate::http1::{Incoming, Outgoing};
-use crate::http2::{Half, Receiving, Sending, Ticket};
+use crate::http2::StreamEnds;
 use crate::snapshot::View;
-use crate::upstream::Connection;
+use crate::upstream::FarEnd;
 
 /// A tunnel that begins.
 pub(crate) struct Tunnel {
     /// The client's side, where that is not its connection as a whole.
-    client: Option<Ends>,
-    upstream: Far,
-    /// What each side has sent before the tunnel began.
+    client: Option<StreamEnds>,
+    upstream: FarEnd,
+    /// What the client has sent before the tunnel began.
     from_client: Option<Buffer>,
-    from_upstream: Option<Buffer>,
     idle: Duration,
     /// The tunnel counts on its endpoint as long as it lasts.
     lease: Option<Lease>,
@@ -43,19 +41,12 @@ pub(crate) struct Tunnel {
     view: Rc<View>,
 }
 
-/// A stream of HTTP/2 that has become one side of a tunnel.
-pub(crate) struct Ends {
-    /// `None` if it has ended already.
-    pub(crate) receive: Option<RecvStream>,
-    pub(crate) half: Half,
-}
-
-/// The upstream's side of a tunnel.
-pub(crate) enum Far {
-    /// A connection as a whole.
-    Connection(Connection),
-    /// A stream of one, and the right to it.
-    Stream(Ends, Ticket),
+/// The upstream's side of a tunnel that begins.
+pub(crate) struct Switched {
+    pub(crate) far: FarEnd,
+    /// The request as it counts on its endpoint.
+    pub(crate) lease: Option<Lease>,
+    pub(crate) idle: Duration,
 }
 
 /// How a direction ended.
@@ -67,25 +58,18 @@ enum Broke {
 /// How a tunnel ended; `Err(None)`: no byte moved for too long.
 type Ended = Result<(), Option<Broke>>;
 
-impl Tunnel {
-    pub(crate) fn new(
-        switched: Switched,
-        client: Option<Ends>,
+impl Switched {
+    /// Makes a tunnel of it and the client's side, whose exchange ends with it. `client`: the client's
+    /// stream, where it is not its connection as a whole; `from_client`: what was read of it already.
+    pub(crate) fn begin(
+        self,
+        client: Option<StreamEnds>,
         from_client: Option<Buffer>,
         record: Record,
         view: Rc<View>,
-    ) -> Self {
-        let Switched { far, lease, unread, idle } = switched;
-        Self {
-            client,
-            upstream: far,
-            from_client,
-            from_upstream: unread,
-            idle,
-            lease,
-            record,
-            view,
-        }
+    ) -> Box<Tunnel> {
+        let Self { far, lease, idle } = self;
+        Box::new(Tunnel { client, upstream: far, from_client, idle, lease, record, view })
     }
 }
 
@@ -167,33 +151,33 @@ fn taken_of(delivery: Option<Delivery>) -> u64 {
 /// Runs a tunnel to its end.
 pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel>) {
     let _open = Open::new(core);
-    let Tunnel { client: near, upstream, from_client, from_upstream, idle, lease, .. } = *tunnel;
+    let Tunnel { client: near, upstream, from_client, idle, lease, .. } = *tunnel;
     let (mut record, view) = (tunnel.record, tunnel.view);
     let alarm = core.wheel.alarm();
     let moved = Moved::new(unless_zero(idle), &core.wheel, &alarm);
     let near_taken = || taken_of(client.stream.delivery());
     // RFC 9113, section 8.5, for CONNECT; RFC 8441, section 5, for WebSockets.
     let broken = match record.method {
-        Method::Connect => Reason::CONNECT_ERROR,
-        _ => Reason::CANCEL,
+        Method::Connect => Reset::ConnectError,
+        _ => Reset::Cancelled,
     };
     let ended = match (near, upstream) {
-        (None, Far::Connection(upstream)) => {
+        (None, FarEnd::Connection(upstream, from_upstream)) => {
             let streams = (&client.stream, &upstream.stream);
             let taken = || near_taken() + taken_of(upstream.stream.delivery());
             whole(streams, (from_client, from_upstream), &moved, taken).await
         }
-        (None, Far::Stream(far, ticket)) => {
+        (None, FarEnd::Stream(far, ticket)) => {
             let near = PlainSide::new(core, &client.stream, from_client);
             let taken = || near_taken() + taken_of(ticket.connection().delivery());
             sides(near, StreamSide::new(core, far), &moved, broken, taken).await
         }
-        (Some(near), Far::Connection(upstream)) => {
+        (Some(near), FarEnd::Connection(upstream, from_upstream)) => {
             let far = PlainSide::new(core, &upstream.stream, from_upstream);
             let taken = || near_taken() + taken_of(upstream.stream.delivery());
             sides(StreamSide::new(core, near), far, &moved, broken, taken).await
         }
-        (Some(near), Far::Stream(far, ticket)) => {
+        (Some(near), FarEnd::Stream(far, ticket)) => {
             let taken = || near_taken() + taken_of(ticket.connection().delivery());
             sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved, broken, taken)
                 .await
@@ -215,7 +199,7 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
     record.response_body_bytes = moved.received.get();
     record.received_bytes += moved.sent.get();
     record.sent_bytes += moved.received.get();
-    exchange::finish(core, &view, &mut record);
+    core.finish(&view, &mut record);
 }
 
 /// A tunnel between two connections as a whole.
@@ -270,9 +254,9 @@ async fn direction(
 trait TunnelSide {
     /// Both directions.
     fn ends(&mut self) -> (impl Source, impl Sink);
-    /// The other side has broken: this one must not take that for an end. `reason`: what a stream of
+    /// The other side has broken: this one must not take that for an end. `reset`: what a stream of
     /// HTTP/2 is reset for.
-    fn abort(&self, reason: Reason);
+    fn abort(&self, reset: Reset);
 }
 
 /// A connection as a whole.
@@ -302,7 +286,7 @@ impl TunnelSide for PlainSide<'_> {
         (incoming, Closing { outgoing, stream })
     }
 
-    fn abort(&self, _reason: Reason) {
+    fn abort(&self, _reset: Reset) {
         self.stream.reset_when_closed();
     }
 }
@@ -336,30 +320,24 @@ impl Sink for Closing<'_> {
 /// A stream of HTTP/2.
 struct StreamSide<'a> {
     core: &'a Core,
-    receive: Option<RecvStream>,
-    half: RefCell<Half>,
+    ends: StreamEnds,
     alarms: [Alarm; 2],
 }
 
 impl<'a> StreamSide<'a> {
-    fn new(core: &'a Core, ends: Ends) -> Self {
+    fn new(core: &'a Core, ends: StreamEnds) -> Self {
         let alarms = [core.wheel.alarm(), core.wheel.alarm()];
-        Self { core, receive: ends.receive, half: RefCell::new(ends.half), alarms }
+        Self { core, ends, alarms }
     }
 }
 
 impl TunnelSide for StreamSide<'_> {
     fn ends(&mut self) -> (impl Source, impl Sink) {
-        let Self { core, receive, half, alarms: [reading, writing] } = self;
-        let patience = Patience::endless();
-        let mut source =
-            Receiving::new(receive.take(), half, &core.wheel, reading, patience.clone());
-        source.refuse_trailers(); // RFC 9113, section 8.5: nothing but DATA
-        (source, Sending::new(half, &core.wheel, writing, patience, None))
+        self.ends.open(&self.core.wheel, &self.alarms)
     }
 
-    fn abort(&self, reason: Reason) {
-        self.half.borrow_mut().reset(reason);
+    fn abort(&self, reset: Reset) {
+        self.ends.reset(reset);
     }
 }
 
@@ -369,7 +347,7 @@ async fn sides(
     mut near: impl TunnelSide,
     mut far: impl TunnelSide,
     moved: &Moved<'_>,
-    broken: Reason,
+    broken: Reset,
     taken: impl Fn() -> u64,
 ) -> Ended {
     let ended = {
@@ -393,11 +371,11 @@ async fn sides(
     };
     match &ended {
         Ok(()) => {}
-        Err(Some(Broke::Client(_))) => far.abort(Reason::CANCEL),
+        Err(Some(Broke::Client(_))) => far.abort(Reset::Cancelled),
         Err(Some(Broke::Upstream(_))) => near.abort(broken),
         Err(None) => {
-            near.abort(Reason::CANCEL);
-            far.abort(Reason::CANCEL);
+            near.abort(Reset::Cancelled);
+            far.abort(Reset::Cancelled);
         }
     }
     ended

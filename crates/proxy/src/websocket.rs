@@ -6,7 +6,16 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use message::{Known, Request, Response, Version};
 
-/// The `Sec-WebSocket-Accept` that answers a key (RFC 6455, section 4.2.2).
+/// True if the request asks to leave HTTP, and for a protocol that we let through.
+pub(crate) fn wants_tunnel(request: &Request) -> bool {
+    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules.
+    request.upgrade
+        && !request.fields.list(Known::Upgrade).any(|protocol| {
+            protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
+        })
+}
+
+/// What an answer must hold for a key.
 pub(crate) fn accept(key: &[u8]) -> String {
     // The RFC uses SHA-1 as a fingerprint; nothing depends on its strength.
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);

@@ -6,20 +6,26 @@ use std::time::{Duration, Instant};
 use config::UpstreamTimeouts;
 use observe::Record;
 
-use super::{NamedDestination, NoConnection, Search, Taken, Times, Turn, in_time};
+use super::NamedDestination;
+use super::NoConnection;
+use super::Presence;
+use super::Search;
+use super::Taken;
+use super::Times;
+use super::Turn;
+use super::in_time;
 use crate::body::unless_zero;
 use crate::core::Core;
 use crate::deadline::Deadline;
-use crate::dial::dial;
-use crate::exchange::Downstream;
-use crate::upstream::{Connection, Link};
+use crate::pool::Connection;
+use crate::upstream::{Link, dial};
 
 impl NamedDestination<'_> {
-    pub(super) async fn connection<D: Downstream>(
+    pub(super) async fn connection(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
-        down: &mut D,
+        client: &mut impl Presence,
         turn: Turn,
         files_max: u64,
     ) -> Result<Taken, NoConnection> {
@@ -29,12 +35,15 @@ impl NamedDestination<'_> {
         match turn {
             Turn::First => {
                 let port = self.addresses.first().map_or(0, SocketAddr::port);
-                let own = context.client.bound.take_host(self.host, port, core.wheel.now());
+                let own = context
+                    .asker
+                    .connection
+                    .and_then(|c| c.bound.take_host(self.host, port, core.wheel.now()));
                 if let Some(connection) = own
                     && connection.address.is_some_and(|address| (self.judge)(address).is_ok())
                 {
                     record.dialled = connection.address;
-                    return Ok(Taken { link: Link::Http1(connection), timeouts });
+                    return Ok(Taken { link: Link::http1(connection), timeouts });
                 }
                 for &address in self.addresses {
                     let pool = core.forward_pool(address, self.host, settings.upstream_idle);
@@ -43,7 +52,7 @@ impl NamedDestination<'_> {
                     {
                         record.dialled = connection.address;
                         self.pool = Some(pool);
-                        return Ok(Taken { link: Link::Http1(connection), timeouts });
+                        return Ok(Taken { link: Link::http1(connection), timeouts });
                     }
                 }
             }
@@ -52,26 +61,26 @@ impl NamedDestination<'_> {
             }
         }
         let bounds = (timeouts.connect, files_max);
-        let connection = self.dial(core, record, down, bounds, deadline).await?;
+        let connection = self.dial(core, record, client, bounds, deadline).await?;
         self.pool = connection
             .address
             .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
-        Ok(Taken { link: Link::Http1(connection), timeouts })
+        Ok(Taken { link: Link::http1(connection), timeouts })
     }
 
     /// A new connection.
-    pub(crate) async fn dial<D: Downstream>(
+    pub(crate) async fn dial(
         &self,
         core: &Core,
         record: &mut Record,
-        down: &mut D,
+        client: &mut impl Presence,
         (limit, files_max): (Duration, u64),
         deadline: Option<&Deadline>,
     ) -> Result<Connection, NoConnection> {
         let begun = Instant::now();
         let bounds = (unless_zero(limit), files_max);
         let dialling = dial(core, self.addresses, self.judge, bounds, self.host);
-        let dialled = in_time(down, deadline, dialling).await?;
+        let dialled = in_time(client, deadline, dialling).await?;
         record.connect = Some(begun.elapsed());
         let connection = dialled.map_err(NoConnection::Trouble)?;
         record.dialled = connection.address;

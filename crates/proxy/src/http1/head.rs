@@ -1,4 +1,4 @@
-//! Writing heads: the request that goes upstream, the response that goes to the client.
+//! Writing the head of a response that goes to a client.
 //!
 //! Here it is decided how the body is delimited on the next connection. Which fields leave was decided
 //! before (`leaving`).
@@ -6,66 +6,10 @@
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use message::{BodyLength, Known, Method, Request, Response, Version};
-use wire::http1::{write_field, write_request_line, write_status_line};
+use message::{BodyLength, Known, Method, Response, Version};
+use wire::http1::{write_field, write_status_line};
 
 use super::outgoing::Framing;
-
-/// What a request head for an upstream is made of, beside the request.
-pub(crate) struct UpstreamHead<'a> {
-    pub(crate) request: &'a Request,
-    /// Path and query, or the whole URI towards another proxy.
-    pub(crate) target: &'a [u8],
-    pub(crate) host: &'a str,
-    /// Whether the request asks for an upgrade that we pass on.
-    pub(crate) upgrade: bool,
-    /// The key of a WebSocket whose client has none, as it speaks HTTP/2.
-    pub(crate) key: Option<&'a str>,
-}
-
-impl UpstreamHead<'_> {
-    /// Appends the head, and tells how the body has to be delimited.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> Framing {
-        let request = self.request;
-        write_request_line(out, &request.method, self.target, Version::Http11);
-        write_field(out, b"Host", self.host.as_bytes());
-        for field in request.fields.end_to_end() {
-            if !is_ours(field.known) {
-                write_field(out, field.name, field.value);
-            }
-        }
-        if self.upgrade {
-            out.extend_from_slice(b"Connection: upgrade\r\n");
-            for protocol in request.fields.get_all(Known::Upgrade) {
-                write_field(out, b"Upgrade", protocol);
-            }
-            if let Some(key) = self.key {
-                write_field(out, b"Sec-WebSocket-Key", key.as_bytes());
-            }
-        } else if request.takes_trailers {
-            // RFC 9110, section 10.1.4: TE is hop-by-hop, so it must be named here.
-            out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
-        }
-        let framing = match request.body {
-            BodyLength::Exact(length) => {
-                write_number(out, b"Content-Length: ", length);
-                Framing::Plain
-            }
-            BodyLength::Chunked => {
-                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-                Framing::Chunked { trailers: true }
-            }
-            BodyLength::None | BodyLength::UntilClose => Framing::Plain,
-        };
-        out.extend_from_slice(b"\r\n");
-        framing
-    }
-}
-
-/// True for request fields that we write ourselves, each protocol in its way, or never pass on.
-pub(crate) fn is_ours(known: Known) -> bool {
-    matches!(known, Known::Host | Known::ContentLength | Known::Expect | Known::Proxy)
-}
 
 /// What a response head for a client is made of, beside the response.
 pub(crate) struct ClientHead<'a> {

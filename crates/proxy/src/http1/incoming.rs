@@ -14,7 +14,7 @@ use crate::body::{BULK_BYTES_MIN, Bulk, Patience, ReadError, Source};
 
 /// The receiving direction of a connection.
 pub(crate) struct Incoming<'a> {
-    pub(super) stream: &'a Stream,
+    pub(crate) stream: &'a Stream,
     pub(crate) buffer: Buffer,
     decoder: BodyDecoder,
     /// Decoded bytes at the front of the buffer.
@@ -40,7 +40,7 @@ pub(crate) struct Incoming<'a> {
     /// How often something was written to it.
     written: Option<&'a Cell<u64>>,
     /// A response has offered a login that holds for the connection.
-    pub(super) offers_login: bool,
+    pub(crate) offers_login: bool,
     /// Whether the time of the first byte is of interest.
     pub(crate) times_first_byte: bool,
     /// How often a head was read from the socket.
@@ -136,7 +136,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The same for a response.
-    pub(super) fn begin_response_body(&mut self, length: BodyLength) {
+    pub(crate) fn begin_response_body(&mut self, length: BodyLength) {
         self.begin(BodyDecoder::of_response(length), None);
     }
 
@@ -184,7 +184,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// What is left of a time that begins when bytes of the exchange move.
-    pub(super) fn left_of(&self, time: Duration) -> Option<Duration> {
+    pub(crate) fn left_of(&self, time: Duration) -> Option<Duration> {
         self.patience.left_of(time, self.wheel)
     }
 

@@ -3,12 +3,10 @@
 //! [`Incoming`] reads messages from one direction of a connection, [`Outgoing`] writes them to the
 //! other. The protocol itself is in `wire::http1`; here are only buffers, sockets and patience.
 
-mod client;
 mod head;
 mod incoming;
 mod outgoing;
 
-pub(crate) use client::Http1Upward;
-pub(crate) use head::{ClientHead, UpstreamHead, is_ours, with_date};
+pub(crate) use head::{ClientHead, with_date, write_number};
 pub(crate) use incoming::{HeadEnd, Incoming};
 pub(crate) use outgoing::{Framing, Outgoing, Scratch};

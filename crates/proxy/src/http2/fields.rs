@@ -8,7 +8,7 @@ use wire::http2::{CARRIER, FieldBlock, Malformed, PackedFields};
 
 /// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
 /// be such a field is left out.
-pub(super) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> HeaderMap {
+pub(crate) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> HeaderMap {
     let (count, bytes) =
         fields.clone().fold((0, 0), |(count, bytes), field| (count + 1, bytes + field.value.len()));
     let mut values = BytesMut::with_capacity(bytes);
@@ -23,7 +23,7 @@ pub(super) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> Header
 }
 
 /// Adds a field, unless it cannot be one.
-pub(super) fn push(map: &mut HeaderMap, name: &[u8], value: Bytes) {
+pub(crate) fn push(map: &mut HeaderMap, name: &[u8], value: Bytes) {
     let value = HeaderValue::from_maybe_shared(value);
     append(map, HeaderName::from_bytes(name).ok(), value.ok());
 }
@@ -56,7 +56,7 @@ fn name(field: Field<'_>) -> Option<HeaderName> {
 }
 
 /// The trailers that may be sent (RFC 9110, section 6.5.1), if there are any.
-pub(super) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
+pub(crate) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
     if trailers.is_empty() {
         return None;
     }
@@ -66,14 +66,14 @@ pub(super) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
 }
 
 /// What the guard has made of the field block that a map is of.
-pub(super) fn carried(map: &HeaderMap) -> Option<FieldBlock<'_>> {
+pub(crate) fn carried(map: &HeaderMap) -> Option<FieldBlock<'_>> {
     let mut fields = map.iter();
     let (_, value) = fields.find(|(name, _)| name.as_str() == CARRIER)?;
     FieldBlock::read(value.as_bytes())
 }
 
 /// Takes fields over, but for pseudo-fields, which are at the front.
-pub(super) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
+pub(crate) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
     let bytes = packed.bytes();
     fields.load(bytes);
     for (name, value) in packed.ranges() {
@@ -85,7 +85,7 @@ pub(super) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
 }
 
 /// Takes trailers in; or why the message is malformed.
-pub(super) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) -> Result<(), &'static str> {
+pub(crate) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) -> Result<(), &'static str> {
     match carried(map) {
         Some(FieldBlock::Trailers(packed)) => {
             load(packed, trailers);

@@ -57,12 +57,12 @@ pub(crate) enum Below<'a> {
 impl Carrier<'_> {
     /// As long as there is no room below, a stream waits for all that was written before. Otherwise it waits for its
     /// own window, which its peer alone can open.
-    pub(super) fn look(&self) -> Look {
+    pub(crate) fn look(&self) -> Look {
         Look { delivery: self.delivery(), shared: self.watch.is_blocked.get() }
     }
 
     /// What has become of all bytes of the connection.
-    pub(super) fn delivery(&self) -> Option<Delivery> {
+    pub(crate) fn delivery(&self) -> Option<Delivery> {
         match self.below {
             Below::Client(stream) => stream.delivery(),
             Below::Endpoint(stream) => stream.upgrade()?.delivery(),

@@ -1,24 +1,57 @@
-//! HTTP/2 by the `h2` crate: streams become the same exchange as requests of HTTP/1.
+//! Messages over streams of HTTP/2, by the `h2` crate: the same towards clients and endpoints.
 //!
-//! [`Receiving`] and [`Sending`] are the two directions of a stream, the same towards clients and
-//! upstreams. `request` and `response` turn heads into canonical messages and back: no byte of one
-//! passes unjudged. `server` is a client's connection,
-//! `stream` one of its streams; `client` has the connections to endpoints.
-//! Not here: what happens within an exchange (`exchange`), what a peer may overdo (`wire::http2`).
+//! [`Receiving`] and [`Sending`] are the two directions of a stream. `request` and `response` turn heads
+//! into canonical messages and back: no byte of one passes unjudged. [`Guarded`] is what `h2` reads from and
+//! writes to.
+//! Not here: clients' connections and their streams (`serve`), endpoints' (`pool`, `upstream`), what a peer may
+//! overdo (`wire::http2`).
 
-mod client;
 mod fields;
 mod guarded;
 mod receive;
 mod request;
 mod response;
 mod send;
-mod server;
-mod stream;
 
-pub(crate) use client::{Acquired, Http2Upward, Multiplexed, Multiplexer, Spoken, Ticket, Wanted};
+pub(crate) use fields::{carried, load, map};
+pub(crate) use guarded::{Below, Carrier, Guarded, Watch};
 pub(crate) use receive::Receiving;
-pub(crate) use request::RefusedRequest;
-pub(crate) use send::{Half, Sending};
-pub(crate) use server::serve;
-pub(crate) use stream::{Arrived, serve_stream};
+pub(crate) use request::{Reading, RefusedRequest};
+pub(crate) use send::{Half, Sending, Share};
+
+use std::cell::RefCell;
+
+use h2::RecvStream;
+use net::{Alarm, Wheel};
+
+use crate::body::{Patience, Reset};
+
+/// Both directions of a stream that carries bytes and no message: one side of a tunnel.
+pub(crate) struct StreamEnds {
+    /// `None` if it has ended already.
+    receive: Option<RecvStream>,
+    send: RefCell<Half>,
+}
+
+impl StreamEnds {
+    pub(crate) fn new(receive: Option<RecvStream>, send: RefCell<Half>) -> Self {
+        Self { receive, send }
+    }
+
+    /// What comes, and where to put what goes.
+    pub(crate) fn open<'a>(
+        &'a mut self,
+        wheel: &'a Wheel,
+        [reading, writing]: &'a [Alarm; 2],
+    ) -> (Receiving<'a>, Sending<'a>) {
+        let (receive, patience) = (self.receive.take(), Patience::endless());
+        let mut source = Receiving::new(receive, &self.send, wheel, reading, patience.clone());
+        source.refuse_trailers(); // RFC 9113, section 8.5: nothing but DATA
+        (source, Sending::new(&self.send, wheel, writing, patience, None))
+    }
+
+    /// Ends it at once.
+    pub(crate) fn reset(&self, reset: Reset) {
+        self.send.borrow_mut().reset(reset);
+    }
+}

@@ -12,7 +12,7 @@ use net::{Alarm, Wheel};
 
 use super::fields;
 use super::send::Half;
-use crate::body::{Bulk, Patience, ReadError, Source};
+use crate::body::{Bulk, Patience, ReadError, Reset, Source};
 
 /// The body of a message, from a stream.
 pub(crate) struct Receiving<'a> {
@@ -132,7 +132,7 @@ impl<'a> Receiving<'a> {
             Poll::Ready(Ok(Some(trailers))) => {
                 if let Err(what) = fields::load_trailers(&trailers, &mut self.trailers) {
                     // RFC 9113, section 8.1.1.
-                    self.sending.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+                    self.sending.borrow_mut().reset(Reset::Protocol);
                     self.failed = Some(ReadError::Invalid(what));
                     return Poll::Ready(());
                 }
@@ -149,11 +149,21 @@ impl<'a> Receiving<'a> {
     }
 }
 
+/// The reason of a peer that reset a stream, if it means the same to others.
+fn passed_on(error: &h2::Error) -> Option<Reset> {
+    match error.reason().filter(|_| error.is_reset() && error.is_remote())? {
+        Reason::CANCEL => Some(Reset::Cancelled),
+        Reason::ENHANCE_YOUR_CALM => Some(Reset::EnhanceYourCalm),
+        Reason::INADEQUATE_SECURITY => Some(Reset::InadequateSecurity),
+        _ => None,
+    }
+}
+
 /// How a stream ended before its time: by the peer, or by `h2` because of what came on it.
 fn broken(error: h2::Error) -> ReadError {
     match error.is_library() && error.is_reset() {
         true => ReadError::Invalid("its content breaks a rule of HTTP/2 (RFC 9113, 8.1.1)"),
-        false => ReadError::Broken(io::Error::other(error)),
+        false => ReadError::Reset(passed_on(&error), io::Error::other(error)),
     }
 }
 

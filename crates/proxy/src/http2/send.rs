@@ -14,8 +14,8 @@ use net::{Alarm, Size, Wheel};
 use super::guarded::{Carrier, Watch};
 use super::{fields, response};
 use crate::account::{Account, Charge, What};
-use crate::body::{Bulk, Look, Patience, PumpError, Sink, WriteError};
-use crate::exchange::Reply;
+use crate::body::{Bulk, Look, Patience, PumpError, Reset, Sink, WriteError};
+use crate::downstream::Reply;
 
 /// Bytes that are gathered before they are handed to `h2`.
 const GATHERED_BYTES: usize = 16 * 1024;
@@ -53,7 +53,16 @@ impl Half {
     }
 
     /// Ends the stream at once.
-    pub(crate) fn reset(&mut self, reason: Reason) {
+    pub(crate) fn reset(&mut self, reset: Reset) {
+        let reason = match reset {
+            Reset::Cancelled => Reason::CANCEL,
+            Reset::EnhanceYourCalm => Reason::ENHANCE_YOUR_CALM,
+            Reset::InadequateSecurity => Reason::INADEQUATE_SECURITY,
+            Reset::Http11Required => Reason::HTTP_1_1_REQUIRED,
+            Reset::ConnectError => Reason::CONNECT_ERROR,
+            Reset::Protocol => Reason::PROTOCOL_ERROR,
+            Reset::Internal => Reason::INTERNAL_ERROR,
+        };
         match self {
             Self::Idle => {}
             Self::Answer(answer) => answer.send_reset(reason),
@@ -288,7 +297,7 @@ impl Reply for Sending<'_> {
         self.begun = true;
     }
 
-    fn break_off(&mut self, reason: Reason) {
+    fn break_off(&mut self, reason: Reset) {
         self.half.borrow_mut().reset(reason);
     }
 

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use config::{ForwardId, Hsts, RouteSettings, Site, SiteId, SiteTls};
-use message::{Known, Request, Response};
+use message::{Known, Request, Response, Scheme};
 use observe::{ErrorKind, Record, Scope};
 use rules::client_allowed;
 
-use super::{TlsFacts, site_asked_for};
-use crate::core::Client;
-use crate::exchange::{Context, Trouble, is_secure};
+use super::TlsFacts;
+use super::site_asked_for;
+use crate::client::Client;
+use crate::context::{ClientContext, Context};
+use crate::trouble::Trouble;
 
 /// Whether a request for a site may come over the client's connection at all, before anything is done with it.
 pub(crate) fn admit(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     site_id: SiteId,
     request: &mut Request,
     trusted: bool,
@@ -30,7 +32,7 @@ pub(crate) fn admit(
         return admit_early(facts, request, trusted);
     }
     let asked = facts.info.name.as_deref();
-    let home = site_asked_for(context.view, context.listener_id, asked);
+    let home = site_asked_for(context.view, context.asker.listener_id, asked);
     // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by the
     // other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
     let is_for_it = home == Some(site_id)
@@ -71,7 +73,7 @@ fn still_admitted(
 
 /// The same as [`admit`] for a forward listener.
 pub(crate) fn admit_forward(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     id: ForwardId,
     request: &mut Request,
     trusted: bool,
@@ -113,7 +115,7 @@ pub(crate) fn forget_early(request: &mut Request, trusted: bool) {
 
 /// Whether a route takes the client, by its certificate.
 pub(crate) fn admit_client(
-    context: &Context<'_>,
+    context: &ClientContext<'_>,
     settings: &RouteSettings,
     record: &mut Record,
 ) -> Result<(), Trouble> {
@@ -126,6 +128,11 @@ pub(crate) fn admit_client(
         record.decided = refused.place;
         Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe())
     })
+}
+
+/// Whether the client has asked over TLS, as far back as proxies are trusted.
+pub(crate) fn is_secure(request: &Request) -> bool {
+    request.target.outer_scheme() == Scheme::Https
 }
 
 /// What the site of an exchange says by `Strict-Transport-Security`; only to who has asked over TLS

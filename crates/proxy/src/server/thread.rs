@@ -4,98 +4,76 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use net::{Listener, RawListener, Resolver};
-use observe::{CoreMetrics, Refusal, Registry};
-use tls::Challenges;
+use net::{Listener, RawListener};
+use observe::Refusal;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Command, CoreHandle};
-use crate::ahead;
-use crate::connection;
-use crate::core::{Client, Core, Listening, Shared};
-use crate::secure;
-use crate::snapshot::Snapshot;
+use super::Command;
+use super::CoreHandle;
+use crate::client::{Client, Listening};
+use crate::core::{Core, Seed};
+use crate::serve::{self, Speech};
+use crate::upstream;
 
 /// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// What a core grows from.
-pub(super) struct Seed {
-    pub(super) index: usize,
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) access: observe::AccessLog,
-    pub(super) resolver: Resolver,
-    pub(super) shared: Arc<Shared>,
-    pub(super) exchanges: Arc<AtomicU64>,
-    pub(super) challenges: Arc<Challenges>,
-    pub(super) open: Vec<(SocketAddr, RawListener)>,
+/// Starts the thread of a core, with its share of the listening sockets.
+pub(super) fn start(seed: Seed, open: Vec<(SocketAddr, RawListener)>) -> io::Result<CoreHandle> {
+    let (commands, receiver) = unbounded_channel();
+    let exchanges = Arc::clone(&seed.exchanges);
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
+    let (ready, started) = mpsc::channel();
+    let index = seed.index;
+    let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+        if let Err(error) = net::pin_to_core(index) {
+            tracing::debug!(core = index, %error, "the thread could not be pinned");
+        }
+        match builder.build_local(tokio::runtime::LocalOptions::default()) {
+            Ok(runtime) => {
+                let _ = ready.send(Ok(()));
+                runtime.block_on(live(seed, open, receiver));
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
+    Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
 }
 
-impl Seed {
-    pub(super) fn grow(self) -> io::Result<CoreHandle> {
-        let (commands, receiver) = unbounded_channel();
-        let exchanges = Arc::clone(&self.exchanges);
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
-        let (ready, started) = mpsc::channel();
-        let name = format!("core-{}", self.index);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            if let Err(error) = net::pin_to_core(self.index) {
-                tracing::debug!(core = self.index, %error, "the thread could not be pinned");
+async fn live(
+    seed: Seed,
+    open: Vec<(SocketAddr, RawListener)>,
+    mut commands: UnboundedReceiver<Command>,
+) {
+    let core = Core::new(seed);
+    open_listeners(&core, open);
+    tokio::task::spawn_local(tick(Rc::downgrade(&core)));
+    upstream::fill(&core);
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Install { snapshot, open, close, done } => {
+                core.install(snapshot);
+                upstream::fill(&core);
+                close_listeners(&core, |address| close.contains(&address));
+                open_listeners(&core, open);
+                // Nobody waits if it took too long.
+                let _ = done.send(());
             }
-            match builder.build_local(tokio::runtime::LocalOptions::default()) {
-                Ok(runtime) => {
-                    let _ = ready.send(Ok(()));
-                    runtime.block_on(self.live(receiver));
-                }
-                Err(error) => drop(ready.send(Err(error))),
+            Command::Drain => {
+                core.draining.set(true);
+                close_listeners(&core, |_| true);
+                core.wheel.wake_all();
             }
-        })?;
-        started.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
-        Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
-    }
-
-    async fn live(self, mut commands: UnboundedReceiver<Command>) {
-        let metrics = CoreMetrics::new(&self.registry);
-        let core = Core::new(
-            self.index,
-            self.snapshot,
-            metrics,
-            self.access,
-            self.resolver,
-            self.shared,
-            self.exchanges,
-            Arc::clone(&self.registry),
-            self.challenges,
-        );
-        open_listeners(&core, self.open);
-        tokio::task::spawn_local(tick(Rc::downgrade(&core)));
-        ahead::fill(&core);
-        while let Some(command) = commands.recv().await {
-            match command {
-                Command::Install { snapshot, open, close, done } => {
-                    core.install(snapshot);
-                    ahead::fill(&core);
-                    close_listeners(&core, |address| close.contains(&address));
-                    open_listeners(&core, open);
-                    // Nobody waits if it took too long.
-                    let _ = done.send(());
-                }
-                Command::Drain => {
-                    core.draining.set(true);
-                    close_listeners(&core, |_| true);
-                    core.wheel.wake_all();
-                }
-                Command::Stop => break,
-            }
+            Command::Stop => break,
         }
-        core.access.borrow_mut().flush();
     }
+    core.access.borrow_mut().flush();
+    serve::forget_workers();
 }
 
 /// The work of every tick, and of every second.
@@ -109,7 +87,7 @@ async fn tick(core: std::rc::Weak<Core>) {
         core.share();
         if count % 10 == 0 {
             core.sweep();
-            ahead::fill(&core);
+            upstream::fill(&core);
         }
     }
 }
@@ -168,18 +146,14 @@ async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
 }
 
 fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
+    let speech = speech_of(core, listening);
     match Client::admit(core, listening, stream, peer) {
-        Ok(client) if is_tls(core, listening) => {
-            tokio::task::spawn_local(secure::serve(Rc::clone(core), client));
-        }
-        Ok(client) => {
-            tokio::task::spawn_local(connection::run(Rc::clone(core), Rc::new(client)));
-        }
+        Ok(client) => serve::accept(core, client, speech),
         Err((stream, refusal)) => {
             core.metrics.connection_refused(listening.slot, refusal);
             observe::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
-            if refusal == Refusal::ProcessLimit && !is_tls(core, listening) {
-                tokio::task::spawn_local(connection::turn_away(stream));
+            if refusal == Refusal::ProcessLimit && speech == Speech::Http {
+                tokio::task::spawn_local(serve::turn_away(stream));
             } else if refusal == Refusal::ClientLimit && !PARTING.replace(true) {
                 tokio::task::spawn_local(part(stream));
             }
@@ -202,8 +176,10 @@ async fn part(stream: net::Stream) {
     PARTING.set(false);
 }
 
-/// Whether clients of a listener speak TLS.
-fn is_tls(core: &Core, listening: &Listening) -> bool {
-    let Some(id) = listening.id.get() else { return false };
-    core.with_view(|view| view.config().listeners.get(id.0 as usize).is_some_and(|l| l.tls))
+/// What clients of a listener speak first.
+fn speech_of(core: &Core, listening: &Listening) -> Speech {
+    let Some(id) = listening.id.get() else { return Speech::Http };
+    core.with_view(|view| {
+        view.config().listeners.get(id.0 as usize).map_or(Speech::Http, Speech::of)
+    })
 }

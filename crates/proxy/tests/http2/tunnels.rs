@@ -173,6 +173,8 @@ fn connect_with_bytes_ahead() {
     opened(&mut client);
     expect(&mut client, "hello");
     client.send(data(END, 1, ""));
+    // Closed before that has arrived, the connection would break the tunnel.
+    assert!(client.expect_kind(kind::DATA).has(END));
 }
 
 /// The same, and nothing more will come.

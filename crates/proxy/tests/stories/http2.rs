@@ -195,8 +195,11 @@ fn a_body_of_another_length_than_promised_does_not_go_upstream_as_whole() {
 #[test]
 fn web_sockets_take_a_stream() {
     // RFC 8441
-    let origin = Origin::start(|peer, _| {
+    let origin = Origin::start(|peer, index| {
         let request = peer.request();
+        if index > 0 {
+            return peer.send(&ok("the next"));
+        }
         assert!(request.start.starts_with("GET /chat HTTP/1.1"), "{request:?}");
         assert_eq!(request.field("Upgrade"), Some("websocket"));
         assert_eq!(request.field("Sec-WebSocket-Version"), Some("13"));
@@ -239,7 +242,10 @@ fn web_sockets_take_a_stream() {
         }
     }
     assert_eq!(rest, b"last words");
+    // The connection goes on.
     client.get(3, "/x");
+    client.expect_kind(kind::HEADERS);
+    assert_eq!(client.expect_kind(kind::DATA).payload, b"the next");
     drop(client);
     server.wait_until_quiet();
     assert_eq!(server.metric("bothways_tunnels_total", ""), 1.0);

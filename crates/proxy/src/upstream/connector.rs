@@ -4,7 +4,7 @@
 //! Over TLS an endpoint may pick HTTP/2 or HTTP/1.1 (ALPN, RFC 7301). Until it has once, one exchange
 //! dials for all that wait; from then on it is remembered, for as long as its pool lives, which does
 //! not keep a later connection from being taken for what it says.
-//! Not here: which endpoint it is (`destination`), connections that are there (`upstream`, `http2`).
+//! Not here: which endpoint it is (`destination`), connections that are there (`pool`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use net::{Stream, WatchedName};
 use observe::{EndpointSlot, ErrorKind};
 use tls::{Alpn, TlsErrorKind};
 
+use super::dial::{connect_failed, connect_late, dial};
+use super::link::Link;
 use crate::body::unless_zero;
 use crate::core::Core;
-use crate::dial::{connect_failed, connect_late, dial};
-use crate::exchange::Trouble;
-use crate::http2::{Acquired, Multiplexed, Spoken, Ticket, Wanted};
+use crate::pool::{Acquired, Connection, Meter, Multiplexed, Pool, Spoken, Ticket, Wanted};
 use crate::secure::{HandshakeError, handshake, secured};
 use crate::snapshot::View;
-use crate::upstream::{Connection, Link, Meter, Pool};
+use crate::trouble::Trouble;
 
 /// How one endpoint is reached, for one request.
 pub(crate) struct Way<'a> {
@@ -43,6 +43,8 @@ pub(crate) struct Way<'a> {
     pub(crate) files_max: u64,
     /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
+    /// Whether the client's bytes pass as they are.
+    pub(crate) raw: bool,
     /// A connection that has refused the request.
     pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Wants<'a> {
     pub(crate) upgrade: bool,
     /// Whether it is to go over HTTP/1.1.
     pub(crate) http1: bool,
+    /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
+    pub(crate) raw: bool,
     /// A connection that has refused it.
     pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
 }
@@ -86,9 +90,14 @@ impl<'a> Way<'a> {
             view,
             at,
             endpoint,
-            protocol: if wants.http1 { UpstreamProtocol::Http1 } else { upstream.protocol },
+            protocol: if wants.http1 || wants.raw {
+                UpstreamProtocol::Http1
+            } else {
+                upstream.protocol
+            },
             pool: view.group(id)?.pools.get(index)?,
-            tls: tls.filter(|_| endpoint.tls),
+            tls: tls.filter(|_| endpoint.tls && !wants.raw),
+            raw: wants.raw,
             watched: view.shared.watched(id, index),
             slot: view.shared.names.endpoint_slot(id.0, index as u32),
             limit: unless_zero(wants.limit),
@@ -108,7 +117,7 @@ impl Way<'_> {
         {
             return Some(self.shared(ticket));
         }
-        if self.may_be_http1() { self.take_idle(idle).map(Link::Http1) } else { None }
+        if self.may_be_http1() && !self.raw { self.take_idle(idle).map(Link::http1) } else { None }
     }
 
     /// What there is to be had with patience: a stream that gets free, or a new connection.
@@ -117,8 +126,8 @@ impl Way<'_> {
             return self.fresh(Offer::Http1).await;
         }
         let link = self.any().await?;
-        let Link::Http2 { ticket, .. } = &link else { return Ok(link) };
-        if !self.upgrade || ticket.takes_extended_connect().await {
+        let Link::Http2(shared) = &link else { return Ok(link) };
+        if !self.upgrade || shared.takes_extended_connect().await {
             return Ok(link);
         }
         if self.may_be_http1() {
@@ -160,7 +169,7 @@ impl Way<'_> {
     }
 
     fn shared(&self, ticket: Ticket) -> Link {
-        Link::Http2 { ticket, secure: self.tls.is_some() }
+        Link::http2(ticket, self.tls.is_some())
     }
 
     fn wanted<'w>(&'w self, is_current: &'w dyn Fn(&Multiplexed) -> bool) -> Wanted<'w> {
@@ -231,7 +240,7 @@ impl Way<'_> {
         if offer == Offer::Any {
             self.pool.http2.spoken.set(Spoken::Http1);
         }
-        Ok(Link::Http1(connection))
+        Ok(Link::http1(connection))
     }
 
     /// Counts a connection as being opened, until what this answers is dropped; refused if there are as

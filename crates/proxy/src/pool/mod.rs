@@ -9,6 +9,9 @@
 //! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled. Nobody has logged in over
 //! it (`login`).
 
+mod http2;
+mod shelf;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,8 +25,10 @@ use observe::{CoreMetrics, EndpointSlot};
 use tokio::time::Instant;
 
 use crate::account::Charge;
-use crate::http2::{Multiplexer, Spoken, Ticket};
-use crate::shelf::{Ahead, Shelf, Shelved};
+
+pub(crate) use http2::{Acquired, Multiplexed, Multiplexer, Spoken, Ticket, Wanted, h2_failed};
+use shelf::Shelved;
+pub(crate) use shelf::{Ahead, Shelf};
 
 /// Shortest idle time that is learned from an endpoint that closes early.
 const IDLE_LEARNED_MIN: Duration = Duration::from_millis(20);
@@ -88,32 +93,6 @@ impl Connection {
         let (reused, bound, ends, names_version) = (false, false, Ends(0), 0);
         let (meter, charge) = (None, None);
         Self { stream, address, reused, bound, ends, names_version, meter, charge }
-    }
-}
-
-/// What a request goes over.
-pub(crate) enum Link {
-    /// A connection of its own.
-    Http1(Connection),
-    /// A stream of a connection that it shares. `secure`: over TLS.
-    Http2 { ticket: Ticket, secure: bool },
-}
-
-impl Link {
-    /// Whether a response came over the connection before.
-    pub(crate) fn reused(&self) -> bool {
-        match self {
-            Self::Http1(connection) => connection.reused,
-            Self::Http2 { ticket, .. } => ticket.reused,
-        }
-    }
-
-    /// The address dialled; `None` for a unix socket.
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Http1(connection) => connection.address,
-            Self::Http2 { ticket, .. } => ticket.connection().address(),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections that are opened before a request needs them (`pool min`).
 //!
 //! At the start, after each snapshot and then once a second a core looks what its endpoints lack and
-//! opens that, TLS and the preface of HTTP/2 included; which core does is settled on the `shelf`.
+//! opens that, TLS and the preface of HTTP/2 included; which core does is settled on the shelf (`pool`).
 //! Endpoints that take no requests get none, and get them again as soon as they do; where opening
 //! fails, the next attempt waits, longer each time. What is opened here idles out as any other, and
 //! is then replaced. A failure here is no request's, and says nothing to `balance`.
@@ -11,12 +11,11 @@ use std::rc::Rc;
 use balance::EndpointStatus;
 use config::UpstreamId;
 
+use super::connector::{Wants, Way};
+use super::dial::{complain_of, is_our_limit};
 use crate::core::Core;
-use crate::destination::{complain_of, is_our_limit};
-use crate::shelf::Ahead;
+use crate::pool::Ahead;
 use crate::snapshot::View;
-use crate::upstream::Link;
-use crate::way::{Wants, Way};
 
 /// Begins to open what is lacking.
 pub(crate) fn fill(core: &Rc<Core>) {
@@ -58,8 +57,12 @@ async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ah
     }
     way.pool.fared(core.wheel.now(), found.is_ok());
     match found {
-        Ok(Link::Http1(connection)) => way.pool.put_ahead(connection, core.wheel.now(), ahead),
-        Ok(Link::Http2 { .. }) => {} // the connection stays when its stream is given back
+        // One that is shared stays when its stream is given back.
+        Ok(link) => {
+            if let Some(connection) = link.into_connection() {
+                way.pool.put_ahead(connection, core.wheel.now(), ahead);
+            }
+        }
         Err(trouble) => {
             core.metrics.upstream_failed(way.slot);
             complain_of(&way.endpoint.written, &trouble);

@@ -13,19 +13,44 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use message::{Request, Response};
 use net::Alarm;
-use observe::Record;
 
-use crate::connection::{self, Next};
-use crate::core::{Client, Core};
-use crate::forward::Named;
-use crate::http2::{self, Arrived};
-use crate::mirror::Chosen;
-use crate::replay::Replay;
+use super::Next;
+use super::http1;
+use super::stream::{self, Arrived};
+use crate::client::Client;
+use crate::core::Core;
+use crate::work::Work;
+
+/// Workers kept for reuse per core.
+const FREE_MAX: usize = 1024;
+
+thread_local! {
+    /// The free workers of the thread's core.
+    static FREE: RefCell<Vec<Worker>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A worker to carry an exchange, the one used last first.
+pub(crate) fn borrow(core: &Rc<Core>) -> Worker {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Worker::new(core))
+}
+
+/// Takes a worker back that is done.
+pub(crate) fn give_back(worker: Worker) {
+    FREE.with_borrow_mut(|free| {
+        if free.len() < FREE_MAX {
+            free.push(worker);
+        }
+    });
+}
+
+/// Drops the free workers, as their core ends.
+pub(crate) fn forget_all() {
+    drop(FREE.take());
+}
 
 /// The memory of one exchange.
-pub(crate) struct Bench {
+pub(crate) struct Workspace {
     pub(crate) work: Work,
     /// For what comes from the client.
     pub(crate) alarm: Alarm,
@@ -33,43 +58,9 @@ pub(crate) struct Bench {
     pub(crate) reply_alarm: Alarm,
 }
 
-/// The part of it that every protocol has.
-pub(crate) struct Work {
-    pub(crate) request: Request,
-    pub(crate) response: Response,
-    pub(crate) record: Record,
-    /// The client's address, as text.
-    pub(crate) address: String,
-    /// The path and the host sent upstream.
-    pub(crate) path: Vec<u8>,
-    pub(crate) host: String,
-    /// The readings of its path, if there are several.
-    pub(crate) readings: message::Readings,
-    /// Where a forward client wants to go.
-    pub(crate) named: Named,
-    /// A body of our own.
-    pub(crate) body: Vec<u8>,
-    /// What is kept of the request's body.
-    pub(crate) replay: Replay,
-    /// For which mirrors the request is copied once its body has been read.
-    pub(crate) mirrored: Chosen,
-}
-
-impl Bench {
+impl Workspace {
     fn new(core: &Core) -> Self {
-        let work = Work {
-            request: Request::default(),
-            response: Response::default(),
-            record: Record::new(std::time::Instant::now()),
-            address: String::with_capacity(48),
-            path: Vec::with_capacity(128),
-            host: String::with_capacity(64),
-            readings: message::Readings::default(),
-            named: Named::default(),
-            body: Vec::new(),
-            replay: Replay::default(),
-            mirrored: Chosen::default(),
-        };
+        let work = Work::default();
         Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
     }
 
@@ -100,30 +91,31 @@ pub(crate) enum Job {
 
 /// The place where a job is handed over and its outcome comes back.
 #[derive(Default)]
-struct Desk {
+struct Handover {
     job: RefCell<Option<Job>>,
     outcome: RefCell<Option<Next>>,
 }
 
 /// Carries one exchange after another.
 pub(crate) struct Worker {
-    desk: Rc<Desk>,
+    handover: Rc<Handover>,
     future: Pin<Box<dyn Future<Output = Infallible>>>,
 }
 
 impl Worker {
     pub(crate) fn new(core: &Rc<Core>) -> Self {
-        let desk = Rc::new(Desk::default());
-        let future = Box::pin(work(Rc::downgrade(core), Bench::new(core), Rc::clone(&desk)));
-        Self { desk, future }
+        let handover = Rc::new(Handover::default());
+        let future =
+            Box::pin(work(Rc::downgrade(core), Workspace::new(core), Rc::clone(&handover)));
+        Self { handover, future }
     }
 
     /// Does a job. If this is dropped in between, the worker must be dropped too.
     pub(crate) async fn serve(&mut self, job: Job) -> Next {
-        *self.desk.job.borrow_mut() = Some(job);
+        *self.handover.job.borrow_mut() = Some(job);
         poll_fn(|cx| {
             let Poll::Pending = self.future.as_mut().poll(cx);
-            match self.desk.outcome.borrow_mut().take() {
+            match self.handover.outcome.borrow_mut().take() {
                 Some(outcome) => Poll::Ready(outcome),
                 None => Poll::Pending,
             }
@@ -132,9 +124,13 @@ impl Worker {
     }
 }
 
-async fn work(core: std::rc::Weak<Core>, mut bench: Bench, desk: Rc<Desk>) -> Infallible {
+async fn work(
+    core: std::rc::Weak<Core>,
+    mut workspace: Workspace,
+    handover: Rc<Handover>,
+) -> Infallible {
     loop {
-        let job = poll_fn(|_| match desk.job.borrow_mut().take() {
+        let job = poll_fn(|_| match handover.job.borrow_mut().take() {
             Some(job) => Poll::Ready(job),
             None => Poll::Pending,
         })
@@ -142,11 +138,11 @@ async fn work(core: std::rc::Weak<Core>, mut bench: Bench, desk: Rc<Desk>) -> In
         // A worker whose core has gone is never given a job.
         let Some(core) = core.upgrade() else { return std::future::pending().await };
         let outcome = match job {
-            Job::Connection(client) => connection::serve(&core, &client, &mut bench).await,
-            Job::Stream(arrived) => http2::serve_stream(&core, *arrived, &mut bench).await,
+            Job::Connection(client) => http1::serve(&core, &client, &mut workspace).await,
+            Job::Stream(arrived) => stream::serve(&core, *arrived, &mut workspace).await,
         };
-        bench.shrink();
-        *desk.outcome.borrow_mut() = Some(outcome);
+        workspace.shrink();
+        *handover.outcome.borrow_mut() = Some(outcome);
     }
 }
 

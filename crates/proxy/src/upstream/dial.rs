@@ -8,8 +8,8 @@ use net::{AddressRefusal, DialError, TcpConnector};
 use observe::ErrorKind;
 
 use crate::core::Core;
-use crate::exchange::Trouble;
-use crate::upstream::Connection;
+use crate::pool::Connection;
+use crate::trouble::Trouble;
 
 /// A new connection, whose file has a number below `files_max`. Idle connections go before one cannot be opened for
 /// lack of files, unless it is the client's own lack.
@@ -65,4 +65,21 @@ pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
         _ => ErrorKind::ConnectionTerminated,
     };
     Trouble::new(kind, Cow::Owned(format!("cannot connect to {name}: {error}")))
+}
+
+/// Whether it is a limit or a lack of our own that keeps a connection from being opened, which says nothing of the
+/// endpoint.
+pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::CircuitOpen
+            | ErrorKind::ConnectionLimitReached
+            | ErrorKind::ClientLimitReached
+            | ErrorKind::LocalResources
+    )
+}
+
+/// Logs what was wrong with an endpoint or with a host that a client named.
+pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
+    observe::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }

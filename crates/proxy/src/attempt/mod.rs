@@ -4,34 +4,38 @@
 //! once ([`Attempt::race`]) until the response is complete or something fails.
 //! Not here: what such an end means (`settle`).
 
-use std::cell::{Cell, RefCell};
+mod hedge;
+mod settle;
+
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use h2::{Reason, RecvStream};
-use message::{BodyLength, Known, Request, Response};
-use net::Buffer;
-use observe::{ErrorKind, RetryReason};
+use message::{BodyLength, Request, Response};
+use observe::{ErrorKind, RetryReason, Scope};
 
-use crate::body::{Patience, PumpError, ReadError, Sink, Source, WriteError, pump_sifted};
+use crate::body::{Patience, PumpError, ReadError, Reset, Sink, Source, WriteError, pump_sifted};
+use crate::context::Context;
 use crate::deadline::Deadline;
 use crate::destination::{Destination, Times, Turn};
-use crate::exchange::{Context, Downstream, Ending, Plan, Reply, Trouble};
-use crate::hedge::{Baton, Cut, Hedging, Second};
-use crate::http1::{Http1Upward, UpstreamHead};
-use crate::http2::{Half, Http2Upward, Ticket};
+use crate::downstream::{Downstream, Reply};
+use crate::ending::Ending;
 use crate::leaving;
-use crate::mirror;
+use crate::plan::Plan;
 use crate::replay::{Kept, Replay};
+use crate::respond::{Made, respond};
 use crate::retry::Retries;
 use crate::sticky::Binding;
-use crate::tunnel::{Ends, Far};
-use crate::upstream::{Connection, Link};
-use crate::websocket;
-use crate::worker::Work;
+use crate::trouble::Trouble;
+use crate::upstream::{
+    Alarms, Answer, Cancel, Left, Link, NoHead, Speech, Upload, UpstreamHead, Upward, over,
+};
+use crate::websocket::{self, wants_tunnel};
+use crate::work::Work;
+
+use hedge::{Baton, Hedging, Second};
 
 /// One try over one connection.
 #[derive(Clone, Copy)]
@@ -42,7 +46,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) retries: &'a Retries<'a>,
     /// When the exchange as a whole must be over.
     pub(crate) deadline: Option<&'a Deadline>,
-    pub(crate) client: IpAddr,
+    pub(crate) scope: Scope,
+    /// How much of a request's body is kept for copies of it.
+    pub(crate) kept_for_copies: usize,
     /// What the client is told so that it stays with the endpoint.
     pub(crate) binding: Option<Binding<'a>>,
     /// After how long a second try is begun beside it.
@@ -72,7 +78,7 @@ pub(crate) enum DownloadError {
     /// A final response whose status is not passed on, as the request may be sent again.
     Unwanted,
     /// The response had begun when the upstream failed; with the reason, if it reset a stream.
-    Incomplete(Trouble, Option<Reason>),
+    Incomplete(Trouble, Option<Reset>),
     /// The client did not take it.
     Client(WriteError),
 }
@@ -103,74 +109,6 @@ const INTERIM_MAX: u32 = 1000;
 /// Bytes of a response that nobody gets which are taken off, so that its connection can be kept.
 const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 
-/// How far the request has got.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Upload {
-    Running,
-    Complete,
-    /// The upstream takes no more; a response may come all the same.
-    Refused,
-}
-
-/// An exchange with an endpoint, whatever protocol it speaks.
-pub(crate) trait Upward {
-    type Out: Sink;
-    type In: Answer;
-    /// Sends the head and, of the body, what is here already; `more`: the rest of it follows, and
-    /// all may wait for that.
-    async fn begin(
-        &mut self,
-        head: &UpstreamHead<'_>,
-        body: &[u8],
-        more: bool,
-    ) -> Result<(), Trouble>;
-    /// Both directions at once, and what ends them.
-    fn split(&mut self) -> (&mut Self::Out, &mut Self::In, Cut<'_>);
-    /// What the exchange leaves behind; `response` is the last head that came.
-    fn left(&self, response: &Response) -> Left;
-}
-
-/// What an endpoint answers.
-pub(crate) trait Answer: Source {
-    /// Reads the next head, of an interim response or the final one, which must begin `first_byte`
-    /// after the request has left.
-    async fn head(
-        &mut self,
-        request: &Request,
-        response: &mut Response,
-        first_byte: Duration,
-        upload: &Cell<Upload>,
-    ) -> Result<(), NoHead>;
-    /// Starts the body that follows the final head.
-    fn begin_body(&mut self, response: &Response);
-    /// Whether an answer to an upgrade proves that it is meant for this key.
-    fn proves(&self, key: &[u8], response: &Response) -> bool;
-    /// When the first byte of all came.
-    fn first_byte_at(&self) -> Option<Instant>;
-}
-
-/// Why there is no head. `silent`: not a single byte of one came.
-pub(crate) struct NoHead {
-    pub(crate) trouble: Trouble,
-    pub(crate) silent: bool,
-}
-
-/// What an exchange leaves behind, beside how it ended.
-pub(crate) struct Left {
-    /// No byte of the request has reached the endpoint.
-    pub(crate) unsent: bool,
-    /// The endpoint says that it has done nothing about the request.
-    pub(crate) unprocessed: bool,
-    /// The connection has ended, not just the exchange.
-    pub(crate) closed: bool,
-    /// The endpoint has not taken it because it is not over HTTP/1.1.
-    pub(crate) wants_http1: bool,
-    /// The response has ended, the connection is open and nothing more has come over it.
-    pub(crate) reusable: bool,
-    /// A response has offered a login that holds for the connection.
-    pub(crate) offers_login: bool,
-}
-
 /// How a try went, before it is decided what that means.
 pub(crate) struct Went {
     pub(crate) raced: Raced,
@@ -183,80 +121,37 @@ pub(crate) struct Went {
     pub(crate) tried: Option<usize>,
 }
 
-/// What a try leaves of its connection.
-pub(crate) enum After {
-    /// The connection, and what has come behind the head of a response.
-    Http1(Connection, Option<Buffer>),
-    /// The right to a stream, its sending direction, and the other one behind a final head.
-    Http2 { ticket: Ticket, half: Half, receiving: Option<RecvStream> },
-}
-
-impl After {
-    /// Whether a response came over the connection before.
-    pub(crate) fn reused(&self) -> bool {
-        match self {
-            Self::Http1(connection, _) => connection.reused,
-            Self::Http2 { ticket, .. } => ticket.reused,
-        }
-    }
-
-    /// What is the upstream's side of a tunnel; `None` if it ended as it began.
-    pub(crate) fn into_tunnel(self) -> Option<(Far, Option<Buffer>)> {
-        match self {
-            Self::Http1(connection, unread) => Some((Far::Connection(connection), unread)),
-            Self::Http2 { ticket, half, receiving } => {
-                Some((Far::Stream(Ends { receive: Some(receiving?), half }, ticket), None))
-            }
-        }
-    }
-}
-
 impl Attempt<'_> {
     /// Sends the request over a connection and relays the response.
     pub(crate) async fn run<D: Downstream>(
         &self,
-        link: Link,
+        mut link: Link,
         work: &mut Work,
         down: &mut D,
         destination: &mut Destination<'_>,
     ) -> Attempted {
-        let (alarm, reply_alarm) = (self.context.alarm, self.context.reply_alarm);
-        let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
-        let core = self.context.core;
-        match link {
-            Link::Http1(connection) => {
-                let mut up = Http1Upward::new(&connection, core, alarm, reply_alarm, patience);
-                up.read_by(down.split().1.room());
-                let went =
-                    self.carry_out(&mut up, connection.reused, work, down, destination).await;
-                let unread = up.take_unread();
-                drop(up);
-                let after = After::Http1(connection, unread);
-                self.settle(went, after, work, down, destination)
-            }
-            Link::Http2 { ticket, secure } => {
-                let half = RefCell::new(Half::Idle);
-                let mut up =
-                    Http2Upward::new(&ticket, secure, &half, core, alarm, reply_alarm, patience);
-                let went = self.carry_out(&mut up, ticket.reused, work, down, destination).await;
-                let receiving = up.take_stream();
-                drop(up);
-                let after = After::Http2 { ticket, half: half.into_inner(), receiving };
-                self.settle(went, after, work, down, destination)
-            }
-        }
+        let Context { core, alarm, reply_alarm, flow, .. } = *self.context;
+        let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(flow));
+        let alarms = Alarms { sending: alarm, receiving: reply_alarm };
+        let reused = link.reused();
+        let went = over!(&mut link, speech => {
+            let up = speech.open(core, alarms, patience);
+            self.carry_out(up, reused, work, down, destination).await
+        });
+        self.settle(went, link, work, down, destination)
     }
 
     /// Sends the request and relays the response.
     async fn carry_out<U: Upward, D: Downstream>(
         &self,
-        up: &mut U,
+        mut up: U,
         reused: bool,
         work: &mut Work,
         down: &mut D,
         destination: &Destination<'_>,
     ) -> Went {
         let Work { request, response, record, path, host, replay, .. } = work;
+        up.read_by(down.split().1.room());
         // A small body that is here already leaves with the head, and stays until a response has
         // come, so that the request can be replayed. Without chunks around it, so only if its
         // length is told.
@@ -272,7 +167,7 @@ impl Attempt<'_> {
             response.clear();
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
-                let left = up.left(response);
+                let left = up.finish(response);
                 let raced = Raced::Vanished;
                 return Went { raced, whole: false, left, heard: None, tried: None };
             }
@@ -285,6 +180,9 @@ impl Attempt<'_> {
         let key = key.as_deref();
         let head = UpstreamHead { request, target, host, upgrade, key };
         let body = down.buffered_body().filter(|_| whole).unwrap_or_default();
+        if self.kept_for_copies >= body.len() && replay.is_empty() {
+            replay.keep(body);
+        }
         let begun = up.begin(&head, body, unsent_body).await;
         // The clock is only read again if anything was waited for since it was.
         let at_once = reused && record.queue == Some(Duration::ZERO);
@@ -294,7 +192,7 @@ impl Attempt<'_> {
         let hedging = hedging.as_ref();
         let raced = match begun {
             Ok(()) => {
-                self.race(down, request, response, up, replay, unsent_body, key, hedging).await
+                self.race(down, request, response, &mut up, replay, unsent_body, key, hedging).await
             }
             Err(trouble) => {
                 Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
@@ -306,7 +204,7 @@ impl Attempt<'_> {
         let heard = up.split().1.first_byte_at();
         record.first_byte = heard.map(|at| at.duration_since(sent_at));
         let tried = hedging.and_then(|hedging| hedging.in_vain.get());
-        Went { raced, whole: !unsent_body, left: up.left(response), heard, tried }
+        Went { raced, whole: !unsent_body, left: up.finish(response), heard, tried }
     }
 
     /// Runs both directions at once, until the response is complete or something fails.
@@ -322,7 +220,7 @@ impl Attempt<'_> {
         key: Option<&str>,
         hedging: Option<&Hedging<'_>>,
     ) -> Raced {
-        let (up_out, up_in, cut) = up.split();
+        let (up_out, up_in, cancel) = up.split();
         let (kept, lost) = replay.parts();
         let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
@@ -393,7 +291,7 @@ impl Attempt<'_> {
                     }
                 } else if baton.winner() == Some(true) && downloading.is_some() {
                     downloading.set(None);
-                    cut.now();
+                    cancel.cancel();
                 }
             }
             if let Some(deadline) = self.deadline
@@ -419,8 +317,7 @@ impl Attempt<'_> {
 
     /// How much of the request's body is kept: nothing of one that is too long anyway.
     fn kept_bytes_max(&self, request: &Request) -> usize {
-        let for_copies = mirror::kept_bytes_max(self.plan.settings);
-        let bytes_max = self.retries.kept_bytes_max().max(for_copies);
+        let bytes_max = self.retries.kept_bytes_max().max(self.kept_for_copies);
         match request.body {
             BodyLength::Exact(length) if length > bytes_max as u64 => 0,
             _ => bytes_max,
@@ -486,24 +383,16 @@ impl Attempt<'_> {
             DownloadError::NoResponse { trouble, silent: false }
         })?;
         let reply = baton.take(self.second).await;
-        let scratch = &self.context.core.scratch;
-        leaving::response(request, response, self.plan, self.client, scratch);
-        self.bind(response);
-        let keep = self.context.may_keep();
-        reply.head(request, response, keep, self.plan.via);
-        self.context.flow.answering();
-        let rules = leaving::Rules::of_response(self.plan);
-        let pumped = pump_sifted(up_in, reply, |field| rules.keeps_trailer(field)).await;
-        if matches!(pumped, Err(PumpError::Reading(_))) {
-            // What came before it, the status first of all, is the client's. Whether that can be sent
-            // no longer matters to what went wrong; over HTTP/2 the connection has its turn to send it.
-            let _ = reply.flush().await;
-            tokio::task::yield_now().await;
-        }
-        self.context.flow.answered();
+        let by = (Made::ByEndpoint(self.plan), self.scope);
+        let (keep, bind) = (self.context.may_keep(), |response: &mut Response| self.bind(response));
+        let pumped = respond(self.context, (request, response), by, bind, keep, up_in, reply).await;
         pumped.map(|()| Download::Complete).map_err(|error| match error {
             PumpError::Reading(error) => {
-                DownloadError::Incomplete(reading_failed(&error), reset_for(&error))
+                let reset = match error {
+                    ReadError::Reset(reset, _) => reset,
+                    _ => None,
+                };
+                DownloadError::Incomplete(reading_failed(&error), reset)
             }
             PumpError::Writing(error) => DownloadError::Client(error),
         })
@@ -553,7 +442,7 @@ async fn begins_well(source: &mut impl Source) -> Result<(), ReadError> {
     let mut ready = pin!(source.ready());
     match poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await {
         // The reason of a reset is passed on.
-        Poll::Ready(Err(error)) if !is_reset(&error) => Err(error),
+        Poll::Ready(Err(error)) if !matches!(error, ReadError::Reset(..)) => Err(error),
         Poll::Ready(_) | Poll::Pending => Ok(()),
     }
 }
@@ -573,47 +462,15 @@ async fn take_off(source: &mut impl Source) {
     }
 }
 
-/// True if the request asks to leave HTTP, and for a protocol that we let through.
-pub(crate) fn wants_tunnel(request: &Request) -> bool {
-    // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules.
-    request.upgrade
-        && !request.fields.list(Known::Upgrade).any(|protocol| {
-            protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
-        })
-}
-
-fn is_reset(error: &ReadError) -> bool {
-    matches!(error, ReadError::Broken(error) if error.get_ref().is_some_and(|error| error.is::<h2::Error>()))
-}
-
-/// The reason for which an endpoint reset a stream, if it means the same to a client: that the work was
-/// cancelled, that there was too much of it, or that it must be asked for in another way. (That nothing
-/// was done, as REFUSED_STREAM says, is not true of a response that had begun.)
-fn reset_for(error: &ReadError) -> Option<Reason> {
-    let ReadError::Broken(error) = error else { return None };
-    let error = error.get_ref()?.downcast_ref::<h2::Error>()?;
-    let reason = error.reason().filter(|_| error.is_reset() && error.is_remote())?;
-    let means_the_same =
-        matches!(reason, Reason::CANCEL | Reason::ENHANCE_YOUR_CALM | Reason::INADEQUATE_SECURITY);
-    means_the_same.then_some(reason)
-}
-
 fn reading_failed(error: &ReadError) -> Trouble {
     let kind = match error {
-        ReadError::Truncated | ReadError::Broken(_) => ErrorKind::HttpResponseIncomplete,
+        ReadError::Truncated | ReadError::Broken(_) | ReadError::Reset(..) => {
+            ErrorKind::HttpResponseIncomplete
+        }
         ReadError::Malformed(_) => ErrorKind::HttpResponseTransferCoding,
         ReadError::Invalid(_) => ErrorKind::HttpProtocolError,
         ReadError::TooLarge => ErrorKind::HttpResponseBodySize,
         ReadError::Idle | ReadError::TooSlow => ErrorKind::ConnectionReadTimeout,
     };
     Trouble::new(kind, format!("the endpoint's response could not be read: {error}"))
-}
-
-/// The request could not be sent.
-pub(crate) fn writing_failed(error: &WriteError) -> Trouble {
-    let kind = match error {
-        WriteError::Broken(_) => ErrorKind::ConnectionTerminated,
-        WriteError::Idle | WriteError::TooSlow => ErrorKind::ConnectionWriteTimeout,
-    };
-    Trouble::new(kind, format!("the request could not be sent to the endpoint: {error}"))
 }

@@ -4,27 +4,25 @@
 //! [`Ticket`], the right to one stream, or the task of opening a connection ([`Opening`]), which one
 //! exchange does for all that wait. A connection that runs full, is to go or has idled too long gets
 //! no more streams, and ends with its last one.
-//! Not here: dialling (`destination`), an exchange over a stream ([`exchange`]).
+//! Not here: dialling, and an exchange over a stream (`upstream`).
 //! Invariant: streams that are promised never exceed what the endpoint allows, as far as it has said.
 
 mod connection;
-mod exchange;
-mod heads;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use h2::Reason;
 use net::Wheel;
 use observe::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use connection::{Multiplexed, Ticket};
-pub(crate) use exchange::Http2Upward;
+use super::Connection;
+use crate::trouble::Trouble;
 
-use crate::exchange::Trouble;
-use crate::upstream::Connection;
+pub(crate) use connection::{Multiplexed, Ticket};
 
 /// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each this is more
 /// than a core can do with.
@@ -133,7 +131,7 @@ impl Multiplexer {
         limit: Duration,
     ) -> Result<Ticket, Trouble> {
         let opened = connection::open(connection, wheel, &self.changed, limit).await;
-        let opened = opened.map_err(|error| exchange::failed(&error).0)?;
+        let opened = opened.map_err(|error| h2_failed(&error).0)?;
         if self.closed.get() {
             opened.leave_when_idle();
         }
@@ -214,4 +212,21 @@ impl Drop for Opening<'_> {
 fn exhausted() -> Trouble {
     let detail = "every stream that the endpoint allows is taken";
     Trouble::new(ErrorKind::ConnectionLimitReached, detail)
+}
+
+/// What an error means, and whether it proves that nothing was done about the request.
+pub(crate) fn h2_failed(error: &h2::Error) -> (Trouble, bool) {
+    // RFC 9113, section 8.7: streams above the last that GOAWAY names, and refused ones.
+    let refused = error.reason() == Some(Reason::REFUSED_STREAM);
+    let unprocessed = error.is_remote() && (error.is_go_away() || (error.is_reset() && refused));
+    let (kind, what) = if error.is_library() {
+        (ErrorKind::HttpProtocolError, "the endpoint broke the rules of HTTP/2")
+    } else if error.is_go_away() {
+        (ErrorKind::ConnectionTerminated, "the endpoint closed the connection before the request")
+    } else if error.is_reset() {
+        (ErrorKind::ConnectionTerminated, "the endpoint reset the stream")
+    } else {
+        (ErrorKind::ConnectionTerminated, "the connection to the endpoint broke")
+    };
+    (Trouble::new(kind, format!("{what}: {error}")), unprocessed)
 }

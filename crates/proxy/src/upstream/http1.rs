@@ -4,59 +4,73 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
-use message::{Request, Response};
-use net::{Alarm, Buffer, Size};
+use message::{BodyLength, Known, Request, Response, Version};
+use net::{Buffer, Size, Stream};
 use observe::ErrorKind;
-use wire::http1::{HeadError, HeadLimits, ResponseError};
+use wire::http1::{HeadError, HeadLimits, ResponseError, write_field, write_request_line};
 
-use super::{HeadEnd, Incoming, Outgoing, UpstreamHead};
-use crate::attempt::{Answer, Left, NoHead, Upload, Upward, writing_failed};
+use super::link::{Alarms, FarEnd, Speech};
+use super::upward::{
+    Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward, is_ours, writing_failed,
+};
 use crate::body::{Patience, Sink, Source, unless_zero};
 use crate::core::Core;
-use crate::exchange::Trouble;
-use crate::hedge::Cut;
+use crate::http1::{Framing, HeadEnd, Incoming, Outgoing, write_number};
 use crate::login;
 use crate::patience::Intake;
-use crate::upstream::Connection;
+use crate::pool::Connection;
+use crate::trouble::Trouble;
+
+/// A connection to an endpoint that speaks HTTP/1.1, which one exchange has for itself.
+pub(crate) struct Http1Link {
+    pub(crate) connection: Connection,
+    /// What has come behind the head of a response, after the exchange.
+    unread: Option<Buffer>,
+}
+
+impl Http1Link {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, unread: None }
+    }
+
+    /// What is the upstream's side of a tunnel.
+    pub(super) fn into_tunnel(self) -> FarEnd {
+        FarEnd::Connection(self.connection, self.unread)
+    }
+}
+
+impl Speech for Http1Link {
+    type Upward<'s> = Http1Upward<'s>;
+
+    fn open<'s>(
+        &'s mut self,
+        core: &'s Core,
+        alarms: Alarms<'s>,
+        patience: Patience<'s>,
+    ) -> Http1Upward<'s> {
+        let (stream, wheel) = (&self.connection.stream, &core.wheel);
+        let out = Outgoing::new(stream, &core.scratch, wheel, alarms.sending, patience.clone());
+        let buffer = core.buffers.buffer(Size::Large);
+        let mut incoming = Incoming::new(stream, buffer, wheel, alarms.receiving, patience);
+        incoming.times_first_byte = true;
+        Http1Upward { out, incoming, unread: &mut self.unread }
+    }
+}
 
 /// Both directions of a connection to an endpoint, for one exchange.
 pub(crate) struct Http1Upward<'a> {
     out: Outgoing<'a>,
     incoming: Incoming<'a>,
-}
-
-impl<'a> Http1Upward<'a> {
-    /// `alarm` watches over what is sent, `reply_alarm` over what comes.
-    pub(crate) fn new(
-        connection: &'a Connection,
-        core: &'a Core,
-        alarm: &'a Alarm,
-        reply_alarm: &'a Alarm,
-        patience: Patience<'a>,
-    ) -> Self {
-        let (stream, wheel) = (&connection.stream, &core.wheel);
-        let out = Outgoing::new(stream, &core.scratch, wheel, alarm, patience.clone());
-        let buffer = core.buffers.buffer(Size::Large);
-        let mut incoming = Incoming::new(stream, buffer, wheel, reply_alarm, patience);
-        incoming.times_first_byte = true;
-        Self { out, incoming }
-    }
-
-    /// Reads no more at once than this.
-    pub(crate) fn read_by(&mut self, size: Size) {
-        self.incoming.buffer.prefer(size);
-    }
-
-    /// What has come behind the head of a response.
-    pub(crate) fn take_unread(&mut self) -> Option<Buffer> {
-        let buffer = &mut self.incoming.buffer;
-        (!buffer.is_empty()).then(|| buffer.take())
-    }
+    unread: &'a mut Option<Buffer>,
 }
 
 impl<'a> Upward for Http1Upward<'a> {
     type Out = Outgoing<'a>;
     type In = Incoming<'a>;
+    type Cancel<'s>
+        = &'s Stream
+    where
+        Self: 's;
 
     async fn begin(
         &mut self,
@@ -65,7 +79,7 @@ impl<'a> Upward for Http1Upward<'a> {
         more: bool,
     ) -> Result<(), Trouble> {
         let out = &mut self.out;
-        out.framing = head.write(out.out());
+        out.framing = write_head(head, out.out());
         out.out().extend_from_slice(body);
         out.sent = body.len() as u64;
         if more {
@@ -74,20 +88,73 @@ impl<'a> Upward for Http1Upward<'a> {
         out.flush().await.map_err(|error| writing_failed(&error))
     }
 
-    fn split(&mut self) -> (&mut Outgoing<'a>, &mut Incoming<'a>, Cut<'_>) {
-        let cut = Cut::Connection(self.incoming.stream);
-        (&mut self.out, &mut self.incoming, cut)
+    fn split(&mut self) -> (&mut Outgoing<'a>, &mut Incoming<'a>, &Stream) {
+        let stream = self.incoming.stream;
+        (&mut self.out, &mut self.incoming, stream)
     }
 
-    fn left(&self, response: &Response) -> Left {
-        Left {
+    fn read_by(&mut self, size: Size) {
+        self.incoming.buffer.prefer(size);
+    }
+
+    fn finish(mut self, response: &Response) -> Left {
+        let left = Left {
             unsent: self.out.is_unsent(),
             unprocessed: false,
             closed: true,
             wants_http1: false,
             reusable: response.keep_alive && self.incoming.is_reusable(),
             offers_login: self.incoming.offers_login,
+        };
+        let buffer = &mut self.incoming.buffer;
+        if !buffer.is_empty() {
+            *self.unread = Some(buffer.take());
         }
+        left
+    }
+}
+
+/// Appends the head, and tells how the body has to be delimited.
+pub(crate) fn write_head(head: &UpstreamHead<'_>, out: &mut Vec<u8>) -> Framing {
+    let UpstreamHead { request, target, host, upgrade, key } = *head;
+    write_request_line(out, &request.method, target, Version::Http11);
+    write_field(out, b"Host", host.as_bytes());
+    for field in request.fields.end_to_end() {
+        if !is_ours(field.known) {
+            write_field(out, field.name, field.value);
+        }
+    }
+    if upgrade {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+        for protocol in request.fields.get_all(Known::Upgrade) {
+            write_field(out, b"Upgrade", protocol);
+        }
+        if let Some(key) = key {
+            write_field(out, b"Sec-WebSocket-Key", key.as_bytes());
+        }
+    } else if request.takes_trailers {
+        // RFC 9110, section 10.1.4: TE is hop-by-hop, so it must be named here.
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
+    }
+    let framing = match request.body {
+        BodyLength::Exact(length) => {
+            write_number(out, b"Content-Length: ", length);
+            Framing::Plain
+        }
+        BodyLength::Chunked => {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            Framing::Chunked { trailers: true }
+        }
+        BodyLength::None | BodyLength::UntilClose => Framing::Plain,
+    };
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+impl Cancel for &Stream {
+    fn cancel(&self) {
+        self.reset_when_closed();
+        let _ = self.shutdown_write(); // one that has gone needs no word
     }
 }
 

@@ -15,18 +15,22 @@ use observe::{ErrorKind, Record};
 use wire::http1::HeadLimits;
 use wire::http2::{FieldBlock, Malformed, PackedFields};
 
-use super::guarded::{Below, Carrier};
-use super::request::{Reading, RefusedRequest};
-use super::send::Share;
-use super::{Half, Receiving, Sending, fields};
-use crate::body::{Flow, Patience, Source};
-use crate::connection::{Next, RefusedHead, kind_of};
-use crate::core::{Client, Core};
+use super::Next;
+use super::worker::Workspace;
+use crate::body::{Flow, Patience, Reset, Source};
+use crate::client::Client;
+use crate::context::ClientContext;
+use crate::core::Core;
 use crate::deadline;
-use crate::exchange::{self, Downstream, Ending};
+use crate::downstream::{Downstream, Reply};
+use crate::ending::Ending;
+use crate::exchange;
+use crate::http2::{
+    Below, Carrier, Half, Reading, Receiving, RefusedRequest, Sending, Share, StreamEnds, carried,
+};
+use crate::note;
 use crate::patience::Manners;
-use crate::tunnel::Ends;
-use crate::worker::Bench;
+use crate::trouble::refused_head;
 
 /// A request that has come.
 pub(crate) struct Arrived {
@@ -52,10 +56,10 @@ impl Arrived {
     pub(super) fn refuse(mut self, core: &Core, why: &str) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
         let mut record = refused(core, &self.client, why);
-        if let Some(FieldBlock::Head(head)) = fields::carried(&self.parts.headers) {
+        if let Some(FieldBlock::Head(head)) = carried(&self.parts.headers) {
             name(head, &mut record);
         }
-        exchange::finish(core, &core.view(), &mut record);
+        core.finish(&core.view(), &mut record);
     }
 }
 
@@ -112,8 +116,8 @@ impl<'a> Downstream for Http2<'a> {
 }
 
 /// Serves one request; on a worker.
-pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut Bench) -> Next {
-    let Bench { work, alarm, reply_alarm } = bench;
+pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Workspace) -> Next {
+    let Workspace { work, alarm, reply_alarm } = workspace;
     let Arrived { client, share, parts, body, respond } = arrived;
     let client = &client;
     let view = core.view();
@@ -137,43 +141,43 @@ pub(crate) async fn serve_stream(core: &Rc<Core>, arrived: Arrived, bench: &mut 
     let reply = reply.shared(Rc::clone(&share));
     let mut down = Http2 { client, flow, body, reply };
     let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
-    if let (Err(_), Some(FieldBlock::Head(head))) = (&read, fields::carried(&parts.headers)) {
+    if let (Err(_), Some(FieldBlock::Head(head))) = (&read, carried(&parts.headers)) {
         name(head, &mut work.record);
     }
     drop(parts);
-    let context =
-        exchange::Context { core, client, view: &view, listener_id, alarm, reply_alarm, flow };
+    let alarms = (&*alarm, &*reply_alarm);
+    let context = ClientContext::new((core, &view), client, listener_id, alarms, flow);
     let ending = match read {
         Ok(()) => {
             down.look(&mut work.request).await;
-            exchange::run(&context, work, &mut down).await
+            exchange::run(context, work, &mut down).await
         }
         Err(error @ RefusedRequest::Malformed(_)) => {
             // RFC 9113, section 8.1.1: an error of the stream.
-            half.borrow_mut().reset(Reason::PROTOCOL_ERROR);
-            exchange::note_refused(&context, work, kind_of(error.status()), &error);
+            half.borrow_mut().reset(Reset::Protocol);
+            note::refused(&context, work, refused_head(error.status(), error.to_string()));
             Ending::Closed
         }
         Err(error) => {
-            let (kind, error) = (kind_of(error.status()), RefusedHead::Http2(error));
-            exchange::refuse_head(&context, work, &mut down, kind, error).await
+            let trouble = refused_head(error.status(), error.to_string());
+            exchange::refuse_head(&context, work, &mut down, trouble).await
         }
     };
     let record = &mut work.record;
     record.received_bytes = head_bytes + down.body.received();
     let Http2 { body, reply, .. } = down;
-    (record.response_body_bytes, record.sent_bytes) = exchange::Reply::sent(&reply);
+    (record.response_body_bytes, record.sent_bytes) = Reply::sent(&reply);
     match ending {
         Ending::Tunnel(switched) => {
             let receive = body.into_stream();
             drop(reply);
-            let near = Some(Ends { receive, half: half.into_inner() });
-            return Next::Tunnel(exchange::into_tunnel(switched, work, near, None, view));
+            let near = Some(StreamEnds::new(receive, half));
+            return Next::Tunnel(switched.begin(near, None, work.take_record(), view));
         }
-        Ending::Broken => half.borrow_mut().reset(Reason::INTERNAL_ERROR),
+        Ending::Broken => half.borrow_mut().reset(Reset::Internal),
         Ending::Kept | Ending::Closed => {}
     }
-    exchange::finish(core, &view, record);
+    core.finish(&view, record);
     Next::Idle
 }
 
@@ -182,7 +186,7 @@ pub(super) fn refused(core: &Core, client: &Client, why: &str) -> Record {
     core.metrics.http2_refused();
     let mut record = Record::new(Instant::now());
     if let Some(listener) = client.listening.id.get() {
-        exchange::note_place(client, &core.view(), listener, &mut record);
+        note::place(client, &core.view(), listener, &mut record);
     }
     record.version = Version::Http2;
     record.tls = client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
@@ -213,7 +217,7 @@ fn read_head(
     ended: bool,
     request: &mut Request,
 ) -> (u64, Result<(), RefusedRequest>) {
-    let head = match fields::carried(&parts.headers) {
+    let head = match carried(&parts.headers) {
         Some(FieldBlock::Head(head)) => head,
         Some(FieldBlock::Malformed(Malformed::TooLarge)) => {
             return (0, Err(RefusedRequest::TooLarge));

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
-use super::super::guarded::{Below, Carrier, Guarded, Watch as Watched};
-use crate::upstream::{Connection, Ends, Meter};
+use super::super::{Connection, Ends, Meter};
+use crate::http2::{Below, Carrier, Guarded, Watch as Watched};
 
 /// Streams at once on one connection, whatever its endpoint allows; more open another connection.
 pub(super) const STREAMS_MAX: usize = 64;
@@ -81,7 +81,7 @@ impl Multiplexed {
     }
 
     /// What is below.
-    pub(super) fn carrier(&self) -> Carrier<'_> {
+    pub(crate) fn carrier(&self) -> Carrier<'_> {
         Carrier { below: Below::Endpoint(&self.stream), watch: &self.guarded }
     }
 
@@ -143,7 +143,7 @@ impl Multiplexed {
     }
 
     /// Opens streams.
-    pub(super) fn requests(&self) -> Option<SendRequest<Bytes>> {
+    pub(crate) fn requests(&self) -> Option<SendRequest<Bytes>> {
         self.requests.borrow().clone()
     }
 
@@ -154,12 +154,12 @@ impl Multiplexed {
     }
 
     /// Why we have broken it off, if we have.
-    pub(super) fn fault(&self) -> Option<(ErrorKind, &'static str)> {
+    pub(crate) fn fault(&self) -> Option<(ErrorKind, &'static str)> {
         self.fault.get()
     }
 
     /// A response has come over it.
-    pub(super) fn served(&self) {
+    pub(crate) fn served(&self) {
         self.served.set(true);
     }
 

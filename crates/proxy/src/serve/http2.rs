@@ -21,18 +21,18 @@ use tokio::time::Instant;
 use wire::http2::frame::code;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits, Violation, ViolationKind};
 
-use super::guarded::{Guarded, Watch};
-use super::send::Share;
+use super::Next;
+use super::farewell::linger;
 use super::stream::{Arrived, refused};
+use super::worker::{self, Job};
 use crate::account::{Account, Charge, What};
 use crate::body::unless_zero;
-use crate::connection::{self, Next};
-use crate::core::{Client, Core};
-use crate::exchange;
+use crate::client::Client;
+use crate::core::Core;
+use crate::http2::{Guarded, Share, Watch};
 use crate::patience::Rest;
 use crate::trust;
 use crate::tunnel;
-use crate::worker::Job;
 
 /// What a client may send ahead on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -158,7 +158,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
         while refusals < watch.refused.get() {
             refusals += 1;
             let mut record = refused(core, client, "the connection has as many streams as it may");
-            exchange::finish(core, &core.view(), &mut record);
+            core.finish(&core.view(), &mut record);
         }
         let event = poll_fn(|cx| {
             let goes = core.draining.get() || client.listening.closed.get() || client.leaving.get();
@@ -364,7 +364,7 @@ async fn end(
     })
     .await;
     drop(connection);
-    if in_peace { connection::linger(core, client).await } else { farewell(client).await }
+    if in_peace { linger(core, client).await } else { farewell(client).await }
 }
 
 /// Reads on for a little, so that the last words are not lost by a reset (RFC 9112, section 9.6,
@@ -389,9 +389,9 @@ async fn farewell(client: &Client) {
 
 /// A request's task.
 async fn run(core: Rc<Core>, arrived: Box<Arrived>, one: OneRunning) {
-    let mut worker = core.worker();
+    let mut worker = worker::borrow(&core);
     let next = worker.serve(Job::Stream(arrived)).await;
-    core.give_back(worker);
+    worker::give_back(worker);
     if let Next::Tunnel(tunnel) = next {
         Box::pin(tunnel::run(&core, &one.client, tunnel)).await;
     }

@@ -1,8 +1,11 @@
 //! An exchange with an endpoint over a stream of a connection that it shares with others.
 
+mod heads;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,22 +18,89 @@ use net::{Alarm, Wheel};
 use observe::ErrorKind;
 use wire::http2::FieldBlock;
 
-use super::super::{Half, Receiving, Sending, fields};
-use super::{Multiplexed, Ticket, heads};
-use crate::attempt::{Answer, Left, NoHead, Upload, Upward};
-use crate::body::{Bulk, Patience, ReadError, Source, unless_zero};
+use super::link::{Alarms, FarEnd, Speech};
+use super::upward::{Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward};
+use crate::body::{Bulk, Patience, ReadError, Reset, Source, unless_zero};
 use crate::core::Core;
-use crate::exchange::Trouble;
-use crate::hedge::Cut;
-use crate::http1::UpstreamHead;
+use crate::http2::{Half, Receiving, Sending, StreamEnds, carried};
 use crate::patience::Intake;
+use crate::pool::{Multiplexed, Ticket, h2_failed};
+use crate::trouble::Trouble;
+
+/// The right to a stream of a connection that an endpoint's exchanges share.
+pub(crate) struct Http2Link {
+    ticket: Ticket,
+    /// Whether it is TLS below.
+    secure: bool,
+    half: RefCell<Half>,
+    /// The receiving direction behind the final head, after the exchange.
+    receiving: Option<RecvStream>,
+}
+
+impl Http2Link {
+    pub(crate) fn new(ticket: Ticket, secure: bool) -> Self {
+        Self { ticket, secure, half: RefCell::new(Half::Idle), receiving: None }
+    }
+
+    pub(super) fn reused(&self) -> bool {
+        self.ticket.reused
+    }
+
+    pub(super) fn connection(&self) -> &Rc<Multiplexed> {
+        self.ticket.connection()
+    }
+
+    /// Whether the endpoint takes upgrades; waits until it has told its settings.
+    pub(super) async fn takes_extended_connect(&self) -> bool {
+        self.ticket.takes_extended_connect().await
+    }
+
+    /// What is the upstream's side of a tunnel; `None` if it ended as it began.
+    pub(super) fn into_tunnel(self) -> Option<FarEnd> {
+        let receive = Some(self.receiving?);
+        let ends = StreamEnds::new(receive, self.half);
+        Some(FarEnd::Stream(ends, self.ticket))
+    }
+}
+
+impl Speech for Http2Link {
+    type Upward<'s> = Http2Upward<'s>;
+
+    fn open<'s>(
+        &'s mut self,
+        core: &'s Core,
+        alarms: Alarms<'s>,
+        patience: Patience<'s>,
+    ) -> Http2Upward<'s> {
+        let Self { ticket, secure, half, receiving } = self;
+        let (half, wheel, connection) = (&*half, &core.wheel, &**ticket.connection());
+        let carrier = Some(connection.carrier());
+        let out = Sending::new(half, wheel, alarms.sending, patience.clone(), carrier);
+        let incoming = Incoming {
+            connection,
+            response: None,
+            stream: None,
+            body: None,
+            half,
+            wheel,
+            alarm: alarms.receiving,
+            patience,
+            upgrade: false,
+            first_head: None,
+            unprocessed: false,
+            closed: false,
+            wants_http1: false,
+            none: Fields::new(),
+        };
+        Http2Upward { secure: *secure, half, receiving, out, incoming }
+    }
+}
 
 /// Both directions of a stream to an endpoint, for one exchange.
 pub(crate) struct Http2Upward<'a> {
-    ticket: &'a Ticket,
-    /// Whether it is TLS below.
     secure: bool,
     half: &'a RefCell<Half>,
+    receiving: &'a mut Option<RecvStream>,
     out: Sending<'a>,
     incoming: Incoming<'a>,
 }
@@ -58,49 +128,13 @@ pub(crate) struct Incoming<'a> {
     none: Fields,
 }
 
-impl<'a> Http2Upward<'a> {
-    /// `half` must be [`Half::Idle`]; `alarm` watches over what is sent, `reply_alarm` over what
-    /// comes.
-    pub(crate) fn new(
-        ticket: &'a Ticket,
-        secure: bool,
-        half: &'a RefCell<Half>,
-        core: &'a Core,
-        alarm: &'a Alarm,
-        reply_alarm: &'a Alarm,
-        patience: Patience<'a>,
-    ) -> Self {
-        let wheel = &core.wheel;
-        let out =
-            Sending::new(half, wheel, alarm, patience.clone(), Some(ticket.connection().carrier()));
-        let incoming = Incoming {
-            connection: ticket.connection(),
-            response: None,
-            stream: None,
-            body: None,
-            half,
-            wheel,
-            alarm: reply_alarm,
-            patience,
-            upgrade: false,
-            first_head: None,
-            unprocessed: false,
-            closed: false,
-            wants_http1: false,
-            none: Fields::new(),
-        };
-        Self { ticket, secure, half, out, incoming }
-    }
-
-    /// The receiving direction, after the head that begins a tunnel.
-    pub(crate) fn take_stream(&mut self) -> Option<RecvStream> {
-        self.incoming.stream.take()
-    }
-}
-
 impl<'a> Upward for Http2Upward<'a> {
     type Out = Sending<'a>;
     type In = Incoming<'a>;
+    type Cancel<'s>
+        = &'s RefCell<Half>
+    where
+        Self: 's;
 
     async fn begin(
         &mut self,
@@ -114,31 +148,31 @@ impl<'a> Upward for Http2Upward<'a> {
         self.incoming.unprocessed = true;
         self.incoming.closed = true;
         self.incoming.upgrade = head.upgrade;
-        let mut requests = self.ticket.connection().requests().ok_or_else(left)?;
+        let mut requests = self.incoming.connection.requests().ok_or_else(left)?;
         let ended = body.is_empty() && !more && !head.upgrade;
         let sent = requests.send_request(request, ended);
-        let (response, mut stream) = sent.map_err(|error| failed(&error).0)?;
+        let (response, mut stream) = sent.map_err(|error| h2_failed(&error).0)?;
         self.incoming.unprocessed = false;
         self.incoming.closed = false;
         if !body.is_empty() {
             let sent = stream.send_data(Bytes::copy_from_slice(body), true);
-            sent.map_err(|error| failed(&error).0)?;
+            sent.map_err(|error| h2_failed(&error).0)?;
         }
         self.incoming.response = Some(response);
         *self.half.borrow_mut() = Half::Data(stream);
         Ok(())
     }
 
-    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>, Cut<'_>) {
-        (&mut self.out, &mut self.incoming, Cut::Stream(self.half))
+    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>, &RefCell<Half>) {
+        (&mut self.out, &mut self.incoming, self.half)
     }
 
-    fn left(&self, _response: &Response) -> Left {
-        let unprocessed = self.incoming.unprocessed;
+    fn finish(self, _response: &Response) -> Left {
+        let Incoming { unprocessed, closed, wants_http1, .. } = self.incoming;
         if self.incoming.first_head.is_some() {
-            self.ticket.connection().served();
+            self.incoming.connection.served();
         }
-        let (closed, wants_http1) = (self.incoming.closed, self.incoming.wants_http1);
+        *self.receiving = self.incoming.stream;
         let (reusable, offers_login) = (false, false);
         Left { unsent: unprocessed, unprocessed, closed, wants_http1, reusable, offers_login }
     }
@@ -147,23 +181,6 @@ impl<'a> Upward for Http2Upward<'a> {
 /// The connection was closed to new streams after it had been chosen.
 fn left() -> Trouble {
     Trouble::new(ErrorKind::ConnectionTerminated, "the endpoint is closing the connection")
-}
-
-/// What an error means, and whether it proves that nothing was done about the request.
-pub(super) fn failed(error: &h2::Error) -> (Trouble, bool) {
-    // RFC 9113, section 8.7: streams above the last that GOAWAY names, and refused ones.
-    let refused = error.reason() == Some(Reason::REFUSED_STREAM);
-    let unprocessed = error.is_remote() && (error.is_go_away() || (error.is_reset() && refused));
-    let (kind, what) = if error.is_library() {
-        (ErrorKind::HttpProtocolError, "the endpoint broke the rules of HTTP/2")
-    } else if error.is_go_away() {
-        (ErrorKind::ConnectionTerminated, "the endpoint closed the connection before the request")
-    } else if error.is_reset() {
-        (ErrorKind::ConnectionTerminated, "the endpoint reset the stream")
-    } else {
-        (ErrorKind::ConnectionTerminated, "the connection to the endpoint broke")
-    };
-    (Trouble::new(kind, format!("{what}: {error}")), unprocessed)
 }
 
 impl Incoming<'_> {
@@ -189,7 +206,7 @@ impl Incoming<'_> {
         self.first_head.get_or_insert_with(Instant::now);
         let Head { parts: http::response::Parts { status, headers, .. }, stream } = head;
         let ended = stream.as_ref().is_some_and(RecvStream::is_end_stream);
-        let read = match fields::carried(&headers) {
+        let read = match carried(&headers) {
             Some(FieldBlock::Head(packed)) => {
                 heads::response(request, status, packed, ended, response)
             }
@@ -198,7 +215,7 @@ impl Incoming<'_> {
         };
         if let Err(what) = read {
             // RFC 9113, section 8.1.1: an error of this stream, and of no other.
-            self.half.borrow_mut().reset(Reason::PROTOCOL_ERROR);
+            self.half.borrow_mut().reset(Reset::Protocol);
             return Err(NoHead { trouble: malformed(what), silent: false });
         }
         if self.upgrade && status.is_success() {
@@ -233,6 +250,12 @@ fn switched(request: &Request, status: StatusCode, response: &mut Response) {
         response.fields.remove(Known::SecWebSocketAccept);
         let accept = crate::websocket::accept(key);
         response.fields.push_known(Known::SecWebSocketAccept, accept.as_bytes());
+    }
+}
+
+impl Cancel for &RefCell<Half> {
+    fn cancel(&self) {
+        self.borrow_mut().reset(Reset::Cancelled);
     }
 }
 
@@ -271,7 +294,7 @@ impl Answer for Incoming<'_> {
                 self.take(head, request, response)
             }
             Some(Err(error)) => {
-                let (mut trouble, unprocessed) = failed(&error);
+                let (mut trouble, unprocessed) = h2_failed(&error);
                 if let Some((kind, what)) = self.connection.fault() {
                     trouble = Trouble::new(kind, what);
                 }

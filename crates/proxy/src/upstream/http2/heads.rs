@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use message::{BodyLength, Field, Known, Request, Response, Version};
 use wire::http2::PackedFields;
 
-use super::super::fields;
-use crate::http1::{UpstreamHead, is_ours};
+use super::super::upward::{UpstreamHead, is_ours};
+use crate::http2::{load, map};
 
 /// Fields of a response that are taken, as for HTTP/1.
 const FIELDS_MAX: usize = 500;
@@ -71,7 +71,7 @@ fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
         Known::SecWebSocketKey => !head.upgrade,
         known => !is_ours(known),
     };
-    let mut map = fields::map(request.fields.end_to_end().filter(kept));
+    let mut map = map(request.fields.end_to_end().filter(kept));
     if head.upgrade {
         return map;
     }
@@ -100,7 +100,7 @@ pub(super) fn response(
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("its status is none that HTTP/2 has");
     }
-    fields::load(packed, &mut response.fields);
+    load(packed, &mut response.fields);
     if response.fields.len() > FIELDS_MAX {
         return Err("it has too many fields");
     }

@@ -13,32 +13,36 @@ use balance::Outcome;
 use message::{Known, Request, Response, Version};
 use observe::{ErrorKind, Record, RetryReason};
 
-use crate::attempt::{After, Attempt, Attempted, Download, DownloadError, Left, Raced, Went};
+use super::hedge::Second;
+use super::{Attempt, Attempted, Download, DownloadError, Raced, Went};
 use crate::body::{ReadError, Source, WriteError};
 use crate::destination::{Destination, Turn};
-use crate::exchange::{Downstream, Ending, Reply, Switched, Trouble, gone};
-use crate::hedge::Second;
+use crate::downstream::{Downstream, Reply};
+use crate::ending::{Ending, gone};
 use crate::login;
 use crate::retry::Failed;
-use crate::worker::Work;
+use crate::trouble::Trouble;
+use crate::tunnel::Switched;
+use crate::upstream::{Left, Link};
+use crate::work::Work;
 
 impl Attempt<'_> {
     /// Decides what the end of a try means for the request and for both connections.
     pub(crate) fn settle<D: Downstream>(
         &self,
         went: Went,
-        after: After,
+        link: Link,
         work: &mut Work,
         down: &mut D,
         destination: &mut Destination<'_>,
     ) -> Attempted {
         let Went { raced, whole, left, heard, tried } = went;
         destination.tried(tried);
-        let (raced, left, after) = match raced {
+        let (raced, left, link) = match raced {
             Raced::Second(second, failed) => {
                 if let Some(failed) = failed {
                     let seen = Seen {
-                        reused: after.reused(),
+                        reused: link.reused(),
                         status: work.response.status,
                         first_byte: work.record.first_byte,
                         ..Seen::default()
@@ -48,10 +52,10 @@ impl Attempt<'_> {
                         destination.report(outcome, words, Instant::now());
                     });
                 }
-                drop(after);
+                drop(link);
                 self.overtaken(*second, work, destination)
             }
-            raced => (raced, left, after),
+            raced => (raced, left, link),
         };
         let Work { request, response, record, replay, .. } = work;
         let begun = down.split().1.has_begun();
@@ -60,7 +64,7 @@ impl Attempt<'_> {
             record.status = response.status;
         }
         let seen = Seen {
-            reused: after.reused(),
+            reused: link.reused(),
             begun,
             by_client: self.deadline.is_some_and(|deadline| deadline.by_client),
             status: response.status,
@@ -77,10 +81,10 @@ impl Attempt<'_> {
                 }
                 record.tunnel = true;
                 let idle = self.plan.settings.timeouts.tunnel_idle;
-                match after.into_tunnel() {
-                    Some((far, unread)) => {
+                match link.into_tunnel() {
+                    Some(far) => {
                         let lease = destination.take_lease();
-                        let switched = Switched { far, lease, unread, idle };
+                        let switched = Switched { far, lease, idle };
                         Attempted::Ended(Ending::Tunnel(Box::new(switched)))
                     }
                     None => Attempted::Ended(gone(record)), // it ended as it began
@@ -92,13 +96,13 @@ impl Attempt<'_> {
                 }
                 let request_read = down.split().0.is_done();
                 if whole || request_read {
-                    self.keep(after, &left, request, response, destination);
+                    self.keep(link, &left, request, response, destination);
                 }
                 Attempted::Ended(if request_read { Ending::Kept } else { Ending::Closed })
             }
             Raced::Download(Err(DownloadError::Unwanted)) => {
                 if whole || request.body.is_empty() {
-                    self.keep(after, &left, request, response, destination);
+                    self.keep(link, &left, request, response, destination);
                 }
                 let status = response.status;
                 let detail = format!("the endpoint answered {status}, and no other can be tried");
@@ -108,7 +112,7 @@ impl Attempt<'_> {
             }
             Raced::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
                 let body_is_here = whole || replay.is_whole();
-                self.again(request, body_is_here, silent, trouble, (after, left), destination)
+                self.again(request, body_is_here, silent, trouble, (link, left), destination)
             }
             Raced::Download(Err(DownloadError::Incomplete(trouble, reason))) => {
                 destination.complain(&trouble);
@@ -137,7 +141,7 @@ impl Attempt<'_> {
         second: Second,
         work: &mut Work,
         destination: &mut Destination<'_>,
-    ) -> (Raced, Left, After) {
+    ) -> (Raced, Left, Link) {
         let Work { response, record, .. } = work;
         record.overtaken(self.retries.slow(record.endpoint));
         *response = second.response;
@@ -146,25 +150,27 @@ impl Attempt<'_> {
         record.connect = second.connect;
         record.first_byte = second.first_byte;
         destination.replace_lease(second.lease, record);
-        (Raced::Download(second.downloaded), second.left, second.after)
+        (Raced::Download(second.downloaded), second.left, second.link)
     }
 
     /// Keeps a connection whose response is complete, if it can be used again.
     fn keep(
         &self,
-        after: After,
+        link: Link,
         left: &Left,
         request: &Request,
         response: &Response,
         destination: &mut Destination<'_>,
     ) {
-        if let After::Http1(mut connection, _) = after
-            && left.reusable
+        if left.reusable
+            && let Some(mut connection) = link.into_connection()
         {
             connection.bound |= left.offers_login || login::has_credentials(request);
             if connection.bound {
-                if request.version != Version::Http2 {
-                    destination.bind(&self.context.client.bound, connection);
+                if request.version != Version::Http2
+                    && let Some(client) = self.context.asker.connection
+                {
+                    destination.bind(&client.bound, connection);
                 }
                 return;
             }
@@ -182,13 +188,13 @@ impl Attempt<'_> {
         body_is_here: bool,
         silent: bool,
         trouble: Trouble,
-        (after, left): (After, Left),
+        (link, left): (Link, Left),
         destination: &mut Destination<'_>,
     ) -> Attempted {
         let other_protocol = left.wants_http1 && destination.falls_back();
         let nothing_done = left.unsent || left.unprocessed || other_protocol;
         // Who answers with what is no HTTP will do so again.
-        let malformed = trouble.kind == ErrorKind::HttpProtocolError && !after.reused();
+        let malformed = trouble.kind == ErrorKind::HttpProtocolError && !link.reused();
         let silent = silent && !malformed;
         let repeatable = nothing_done || (silent && request.method.is_idempotent());
         // What cannot be said in an endpoint's protocol will not be the next time.
@@ -196,20 +202,18 @@ impl Attempt<'_> {
         if !body_is_here || !repeatable || cannot_be_sent {
             return Attempted::Failed(trouble);
         }
-        let reason = reason_of(&trouble, &left, after.reused());
+        let reason = reason_of(&trouble, &left, link.reused());
         let same = reason == RetryReason::Closed || other_protocol;
         let same = same && self.retries.may_resend();
         if !same && !self.retries.may(reason) {
             return Attempted::Failed(trouble);
         }
-        match after {
-            After::Http1(..) if same => destination.closed_early(),
-            After::Http1(..) => {}
-            After::Http2 { ticket, .. } => {
-                if left.closed || left.unprocessed || other_protocol {
-                    destination.avoid(&ticket);
-                }
+        match link.shared() {
+            Some(connection) if left.closed || left.unprocessed || other_protocol => {
+                destination.avoid(connection);
             }
+            None if same => destination.closed_early(),
+            Some(_) | None => {}
         }
         let failed = Failed { reason, status: 0, trouble };
         Attempted::Again(if same { Turn::Same(failed) } else { Turn::Other(failed) })
@@ -306,7 +310,9 @@ pub(crate) fn report(
 
 fn client_failed<D: Downstream>(record: &mut Record, down: &mut D, error: ReadError) -> Attempted {
     let kind = match error {
-        ReadError::Truncated | ReadError::Broken(_) => return Attempted::Ended(gone(record)),
+        ReadError::Truncated | ReadError::Broken(_) | ReadError::Reset(..) => {
+            return Attempted::Ended(gone(record));
+        }
         ReadError::Malformed(_) | ReadError::Invalid(_) => ErrorKind::HttpRequestError,
         ReadError::TooLarge => ErrorKind::RequestBodyTooLarge,
         ReadError::Idle => ErrorKind::ClientTimeout,

@@ -6,28 +6,25 @@
 //! of its own with all that it needs, so that a request without one costs nothing.
 //! Not here: whether a request may be hedged (`destination`, `retry`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use balance::Lease;
-use h2::Reason;
 use message::{Request, Response};
-use net::Stream;
 use observe::EndpointSlot;
 
-use crate::attempt::{
-    After, Answer, Attempt, Download, DownloadError, Left, Raced, Upload, Upward,
-};
+use super::settle::{self, Seen};
+use super::{Attempt, Download, DownloadError, Raced};
 use crate::body::Patience;
-use crate::destination::{GroupDestination, is_our_limit, unreachable};
-use crate::exchange::{Reply, is_secure};
-use crate::http1::{Http1Upward, UpstreamHead};
-use crate::http2::{Half, Http2Upward};
-use crate::settle::{self, Seen};
-use crate::upstream::Link;
+use crate::destination::{GroupDestination, unreachable};
+use crate::downstream::Reply;
+use crate::secure::is_secure;
+use crate::upstream::{
+    Alarms, Answer, Left, Link, Speech, Upload, UpstreamHead, Upward, is_our_limit, over,
+};
 
 /// The reply to the client, for whichever try has a response first.
 pub(crate) struct Baton<'a, R> {
@@ -95,30 +92,11 @@ impl<'a> Hedging<'a> {
     }
 }
 
-/// What ends an exchange with an endpoint from outside.
-pub(crate) enum Cut<'a> {
-    Connection(&'a Stream),
-    Stream(&'a RefCell<Half>),
-}
-
-impl Cut<'_> {
-    /// Lets the endpoint know that nobody waits for its response any more.
-    pub(crate) fn now(&self) {
-        match self {
-            Self::Connection(stream) => {
-                stream.reset_when_closed();
-                let _ = stream.shutdown_write(); // one that has gone needs no word
-            }
-            Self::Stream(half) => half.borrow_mut().reset(Reason::CANCEL),
-        }
-    }
-}
-
 /// A second try that was answered first, and how that ended.
 pub(crate) struct Second {
     pub(crate) downloaded: Result<Download, DownloadError>,
     pub(crate) left: Left,
-    pub(crate) after: After,
+    pub(crate) link: Link,
     pub(crate) response: Response,
     pub(crate) lease: Lease,
     pub(crate) reused: bool,
@@ -162,15 +140,9 @@ impl Attempt<'_> {
         metrics.upstream_hedged(slot);
         let begun = Instant::now();
         let found = group
-            .second_link(
-                self.context,
-                lease.index(),
-                slot,
-                &self.plan.settings.timeouts,
-                self.client,
-            )
+            .second_link(self.context, lease.index(), slot, &self.plan.settings.timeouts)
             .await;
-        let link = match found {
+        let mut link = match found {
             Ok(link) => link,
             Err(trouble) => {
                 // A limit of our own says nothing of the endpoint.
@@ -194,32 +166,16 @@ impl Attempt<'_> {
             key: None,
         };
         let core = self.context.core;
-        let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
+        let (sending, receiving) = (core.wheel.alarm(), core.wheel.alarm());
+        let alarms = Alarms { sending: &sending, receiving: &receiving };
         let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
         let binding = group.binding_of(lease.index(), is_secure(request));
         let second = Attempt { second: true, hedge: None, binding, ..*self };
         let mut response = Response::default();
-        let (downloaded, first_byte, left, after) = match link {
-            Link::Http1(connection) => {
-                let mut up = Http1Upward::new(&connection, core, &alarm, &reply_alarm, patience);
-                let (downloaded, first_byte) =
-                    second.ask(&mut up, &head, &mut response, baton).await;
-                let left = up.left(&response);
-                drop(up);
-                (downloaded, first_byte, left, After::Http1(connection, None))
-            }
-            Link::Http2 { ticket, secure } => {
-                let half = RefCell::new(Half::Idle);
-                let mut up =
-                    Http2Upward::new(&ticket, secure, &half, core, &alarm, &reply_alarm, patience);
-                let (downloaded, first_byte) =
-                    second.ask(&mut up, &head, &mut response, baton).await;
-                let left = up.left(&response);
-                drop(up);
-                let half = half.into_inner();
-                (downloaded, first_byte, left, After::Http2 { ticket, half, receiving: None })
-            }
-        };
+        let (downloaded, first_byte, left) = over!(&mut link, speech => {
+            let up = speech.open(core, alarms, patience);
+            second.ask(up, &head, &mut response, baton).await
+        });
         if baton.winner() != Some(true) {
             hedging.in_vain.set(Some(lease.index()));
             let raced = Raced::Download(downloaded);
@@ -233,7 +189,7 @@ impl Attempt<'_> {
         let second = Second {
             downloaded,
             left,
-            after,
+            link,
             response,
             lease,
             reused,
@@ -247,11 +203,11 @@ impl Attempt<'_> {
     /// Sends the request, and relays the response once the baton is there.
     async fn ask<U: Upward, R: Reply>(
         &self,
-        up: &mut U,
+        mut up: U,
         head: &UpstreamHead<'_>,
         response: &mut Response,
         baton: &Baton<'_, R>,
-    ) -> (Result<Download, DownloadError>, Option<Duration>) {
+    ) -> (Result<Download, DownloadError>, Option<Duration>, Left) {
         let begun = up.begin(head, &[], false).await;
         let sent_at = Instant::now();
         let (_, up_in, _) = up.split();
@@ -263,6 +219,6 @@ impl Attempt<'_> {
             Err(trouble) => Err(DownloadError::NoResponse { trouble, silent: true }),
         };
         let first_byte = up_in.first_byte_at().map(|at| at.duration_since(sent_at));
-        (downloaded, first_byte)
+        (downloaded, first_byte, up.finish(response))
     }
 }

@@ -1,0 +1,227 @@
+//! A connection from a client, and the listener that it came in by.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use config::{ListenerId, ProxyProtocol, Timeouts};
+use message::Scheme;
+use net::{Alarm, Stream};
+use wire::proxy_protocol::Header;
+
+use crate::account::{Account, Charge, ClientKey, What};
+use crate::core::Core;
+use crate::login::Bound;
+use crate::patience::{Leftover, Manners};
+use crate::room;
+use crate::secure::TlsFacts;
+use crate::trust;
+use observe::{ListenerSlot, Refusal};
+
+/// An address that this core listens on, over all snapshots.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    /// What it is in the present snapshot; `None` once it is not in it any more.
+    pub(crate) id: Cell<Option<ListenerId>>,
+    pub(crate) slot: ListenerSlot,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) close: tokio::sync::Notify,
+}
+
+impl Listening {
+    pub(crate) fn new(address: SocketAddr, id: Option<ListenerId>, slot: ListenerSlot) -> Self {
+        let (id, closed) = (Cell::new(id), Cell::new(false));
+        Self { address, id, slot, closed, close: tokio::sync::Notify::new() }
+    }
+}
+
+/// A connection from a client.
+pub(crate) struct Client {
+    pub(crate) stream: Stream,
+    pub(crate) alarm: Alarm,
+    pub(crate) listening: Rc<Listening>,
+    /// The peer, or whom a PROXY protocol header names.
+    pub(crate) address: Cell<SocketAddr>,
+    /// Whether a request has been read.
+    pub(crate) spoken: Cell<bool>,
+    /// Whether the PROXY protocol header, if one is due, has been read.
+    pub(crate) introduced: Cell<bool>,
+    /// Whether it ends after what is under way, for it may carry no further requests.
+    pub(crate) leaving: Cell<bool>,
+    /// Whether that says that the client speaks TLS to the proxy in front.
+    pub(crate) outer_tls: Cell<bool>,
+    /// What the last request's route asks of who takes its answer.
+    pub(crate) manners: Cell<Manners>,
+    /// What is known of its TLS, if it speaks that.
+    pub(crate) tls: Option<Rc<TlsFacts>>,
+    /// Connections to endpoints that are this client's alone.
+    pub(crate) bound: Bound,
+    /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
+    /// to name.
+    held: RefCell<Held>,
+    _admitted: Admitted,
+}
+
+/// A connection as it counts on its client.
+#[derive(Default)]
+struct Held {
+    account: Option<Rc<Account>>,
+    /// `None` where connections are not counted.
+    _connection: Option<Charge>,
+}
+
+/// A connection that is counted, as long as this lives.
+struct Admitted {
+    core: Rc<Core>,
+    slot: ListenerSlot,
+}
+
+/// What a listener says of who is one client, and how much that may have.
+struct Bounds {
+    ipv6_prefix: u8,
+    /// `None`: connections are not counted, as the peer is a proxy of ours and has many clients.
+    connections: Option<u32>,
+    /// Whether a PROXY protocol header names the client.
+    introduced_later: bool,
+}
+
+impl Bounds {
+    fn of(core: &Core, listening: &Listening, peer: IpAddr) -> Self {
+        let view = core.view();
+        let listeners = &view.config().listeners;
+        let listener = listening.id.get().and_then(|id| listeners.get(id.0 as usize));
+        let Some(listener) = listener else {
+            return Self { ipv6_prefix: 64, connections: None, introduced_later: false };
+        };
+        let limits = &listener.limits;
+        let trusted = trust::is_trusted(peer, &listener.trusted_proxies);
+        Self {
+            ipv6_prefix: limits.ipv6_prefix,
+            connections: (!trusted).then_some(limits.connections_per_client),
+            introduced_later: listener.proxy_protocol == ProxyProtocol::Required,
+        }
+    }
+}
+
+impl Held {
+    /// `file`: the number of its connection's file.
+    fn by(
+        core: &Core,
+        client: IpAddr,
+        file: Option<u64>,
+        bounds: &Bounds,
+    ) -> Result<Self, Refusal> {
+        let account = core.accounts.of(ClientKey::of(client, bounds.ipv6_prefix));
+        let charge = |max: u32| account.charge(What::Connections, 1, max.into());
+        let connection = match bounds.connections {
+            Some(max) => Some(charge(max).ok_or(Refusal::ClientLimit)?),
+            None => None,
+        };
+        if bounds.connections.is_some()
+            && file.is_some_and(|number| number >= core.shared.files.of(&account))
+        {
+            let little = room::has_little(&account);
+            return Err(if little { Refusal::ProcessLimit } else { Refusal::ClientLimit });
+        }
+        Ok(Self { account: Some(account), _connection: connection })
+    }
+}
+
+impl Client {
+    /// Takes a connection in, or refuses it.
+    pub(crate) fn admit(
+        core: &Rc<Core>,
+        listening: &Rc<Listening>,
+        stream: Stream,
+        peer: SocketAddr,
+    ) -> Result<Self, (Stream, Refusal)> {
+        let shared = &core.shared;
+        let max = shared.connections_max.load(Ordering::Relaxed);
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= max {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err((stream, Refusal::ProcessLimit));
+        }
+        let address = peer.ip().to_canonical();
+        let bounds = Bounds::of(core, listening, address);
+        let held = match bounds.introduced_later {
+            true => Held::default(),
+            false => match Held::by(core, address, stream.file_number(), &bounds) {
+                Ok(held) => held,
+                Err(refusal) => {
+                    shared.connections.fetch_sub(1, Ordering::Relaxed);
+                    return Err((stream, refusal));
+                }
+            },
+        };
+        core.metrics.connection_opened(listening.slot);
+        Ok(Self {
+            stream,
+            alarm: core.wheel.alarm(),
+            listening: Rc::clone(listening),
+            address: Cell::new(SocketAddr::new(address, peer.port())),
+            spoken: Cell::new(false),
+            introduced: Cell::new(false),
+            leaving: Cell::new(false),
+            outer_tls: Cell::new(false),
+            manners: Cell::new(Manners::of(&Timeouts::default())),
+            tls: None,
+            bound: Bound::default(),
+            held: RefCell::new(held),
+            _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },
+        })
+    }
+
+    /// The PROXY protocol header has been read, and names the client if there is one beside the peer. Refused if that
+    /// has as many connections as it may.
+    pub(crate) fn introduce(&self, core: &Core, header: &Header) -> Result<(), Refusal> {
+        if let Header::Client { source, tls, .. } = header {
+            self.address.set(SocketAddr::new(source.ip().to_canonical(), source.port()));
+            self.outer_tls.set(*tls);
+        }
+        self.introduced.set(true);
+        let address = self.address.get().ip();
+        let bounds = Bounds::of(core, &self.listening, address);
+        let file = self.stream.file_number();
+        *self.held.borrow_mut() = Held::by(core, address, file, &bounds)?;
+        Ok(())
+    }
+
+    /// What the client holds on this core.
+    pub(crate) fn account(&self) -> Rc<Account> {
+        let mut held = self.held.borrow_mut();
+        let account = held.account.get_or_insert_with(|| {
+            // Only where a reload has taken the PROXY protocol away in the meantime.
+            let core = &self._admitted.core;
+            let address = self.address.get().ip();
+            let bounds = Bounds::of(core, &self.listening, address);
+            core.accounts.of(ClientKey::of(address, bounds.ipv6_prefix))
+        });
+        Rc::clone(account)
+    }
+
+    /// For what is left to be taken of what was written, with nothing under way.
+    pub(crate) fn leftover(&self, now: tokio::time::Instant) -> Leftover {
+        Leftover::new(self.manners.get(), now)
+    }
+
+    /// The same with TLS on its stream.
+    pub(crate) fn secured(self, layer: impl FnOnce(Stream) -> Stream, facts: Rc<TlsFacts>) -> Self {
+        Self { stream: layer(self.stream), tls: Some(facts), ..self }
+    }
+
+    /// The scheme of the requests that come over it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.core.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.core.metrics.connection_closed(self.slot);
+        if std::thread::panicking() {
+            self.core.registry.panicked();
+        }
+    }
+}

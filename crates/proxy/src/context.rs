@@ -1,0 +1,121 @@
+//! Where an exchange takes place, and who asks for it.
+//!
+//! A [`Context`] is all that sending a request upstream needs: nobody need wait for the answer at the other end of a
+//! connection, so that copies, and what a cache lacks, go the same way as clients' requests. What a live client's
+//! exchange has besides is a [`ClientContext`].
+
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use config::ListenerId;
+use net::Alarm;
+use observe::ErrorKind;
+use rules::TlsFacts;
+
+use crate::account::{Account, Charge, ClientKey, What};
+use crate::body::Flow;
+use crate::client::Client;
+use crate::core::Core;
+use crate::secure;
+use crate::snapshot::View;
+use crate::trouble::Trouble;
+
+/// Where an exchange takes place, and who asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) core: &'a Rc<Core>,
+    pub(crate) view: &'a Rc<View>,
+    pub(crate) asker: Asker<'a>,
+    /// For what comes from the asker and goes upstream.
+    pub(crate) alarm: &'a Alarm,
+    /// For what comes from upstream and goes to the asker.
+    pub(crate) reply_alarm: &'a Alarm,
+    /// What both directions know of each other.
+    pub(crate) flow: &'a Flow,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// The client, as far back as proxies are trusted.
+    pub(crate) address: IpAddr,
+    /// The listener that it came in by, whose limits hold.
+    pub(crate) listener_id: ListenerId,
+    /// Its connection; `None` if nobody waits for the answer.
+    pub(crate) connection: Option<&'a Client>,
+}
+
+impl Context<'_> {
+    /// What is known of the client's TLS, for rules and templates.
+    pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
+        self.asker.connection?.tls.as_deref().map(secure::TlsFacts::for_rules)
+    }
+
+    /// What the asker holds on this core: the connection's own, or one of those that a trusted proxy speaks for.
+    pub(crate) fn account(&self) -> Rc<Account> {
+        let ipv6_prefix = self.limits().map_or(64, |limits| limits.ipv6_prefix);
+        let key = ClientKey::of(self.asker.address, ipv6_prefix);
+        let own = self.asker.connection.map(Client::account).filter(|own| own.key() == key);
+        own.unwrap_or_else(|| self.core.accounts.of(key))
+    }
+
+    /// Counts an upstream connection of the asker, until what this returns is dropped.
+    pub(crate) fn upstream_charge(&self) -> Result<Charge, Trouble> {
+        let max = self.limits().map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
+        self.account().charge(What::Upstreams, 1, max.into()).ok_or_else(|| {
+            let detail = "this client has as many upstream connections as one may";
+            let client = self.asker.address;
+            observe::log_limited!(WARN, %client, max, "{detail}");
+            Trouble::new(ErrorKind::ClientLimitReached, detail)
+        })
+    }
+
+    fn limits(&self) -> Option<&config::Limits> {
+        let listener = self.view.config().listeners.get(self.asker.listener_id.0 as usize)?;
+        Some(&listener.limits)
+    }
+
+    /// Whether the asker's connection may stay open after this exchange, as far as we are
+    /// concerned: not if the process or the listener is going.
+    pub(crate) fn may_keep(&self) -> bool {
+        let stays = |client: &Client| !client.listening.closed.get() && !client.leaving.get();
+        !self.core.draining.get() && self.asker.connection.is_none_or(stays)
+    }
+}
+
+/// An exchange with a client whose connection is there.
+#[derive(Clone, Copy)]
+pub(crate) struct ClientContext<'a> {
+    pub(crate) client: &'a Client,
+    context: Context<'a>,
+}
+
+impl<'a> ClientContext<'a> {
+    /// For a request that came over a connection, by a listener.
+    pub(crate) fn new(
+        (core, view): (&'a Rc<Core>, &'a Rc<View>),
+        client: &'a Client,
+        listener_id: ListenerId,
+        (alarm, reply_alarm): (&'a Alarm, &'a Alarm),
+        flow: &'a Flow,
+    ) -> Self {
+        let address = client.address.get().ip();
+        let asker = Asker { address, listener_id, connection: Some(client) };
+        Self { client, context: Context { core, view, asker, alarm, reply_alarm, flow } }
+    }
+
+    /// The same for the client that a trusted proxy names.
+    pub(crate) fn identified(self, address: IpAddr) -> Self {
+        let asker = Asker { address, ..self.context.asker };
+        Self { context: Context { asker, ..self.context }, ..self }
+    }
+}
+
+impl<'a> Deref for ClientContext<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        &self.context
+    }
+}

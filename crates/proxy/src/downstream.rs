@@ -1,0 +1,43 @@
+//! What an exchange needs of a client's protocol: a request's body, and a way to reply.
+//!
+//! HTTP/1 on a connection and HTTP/2 on a stream each have one [`Downstream`], and everything else is
+//! written for any of them.
+
+use config::Timeouts;
+use message::{Request, Response};
+
+use crate::body::{Reset, Sink, Source, WriteError};
+
+/// A client, whatever protocol it speaks: the body of its request, and the reply to it.
+pub(crate) trait Downstream {
+    type Body: Source;
+    type Reply: Reply;
+    /// Both directions at once.
+    fn split(&mut self) -> (&mut Self::Body, &mut Self::Reply);
+    /// The head has been read, and this is how its body is delimited.
+    fn begin_body(&mut self, request: &Request, limit: Option<u64>);
+    /// How slow the client may be, from here on.
+    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts);
+    /// The whole rest of the body, if it is here already and its length is known.
+    fn buffered_body(&self) -> Option<&[u8]>;
+    /// Takes that off.
+    fn skip_buffered_body(&mut self);
+}
+
+/// What a client is answered.
+pub(crate) trait Reply: Sink {
+    /// Sends an interim response, if the client knows such.
+    async fn interim(&mut self, request: &Request, response: &Response) -> Result<(), WriteError>;
+    /// Begins the response; it leaves with the first data. `keep`: as far as we are concerned the
+    /// connection may stay open.
+    fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>);
+    /// Begins a tunnel by 101.
+    fn switch(&mut self, request: &Request, response: &Response);
+    /// Breaks the response off for the reason that the endpoint gave, where the client's protocol can
+    /// tell it.
+    fn break_off(&mut self, _reason: Reset) {}
+    /// Whether the response has begun.
+    fn has_begun(&self) -> bool;
+    /// Bytes of body, and in all.
+    fn sent(&self) -> (u64, u64);
+}

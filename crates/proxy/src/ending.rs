@@ -1,0 +1,22 @@
+//! How an exchange ends, for the connection that its client has.
+
+use crate::tunnel::Switched;
+use observe::{ErrorKind, Record};
+
+/// How an exchange ended, for the client's connection.
+pub(crate) enum Ending {
+    /// The response is complete and the request was read whole.
+    Kept,
+    /// The response is complete, but the connection cannot be used again.
+    Closed,
+    /// The response is not complete: the client must see that.
+    Broken,
+    /// Bytes both ways from here on.
+    Tunnel(Box<Switched>),
+}
+
+/// The client has left: nobody is there to be told.
+pub(crate) fn gone(record: &mut Record) -> Ending {
+    record.fail(ErrorKind::ClientGone, "the client closed its connection before the end");
+    Ending::Broken
+}

@@ -1,0 +1,97 @@
+//! Sending a request to one of the places that a destination offers, and relaying the response.
+//!
+//! [`run`] takes a connection from the destination and tries it (`attempt`), and again at another endpoint where that
+//! is safe (`attempt::settle`) and allowed (`retry`). It need not be a client that asks: a copy of a request goes
+//! the same way (`mirror`).
+
+use observe::ErrorKind;
+
+use crate::answer;
+use crate::attempt::{Attempt, Attempted};
+use crate::body::Reset;
+use crate::context::Context;
+use crate::deadline::Deadline;
+use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
+use crate::downstream::{Downstream, Reply};
+use crate::ending::{Ending, gone};
+use crate::hops;
+use crate::login;
+use crate::plan::Plan;
+use crate::secure::is_secure;
+use crate::work::Work;
+
+/// Forwards a request to one of the places that `destination` offers, and relays the response.
+pub(crate) async fn run<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    plan: &Plan<'_>,
+) -> Ending {
+    work.replay.clear();
+    let settings = &plan.settings.timeouts;
+    let (started, limit) = (work.record.started, settings.request);
+    let told = destination.deadline();
+    let deadline = Deadline::new(context, started, limit, told, &work.request);
+    let deadline = deadline.as_ref();
+    if work.request.upgrade && !work.request.body.is_empty() && destination.is_http2_alone() {
+        // RFC 9110, section 7.8: nobody has to take an upgrade.
+        work.request.upgrade = false;
+    }
+    if login::wants_http1(&work.request) {
+        down.split().1.break_off(Reset::Http11Required);
+        let detail =
+            "NTLM logs in for a connection, which is not known to be one client's over HTTP/2";
+        work.record.fail(ErrorKind::HttpRequestError, detail);
+        return Ending::Broken;
+    }
+    destination.prepare(
+        &work.request,
+        &work.record,
+        context.asker.connection.map(|client| &client.bound),
+    );
+    let retries = &destination.retries(context, work.record.started);
+    let search = Search { context, settings, retries, deadline };
+    let mut turn = Turn::First;
+    loop {
+        let taken = destination.connection(&search, &mut work.record, down.split().0, turn).await;
+        let Taken { link, mut timeouts } = match taken {
+            Ok(taken) => taken,
+            Err(NoConnection::ClientGone) => return gone(&mut work.record),
+            Err(NoConnection::Trouble(trouble)) => {
+                return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
+            }
+        };
+        timeouts.first_byte = retries.first_byte(timeouts.first_byte);
+        work.record.reused = link.reused();
+        let binding = destination.binding(is_secure(&work.request));
+        let attempt = Attempt {
+            context,
+            plan,
+            timeouts,
+            retries,
+            deadline,
+            scope: work.record.scope,
+            kept_for_copies: work.kept_for_copies,
+            binding,
+            hedge: destination.hedge_after(&work.request),
+            second: false,
+        };
+        if let (Some(deadline), Some(told)) = (deadline, told) {
+            deadline.tell(told, &mut work.request);
+        }
+        let own = &context.view.shared.own_addresses;
+        let to_us =
+            hops::leads_to_us(own, &link, context.asker.connection.map(|client| &client.stream));
+        hops::mark(&mut work.request, to_us, work.record.scope);
+        destination.write_host(&work.request, plan.settings, &mut work.host);
+        match attempt.run(link, work, down, destination).await {
+            Attempted::Ended(ending) => return ending,
+            Attempted::Again(next) => turn = next,
+            Attempted::Failed(trouble) => {
+                destination.complain(&trouble);
+                return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
+            }
+        }
+    }
+}

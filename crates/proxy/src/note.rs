@@ -1,0 +1,89 @@
+//! What the record of an exchange begins with: who asks, and for what.
+
+use std::sync::Arc;
+
+use config::{ListenerId, Serves};
+use message::{Known, Method};
+use observe::{Direction, Record, Scope};
+
+use crate::client::Client;
+use crate::context::ClientContext;
+use crate::snapshot::View;
+use crate::trouble::Trouble;
+use crate::work::Work;
+
+/// Whose record it is, as far as the listener tells.
+pub(crate) fn listener(context: &ClientContext<'_>, record: &mut Record) {
+    place(context.client, context.view, context.asker.listener_id, record);
+}
+
+/// The same without an exchange.
+pub(crate) fn place(client: &Client, view: &View, listener_id: ListenerId, record: &mut Record) {
+    record.client = client.address.get();
+    record.listener = listener_id.0;
+    let config = view.config();
+    let listener = config.listeners.get(listener_id.0 as usize);
+    if let Some(Serves::Forward(id)) = listener.map(|listener| &listener.serves) {
+        record.direction = Direction::Forward;
+        record.scope = Scope::Forward(*id);
+        if let Some(forward) = config.forwards.get(id.0 as usize) {
+            record.decided = forward.place;
+        }
+    }
+}
+
+/// What a request line that cannot be taken says all the same, for the log alone: its parts as they
+/// stand.
+pub(crate) fn request_line(record: &mut Record, arrived: &[u8]) {
+    // Empty lines may come before it (RFC 9112, section 2.2).
+    let arrived = arrived.trim_ascii_start();
+    let end = arrived.iter().position(|&byte| matches!(byte, b'\r' | b'\n'));
+    let mut parts =
+        arrived.get(..end.unwrap_or(arrived.len())).unwrap_or_default().split(|&byte| byte == b' ');
+    let Some(method) = parts.next().and_then(|method| Method::parse(method).ok()) else { return };
+    let rest: Vec<&[u8]> = parts.filter(|part| !part.is_empty()).collect();
+    let (target, version) = match rest.as_slice() {
+        [target @ .., version] if version.starts_with(b"HTTP/") => (target, *version),
+        target => (target, &b""[..]),
+    };
+    record.method = method;
+    if version == b"HTTP/1.0" {
+        record.version = message::Version::Http10;
+    }
+    record.target.set(target.join(&b' '));
+}
+
+pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {
+    let Work { request, record, .. } = work;
+    listener(context, record);
+    record.method = request.method;
+    record.version = request.version;
+    if !context.core.access.borrow().is_on() {
+        return; // the rest is for the log alone
+    }
+    record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
+    let target = &request.target;
+    if target.form() == message::Form::Authority {
+        record.target.set(target.authority());
+    } else {
+        record.target.set(target.scheme().as_str());
+        record.target.push("://");
+        record.target.push(target.authority());
+        record.target.push(target.as_it_came());
+    }
+    if let Some(value) = request.fields.get(Known::UserAgent) {
+        record.user_agent.set(value);
+    }
+    if let Some(value) = request.fields.get(Known::Referer) {
+        record.referer.set(value);
+    }
+}
+
+/// Notes a request that is refused without an answer.
+pub(crate) fn refused(context: &ClientContext<'_>, work: &mut Work, trouble: Trouble) {
+    let record = &mut work.record;
+    listener(context, record);
+    record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
+    record.status = trouble.status();
+    record.fail(trouble.kind, trouble.detail);
+}

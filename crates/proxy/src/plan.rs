@@ -1,0 +1,49 @@
+//! What the rules decided for one exchange.
+
+use config::RouteSettings;
+use rules::TlsFacts;
+
+use crate::identity::Identity;
+use crate::split::Point;
+
+/// How a request is forwarded.
+pub(crate) struct Plan<'a> {
+    pub(crate) settings: &'a RouteSettings,
+    pub(crate) identity: Identity<'a>,
+    /// Our name in the Via of the response.
+    pub(crate) via: Option<&'a str>,
+    /// The route, for field edits with captures.
+    pub(crate) route: Option<&'a config::Route>,
+    /// What the client's TLS is, for the same.
+    pub(crate) tls: Option<TlsFacts<'a>>,
+    /// What `Strict-Transport-Security` says, if it is sent.
+    pub(crate) hsts: Option<&'a [u8]>,
+    /// What the client is told so that it stays with its part of a split.
+    pub(crate) point: Option<Point<'a>>,
+    /// Names of request fields that are removed, before the edits.
+    pub(crate) remove: &'a [Box<str>],
+}
+
+impl<'a> Plan<'a> {
+    /// For a copy of a request: what is edited was edited before, and nobody gets the answer.
+    pub(crate) fn copy(settings: &'a RouteSettings) -> Self {
+        Self {
+            settings,
+            identity: Identity::nobody(),
+            via: None,
+            route: None,
+            tls: None,
+            hsts: None,
+            point: None,
+            remove: &[],
+        }
+    }
+
+    /// For an answer of our own.
+    pub(crate) fn local(route: &'a config::Route, tls: Option<TlsFacts<'a>>) -> Self {
+        let (settings, identity) = (&route.settings, Identity::nobody());
+        let route = Some(route);
+        // Answers of our own are marked as they are sent, errors too.
+        Self { settings, identity, via: None, route, tls, hsts: None, point: None, remove: &[] }
+    }
+}

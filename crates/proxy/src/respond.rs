@@ -1,0 +1,103 @@
+//! The one way out: every response to a client leaves here, whoever made it.
+//!
+//! [`respond`] finishes the head (edits of the route, what clients are bound by, `Strict-Transport-Security`, our
+//! signature), begins the reply, and moves the body from its source by the one loop (`body::pump`). The response of an
+//! endpoint, an answer of our own and a file differ in their [`Made`] and in their source, and in nothing else.
+//! Not here: what answers of our own say (`answer`), what the end of an endpoint's response means (`attempt::settle`).
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use message::{Known, Request, Response};
+use observe::Scope;
+
+use crate::body::{PumpError, Source, pump_sifted};
+use crate::context::Context;
+use crate::deadline::Deadline;
+use crate::downstream::Reply;
+use crate::leaving;
+use crate::plan::Plan;
+use crate::secure;
+use crate::trouble::Trouble;
+
+/// Who has made a response.
+#[derive(Clone, Copy)]
+pub(crate) enum Made<'a> {
+    /// An endpoint.
+    ByEndpoint(&'a Plan<'a>),
+    /// We, as a route says.
+    ByRoute(&'a Plan<'a>),
+    /// We, whatever a route says: an error, say.
+    ByUs,
+}
+
+impl<'a> Made<'a> {
+    fn plan(self) -> Option<&'a Plan<'a>> {
+        match self {
+            Self::ByEndpoint(plan) | Self::ByRoute(plan) => Some(plan),
+            Self::ByUs => None,
+        }
+    }
+}
+
+/// Sends a response, its body from `source`. `bind`: puts on the head what the client is bound by, which comes after the
+/// edits of the route, as these are about what the endpoint says. `keep`: as far as we are concerned the client's
+/// connection stays open.
+pub(crate) async fn respond<R: Reply>(
+    context: &Context<'_>,
+    (request, response): (&Request, &mut Response),
+    (made, scope): (Made<'_>, Scope),
+    bind: impl FnOnce(&mut Response),
+    keep: bool,
+    source: &mut impl Source,
+    reply: &mut R,
+) -> Result<(), PumpError> {
+    let plan = made.plan();
+    if let Some(plan) = plan {
+        leaving::response(request, response, plan, context.asker.address, &context.core.scratch);
+    }
+    bind(response);
+    if !matches!(made, Made::ByEndpoint(_)) {
+        sign(response);
+        secure::mark(context, request, scope, response);
+    }
+    reply.head(request, response, keep, plan.and_then(|plan| plan.via));
+    context.flow.answering();
+    let rules = plan.map(leaving::Rules::of_response);
+    let keeps = |field: message::Field<'_>| rules.is_none_or(|rules| rules.keeps_trailer(field));
+    let pumped = pump_sifted(source, reply, keeps).await;
+    if matches!(pumped, Err(PumpError::Reading(_))) {
+        // What came before it, the status first of all, is the client's. Whether that can be sent
+        // no longer matters to what went wrong; over HTTP/2 the connection has its turn to send it.
+        let _ = reply.flush().await;
+        tokio::task::yield_now().await;
+    }
+    context.flow.answered();
+    pumped
+}
+
+/// Tells that the answer is ours, where nothing more is told of it (RFC 9209, section 2).
+fn sign(response: &mut Response) {
+    if !response.fields.has(Known::ProxyStatus) {
+        response.fields.push_known(Known::ProxyStatus, b"bothways");
+    }
+}
+
+/// Awaits, as long as the exchange may take.
+pub(crate) async fn in_time<T>(
+    deadline: Option<&Deadline>,
+    future: impl Future<Output = T>,
+) -> Result<T, Trouble> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        match deadline {
+            Some(deadline) => deadline.poll_passed(cx).map(|()| Err(deadline.trouble())),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}

@@ -1,0 +1,149 @@
+//! A client's connection while nothing is under way: what an idle one costs, and where it goes next.
+//!
+//! [`run`] is the small task that waits for bytes. Once some arrive it borrows a worker, which serves them
+//! ([`Job::Connection`]), and waits again, or becomes a tunnel, or a connection of HTTP/2.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use net::Stream;
+
+use super::Next;
+use super::farewell::linger;
+use super::http2;
+use super::worker::{self, Job};
+use crate::body::unless_zero;
+use crate::client::Client;
+use crate::core::Core;
+use crate::patience::Rest;
+use crate::tunnel;
+
+/// Serves a connection until it ends.
+pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
+    let mut idle_since = None;
+    loop {
+        match wait_for_bytes(&core, &client, &mut idle_since).await {
+            Waited::Readable => {}
+            Waited::Leaving => return,
+            Waited::Idle => match Box::pin(take_rest(&core, &client)).await {
+                Taken::Readable => {}
+                Taken::All(true) => idle_since = None, // it has only just become idle
+                Taken::All(false) => return,
+                Taken::GivenUp => return client.stream.reset_when_closed(),
+            },
+        }
+        let mut worker = worker::borrow(&core);
+        let unfinished = Unfinished(&client.stream);
+        let next = worker.serve(Job::Connection(Rc::clone(&client))).await;
+        unfinished.has_finished();
+        worker::give_back(worker);
+        match next {
+            Next::Unready => continue,
+            Next::Idle => {}
+            Next::Close { linger: false } => return,
+            Next::Close { linger: true } => return Box::pin(linger(&core, &client)).await,
+            Next::Abort => return client.stream.reset_when_closed(),
+            Next::Tunnel(tunnel) => return Box::pin(tunnel::run(&core, &client, tunnel)).await,
+            Next::Http2(before) => {
+                return Box::pin(http2::serve(&core, &client, Some(*before))).await;
+            }
+        }
+        idle_since = None;
+    }
+}
+
+/// Breaks a connection off whose exchange is dropped half-way, by a panic or the end of the process:
+/// closed in the ordinary way, a response that ends with the connection would look complete.
+struct Unfinished<'a>(&'a Stream);
+
+impl Unfinished<'_> {
+    fn has_finished(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.reset_when_closed();
+    }
+}
+
+/// How the wait for a request ended.
+enum Waited {
+    /// There is something to read.
+    Readable,
+    /// The process or the listener is going.
+    Leaving,
+    /// The client has been idle for too long, as it seems.
+    Idle,
+}
+
+/// Waits for something to read. `idle_since`: when the client became idle, if that was before.
+async fn wait_for_bytes(
+    core: &Core,
+    client: &Client,
+    idle_since: &mut Option<tokio::time::Instant>,
+) -> Waited {
+    let mut waiting = false;
+    let waited = poll_fn(|cx| {
+        if client.stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(Waited::Readable); // an error too: reading will tell
+        }
+        if core.draining.get() || client.listening.closed.get() {
+            return Poll::Ready(Waited::Leaving);
+        }
+        if !waiting {
+            waiting = true;
+            let now = core.wheel.now();
+            let passed = now.saturating_duration_since(*idle_since.get_or_insert(now));
+            client.alarm.set(unless_zero(idle_time(core, client)).saturating_sub(passed));
+        }
+        client.alarm.poll_fired(cx).map(|()| Waited::Idle)
+    });
+    let waited = waited.await;
+    client.alarm.clear();
+    waited
+}
+
+/// What became of a connection whose last answer may not have been taken whole.
+enum Taken {
+    /// All was taken; whether that took time.
+    All(bool),
+    /// There is something to read.
+    Readable,
+    /// The client takes no more, or too little of it.
+    GivenUp,
+}
+
+/// Waits until a client has taken what was written for it.
+async fn take_rest(core: &Core, client: &Client) -> Taken {
+    let mut leftover = client.leftover(core.wheel.now());
+    let mut waited = false;
+    let taken = poll_fn(|cx| {
+        if waited && client.stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(Taken::Readable);
+        }
+        while !waited || client.alarm.poll_fired(cx).is_ready() {
+            match leftover.look(&client.stream, core.wheel.now()) {
+                Rest::Taken => return Poll::Ready(Taken::All(waited)),
+                Rest::GivenUp => return Poll::Ready(Taken::GivenUp),
+                Rest::Waits(again) => client.alarm.set(again),
+            }
+            waited = true;
+        }
+        Poll::Pending
+    });
+    let taken = taken.await;
+    client.alarm.clear();
+    taken
+}
+
+fn idle_time(core: &Core, client: &Client) -> Duration {
+    let listener = client.listening.id.get();
+    core.with_view(|view| {
+        let listener = listener.and_then(|id| view.config().listeners.get(id.0 as usize));
+        listener.map_or(Duration::from_secs(60), |listener| listener.timeouts.client_idle)
+    })
+}

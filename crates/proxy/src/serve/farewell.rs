@@ -1,0 +1,76 @@
+//! How a client's connection is closed so that what was sent arrives.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use net::{Size, Stream};
+use observe::Refusal;
+
+use crate::client::Client;
+use crate::core::Core;
+use crate::patience::Rest;
+
+/// How long a closing connection is read, so that the last answer is not lost by a reset
+/// (RFC 9112, section 9.6): without a byte, and in all. Many clients look for an answer only once
+/// they have sent everything, however early it was given.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
+/// Tells a client for whom there is no room why it is closed, as far as that goes without waiting.
+pub(crate) async fn turn_away(stream: Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
+        Content-Length: 34\r\nRetry-After: 1\r\nConnection: close\r\n\
+        Proxy-Status: bothways; error=http_request_denied\r\n\r\nthe proxy has too many connections";
+    say(&stream, ANSWER).await;
+}
+
+/// Sends a last word to a client, as far as that goes without waiting.
+pub(crate) async fn say_and_close(client: Client, answer: &[u8]) {
+    say(&client.stream, answer).await;
+}
+
+async fn say(stream: &Stream, answer: &[u8]) {
+    let written = stream.write(answer).await;
+    if written.is_ok() && stream.shutdown_write().is_ok() {
+        let _ = tokio::time::timeout(LINGER, stream.read(&mut [0; 1024])).await;
+    }
+}
+
+/// Shuts the sending direction and reads on, so that what was sent arrives.
+pub(crate) async fn linger(core: &Core, client: &Client) {
+    if client.stream.shutdown_write().is_err() {
+        return;
+    }
+    let mut buffer = core.buffers.buffer(Size::Large);
+    let begun = core.wheel.now();
+    let mut leftover = client.leftover(core.wheel.now());
+    let mut patience = LINGER;
+    loop {
+        client.alarm.set(patience);
+        let more = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
+            Poll::Ready(filled) => Poll::Ready(Some(filled.unwrap_or(0))),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| None),
+        });
+        let more = more.await;
+        buffer.clear();
+        let lasts = core.wheel.now().saturating_duration_since(begun);
+        match more {
+            Some(0) => return,
+            Some(_) if lasts < LINGER_IN_ALL => continue,
+            Some(_) | None => {}
+        }
+        // Closed with something unread, it would be reset, and what is still under way be lost.
+        match leftover.look(&client.stream, core.wheel.now()) {
+            Rest::Taken => return,
+            Rest::Waits(again) => patience = again,
+            Rest::GivenUp => return client.stream.reset_when_closed(),
+        }
+    }
+}
+
+/// Counts and reports a connection that is closed before anything was served.
+pub(crate) fn refused(core: &Core, client: &Client, refusal: Refusal) {
+    core.metrics.connection_refused(client.listening.slot, refusal);
+    let (address, why) = (client.address.get(), refusal.name());
+    observe::log_limited!(WARN, client = %address, why, "connection refused");
+}

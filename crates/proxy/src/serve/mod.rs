@@ -1,0 +1,67 @@
+//! Serving clients' connections: from their first byte to their last.
+//!
+//! [`accept`] looks what the listener speaks. A connection that is idle is a small task (`connection`,
+//! `http2`); what arrives is served on a borrowed worker (`worker`), as a request of HTTP/1 (`http1`) or on a
+//! stream of HTTP/2 (`stream`), by the one `exchange`. TLS comes before that (`tls`), or passes through
+//! (`passthrough`). `farewell` ends connections so that what was sent arrives.
+
+mod connection;
+mod farewell;
+mod http1;
+mod http2;
+mod passthrough;
+mod stream;
+mod tls;
+mod worker;
+
+use std::rc::Rc;
+
+use config::Listener;
+use net::Buffer;
+
+use crate::client::Client;
+use crate::core::Core;
+use crate::tunnel::Tunnel;
+
+pub(crate) use farewell::turn_away;
+pub(crate) use worker::forget_all as forget_workers;
+
+/// What a listener's clients speak first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// HTTP in clear: HTTP/1, or HTTP/2 with prior knowledge.
+    Http,
+    /// TLS, and HTTP within it, or what passes through.
+    Tls,
+}
+
+impl Speech {
+    pub(crate) fn of(listener: &Listener) -> Self {
+        if listener.tls { Self::Tls } else { Self::Http }
+    }
+}
+
+/// Begins to serve a connection that was taken in.
+pub(crate) fn accept(core: &Rc<Core>, client: Client, speech: Speech) {
+    let core = Rc::clone(core);
+    match speech {
+        Speech::Http => drop(tokio::task::spawn_local(connection::run(core, Rc::new(client)))),
+        Speech::Tls => drop(tokio::task::spawn_local(tls::serve(core, client))),
+    }
+}
+
+/// What becomes of a connection after what has arrived was served.
+pub(crate) enum Next {
+    /// It waits for the next request.
+    Idle,
+    /// The same: nothing has come that could be read, such as a part of a TLS record.
+    Unready,
+    /// It is closed; with `linger` after reading on for a while.
+    Close { linger: bool },
+    /// It is broken off, so that the client sees an incomplete message.
+    Abort,
+    /// It has become a tunnel.
+    Tunnel(Box<Tunnel>),
+    /// It speaks HTTP/2; this has been read of it. (In a box, so that idle connections stay small.)
+    Http2(Box<Buffer>),
+}

@@ -1,0 +1,151 @@
+//! TLS connections that pass through: we look at the name that the ClientHello asks for, and no further.
+//!
+//! The whole connection goes to the upstream of the site's own `to` as a tunnel, what was read of it first. To the
+//! log and the metrics it is one exchange of its site.
+//! Not here: reading the ClientHello (`tls`), the choice of an endpoint (`destination`), the tunnel itself (`tunnel`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use balance::Outcome;
+use config::{Action, ListenerId, Route, RouteId, SiteId, UpstreamId};
+use net::{Buffer, Stream};
+use observe::{ErrorKind, Record, Scope};
+use tls::ClientHello;
+
+use crate::body::Flow;
+use crate::client::Client;
+use crate::context::{Asker, Context};
+use crate::core::Core;
+use crate::destination::{Destination, NoConnection, Presence, Search, Turn};
+use crate::ending::gone;
+use crate::secure::{INTERNAL_ERROR, alert};
+use crate::snapshot::View;
+use crate::trouble::Trouble;
+use crate::tunnel::{self, Switched};
+
+/// A connection that passes through to the upstream of a site.
+pub(crate) struct Passage {
+    pub(crate) client: Client,
+    pub(crate) view: Rc<View>,
+    pub(crate) site: SiteId,
+    /// What the client has sent: the ClientHello, and more.
+    pub(crate) sent: Buffer,
+    pub(crate) record: Record,
+}
+
+impl Passage {
+    pub(crate) fn new(
+        client: Client,
+        view: Rc<View>,
+        listener: ListenerId,
+        site: SiteId,
+        hello: &ClientHello,
+        sent: Buffer,
+    ) -> Self {
+        let mut record = Record::new(Instant::now());
+        record.client = client.address.get();
+        record.listener = listener.0;
+        record.scope = Scope::Site(site, None);
+        record.tls = Some(Arc::new(tls::Info { name: hello.name.clone(), ..tls::Info::default() }));
+        Self { client, view, site, sent, record }
+    }
+}
+
+/// Carries a connection to its end.
+pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
+    let Passage { client, view, site, mut sent, mut record, .. } = passage;
+    let Some((route_id, route, upstream)) = upstream_of(&view, site) else { return };
+    record.scope = Scope::Site(site, Some(route_id));
+    record.decided = route.place;
+    let connected = {
+        let _under_way = core.enter_exchange();
+        let mut caller = Caller { stream: &client.stream, sent: &mut sent };
+        connect((core, &view), &client, (route, upstream), &mut record, &mut caller).await
+    };
+    match connected {
+        Ok(switched) => {
+            record.tunnel = true;
+            let tunnel = switched.begin(None, Some(sent), record, Rc::clone(&view));
+            tunnel::run(core, &Rc::new(client), tunnel).await;
+        }
+        Err(NoConnection::ClientGone) => {
+            let _ = gone(&mut record);
+            core.finish(&view, &mut record);
+        }
+        Err(NoConnection::Trouble(trouble)) => {
+            record.fail(trouble.kind, &trouble.detail);
+            core.finish(&view, &mut record);
+            alert(&client.stream, INTERNAL_ERROR).await;
+        }
+    }
+}
+
+/// A client that waits for its upstream.
+struct Caller<'a> {
+    stream: &'a Stream,
+    /// What it has sent.
+    sent: &'a mut Buffer,
+}
+
+impl Presence for Caller<'_> {
+    /// What it sends meanwhile is taken in as far as there is room; beyond, it is not watched.
+    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        while self.sent.spare() > 0 {
+            match self.sent.poll_fill(cx, self.stream) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The upstream of a site's own `to`.
+fn upstream_of(view: &View, site: SiteId) -> Option<(RouteId, &Route, UpstreamId)> {
+    let routes = &view.config().sites.get(site.0 as usize)?.routes;
+    // It stands after the routes.
+    routes.iter().enumerate().rev().find_map(|(index, route)| match &route.action {
+        Action::To(upstream) => Some((RouteId(index as u32), route, *upstream)),
+        _ => None,
+    })
+}
+
+/// A new connection to one of the endpoints; to others if one cannot be reached.
+async fn connect(
+    (core, view): (&Rc<Core>, &Rc<View>),
+    client: &Client,
+    (route, upstream): (&Route, UpstreamId),
+    record: &mut Record,
+    caller: &mut Caller<'_>,
+) -> Result<Switched, NoConnection> {
+    let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
+    let address = record.client.ip();
+    let asker =
+        Asker { address, listener_id: ListenerId(record.listener), connection: Some(client) };
+    let context = Context {
+        core,
+        view,
+        asker,
+        alarm: &alarm,
+        reply_alarm: &reply_alarm,
+        flow: &Flow::new(&core.wheel),
+    };
+    let none = || {
+        let detail = "no endpoint can be reached";
+        NoConnection::Trouble(Trouble::new(ErrorKind::DestinationUnavailable, detail))
+    };
+    let destination = Destination::group(&context, upstream).ok_or_else(none)?;
+    let mut destination = destination.raw(address, record.started);
+    let settings = &route.settings.timeouts;
+    let retries = &destination.retries(&context, record.started);
+    let search = Search { context: &context, settings, retries, deadline: None };
+    let taken = destination.connection(&search, record, caller, Turn::First).await?;
+    destination.report(Outcome::Connected, &"", Instant::now());
+    let (lease, idle) = (destination.take_lease(), settings.tunnel_idle);
+    let far = taken.link.into_tunnel().ok_or_else(none)?;
+    Ok(Switched { far, lease, idle })
+}

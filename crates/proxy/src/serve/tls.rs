@@ -1,0 +1,326 @@
+//! A client's connection to a TLS listener, from its first byte to the end of the handshake.
+//!
+//! The ClientHello is read and names the site, whose context carries the handshake; what comes out is a layered
+//! stream with the facts of its TLS, and is served as any other. The memory of the handshake is free by then.
+//! Not here: TLS itself (`tls`), connections that are passed through (`passthrough`).
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::Poll;
+use std::time::Instant;
+
+use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
+use net::{BUFFER_BYTES_LARGE, Buffer, Size};
+use observe::{Direction, Handshake, Record, Refusal, Scope};
+use tls::{Alpn, ClientHello, HelloError, TlsError, TlsErrorKind};
+
+use super::connection;
+use super::farewell::{self, refused};
+use super::http2;
+use super::passthrough::{self, Passage};
+use crate::body::unless_zero;
+use crate::client::Client;
+use crate::core::Core;
+use crate::secure::{
+    HandshakeError, INTERNAL_ERROR, TlsFacts, alert, handshake, say, secured_early, site_asked_for,
+};
+use crate::snapshot::View;
+
+/// What became of a client's connection.
+#[allow(clippy::large_enum_variant)] // moved once a connection; a box would be memory for each
+enum Accepted {
+    Secured(Box<Client>),
+    Passes(Box<Passage>),
+}
+
+/// Why a client's connection is closed before anything was served, and what it is sent.
+struct Rejected {
+    client: Client,
+    why: Handshake,
+    detail: String,
+    answer: Answer,
+}
+
+/// What a rejected client is told.
+enum Answer {
+    /// Nothing, or it has been told.
+    Nothing,
+    /// An alert in clear (RFC 8446, section 6).
+    Alert(u8),
+    /// These bytes: an alert.
+    Bytes(Vec<u8>),
+    /// A client that speaks HTTP in clear is answered in kind.
+    Plain,
+}
+
+/// RFC 6066, section 3.
+const UNRECOGNIZED_NAME: u8 = 112;
+
+/// Serves a client's connection that begins with TLS.
+pub(crate) async fn serve(core: Rc<Core>, client: Client) {
+    // In a box, so that an established connection does not carry the memory of its handshake.
+    let accepted = Box::pin(accept(&core, client)).await;
+    match accepted {
+        Some(Accepted::Secured(client)) => {
+            let is_http2 = client.tls.as_ref().is_some_and(|tls| tls.info.alpn == Some(Alpn::H2));
+            let client = Rc::new(*client);
+            match is_http2 {
+                true => Box::pin(http2::serve(&core, &client, None)).await,
+                false => connection::run(core, client).await,
+            }
+        }
+        Some(Accepted::Passes(passage)) => Box::pin(passthrough::run(&core, *passage)).await,
+        None => {}
+    }
+}
+
+async fn accept(core: &Rc<Core>, client: Client) -> Option<Accepted> {
+    let view = core.view();
+    let id = client.listening.id.get()?;
+    let listener = view.config().listeners.get(id.0 as usize)?;
+    client.alarm.set(unless_zero(listener.timeouts.head));
+    let began = Instant::now();
+    let (name, accepted) = match read_hello(core, client, listener).await? {
+        Ok((client, hello, buffer)) => {
+            let accepted = open(core, client, &view, id, &hello, buffer).await;
+            (hello.name, accepted)
+        }
+        Err(rejected) => (None, Err(rejected)),
+    };
+    match accepted {
+        Ok(accepted) => accepted,
+        Err(rejected) => {
+            let record = record_of(&view, id, name.as_deref(), began);
+            reject(core, &view, record, *rejected).await;
+            None
+        }
+    }
+}
+
+type Hello = (Client, ClientHello, Buffer);
+
+/// Reads what comes first; nothing if the client left before it said anything.
+async fn read_hello(
+    core: &Core,
+    client: Client,
+    listener: &Listener,
+) -> Option<Result<Hello, Box<Rejected>>> {
+    let mut buffer = core.buffers.buffer(Size::Small);
+    let reject = |client, why, detail: &dyn std::fmt::Display, answer| {
+        Some(Err(Box::new(Rejected { client, why, detail: detail.to_string(), answer })))
+    };
+    loop {
+        if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
+            match wire::proxy_protocol::parse(buffer.filled()) {
+                Ok(Some((length, header))) => {
+                    buffer.consume(length);
+                    if let Err(refusal) = client.introduce(core, &header) {
+                        refused(core, &client, refusal);
+                        return None;
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    refused(core, &client, Refusal::ProxyProtocol);
+                    return None;
+                }
+            }
+        }
+        if client.introduced.get() || listener.proxy_protocol != ProxyProtocol::Required {
+            match ClientHello::parse(buffer.filled()) {
+                Ok(Some(hello)) => return Some(Ok((client, hello, buffer))),
+                Ok(None) => {}
+                Err(error @ HelloError::NotTls) => {
+                    let is_http = buffer.filled().first().is_some_and(u8::is_ascii_uppercase);
+                    let answer = if is_http { Answer::Plain } else { Answer::Nothing };
+                    return reject(client, Handshake::NotTls, &error, answer);
+                }
+                Err(error) => {
+                    let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                    return reject(client, Handshake::Protocol, &error, answer);
+                }
+            }
+        }
+        if buffer.spare() == 0 {
+            if buffer.capacity() >= BUFFER_BYTES_LARGE {
+                let error = HelloError::TooLong;
+                let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                return reject(client, Handshake::Protocol, &error, answer);
+            }
+            buffer.grow(BUFFER_BYTES_LARGE);
+        }
+        let filled = poll_fn(|cx| match buffer.poll_fill(cx, &client.stream) {
+            Poll::Ready(filled) => Poll::Ready(Ok(filled)),
+            Poll::Pending => client.alarm.poll_fired(cx).map(|()| Err(HandshakeError::TimedOut)),
+        });
+        match filled.await {
+            Ok(Ok(count)) if count > 0 => {}
+            // Probes of load balancers come and go without a word.
+            Ok(_) if buffer.is_empty() => return None,
+            Ok(_) => {
+                return reject(client, Handshake::Closed, &HandshakeError::Closed, Answer::Nothing);
+            }
+            Err(error) => return reject(client, Handshake::TimedOut, &error, Answer::Nothing),
+        }
+    }
+}
+
+/// Finds whom the hello is for, and carries the handshake.
+async fn open(
+    core: &Rc<Core>,
+    client: Client,
+    view: &Rc<View>,
+    id: ListenerId,
+    hello: &ClientHello,
+    mut buffer: Buffer,
+) -> Result<Option<Accepted>, Box<Rejected>> {
+    let reject = |client, why, detail: String, alert| {
+        Err(Box::new(Rejected { client, why, detail, answer: Answer::Alert(alert) }))
+    };
+    let context = match destination(view, id, hello) {
+        Some(Destination::Here(context)) => context,
+        Some(Destination::Passes(site)) => {
+            client.alarm.clear();
+            return Ok(Some(Accepted::Passes(Box::new(Passage::new(
+                client,
+                Rc::clone(view),
+                id,
+                site,
+                hello,
+                buffer,
+            )))));
+        }
+        Some(Destination::Nowhere) => {
+            let detail = "the listener has no TLS settings for this client".to_owned();
+            return reject(client, Handshake::Local, detail, INTERNAL_ERROR);
+        }
+        None => {
+            let name = hello.name.as_deref();
+            let detail = name.map_or_else(
+                || "the client asks for no name, and there is no default site".to_owned(),
+                |name| format!("no site of this listener has the name {name}"),
+            );
+            return reject(client, Handshake::NoSite, detail, UNRECOGNIZED_NAME);
+        }
+    };
+    let mut session = match context.session(hello, buffer.filled()) {
+        Ok(session) => session,
+        Err(error) => {
+            let answer = Answer::Bytes(error.farewell().to_vec());
+            let (why, detail) = (result_of(&error), error.to_string());
+            return Err(Box::new(Rejected { client, why, detail, answer }));
+        }
+    };
+    buffer.clear();
+    buffer.release();
+    if let Err(error) = handshake(&client.stream, &mut session, &client.alarm).await {
+        let why = match &error {
+            HandshakeError::Tls(error) => result_of(error),
+            HandshakeError::Broken(_) | HandshakeError::Closed => Handshake::Closed,
+            HandshakeError::TimedOut => Handshake::TimedOut,
+        };
+        let (detail, answer) = (error.to_string(), Answer::Nothing);
+        return Err(Box::new(Rejected { client, why, detail, answer }));
+    }
+    client.alarm.clear();
+    let info = session.info();
+    core.metrics.handshake_done(info.version, info.resumed);
+    if info.alpn == Some(Alpn::AcmeChallenge) {
+        return Ok(None); // RFC 8737, section 3: nothing is said over such a connection
+    }
+    let early = Arc::new(AtomicBool::new(session.is_early()));
+    let facts = Rc::new(TlsFacts::new(&session, context, Arc::clone(&early)));
+    let client = client.secured(|stream| secured_early(stream, session, early), facts);
+    Ok(Some(Accepted::Secured(Box::new(client))))
+}
+
+fn result_of(error: &TlsError) -> Handshake {
+    match error.kind() {
+        TlsErrorKind::Certificate => Handshake::Certificate,
+        TlsErrorKind::Protocol => Handshake::Protocol,
+        TlsErrorKind::Alert(_) => Handshake::Alert,
+        TlsErrorKind::NotTls => Handshake::NotTls,
+        TlsErrorKind::Local => Handshake::Local,
+    }
+}
+
+/// Where a connection goes.
+enum Destination<'v> {
+    /// It ends here.
+    Here(&'v Arc<tls::Server>),
+    /// To the upstream of this site.
+    Passes(SiteId),
+    /// There should be a context, and is none.
+    Nowhere,
+}
+
+fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Option<Destination<'v>> {
+    let config = view.config();
+    let contexts = &view.shared.contexts;
+    let listener = config.listeners.get(id.0 as usize)?;
+    let context = match &listener.serves {
+        Serves::Sites(_) => {
+            let site = site_asked_for(view, id, hello.name.as_deref())?;
+            let tls = config.sites.get(site.0 as usize)?.tls.as_ref();
+            if tls == Some(&SiteTls::Passthrough) {
+                return Some(Destination::Passes(site));
+            }
+            contexts.sites.get(site.0 as usize)
+        }
+        Serves::Forward(forward) => contexts.forwards.get(forward.0 as usize),
+    };
+    let context = context.and_then(Option::as_ref);
+    Some(context.map_or(Destination::Nowhere, Destination::Here))
+}
+
+/// Who asked for what, where there is no TLS connection.
+fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) -> Record {
+    let mut record = Record::new(began);
+    record.listener = id.0;
+    match view.config().listeners.get(id.0 as usize).map(|listener| &listener.serves) {
+        Some(Serves::Forward(forward)) => {
+            (record.direction, record.scope) = (Direction::Forward, Scope::Forward(*forward));
+        }
+        Some(Serves::Sites(_)) if name.is_some() => {
+            let site = site_asked_for(view, id, name);
+            record.scope = site.map_or(Scope::None, |site| Scope::Site(site, None));
+        }
+        _ => {}
+    }
+    if let Some(name) = name {
+        record.tls = Some(Arc::new(tls::Info { name: Some(name.into()), ..tls::Info::default() }));
+    }
+    record
+}
+
+async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected) {
+    let Rejected { client, why, detail, answer } = rejected;
+    core.metrics.handshake_failed(why);
+    record.client = client.address.get();
+    record.status = if matches!(answer, Answer::Plain) { 400 } else { 0 };
+    record.note(why.error(), &detail);
+    record.finish(Instant::now());
+    // No request: it is counted among the handshakes.
+    core.access.borrow_mut().write(&record, &view.shared.names);
+    let (address, listener) = (client.address.get(), client.listening.address);
+    if why == Handshake::Local {
+        observe::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
+    } else {
+        let why = why.name();
+        observe::log_limited!(DEBUG, client = %address, %listener, why, %detail, "no TLS connection");
+    }
+    match answer {
+        Answer::Nothing => {}
+        Answer::Alert(description) => alert(&client.stream, description).await,
+        Answer::Bytes(bytes) => say(&client.stream, &bytes).await,
+        Answer::Plain => {
+            const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+                Content-Length: 55\r\nConnection: close\r\n\
+                Proxy-Status: bothways; error=http_request_error\r\n\r\n\
+                this port speaks TLS: use https:// in place of http://\n";
+            farewell::say_and_close(client, ANSWER).await;
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A configuration made ready to serve, at the start and for a reload: what can fail comes before anything changes.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use balance::States;
+use config::{Config, Endpoint};
+use discovery::Discovery;
+use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
+use observe::{Names, Registry};
+use tls::{Contexts, Keeper};
+
+use super::StartError;
+use crate::core::Shared;
+use crate::snapshot::Snapshot;
+use crate::sticky;
+
+/// Files that are kept free of clients: for logs, pipes, names, the admin interface. Half of the others is for upstreams.
+const FILES_RESERVED: u64 = 64;
+
+/// What outlives configurations.
+pub(super) struct Lasting {
+    pub(super) registry: Arc<Registry>,
+    pub(super) resolver: Resolver,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) discovery: Arc<Discovery>,
+    /// The state of endpoints, over all snapshots.
+    pub(super) states: States,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// An address that is listened on.
+#[derive(Clone)]
+pub(super) struct Listens {
+    /// As in the configuration.
+    pub(super) address: SocketAddr,
+    /// With the port that the system chose, if that was left to it.
+    pub(super) actual: SocketAddr,
+    pub(super) written: String,
+}
+
+/// Listening sockets that were opened: one for each core.
+pub(super) type Opened = (Listens, std::vec::IntoIter<RawListener>);
+
+/// The sockets of the next core.
+pub(super) fn for_next_core(opened: &mut [Opened]) -> Vec<(SocketAddr, RawListener)> {
+    let next = opened.iter_mut();
+    next.filter_map(|(listens, sockets)| Some((listens.address, sockets.next()?))).collect()
+}
+
+/// A configuration that can take effect.
+pub(super) struct Prepared {
+    config: Arc<Config>,
+    /// The same with the members that its upstreams have now.
+    served: Arc<Config>,
+    contexts: Arc<Contexts>,
+    keys: sticky::Keys,
+    /// What is listened on from now on.
+    pub(super) opened: Vec<Opened>,
+}
+
+impl Prepared {
+    /// Does all that can fail. `before`: what serves now, and where; `inherited`: sockets to use for listeners of the
+    /// same address.
+    pub(super) fn new(
+        lasting: &Lasting,
+        config: &Arc<Config>,
+        before: Option<(&Snapshot, &[Listens])>,
+        cores: usize,
+        mut inherited: Vec<std::net::TcpListener>,
+    ) -> Result<Self, StartError> {
+        let served = served(&lasting.discovery, config);
+        let contexts = Arc::new(contexts(&lasting.keeper, &served)?);
+        let keys = sticky::Keys::of(config, before.map(|(snapshot, _)| snapshot.keys()));
+        let keys = keys.map_err(|(place, error)| StartError::StickyKey {
+            place: config.locate(place),
+            why: error.to_string(),
+        })?;
+        let open = before.map_or(&[][..], |(_, listening)| listening);
+        let is_open = |address| open.iter().any(|listens| listens.address == address);
+        let new = config.listeners.iter().filter(|listener| !is_open(listener.address));
+        let opened = new.map(|listener| bind(config, listener, cores, &mut inherited));
+        let opened = opened.collect::<Result<_, _>>()?;
+        Ok(Self { config: Arc::clone(config), served, contexts, keys, opened })
+    }
+
+    /// Lets it take effect, but for the cores, which are to go over to the snapshot; and tells what is new to listen on.
+    pub(super) fn take_effect(
+        self,
+        lasting: &Lasting,
+        listening: &[Listens],
+    ) -> (Arc<Snapshot>, Vec<Opened>) {
+        let Self { config, served, contexts, keys, opened } = self;
+        let files = net::raise_open_files_limit().unwrap_or(1024);
+        set_connections_max(&lasting.shared, &config, files);
+        let names = Names::new(&served, &lasting.registry);
+        let new = opened.iter().map(|(listens, _)| listens);
+        let own = listening.iter().chain(new).map(|listens| listens.actual).collect();
+        // New sites have their certificates before anybody asks for them.
+        lasting.keeper.install(&contexts);
+        let (resolver, states) = (&lasting.resolver, &lasting.states);
+        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
+        (Arc::new(snapshot), opened)
+    }
+}
+
+/// A configuration with the members that its upstreams have now.
+fn served(discovery: &Discovery, config: &Arc<Config>) -> Arc<Config> {
+    let members = discovery.members(config);
+    let mut pairs = members.iter().zip(&config.upstreams);
+    if pairs.all(|(members, upstream)| *members == upstream.endpoints) {
+        return Arc::clone(config);
+    }
+    with_members(config, members)
+}
+
+pub(super) fn with_members(config: &Config, members: Vec<Vec<Endpoint>>) -> Arc<Config> {
+    let mut config = config.clone();
+    for (upstream, members) in config.upstreams.iter_mut().zip(members) {
+        upstream.endpoints = members;
+    }
+    Arc::new(config)
+}
+
+/// What TLS needs of a configuration; nothing that serves changes.
+pub(super) fn contexts(keeper: &Keeper, config: &Config) -> Result<Contexts, StartError> {
+    match keeper.prepare(config) {
+        Ok(contexts) => {
+            for problem in &contexts.warnings {
+                let (place, hint) = (config.locate(problem.place), problem.hint.as_deref());
+                tracing::warn!(place, hint, "{}", problem.message);
+            }
+            Ok(contexts)
+        }
+        Err(problems) => {
+            let located = problems.into_iter().map(|p| (config.locate(p.place), p));
+            Err(StartError::Tls(located.collect()))
+        }
+    }
+}
+
+pub(super) fn resolver_settings(config: &Config) -> ResolverSettings {
+    let settings = &config.process.resolver;
+    ResolverSettings {
+        servers: settings.servers.clone(),
+        timeout: settings.timeout,
+        tries: settings.tries,
+        hosts: settings.hosts,
+        ttl_min: settings.ttl_min,
+        ttl_max: settings.ttl_max,
+        ..ResolverSettings::default()
+    }
+}
+
+/// Each exchange may need a file for its client and one for its upstream.
+fn set_connections_max(shared: &Shared, config: &Config, files: u64) {
+    let by_files = files.saturating_sub(FILES_RESERVED) / 2;
+    let max = config.process.connections_max.map_or(by_files, u64::from);
+    shared.connections_max.store(max.max(1), Ordering::Relaxed);
+    shared.files.set(files);
+}
+
+fn bind(
+    config: &Config,
+    listener: &config::Listener,
+    cores: usize,
+    inherited: &mut Vec<std::net::TcpListener>,
+) -> Result<Opened, StartError> {
+    let is_it = |socket: &std::net::TcpListener| {
+        socket.local_addr().is_ok_and(|address| address == listener.address)
+    };
+    let bound = match inherited.iter().position(is_it) {
+        Some(index) => ListenerSet::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
+        None => ListenerSet::bind(listener.address, cores),
+    };
+    let bound = bound.map_err(|source| StartError::Bind {
+        written: listener.written.to_string(),
+        place: config.locate(listener.place),
+        source,
+    })?;
+    let actual = bound.local_address();
+    let written = listener.written.to_string();
+    Ok((Listens { address: listener.address, actual, written }, bound.split().into_iter()))
+}

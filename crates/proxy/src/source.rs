@@ -1,0 +1,144 @@
+//! Bodies that are here: in memory, or in a file.
+
+use std::task::{Context, Poll};
+
+use message::Fields;
+use net::Size;
+
+use crate::body::{Bulk, ReadError, Source};
+use files::FileBody;
+
+/// A body in memory.
+pub(crate) struct BytesSource<'a> {
+    bytes: &'a [u8],
+    taken: u64,
+    none: Fields,
+}
+
+impl<'a> BytesSource<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, taken: 0, none: Fields::new() }
+    }
+
+    /// What was not given up yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl Source for BytesSource<'_> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        Ok(!self.bytes.is_empty())
+    }
+
+    fn data(&self) -> &[u8] {
+        self.bytes
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.bytes = self.bytes.get(count..).unwrap_or_default();
+        self.taken += count as u64;
+    }
+
+    fn is_drained(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.none
+    }
+
+    fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.none
+    }
+
+    fn received(&self) -> u64 {
+        self.taken
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
+
+    fn moved_past(&mut self, _count: u64) {}
+
+    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+/// A part of a file.
+pub(crate) struct FileSource<'a> {
+    file: FileBody,
+    /// Memory for a piece, and how much of it is filled and given up.
+    piece: &'a mut Vec<u8>,
+    filled: usize,
+    at: usize,
+    read_by: Size,
+    taken: u64,
+    none: Fields,
+}
+
+impl<'a> FileSource<'a> {
+    /// `piece` is memory.
+    pub(crate) fn new(file: FileBody, piece: &'a mut Vec<u8>, read_by: Size) -> Self {
+        Self { file, piece, filled: 0, at: 0, read_by, taken: 0, none: Fields::new() }
+    }
+}
+
+impl Source for FileSource<'_> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        if self.at == self.filled {
+            let read = self.file.read(self.piece, self.read_by.bytes()).await;
+            (self.at, self.filled) = (0, read.map_err(ReadError::Broken)?);
+        }
+        Ok(self.filled > 0)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.piece.get(self.at..self.filled).unwrap_or_default()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at = (self.at + count).min(self.filled);
+        self.taken += count as u64;
+    }
+
+    fn is_drained(&self) -> bool {
+        self.at == self.filled
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_drained() && self.file.is_read()
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.none
+    }
+
+    fn trailers_mut(&mut self) -> &mut Fields {
+        &mut self.none
+    }
+
+    fn received(&self) -> u64 {
+        self.taken
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
+
+    fn moved_past(&mut self, _count: u64) {}
+
+    fn read_by(&mut self, size: Size) {
+        self.read_by = size;
+    }
+
+    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}

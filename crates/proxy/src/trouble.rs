@@ -1,0 +1,97 @@
+//! Why an exchange cannot go on: what the client reads of it, and what the log says.
+//!
+//! A [`Trouble`] has all that an answer to the client is made of (`answer::trouble`): whoever meets one makes it and
+//! hands it on, and nobody sets a status beside it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use observe::ErrorKind;
+
+/// Why an exchange cannot go on.
+#[derive(Clone)]
+pub(crate) struct Trouble {
+    pub(crate) kind: ErrorKind,
+    pub(crate) detail: Detail,
+    /// What is otherwise than the kind says; few have that.
+    special: Option<Box<Special>>,
+}
+
+/// Words for people. Most are fixed; the others are seldom enough to be made when needed.
+pub(crate) type Detail = Cow<'static, str>;
+
+/// What of an answer is otherwise than the kind of trouble says.
+#[derive(Clone, Default)]
+struct Special {
+    status: Option<u16>,
+    allow: Option<Box<str>>,
+    public: Option<&'static str>,
+    retry_after: Option<Duration>,
+}
+
+impl Trouble {
+    pub(crate) fn new(kind: ErrorKind, detail: impl Into<Detail>) -> Self {
+        Self { kind, detail: detail.into(), special: None }
+    }
+
+    /// The same, answered with this status.
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.special().status = Some(status);
+        self
+    }
+
+    /// The same, with the methods that there are (Allow: RFC 9110, section 10.2.1).
+    pub(crate) fn with_allow(mut self, methods: &str) -> Self {
+        self.special().allow = Some(methods.into());
+        self
+    }
+
+    /// The same, of which the client reads other words than the log has.
+    pub(crate) fn with_public(mut self, words: &'static str) -> Self {
+        self.special().public = Some(words);
+        self
+    }
+
+    /// The same, after which the client is asked to wait for so long.
+    pub(crate) fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.special().retry_after = Some(wait);
+        self
+    }
+
+    fn special(&mut self) -> &mut Special {
+        self.special.get_or_insert_default()
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> u16 {
+        let special = self.special.as_ref().and_then(|special| special.status);
+        special.unwrap_or_else(|| self.kind.status())
+    }
+
+    /// The methods that there are, for the field Allow.
+    pub(crate) fn allow(&self) -> Option<&str> {
+        self.special.as_ref()?.allow.as_deref()
+    }
+
+    /// What the client reads in place of the detail.
+    pub(crate) fn public(&self) -> Option<&'static str> {
+        self.special.as_ref()?.public
+    }
+
+    /// Seconds for the field Retry-After, where a client is asked to come again; at least one.
+    pub(crate) fn retry_after_seconds(&self) -> u64 {
+        let wait = self.special.as_ref().and_then(|special| special.retry_after);
+        wait.map_or(1, |wait| wait.as_secs().max(1))
+    }
+}
+
+/// A request whose head cannot be taken, by the status that says so.
+pub(crate) fn refused_head(status: u16, detail: String) -> Trouble {
+    let kind = match status {
+        414 => ErrorKind::RequestTargetTooLong,
+        431 => ErrorKind::RequestHeadTooLarge,
+        501 | 505 | 417 => ErrorKind::NotImplemented,
+        _ => ErrorKind::HttpRequestError,
+    };
+    Trouble::new(kind, detail).with_status(status)
+}

@@ -1,0 +1,136 @@
+//! What a request goes over: one row for each protocol that endpoints speak.
+//!
+//! A [`Link`] is a connection, or a part of one, that one exchange has. [`over!`] runs the same code over a link
+//! of any protocol: it opens an exchange ([`Speech::open`]), which ends by [`Upward::finish`] and leaves to the link
+//! what a tunnel begins with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use net::{Alarm, Buffer};
+
+use super::http1::Http1Link;
+use super::http2::Http2Link;
+use super::upward::Upward;
+use crate::account::Charge;
+use crate::body::Patience;
+use crate::core::Core;
+use crate::http2::StreamEnds;
+use crate::pool::{Connection, Multiplexed, Ticket};
+
+/// What an endpoint speaks.
+pub(crate) trait Speech {
+    type Upward<'s>: Upward
+    where
+        Self: 's;
+
+    /// Begins an exchange.
+    fn open<'s>(
+        &'s mut self,
+        core: &'s Core,
+        alarms: Alarms<'s>,
+        patience: Patience<'s>,
+    ) -> Self::Upward<'s>;
+}
+
+/// The alarms of one exchange with an endpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Alarms<'a> {
+    /// For what is sent to the endpoint.
+    pub(crate) sending: &'a Alarm,
+    /// For what comes from it.
+    pub(crate) receiving: &'a Alarm,
+}
+
+/// What a request goes over.
+pub(crate) enum Link {
+    /// A connection of its own.
+    Http1(Http1Link),
+    /// A stream of a connection that it shares.
+    Http2(Http2Link),
+}
+
+/// Runs the same code over a link of any protocol.
+macro_rules! over {
+    ($link:expr, $speech:ident => $run:expr) => {
+        match $link {
+            $crate::upstream::Link::Http1($speech) => $run,
+            $crate::upstream::Link::Http2($speech) => $run,
+        }
+    };
+}
+pub(crate) use over;
+
+impl Link {
+    /// A connection that speaks HTTP/1.1.
+    pub(crate) fn http1(connection: Connection) -> Self {
+        Self::Http1(Http1Link::new(connection))
+    }
+
+    /// A stream of a connection; `secure`: over TLS.
+    pub(crate) fn http2(ticket: Ticket, secure: bool) -> Self {
+        Self::Http2(Http2Link::new(ticket, secure))
+    }
+
+    /// Whether a response came over the connection before.
+    pub(crate) fn reused(&self) -> bool {
+        match self {
+            Self::Http1(link) => link.connection.reused,
+            Self::Http2(link) => link.reused(),
+        }
+    }
+
+    /// The address dialled; `None` for a unix socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(link) => link.connection.address,
+            Self::Http2(link) => link.connection().address(),
+        }
+    }
+
+    /// Our own address on it, where it tells that.
+    pub(crate) fn local_address(&self) -> Option<IpAddr> {
+        let Self::Http1(link) = self else { return None };
+        link.connection.stream.local_address().map(|address| address.ip().to_canonical())
+    }
+
+    /// The connection that it shares with others; `None` if it has one for itself.
+    pub(crate) fn shared(&self) -> Option<&Rc<Multiplexed>> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(link) => Some(link.connection()),
+        }
+    }
+
+    /// From now on a connection of its own counts on its client.
+    pub(crate) fn charge(&mut self, charge: Option<Charge>) {
+        if let Self::Http1(link) = self {
+            link.connection.charge = charge;
+        }
+    }
+
+    /// Its connection, if that is its own.
+    pub(crate) fn into_connection(self) -> Option<Connection> {
+        match self {
+            Self::Http1(link) => Some(link.connection),
+            Self::Http2(_) => None,
+        }
+    }
+
+    /// What is the upstream's side of a tunnel, after an exchange that began one; `None` if it ended as it
+    /// began.
+    pub(crate) fn into_tunnel(self) -> Option<FarEnd> {
+        match self {
+            Self::Http1(link) => Some(link.into_tunnel()),
+            Self::Http2(link) => link.into_tunnel(),
+        }
+    }
+}
+
+/// The upstream's side of a tunnel.
+pub(crate) enum FarEnd {
+    /// A connection as a whole, and what was read of it already.
+    Connection(Connection, Option<Buffer>),
+    /// A stream of one, and the right to it.
+    Stream(StreamEnds, Ticket),
+}

@@ -1,0 +1,61 @@
+//! The memory of one exchange, used again and again.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use message::{Request, Response};
+
+use crate::replay::Replay;
+use observe::Record;
+
+/// The part of it that every protocol has.
+pub(crate) struct Work {
+    pub(crate) request: Request,
+    pub(crate) response: Response,
+    pub(crate) record: Record,
+    /// The client's address, as text.
+    pub(crate) address: String,
+    /// The path and the host sent upstream.
+    pub(crate) path: Vec<u8>,
+    pub(crate) host: String,
+    /// The readings of its path, if there are several.
+    pub(crate) readings: message::Readings,
+    /// The host that a forward client names, and the addresses of it that may be dialled.
+    pub(crate) named: String,
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// A body of our own.
+    pub(crate) body: Vec<u8>,
+    /// What is kept of the request's body.
+    pub(crate) replay: Replay,
+    /// For which mirrors the request is copied once its body has been read: a bit for each.
+    pub(crate) mirrored: u32,
+    /// How much of a body that streams is kept for those.
+    pub(crate) kept_for_copies: usize,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            request: Request::default(),
+            response: Response::default(),
+            record: Record::new(Instant::now()),
+            address: String::with_capacity(48),
+            path: Vec::with_capacity(128),
+            host: String::with_capacity(64),
+            readings: message::Readings::default(),
+            named: String::new(),
+            addresses: Vec::new(),
+            body: Vec::new(),
+            replay: Replay::default(),
+            mirrored: 0,
+            kept_for_copies: 0,
+        }
+    }
+}
+
+impl Work {
+    /// The record, for what goes on after the exchange.
+    pub(crate) fn take_record(&mut self) -> Record {
+        std::mem::replace(&mut self.record, Record::new(Instant::now()))
+    }
+}
