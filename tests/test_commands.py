@@ -64,7 +64,7 @@ class Commands(Story):
         self.assertIn("explain", self.bothways_command("help").out)
         self.bothways_command("nonsense", code=64)
         self.bothways_command("run", "--nonsense", code=64)
-        self.assertIn("there is no", self.bothways_command("run", code=78).err.lower().replace("no such", "there is no"))
+        self.assertIn("no configuration found", self.bothways_command("run", code=78).err)
         self.assertRegex(self.bothways_command("version").out, r"bothways \d")
         for shell in ("bash", "zsh", "fish"):
             self.assertIn("bothways", self.bothways_command("completions", shell).out)
