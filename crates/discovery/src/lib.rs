@@ -2,7 +2,7 @@
 //!
 //! The members of an upstream are the endpoints written, those that its sources find (SRV records, a
 //! JSON file), with an endpoint for each address of a name that has several, and what was changed at
-//! run time on top ([`members`]). Any change wakes one task on the control thread, which calls back so
+//! run time on top (`members`). Any change wakes one task on the control thread, which calls back so
 //! that all cores get the new members; changes that come close together make one call.
 //! Not here: the status of an endpoint (`balance`), which is kept by its name.
 

@@ -292,16 +292,16 @@ impl Endpoint {
         let check = state.check_mut(id)?;
         let health = &check.target.health;
         let (result, words) = match outcome {
-            Ok(words) => (CheckResult::Good, words),
-            Err(CheckError::Endpoint(words)) => (CheckResult::Bad, words),
+            Ok(words) => (CheckResult::Passed, words),
+            Err(CheckError::Endpoint(words)) => (CheckResult::Failed, words),
             Err(CheckError::Local(words)) => (CheckResult::NotMade, words),
         };
         match result {
-            CheckResult::Good => {
+            CheckResult::Passed => {
                 check.good += 1;
                 check.tally.note(true, health);
             }
-            CheckResult::Bad => {
+            CheckResult::Failed => {
                 check.bad += 1;
                 check.tally.note(false, health);
             }

@@ -18,7 +18,7 @@ use super::names::Names;
 use super::rate_limit::RateLimited;
 use super::record::Record;
 use super::registry::LogCounters;
-use super::writer::{CHUNKS_MAX, Chunk, Home, Message, Settings};
+use super::writer::{CHUNKS_MAX, Chunk, ChunkPool, Message, Settings};
 
 /// Bytes from which on a chunk is handed over.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -30,7 +30,7 @@ pub struct AccessLog {
     sender: SyncSender<Message>,
     settings: Arc<Settings>,
     counters: Arc<LogCounters>,
-    home: Arc<Home>,
+    pool: Arc<ChunkPool>,
     bytes: Vec<u8>,
     lines: u64,
     clock: Clock,
@@ -47,7 +47,7 @@ impl AccessLog {
             sender,
             settings,
             counters,
-            home: Arc::default(),
+            pool: Arc::default(),
             bytes: Vec::new(),
             lines: 0,
             clock: Clock::now(),
@@ -66,7 +66,7 @@ impl AccessLog {
         let Some(format) = self.settings.format() else { return };
         if self.bytes.capacity() == 0 {
             self.bytes =
-                self.home.spare().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES_RESERVED));
+                self.pool.spare().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES_RESERVED));
         }
         let time = self.clock.unix_millis(record.started);
         match format {
@@ -94,15 +94,15 @@ impl AccessLog {
             return;
         }
         let lines = std::mem::take(&mut self.lines);
-        if self.home.under_way.fetch_add(1, Ordering::AcqRel) >= CHUNKS_MAX {
-            self.home.under_way.fetch_sub(1, Ordering::AcqRel);
+        if self.pool.under_way.fetch_add(1, Ordering::AcqRel) >= CHUNKS_MAX {
+            self.pool.under_way.fetch_sub(1, Ordering::AcqRel);
             self.bytes.clear();
             return self.lost(lines);
         }
         let chunk =
-            Chunk { bytes: std::mem::take(&mut self.bytes), lines, home: self.home.clone() };
+            Chunk { bytes: std::mem::take(&mut self.bytes), lines, pool: self.pool.clone() };
         if let Err(error) = self.sender.try_send(Message::Chunk(chunk)) {
-            self.home.under_way.fetch_sub(1, Ordering::AcqRel);
+            self.pool.under_way.fetch_sub(1, Ordering::AcqRel);
             drop(error);
             self.lost(lines);
         }

@@ -23,7 +23,7 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Adds one. Who sees it by [`Self::get_last`] sees all that this thread did before.
+    /// Adds one. A thread that reads it by [`Self::get_last`] sees all that this thread did before.
     pub(crate) fn add_last(&self) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
@@ -33,8 +33,8 @@ impl Counter {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Begins anew. Only for who knows that its thread has changed it for the last time, or will hear
-    /// of this first.
+    /// Sets it to zero. Only if its thread has changed it for the last time, or learns of this before it
+    /// does so again.
     pub(crate) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

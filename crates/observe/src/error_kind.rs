@@ -90,7 +90,7 @@ error_kinds! {
     CircuitOpen = "circuit_open", "connection_limit_reached", Policy, 503;
     /// TLS with the upstream went wrong (section 2.3.13).
     TlsProtocolError = "tls_protocol_error", "tls_protocol_error", Upstream, 502;
-    /// The upstream's certificate is not believed (section 2.3.14).
+    /// The upstream's certificate is not trusted (section 2.3.14).
     TlsCertificateError = "tls_certificate_error", "tls_certificate_error", Upstream, 502;
     /// The upstream sent a TLS alert (section 2.3.15).
     TlsAlertReceived = "tls_alert_received", "tls_alert_received", Upstream, 502;
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A row each, in this order, with what nobody should have to look up here.
+    /// A row each, in this order.
     #[test]
     fn the_table_for_operators_is_this_one() {
         let docs = include_str!("../../../docs/operations.md");

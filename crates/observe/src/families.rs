@@ -261,7 +261,7 @@ pub(crate) static FAMILIES: &[Family] = &[
     ),
     gauge(
         "bothways_endpoint_latency_seconds",
-        "The average time to the first byte that algorithms go by.",
+        "The average time to the first byte, as balance algorithms use it.",
         |scrape, out| {
             scrape
                 .of_endpoints(out, |endpoint| endpoint.latency.as_ref().map(Duration::as_secs_f64));

@@ -60,7 +60,7 @@ impl Histogram {
         self.sum_micros.add(micros);
     }
 
-    /// Begins anew, as [`Counter::reset`].
+    /// Sets all to zero, under the conditions of [`Counter::reset`].
     pub(crate) fn reset(&self) {
         self.buckets.iter().chain([&self.sum_micros]).for_each(Counter::reset);
     }

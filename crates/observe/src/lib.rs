@@ -1,4 +1,5 @@
-//! What one sees: the record of an exchange, the access log, the metrics, the error log's gate.
+//! What operators see: the record of an exchange, the access log, the metrics, error kinds, and the gate
+//! of the error log.
 //!
 //! The data plane fills a [`Record`] per exchange and, when it is over, gives it to the core's
 //! [`AccessLog`] and [`CoreMetrics`]. Both look names up in the [`Names`] of the snapshot that the
@@ -6,6 +7,8 @@
 //! to the one [`Registry`], which the control thread reads.
 //! Invariant: nothing here makes a core wait, and nothing here allocates per exchange in steady
 //! state. What has no room is dropped and counted.
+//! To add a log field: a row in `json`. A metric: a counter in `metrics`, a row in `families`. An error
+//! kind: a row in `error_kind`. Each also needs its row in `docs/operations.md`; tests compare.
 
 mod access_log;
 mod clock;

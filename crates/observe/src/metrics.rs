@@ -4,8 +4,8 @@
 //! the counters of all cores and sums them up when it is scraped. A counter is found by a slot,
 //! which the [`Names`] of a snapshot know, so that counting is an index and an addition. A name
 //! keeps its slot over reloads: a connection or a pooled upstream connection may keep its slot for
-//! life. Who counts for an endpoint holds the names that its slot is of, or a connection that was
-//! counted as opened and not yet as closed: without both, the slot may become another's (`reuse`).
+//! life. To count for an endpoint, hold the names that have its slot, or a connection that was
+//! counted as opened and not yet as closed: without both, the slot may be reused (`reuse`).
 //! Not here: the text format (`exposition`), which families there are (`families`).
 
 use std::cell::Cell;
@@ -155,7 +155,7 @@ pub(crate) struct EndpointCells {
 }
 
 impl EndpointCells {
-    /// Begins anew, as [`Counter::reset`].
+    /// Sets all to zero, under the conditions of [`Counter::reset`].
     pub(crate) fn reset(&self) {
         // Each field is named, so that none is forgotten.
         let Self {

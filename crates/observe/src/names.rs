@@ -43,7 +43,7 @@ struct UpstreamName {
 struct EndpointName {
     quoted: Quoted,
     slot: EndpointSlot,
-    /// The address it has for good, as in the log.
+    /// Its address and the same as in the log, if it has only one.
     address: Option<(SocketAddr, Quoted)>,
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 /// Ticks of a second in `/proc/self/stat`: `USER_HZ`, which is 100 wherever we run.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What the process uses. What the system does not tell is left out.
+/// What the process uses. `None`: the system does not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Usage {
     pub(crate) open_fds: Option<u64>,

@@ -1,4 +1,4 @@
-//! Keeps what a client can cause from flooding the error log.
+//! Keeps clients from flooding the error log.
 //!
 //! [`log_limited!`](crate::log_limited) is `tracing::event!` behind a gate of its own per call
 //! site: some events a second pass, the others are counted, and the next that passes says how
@@ -50,7 +50,7 @@ impl RateLimited {
         }
     }
 
-    /// `Some` if the event passes: with how many did not since the last one that did.
+    /// `Some` if the event passes: with the number of those suppressed since the last one that did.
     pub fn pass(&self) -> Option<u64> {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
         self.pass_at(EPOCH.get_or_init(Instant::now).elapsed().as_secs())
@@ -78,7 +78,7 @@ impl RateLimited {
 }
 
 /// `tracing::event!` for what a client can cause: at most ten a second from each place in the code
-/// (or `per_second = N`). Events that were kept out are told as `suppressed` by the next one.
+/// (or `per_second = N`). The next event that passes has the number of suppressed ones as `suppressed`.
 ///
 /// ```
 /// # let client = "192.0.2.1";
@@ -93,7 +93,7 @@ macro_rules! log_limited {
         if $crate::tracing::enabled!($crate::tracing::Level::$level)
             && let Some(suppressed) = GATE.pass()
         {
-            // Left out when there is nothing to tell.
+            // Left out if it is zero.
             let suppressed = (suppressed > 0).then_some(suppressed);
             $crate::tracing::event!(
                 $crate::tracing::Level::$level, suppressed, $($event)+

@@ -1,7 +1,7 @@
-//! What endpoints have been like of late: rates, and quantiles of the time to the first byte.
+//! Recent rates of endpoints, and quantiles of their time to the first byte.
 //!
-//! Counters only ever grow, so that a few remembered sums are enough to tell what came since. They
-//! are taken on the control thread; nothing is added to a request's way.
+//! Counters only ever grow, so that a few remembered sums are enough to compute what came since. The
+//! control thread takes them; a request pays nothing for it.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -11,17 +11,17 @@ use super::histogram::{BOUNDS, HistogramSum, bound_micros};
 use super::metrics::CODE_CLASSES;
 use super::registry::State;
 
-/// From one remembered sum to the next.
+/// The time between two remembered sums.
 const REMEMBER_EVERY: Duration = Duration::from_secs(10);
-/// How many are kept: what is told is about the last 30 to 40 seconds.
+/// How many sums are kept: rates are of the last 30 to 40 seconds.
 const REMEMBERED_MAX: usize = 4;
 
-/// What an endpoint has been like of late.
+/// Recent rates and quantiles of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Recent {
     /// Requests per second.
     pub requests: f64,
-    /// Those of them whose answer had a status of 5xx, and connections that could not be opened, per second.
+    /// Requests with a status of 5xx and connections that could not be opened, per second.
     pub failures: f64,
     /// The time from the request sent to the first byte of its response that half of them did not
     /// exceed; `None` if there was no response.
@@ -54,7 +54,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Remembers the sums as they are now, if it is time. To be called about once a second.
+    /// Remembers the present sums if the last ones are old enough. To be called about once a second.
     pub(crate) fn remember(&self, state: &State, now: Instant) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.back().is_some_and(|last| now.duration_since(last.at) < REMEMBER_EVERY) {
@@ -67,7 +67,7 @@ impl History {
         remembered.push_back(Remembered { at: now, sums });
     }
 
-    /// Forgets the sums of slots that begin anew.
+    /// Forgets the sums of slots that were freed.
     pub(crate) fn forget(&self, slots: &[u32]) {
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         for past in remembered.iter_mut() {
@@ -79,7 +79,7 @@ impl History {
         }
     }
 
-    /// What the endpoint of a slot has been like since the oldest sum that is remembered.
+    /// Rates and quantiles of the endpoint of a slot since the oldest remembered sum.
     pub(crate) fn recent(&self, state: &State, slot: u32, now: Instant) -> Recent {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = remembered.front() else { return Recent::default() };

@@ -54,7 +54,7 @@ named_values! {
         Reset = "reset";
         /// No response began in time.
         Timeout = "timeout";
-        /// The response had a status that is not passed on while there are tries left.
+        /// The response had a retryable status, and there were tries left.
         Status = "status";
         /// The response was late, and another try beside this one was answered first.
         Slow = "slow";
@@ -76,10 +76,10 @@ pub struct Try {
     pub took: Duration,
 }
 
-/// Tries that a record tells of; of further ones there is only the number.
-pub(crate) const TRIES_TOLD_MAX: usize = 8;
+/// Tries that a record keeps; further ones are only counted.
+pub(crate) const TRIES_RECORDED_MAX: usize = 8;
 
-/// What is kept of an exchange. Everything has a meaning when left alone: nothing known.
+/// What is kept of an exchange. Each field has a default that means: not known.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// When the exchange began: its first byte for the first of a connection, otherwise when the
@@ -99,12 +99,12 @@ pub struct Record {
     pub decided: Place,
     /// The method.
     pub method: Method,
-    /// `http://host/path?query`, or `host:port` for CONNECT; of a refused request what can be
-    /// told of it. The log leaves out what userinfo it has.
+    /// `http://host/path?query`, or `host:port` for CONNECT; of a refused request as much
+    /// as could be read. The log leaves out its userinfo.
     pub target: Text,
     /// The version of the request.
     pub version: Version,
-    /// What is known of the client's TLS.
+    /// The client's TLS.
     pub tls: Option<Arc<tls::Info>>,
     /// The status sent, or that would have been sent; 0 if there is none.
     pub status: u16,
@@ -141,7 +141,7 @@ pub struct Record {
     pub tunnel: bool,
     /// What went wrong.
     pub error: Option<ErrorKind>,
-    /// The same for people. Never a secret: no field values, no userinfo.
+    /// The same in words. Never a secret: no field values, no userinfo.
     pub detail: Text,
     /// The request's Referer.
     pub referer: Text,
@@ -201,22 +201,22 @@ impl Record {
         *self = Self { target, detail, referer, user_agent, tries, ..Self::new(now) };
     }
 
-    /// Notes a try beside which another was answered first.
+    /// Records a try that lost to another one beside it.
     pub fn overtaken(&mut self, tried: Try) {
-        if self.tries.len() < TRIES_TOLD_MAX {
+        if self.tries.len() < TRIES_RECORDED_MAX {
             self.tries.push(tried);
         }
     }
 
-    /// Notes a try after which there is another.
+    /// Records a try that is followed by another.
     pub fn tried(&mut self, tried: Try) {
         self.retries = self.retries.saturating_add(1);
-        if self.tries.len() < TRIES_TOLD_MAX {
+        if self.tries.len() < TRIES_RECORDED_MAX {
             self.tries.push(tried);
         }
     }
 
-    /// Notes what went wrong, with words for people; the status too, if there is none yet.
+    /// Records what went wrong, with words; also the status, if there is none yet.
     pub fn fail(&mut self, kind: ErrorKind, detail: impl std::fmt::Display) {
         self.note(kind, detail);
         if self.status == 0 {
@@ -224,7 +224,7 @@ impl Record {
         }
     }
 
-    /// Notes what went wrong where nobody is answered.
+    /// Records what went wrong where there is no answer.
     pub fn note(&mut self, kind: ErrorKind, detail: impl std::fmt::Display) {
         self.error = Some(kind);
         self.detail.clear();
@@ -232,7 +232,7 @@ impl Record {
         let _ = std::fmt::Write::write_fmt(&mut self.detail, format_args!("{detail}"));
     }
 
-    /// Notes the end.
+    /// Records the end.
     pub fn finish(&mut self, now: Instant) {
         self.total = now.saturating_duration_since(self.started);
     }
@@ -257,7 +257,7 @@ mod tests {
             took: Duration::from_millis(1),
         };
         (0..20).for_each(|_| record.tried(tried));
-        assert_eq!((record.retries, record.tries.len()), (20, TRIES_TOLD_MAX));
+        assert_eq!((record.retries, record.tries.len()), (20, TRIES_RECORDED_MAX));
         assert_eq!(record.status, 502);
         let memory = record.target.as_bytes().as_ptr();
         record.clear(now);

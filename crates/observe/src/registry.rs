@@ -1,6 +1,6 @@
 //! The counters of the whole process.
 //!
-//! One [`Registry`] lives as long as the process. It gives out slots for names (the same slot for
+//! One [`Registry`] lives as long as the process. It assigns slots to names (the same slot for
 //! the same name, whatever is reloaded), knows the cells of every core and what is counted by the
 //! control thread, and is scraped by [`Registry::render`]. Slots of endpoints that are gone are given
 //! out again (`reuse`).
@@ -20,7 +20,7 @@ use super::recent::{History, Recent};
 use super::report::UpstreamReport;
 use super::reuse::{Hold, Holds, SERIES_KEPT};
 
-/// How many names of a kind are told apart in the metrics.
+/// How many names of a kind have series of their own in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
     /// Sites and forward listeners.
@@ -232,8 +232,8 @@ impl Registry {
         }
     }
 
-    /// Remembers how much has been counted for endpoints, if it is time to, and drops the series of those
-    /// that have been gone for long. To be called about once a second.
+    /// Remembers the sums of endpoints for [`Self::recent`], and drops the series of endpoints that were
+    /// removed five minutes ago. To be called about once a second.
     pub fn remember(&self, now: Instant) {
         let mut state = self.state();
         let freed = state.free_unused(now, SERIES_KEPT, &[]);
@@ -241,7 +241,7 @@ impl Registry {
         self.history.remember(&state, now);
     }
 
-    /// What the endpoint of a slot has been like of late; nothing is known of those beyond the cap.
+    /// Recent rates and quantiles of an endpoint; nothing is known of those beyond the cap.
     pub fn recent(&self, endpoint: EndpointSlot, now: Instant) -> Recent {
         match endpoint.0 {
             0 => Recent::default(),
@@ -279,13 +279,13 @@ impl Registry {
     }
 }
 
-/// Gives out slots while a snapshot is compiled.
+/// Assigns slots while a snapshot is compiled.
 pub(crate) struct Slots<'r> {
     registry: &'r Registry,
     state: MutexGuard<'r, State>,
-    /// Those given out for endpoints.
+    /// Those assigned to endpoints.
     endpoints: Vec<u32>,
-    /// Whether what could be freed has been.
+    /// Whether unused slots have been freed already.
     has_freed: bool,
 }
 
@@ -305,7 +305,7 @@ impl Slots<'_> {
     pub(crate) fn endpoint(&mut self, upstream: &str, endpoint: &str) -> EndpointSlot {
         let mut slot = self.state.endpoints.slot(upstream, endpoint);
         if slot == 0 && !std::mem::replace(&mut self.has_freed, true) {
-            // Those that are there matter more than the last of those that are gone.
+            // Present endpoints matter more than the last series of removed ones.
             let freed = self.state.free_unused(Instant::now(), Duration::ZERO, &self.endpoints);
             self.registry.history.forget(&freed);
             slot = self.state.endpoints.slot(upstream, endpoint);
@@ -315,7 +315,7 @@ impl Slots<'_> {
         EndpointSlot(slot)
     }
 
-    /// That the slots given out for endpoints are had.
+    /// Keeps the slots assigned to endpoints from being freed, until the hold is dropped.
     pub(crate) fn hold(mut self) -> Hold {
         let endpoints = std::mem::take(&mut self.endpoints);
         self.state.holds.hold(endpoints)

@@ -1,5 +1,5 @@
-//! What is shown of upstreams and their endpoints: the admin interface, the metrics and
-//! `bothways upstreams` read it. Plain data; the data plane fills it in.
+//! Reports on upstreams and their endpoints, for the admin interface, the metrics and
+//! `bothways upstreams`. Plain data; the data plane fills it in.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,59 +8,59 @@ use balance::{EndpointFailure, EndpointStatus, GroupUsage};
 
 use super::recent::Recent;
 
-/// How it stands with an upstream.
+/// The state of an upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamReport {
     /// Its name.
     pub name: Arc<str>,
     /// Whether it was written inline, in a `to`.
     pub inline: bool,
-    /// The line of it, as `file:line`.
+    /// Where it is written, as `file:line`.
     pub place: String,
     /// The algorithm.
     pub algorithm: Box<str>,
-    /// What is under way, waits, and is left of the budget of retries.
+    /// Requests under way and waiting, and the retry budget.
     pub usage: GroupUsage,
-    /// Its endpoints, in the order of the configuration; what was found or added comes behind.
+    /// Its endpoints: those of the configuration in its order, then those found or added.
     pub endpoints: Vec<EndpointReport>,
 }
 
-/// How it stands with an endpoint.
+/// The state of an endpoint.
 #[derive(Debug, Clone)]
 pub struct EndpointReport {
     /// As written, or as discovery calls it.
     pub name: Arc<str>,
-    /// What is set for it.
+    /// Its settings.
     pub settings: config::Endpoint,
-    /// How it stands.
-    pub standing: EndpointStatus,
-    /// Since when.
+    /// Whether it is up, down, ejected or draining.
+    pub status: EndpointStatus,
+    /// When that began.
     pub since: SystemTime,
     /// Why, in words.
     pub why: Option<String>,
-    /// How much of its share it gets while it starts slowly: above 0, up to 1.
+    /// The part of its share that it gets during a slow start: above 0, up to 1.
     pub ramp: f32,
     /// Requests under way.
     pub in_flight: u32,
     /// Connections that are being opened.
     pub connecting: u32,
-    /// The average time to the first byte that algorithms go by.
+    /// The average time to the first byte, as balance algorithms use it.
     pub latency: Option<Duration>,
-    /// How often it was ejected, and for how long it still is.
+    /// How often it was ejected.
     pub ejections: u64,
-    /// How much of its present ejection is left.
+    /// The rest of its present ejection.
     pub ejected_for: Option<Duration>,
-    /// The last failures, the oldest first.
+    /// The last failures, oldest first.
     pub failures: Vec<EndpointFailure>,
-    /// Rates and quantiles of the last half minute or so.
+    /// Rates and quantiles of about the last half minute.
     pub recent: Recent,
-    /// What its checks say, if it has any.
+    /// The results of its checks, if it has any.
     pub health: Option<EndpointHealth>,
-    /// What discovery has to say of it, such as that its name is not found any more.
+    /// A remark of discovery, such as that its name is no longer found.
     pub remark: Option<String>,
 }
 
-/// How it stands with an endpoint by its checks.
+/// The health of an endpoint by its checks.
 #[derive(Debug, Clone)]
 pub struct EndpointHealth {
     /// The upstream's name.
@@ -73,43 +73,44 @@ pub struct EndpointHealth {
     pub checks: Vec<CheckHealth>,
 }
 
-/// How it stands with an endpoint by one of its checks.
+/// The health of an endpoint by one check.
 #[derive(Debug, Clone)]
 pub struct CheckHealth {
-    /// What is done, such as `GET /healthz`, `TCP` or `gRPC my.Service`.
+    /// What the check does, such as `GET /healthz`, `TCP` or `gRPC my.Service`.
     pub what: Arc<str>,
-    /// Whether the endpoint is up by it; `None`: nothing has been proven yet.
+    /// Whether the endpoint is up by this check; `None`: not known yet.
     pub up: Option<bool>,
-    /// Checks in a row that came out as the last one.
+    /// Checks in a row with the same result as the last one.
     pub in_row: u32,
-    /// Good ones.
+    /// Checks that passed.
     pub good: u64,
-    /// Bad ones.
+    /// Checks that failed.
     pub bad: u64,
-    /// The last one.
+    /// The last check.
     pub last: Option<LastCheck>,
 }
 
-/// One check that was made.
+/// The last check.
 #[derive(Debug, Clone)]
 pub struct LastCheck {
     /// When it began.
     pub at: SystemTime,
     /// How long it took.
     pub took: Duration,
-    /// What came of it.
+    /// The result.
     pub result: CheckResult,
-    /// What came of it in words, such as `GET /healthz answered 503, expected 200-399`.
+    /// The result in words, such as `GET /healthz answered 503, expected 200-399`.
     pub words: Arc<str>,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckResult {
-    /// The endpoint is well.
-    Good,
+    /// The endpoint is healthy.
+    Passed,
     /// It is not.
-    Bad,
-    /// The check could not be made because of us: for want of files, say. It does not count.
+    Failed,
+    /// The check could not be made for a reason of our own, such as a lack of open files. It does not
+    /// count.
     NotMade,
 }

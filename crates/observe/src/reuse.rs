@@ -1,13 +1,13 @@
-//! Slots of endpoints that are gone, for endpoints that come.
+//! Reuses the slots of removed endpoints for new ones.
 //!
-//! Cores count without asking whether a slot is still the one that they mean, so it becomes another's
-//! only once nobody can count there: no snapshot's names have it (each has a [`Hold`]), and every
-//! connection that was opened for it is closed. That can be told from outside. Connections are counted
-//! as opened by those who hold the names; once the last hold has gone, that number is final, and it is
-//! equal to the number of those closed exactly if none is left. Both the end of a hold and the count of
-//! closed ones are written with `Release` as the last thing that is done, and read with `Acquire`: who
-//! sees them may set the counters to zero, though they are other threads'. Those hear of the slot again
-//! with the next snapshot that has it, which comes after.
+//! Cores count without asking whether a slot still belongs to the endpoint that they mean. So a slot is
+//! freed only once no core can count there: no snapshot's names have it (each has a [`Hold`]), and every
+//! connection that was opened for it is closed. Both can be seen from outside. Only holders of the names
+//! count a connection as opened; once the last hold is gone, that number is final, and it equals the
+//! number of closed ones exactly if none is left. The end of a hold and the count of closed connections
+//! are written with `Release` as the last action and read with `Acquire`, so that the reader may set the
+//! counters to zero although other threads own them. These threads get the slot again only by a later
+//! snapshot.
 //! Not here: which slot a name has (`registry`).
 
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::registry::State;
 
-/// How long the series of an endpoint stay when it is gone, so that scrapes see the last of it; less
-/// only if slots run out.
+/// How long the series of a removed endpoint stay, so that scrapes see its last values; less only if
+/// slots run out.
 pub(crate) const SERIES_KEPT: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ struct Held {
     gone: AtomicBool,
 }
 
-/// That a snapshot's names have slots of endpoints.
+/// Keeps slots of endpoints from being freed while a snapshot's names have them.
 #[derive(Debug)]
 pub(crate) struct Hold(Arc<Held>);
 
@@ -37,16 +37,16 @@ impl Drop for Hold {
     }
 }
 
-/// Who has which slots.
+/// All holds, and the slots that no hold has.
 #[derive(Debug, Default)]
 pub(crate) struct Holds {
     held: Vec<Arc<Held>>,
-    /// Since when nobody has a slot that is still a name's.
+    /// Since when no hold has a slot that still has its name.
     unused: HashMap<u32, Instant>,
 }
 
 impl Holds {
-    /// Notes that names have these slots until the hold is dropped.
+    /// Holds these slots until the hold is dropped.
     pub(crate) fn hold(&mut self, slots: Vec<u32>) -> Hold {
         let held = Arc::new(Held { slots: slots.into(), gone: AtomicBool::new(false) });
         self.held.push(Arc::clone(&held));
@@ -55,8 +55,8 @@ impl Holds {
 }
 
 impl State {
-    /// Frees the slots of endpoints that nobody has had for `kept`; they begin anew. `taken` are had by
-    /// names that are still being made.
+    /// Frees and resets the slots of endpoints that no hold has had for `kept`, except those in `taken`,
+    /// which belong to names that are still being made. Returns the freed ones.
     pub(crate) fn free_unused(&mut self, now: Instant, kept: Duration, taken: &[u32]) -> Vec<u32> {
         self.holds.held.retain(|held| !held.gone.load(Ordering::Acquire));
         let mut used = vec![false; self.endpoints.len() as usize];

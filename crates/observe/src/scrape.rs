@@ -248,7 +248,7 @@ impl<'a> Scrape<'a> {
                     ("endpoint", &*endpoint.name),
                     ("state", status.name()),
                 ];
-                out.sample(&labels, u8::from(endpoint.standing == status));
+                out.sample(&labels, u8::from(endpoint.status == status));
             }
         }
     }

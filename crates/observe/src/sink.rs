@@ -1,4 +1,4 @@
-//! Where lines go in the end.
+//! The target of the access log.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 
 use config::LogTarget;
 
-/// Who may read the access log: its owner may write too, its group may read.
+/// The mode of the file: its owner may read and write, its group may read.
 const FILE_MODE: u32 = 0o640;
-/// How long a target that takes nothing for now (a full pipe that does not block) is waited for.
+/// How long to wait for a target that takes nothing for now (a full pipe that does not block).
 const PATIENCE: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_millis(2);
-/// How often a trouble that lasts is told.
+/// The time between two warnings about a failure that lasts.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Where lines go in the end.
+/// The target of the access log.
 pub(crate) struct Sink {
     /// `None`: nowhere.
     out: Option<Box<dyn Write + Send>>,
-    /// For people.
+    /// For messages.
     name: String,
     /// Whether the last thing written was a part of a line.
     torn: bool,
-    trouble: Option<Trouble>,
+    failure: Option<WriteFailure>,
 }
 
 /// A target that cannot be written to.
-struct Trouble {
+struct WriteFailure {
     warned_at: Option<Instant>,
     lines_lost: u64,
 }
@@ -59,10 +59,10 @@ impl Sink {
     }
 
     pub(super) fn new(out: Option<Box<dyn Write + Send>>, name: String) -> Self {
-        Self { out, name, torn: false, trouble: None }
+        Self { out, name, torn: false, failure: None }
     }
 
-    /// Writes whole lines; tells how many of them were written.
+    /// Writes whole lines; returns how many of them were written.
     pub(crate) fn write_lines(&mut self, bytes: &[u8], lines: u64) -> u64 {
         let Some(out) = &mut self.out else { return 0 };
         if self.torn {
@@ -95,24 +95,24 @@ impl Sink {
 
     fn failed(&mut self, error: &io::Error, lines: u64) {
         let now = Instant::now();
-        let trouble = self.trouble.get_or_insert(Trouble { warned_at: None, lines_lost: 0 });
-        trouble.lines_lost += lines;
-        let is_due = trouble.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
+        let failure = self.failure.get_or_insert(WriteFailure { warned_at: None, lines_lost: 0 });
+        failure.lines_lost += lines;
+        let is_due = failure.warned_at.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
         if is_due {
-            trouble.warned_at = Some(now);
-            let (log, lines_lost) = (&self.name, trouble.lines_lost);
+            failure.warned_at = Some(now);
+            let (log, lines_lost) = (&self.name, failure.lines_lost);
             tracing::warn!(log, %error, lines_lost, "cannot write the access log; lines are lost");
         }
     }
 
     fn recovered(&mut self) {
-        if let Some(Trouble { lines_lost, .. }) = self.trouble.take() {
+        if let Some(WriteFailure { lines_lost, .. }) = self.failure.take() {
             tracing::warn!(log = self.name, lines_lost, "the access log is written again");
         }
     }
 }
 
-/// Writes all, or tells how much was written and what went wrong then.
+/// Writes all; an error comes with the number of bytes written before.
 fn write_all(out: &mut Box<dyn Write + Send>, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
     let mut written = 0;
     let mut waiting_since = None;

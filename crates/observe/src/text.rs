@@ -8,7 +8,7 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// Bytes that came from outside, made to be filled again and again. They need not be UTF-8 or
-/// printable: whoever writes them out escapes them. What is beyond the limit is dropped, and
+/// printable: they are escaped when they are written out. What is beyond the limit is dropped, and
 /// [`Text::is_cut`] says so.
 #[derive(Clone)]
 pub struct Text {

@@ -25,25 +25,25 @@ const ORDERS_MAX: usize = 16;
 const SPARES_MAX: usize = 8;
 /// Memory that a chunk may have to be kept.
 const SPARE_BYTES_MAX: usize = 128 * 1024;
-/// How long the channel is waited for when an order finds no place.
+/// How long to wait for room in the channel, for an order.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Whole lines on their way.
+/// Whole lines on their way to the writer.
 pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
     pub(crate) lines: u64,
-    pub(crate) home: Arc<Home>,
+    pub(crate) pool: Arc<ChunkPool>,
 }
 
-/// A core's side of the way back.
+/// Emptied chunks of a core, on their way back from the writer.
 #[derive(Default)]
-pub(crate) struct Home {
-    /// Chunks on the way.
+pub(crate) struct ChunkPool {
+    /// Chunks on the way to the writer.
     pub(crate) under_way: AtomicUsize,
     spares: Mutex<Vec<Vec<u8>>>,
 }
 
-impl Home {
+impl ChunkPool {
     /// An emptied chunk, if there is one and the writer is not just putting one there.
     pub(crate) fn spare(&self) -> Option<Vec<u8>> {
         match self.spares.try_lock() {
@@ -132,7 +132,7 @@ impl AccessWriter {
         let of_thread = Arc::clone(&counters);
         let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             write_until_stopped(&receiver, sink, &of_thread);
-            // Nobody waits any more: then nobody needs to know.
+            // If the caller no longer waits, there is nothing to report.
             let _ = stopping.try_send(());
         })?;
         Ok(Self {
@@ -150,7 +150,7 @@ impl AccessWriter {
         AccessLog::new(self.sender.clone(), Arc::clone(&self.settings), Arc::clone(&self.counters))
     }
 
-    /// Opens the file anew, after it was moved away. Lines go on to the old one if that fails.
+    /// Opens the file again, after it was moved away. If that fails, lines still go to the old one.
     pub fn reopen(&self) -> io::Result<()> {
         let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
         match *target {
@@ -172,8 +172,8 @@ impl AccessWriter {
         Ok(())
     }
 
-    /// Waits until all that the cores have handed over so far is written, but not longer than
-    /// this; tells whether it is.
+    /// Waits until all that the cores have handed over so far is written, at most `patience`; returns
+    /// whether it is.
     pub fn sync(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let (done, waiting) = sync_channel(1);
@@ -181,8 +181,8 @@ impl AccessWriter {
             && waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
 
-    /// Writes what the cores have handed over and ends the thread. A target that takes nothing is
-    /// waited for no longer than `patience`; then the lines are lost and this tells `false`. The
+    /// Writes what the cores have handed over and ends the thread. A target that takes nothing for
+    /// `patience` loses the lines, and this returns `false`. The
     /// logs of the cores must have been dropped or flushed before.
     pub fn shutdown(self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
@@ -223,11 +223,11 @@ fn write_until_stopped(receiver: &Receiver<Message>, mut sink: Sink, counters: &
                     counters.written.add(written);
                     counters.dropped_write_failed.add(chunk.lines - written);
                 }
-                chunk.home.take_back(chunk.bytes);
+                chunk.pool.take_back(chunk.bytes);
             }
             Message::Target(other) => sink = *other,
             Message::Sync(done) => {
-                // Whoever asked may have lost patience.
+                // The caller may have stopped waiting.
                 let _ = done.try_send(());
             }
             Message::Stop => return,

@@ -9,7 +9,7 @@ use observe::{EndpointHealth, EndpointReport, Recent, Registry, UpstreamReport};
 
 use crate::snapshot::Snapshot;
 
-/// How it stands with every upstream of a snapshot.
+/// Reports on every upstream of a snapshot.
 pub(crate) fn upstreams(
     snapshot: &Snapshot,
     registry: &Registry,
@@ -52,7 +52,7 @@ fn endpoint(
     EndpointReport {
         name: Arc::clone(state.name()),
         settings: member.settings.clone(),
-        standing: member.status(),
+        status: member.status(),
         since: state.since(),
         why: state.why(),
         ramp: state.ramp_at(group.settings.slow_start, now),

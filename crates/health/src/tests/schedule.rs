@@ -143,7 +143,7 @@ async fn down_after_fall_slower_while_down_and_up_after_rise() {
     let check = &state.checks[0];
     assert_eq!((check.good, check.bad, check.in_row, check.up), (4, 5, 3, Some(true)));
     let last = check.last.as_ref().expect("a check");
-    assert_eq!((last.result, &*last.words), (CheckResult::Good, "fine"));
+    assert_eq!((last.result, &*last.words), (CheckResult::Passed, "fine"));
     assert_eq!((&*state.upstream, &*state.endpoint), ("app", "127.0.0.0:1"));
 }
 
@@ -366,7 +366,7 @@ async fn our_own_trouble_says_nothing_of_an_endpoint() {
     script.until(20.0).await;
     assert_eq!(&*last(&checks).words, "too many open files");
     script.until(25.0).await;
-    assert_eq!(&*last(&checks).words, "the check failed by a mistake of ours");
+    assert_eq!(&*last(&checks).words, "the check failed through a defect of ours");
     script.until(50.0).await;
     assert_eq!(ups(&checks), [true]);
     assert_eq!((script.times("").len(), last(&checks).result), (11, CheckResult::NotMade));

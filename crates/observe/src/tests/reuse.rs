@@ -34,7 +34,7 @@ fn exchange(endpoint: u32) -> Record {
 }
 
 /// What a family says of an endpoint: of 2xx, if it goes by status.
-fn told(registry: &Registry, family: &str, endpoint: &str) -> Option<f64> {
+fn value(registry: &Registry, family: &str, endpoint: &str) -> Option<f64> {
     let labels = [("upstream", "shop"), ("endpoint", endpoint), ("code", "2xx")];
     let labels = if family == REQUESTS { &labels[..] } else { &labels[..2] };
     scrape(registry, Exposition::Text).value(family, labels)
@@ -61,7 +61,7 @@ fn an_endpoint_that_is_gone_leaves_its_slot_to_another() {
     let after = names(&registry, &["b"]);
     let kept = |at: Duration| {
         registry.remember(start + at);
-        told(&registry, REQUESTS, "a")
+        value(&registry, REQUESTS, "a")
     };
     let long = 2 * SERIES_KEPT;
     // An exchange is under way, then what is left of it: a connection.
@@ -83,13 +83,13 @@ fn an_endpoint_that_is_gone_leaves_its_slot_to_another() {
     assert_eq!(newer.endpoint_slot(0, 1), slot);
     assert_eq!(newer.endpoint_slot(0, 0), after.endpoint_slot(0, 0));
     assert_eq!(
-        (told(&registry, REQUESTS, "c"), told(&registry, OPEN, "c")),
+        (value(&registry, REQUESTS, "c"), value(&registry, OPEN, "c")),
         (Some(0.0), Some(0.0))
     );
     let recent = registry.recent(slot, start + long * 4);
     assert_eq!(recent, Recent { requests: 0.0, ..Recent::default() });
     core.exchange_done(&exchange(1), &newer);
-    assert_eq!(told(&registry, REQUESTS, "c"), Some(1.0));
+    assert_eq!(value(&registry, REQUESTS, "c"), Some(1.0));
     assert!(registry.recent(slot, start + long * 4).p50.is_some(), "it begins from nothing");
 }
 
@@ -107,7 +107,7 @@ fn one_that_comes_back_in_time_goes_on() {
         registry.remember(start + SERIES_KEPT * (2 * round) + SERIES_KEPT / 2);
         both = names(&registry, &["a", "b"]);
         registry.remember(start + SERIES_KEPT * (2 * round + 1));
-        assert_eq!(told(&registry, REQUESTS, "b"), Some(1.0), "{round}");
+        assert_eq!(value(&registry, REQUESTS, "b"), Some(1.0), "{round}");
     }
 }
 

@@ -55,7 +55,7 @@ fn endpoint(origins: &Origins, report: &EndpointReport) -> Value {
     let origin = origins.of(&report.name);
     let more = json!({
         "origin": origin.as_ref().map(origin_words),
-        "state": report.standing.name(),
+        "state": report.status.name(),
         "since": unix(report.since),
         "why": report.why,
         "remark": report.remark,
@@ -82,8 +82,8 @@ fn endpoint(origins: &Origins, report: &EndpointReport) -> Value {
 fn check(check: &CheckHealth) -> Value {
     let last = check.last.as_ref().map(|last| {
         let result = match last.result {
-            CheckResult::Good => "good",
-            CheckResult::Bad => "bad",
+            CheckResult::Passed => "good",
+            CheckResult::Failed => "bad",
             CheckResult::NotMade => "not made",
         };
         json!({
