@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use config::Endpoint;
 
-use super::members::{Changes, MEMBERS_MAX, Settings};
+use super::members::{Changes, EndpointSettings, MEMBERS_MAX};
 
 /// Endpoints that may be added to one upstream at run time.
 const ADDED_MAX: usize = 1000;
@@ -18,7 +18,7 @@ pub enum Edit {
     /// Removes the endpoint that is written like this.
     Remove(Arc<str>),
     /// Sets something of the endpoint that is written like this.
-    Set(Arc<str>, Settings),
+    Set(Arc<str>, EndpointSettings),
     /// Reverts all changes.
     Revert,
 }
@@ -108,7 +108,7 @@ pub(super) fn edit(
             } else {
                 let all = changes.set.remove(&name).unwrap_or_default().then(settings);
                 let all = present.base(&name).map_or(all, |base| all.beside(base));
-                if all != Settings::default() {
+                if all != EndpointSettings::default() {
                     changes.set.insert(name, all);
                 }
             }
@@ -136,19 +136,19 @@ fn add(
     if present.now.iter().any(is_same) {
         return Err(EditError::Exists);
     }
-    let settings = Settings::of(&endpoint);
+    let settings = EndpointSettings::of(&endpoint);
     let after = match present.base(&endpoint.written) {
         // It was removed, and comes back.
         Some(base) => {
             let mut after = Endpoint { place: base.place, ..endpoint.clone() };
-            Settings::of(base).apply(&mut after);
+            EndpointSettings::of(base).apply(&mut after);
             if after != *base {
                 return Err(EditError::Differs);
             }
             settings.apply(&mut after);
             changes.removed.remove(&endpoint.written);
             let settings = settings.beside(base);
-            if settings != Settings::default() {
+            if settings != EndpointSettings::default() {
                 changes.set.insert(endpoint.written, settings);
             }
             after

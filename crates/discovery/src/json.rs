@@ -1,6 +1,6 @@
 //! Endpoints as JSON: what a file of endpoints has, and what the admin interface takes.
 //!
-//! Read as strictly as the configuration is: an unknown word, a word twice or a value out of bounds is an error that
+//! JsonResult as strictly as the configuration is: an unknown word, a word twice or a value out of bounds is an error that
 //! names line, column and path.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use config::{Addresses, Endpoint};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::members::Settings;
+use super::members::EndpointSettings;
 
 /// Bytes of a file at most.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -23,7 +23,7 @@ const ZONE_BYTES_MAX: usize = 64;
 const WEIGHT_MAX: u64 = 1000;
 const REQUESTS_MAX: u64 = 1_000_000;
 
-/// What is wrong with a text, and where.
+/// What is error with a text, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
     /// Counts from 1.
@@ -32,7 +32,7 @@ pub struct JsonError {
     pub column: usize,
     /// Which value, such as `endpoints[0].weight`; empty: the text as a whole.
     pub path: String,
-    /// What is wrong with it.
+    /// What is error with it.
     pub message: String,
 }
 
@@ -50,21 +50,21 @@ impl std::error::Error for JsonError {}
 
 /// A value and its place in the text.
 #[derive(Clone, Copy)]
-struct At<'t, 'p> {
+struct Node<'t, 'p> {
     text: &'t str,
     raw: &'t str,
     path: &'p str,
 }
 
-type Read<T> = Result<T, JsonError>;
+type JsonResult<T> = Result<T, JsonError>;
 
-impl<'t> At<'t, '_> {
-    fn wrong(&self, message: impl Into<String>) -> JsonError {
-        self.wrong_after(0, message)
+impl<'t> Node<'t, '_> {
+    fn error(&self, message: impl Into<String>) -> JsonError {
+        self.error_after(0, message)
     }
 
     /// An error `ahead` bytes after the start of the value.
-    fn wrong_after(&self, ahead: usize, message: impl Into<String>) -> JsonError {
+    fn error_after(&self, ahead: usize, message: impl Into<String>) -> JsonError {
         // The value is a part of the text.
         let offset = (self.raw.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         let before = self.text.as_bytes().get(..offset.saturating_add(ahead)).unwrap_or_default();
@@ -74,43 +74,43 @@ impl<'t> At<'t, '_> {
     }
 
     /// The value as `T`; `expected` says what it should be.
-    fn read<T: Deserialize<'t>>(&self, expected: &str) -> Read<T> {
+    fn read<T: Deserialize<'t>>(&self, expected: &str) -> JsonResult<T> {
         serde_json::from_str(self.raw).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => self.wrong(format!("must be {expected}")),
-            _ => self.wrong_in(&error),
+            serde_json::error::Category::Data => self.error(format!("must be {expected}")),
+            _ => self.error_in(&error),
         })
     }
 
     /// An error within the value.
-    fn wrong_in(&self, error: &serde_json::Error) -> JsonError {
+    fn error_in(&self, error: &serde_json::Error) -> JsonError {
         let lines = self.raw.split_inclusive('\n').take(error.line().saturating_sub(1));
         let ahead = lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
         let words = error.to_string();
         let message = words.split(" at line ").next().unwrap_or_default();
-        self.wrong_after(ahead.min(self.raw.len()), message)
+        self.error_after(ahead.min(self.raw.len()), message)
     }
 
-    fn number(&self, min: u64, max: u64) -> Read<u64> {
+    fn number(&self, min: u64, max: u64) -> JsonResult<u64> {
         let expected = format!("a number from {min} to {max}");
         let number: u64 = self.read(&expected)?;
         let is_good = (min..=max).contains(&number);
-        if is_good { Ok(number) } else { Err(self.wrong(format!("must be {expected}"))) }
+        if is_good { Ok(number) } else { Err(self.error(format!("must be {expected}"))) }
     }
 
-    fn flag(&self) -> Read<bool> {
+    fn flag(&self) -> JsonResult<bool> {
         self.read("true or false")
     }
 
-    fn fields(&self) -> Read<Fields<'t>> {
+    fn fields(&self) -> JsonResult<Fields<'t>> {
         if !self.raw.starts_with('{') {
-            return Err(self.wrong("must be an object"));
+            return Err(self.error("must be an object"));
         }
-        serde_json::from_str(self.raw).map_err(|error| self.wrong_in(&error))
+        serde_json::from_str(self.raw).map_err(|error| self.error_in(&error))
     }
 
     /// What stands in this value, under `name`.
-    fn inside<'q>(&self, raw: &'t RawValue, path: &'q str) -> At<'t, 'q> {
-        At { text: self.text, raw: raw.get(), path }
+    fn inside<'q>(&self, raw: &'t RawValue, path: &'q str) -> Node<'t, 'q> {
+        Node { text: self.text, raw: raw.get(), path }
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -176,7 +176,7 @@ impl<'t> Deserialize<'t> for Fields<'t> {
 }
 
 /// Makes one field of an endpoint of a value.
-type Take = fn(&At<'_, '_>, &mut Endpoint) -> Read<()>;
+type Take = fn(&Node<'_, '_>, &mut Endpoint) -> JsonResult<()>;
 
 /// What an endpoint is made of, beside its address.
 const FIELDS: &[(&str, Take)] = &[
@@ -187,7 +187,7 @@ const FIELDS: &[(&str, Take)] = &[
     ("zone", |at, endpoint| {
         let zone: Option<String> = at.read("a name")?;
         if zone.as_ref().is_some_and(|zone| !is_zone(zone)) {
-            return Err(at.wrong("must be a name of letters, digits, `-`, `_`, `.` and `/`"));
+            return Err(at.error("must be a name of letters, digits, `-`, `_`, `.` and `/`"));
         }
         endpoint.zone = zone.map(Arc::from);
         Ok(())
@@ -217,7 +217,7 @@ const FIELDS: &[(&str, Take)] = &[
             "auto" => Addresses::Auto,
             "each" => Addresses::Each,
             "one" => Addresses::One,
-            _ => return Err(at.wrong("must be `auto`, `each` or `one`")),
+            _ => return Err(at.error("must be `auto`, `each` or `one`")),
         };
         Ok(())
     }),
@@ -232,22 +232,22 @@ fn known(names: impl Iterator<Item = &'static str>) -> String {
     format!("is not known here (known: {})", names.collect::<Vec<_>>().join(", "))
 }
 
-fn endpoint_of(at: &At<'_, '_>) -> Read<Endpoint> {
+fn endpoint_of(at: &Node<'_, '_>) -> JsonResult<Endpoint> {
     let Fields(fields) = at.fields()?;
     let path = at.path_of("address");
     let Some((_, address)) = fields.iter().find(|(name, _)| name == "address") else {
-        return Err(at.wrong("`address` is missing"));
+        return Err(at.error("`address` is missing"));
     };
     let address = at.inside(address, &path);
     let written: Cow<'_, str> = address.read("a string")?;
-    let (parsed, tls) = config::parse_endpoint(&written).map_err(|why| address.wrong(why))?;
+    let (parsed, tls) = config::parse_endpoint(&written).map_err(|why| address.error(why))?;
     let mut endpoint = Endpoint { tls, ..Endpoint::new(&*written, parsed) };
     for (name, raw) in fields.iter().filter(|(name, _)| name != "address") {
         let path = at.path_of(name);
         let at = at.inside(raw, &path);
         let Some((_, take)) = FIELDS.iter().find(|(known, _)| known == name) else {
             let all = ["address"].into_iter().chain(FIELDS.iter().map(|(name, _)| *name));
-            return Err(at.wrong(known(all)));
+            return Err(at.error(known(all)));
         };
         take(&at, &mut endpoint)?;
     }
@@ -255,23 +255,23 @@ fn endpoint_of(at: &At<'_, '_>) -> Read<Endpoint> {
 }
 
 /// The value of a whole text.
-fn whole<'t>(text: &'t str) -> Read<At<'t, 'static>> {
-    let at = At { text, raw: text, path: "" };
-    let raw: &'t RawValue = serde_json::from_str(text).map_err(|error| at.wrong_in(&error))?;
-    Ok(At { text, raw: raw.get(), path: "" })
+fn whole<'t>(text: &'t str) -> JsonResult<Node<'t, 'static>> {
+    let at = Node { text, raw: text, path: "" };
+    let raw: &'t RawValue = serde_json::from_str(text).map_err(|error| at.error_in(&error))?;
+    Ok(Node { text, raw: raw.get(), path: "" })
 }
 
 /// The array of endpoints in a text.
-fn list_of<'t>(whole: &At<'t, '_>) -> Read<At<'t, 'static>> {
+fn list_of<'t>(whole: &Node<'t, '_>) -> JsonResult<Node<'t, 'static>> {
     const PATH: &str = "endpoints";
     if whole.raw.starts_with('[') {
-        return Ok(At { text: whole.text, raw: whole.raw, path: PATH });
+        return Ok(Node { text: whole.text, raw: whole.raw, path: PATH });
     }
     let Fields(fields) = whole.fields()?;
     if let Some((name, raw)) = fields.iter().find(|(name, _)| name != PATH) {
-        return Err(whole.inside(raw, name).wrong(known([PATH].into_iter())));
+        return Err(whole.inside(raw, name).error(known([PATH].into_iter())));
     }
-    let (_, raw) = fields.first().ok_or_else(|| whole.wrong("`endpoints` is missing"))?;
+    let (_, raw) = fields.first().ok_or_else(|| whole.error("`endpoints` is missing"))?;
     Ok(whole.inside(raw, PATH))
 }
 
@@ -280,7 +280,7 @@ pub fn endpoints_from_json(text: &str) -> Result<Vec<Endpoint>, JsonError> {
     let list = list_of(&whole(text)?)?;
     let each: Vec<&RawValue> = list.read("an array")?;
     if each.len() > ENDPOINTS_MAX {
-        return Err(list.wrong(format!("must have {ENDPOINTS_MAX} endpoints at most")));
+        return Err(list.error(format!("must have {ENDPOINTS_MAX} endpoints at most")));
     }
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(each.len());
     let mut seen = HashMap::with_capacity(each.len());
@@ -290,7 +290,7 @@ pub fn endpoints_from_json(text: &str) -> Result<Vec<Endpoint>, JsonError> {
         let endpoint = endpoint_of(&at)?;
         // However it is written.
         if let Some(first) = seen.insert((endpoint.address.clone(), endpoint.tls), index) {
-            return Err(at.wrong(format!("is the same endpoint as endpoints[{first}]")));
+            return Err(at.error(format!("is the same endpoint as endpoints[{first}]")));
         }
         endpoints.push(endpoint);
     }
@@ -302,11 +302,11 @@ pub fn endpoint_from_json(text: &str) -> Result<Endpoint, JsonError> {
     endpoint_of(&whole(text)?)
 }
 
-/// Settings of an endpoint: `weight`, `max` (null: no limit) and `drain`, each optional.
-pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
+/// EndpointSettings of an endpoint: `weight`, `max` (null: no limit) and `drain`, each optional.
+pub fn settings_from_json(text: &str) -> Result<EndpointSettings, JsonError> {
     let whole = whole(text)?;
     let Fields(fields) = whole.fields()?;
-    let mut settings = Settings::default();
+    let mut settings = EndpointSettings::default();
     for (name, raw) in &fields {
         let at = whole.inside(raw, name);
         match &**name {
@@ -314,11 +314,11 @@ pub fn settings_from_json(text: &str) -> Result<Settings, JsonError> {
             "max" if at.raw == "null" => settings.max = Some(None),
             "max" => settings.max = Some(Some(at.number(1, REQUESTS_MAX)? as u32)),
             "drain" => settings.drain = Some(at.flag()?),
-            _ => return Err(at.wrong(known(["weight", "max", "drain"].into_iter()))),
+            _ => return Err(at.error(known(["weight", "max", "drain"].into_iter()))),
         }
     }
     if fields.is_empty() {
-        return Err(whole.wrong("nothing is to be set (known: weight, max, drain)"));
+        return Err(whole.error("nothing is to be set (known: weight, max, drain)"));
     }
     Ok(settings)
 }
@@ -331,7 +331,7 @@ pub enum FileChange {
     /// Removes the endpoint with this address, as written.
     Remove(Arc<str>),
     /// Sets something of the endpoint with this address.
-    Set(Arc<str>, Settings),
+    Set(Arc<str>, EndpointSettings),
 }
 
 /// The text of a file of endpoints with changes made. Endpoints that do not change stay as they are written.
@@ -352,10 +352,10 @@ pub fn change_endpoints_json(text: &str, changes: &[FileChange]) -> Result<Strin
             FileChange::Remove(name) | FileChange::Set(name, _) => name,
         };
         let index = written.iter().position(|(known, _)| **known == **name);
-        let missing = || list.wrong(format!("has no endpoint `{name}` any more"));
+        let missing = || list.error(format!("has no endpoint `{name}` any more"));
         match change {
             FileChange::Add(_) if index.is_some() => {
-                return Err(list.wrong(format!("has the endpoint `{name}` already")));
+                return Err(list.error(format!("has the endpoint `{name}` already")));
             }
             FileChange::Add(endpoint) => written.push((name.to_string(), object_of(endpoint))),
             FileChange::Remove(_) => drop(written.remove(index.ok_or_else(missing)?)),
@@ -400,7 +400,7 @@ fn object_of(endpoint: &Endpoint) -> String {
 }
 
 /// An object with settings in it; the rest stays in its order.
-fn with_settings(object: &str, settings: &Settings) -> Result<String, JsonError> {
+fn with_settings(object: &str, settings: &EndpointSettings) -> Result<String, JsonError> {
     let Fields(fields) = whole(object)?.fields()?;
     let raw = |(name, raw): &(Cow<'_, str>, &RawValue)| (name.to_string(), raw.get().to_owned());
     let mut fields: Vec<(String, String)> = fields.iter().map(raw).collect();
@@ -515,7 +515,7 @@ mod tests {
     fn files_are_changed_and_the_rest_stays() {
         let ip = |text: &str| Endpoint::new(text, config::parse_endpoint(text).unwrap().0);
         let text = "{\n  \"endpoints\": [\n    {\"address\":\"a:1\",  \"weight\":3},\n    {\"address\":\"b:1\", \"zone\":\"x\", \"drain\":true},\n    {\"address\":\"c:1\"}\n  ]\n}\n";
-        let set = Settings { weight: Some(7), max: Some(Some(9)), drain: Some(false) };
+        let set = EndpointSettings { weight: Some(7), max: Some(Some(9)), drain: Some(false) };
         let changes = [
             FileChange::Remove("c:1".into()),
             FileChange::Add(Box::new(Endpoint { weight: 2, ..ip("10.0.0.1:80") })),
@@ -538,11 +538,11 @@ mod tests {
     #[test]
     fn settings() {
         let read = |text| settings_from_json(text).map_err(|error| error.to_string());
-        let all = Settings { weight: Some(3), max: Some(None), drain: Some(true) };
+        let all = EndpointSettings { weight: Some(3), max: Some(None), drain: Some(true) };
         assert_eq!(read(r#"{"weight":3,"max":null,"drain":true}"#), Ok(all));
         assert_eq!(
             read(r#"{"max":7}"#),
-            Ok(Settings { max: Some(Some(7)), ..Settings::default() })
+            Ok(EndpointSettings { max: Some(Some(7)), ..EndpointSettings::default() })
         );
         for text in ["{}", r#"{"zone":"a"}"#, r#"{"weight":1001}"#, r#"{"max":0}"#, "[]"] {
             assert!(read(text).is_err(), "{text}");

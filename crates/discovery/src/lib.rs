@@ -29,7 +29,7 @@ pub use json::{
     FileChange, JsonError, change_endpoints_json, endpoint_from_json, endpoints_from_json,
     settings_from_json,
 };
-pub use members::{Changes, Settings};
+pub use members::{Changes, EndpointSettings};
 pub use report::{Difference, Origin, Origins, SourceState};
 use sources::EndpointFile;
 pub use sources::endpoints_file_problem;
@@ -192,7 +192,7 @@ impl Discovery {
     pub fn read_changed_files(&self) -> bool {
         let files: Vec<_> = {
             let state = self.state();
-            state.files.iter().map(|(key, file)| (key.clone(), file.look())).collect()
+            state.files.iter().map(|(key, file)| (key.clone(), file.check())).collect()
         };
         let mut changed = false;
         for (key, look) in files {

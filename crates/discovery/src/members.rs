@@ -19,7 +19,7 @@ pub struct Changes {
     /// Those that were removed, by how they are written.
     pub removed: BTreeSet<Arc<str>>,
     /// Those that have other settings.
-    pub set: BTreeMap<Arc<str>, Settings>,
+    pub set: BTreeMap<Arc<str>, EndpointSettings>,
 }
 
 impl Changes {
@@ -29,9 +29,9 @@ impl Changes {
     }
 }
 
-/// Settings of an endpoint that were changed at run time; `None`: as written.
+/// EndpointSettings of an endpoint that were changed at run time; `None`: as written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct EndpointSettings {
     /// Its share of the requests.
     pub weight: Option<u16>,
     /// Requests at once at most; `Some(None)`: no limit.
@@ -40,7 +40,7 @@ pub struct Settings {
     pub drain: Option<bool>,
 }
 
-impl Settings {
+impl EndpointSettings {
     /// Those of an endpoint.
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
         let (weight, max) = (Some(endpoint.weight), Some(endpoint.max));
@@ -222,8 +222,8 @@ mod tests {
         );
         changes.added = vec![ip("10.0.0.4:80"), ip("10.0.0.1:80")];
         changes.removed = ["10.0.0.3:80".into(), "app.internal:80@10.9.0.1".into()].into();
-        let drained = Settings { drain: Some(true), ..Settings::default() };
-        let heavy = Settings { weight: Some(7), ..Settings::default() };
+        let drained = EndpointSettings { drain: Some(true), ..EndpointSettings::default() };
+        let heavy = EndpointSettings { weight: Some(7), ..EndpointSettings::default() };
         changes.set =
             [("10.0.0.2:80".into(), heavy), ("app.internal:80".into(), drained.then(heavy))].into();
         assert_eq!(

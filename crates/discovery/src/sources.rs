@@ -49,9 +49,9 @@ pub(super) fn endpoints_of(services: &[Service], source: &Source) -> Arc<[Endpoi
 }
 
 /// Distinguishes versions of a file: the file behind links, its length and time.
-type Seen = Option<(u64, u64, u64, i64, i64)>;
+type FileVersion = Option<(u64, u64, u64, i64, i64)>;
 
-fn seen(path: &Path) -> Seen {
+fn version_of(path: &Path) -> FileVersion {
     let of = std::fs::metadata(path).ok()?;
     Some((of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec()))
 }
@@ -62,7 +62,7 @@ pub(super) struct EndpointFile {
     path: PathBuf,
     /// Whether those are spoken to over TLS that do not say.
     tls: bool,
-    seen: Seen,
+    version: FileVersion,
     endpoints: Arc<[Endpoint]>,
     /// What is wrong with it, and since when.
     problem: Option<(SystemTime, String)>,
@@ -72,15 +72,15 @@ impl EndpointFile {
     /// Reads a file. If that cannot be done it has no endpoints.
     pub(super) fn open(path: &Path, tls: bool) -> Self {
         let (path, endpoints) = (path.to_owned(), Arc::new([]));
-        let mut file = Self { path, tls, seen: None, endpoints, problem: None };
-        let read = file.look().read();
+        let mut file = Self { path, tls, version: None, endpoints, problem: None };
+        let read = file.check().read();
         file.take(read);
         file
     }
 
     /// What is needed to look for changes without holding this.
-    pub(super) fn look(&self) -> Look {
-        Look { path: self.path.clone(), tls: self.tls, seen: self.seen }
+    pub(super) fn check(&self) -> FileCheck {
+        FileCheck { path: self.path.clone(), tls: self.tls, version: self.version }
     }
 
     /// The endpoints last read, each with the line that names the file.
@@ -94,8 +94,8 @@ impl EndpointFile {
     }
 
     /// Takes what was read; true if the endpoints are others.
-    pub(super) fn take(&mut self, read: Read) -> bool {
-        self.seen = read.seen;
+    pub(super) fn take(&mut self, read: FileContents) -> bool {
+        self.version = read.version;
         let (path, before) = (self.path.display(), self.endpoints.len());
         let error = match read.endpoints {
             Ok(endpoints) => {
@@ -121,28 +121,28 @@ impl EndpointFile {
 }
 
 /// A file that is to be looked at.
-pub(super) struct Look {
+pub(super) struct FileCheck {
     path: PathBuf,
     tls: bool,
-    seen: Seen,
+    version: FileVersion,
 }
 
 /// What was read.
-pub(super) struct Read {
-    seen: Seen,
+pub(super) struct FileContents {
+    version: FileVersion,
     endpoints: io::Result<Vec<Endpoint>>,
 }
 
-impl Look {
+impl FileCheck {
     /// Reads the file if it has changed.
-    pub(super) fn read_if_changed(&self) -> Option<Read> {
-        (seen(&self.path) != self.seen).then(|| self.read())
+    pub(super) fn read_if_changed(&self) -> Option<FileContents> {
+        (version_of(&self.path) != self.version).then(|| self.read())
     }
 
-    fn read(&self) -> Read {
+    fn read(&self) -> FileContents {
         // Before it is read: what is written meanwhile is seen the next time.
-        let seen = seen(&self.path);
-        Read { seen, endpoints: read_endpoints(&self.path, self.tls) }
+        let version = version_of(&self.path);
+        FileContents { version, endpoints: read_endpoints(&self.path, self.tls) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use config::{Endpoint, EndpointAddress};
-use discovery::{Edit, EditError, Settings};
+use discovery::{Edit, EditError, EndpointSettings};
 use proxy::MembersError;
 use testkit::message_text::ok;
 use testkit::names::{NameServer, Reply};
@@ -140,7 +140,9 @@ fn reloads_keep_what_was_set_until_it_is_reverted() {
     };
     let server = TestServer::start(&text("weight=2"));
     let weight = || server.server().groups()[0].members[0].settings.weight;
-    let set = |weight| Edit::Set(name(&origin), Settings { weight, ..Settings::default() });
+    let set = |weight| {
+        Edit::Set(name(&origin), EndpointSettings { weight, ..EndpointSettings::default() })
+    };
     let edited = server.server().edit("app", set(Some(7))).unwrap();
     assert_eq!((edited.before.unwrap().weight, edited.after.unwrap().weight), (2, 7));
     assert_eq!(weight(), 7);

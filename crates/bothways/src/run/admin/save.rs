@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use config::edit::Change;
 use config::{Config, SourceKind, Upstream};
-use discovery::{Difference, EditError, FileChange, Origin, Settings, change_endpoints_json};
+use discovery::{
+    Difference, EditError, EndpointSettings, FileChange, Origin, change_endpoints_json,
+};
 use hyper::StatusCode;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -111,11 +113,11 @@ impl Plan {
 }
 
 /// The settings that differ between an endpoint before and after.
-fn settings(difference: &Difference) -> Settings {
+fn settings(difference: &Difference) -> EndpointSettings {
     let Some((before, after)) = difference.before.as_ref().zip(difference.after.as_ref()) else {
-        return Settings::default();
+        return EndpointSettings::default();
     };
-    Settings {
+    EndpointSettings {
         weight: Some(after.weight).filter(|_| before.weight != after.weight),
         max: Some(after.max).filter(|_| before.max != after.max),
         drain: Some(after.draining).filter(|_| before.draining != after.draining),
@@ -132,7 +134,7 @@ fn in_file(difference: Difference) -> FileChange {
 }
 
 fn in_configuration(difference: Difference) -> Change {
-    let Settings { weight, max, drain } = settings(&difference);
+    let EndpointSettings { weight, max, drain } = settings(&difference);
     match (difference.before, difference.after) {
         (None, Some(added)) => Change::Add(added),
         (_, None) => Change::Remove(difference.name),
