@@ -4,77 +4,15 @@
 //! the patience that their peer deserves. HTTP/1 has one of each (`http1`), used towards clients
 //! and upstreams alike; another protocol brings its own and the loop stays the same.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
 use message::{Field, Fields};
-use net::{Size, Stream};
-use wire::http1::ChunkError;
+use net::Size;
 
-pub(crate) use crate::patience::{Flow, Look, Patience, unless_zero};
-
-/// Why a body could not be read to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
-    #[error("the connection ended in the middle of the message")]
-    Truncated,
-    #[error("the connection broke: {0}")]
-    Broken(io::Error),
-    /// The peer, or the connection below, has ended a stream; with the reason, if it means the same to
-    /// others: that nothing was done, as REFUSED_STREAM says, is not true of what had begun.
-    #[error("the connection broke: {1}")]
-    Reset(Option<Reset>, io::Error),
-    #[error("malformed chunked body: {0}")]
-    Malformed(ChunkError),
-    #[error("the message is malformed: {0}")]
-    Invalid(&'static str),
-    #[error("the body is larger than allowed")]
-    TooLarge,
-    #[error("no byte came for too long")]
-    Idle,
-    #[error("the body came slower than allowed")]
-    TooSlow,
-}
-
-/// Why a stream ends before its time, in the words of whatever protocol knows streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reset {
-    /// Nobody wants it any more.
-    Cancelled,
-    /// There was too much of something.
-    EnhanceYourCalm,
-    /// TLS below is not what is asked for.
-    InadequateSecurity,
-    /// It must come over HTTP/1.1.
-    Http11Required,
-    /// The other side of a tunnel broke (RFC 9113, section 8.5).
-    ConnectError,
-    /// What came breaks a rule of the protocol.
-    Protocol,
-    /// We failed.
-    Internal,
-}
-
-/// Why bytes could not be written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WriteError {
-    #[error("the connection broke: {0}")]
-    Broken(io::Error),
-    #[error("no byte was taken for too long")]
-    Idle,
-    #[error("the bytes were taken slower than allowed")]
-    TooSlow,
-}
-
-/// Which end of a [`pump`] failed.
-#[derive(Debug)]
-pub(crate) enum PumpError {
-    Reading(ReadError),
-    Writing(WriteError),
-}
+pub(crate) use crate::patience::{Bulk, Flow, Look, Patience, unless_zero};
+pub(crate) use crate::transfer::{PumpError, ReadError, Reset, WriteError};
 
 /// Where a body comes from.
 pub(crate) trait Source {
@@ -103,16 +41,6 @@ pub(crate) trait Source {
     fn read_by(&mut self, _size: Size) {}
     /// Ready once the peer has gone. May read ahead, within the room that there is.
     fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-/// The rest of a body that can go from socket to socket.
-pub(crate) struct Bulk<'a> {
-    pub(crate) from: &'a Stream,
-    pub(crate) length: u64,
-    /// How slow its sender may be.
-    pub(crate) patience: &'a Patience<'a>,
-    /// Counts what has moved, as it moves: also of what ends half-way.
-    pub(crate) moved: &'a Cell<u64>,
 }
 
 /// Where a body goes.

@@ -5,36 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use config::{ListenerId, ProxyProtocol, Timeouts};
+use config::{ProxyProtocol, Timeouts};
 use message::Scheme;
 use net::{Alarm, Stream};
+use observe::{ListenerSlot, Refusal};
 use wire::proxy_protocol::Header;
 
 use crate::account::{Account, Charge, ClientKey, What};
 use crate::core::Core;
+use crate::listening::Listening;
 use crate::login::Bound;
 use crate::patience::{Leftover, Manners};
 use crate::room;
 use crate::secure::TlsFacts;
 use crate::trust;
-use observe::{ListenerSlot, Refusal};
-
-/// An address that this core listens on, over all snapshots.
-pub(crate) struct Listening {
-    pub(crate) address: SocketAddr,
-    /// What it is in the present snapshot; `None` once it is not in it any more.
-    pub(crate) id: Cell<Option<ListenerId>>,
-    pub(crate) slot: ListenerSlot,
-    pub(crate) closed: Cell<bool>,
-    pub(crate) close: tokio::sync::Notify,
-}
-
-impl Listening {
-    pub(crate) fn new(address: SocketAddr, id: Option<ListenerId>, slot: ListenerSlot) -> Self {
-        let (id, closed) = (Cell::new(id), Cell::new(false));
-        Self { address, id, slot, closed, close: tokio::sync::Notify::new() }
-    }
-}
 
 /// A connection from a client.
 pub(crate) struct Client {

@@ -16,8 +16,8 @@ use net::{Buffers, Resolver, Wheel};
 use observe::{AccessLog, CoreMetrics, Record, Registry};
 
 use crate::account::{Accounts, OfCore};
-use crate::client::Listening;
 use crate::http1::Scratch;
+use crate::listening::Listening;
 use crate::pool::Pool;
 use crate::room::Files;
 use crate::snapshot::{Pools, Shelves, Snapshot, View};

@@ -13,6 +13,7 @@ use message::{Request, Scheme};
 use observe::{Direction, ErrorKind, Scope};
 use rules::{Facts, Routing};
 
+use crate::admission::{self, is_secure};
 use crate::answer;
 use crate::body::Source;
 use crate::context::ClientContext;
@@ -27,7 +28,6 @@ use crate::leaving;
 use crate::mirror;
 use crate::note;
 use crate::plan::Plan;
-use crate::secure::{self, is_secure};
 use crate::split;
 use crate::trouble::Trouble;
 use crate::trust::Peer;
@@ -129,8 +129,8 @@ async fn reverse<D: Downstream>(
     record.decided = route.map_or(site.place, |route| route.place);
     down.be_patient(request, &settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
-    let admitted = secure::admit(context, site_id, request, peer.trusted)
-        .and_then(|()| secure::admit_client(context, settings, record))
+    let admitted = admission::admit(context, site_id, request, peer.trusted)
+        .and_then(|()| admission::admit_client(context, settings, record))
         .and_then(|()| admissible(request, settings, conflict));
     if let Err(trouble) = admitted {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
@@ -180,7 +180,7 @@ async fn forwarded<D: Downstream>(
     if rules::upstream_path(&settings.rewrite, &facts, path).is_err() {
         return answer::leads_out(context, work, down, settings).await;
     }
-    let hsts = secure::hsts(context, &work.request, work.record.scope);
+    let hsts = admission::hsts(context, &work.request, work.record.scope);
     let address = std::mem::take(&mut work.address);
     let identity = Identity::reverse(peer, &address);
     let route = Some(route);

@@ -6,6 +6,7 @@
 
 use observe::ErrorKind;
 
+use crate::admission::is_secure;
 use crate::answer;
 use crate::attempt::{Attempt, Attempted};
 use crate::body::Reset;
@@ -17,7 +18,6 @@ use crate::ending::{Ending, gone};
 use crate::hops;
 use crate::login;
 use crate::plan::Plan;
-use crate::secure::is_secure;
 use crate::work::Work;
 
 /// Forwards a request to one of the places that `destination` offers, and relays the response.

@@ -13,6 +13,7 @@ use net::{AddressKind, AddressRefusal, ResolveError};
 use observe::{Direction, ErrorKind, LookupResult, Scope};
 use rules::{Address, DenyReason, ForwardRequest, Verdict};
 
+use crate::admission;
 use crate::answer;
 use crate::body::Sink;
 use crate::context::ClientContext;
@@ -24,7 +25,6 @@ use crate::identity::{self, Identity};
 use crate::leaving;
 use crate::plan::Plan;
 use crate::pool::Connection;
-use crate::secure;
 use crate::trouble::Trouble;
 use crate::trust::Peer;
 use crate::tunnel::Switched;
@@ -47,7 +47,7 @@ pub(crate) async fn run<D: Downstream>(
     work.record.decided = forward.place;
     down.be_patient(&work.request, &settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
-    let admitted = secure::admit_forward(context, id, &mut work.request, peer.trusted);
+    let admitted = admission::admit_forward(context, id, &mut work.request, peer.trusted);
     if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }

@@ -14,9 +14,9 @@ use config::{EditVerb, FieldEdit, RouteSettings};
 use message::{Field, Fields, Known, Request, Response, are_twins, tells_of_client};
 use rules::Facts;
 
+use crate::admission;
 use crate::http1::Scratch;
 use crate::plan::Plan;
-use crate::secure;
 
 /// Makes of the request's fields those that leave. Once, before it is sent for the first time.
 /// `value` is memory.
@@ -52,7 +52,7 @@ pub(crate) fn response(
     if let Some(value) = plan.hsts
         && !edits.iter().any(names_hsts)
     {
-        secure::mark_with(response, value);
+        admission::mark_with(response, value);
     }
 }
 

@@ -9,6 +9,7 @@
 //! under one immutable `snapshot` of the configuration.
 
 mod account;
+mod admission;
 mod answer;
 mod attempt;
 mod body;
@@ -24,11 +25,13 @@ mod exchange;
 mod fetch;
 mod forward;
 mod hops;
+mod hsts;
 mod http1;
 mod http2;
 mod identity;
 mod key;
 mod leaving;
+mod listening;
 mod login;
 mod mirror;
 mod note;
@@ -49,6 +52,7 @@ mod source;
 mod split;
 mod sticky;
 mod sweep;
+mod transfer;
 mod trouble;
 mod trust;
 mod tunnel;

@@ -16,7 +16,7 @@ use config::Timeouts;
 use net::{Alarm, Delivery, Side, Stream, Wheel, relay};
 use tokio::time::Instant;
 
-use crate::body::{Bulk, PumpError, ReadError, WriteError};
+use crate::transfer::{PumpError, ReadError, WriteError};
 
 /// How often a peer that is waited for is looked at: at least and at most.
 const LOOK_MIN: Duration = Duration::from_millis(100);
@@ -92,6 +92,16 @@ pub(crate) struct Patience<'a> {
     phase: Cell<Phase>,
     waited: Cell<Duration>,
     credit: Cell<u64>,
+}
+
+/// The rest of a body that can go from socket to socket.
+pub(crate) struct Bulk<'a> {
+    pub(crate) from: &'a Stream,
+    pub(crate) length: u64,
+    /// How slow its sender may be.
+    pub(crate) patience: &'a Patience<'a>,
+    /// Counts what has moved, as it moves: also of what ends half-way.
+    pub(crate) moved: &'a Cell<u64>,
 }
 
 /// What a peer has overdone.

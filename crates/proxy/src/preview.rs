@@ -8,11 +8,11 @@ use message::{Method, Request, Scheme};
 use rules::TlsFacts;
 use wire::http1::HeadLimits;
 
+use crate::admission;
 use crate::hops;
 use crate::identity::{Identity, write_address};
 use crate::leaving;
 use crate::plan::Plan;
-use crate::secure;
 use crate::trust::Peer;
 use crate::upstream::{UpstreamHead, write_head};
 use crate::websocket::wants_tunnel;
@@ -106,7 +106,7 @@ impl Outgoing<'_> {
         let peer = incoming.peer();
         let mut text = String::new();
         write_address(&mut text, peer.address);
-        secure::forget_early(request, peer.trusted);
+        admission::forget_early(request, peer.trusted);
         if let hops::Left::None = hops::left(request) {
             return Vec::new(); // it goes nowhere
         }

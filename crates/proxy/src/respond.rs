@@ -12,13 +12,13 @@ use std::task::Poll;
 use message::{Known, Request, Response};
 use observe::Scope;
 
+use crate::admission;
 use crate::body::{PumpError, Source, pump_sifted};
 use crate::context::Context;
 use crate::deadline::Deadline;
 use crate::downstream::Reply;
 use crate::leaving;
 use crate::plan::Plan;
-use crate::secure;
 use crate::trouble::Trouble;
 
 /// Who has made a response.
@@ -60,7 +60,7 @@ pub(crate) async fn respond<R: Reply>(
     bind(response);
     if !matches!(made, Made::ByEndpoint(_)) {
         sign(response);
-        secure::mark(context, request, scope, response);
+        admission::mark(context, request, scope, response);
     }
     reply.head(request, response, keep, plan.and_then(|plan| plan.via));
     context.flow.answering();

@@ -19,9 +19,8 @@ use net::{Resolver, WatchedName};
 use observe::{CoreMetrics, Names};
 use rules::Rules;
 
-use crate::pool::Shelf;
-use crate::pool::{Common, Pool};
-use crate::secure;
+use crate::hsts;
+use crate::pool::{Common, Pool, Shelf};
 use crate::sticky::{self, Stickiness};
 
 /// One compiled configuration.
@@ -59,7 +58,7 @@ impl Snapshot {
         let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
         let groups = states.groups(&config);
         let rules = Arc::new(Rules::compile(Arc::clone(&config)));
-        let hsts = config.sites.iter().map(secure::hsts_of).collect();
+        let hsts = config.sites.iter().map(hsts::of).collect();
         let (keys, own_addresses) = (Arc::new(keys), own_addresses.into());
         let sticky = keys.cookies(&config);
         Self { config, rules, names, contexts, hsts, keys, sticky, groups, watched, own_addresses }

@@ -16,12 +16,15 @@ use balance::Lease;
 use message::{Request, Response};
 use observe::EndpointSlot;
 
+use super::Attempt;
+use super::Download;
+use super::DownloadError;
+use super::Raced;
 use super::settle::{self, Seen};
-use super::{Attempt, Download, DownloadError, Raced};
+use crate::admission::is_secure;
 use crate::body::Patience;
 use crate::destination::{GroupDestination, unreachable};
 use crate::downstream::Reply;
-use crate::secure::is_secure;
 use crate::upstream::{
     Alarms, Answer, Left, Link, Speech, Upload, UpstreamHead, Upward, is_our_limit, over,
 };

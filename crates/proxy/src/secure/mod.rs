@@ -1,10 +1,9 @@
 //! TLS of connections: the handshake, and TLS as a layer of a stream, both ways.
 //!
 //! [`handshake`] carries a session over a stream, [`secured`] makes a layer of it, and [`TlsFacts`] is what requests
-//! may know of it. What all that means for requests is in `request`.
+//! may know of it. What all that means for requests is in `admission`.
 //! Not here: TLS itself (`tls`), how a client's connection begins (`serve`).
 
-mod request;
 #[cfg(test)]
 mod tests;
 
@@ -15,23 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use config::{ClientPolicy, ListenerId, Serves, SiteId, SiteTls};
 use net::{Alarm, Layer, LayerRead, Stream};
 use tls::{ReadResult, Session, TlsError};
-
-use crate::snapshot::View;
-
-pub(crate) use request::{
-    admit, admit_client, admit_forward, forget_early, hsts, hsts_of, is_secure, mark, mark_with,
-};
 
 /// What is known of a client's TLS connection.
 pub(crate) struct TlsFacts {
     pub(crate) info: Arc<tls::Info>,
     /// The context that made it, or one of a later snapshot by whose rules it may go on.
-    judged_by: RefCell<Arc<tls::Server>>,
+    pub(crate) judged_by: RefCell<Arc<tls::Server>>,
     /// The context for which a request was admitted last ([`tls::Server::id`]).
-    admitted_for: Cell<u64>,
+    pub(crate) admitted_for: Cell<u64>,
     /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
     early: Arc<AtomicBool>,
 }
@@ -184,30 +176,6 @@ fn poll_handshake(
             return Poll::Ready(Err(HandshakeError::Tls(error)));
         }
     }
-}
-
-/// The site that has a name which a client has asked for (SNI): as for a request. Without a name, or with an
-/// address in its place, the default site or else the first, of those that ask for no client certificate: for who
-/// names no site cannot mean one that is kept for few. Where there is no such, the default site or the only one.
-pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) -> Option<SiteId> {
-    let named = view.shared.rules.site(id, name.unwrap_or_default());
-    if name.is_some() {
-        return named;
-    }
-    let Serves::Sites(sites) = &view.config().listeners.get(id.0 as usize)?.serves else {
-        return None;
-    };
-    let of = |site: SiteId| view.config().sites.get(site.0 as usize)?.tls.as_ref();
-    if named.is_some_and(|site| of(site) == Some(&SiteTls::Passthrough)) {
-        return named;
-    }
-    let asks_nobody = |site: &SiteId| match of(*site) {
-        Some(SiteTls::Terminate(tls)) => tls.client.policy == ClientPolicy::Off,
-        _ => false,
-    };
-    let only = || <&[SiteId; 1]>::try_from(sites.as_slice()).ok().map(|[only]| *only);
-    let first = named.into_iter().chain(sites.iter().copied()).find(asks_nobody);
-    first.or(named).or_else(only)
 }
 
 /// RFC 8446, section 6.2.

@@ -20,11 +20,12 @@ use super::connection;
 use super::farewell::{self, refused};
 use super::http2;
 use super::passthrough::{self, Passage};
+use crate::admission::site_asked_for;
 use crate::body::unless_zero;
 use crate::client::Client;
 use crate::core::Core;
 use crate::secure::{
-    HandshakeError, INTERNAL_ERROR, TlsFacts, alert, handshake, say, secured_early, site_asked_for,
+    HandshakeError, INTERNAL_ERROR, TlsFacts, alert, handshake, say, secured_early,
 };
 use crate::snapshot::View;
 

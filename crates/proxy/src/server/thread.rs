@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::Command;
 use super::CoreHandle;
-use crate::client::{Client, Listening};
+use crate::client::Client;
 use crate::core::{Core, Seed};
+use crate::listening::Listening;
 use crate::serve::{self, Speech};
 use crate::upstream;
 

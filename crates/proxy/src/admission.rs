@@ -1,16 +1,19 @@
-//! What a client's TLS means for its requests, and for what it is answered.
+//! Whether a request may come over its client's connection: what TLS, its certificate and its site ask for.
+//!
+//! Here is also what a client's TLS means for what it is answered (`Strict-Transport-Security`), and which site a
+//! connection is made for. Not here: TLS of connections (`secure`), the rules of a forward listener (`forward`).
 
 use std::sync::Arc;
 
-use config::{ForwardId, Hsts, RouteSettings, Site, SiteId, SiteTls};
+use config::{ClientPolicy, ForwardId, ListenerId, RouteSettings, Serves, SiteId, SiteTls};
 use message::{Known, Request, Response, Scheme};
 use observe::{ErrorKind, Record, Scope};
 use rules::client_allowed;
 
-use super::TlsFacts;
-use super::site_asked_for;
 use crate::client::Client;
 use crate::context::{ClientContext, Context};
+use crate::secure::TlsFacts;
+use crate::snapshot::View;
 use crate::trouble::Trouble;
 
 /// Whether a request for a site may come over the client's connection at all, before anything is done with it.
@@ -164,16 +167,26 @@ pub(crate) fn mark(
     }
 }
 
-/// The value of `Strict-Transport-Security` for a site, if it sends that.
-pub(crate) fn hsts_of(site: &Site) -> Option<Box<[u8]>> {
-    let Some(SiteTls::Terminate(tls)) = &site.tls else { return None };
-    let Hsts { max_age, subdomains, preload } = tls.hsts.as_ref()?;
-    let mut value = format!("max-age={}", max_age.as_secs());
-    if *subdomains {
-        value.push_str("; includeSubDomains");
+/// The site that has a name which a client has asked for (SNI): as for a request. Without a name, or with an
+/// address in its place, the default site or else the first, of those that ask for no client certificate: for who
+/// names no site cannot mean one that is kept for few. Where there is no such, the default site or the only one.
+pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) -> Option<SiteId> {
+    let named = view.shared.rules.site(id, name.unwrap_or_default());
+    if name.is_some() {
+        return named;
     }
-    if *preload {
-        value.push_str("; preload");
+    let Serves::Sites(sites) = &view.config().listeners.get(id.0 as usize)?.serves else {
+        return None;
+    };
+    let of = |site: SiteId| view.config().sites.get(site.0 as usize)?.tls.as_ref();
+    if named.is_some_and(|site| of(site) == Some(&SiteTls::Passthrough)) {
+        return named;
     }
-    Some(value.into_bytes().into())
+    let asks_nobody = |site: &SiteId| match of(*site) {
+        Some(SiteTls::Terminate(tls)) => tls.client.policy == ClientPolicy::Off,
+        _ => false,
+    };
+    let only = || <&[SiteId; 1]>::try_from(sites.as_slice()).ok().map(|[only]| *only);
+    let first = named.into_iter().chain(sites.iter().copied()).find(asks_nobody);
+    first.or(named).or_else(only)
 }
