@@ -19,7 +19,7 @@ use observe::ErrorKind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Connection;
+use super::connection::Connection;
 use crate::trouble::Trouble;
 
 pub(crate) use connection::{Multiplexed, Ticket};

@@ -22,7 +22,7 @@ use net::DetachedStream;
 use observe::EndpointSlot;
 use tokio::time::Instant;
 
-use super::Ends;
+use super::connection::Ends;
 
 /// Connections looked at in one go while the lock is held.
 const LOOKED_AT_MAX: usize = 64;

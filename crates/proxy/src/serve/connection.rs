@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use net::Stream;
 
-use super::Next;
 use super::farewell::linger;
 use super::http2;
 use super::worker::{self, Job};
+use super::workspace::Next;
 use crate::body::unless_zero;
 use crate::client::Client;
 use crate::core::Core;

@@ -15,9 +15,8 @@ use net::{Alarm, Size};
 use observe::{ErrorKind, Refusal};
 use wire::http1::{HeadLimits, RequestError};
 
-use super::Next;
 use super::farewell::refused;
-use super::worker::Workspace;
+use super::workspace::{Next, Workspace};
 use crate::body::{Bulk, Flow, Patience, PumpError, Sink, Source, WriteError, unless_zero};
 use crate::client::Client;
 use crate::context::ClientContext;

@@ -21,10 +21,10 @@ use tokio::time::Instant;
 use wire::http2::frame::code;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits, Violation, ViolationKind};
 
-use super::Next;
 use super::farewell::linger;
 use super::stream::{Arrived, refused};
 use super::worker::{self, Job};
+use super::workspace::Next;
 use crate::account::{Account, Charge, What};
 use crate::body::unless_zero;
 use crate::client::Client;

@@ -13,15 +13,14 @@ mod passthrough;
 mod stream;
 mod tls;
 mod worker;
+mod workspace;
 
 use std::rc::Rc;
 
 use config::Listener;
-use net::Buffer;
 
 use crate::client::Client;
 use crate::core::Core;
-use crate::tunnel::Tunnel;
 
 pub(crate) use farewell::turn_away;
 pub(crate) use worker::forget_all as forget_workers;
@@ -48,20 +47,4 @@ pub(crate) fn accept(core: &Rc<Core>, client: Client, speech: Speech) {
         Speech::Http => drop(tokio::task::spawn_local(connection::run(core, Rc::new(client)))),
         Speech::Tls => drop(tokio::task::spawn_local(tls::serve(core, client))),
     }
-}
-
-/// What becomes of a connection after what has arrived was served.
-pub(crate) enum Next {
-    /// It waits for the next request.
-    Idle,
-    /// The same: nothing has come that could be read, such as a part of a TLS record.
-    Unready,
-    /// It is closed; with `linger` after reading on for a while.
-    Close { linger: bool },
-    /// It is broken off, so that the client sees an incomplete message.
-    Abort,
-    /// It has become a tunnel.
-    Tunnel(Box<Tunnel>),
-    /// It speaks HTTP/2; this has been read of it. (In a box, so that idle connections stay small.)
-    Http2(Box<Buffer>),
 }

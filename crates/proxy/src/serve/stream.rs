@@ -15,8 +15,7 @@ use observe::{ErrorKind, Record};
 use wire::http1::HeadLimits;
 use wire::http2::{FieldBlock, Malformed, PackedFields};
 
-use super::Next;
-use super::worker::Workspace;
+use super::workspace::{Next, Workspace};
 use crate::body::{Flow, Patience, Reset, Source};
 use crate::client::Client;
 use crate::context::ClientContext;

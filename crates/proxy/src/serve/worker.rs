@@ -13,14 +13,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use net::Alarm;
-
-use super::Next;
 use super::http1;
 use super::stream::{self, Arrived};
+use super::workspace::{Next, Workspace};
 use crate::client::Client;
 use crate::core::Core;
-use crate::work::Work;
 
 /// Workers kept for reuse per core.
 const FREE_MAX: usize = 1024;
@@ -47,38 +44,6 @@ pub(crate) fn give_back(worker: Worker) {
 /// Drops the free workers, as their core ends.
 pub(crate) fn forget_all() {
     drop(FREE.take());
-}
-
-/// The memory of one exchange.
-pub(crate) struct Workspace {
-    pub(crate) work: Work,
-    /// For what comes from the client.
-    pub(crate) alarm: Alarm,
-    /// For what goes to it, where the connection's own alarm is not the exchange's to use.
-    pub(crate) reply_alarm: Alarm,
-}
-
-impl Workspace {
-    fn new(core: &Core) -> Self {
-        let work = Work::default();
-        Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
-    }
-
-    /// Gives back memory that an unusual exchange took.
-    fn shrink(&mut self) {
-        const USUAL: usize = 32 * 1024;
-        let Work { request, response, path, readings, body, replay, .. } = &mut self.work;
-        if request.fields.len() > 64 {
-            request.fields.shrink();
-        }
-        if response.fields.len() > 64 {
-            response.fields.shrink();
-        }
-        path.shrink_to(USUAL);
-        readings.shrink();
-        body.shrink_to(USUAL);
-        replay.shrink();
-    }
 }
 
 /// What a worker can be given to do.

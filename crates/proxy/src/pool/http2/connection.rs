@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
-use super::super::{Connection, Ends, Meter};
+use super::super::connection::{Connection, Ends, Meter};
 use crate::http2::{Below, Carrier, Guarded, Watch as Watched};
 
 /// Streams at once on one connection, whatever its endpoint allows; more open another connection.
