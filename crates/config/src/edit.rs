@@ -53,7 +53,7 @@ pub enum EditError {
 impl fmt::Display for EditError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax => out.write_str("the file has mistakes; `bothways check` tells them"),
+            Self::Syntax => out.write_str("the file has mistakes; `bothways check` lists them"),
             Self::NoUpstream => out.write_str("the file has no such upstream"),
             Self::NoEndpoint(name) => {
                 write!(out, "the file does not name the endpoint `{name}`")

@@ -60,7 +60,7 @@ Text of redirects, rewrites and field values may have parts in braces: the captu
 | `{client-names}` | its alternative names with commas, or empty |
 | `{client-fingerprint}` | its SHA-256 in hexadecimal digits, or empty |
 
-`{{` and `}}` stand for braces themselves.
+`{{` and `}}` mean literal braces.
 
 ";
 

@@ -91,7 +91,7 @@ fn cycles_are_refused() {
     );
     fails(
         &directory,
-        &["a.kdl:1:17: `./a.kdl` is read already", "b.kdl:1:9: `main.kdl` is read already"],
+        &["a.kdl:1:17: `./a.kdl` is included already", "b.kdl:1:9: `main.kdl` is included already"],
     );
 }
 

@@ -276,5 +276,5 @@ fn a_redirect_gives_way_to_a_forward_listener() {
         "site \"a.b\" { tls internal; respond; }\nforward \":80\" { allow from=\"10.0.0.0/8\"; }";
     assert_eq!(redirects(text), <[&str; 0]>::default());
     let warnings = parsed(text).warnings;
-    assert_eq!(warnings[0].message, "`:80` is not for a redirect: a `forward` listens there");
+    assert_eq!(warnings[0].message, "`:80` cannot redirect: a `forward` listens there");
 }

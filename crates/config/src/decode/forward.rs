@@ -97,7 +97,7 @@ impl Decoder<'_> {
             match &given.datum {
                 Datum::Ports(any) if any.is_empty() => {
                     if node.arguments.len() > 1 {
-                        self.error(given.span, "`any` does not stand beside other ports");
+                        self.error(given.span, "`any` cannot be combined with other ports");
                     }
                     return Vec::new();
                 }
@@ -139,10 +139,14 @@ impl Decoder<'_> {
             }
             let written = &forward.address.written;
             let message = match unlimited(rule) || rule.to.is_empty() || wide(&rule.to) {
-                true => format!("an open proxy: anybody who reaches `{written}` may go anywhere"),
-                false => format!("anybody who reaches `{written}` may go there through this proxy"),
+                true => format!(
+                    "an open proxy: anybody who can reach `{written}` can use it for any destination"
+                ),
+                false => {
+                    format!("anybody who can reach `{written}` can use it for this destination")
+                }
             };
-            self.warning(*span, message).hint("say who may: from=\"10.0.0.0/8\"");
+            self.warning(*span, message).hint("restrict the clients: from=\"10.0.0.0/8\"");
         }
     }
 
@@ -150,8 +154,8 @@ impl Decoder<'_> {
         let outcomes = ["status", "denied", "location", "upstream", "site", "path"];
         let given = |name: &&str| node.node.properties.iter().any(|p| p.name == **name);
         if !outcomes.iter().any(given) && !node.node.damaged {
-            self.error(node.node.span, "nothing is expected")
-                .hint(format!("say what should come out: {}", outcomes.join("=…, ") + "=…"));
+            self.error(node.node.span, "this `expect` has no outcome")
+                .hint(format!("state the expected outcome: {}", outcomes.join("=…, ") + "=…"));
         }
         let text =
             |name: &str| node.property(name).map(|given| Box::<str>::from(given.datum.text()));
@@ -162,7 +166,7 @@ impl Decoder<'_> {
         };
         let forward = node.property("forward").and_then(Given::listen);
         if &**method == "CONNECT" && !given(&"forward") {
-            self.error(node.node.span, "CONNECT goes to a `forward`, and none is named")
+            self.error(node.node.span, "CONNECT is for a `forward`, but none is named")
                 .hint("add forward=\":3128\"");
         }
         let expect = Expect {

@@ -53,8 +53,8 @@ pub(super) fn follow(main: &Path, sources: &mut Sources, problems: &mut Problems
 pub(super) fn refuse(sources: &Sources, problems: &mut Problems) {
     for (_, span) in includes(sources.text(0), 0) {
         problems
-            .error(span, "this text cannot include files, as it is none itself")
-            .hint("keep it in a file");
+            .error(span, "this text cannot include files, because it is not in a file")
+            .hint("write it to a file");
     }
 }
 
@@ -95,8 +95,8 @@ impl Reader<'_> {
         let identity = identity(path);
         if self.read.contains(&identity) {
             self.problems
-                .error(span, format!("`{shown}` is read already"))
-                .hint("no file is included twice, nor by itself or what it includes");
+                .error(span, format!("`{shown}` is included already"))
+                .hint("a file can be included only once, and not by itself");
             return None;
         }
         if count >= FILES_MAX {

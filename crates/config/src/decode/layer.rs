@@ -40,26 +40,26 @@ const HOP_BY_HOP: [&str; 12] = [
 const NEVER_IN_REQUESTS: &[(&str, &str, &str)] = &[
     (
         "expect",
-        "it is for this proxy, which asks for the body itself",
-        "leave it out: bodies are sent as they come",
+        "it is for this proxy, which requests the body itself",
+        "omit it: bodies are sent as they arrive",
     ),
     (
         "proxy",
-        "it never goes upstream, as CGI takes it for HTTP_PROXY (CVE-2016-5385)",
-        "take another name",
+        "it is never sent upstream, because CGI programs read it as HTTP_PROXY (CVE-2016-5385)",
+        "use another name",
     ),
     (
         "sec-websocket-key",
-        "it belongs to the handshake of one connection",
-        "leave it out: it is passed on, or made where a client has none",
+        "it is part of the handshake of a connection",
+        "omit it: it is forwarded, or generated if the client sent none",
     ),
 ];
 
 /// The same of responses.
 const NEVER_IN_RESPONSES: &[(&str, &str, &str)] = &[(
     "sec-websocket-accept",
-    "it belongs to the handshake of one connection",
-    "leave it out: the endpoint's is passed on",
+    "it is part of the handshake of a connection",
+    "omit it: that of the endpoint is forwarded",
 )];
 
 /// Settings of a table that are set somewhere: the index of each, its value, where.
@@ -179,7 +179,7 @@ impl Decoder<'_> {
         if let Some((_, earlier)) = layer.rewrite {
             self.error(
                 node.name_span(),
-                "a path is rewritten once: by `strip-prefix` or by `rewrite`",
+                "a path is rewritten only once: by `strip-prefix` or by `rewrite`",
             )
             .related(earlier, "the other one");
             return;
@@ -196,7 +196,7 @@ impl Decoder<'_> {
         let span = node.name_span();
         if let Some((_, earlier)) = layer.path_readings {
             self.error(span, "`encoded-separators` is a part of `path-readings`")
-                .hint("leave it out")
+                .hint("omit it")
                 .related(earlier, "the other one");
             return;
         }
@@ -208,7 +208,7 @@ impl Decoder<'_> {
                     let readings = PathReadings { decoded: false, parameters: false, ..usual };
                     (readings, "write path-readings merged host, if it is still needed".to_owned())
                 }
-                false => (usual, "leave it out: what servers read differently is refused".into()),
+                false => (usual, "omit it: paths that servers read differently are refused".into()),
             };
             self.warning(span, "`encoded-separators` is a part of `path-readings` now").hint(hint);
             readings
@@ -222,7 +222,7 @@ impl Decoder<'_> {
             }
         };
         if has("none") && node.arguments.len() > 1 {
-            self.error(span, "`none` stands alone")
+            self.error(span, "`none` cannot be combined with others")
                 .hint(format!("write path-readings {}", readings.written()));
         }
         layer.path_readings = Some((readings, span));
@@ -275,22 +275,20 @@ impl Decoder<'_> {
         // Servers that read `_` as a hyphen would find the same field.
         let lower = name.to_ascii_lowercase().replace('_', "-");
         if in_request && lower == "host" {
-            self.error(span, format!("`{name}` is not edited as a field")).hint("write host \"…\"");
+            self.error(span, format!("`{name}` cannot be edited as a field"))
+                .hint("write host \"…\"");
             return false;
         }
         if HOP_BY_HOP.contains(&lower.as_str()) {
-            self.error(
-                span,
-                format!("`{name}` is not edited: it says how this connection is used"),
-            )
-            .hint("the proxy writes it itself, for each side");
+            self.error(span, format!("`{name}` cannot be edited: it is about a single connection"))
+                .hint("the proxy sets it itself, for each connection");
             return false;
         }
         let side = if in_request { NEVER_IN_REQUESTS } else { NEVER_IN_RESPONSES };
         // To remove what never leaves is no mistake.
         let never = side.iter().filter(|_| verb != EditVerb::Remove);
         if let Some((_, why, hint)) = never.into_iter().find(|(other, ..)| *other == lower) {
-            self.error(span, format!("`{name}` is not edited: {why}")).hint(*hint);
+            self.error(span, format!("`{name}` cannot be edited: {why}")).hint(*hint);
             return false;
         }
         true
@@ -344,13 +342,17 @@ impl Decoder<'_> {
         if let Some(earlier) = &layer.action {
             let other = earlier.span;
             let message = match self.written(other) == node.row.name {
-                true => format!("`{}` stands twice, and only one thing can be done", node.row.name),
-                false => format!("only one thing can be done, and `{}` is a second", node.row.name),
+                true => {
+                    format!("`{}` appears twice, and only one action is possible", node.row.name)
+                }
+                false => {
+                    format!("only one action is possible, and `{}` is a second one", node.row.name)
+                }
             };
             let repeated = node.row.name == "to" && self.written(other) == "to";
             let problem = self.error(span, message).related(other, "here first");
             if repeated {
-                problem.hint("several endpoints go into one: to \"10.0.0.1:80\" \"10.0.0.2:80\"");
+                problem.hint("combine several endpoints: to \"10.0.0.1:80\" \"10.0.0.2:80\"");
             }
             return;
         }
@@ -381,7 +383,7 @@ impl Decoder<'_> {
                 RawActionKind::Upstream { name: name.clone(), span: *span }
             }
             [(name, span), ..] => {
-                self.error(*span, format!("`{name}` does not stand beside others here")).hint(
+                self.error(*span, format!("`{name}` cannot be combined with others here")).hint(
                     format!(
                         "`{}` names one upstream, or endpoints with their ports",
                         node.row.name
@@ -415,7 +417,7 @@ impl Decoder<'_> {
         let text = node.first().map_or("", |given| given.datum.text());
         // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
         if let (204 | 205 | 304, Some(given), false) = (status, node.first(), text.is_empty()) {
-            self.error(given.span, format!("an answer with status {status} has no body"));
+            self.error(given.span, format!("a response with status {status} has no body"));
             return None;
         }
         Some(Action::Respond { status, body: text.as_bytes().into(), content_type })
@@ -438,7 +440,7 @@ impl Decoder<'_> {
         if !root.is_dir() {
             let shown = root.display().to_string();
             self.warning(given.span, format!("there is no directory `{shown}`"))
-                .hint("requests get 404 until there is");
+                .hint("requests get 404 until it exists");
         }
         Some(Action::Files(FileServing { root, index, listing, fallback }))
     }
@@ -450,7 +452,7 @@ impl Decoder<'_> {
                 "off" if node.arguments.len() == 1 => {}
                 name if name.is_empty() || name.contains(['/', '\0']) || name == ".." => {
                     self.error(given.span, format!("`{name}` is not the name of a file"))
-                        .hint("an index is a name alone, such as \"index.html\"");
+                        .hint("an index is a file name, such as \"index.html\"");
                 }
                 name => names.push(name.into()),
             }

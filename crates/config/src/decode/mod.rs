@@ -411,7 +411,7 @@ impl Decoder<'_> {
                 let span = earlier.name_span();
                 self.error(
                     node.name_span,
-                    format!("`{}` stands twice {}", row.name, block.place()),
+                    format!("`{}` appears twice {}", row.name, block.place()),
                 )
                 .related(span, "here first");
             }
@@ -424,7 +424,8 @@ impl Decoder<'_> {
     /// Checks a node against its row.
     fn check<'n, 't>(&mut self, node: &'n Node<'t>, row: &'static NodeRow) -> Checked<'n, 't> {
         for &annotation in &node.annotations {
-            self.error(annotation, "types in parentheses mean nothing here").hint("remove it");
+            self.error(annotation, "type annotations in parentheses are not used here")
+                .hint("remove it");
         }
         let arguments = self.arguments(node, row);
         let properties = self.properties(node, row);
@@ -457,7 +458,7 @@ impl Decoder<'_> {
         }
         if let Some(extra) = values.next() {
             let message = match row.arguments.len() {
-                0 => format!("`{}` has no value behind its name", row.name),
+                0 => format!("`{}` has no value after its name", row.name),
                 1 => format!("`{}` has one value", row.name),
                 count => format!("`{}` has {count} values", row.name),
             };
@@ -494,8 +495,8 @@ impl Decoder<'_> {
             };
             let earlier = node.properties.iter().take(index).find(|p| p.name == property.name);
             if let Some(earlier) = earlier {
-                self.error(property.name_span, format!("`{}` stands twice", known.name))
-                    .hint(format!("several go into one, with commas: {}=\"a,b\"", known.name))
+                self.error(property.name_span, format!("`{}` appears twice", known.name))
+                    .hint(format!("combine several with commas: {}=\"a,b\"", known.name))
                     .related(earlier.name_span, "here first");
                 continue;
             }
@@ -509,7 +510,7 @@ impl Decoder<'_> {
 
     fn unknown_property(&mut self, row: &'static NodeRow, name: &str, span: Span) {
         if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
-            self.error(span, format!("`{name}` is planned, not in this version"))
+            self.error(span, format!("`{name}` is planned, but not in this version"))
                 .hint(format!("it will be for {what}"));
             return;
         }
@@ -527,7 +528,7 @@ impl Decoder<'_> {
         let here = block.place();
         let span = node.name_span;
         if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
-            self.error(span, format!("`{name}` is planned, not in this version"))
+            self.error(span, format!("`{name}` is planned, but not in this version"))
                 .hint(format!("it will be for {what}"));
             return;
         }
@@ -539,8 +540,8 @@ impl Decoder<'_> {
             return;
         }
         if let Some(homes) = schema::homes(name) {
-            self.error(span, format!("`{name}` does not stand {here}"))
-                .hint(format!("it stands {homes}"));
+            self.error(span, format!("`{name}` is not allowed {here}"))
+                .hint(format!("it belongs {homes}"));
             return;
         }
         let hint = suggestion(name, || block.rows().into_iter().map(|row| row.name));

@@ -18,7 +18,8 @@ impl Decoder<'_> {
     pub(crate) fn check_token(&mut self, node: &Checked<'_, '_>) {
         let Some(given) = node.property("token-file") else { return };
         let path = given.datum.path();
-        let hint = "requests over TCP are refused until there is: openssl rand -base64 32 > FILE";
+        let hint =
+            "requests over TCP are refused until the file exists: openssl rand -base64 32 > FILE";
         if self.check_there(&path, given.span, hint) {
             self.check_private(&path, given.span);
         }

@@ -377,9 +377,10 @@ impl Resolver<'_, '_> {
             let what = if is_forward { "a `forward`" } else { "a `site`" };
             let message = format!("{what} listens on `{}` already", raw.address.written);
             let earlier = earlier.span;
-            self.decoder.error(raw.address.span, message).related(earlier, "here").hint(
-                "requests that come in on one address are either for sites or on their way out",
-            );
+            self.decoder
+                .error(raw.address.span, message)
+                .related(earlier, "here")
+                .hint("an address serves either sites or a forward proxy");
         }
         if let Some(listener) = self.config.listeners.get_mut(listener.index()) {
             listener.serves = Serves::Forward(id);
@@ -453,9 +454,9 @@ impl Resolver<'_, '_> {
                     let Some(earlier) = taken.insert(key, *span) else { continue };
                     let message = match name {
                         SiteName::Default => {
-                            format!("two sites on `{}` take every other host", address.written)
+                            format!("two sites on `{}` are the default site", address.written)
                         }
-                        _ => format!("two sites on `{}` are called `{shown}`", address.written),
+                        _ => format!("two sites on `{}` have the name `{shown}`", address.written),
                     };
                     self.decoder.error(*span, message).related(earlier, "here first");
                     break;
@@ -473,7 +474,7 @@ impl Resolver<'_, '_> {
             let Some(&(id, span)) = self.upstreams.get(&upstream.name) else { continue };
             if span == upstream.span && self.used.get(id) == Some(&false) {
                 self.decoder
-                    .warning(span, format!("nothing leads to the upstream `{}`", upstream.name))
+                    .warning(span, format!("the upstream `{}` is not used", upstream.name))
                     .hint(format!("write to {} in a site or route", upstream.name));
             }
         }
@@ -481,8 +482,8 @@ impl Resolver<'_, '_> {
             let RawAddress { address, written, span } = &listen.address;
             if !self.listeners.contains_key(address) {
                 self.decoder
-                    .warning(*span, format!("nothing listens on `{written}`, so it is left out"))
-                    .hint("a `site` names it with `listen` inside, a `forward` in its first line");
+                    .warning(*span, format!("nothing listens on `{written}`, so it is ignored"))
+                    .hint("a `site` sets it with `listen`, a `forward` in its first line");
             }
         }
         if raw.sites.is_empty() && raw.forwards.is_empty() {

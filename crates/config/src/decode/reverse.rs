@@ -194,10 +194,10 @@ impl Decoder<'_> {
     fn check_passed_on(&mut self, children: &[Checked<'_, '_>], tls: Span) -> bool {
         let takes = ["tls", "listen", "to", "timeouts"];
         for child in children.iter().filter(|child| !takes.contains(&child.row.name)) {
-            let message = format!("`{}` cannot be done where TLS is passed on", child.row.name);
+            let message = format!("`{}` is not possible with `tls passthrough`", child.row.name);
             self.error(child.name_span(), message)
                 .related(tls, "`tls passthrough`")
-                .hint("what is within is not seen: such a site has `listen`, `to` and `timeouts`");
+                .hint("the connection is not decrypted: such a site takes only `listen`, `to` and `timeouts`");
         }
         let goes_somewhere = children.iter().any(|child| child.row.name == "to");
         if !goes_somewhere {

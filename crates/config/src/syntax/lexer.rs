@@ -170,8 +170,8 @@ impl<'t> Lexer<'t, '_> {
             return self.bad_word(start);
         }
         self.at += first.len_utf8();
-        let name = format!("the character U+{:04X} may not stand here", u32::from(first));
-        let hint = "in a string in quotes it is written as an escape, such as \"\\u{1b}\"";
+        let name = format!("the character U+{:04X} is not allowed here", u32::from(first));
+        let hint = "in a quoted string, write it as an escape, such as \"\\u{1b}\"";
         self.error(self.span(start), name, Some(hint.into()));
         TokenKind::Garbage
     }
@@ -218,8 +218,8 @@ impl<'t> Lexer<'t, '_> {
         let begin = (start + at) as u32;
         let span = Span { file: self.file, start: begin, end: begin + c.len_utf8() as u32 };
         let code = u32::from(c);
-        let hint = format!("in a string in quotes it is written \\u{{{code:x}}}");
-        self.error(span, format!("the character U+{code:04X} may not stand here"), Some(hint));
+        let hint = format!("in a quoted string, write \\u{{{code:x}}}");
+        self.error(span, format!("the character U+{code:04X} is not allowed here"), Some(hint));
     }
 
     /// Block comments nest.
@@ -266,8 +266,9 @@ impl<'t> Lexer<'t, '_> {
             return TokenKind::Continuation;
         }
         self.at = start + 1;
-        let hint = "a backslash continues a line and must be the last of it; in a string in quotes it is written \\\\";
-        self.error(self.span(start), "a backslash may not stand here", Some(hint.into()));
+        let hint =
+            "a backslash continues a line and must be at its end; in a quoted string, write \\\\";
+        self.error(self.span(start), "a backslash is not allowed here", Some(hint.into()));
         TokenKind::Garbage
     }
 
@@ -287,7 +288,7 @@ impl<'t> Lexer<'t, '_> {
         let hint = match word.trim_start_matches('#').to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => "write #true",
             "false" | "no" | "off" | "0" => "write #false",
-            _ => "comments start with //; the words with # are #true, #false and #null",
+            _ => "comments start with //; the keywords with # are #true, #false and #null",
         };
         self.error(self.span(start), format!("`{word}` is not known"), Some(hint.into()));
         // `# a comment` as in other languages: the rest of the line is no mistake of its own.
@@ -312,8 +313,8 @@ impl<'t> Lexer<'t, '_> {
         } else {
             let opening = Span { end: self.text.len().min(self.at) as u32, ..self.span(start) };
             let hint = match several {
-                true => "close it with three quotes on a line of their own",
-                false => "close it with a quote; text over several lines stands between \"\"\"",
+                true => "close it with three quotes on a separate line",
+                false => "close it with a quote; text over several lines is written between \"\"\"",
             };
             self.error(opening, "this string is never closed", Some(hint.into()));
             return TokenKind::BadWord;
@@ -372,9 +373,13 @@ impl<'t> Lexer<'t, '_> {
             "true" | "false" | "null" | "nan" | "inf" | "-inf" => {
                 let hint = match word {
                     "true" | "false" => format!("write #{word}"),
-                    _ => format!("in quotes it is text: \"{word}\""),
+                    _ => format!("as text, put it in quotes: \"{word}\""),
                 };
-                self.error(self.span(start), format!("`{word}` may not stand bare"), Some(hint));
+                self.error(
+                    self.span(start),
+                    format!("`{word}` is not allowed without quotes"),
+                    Some(hint),
+                );
                 TokenKind::BadWord
             }
             _ if super::strings::is_identifier(word) => TokenKind::Word,

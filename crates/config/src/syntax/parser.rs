@@ -106,7 +106,7 @@ impl<'t> Parser<'t, '_> {
                 }
                 TokenKind::Close => {
                     self.at += 1;
-                    self.unbalanced(token.span, "this } closes nothing", "remove it");
+                    self.unbalanced(token.span, "unmatched }", "remove it");
                 }
                 TokenKind::Slashdash => {
                     self.at += 1;
@@ -116,7 +116,7 @@ impl<'t> Parser<'t, '_> {
                         None | Some(TokenKind::Close | TokenKind::Semicolon | TokenKind::Slashdash)
                     );
                     if nothing {
-                        let hint = "/- stands before the node, value or block that it leaves out";
+                        let hint = "/- comes before the node, value or block that it comments out";
                         self.error(token.span, "nothing follows here", hint);
                     } else {
                         self.node(depth);
@@ -176,7 +176,7 @@ impl<'t> Parser<'t, '_> {
         let word = "a node starts with a name";
         match token.kind {
             TokenKind::Open => {
-                let hint = "a block stands on the line of the node that it belongs to";
+                let hint = "a block must start on the line of its node";
                 self.error(token.span, "this block has no name before it", hint);
                 self.block(depth, token.span);
                 self.skip_node();
@@ -190,7 +190,7 @@ impl<'t> Parser<'t, '_> {
             }
             TokenKind::Semicolon => {
                 self.at += 1;
-                self.error(token.span, "nothing stands before this ;", "remove it");
+                self.error(token.span, "there is nothing before this ;", "remove it");
                 return None;
             }
             _ => {
@@ -265,7 +265,7 @@ impl<'t> Parser<'t, '_> {
                         }
                         _ => {
                             let hint =
-                                "/- stands before the node, value or block that it leaves out";
+                                "/- comes before the node, value or block that it comments out";
                             self.error(token.span, "nothing follows here", hint);
                         }
                     }
@@ -279,7 +279,7 @@ impl<'t> Parser<'t, '_> {
                 kind if starts_value(kind) => {
                     // Most likely the next node, so it is read as one.
                     let text = slice(self.text, token.span);
-                    let hint = "a node ends with its block; the next one stands on a new line";
+                    let hint = "a node ends with its block; start the next one on a new line";
                     self.error(token.span, format!("a `;` is missing before `{text}`"), hint);
                     return;
                 }
@@ -293,7 +293,7 @@ impl<'t> Parser<'t, '_> {
                     stumbled = true;
                     let text = slice(self.text, token.span);
                     let hint = "a property is written name=value";
-                    self.error(token.span, format!("`{text}` may not stand here"), hint);
+                    self.error(token.span, format!("`{text}` is not allowed here"), hint);
                 }
             }
         }
@@ -312,7 +312,7 @@ impl<'t> Parser<'t, '_> {
             return self.nodes(depth + 1, Some(open));
         }
         let message = format!("blocks are nested deeper than {DEPTH_MAX}");
-        self.error(open, message, "nothing in this language goes that deep");
+        self.error(open, message, "no setting needs that depth");
         self.balanced = false;
         self.swallowed = true;
         self.at = self.tokens.len();
@@ -371,7 +371,7 @@ impl<'t> Parser<'t, '_> {
             ValueKind::Text { text, .. } if !annotated => {
                 node.properties.push(Property { name: text, name_span: value.span, value: right });
             }
-            _ => self.error(value.span, "a name stands before =", "write name=value"),
+            _ => self.error(value.span, "a name is expected before =", "write name=value"),
         }
     }
 

@@ -118,15 +118,12 @@ fn dedent(text: &str, length: usize) -> Result<String, StringError> {
     let fail = |message, hint| Err(StringError::new(0..length, message, hint));
     let text = text.replace("\r\n", "\n").replace(is_newline, "\n");
     let Some(text) = text.strip_prefix('\n') else {
-        return fail(
-            "text between \"\"\" starts on a line of its own",
-            "break the line after \"\"\"",
-        );
+        return fail("text between \"\"\" starts on a new line", "break the line after \"\"\"");
     };
     let (body, margin) = text.rsplit_once('\n').unwrap_or(("", text));
     if !margin.chars().all(is_space) {
         return fail(
-            "the closing \"\"\" stand on a line of their own",
+            "the closing \"\"\" must be on a separate line",
             "break the line before \"\"\"",
         );
     }
@@ -140,8 +137,8 @@ fn dedent(text: &str, length: usize) -> Result<String, StringError> {
             Some(line) => lines.push(line),
             None => {
                 return fail(
-                    "a line has a smaller margin than the closing \"\"\"",
-                    "every line starts with the spaces that stand before the closing quotes",
+                    "a line is indented less than the closing \"\"\"",
+                    "every line must start with the white space before the closing quotes",
                 );
             }
         }
@@ -174,7 +171,11 @@ fn unescape(text: &str, offset: usize) -> Result<String, StringError> {
                 let rest = text.get(next_at + 1..).unwrap_or_default();
                 let Some((digits, scalar)) = unicode_escape(rest) else {
                     let hint = "write 1 to 6 hexadecimal digits in braces: \\u{e9}";
-                    return Err(StringError::new(offset + at..end, "no such character", hint));
+                    return Err(StringError::new(
+                        offset + at..end,
+                        "this character does not exist",
+                        hint,
+                    ));
                 };
                 out.push(scalar);
                 while chars.next_if(|&(at, _)| at < next_at + 3 + digits).is_some() {}
@@ -182,7 +183,7 @@ fn unescape(text: &str, offset: usize) -> Result<String, StringError> {
             c if is_space(c) || is_newline(c) => {
                 while chars.next_if(|&(_, c)| is_space(c) || is_newline(c)).is_some() {}
             }
-            _ => return Err(StringError::new(offset + at..end, "this escape is not known", KNOWN)),
+            _ => return Err(StringError::new(offset + at..end, "unknown escape", KNOWN)),
         }
     }
     Ok(out)

@@ -373,25 +373,29 @@ fn mistakes_are_told_once() {
     check("route /u{ to x }", &["`/u` needs quotes"]);
     check(
         "a true; b false; c null",
-        &["`true` may not stand bare", "`false` may not stand bare", "`null` may not stand bare"],
+        &[
+            "`true` is not allowed without quotes",
+            "`false` is not allowed without quotes",
+            "`null` is not allowed without quotes",
+        ],
     );
     check("a #yes", &["`#yes` is not known"]);
     check("# as elsewhere\na", &["`#` is not known"]);
     check("a \"b { c }\nd {\n}", &["this string is never closed"]);
     check("a \"b\"c", &["a space is missing before this"]);
-    check("a \"\\q\" 1", &["this escape is not known"]);
+    check("a \"\\q\" 1", &["unknown escape"]);
     check("a {\n b {\n}", &["this block is never closed"]);
-    check("a }\nb", &["this } closes nothing"]);
+    check("a }\nb", &["unmatched }"]);
     check("a { b } c", &["a `;` is missing before `c`"]);
     check("a { b } { c }", &["a second block"]);
     check("{ a }", &["this block has no name before it"]);
     check("a k=", &["a value is missing after ="]);
-    check("a =1", &["`=` may not stand here"]);
+    check("a =1", &["`=` is not allowed here"]);
     check("5 a", &["a node starts with a name"]);
-    check("a;;b", &["nothing stands before this ;"]);
-    check("a /-\n}", &["nothing follows here", "this } closes nothing"]);
+    check("a;;b", &["there is nothing before this ;"]);
+    check("a /-\n}", &["nothing follows here", "unmatched }"]);
     check("/* a", &["this comment is never closed"]);
-    check("a \u{202e}b", &["the character U+202E may not stand here"]);
-    check("a \"\"\"\n  x\n y\n  \"\"\"", &["a line has a smaller margin than the closing \"\"\""]);
+    check("a \u{202e}b", &["the character U+202E is not allowed here"]);
+    check("a \"\"\"\n  x\n y\n  \"\"\"", &["a line is indented less than the closing \"\"\""]);
     check(&"a {".repeat(100), &["blocks are nested deeper than 32"]);
 }

@@ -20,7 +20,7 @@ fn port(text: &str) -> Result<u16, Wrong> {
 /// A port that one can connect to.
 fn remote_port(text: &str) -> Result<u16, Wrong> {
     match port(text)? {
-        0 => Err(Wrong::new("0 is not a port that one can connect to")),
+        0 => Err(Wrong::new("port 0 accepts no connections")),
         port => Ok(port),
     }
 }
@@ -43,7 +43,7 @@ fn ip_of(host: &str) -> Option<IpAddr> {
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Wrong> {
     let wrong = || Wrong::new(format!("`{text}` is not an address to listen on"));
     if let Some((scheme, rest)) = text.split_once("://") {
-        let hint = format!("leave `{scheme}://` out: \"{}\"", rest.trim_end_matches('/'));
+        let hint = format!("omit `{scheme}://`: \"{}\"", rest.trim_end_matches('/'));
         return Err(wrong().hinted(hint));
     }
     let Some((host, given)) = split(text) else {
@@ -73,7 +73,7 @@ pub(super) fn admin(text: &str) -> Result<AdminAddress, Wrong> {
     }
     let unsafe_here = |hint: String| {
         Err(Wrong::new(format!("`{text}` can be reached from other machines"))
-            .hinted(format!("whoever reaches it may control the proxy: {hint}")))
+            .hinted(format!("everybody who can reach it controls the proxy: {hint}")))
     };
     match listen(text)? {
         address if address.ip().to_canonical().is_loopback() => Ok(AdminAddress::Tcp(address)),
@@ -87,7 +87,7 @@ fn unix(text: &str, path: &str) -> Result<PathBuf, Wrong> {
         "" => Err(wrong().hinted("write \"unix:/run/app.sock\"")),
         path if path.contains('\0') => Err(wrong()),
         // The kernel's sockaddr_un has 108 bytes, one of them for the end.
-        path if path.len() > 107 => Err(wrong().hinted("its path may have 107 bytes at most")),
+        path if path.len() > 107 => Err(wrong().hinted("its path can have at most 107 bytes")),
         path => Ok(path.into()),
     }
 }
@@ -117,10 +117,10 @@ pub(super) fn parts(text: &str) -> Result<impl Iterator<Item = &str>, Wrong> {
     let list = || text.split(',').map(str::trim);
     if list().any(str::is_empty) {
         let wrong = match text.trim() {
-            "" => Wrong::new("nothing stands in the quotes"),
+            "" => Wrong::new("the quotes are empty"),
             _ => Wrong::new(format!("a part of `{text}` is empty")),
         };
-        return Err(wrong.hinted("separate several by commas: \"a,b\""));
+        return Err(wrong.hinted("separate several with commas: \"a,b\""));
     }
     Ok(list())
 }
@@ -145,7 +145,7 @@ fn network(text: &str) -> Result<IpNet, Wrong> {
     };
     if net.addr() != net.network() {
         let hint = format!("write \"{}\", or \"{}\" for that address", net.trunc(), net.addr());
-        return Err(Wrong::new(format!("`{text}` has bits behind its prefix")).hinted(hint));
+        return Err(Wrong::new(format!("`{text}` has bits after its prefix")).hinted(hint));
     }
     Ok(canonical(net))
 }
@@ -221,10 +221,10 @@ pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), Wrong> {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, Some(80)),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (rest, Some(443)),
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("h2c") => {
-            return Err(wrong("`h2c` is not a scheme known here")
+            return Err(wrong("`h2c` is not a known scheme here")
                 .hinted("write protocol h2c in an `upstream`"));
         }
-        Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a scheme known here"))),
+        Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a known scheme here"))),
         None => (text, None),
     };
     let tls = scheme_port == Some(443);
@@ -253,7 +253,7 @@ pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), Wrong> {
         _ if host.is_empty() => Err(wrong("a host is missing")
             .hinted(format!("write \"127.0.0.1:{port}\" or \"localhost:{port}\""))),
         Some(ip) if ip.is_unspecified() => {
-            Err(wrong("one cannot connect to the unspecified address"))
+            Err(wrong("it is the unspecified address, which accepts no connections"))
         }
         Some(ip) => Ok((EndpointAddress::Ip(SocketAddr::from((ip, port))), tls)),
         None => {

@@ -43,7 +43,7 @@ pub(super) fn share(text: &str, zero: bool) -> Result<u64, Wrong> {
     let hundredths: u64 = format!("{part:0<2}").parse().map_err(|_| wrong())?;
     match whole.saturating_mul(100).saturating_add(hundredths) {
         share if share > 10_000 => Err(wrong().hinted("all are \"100%\"")),
-        0 if !zero => Err(wrong().hinted("leave the line out for none")),
+        0 if !zero => Err(wrong().hinted("omit the line for none")),
         share => Ok(share),
     }
 }
@@ -89,8 +89,8 @@ pub(super) fn health_check(text: &str) -> Result<Datum, Wrong> {
         });
     }
     match text.chars().find(|&c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>' | '\\')) {
-        Some(c) => Err(Wrong::new(format!("`{}` may not stand in a path", c.escape_default()))
-            .hinted("write it in its encoded form, which begins with `%`")),
+        Some(c) => Err(Wrong::new(format!("`{}` is not allowed in a path", c.escape_default()))
+            .hinted("write it in its encoded form, which starts with `%`")),
         None if text.contains('#') => Err(Wrong::new("a fragment is not sent")),
         None => Ok(Datum::Text(text.into())),
     }
@@ -102,7 +102,7 @@ pub(super) fn statuses(text: &str) -> Result<Vec<(u16, u16)>, Wrong> {
 }
 
 fn status_range(text: &str) -> Result<(u16, u16), Wrong> {
-    let wrong = || Wrong::new(format!("`{text}` is not a status, nor a range of them"));
+    let wrong = || Wrong::new(format!("`{text}` is neither a status nor a range of them"));
     // As other programs write a class.
     if let [digit @ b'1'..=b'5', b'x', b'x'] = text.to_ascii_lowercase().as_bytes() {
         let digit = char::from(*digit);
@@ -146,9 +146,9 @@ pub(super) fn authority(text: &str) -> Result<Box<str>, Wrong> {
 pub(super) fn cookie_path(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = || Wrong::new(format!("`{text}` is not the path of a cookie"));
     match text.chars().find(|&c| !c.is_ascii_graphic() || c == ';') {
-        Some(c) => Err(wrong().hinted(format!("`{}` may not stand in one", c.escape_default()))),
+        Some(c) => Err(wrong().hinted(format!("`{}` is not allowed in one", c.escape_default()))),
         None if text.starts_with('/') => Ok(text.into()),
-        None => Err(wrong().hinted(format!("it begins with a slash: \"/{text}\""))),
+        None => Err(wrong().hinted(format!("it must start with a slash: \"/{text}\""))),
     }
 }
 
@@ -158,7 +158,7 @@ pub(super) fn retry_on(text: &str) -> Result<Datum, Wrong> {
         return Ok(Datum::Word(row.word));
     }
     let known: Vec<_> = RETRY_REASONS.iter().map(|row| row.word).collect();
-    let wrong = Wrong::new(format!("`{text}` is no reason to send a request again"));
+    let wrong = Wrong::new(format!("`{text}` is not a reason for a retry"));
     let number = text.rsplit('_').next().filter(|number| number.parse::<u16>().is_ok());
     Err(match text {
         "error" | "conn-failure" | "connect-failure" => wrong.hinted("write connect reset"),
@@ -167,7 +167,9 @@ pub(super) fn retry_on(text: &str) -> Result<Datum, Wrong> {
         "refused-stream" => wrong.hinted("write refused"),
         "5xx" | "gateway-error" => wrong.hinted("write each status: 502 503 504"),
         "retriable-4xx" => wrong.hinted("write 409"),
-        "non_idempotent" => wrong.hinted("what may have been handled is never sent again"),
+        "non_idempotent" => {
+            wrong.hinted("a request that may have been processed is never sent again")
+        }
         "all" | "all-retryable-errors" | "on" => {
             wrong.hinted("write connect refused reset timeout 502 503 504")
         }
@@ -185,8 +187,8 @@ pub(super) fn retry_on(text: &str) -> Result<Datum, Wrong> {
 pub(super) fn retry_status(number: i128) -> Result<Datum, Wrong> {
     match u64::try_from(number) {
         Ok(status @ 400..=599) => Ok(Datum::Number(status)),
-        _ => Err(Wrong::new(format!("{number} is no status to send a request again for"))
-            .hinted("those from 400 to 599 are")),
+        _ => Err(Wrong::new(format!("{number} is not a status for a retry"))
+            .hinted("use those from 400 to 599")),
     }
 }
 
@@ -194,7 +196,7 @@ pub(super) fn retry_status(number: i128) -> Result<Datum, Wrong> {
 pub(super) fn after(text: &str) -> Result<Datum, Wrong> {
     let Some(number) = text.strip_prefix(['p', 'P']) else {
         if let Some(percent) = text.strip_suffix('%') {
-            let wrong = Wrong::new(format!("`{text}` is not a quantile, nor a time"));
+            let wrong = Wrong::new(format!("`{text}` is neither a quantile nor a time"));
             return Err(wrong.hinted(format!("write p{percent}")));
         }
         return super::units::duration(text, false).map(Datum::Duration);
@@ -225,7 +227,7 @@ pub(super) fn flag_of_endpoint(text: &str) -> Option<&'static str> {
         "backup" => "write backup=#true",
         "down" | "drain" | "disabled" => "write drain=#true",
         "check" => "write health tcp, or health \"/healthz\", in the upstream",
-        "resolve" => "leave it out: names are looked up again by themselves",
+        "resolve" => "omit it: names are looked up again automatically",
         _ => return None,
     })
 }

@@ -21,25 +21,25 @@ pub(super) fn name(text: &str) -> Result<Box<str>, Wrong> {
 fn any_name(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not a host name: {why}"));
     if !text.is_ascii() {
-        return Err(wrong("it has characters beyond ASCII")
-            .hinted("write its encoded form, which begins with xn--"));
+        return Err(wrong("it contains characters that are not ASCII")
+            .hinted("write its encoded form, which starts with xn--"));
     }
     let bare = text.strip_suffix('.').unwrap_or(text);
     if bare.is_empty() || bare.len() > 253 {
-        return Err(wrong("it has to be 1 to 253 characters long"));
+        return Err(wrong("it must have 1 to 253 characters"));
     }
     for label in bare.split('.') {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if let Some(c) = label.chars().find(|&c| !plain(c)) {
             let what =
                 if c == ' ' { "a space".into() } else { format!("`{}`", c.escape_default()) };
-            return Err(wrong(&format!("it has {what} in it")));
+            return Err(wrong(&format!("it contains {what}")));
         }
         if label.is_empty() || label.len() > 63 {
-            return Err(wrong("each part between dots has to be 1 to 63 characters long"));
+            return Err(wrong("each part between dots must have 1 to 63 characters"));
         }
         if label.starts_with('-') || label.ends_with('-') {
-            return Err(wrong("no part of it may begin or end with `-`"));
+            return Err(wrong("no part may start or end with `-`"));
         }
     }
     Ok(bare.to_ascii_lowercase().into())
@@ -79,12 +79,14 @@ pub(super) fn site_name(text: &str) -> Result<SiteName, Wrong> {
     if let Some(suffix) = text.strip_prefix("*.") {
         return match name(suffix) {
             Ok(suffix) => Ok(SiteName::Wildcard(suffix)),
-            Err(_) if suffix.contains('*') => Err(wrong("`*` stands at its start only")),
+            Err(_) if suffix.contains('*') => Err(wrong("`*` is only allowed at the start")),
             Err(error) => Err(error),
         };
     }
     if text.contains('*') {
-        return Err(wrong("`*` stands alone, or at the start before a dot: \"*.example.com\""));
+        return Err(wrong(
+            "`*` is only allowed alone, or at the start before a dot: \"*.example.com\"",
+        ));
     }
     // Names of services such as `web.1` are served; nothing is looked up by them.
     let has_letter = text.bytes().any(|byte| byte.is_ascii_alphabetic());
@@ -111,7 +113,7 @@ pub(super) fn policy(text: &str) -> Result<HostPolicy, Wrong> {
         None => (text, None),
     };
     if port.is_some_and(|port| port.parse::<u16>().is_err() || port == "0") {
-        return Err(Wrong::new(format!("`{text}` has a port that there is not")));
+        return Err(Wrong::new(format!("`{text}` has an invalid port")));
     }
     if !text.contains(['.', ':']) {
         let words = ["preserve", "endpoint"];

@@ -186,7 +186,7 @@ fn other(given: &str, kind: Kind) -> Wrong {
         (given, Kind::Word(rows)) if rows.iter().any(|row| row.word == given) => {
             wrong.hinted(format!("put it in quotes: \"{given}\""))
         }
-        ("#null", _) => wrong.hinted("leave the setting out for its default"),
+        ("#null", _) => wrong.hinted("omit the setting for its default"),
         _ => wrong,
     }
 }
@@ -273,7 +273,7 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Target if text.ends_with('%') => {
             let wrong = Wrong::new(format!("`{text}` is not an upstream"));
             Err(wrong
-                .hinted("shares stand in `split`: split { to app \"95%\"; to canary \"5%\"; }"))
+                .hinted("write shares in `split`: split { to app \"95%\"; to canary \"5%\"; }"))
         }
         Kind::Target | Kind::Endpoint => {
             let (address, tls) = addresses::endpoint(text)?;
@@ -336,7 +336,7 @@ fn one_of(text: &str, rows: &'static [WordRow]) -> Result<Datum, Wrong> {
         return Ok(Datum::Word(row.word));
     }
     let known: Vec<_> = rows.iter().map(|row| row.word).collect();
-    let wrong = Wrong::new(format!("`{text}` is not a word known here"));
+    let wrong = Wrong::new(format!("`{text}` is not a known value here"));
     let mut foreign = FOREIGN_WORDS.iter().filter(|(word, ..)| word.eq_ignore_ascii_case(text));
     if let Some((_, _, ours)) = foreign.find(|(_, ours, _)| known.contains(ours)) {
         return Err(wrong.hinted(format!("write {ours}")));

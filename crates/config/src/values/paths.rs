@@ -15,11 +15,11 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Wrong> {
             "*" => "write \"/*\"".into(),
             text => format!("write \"/{text}\""),
         };
-        return Err(wrong("it begins with `/`".into()).hinted(hint));
+        return Err(wrong("it must start with `/`".into()).hinted(hint));
     };
     if text.contains(['?', '#']) {
-        let hint = "routes are chosen by path and method; the query goes upstream as it is";
-        return Err(wrong("it has no query".into()).hinted(hint));
+        let hint = "routes are chosen by path and method; the query is sent upstream unchanged";
+        return Err(wrong("it must not have a query".into()).hinted(hint));
     }
     let (inside, prefix) = match text.strip_suffix("/*") {
         Some(rest) => (rest.strip_prefix('/'), true),
@@ -43,14 +43,11 @@ fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<St
     if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(plain) {
-            return fail(
-                "a capture is called by letters, digits, `-` and `_`",
-                "such as {id}".into(),
-            );
+            return fail("a capture name has letters, digits, `-` and `_`", "such as {id}".into());
         }
         if name == "rest" || RESERVED.iter().any(|(word, _)| *word == name) {
-            let hint = format!("`{{{name}}}` means something already; choose another name");
-            return Err((format!("no capture may be called `{name}`"), Some(hint)));
+            let hint = format!("`{{{name}}}` is predefined; choose another name");
+            return Err((format!("a capture cannot have the name `{name}`"), Some(hint)));
         }
         if before.iter().any(|s| matches!(s, Segment::Capture(other) if **other == *name)) {
             return Err((format!("it captures `{name}` twice"), None));
@@ -58,16 +55,19 @@ fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<St
         return Ok(Segment::Capture(name.into()));
     }
     if part.contains(['{', '}']) {
-        let hint = "\"/users/{id}\"; braces themselves are %7B and %7D".into();
+        let hint = "\"/users/{id}\"; literal braces are %7B and %7D".into();
         return fail("a capture is a whole segment", hint);
     }
     if part.contains('*') {
-        let hint = "`/*` at the end takes everything below, `{name}` one segment";
-        return fail("`*` stands at its end only, after `/`", hint.into());
+        let hint = "`/*` at the end matches everything below, `{name}` one segment";
+        return fail("`*` is only allowed at the end, after `/`", hint.into());
     }
     let literal = canonical(part).map_err(|why| (why, None))?;
     if matches!(&*literal, "." | "..") {
-        return Err((format!("`{part}` never arrives, as clients' paths are tidied first"), None));
+        return Err((
+            format!("`{part}` never matches, because paths of clients are normalized first"),
+            None,
+        ));
     }
     Ok(Segment::Literal(literal))
 }
@@ -95,7 +95,7 @@ fn canonical(part: &str) -> Result<Box<str>, String> {
                 }
             }
             byte if byte.is_ascii_control() => {
-                return Err("control characters never arrive in a path".into());
+                return Err("control characters never occur in a path".into());
             }
             byte if byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&byte) => {
                 out.push(byte.into());
@@ -116,23 +116,23 @@ fn push_encoded(out: &mut String, byte: u8) {
 pub(super) fn prefix(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not a path: {why}"));
     if !text.starts_with('/') {
-        return Err(wrong("it begins with `/`").hinted(format!("write \"/{text}\"")));
+        return Err(wrong("it must start with `/`").hinted(format!("write \"/{text}\"")));
     }
     let bare = text.strip_suffix("/*").unwrap_or(text).trim_end_matches('/');
     if bare.is_empty() {
-        return Err(wrong("there is nothing between the slashes"));
+        return Err(wrong("a segment is empty"));
     }
     if bare != text {
-        return Err(wrong("it ends without `/`").hinted(format!("write \"{bare}\"")));
+        return Err(wrong("it must not end with `/`").hinted(format!("write \"{bare}\"")));
     }
     if text.contains(['?', '#', '*', '{', '}']) {
-        return Err(wrong("it is plain, without `?`, `#`, `*` and braces"));
+        return Err(wrong("it must not contain `?`, `#`, `*` or braces"));
     }
     let mut out = String::new();
     for part in text.split('/').skip(1) {
         let part = canonical(part).map_err(|why| wrong(&why))?;
         if matches!(&*part, "." | "..") {
-            return Err(wrong("it has no `.` and `..` in it"));
+            return Err(wrong("it must not contain `.` or `..` segments"));
         }
         out.push('/');
         out.push_str(&part);
@@ -144,26 +144,28 @@ pub(super) fn prefix(text: &str) -> Result<Box<str>, Wrong> {
 pub(super) fn path_template(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not a path to send: {why}"));
     if !text.starts_with('/') && !text.starts_with("{path}") {
-        return Err(wrong("it begins with `/`"));
+        return Err(wrong("it must start with `/`"));
     }
     if text.contains(['?', '#']) {
-        return Err(wrong("it has no query").hinted("the client's query is kept as it is"));
+        return Err(
+            wrong("it must not have a query").hinted("the client's query is kept unchanged")
+        );
     }
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
-        return Err(wrong("it has no `.` and `..` in it"));
+        return Err(wrong("it must not contain `.` or `..` segments"));
     }
     plain(text).map_err(|why| wrong(&why))
 }
 
 /// A path or URL that may have `{name}` parts.
 pub(super) fn url_template(text: &str) -> Result<Box<str>, Wrong> {
-    let wrong = |why: &str| Wrong::new(format!("`{text}` is not a place to go to: {why}"));
+    let wrong = |why: &str| Wrong::new(format!("`{text}` is not a redirect target: {why}"));
     let absolute = ["http://", "https://", "{scheme}://"];
     let known = absolute.iter().find_map(|start| text.strip_prefix(start));
     match known {
         None if !text.starts_with('/') => {
             let hint = format!("write \"/{text}\" or \"https://{text}\"");
-            return Err(wrong("it begins with `/`, `http://` or `https://`").hinted(hint));
+            return Err(wrong("it must start with `/`, `http://` or `https://`").hinted(hint));
         }
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
             return Err(wrong("a host is missing"));
@@ -175,7 +177,7 @@ pub(super) fn url_template(text: &str) -> Result<Box<str>, Wrong> {
 
 fn plain(text: &str) -> Result<Box<str>, String> {
     match text.chars().find(|c| c.is_control() || c.is_whitespace() || !c.is_ascii()) {
-        Some(c) => Err(format!("`{}` is percent-encoded there", c.escape_default())),
+        Some(c) => Err(format!("`{}` must be percent-encoded there", c.escape_default())),
         None => Ok(text.into()),
     }
 }

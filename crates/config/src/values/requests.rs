@@ -18,7 +18,7 @@ fn method(text: &str) -> Result<Box<str>, Wrong> {
     // another one is a slip.
     let upper = text.to_ascii_uppercase();
     if upper != text {
-        return Err(wrong().hinted(format!("methods are in upper case: \"{upper}\"")));
+        return Err(wrong().hinted(format!("write methods in upper case: \"{upper}\"")));
     }
     Ok(text.into())
 }
@@ -32,7 +32,7 @@ pub(super) fn request_line(text: &str) -> Result<(Box<str>, Box<str>), Wrong> {
     };
     let method = method(first)?;
     if let Some(c) = target.chars().find(|c| c.is_whitespace() || c.is_control()) {
-        return Err(wrong(&format!("`{}` may not stand in a URL", c.escape_default())));
+        return Err(wrong(&format!("`{}` is not allowed in a URL", c.escape_default())));
     }
     if &*method == "CONNECT" {
         return match target.rsplit_once(':') {
@@ -40,14 +40,14 @@ pub(super) fn request_line(text: &str) -> Result<(Box<str>, Box<str>), Wrong> {
                 hosts::host(host).map(|_| (method, target.into()))
             }
             _ => {
-                Err(wrong("CONNECT names a host and a port").hinted("such as \"example.com:443\""))
+                Err(wrong("CONNECT needs a host and a port").hinted("such as \"example.com:443\""))
             }
         };
     }
     let (scheme, rest) = match target.split_once("://") {
         Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-        Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a scheme known here"))),
-        None => return Err(wrong("the URL begins with http:// or https://")),
+        Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a known scheme here"))),
+        None => return Err(wrong("the URL must start with http:// or https://")),
     };
     if target.contains('#') {
         return Err(wrong("a fragment is not sent"));

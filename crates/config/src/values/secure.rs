@@ -13,7 +13,7 @@ pub(super) fn certificate_names(text: &str) -> Result<Vec<Box<str>>, Wrong> {
     let name = |text: &str| match text.strip_prefix("*.") {
         Some(suffix) => hosts::name(suffix).map(|suffix| format!("*.{suffix}").into()),
         None if text.contains('*') => Err(Wrong::new(format!("`{text}` is not a name"))
-            .hinted("`*` stands at its start only, before a dot: \"*.example.com\"")),
+            .hinted("`*` is only allowed at the start, before a dot: \"*.example.com\"")),
         None if text.contains(char::is_control) => Err(Wrong::new("it has a control character")),
         None => Ok(text.into()),
     };
@@ -36,7 +36,7 @@ fn fingerprint(text: &str) -> Result<Box<str>, Wrong> {
     }
     match digits.len() {
         64 => Ok(digits.into()),
-        40 => Err(wrong("it has 40 digits, as a SHA-1 has".into())),
+        40 => Err(wrong("it has 40 digits, like a SHA-1".into())),
         count => Err(wrong(format!("it has {count} digits, not 64"))),
     }
 }
@@ -86,18 +86,20 @@ pub(super) fn directory(text: &str) -> Result<Box<str>, Wrong> {
     let Some(rest) = text.strip_prefix("https://") else {
         let words = DIRECTORIES.iter().map(|(word, _)| *word);
         return Err(match crate::nearest::nearest(text, words) {
-            Some(near) => wrong("it is no https:// URL").hinted(format!("did you mean `{near}`?")),
-            None => wrong("it is no https:// URL")
+            Some(near) => {
+                wrong("it is not an https:// URL").hinted(format!("did you mean `{near}`?"))
+            }
+            None => wrong("it is not an https:// URL")
                 .hinted("write `letsencrypt`, `letsencrypt-staging` or \"https://…/directory\""),
         });
     };
     if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
-        return Err(wrong(&format!("`{}` may not stand in a URL", c.escape_default())));
+        return Err(wrong(&format!("`{}` is not allowed in a URL", c.escape_default())));
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => host,
-        Some(_) if !authority.ends_with(']') => return Err(wrong("its port is none")),
+        Some(_) if !authority.ends_with(']') => return Err(wrong("its port is invalid")),
         _ => authority,
     };
     hosts::host(host).map(|_| text.into())
@@ -109,7 +111,7 @@ pub(super) fn mail(text: &str) -> Result<Box<str>, Wrong> {
     let bare = text.strip_prefix("mailto:").unwrap_or(text);
     let Some((local, host)) = bare.rsplit_once('@') else { return Err(wrong("it has no `@`")) };
     if !tokens::is_token(local) || local.contains('%') {
-        return Err(wrong("what is before `@` is no name"));
+        return Err(wrong("the part before `@` is not a name"));
     }
     hosts::name(host).map(|host| format!("mailto:{local}@{host}").into())
 }

@@ -41,8 +41,8 @@ pub(crate) fn template(text: &str, captures: &[Box<str>]) -> Result<Template, Wr
             parts.push(part(text, name, captures)?);
             rest = behind;
         } else {
-            let wrong = Wrong::new(format!("`{text}` has a brace without its other"));
-            return Err(wrong.hinted("`{{` and `}}` stand for braces themselves"));
+            let wrong = Wrong::new(format!("`{text}` has an unmatched brace"));
+            return Err(wrong.hinted("`{{` and `}}` mean literal braces"));
         }
     }
     literal.push_str(rest);

@@ -14,8 +14,8 @@ pub(super) fn is_token(text: &str) -> bool {
 pub(super) fn token(text: &str) -> Result<Box<str>, Wrong> {
     match is_token(text) {
         true => Ok(text.into()),
-        false => Err(Wrong::new(format!("`{text}` is not a token of HTTP"))
-            .hinted("letters, digits, `-`, `_` and `.` may stand in one")),
+        false => Err(Wrong::new(format!("`{text}` is not an HTTP token"))
+            .hinted("use letters, digits, `-`, `_` and `.`")),
     }
 }
 
@@ -24,7 +24,7 @@ pub(super) fn name(text: &str) -> Result<Box<str>, Wrong> {
     match is_name(text) {
         true => Ok(text.into()),
         false => Err(Wrong::new(format!("`{text}` is not a name"))
-            .hinted("a name begins with a letter and has letters, digits, `-` and `_`")),
+            .hinted("a name starts with a letter and has letters, digits, `-` and `_`")),
     }
 }
 
@@ -39,8 +39,8 @@ pub(super) fn text(text: &str) -> Result<Box<str>, Wrong> {
 
 pub(super) fn path(text: &str) -> Result<PathBuf, Wrong> {
     match text {
-        "" => Err(Wrong::new("a path is missing in the quotes")),
-        text if text.contains('\0') => Err(Wrong::new("a path has no NUL in it")),
+        "" => Err(Wrong::new("the path is empty")),
+        text if text.contains('\0') => Err(Wrong::new("a path cannot contain NUL")),
         text => Ok(text.into()),
     }
 }
@@ -59,10 +59,10 @@ pub(super) fn field_name(text: &str) -> Result<Box<str>, Wrong> {
     if is_token(text) {
         return Ok(text.into());
     }
-    let wrong = Wrong::new(format!("`{text}` is not the name of a field"));
+    let wrong = Wrong::new(format!("`{text}` is not a field name"));
     Err(match text.trim_end().strip_suffix(':') {
-        Some(bare) if is_token(bare) => wrong.hinted(format!("leave the colon out: \"{bare}\"")),
-        _ => wrong.hinted("letters, digits and `-` stand in one"),
+        Some(bare) if is_token(bare) => wrong.hinted(format!("omit the colon: \"{bare}\"")),
+        _ => wrong.hinted("use letters, digits and `-`"),
     })
 }
 
@@ -74,10 +74,10 @@ pub(super) fn field_value(text: &str) -> Result<Box<str>, Wrong> {
             '\0' => "a NUL".to_owned(),
             c => format!("the control character U+{:04X}", u32::from(c)),
         };
-        return Err(Wrong::new(format!("{what} may not stand in the value of a field")));
+        return Err(Wrong::new(format!("{what} is not allowed in a field value")));
     }
     if text.trim_matches([' ', '\t']) != text {
-        return Err(Wrong::new("the value of a field neither begins nor ends with a space"));
+        return Err(Wrong::new("a field value cannot start or end with a space"));
     }
     Ok(text.into())
 }

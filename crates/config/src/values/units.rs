@@ -41,13 +41,13 @@ pub(super) fn duration(text: &str, zero: bool) -> Result<Duration, Wrong> {
             return Err(wrong().hinted(known));
         }
         if behind.starts_with(['.', ',']) {
-            return Err(wrong().hinted("durations have whole numbers: \"1s500ms\""));
+            return Err(wrong().hinted("use whole numbers: \"1s500ms\""));
         }
         let Some(&(_, scale)) = TIMES.iter().find(|(name, _)| *name == unit) else {
             return Err(unknown_time_unit(text, number, unit));
         };
         if scale >= last {
-            return Err(wrong().hinted("each unit may stand once, the longest first: \"1h30min\""));
+            return Err(wrong().hinted("use each unit once, the longest first: \"1h30min\""));
         }
         last = scale;
         let number: u64 = number.parse().unwrap_or(u64::MAX);
@@ -56,7 +56,7 @@ pub(super) fn duration(text: &str, zero: bool) -> Result<Duration, Wrong> {
     }
     match total {
         _ if text.is_empty() => Err(wrong().hinted(known)),
-        0 if !zero => Err(Wrong::new(format!("`{text}` is no time at all, and this needs one"))),
+        0 if !zero => Err(Wrong::new(format!("`{text}` is zero, but a time is needed here"))),
         total if total > DURATION_MAX => {
             Err(Wrong::new(format!("`{text}` is longer than ten years")))
         }

@@ -105,9 +105,9 @@ impl Decoder<'_> {
         for node in others {
             if node.node.children.is_some() {
                 if let Some(earlier) = block {
-                    self.error(node.name_span(), "the options of `tls` stand in two blocks")
+                    self.error(node.name_span(), "`tls` has two blocks of options")
                         .related(earlier, "the other one")
-                        .hint("write one of them without a block; they hold for all");
+                        .hint("write one of them without a block; the options apply to all");
                 }
                 block = Some(node.name_span());
                 options = self.tls_options(node);
@@ -118,14 +118,14 @@ impl Decoder<'_> {
                 _ => {
                     self.error(node.name_span(), "there are two kinds of `tls`")
                         .related(first.name_span(), "here first")
-                        .hint("several stand together only if all of them have `cert` and `key`");
+                        .hint("several are possible only if all of them have `cert` and `key`");
                 }
             }
         }
         if let (RawTlsKind::Off | RawTlsKind::Passthrough, Some(block)) = (&kind, block) {
             let word = if matches!(kind, RawTlsKind::Off) { "off" } else { "passthrough" };
             self.error(block, format!("`tls {word}` has no options"))
-                .hint("they are for TLS that ends here");
+                .hint("options are for TLS that terminates here");
         }
         self.check_options(&options);
         Some(RawTls { span: first.name_span(), kind, options })
@@ -146,16 +146,14 @@ impl Decoder<'_> {
             let known = node.row.property(&property.name).is_some();
             if known && !takes.contains(&&*property.name) {
                 let message = match mode {
-                    Some(mode) => format!("`{}` does not go with `tls {mode}`", property.name),
-                    None => format!("`{}` does not go with `cert` and `key`", property.name),
+                    Some(mode) => format!("`{}` is not possible with `tls {mode}`", property.name),
+                    None => format!("`{}` is not possible with `cert` and `key`", property.name),
                 };
                 let hint = match (&*property.name, mode) {
                     ("acme", _) => "it goes with `tls auto`",
                     ("name", _) => "it goes with `tls auto` and `tls internal`",
-                    (_, Some("auto" | "internal")) => {
-                        "leave the word out for certificates of files"
-                    }
-                    _ => "it is for certificates of files, without a word",
+                    (_, Some("auto" | "internal")) => "omit the word for certificates from files",
+                    _ => "it is for certificates from files, without a word",
                 };
                 self.error(property.name_span, message).hint(hint);
                 return RawTlsKind::Broken;
@@ -168,7 +166,7 @@ impl Decoder<'_> {
             Some("auto") if in_forward && !has("name") => {
                 self.error(
                     node.node.span,
-                    "`tls auto` needs the name that clients reach the proxy by",
+                    "`tls auto` needs the name by which clients reach the proxy",
                 )
                 .hint("write tls auto name=\"proxy.example.com\"");
                 RawTlsKind::Broken
@@ -188,7 +186,7 @@ impl Decoder<'_> {
         let given = |name: &str| node.node.properties.iter().any(|given| given.name == name);
         match (given("cert"), given("key")) {
             (false, false) => {
-                self.error(node.node.span, "`tls` needs to know where certificates come from")
+                self.error(node.node.span, "`tls` needs a source of certificates")
                     .hint("write tls auto, tls internal, or tls cert=\"…\" key=\"…\"");
             }
             (true, false) => {
@@ -242,7 +240,7 @@ impl Decoder<'_> {
         {
             let twice = wrong.clone().any(|((_, version), before)| version == before);
             let what =
-                if twice { "a version stands twice" } else { "the oldest version comes first" };
+                if twice { "a version appears twice" } else { "the oldest version comes first" };
             self.error(given.span, what).hint("write versions \"1.2\" \"1.3\", or one of them");
         }
         Some((*versions.iter().min()?, *versions.iter().max()?))
@@ -256,11 +254,11 @@ impl Decoder<'_> {
         };
         let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
         if policy == ClientPolicy::Off && (has("ca") || has("crl")) {
-            self.error(node.node.span, "with `client off` nobody is asked for a certificate")
+            self.error(node.node.span, "with `client off`, no client certificate is requested")
                 .hint("write client require, or client request");
         }
         if policy != ClientPolicy::Off && !has("ca") {
-            self.error(node.node.span, "it has to be known whose certificates count")
+            self.error(node.node.span, "the CAs of client certificates are missing")
                 .hint("add ca=\"clients-ca.pem\"");
         }
         let files = |name| node.property(name).map(|given| given.datum.path());
@@ -282,8 +280,8 @@ impl Decoder<'_> {
         };
         if hsts.preload && (!hsts.subdomains || hsts.max_age < HSTS_MAX_AGE) {
             let span = node.property("preload").map_or(node.name_span(), |given| given.span);
-            self.warning(span, "browsers' lists will not take the name")
-                .hint("they want subdomains=#true and max-age=\"365d\" or more beside it");
+            self.warning(span, "the preload lists of browsers will not accept the name")
+                .hint("they require subdomains=#true and max-age=\"365d\" or more");
         }
         hsts
     }
@@ -292,16 +290,17 @@ impl Decoder<'_> {
     fn check_options(&mut self, options: &RawTlsOptions) {
         let Some((true, span)) = options.early_data else { return };
         if let Some((false, tickets)) = options.tickets {
-            self.error(span, "early data needs tickets: it comes with sessions that are resumed")
-                .related(tickets, "they are switched off here");
+            self.error(span, "early data needs tickets, because it needs session resumption")
+                .related(tickets, "they are disabled here");
             return;
         }
         if let Some(((_, TlsVersion::Tls12), versions)) = options.versions {
-            self.error(span, "early data needs TLS 1.3").related(versions, "it is not spoken");
+            self.error(span, "early data needs TLS 1.3")
+                .related(versions, "TLS 1.3 is disabled here");
             return;
         }
-        self.warning(span, "early data can be sent again by whoever records it").hint(
-            "only safe methods are taken; the upstream sees `Early-Data: 1` and may answer 425",
+        self.warning(span, "an attacker can replay early data").hint(
+            "only safe methods are accepted; the upstream gets `Early-Data: 1` and can answer 425",
         );
     }
 
@@ -334,7 +333,7 @@ impl Decoder<'_> {
     /// Reads a `client` node of a site or route.
     pub(super) fn client(&mut self, node: &Checked<'_, '_>) -> RawClients {
         if node.node.properties.is_empty() && !node.node.damaged {
-            self.error(node.node.span, "`client` needs to know which")
+            self.error(node.node.span, "`client` needs a condition")
                 .hint("write client name=\"…\", fingerprint=\"…\" or subject=\"…\"");
         }
         RawClients { any_of: self.clients(node, ""), span: node.name_span() }
@@ -384,7 +383,7 @@ impl Decoder<'_> {
         {
             self.error(
                 property.name_span,
-                format!("`{}` goes with `challenge dns`", property.name),
+                format!("`{}` is only possible with `challenge dns`", property.name),
             );
         }
         match kind {
@@ -449,7 +448,7 @@ impl Decoder<'_> {
         match given.datum.texts() {
             [name] => Some(name.clone()),
             _ => {
-                self.error(given.span, "one name is asked for")
+                self.error(given.span, "one name is expected")
                     .hint("endpoints with different names go into different upstreams");
                 None
             }
@@ -459,16 +458,16 @@ impl Decoder<'_> {
     fn check_verify(&mut self, raw: &RawUpstreamTls) {
         let Some(span) = raw.set.node("verify").filter(|_| !raw.tls.verify) else { return };
         if let Some(ca) = raw.set.node("ca") {
-            self.error(span, "with `verify off` no CA counts")
+            self.error(span, "with `verify off`, the CA is not used")
                 .related(ca, "a CA is named here")
-                .hint("leave `verify off` out: that CA is all that is needed");
+                .hint("omit `verify off`: the CA is enough");
             return;
         }
         self.warning(
             span,
-            "the endpoints' certificates are NOT verified: whoever is in between can read and change everything",
+            "the endpoints' certificates are NOT verified: an attacker between them can read and change everything",
         )
-        .hint("name the CA that they come from: ca \"ca.pem\"");
+        .hint("name their CA: ca \"ca.pem\"");
     }
 
     /// Warns of endpoints of which some are spoken to over TLS and some in clear.
@@ -478,7 +477,7 @@ impl Decoder<'_> {
         let clear = all().find(|(endpoint, _)| !endpoint.tls && !is_unix(endpoint));
         let Some(((secure, &related), (clear, &span))) = secure.zip(clear) else { return };
         let message = format!(
-            "`{}` is spoken to in clear, and `{}` beside it over TLS",
+            "`{}` is cleartext, and `{}` in the same upstream uses TLS",
             clear.written, secure.written
         );
         self.warning(span, message)

@@ -102,7 +102,10 @@ impl Resolver<'_, '_> {
             None | Some(RawTlsKind::Off) => {
                 if let Some((Some(_), span)) = &raw.redirect_http {
                     self.decoder
-                        .error(*span, "`redirect-http` leads to https://, which the site has not")
+                        .error(
+                            *span,
+                            "`redirect-http` redirects to https://, but the site has no `tls`",
+                        )
                         .hint("add tls auto, tls internal, or tls cert=\"…\" key=\"…\"");
                 }
                 None
@@ -129,7 +132,7 @@ impl Resolver<'_, '_> {
             self.decoder
                 .error(
                     *span,
-                    format!("this `{word}` is about certificates that nobody is asked for"),
+                    format!("this `{word}` is about client certificates, but none are requested"),
                 )
                 .hint("add tls … { client require ca=\"…\" } to the `forward`");
         }
@@ -141,7 +144,7 @@ impl Resolver<'_, '_> {
         for name in &names {
             if matches!(tls.kind, RawTlsKind::Auto { .. }) && name.parse::<IpAddr>().is_ok() {
                 self.decoder
-                    .error(tls.span, format!("a public CA gives no certificate for `{name}`"))
+                    .error(tls.span, format!("no public CA issues a certificate for `{name}`"))
                     .hint("name a host, or write tls internal");
             }
         }
@@ -189,14 +192,14 @@ impl Resolver<'_, '_> {
             match site_name {
                 SiteName::Default => {
                     self.decoder
-                        .error(*span, "`tls auto` needs names, and `*` is every host")
+                        .error(*span, "`tls auto` needs names, but `*` means every host")
                         .hint("name the hosts, or write tls internal");
                 }
                 SiteName::Exact(host) if host.parse::<IpAddr>().is_ok() => {
                     self.decoder
                         .error(
                             *span,
-                            format!("`tls auto` gets no certificate for the address `{host}`"),
+                            format!("`tls auto` cannot get a certificate for the address `{host}`"),
                         )
                         .hint("name a host, or write tls internal");
                 }
@@ -213,9 +216,11 @@ impl Resolver<'_, '_> {
                         self.decoder
                             .warning(
                                 *span,
-                                format!("no public CA gives a certificate for `{written}`"),
+                                format!("no public CA issues a certificate for `{written}`"),
                             )
-                            .hint("write tls internal, or in `acme` the directory of your own CA");
+                            .hint(
+                                "write tls internal, or set the directory of your own CA in `acme`",
+                            );
                     }
                 }
             }
@@ -234,7 +239,7 @@ impl Resolver<'_, '_> {
         if let Some(line) = first.filter(|_| !asks && !is_broken) {
             let problem = self
                 .decoder
-                .error(line.span, "`client` is about certificates that nobody is asked for");
+                .error(line.span, "`client` is about client certificates, but none are requested");
             match &raw.tls {
                 Some(tls) if tls.is_on() => problem.related(tls.span, "`tls` of the site"),
                 _ => problem,
@@ -258,7 +263,7 @@ impl Resolver<'_, '_> {
                 _ => bare.to_owned(),
             };
             let message =
-                format!("`{}` would be TLS within the TLS that is passed on", endpoint.written);
+                format!("`{}` would be TLS within the relayed TLS connection", endpoint.written);
             self.decoder.error(span, message).hint(format!("write \"{bare}\""));
         }
     }
@@ -275,11 +280,11 @@ impl Resolver<'_, '_> {
             return;
         }
         let (secure, clear) = if tls { (span, earlier.span) } else { (earlier.span, span) };
-        let message = format!("`{}` cannot be both in clear and TLS", found.written);
+        let message = format!("`{}` cannot serve both cleartext and TLS", found.written);
         self.decoder
             .error(clear, message)
             .related(secure, "TLS for another site there")
-            .hint("give one of them another address by `listen`, or both the same `tls`");
+            .hint("set another address for one of them with `listen`, or `tls` for both");
     }
 
     /// Adds the sites that send clients from http:// to https://.
@@ -296,7 +301,7 @@ impl Resolver<'_, '_> {
         let span = address.span;
         let known = self.listeners.get(&address.address).copied();
         if let Some((listener, earlier)) = known.and_then(|id| self.other_use(id)) {
-            let message = format!("`{}` is not for a redirect: {listener}", address.written);
+            let message = format!("`{}` cannot redirect: {listener}", address.written);
             let problem = match is_said {
                 true => self.decoder.error(span, message),
                 false => self.decoder.warning(span, message),
@@ -390,13 +395,12 @@ impl Resolver<'_, '_> {
             if id.is_some_and(|id| self.acme_used.get(id) == Some(&false)) {
                 let (what, hint) = match &*acme.acme.name {
                     "" => (
-                        "no site has `tls auto`, so no directory is asked".to_owned(),
+                        "no site has `tls auto`, so the directory is not used".to_owned(),
                         "auto".to_owned(),
                     ),
-                    name => (
-                        format!("nothing asks the directory `{name}`"),
-                        format!("auto acme={name}"),
-                    ),
+                    name => {
+                        (format!("the directory `{name}` is not used"), format!("auto acme={name}"))
+                    }
                 };
                 self.decoder.warning(acme.span, what).hint(format!("write tls {hint} in a site"));
             }
@@ -420,10 +424,10 @@ impl Resolver<'_, '_> {
             }
             let span = raw.tls.as_ref().map_or(raw.span, |tls| tls.span);
             self.decoder
-                .warning(span, format!("the directory will ask on port {port} {word}, and nothing here listens there"))
+                .warning(span, format!("the directory will connect to port {port} {word}, but nothing listens there"))
                 .hint(match secure {
-                    false => "write redirect-http \":80\", or have what listens there pass /.well-known/acme-challenge/ on to here",
-                    true => "have what listens there pass its connections on to here, or write challenge http",
+                    false => "write redirect-http \":80\", or forward /.well-known/acme-challenge/ from the server on that port to this one",
+                    true => "forward connections from that port to this machine, or write challenge http",
                 });
         }
     }
@@ -446,13 +450,12 @@ impl Resolver<'_, '_> {
         if let Some(span) = raw.set.node("protocol") {
             let wrong = match raw.settings.protocol {
                 UpstreamProtocol::H2 => found(false).map(|written| {
-                    let message =
-                        format!("`h2` is HTTP/2 over TLS, and `{written}` is spoken to in clear");
-                    (message, "write h2c for HTTP/2 in clear, or \"https://…\" for TLS")
+                    let message = format!("`h2` is HTTP/2 over TLS, but `{written}` is cleartext");
+                    (message, "write h2c for cleartext HTTP/2, or \"https://…\" for TLS")
                 }),
                 UpstreamProtocol::H2c => found(true).map(|written| {
                     (
-                        format!("`h2c` is HTTP/2 in clear, and `{written}` has TLS"),
+                        format!("`h2c` is cleartext HTTP/2, but `{written}` has TLS"),
                         "write h2 for HTTP/2 over TLS",
                     )
                 }),

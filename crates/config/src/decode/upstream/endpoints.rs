@@ -77,7 +77,7 @@ impl Decoder<'_> {
                 self.check_there(
                     path,
                     given.span,
-                    "the upstream has no endpoints of it until there is",
+                    "the upstream has no endpoints from it until the file exists",
                 );
                 SourceKind::File(path.clone())
             }

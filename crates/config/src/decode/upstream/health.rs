@@ -40,7 +40,8 @@ impl Decoder<'_> {
     pub(crate) fn health_field(&mut self, check: &mut HttpCheck, node: &Checked<'_, '_>) {
         let [name, value] = node.arguments.as_slice() else { return };
         if name.datum.text().eq_ignore_ascii_case("host") {
-            self.error(name.span, "`Host` is not a field here").hint("write health … host=\"…\"");
+            self.error(name.span, "`Host` cannot be set as a field here")
+                .hint("write health … host=\"…\"");
         } else if self.may_edit(name.datum.text(), name.span, EditVerb::Set, true) {
             check.fields.push((text(&name.datum), text(&value.datum)));
         }
@@ -52,7 +53,7 @@ impl Decoder<'_> {
             self.error(given.span, "the response to HEAD has no body").hint("write method=GET");
         }
         if let Some(given) = node.property("method").filter(|_| &*check.method == "CONNECT") {
-            self.error(given.span, "CONNECT asks for no path").hint("write health tcp");
+            self.error(given.span, "CONNECT has no path").hint("write health tcp");
         }
     }
 
@@ -65,7 +66,7 @@ impl Decoder<'_> {
         };
         for (name, given) in &node.properties {
             if others.contains(name) {
-                self.error(given.span, format!("`{name}` means nothing for a check {kind}"));
+                self.error(given.span, format!("`{name}` has no effect for a check {kind}"));
             }
         }
         if !matches!(check, Check::Http(_)) && node.node.children.is_some() {

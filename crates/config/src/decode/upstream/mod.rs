@@ -106,7 +106,7 @@ impl Decoder<'_> {
         node.put(&POOL_PROPERTIES, pool);
         let keeps_none = pool.max == 0 && pool.min > 0;
         if let Some(given) = node.property("min").filter(|_| keeps_none) {
-            let message = "with max=0 no connection is kept, so none can be opened ahead";
+            let message = "with max=0 no connection is kept, so none can be opened in advance";
             self.error(given.span, message);
         }
     }
@@ -118,7 +118,7 @@ impl Decoder<'_> {
         let block = node.node.children.as_ref().map(|_| node.name_span());
         if let Some(span) = more.or(block) {
             let name = node.row.name;
-            self.error(span, format!("`{name} off` has nothing else"))
+            self.error(span, format!("`{name} off` takes nothing else"))
                 .related(given.span, "`off` is here");
         }
         true
@@ -127,7 +127,7 @@ impl Decoder<'_> {
     pub(crate) fn check_says_something(&mut self, node: &Checked<'_, '_>, such_as: &str) {
         if node.node.properties.is_empty() && !node.node.damaged {
             let name = node.row.name;
-            self.error(node.node.span, format!("`{name}` says nothing"))
+            self.error(node.node.span, format!("`{name}` has no settings"))
                 .hint(format!("write {name} {such_as}"));
         }
     }
@@ -158,9 +158,9 @@ impl Decoder<'_> {
         let mut parts: Vec<_> = word.into_iter().chain(properties).collect();
         let given = node.node.arguments.len() + node.node.properties.len();
         if given != 1 && !node.node.damaged {
-            let message = if given == 0 { "`by` needs what" } else { "`by` takes one thing" };
+            let message = if given == 0 { "`by` needs a key" } else { "`by` takes one key" };
             self.error(node.node.span, message).hint(
-                "write by header=\"…\", by cookie=\"…\", by query=\"…\", by path or by address, each on its line",
+                "write by header=\"…\", by cookie=\"…\", by query=\"…\", by path or by address, each on a separate line",
             );
         }
         parts.pop()
@@ -188,7 +188,7 @@ impl Decoder<'_> {
         let clear = sticky.same_site == SameSite::None && sticky.secure == Some(false);
         if let Some(given) = same_site.filter(|_| clear) {
             self.error(given.span, "browsers drop a cookie with same-site=none that is not secure")
-                .hint("leave secure=#false out");
+                .hint("omit secure=#false");
         }
         Some(sticky)
     }

@@ -43,7 +43,7 @@ impl Decoder<'_> {
     pub(in crate::decode) fn mirror(&mut self, node: &Checked<'_, '_>) -> Option<RawMirror> {
         let is_off = matches!(node.arguments.as_slice(), [given] if given.datum.text() == "off");
         if let Some(property) = node.node.properties.first().filter(|_| is_off) {
-            self.error(property.name_span, "`mirror off` has nothing else");
+            self.error(property.name_span, "`mirror off` takes nothing else");
         }
         let number = |name: &str, otherwise: u64| {
             node.property(name).map_or(otherwise, |given| given.datum.number())
@@ -67,7 +67,7 @@ impl Decoder<'_> {
             _ => Stay::Address,
         };
         if let Some(given) = cookie.filter(|_| !matches!(stay, Stay::Cookie(_))) {
-            self.error(given.span, "a cookie is named, and the split does not stay by one")
+            self.error(given.span, "a cookie is named, but the split does not use one")
                 .hint("write stay=cookie");
         }
         let children = self.children(node);
@@ -94,8 +94,11 @@ impl Decoder<'_> {
         } else if sum != 10_000 {
             let rest = share_text(sum.abs_diff(10_000));
             let what = if sum > 10_000 { "too many" } else { "missing" };
-            self.error(node.name_span(), format!("the shares make {}, not 100%", share_text(sum)))
-                .hint(format!("{rest} are {what}"));
+            self.error(
+                node.name_span(),
+                format!("the shares add up to {}, not 100%", share_text(sum)),
+            )
+            .hint(format!("{rest} are {what}"));
         }
         RawActionKind::Split { parts, stay }
     }
@@ -118,7 +121,7 @@ impl Resolver<'_, '_> {
             if let Some(&(_, earlier)) = found.iter().find(|(other, _)| other.upstream == upstream)
             {
                 self.decoder
-                    .error(part.span, "two parts of the split lead to one upstream")
+                    .error(part.span, "two parts of the split have the same upstream")
                     .related(earlier, "here first")
                     .hint("write one part with both shares");
             }
@@ -136,7 +139,7 @@ impl Resolver<'_, '_> {
             let Some(to) = &mirror.to else {
                 if let Some(other) = raw.iter().find(|other| other.to.is_some()) {
                     self.decoder
-                        .error(mirror.span, "`mirror off` stands beside another `mirror`")
+                        .error(mirror.span, "`mirror off` cannot be combined with another `mirror`")
                         .related(other.span, "the other one");
                 }
                 continue;
@@ -162,7 +165,7 @@ impl Resolver<'_, '_> {
             Action::Redirect { .. } | Action::Respond { .. } | Action::Files(_) => {
                 self.decoder
                     .warning(first.span, "nothing is copied: no request goes to an upstream here")
-                    .hint("`mirror` stands beside `to` or `split`");
+                    .hint("write `mirror` next to `to` or `split`");
                 return;
             }
         };
@@ -173,9 +176,9 @@ impl Resolver<'_, '_> {
                 self.decoder
                     .warning(
                         *span,
-                        format!("copies go to `{name}`, which gets the requests themselves"),
+                        format!("copies go to `{name}`, which also gets the original requests"),
                     )
-                    .hint("it does everything twice then");
+                    .hint("it would process every request twice");
             }
         }
     }
@@ -196,13 +199,13 @@ impl Resolver<'_, '_> {
         if !balance.keys.is_empty() && !is_keyed {
             let known = KEYED.join(", ");
             self.decoder
-                .warning(span, format!("`{algorithm}` goes by no key, so `by` means nothing"))
+                .warning(span, format!("`{algorithm}` uses no key, so `by` has no effect"))
                 .hint(format!("those that do: {known}"));
         }
         let bound = raw.set.property("balance", "bound");
         if let Some(span) = bound.filter(|_| !BOUNDED.contains(&algorithm)) {
             self.decoder
-                .warning(span, format!("`{algorithm}` goes by no key, so `bound` means nothing"))
+                .warning(span, format!("`{algorithm}` uses no key, so `bound` has no effect"))
                 .hint(format!("those that do: {}", BOUNDED.join(", ")));
         }
         let addressed =
@@ -211,13 +214,13 @@ impl Resolver<'_, '_> {
             self.decoder
                 .warning(
                     span,
-                    "a `by` behind `path` or `address` never counts: every request has those",
+                    "a `by` after `path` or `address` is never used, because every request has those",
                 )
                 .hint("write it last");
         }
         if let Some(sticky) = raw.set.node("sticky").filter(|_| BOUNDED.contains(&algorithm)) {
             self.decoder
-                .warning(sticky, format!("`{algorithm}` places only clients without the cookie; then the cookie decides"))
+                .warning(sticky, format!("`{algorithm}` chooses only for clients without the cookie; afterwards the cookie decides"))
                 .related(span, "clients are placed by a key here")
                 .hint("one of the two is enough");
         }
@@ -231,7 +234,7 @@ impl Resolver<'_, '_> {
             if endpoints.iter().all(|endpoint| endpoint.draining) {
                 self.decoder.warning(
                     raw.span,
-                    format!("every endpoint of `{name}` drains: new clients get 503"),
+                    format!("every endpoint of `{name}` is draining: new clients get 503"),
                 );
             }
             if endpoints.iter().all(|endpoint| endpoint.backup) {
@@ -239,17 +242,17 @@ impl Resolver<'_, '_> {
                     .warning(
                         raw.span,
                         format!(
-                            "every endpoint of `{name}` is a backup, so `backup` means nothing"
+                            "every endpoint of `{name}` is a backup, so `backup` has no effect"
                         ),
                     )
-                    .hint("a backup stands in for endpoints that are none");
+                    .hint("a backup replaces endpoints that are not backups");
             }
         }
         let zoned = endpoints.iter().zip(&raw.endpoint_spans);
         let mut zoned = zoned.filter_map(|(endpoint, span)| Some((endpoint.zone.as_ref()?, *span)));
         if let Some((zone, span)) = zoned.next().filter(|_| self.config.process.zone.is_none()) {
             self.decoder
-                .warning(span, format!("the zone `{zone}` means nothing: the process is in none"))
+                .warning(span, format!("the zone `{zone}` has no effect: the process has no zone"))
                 .hint(format!("write process {{ zone \"{zone}\" }}"));
         }
         let can_wait = endpoints.iter().any(|endpoint| endpoint.max.is_some())
@@ -273,10 +276,9 @@ impl Resolver<'_, '_> {
                 let clear = raw.settings.endpoints.iter().find(|endpoint| !endpoint.tls);
                 match (protocol, clear) {
                     (UpstreamProtocol::Http1, _) => {
-                        let problem = self.decoder.error(
-                            span,
-                            "gRPC is spoken over HTTP/2, and the upstream speaks HTTP/1.1",
-                        );
+                        let problem = self
+                            .decoder
+                            .error(span, "gRPC needs HTTP/2, but the upstream speaks HTTP/1.1");
                         problem.hint("write protocol h2c, or h2 for TLS");
                         if let Some(related) = related {
                             problem.related(related, "said here");
@@ -284,7 +286,7 @@ impl Resolver<'_, '_> {
                     }
                     (UpstreamProtocol::Auto, Some(endpoint)) => {
                         let message = format!(
-                            "gRPC is spoken over HTTP/2, and `{}` is spoken to by HTTP/1.1",
+                            "gRPC needs HTTP/2, but `{}` is used with HTTP/1.1",
                             endpoint.written
                         );
                         self.decoder.warning(span, message).hint("write protocol h2c");
@@ -305,7 +307,7 @@ impl Resolver<'_, '_> {
             {
                 let span = set.property("health", "port").unwrap_or(span);
                 self.decoder
-                    .warning(span, format!("no endpoint has a port, so {port} means nothing"));
+                    .warning(span, format!("no endpoint has a port, so {port} has no effect"));
             }
         }
     }
@@ -319,8 +321,9 @@ impl Resolver<'_, '_> {
                 _ => None,
             };
             if let Some(why) = why {
-                let problem = self.decoder.error(span, format!("no second try is begun: {why}"));
-                problem.hint("hedges are tries of `retry`, within its budget");
+                let problem =
+                    self.decoder.error(span, format!("there will be no second try: {why}"));
+                problem.hint("hedges count as tries of `retry`, and for its budget");
                 if let Some(retry) = raw.set.node("retry") {
                     problem.related(retry, "`retry` is here");
                 }
@@ -342,7 +345,7 @@ impl Resolver<'_, '_> {
             );
             self.decoder
                 .warning(span, message)
-                .hint("a try ends when the first of the two is over");
+                .hint("a try ends when the first of the two expires");
         }
     }
 }
