@@ -18,6 +18,12 @@ use wire::{grpc_health, proxy_protocol};
 #[cfg(feature = "names")]
 #[path = "fuzzing/dns_message.rs"]
 pub mod dns_message;
+#[cfg(feature = "discovery")]
+#[path = "fuzzing/endpoints_json.rs"]
+pub mod endpoints_json;
+#[cfg(feature = "files")]
+#[path = "fuzzing/file_path.rs"]
+pub mod file_path;
 #[cfg(feature = "tls")]
 #[path = "fuzzing/tls_record.rs"]
 pub mod tls_record;

@@ -52,7 +52,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("testkit", &["config", "message", "net", "proxy", "tls", "wire"]),
+    ("testkit", &["config", "discovery", "files", "message", "net", "proxy", "tls", "wire"]),
 ];
 
 /// What a `Cargo.toml` says.
