@@ -660,6 +660,11 @@ pub struct PortRange {
     pub last: u16,
 }
 
+impl PortRange {
+    /// Every port.
+    pub const ALL: Self = Self { first: 1, last: u16::MAX };
+}
+
 /// What `anonymous` removes beside the fields that we never send then.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Anonymous {

@@ -2,18 +2,21 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tls::RawClients;
-use super::upstream::resolve::{RawMirror, RawPart};
-use super::{Checked, Decoder};
+use super::upstream::resolve::{RawMirror, RawSplit};
+use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
     Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, PathReadings,
     Rewrite, Stay, Template,
 };
-use crate::schema::{ACTIONS, LIMITS, Setting, TIMEOUTS};
+use crate::schema::{
+    ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, REDIRECT_PROPERTIES,
+    RESPOND_PROPERTIES, Setting,
+};
 use crate::source::Span;
 use crate::values::{self, Datum};
 
@@ -67,88 +70,95 @@ pub(crate) type Overrides = Vec<(usize, Datum, Span)>;
 
 /// What a site, route or `forward` says itself.
 #[derive(Debug, Default)]
-pub(super) struct Layer {
-    pub(super) timeouts: Overrides,
-    pub(super) limits: Overrides,
-    pub(super) rewrite: Option<(Rewrite, Span)>,
-    pub(super) request_fields: Vec<(FieldEdit, Span)>,
-    pub(super) response_fields: Vec<(FieldEdit, Span)>,
-    pub(super) host: Option<(HostPolicy, Span)>,
-    pub(super) forwarded: Option<(bool, Span)>,
-    pub(super) drop_underscores: Option<(bool, Span)>,
-    pub(super) error_pages: Vec<(ErrorPage, Span)>,
-    pub(super) path_readings: Option<(PathReadings, Span)>,
-    pub(super) clients: Vec<RawClients>,
-    pub(super) mirrors: Vec<RawMirror>,
-    pub(super) action: Option<RawAction>,
+pub(crate) struct Layer {
+    pub(crate) timeouts: Overrides,
+    pub(crate) limits: Overrides,
+    pub(crate) rewrite: Option<(Rewrite, Span)>,
+    pub(crate) request_fields: Vec<(FieldEdit, Span)>,
+    pub(crate) response_fields: Vec<(FieldEdit, Span)>,
+    pub(crate) host: Option<(HostPolicy, Span)>,
+    pub(crate) forwarded: Option<(bool, Span)>,
+    pub(crate) drop_underscores: Option<(bool, Span)>,
+    pub(crate) error_pages: Vec<(ErrorPage, Span)>,
+    pub(crate) path_readings: Option<(PathReadings, Span)>,
+    pub(crate) clients: Vec<RawClients>,
+    pub(crate) mirrors: Vec<RawMirror>,
+    pub(crate) action: Option<RawAction>,
+    /// What templates in it may name.
+    pub(crate) captures: Vec<Box<str>>,
+    /// Whether TLS is passed on, so that most of this means nothing.
+    pub(crate) is_passed_on: bool,
+    /// Where its settings stand.
+    pub(crate) set: Origins,
+}
+
+/// What has a layer of settings.
+pub(crate) trait HasLayer {
+    fn layer(&self) -> &Layer;
+    fn layer_mut(&mut self) -> &mut Layer;
+}
+
+impl HasLayer for Layer {
+    fn layer(&self) -> &Layer {
+        self
+    }
+
+    fn layer_mut(&mut self) -> &mut Layer {
+        self
+    }
+}
+
+/// Edits of fields, as they are read.
+pub(crate) struct Edits {
+    in_request: bool,
+    captures: Vec<Box<str>>,
+    pub(crate) edits: Vec<(FieldEdit, Span)>,
+}
+
+impl Edits {
+    /// Those that were read, to be shown.
+    pub(super) fn shown(edits: &[(FieldEdit, Span)]) -> Self {
+        Self { in_request: true, captures: Vec::new(), edits: edits.to_vec() }
+    }
 }
 
 /// What is done, before names are looked up.
 #[derive(Debug)]
-pub(super) struct RawAction {
-    pub(super) kind: RawActionKind,
+pub(crate) struct RawAction {
+    pub(crate) kind: RawActionKind,
     /// Where its name is.
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 #[derive(Debug)]
-pub(super) enum RawActionKind {
+pub(crate) enum RawActionKind {
     /// To the upstream of this name.
     Upstream { name: Box<str>, span: Span },
     /// To these endpoints.
     Endpoints(Vec<Endpoint>),
     /// To several upstreams, by shares.
-    Split { parts: Vec<RawPart>, stay: Stay },
+    Split { split: RawSplit, stay: Stay },
     /// Something else, ready.
     Ready(Action),
     /// Something with a mistake that is told.
     Broken,
 }
 
-impl Decoder<'_> {
-    /// Takes a node that sites, routes and forwards have in common; false if it is another.
-    pub(super) fn modifier(
-        &mut self,
-        layer: &mut Layer,
-        node: &Checked<'_, '_>,
-        captures: &[Box<str>],
-    ) -> bool {
-        let span = node.name_span();
-        match node.row.name {
-            "timeouts" => layer.timeouts = self.overrides(node, TIMEOUTS),
-            "limits" => layer.limits = self.overrides(node, LIMITS),
-            "strip-prefix" | "rewrite" => self.rewrite(layer, node, captures),
-            "request" => layer.request_fields = self.edits(node, captures),
-            "response" => layer.response_fields = self.edits(node, captures),
-            "host" => {
-                if let Some(Datum::Host(policy)) = node.first().map(|given| &given.datum) {
-                    layer.host = Some((policy.clone(), span));
-                }
-            }
-            "forwarded" => {
-                let on = node.first().is_some_and(|given| given.datum.text() == "on");
-                layer.forwarded = Some((on, span));
-            }
-            "underscores" => {
-                let drop = node.first().is_some_and(|given| given.datum.text() == "drop");
-                layer.drop_underscores = Some((drop, span));
-            }
-            "error-page" => self.error_page(layer, node),
-            "path-readings" | "encoded-separators" => self.path_readings(layer, node),
-            "client" => {
-                let line = self.client(node);
-                layer.clients.push(line);
-            }
-            "mirror" => {
-                let mirror = self.mirror(node);
-                layer.mirrors.extend(mirror);
-            }
-            name if ACTIONS.contains(&name) => self.action(layer, node, captures),
-            _ => return false,
+impl RawActionKind {
+    /// The node that says so.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Upstream { .. } | Self::Endpoints(_) | Self::Ready(Action::To(_)) => "to",
+            Self::Split { .. } | Self::Ready(Action::Split(_)) => "split",
+            Self::Ready(Action::Redirect { .. }) => "redirect",
+            Self::Ready(Action::Respond { .. }) => "respond",
+            Self::Ready(Action::Files(_)) => "files",
+            Self::Broken => "",
         }
-        true
     }
+}
 
+impl Decoder<'_> {
     pub(crate) fn overrides<T>(
         &mut self,
         node: &Checked<'_, '_>,
@@ -164,7 +174,12 @@ impl Decoder<'_> {
         overrides
     }
 
-    fn template(&mut self, text: &str, span: Span, captures: &[Box<str>]) -> Option<Template> {
+    pub(crate) fn template(
+        &mut self,
+        text: &str,
+        span: Span,
+        captures: &[Box<str>],
+    ) -> Option<Template> {
         match values::template(text, captures) {
             Ok(template) => Some(template),
             Err(wrong) => {
@@ -174,7 +189,12 @@ impl Decoder<'_> {
         }
     }
 
-    fn rewrite(&mut self, layer: &mut Layer, node: &Checked<'_, '_>, captures: &[Box<str>]) {
+    pub(crate) fn rewrite(
+        &mut self,
+        layer: &mut Layer,
+        node: &Checked<'_, '_>,
+        read: impl FnOnce(&mut Self, &[Box<str>], &Given) -> Option<Rewrite>,
+    ) {
         let Some(given) = node.first() else { return };
         if let Some((_, earlier)) = layer.rewrite {
             self.error(
@@ -184,83 +204,93 @@ impl Decoder<'_> {
             .related(earlier, "the other one");
             return;
         }
-        let text = given.datum.text();
-        let rewrite = match node.row.name {
-            "strip-prefix" => Some(Rewrite::StripPrefix(text.into())),
-            _ => self.template(text, given.span, captures).map(Rewrite::To),
-        };
+        let rewrite = read(self, &layer.captures, given);
         layer.rewrite = rewrite.map(|rewrite| (rewrite, node.name_span()));
     }
 
-    fn path_readings(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+    pub(crate) fn path_readings(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+        let has = |word: &str| node.data().any(|datum| datum.text() == word);
+        let readings = PathReadings {
+            merged: has("merged"),
+            host: has("host"),
+            decoded: has("decoded"),
+            parameters: has("parameters"),
+            case: has("case"),
+        };
+        if self.set_path_readings(layer, readings, node) && has("none") && node.arguments.len() > 1
+        {
+            self.error(node.name_span(), "`none` cannot be combined with others")
+                .hint(format!("write path-readings {}", readings.written()));
+        }
+    }
+
+    /// The older word for a part of `path-readings`.
+    pub(crate) fn encoded_separators(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+        let usual = PathReadings::default();
+        let passes = node.data().any(|datum| datum.text() == "pass");
+        let (readings, hint) = match passes {
+            true => (
+                PathReadings { decoded: false, parameters: false, ..usual },
+                "write path-readings merged host, if it is still needed",
+            ),
+            false => (usual, "omit it: paths that servers read differently are refused"),
+        };
+        if self.set_path_readings(layer, readings, node) {
+            let message = "`encoded-separators` is a part of `path-readings` now";
+            self.warning(node.name_span(), message).hint(hint);
+        }
+    }
+
+    fn set_path_readings(
+        &mut self,
+        layer: &mut Layer,
+        readings: PathReadings,
+        node: &Checked<'_, '_>,
+    ) -> bool {
         let span = node.name_span();
         if let Some((_, earlier)) = layer.path_readings {
             self.error(span, "`encoded-separators` is a part of `path-readings`")
                 .hint("omit it")
                 .related(earlier, "the other one");
-            return;
-        }
-        let has = |word: &str| node.arguments.iter().any(|given| given.datum.text() == word);
-        let usual = PathReadings::default();
-        let readings = if node.row.name == "encoded-separators" {
-            let (readings, hint) = match has("pass") {
-                true => {
-                    let readings = PathReadings { decoded: false, parameters: false, ..usual };
-                    (readings, "write path-readings merged host, if it is still needed".to_owned())
-                }
-                false => (usual, "omit it: paths that servers read differently are refused".into()),
-            };
-            self.warning(span, "`encoded-separators` is a part of `path-readings` now").hint(hint);
-            readings
-        } else {
-            PathReadings {
-                merged: has("merged"),
-                host: has("host"),
-                decoded: has("decoded"),
-                parameters: has("parameters"),
-                case: has("case"),
-            }
-        };
-        if has("none") && node.arguments.len() > 1 {
-            self.error(span, "`none` cannot be combined with others")
-                .hint(format!("write path-readings {}", readings.written()));
+            return false;
         }
         layer.path_readings = Some((readings, span));
+        true
     }
 
-    fn edits(&mut self, node: &Checked<'_, '_>, captures: &[Box<str>]) -> Vec<(FieldEdit, Span)> {
-        let mut edits = Vec::new();
-        let in_request = node.row.name == "request";
-        for child in self.children(node) {
-            let span = child.name_span();
-            let place = self.place(span);
-            let verb = match child.row.name {
-                "set" => EditVerb::Set,
-                "add" => EditVerb::Add,
-                _ => EditVerb::Remove,
-            };
-            if verb == EditVerb::Remove {
-                for given in &child.arguments {
-                    let name: Box<str> = given.datum.text().into();
-                    if self.may_edit(&name, given.span, verb, in_request) {
-                        let value = Template::default();
-                        edits.push((FieldEdit { secret: None, place, verb, name, value }, span));
-                    }
-                }
-                continue;
-            }
-            let [name, value] = child.arguments.as_slice() else { continue };
-            let Some(template) = self.template(value.datum.text(), value.span, captures) else {
-                continue;
-            };
-            let field: Box<str> = name.datum.text().into();
-            if self.may_edit(&field, name.span, verb, in_request) {
-                let secret = child.property("secret").map(|given| given.datum.flag());
-                let edit = FieldEdit { secret, place, verb, name: field, value: template };
-                edits.push((edit, span));
+    pub(crate) fn edits(
+        &mut self,
+        node: &Checked<'_, '_>,
+        in_request: bool,
+        captures: &[Box<str>],
+    ) -> Vec<(FieldEdit, Span)> {
+        let mut edits = Edits { in_request, captures: captures.to_vec(), edits: Vec::new() };
+        self.block(node, &FIELDS_BLOCK, &mut edits);
+        edits.edits
+    }
+
+    pub(crate) fn edit(&mut self, edits: &mut Edits, node: &Checked<'_, '_>, verb: EditVerb) {
+        let [name, value] = node.arguments.as_slice() else { return };
+        let captures = &edits.captures;
+        let Some(value) = self.template(value.datum.text(), value.span, captures) else { return };
+        let field: Box<str> = name.datum.text().into();
+        if self.may_edit(&field, name.span, verb, edits.in_request) {
+            let place = self.place(node.name_span());
+            let mut edit = FieldEdit { secret: None, place, verb, name: field, value };
+            node.put(&FIELD_PROPERTIES, &mut edit);
+            edits.edits.push((edit, node.name_span()));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, edits: &mut Edits, node: &Checked<'_, '_>) {
+        let (span, verb) = (node.name_span(), EditVerb::Remove);
+        for given in &node.arguments {
+            let name: Box<str> = given.datum.text().into();
+            if self.may_edit(&name, given.span, verb, edits.in_request) {
+                let (place, value) = (self.place(span), Template::default());
+                edits.edits.push((FieldEdit { secret: None, place, verb, name, value }, span));
             }
         }
-        edits
     }
 
     /// Tells fields that are not for editing: they say how a message is framed or where it goes, or
@@ -294,7 +324,7 @@ impl Decoder<'_> {
         true
     }
 
-    fn error_page(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+    pub(crate) fn error_page(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
         let Some(given) = node.property("file") else {
             let wrong = node.node.properties.iter().any(|property| property.name == "file");
             if !wrong && !node.node.damaged {
@@ -303,7 +333,8 @@ impl Decoder<'_> {
             }
             return;
         };
-        let file = given.datum.path();
+        let mut file = PathBuf::new();
+        node.put(&ERROR_PAGE_PROPERTIES, &mut file);
         let Some(body) = self.page(&file, given.span) else { return };
         for status in &node.arguments {
             let number = status.datum.number() as u16;
@@ -337,7 +368,13 @@ impl Decoder<'_> {
         Some(body.into())
     }
 
-    fn action(&mut self, layer: &mut Layer, node: &Checked<'_, '_>, captures: &[Box<str>]) {
+    /// Takes what is done, unless something else is.
+    pub(crate) fn action(
+        &mut self,
+        layer: &mut Layer,
+        node: &Checked<'_, '_>,
+        read: impl FnOnce(&mut Self, &[Box<str>], &Checked<'_, '_>) -> Option<RawActionKind>,
+    ) {
         let span = node.name_span();
         if let Some(earlier) = &layer.action {
             let other = earlier.span;
@@ -356,17 +393,11 @@ impl Decoder<'_> {
             }
             return;
         }
-        let ready = match node.row.name {
-            "to" => Some(self.to(node)),
-            "split" => Some(self.split(node)),
-            "redirect" => self.redirect(node, captures).map(RawActionKind::Ready),
-            "respond" => self.respond(node).map(RawActionKind::Ready),
-            _ => self.files(node).map(RawActionKind::Ready),
-        };
-        layer.action = Some(RawAction { kind: ready.unwrap_or(RawActionKind::Broken), span });
+        let kind = read(self, &layer.captures, node).unwrap_or(RawActionKind::Broken);
+        layer.action = Some(RawAction { kind, span });
     }
 
-    pub(super) fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
+    pub(crate) fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
         let mut endpoints = Vec::new();
         let mut spans = Vec::new();
         self.endpoints(node, &mut endpoints, &mut spans);
@@ -394,58 +425,54 @@ impl Decoder<'_> {
         }
     }
 
-    fn redirect(&mut self, node: &Checked<'_, '_>, captures: &[Box<str>]) -> Option<Action> {
-        let mut status = 308;
-        if let Some(given) = node.property("status") {
-            status = given.datum.number() as u16;
-            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                self.error(given.span, format!("{status} is not the status of a redirect"))
-                    .hint("known: 301, 302, 303, 307, 308");
-            }
+    pub(crate) fn redirect(
+        &mut self,
+        node: &Checked<'_, '_>,
+        captures: &[Box<str>],
+    ) -> Option<RawActionKind> {
+        let mut action = Action::Redirect { to: Template::default(), status: 308 };
+        node.put(&REDIRECT_PROPERTIES, &mut action);
+        let Action::Redirect { to, status } = &mut action else { return None };
+        let known = matches!(status, 301 | 302 | 303 | 307 | 308);
+        if let Some(given) = node.property("status").filter(|_| !known) {
+            self.error(given.span, format!("{status} is not the status of a redirect"))
+                .hint("known: 301, 302, 303, 307, 308");
         }
         let given = node.first()?;
-        let to = self.template(given.datum.text(), given.span, captures)?;
-        Some(Action::Redirect { to, status })
+        *to = self.template(given.datum.text(), given.span, captures)?;
+        Some(RawActionKind::Ready(action))
     }
 
-    fn respond(&mut self, node: &Checked<'_, '_>) -> Option<Action> {
-        let status = node.property("status").map_or(200, |given| given.datum.number() as u16);
-        let content_type = match node.property("type") {
-            Some(given) => given.datum.text().into(),
-            None => "text/plain; charset=utf-8".into(),
-        };
+    pub(crate) fn respond(&mut self, node: &Checked<'_, '_>) -> Option<RawActionKind> {
         let text = node.first().map_or("", |given| given.datum.text());
+        let (body, content_type) = (text.as_bytes().into(), "text/plain; charset=utf-8".into());
+        let mut action = Action::Respond { status: 200, body, content_type };
+        node.put(&RESPOND_PROPERTIES, &mut action);
         // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
-        if let (204 | 205 | 304, Some(given), false) = (status, node.first(), text.is_empty()) {
+        if let Action::Respond { status: status @ (204 | 205 | 304), .. } = action
+            && let Some(given) = node.first().filter(|_| !text.is_empty())
+        {
             self.error(given.span, format!("a response with status {status} has no body"));
             return None;
         }
-        Some(Action::Respond { status, body: text.as_bytes().into(), content_type })
+        Some(RawActionKind::Ready(action))
     }
 
-    fn files(&mut self, node: &Checked<'_, '_>) -> Option<Action> {
-        let mut index = vec!["index.html".into()];
-        let mut listing = false;
-        let mut fallback = None;
-        for child in self.children(node) {
-            match child.row.name {
-                "index" => index = self.index(&child),
-                "listing" => listing = child.first().is_some_and(|given| given.datum.flag()),
-                "fallback" => fallback = child.first().map(|given| given.datum.text().into()),
-                _ => {}
-            }
-        }
+    pub(crate) fn files(&mut self, node: &Checked<'_, '_>) -> Option<RawActionKind> {
+        let index = vec!["index.html".into()];
+        let mut files = FileServing { root: PathBuf::new(), index, listing: false, fallback: None };
+        self.block(node, &FILES_BLOCK, &mut files);
         let given = node.first()?;
-        let root = given.datum.path();
-        if !root.is_dir() {
-            let shown = root.display().to_string();
+        files.root = given.datum.path();
+        if !files.root.is_dir() {
+            let shown = files.root.display().to_string();
             self.warning(given.span, format!("there is no directory `{shown}`"))
                 .hint("requests get 404 until it exists");
         }
-        Some(Action::Files(FileServing { root, index, listing, fallback }))
+        Some(RawActionKind::Ready(Action::Files(files)))
     }
 
-    fn index(&mut self, node: &Checked<'_, '_>) -> Vec<Box<str>> {
+    pub(crate) fn index(&mut self, node: &Checked<'_, '_>) -> Vec<Box<str>> {
         let mut names = Vec::new();
         for given in &node.arguments {
             match given.datum.text() {

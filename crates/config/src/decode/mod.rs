@@ -16,11 +16,18 @@ mod show;
 mod tls;
 mod upstream;
 
+pub(crate) use forward::{RawForward, RawRule};
+pub(crate) use layer::{Edits, HasLayer, Layer};
 pub(crate) use process::RawProcess;
-pub(crate) use reverse::{RawListen, add_networks};
-pub(crate) use show::{Shown, Writer};
-pub(crate) use tls::RawUpstreamTls;
+pub(crate) use resolve::addresses;
+pub(crate) use reverse::{Raw, RawListen, RawRoute, RawSite, add_networks};
+pub(crate) use show::{Shown, Writer, quoted_unless_number};
+pub(crate) use tls::{
+    ClientLists, RawAcme, RawChallenge, RawEab, RawTlsOptions, RawUpstreamTls, TlsNode,
+};
 pub(crate) use upstream::RawUpstream;
+pub(crate) use upstream::resolve::{RawMirror, RawSplit, RawStay};
+pub(crate) use upstream::show::{share_quoted, target_text};
 
 use std::path::{Path, PathBuf};
 
@@ -222,7 +229,7 @@ pub(crate) struct Given {
 pub(crate) struct Checked<'n, 't> {
     row: &'static NodeRow,
     node: &'n Node<'t>,
-    arguments: Vec<Given>,
+    pub(crate) arguments: Vec<Given>,
     properties: Vec<(&'static str, Given)>,
 }
 
@@ -257,23 +264,32 @@ impl Checked<'_, '_> {
 
 /// Where each value that is set stands: by the name of its node, and of its property if it is one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origins(Vec<(&'static str, &'static str, Span)>);
+pub(crate) struct Origins {
+    set: Vec<(&'static str, &'static str, Span)>,
+    /// Where all the others stand, if that is one place.
+    others: Option<Span>,
+}
 
 impl Origins {
     /// One node there.
     pub(crate) fn at(name: &'static str, span: Option<Span>) -> Self {
-        Self(span.map(|span| (name, "", span)).into_iter().collect())
+        Self { set: span.map(|span| (name, "", span)).into_iter().collect(), others: None }
+    }
+
+    /// All of it there.
+    pub(crate) fn everything_at(span: Option<Span>) -> Self {
+        Self { set: Vec::new(), others: span }
     }
 
     fn note(&mut self, node: &Checked<'_, '_>) {
-        self.0.push((node.row.name, "", node.name_span()));
+        self.set.push((node.row.name, "", node.name_span()));
         let properties = node.properties.iter();
-        self.0.extend(properties.map(|(name, given)| (node.row.name, *name, given.span)));
+        self.set.extend(properties.map(|(name, given)| (node.row.name, *name, given.span)));
     }
 
     /// Where a node stands that this block does not have, but one further out.
     fn otherwise(&mut self, name: &'static str, span: Option<Span>) {
-        self.0.extend(span.map(|span| (name, "", span)));
+        self.set.extend(span.map(|span| (name, "", span)));
     }
 
     /// Where a node stands.
@@ -282,8 +298,8 @@ impl Origins {
     }
 
     pub(crate) fn property(&self, node: &str, name: &str) -> Option<Span> {
-        let found = self.0.iter().find(|set| (set.0, set.1) == (node, name));
-        found.map(|&(_, _, span)| span)
+        let found = self.set.iter().find(|set| (set.0, set.1) == (node, name));
+        found.map(|&(_, _, span)| span).or(self.others)
     }
 }
 
@@ -361,7 +377,14 @@ impl Decoder<'_> {
         parent: &Checked<'n, 't>,
         table: &'static Table<T>,
     ) -> Vec<(&'static Row<T>, Checked<'n, 't>)> {
-        let nodes = parent.node.children.as_deref().unwrap_or_default();
+        self.with_rows(parent.node.children.as_deref().unwrap_or_default(), table)
+    }
+
+    fn with_rows<'n, 't, T>(
+        &mut self,
+        nodes: &'n [Node<'t>],
+        table: &'static Table<T>,
+    ) -> Vec<(&'static Row<T>, Checked<'n, 't>)> {
         let nodes = self.nodes(nodes, table).into_iter();
         nodes.filter_map(|node| Some((table.find(node.row.name)?, node))).collect()
     }

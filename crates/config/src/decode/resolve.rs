@@ -219,7 +219,7 @@ impl Resolver<'_, '_> {
             RawActionKind::Endpoints(endpoints) => {
                 Some(Action::To(self.inline(endpoints, raw.span)))
             }
-            RawActionKind::Split { parts, stay } => self.split(parts, stay),
+            RawActionKind::Split { split, stay } => self.split(&split.parts, stay),
             RawActionKind::Ready(action) => Some(action.clone()),
             RawActionKind::Broken => None,
         }
@@ -532,7 +532,7 @@ fn own_upstream(routes: &[Route]) -> Option<UpstreamId> {
 }
 
 /// Where a site listens.
-pub(super) fn addresses(site: &RawSite) -> Vec<RawAddress> {
+pub(crate) fn addresses(site: &RawSite) -> Vec<RawAddress> {
     if !site.listens.is_empty() {
         return site.listens.clone();
     }

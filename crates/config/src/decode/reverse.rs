@@ -6,32 +6,32 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::forward::{RawExpect, RawForward};
-use super::layer::{Layer, Overrides};
+use super::layer::{HasLayer, Layer, Overrides};
 use super::process::RawProcess;
 use super::resolve::Bounds;
 use super::tls::{RawAcme, RawTls, RawTlsKind};
 use super::upstream::RawUpstream;
 use super::{Checked, Decoder, Given, Origins};
-use crate::model::{Pattern, ProxyProtocol, Segment, SiteName};
-use crate::schema::{self, LIMITS, TIMEOUTS};
+use crate::model::{Pattern, ProxyProtocol, Segment, SiteId, SiteName};
+use crate::schema;
 use crate::source::Span;
 use crate::syntax::Node;
 use crate::values::Datum;
 
 /// Everything that the files say.
 #[derive(Debug, Default)]
-pub(super) struct Raw {
-    pub(super) process: RawProcess,
-    pub(super) timeouts: Overrides,
-    pub(super) limits: Overrides,
-    pub(super) trusted_proxies: Vec<IpNet>,
-    pub(super) trusted_proxies_span: Option<Span>,
-    pub(super) listens: Vec<RawListen>,
-    pub(super) sites: Vec<RawSite>,
-    pub(super) upstreams: Vec<RawUpstream>,
-    pub(super) forwards: Vec<RawForward>,
-    pub(super) acmes: Vec<RawAcme>,
-    pub(super) expects: Vec<RawExpect>,
+pub(crate) struct Raw {
+    pub(crate) process: RawProcess,
+    pub(crate) timeouts: Overrides,
+    pub(crate) limits: Overrides,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies_span: Option<Span>,
+    pub(crate) listens: Vec<RawListen>,
+    pub(crate) sites: Vec<RawSite>,
+    pub(crate) upstreams: Vec<RawUpstream>,
+    pub(crate) forwards: Vec<RawForward>,
+    pub(crate) acmes: Vec<RawAcme>,
+    pub(crate) expects: Vec<RawExpect>,
 }
 
 /// An address to listen on, as it stands somewhere.
@@ -72,30 +72,41 @@ impl RawListen {
 }
 
 #[derive(Debug)]
-pub(super) struct RawSite {
-    pub(super) span: Span,
-    pub(super) names: Vec<(SiteName, Span)>,
+pub(crate) struct RawSite {
+    pub(crate) id: SiteId,
+    pub(crate) span: Span,
+    pub(crate) names: Vec<(SiteName, Span)>,
     /// Empty: the default.
-    pub(super) listens: Vec<RawAddress>,
-    pub(super) tls: Option<RawTls>,
+    pub(crate) listens: Vec<RawAddress>,
+    pub(crate) tls: Option<RawTls>,
     /// Where; `None`: nowhere.
-    pub(super) redirect_http: Option<(Option<RawAddress>, Span)>,
-    pub(super) routes: Vec<RawRoute>,
-    pub(super) layer: Layer,
+    pub(crate) redirect_http: Option<(Option<RawAddress>, Span)>,
+    pub(crate) routes: Vec<RawRoute>,
+    pub(crate) layer: Layer,
     /// Whether something in it was left out because of a mistake.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
+}
+
+impl HasLayer for RawSite {
+    fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    fn layer_mut(&mut self) -> &mut Layer {
+        &mut self.layer
+    }
 }
 
 #[derive(Debug)]
-pub(super) struct RawRoute {
-    pub(super) span: Span,
-    pub(super) pattern: Pattern,
-    pub(super) methods: Vec<Box<str>>,
-    pub(super) layer: Layer,
+pub(crate) struct RawRoute {
+    pub(crate) span: Span,
+    pub(crate) pattern: Pattern,
+    pub(crate) methods: Vec<Box<str>>,
+    pub(crate) layer: Layer,
 }
 
 impl Given {
-    pub(super) fn listen(&self) -> Option<RawAddress> {
+    pub(crate) fn listen(&self) -> Option<RawAddress> {
         let Datum::Listen { written, address } = &self.datum else { return None };
         Some(RawAddress { address: *address, written: written.as_ref().into(), span: self.span })
     }
@@ -104,33 +115,13 @@ impl Given {
 impl Decoder<'_> {
     /// Reads the nodes of all files.
     pub(super) fn top(&mut self, nodes: &[Node<'_>]) -> Raw {
+        let nodes = self.with_rows(nodes, &schema::TOP);
         let mut raw = Raw::default();
-        for node in self.nodes(nodes, &schema::TOP) {
-            match node.row.name {
-                "process" => {
-                    let mut process = RawProcess::default();
-                    process.set = self.block(&node, &schema::PROCESS_BLOCK, &mut process);
-                    raw.process = process;
-                }
-                "timeouts" => raw.timeouts = self.overrides(&node, TIMEOUTS),
-                "limits" => raw.limits = self.overrides(&node, LIMITS),
-                "trusted-proxy" => {
-                    raw.trusted_proxies_span.get_or_insert(node.name_span());
-                    add_networks(&mut raw.trusted_proxies, &node);
-                }
-                "listen" => raw.listens.extend(self.listen(&node)),
-                "site" => raw.sites.push(self.site(&node)),
-                "upstream" => raw.upstreams.extend(self.upstream(&node)),
-                "forward" => raw.forwards.extend(self.forward(&node)),
-                "acme" => raw.acmes.push(self.acme(&node)),
-                "expect" => raw.expects.extend(self.expect(&node)),
-                _ => {}
-            }
-        }
+        self.read(&nodes, &mut raw);
         raw
     }
 
-    fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
+    pub(crate) fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {
         let address = node.first().and_then(Given::listen);
         let children = self.rows(node, &schema::LISTEN_BLOCK);
         let mut listen = RawListen::new(address?);
@@ -138,60 +129,41 @@ impl Decoder<'_> {
         Some(listen)
     }
 
-    fn site(&mut self, node: &Checked<'_, '_>) -> RawSite {
+    pub(crate) fn site(&mut self, id: SiteId, node: &Checked<'_, '_>) -> RawSite {
         let names = node.arguments.iter().filter_map(|given| match &given.datum {
             Datum::Site(name) => Some((name.clone(), given.span)),
             _ => None,
         });
         let mut site = RawSite {
+            id,
             span: node.name_span(),
             names: names.collect(),
             listens: Vec::new(),
             tls: None,
             redirect_http: None,
             routes: Vec::new(),
-            layer: Layer::default(),
+            // A site's own action and modifiers hold for `/*`, so `{rest}` means something there.
+            layer: Layer { captures: vec!["rest".into()], ..Layer::default() },
             broken: node.node.damaged,
         };
         if node.node.arguments.is_empty() {
             site.names.push((SiteName::Default, node.name_span()));
         }
-        let children = self.children(node);
+        let children = self.rows(node, &schema::SITE_BLOCK);
         site.broken |= children.len() < node.node.children.as_ref().map_or(0, Vec::len);
-        // A site's own action and modifiers hold for `/*`, so `{rest}` means something there.
-        let captures = ["rest".into()];
-        let nodes: Vec<_> = children.iter().filter(|child| child.row.name == "tls").collect();
-        site.tls = self.tls(&nodes, false);
+        site.layer.set = self.read(&children, &mut site);
+        self.check_tls(site.tls.as_ref());
         if let Some(RawTls { kind: RawTlsKind::Passthrough, span, .. }) = site.tls {
+            site.layer.is_passed_on = true;
+            let children: Vec<_> = children.iter().map(|(_, child)| child).collect();
             site.broken |= !self.check_passed_on(&children, span);
-        }
-        for child in children {
-            match child.row.name {
-                "tls" => {}
-                "redirect-http" => {
-                    let address = child.first().map(Given::listen);
-                    site.redirect_http = address.map(|address| (address, child.name_span()));
-                }
-                "listen" => {
-                    let addresses = child.arguments.iter().filter_map(Given::listen);
-                    site.listens.extend(addresses);
-                    site.broken |= child.arguments.is_empty();
-                }
-                "route" => match self.route(&child) {
-                    Some(route) => site.routes.push(route),
-                    None => site.broken = true,
-                },
-                _ => {
-                    self.modifier(&mut site.layer, &child, &captures);
-                }
-            }
         }
         self.check_twice(&site.listens);
         site
     }
 
     /// Tells what means nothing where TLS is passed on as it is; false if nothing says where to.
-    fn check_passed_on(&mut self, children: &[Checked<'_, '_>], tls: Span) -> bool {
+    fn check_passed_on(&mut self, children: &[&Checked<'_, '_>], tls: Span) -> bool {
         let takes = ["tls", "listen", "to", "timeouts"];
         for child in children.iter().filter(|child| !takes.contains(&child.row.name)) {
             let message = format!("`{}` is not possible with `tls passthrough`", child.row.name);
@@ -218,38 +190,29 @@ impl Decoder<'_> {
         }
     }
 
-    fn route(&mut self, node: &Checked<'_, '_>) -> Option<RawRoute> {
+    pub(crate) fn route(&mut self, node: &Checked<'_, '_>) -> Option<RawRoute> {
         let pattern = node.first().and_then(|given| match &given.datum {
             Datum::Pattern(pattern) => Some(pattern.clone()),
             _ => None,
         });
-        let mut captures: Vec<Box<str>> = Vec::new();
-        if let Some(pattern) = &pattern {
-            captures.extend(pattern.segments.iter().filter_map(|segment| match segment {
-                Segment::Capture(name) => Some(name.clone()),
-                Segment::Literal(_) => None,
-            }));
-            captures.extend(pattern.prefix.then(|| "rest".into()));
-        }
-        let mut layer = Layer::default();
-        let children = self.children(node);
+        let children = self.rows(node, &schema::ROUTE_BLOCK);
         let unknown = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
-        for child in children {
-            // Without its pattern, nobody can tell what a route captures.
-            if pattern.is_some() {
-                self.modifier(&mut layer, &child, &captures);
-            }
-        }
+        // Without its pattern, nobody can tell what a route captures.
         let pattern = pattern?;
+        let mut layer = Layer::default();
+        layer.captures.extend(pattern.segments.iter().filter_map(|segment| match segment {
+            Segment::Capture(name) => Some(name.clone()),
+            Segment::Literal(_) => None,
+        }));
+        layer.captures.extend(pattern.prefix.then(|| "rest".into()));
+        layer.set = self.read(&children, &mut layer);
         if layer.action.is_none() && !unknown && !node.node.damaged {
             self.error(node.node.span, format!("the route `{}` does nothing", pattern.written))
                 .hint("it needs one of `to`, `split`, `redirect`, `respond` and `files`");
         }
-        let methods = match node.property("method").map(|given| &given.datum) {
-            Some(Datum::Methods(methods)) => methods.clone(),
-            _ => Vec::new(),
-        };
-        Some(RawRoute { span: node.name_span(), pattern, methods, layer })
+        let mut route = RawRoute { span: node.name_span(), pattern, methods: Vec::new(), layer };
+        node.put(&schema::ROUTE_PROPERTIES, &mut route);
+        Some(route)
     }
 }
 

@@ -1,25 +1,27 @@
 //! The model written down in the language, each value with where it comes from.
 
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
 use super::forward::{RawExpect, RawForward};
-use super::layer::{Layer, Overrides, RawAction, RawActionKind};
-use super::resolve::{Bounds, Sourced, addresses};
+use super::layer::{Edits, Layer, Overrides, RawAction, RawActionKind};
+use super::resolve::{Bounds, Sourced};
 use super::reverse::{Raw, RawListen, RawRoute, RawSite};
-use super::tls::show::clients_text;
-use super::tls::{RawTls, RawTlsKind};
+use super::tls::RawAcme;
+use super::upstream::resolve::RawStay;
 use super::upstream::show::target_text;
 use super::{Decoder, Origins};
 use crate::Effective;
 use crate::effective::quoted;
-use crate::model::{
-    Action, Config, EditVerb, FieldEdit, FileServing, ForwardRule, HostPolicy, PathReadings, Place,
-    Rewrite, SiteId, SiteName,
-};
+use crate::model::{Action, Config, EditVerb, FieldEdit, Place, SiteName};
+use crate::schema::texts::path;
 use crate::schema::{
-    ADD, LIMITS, LISTEN_BLOCK, NodeRow, PROCESS_BLOCK, Property, SET, Scope, Secrecy, Setting,
-    Show, TIMEOUTS, Table,
+    ACME_BLOCK, ADD, EXPECT_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, FORWARD_BLOCK,
+    LIMITS, LISTEN_BLOCK, NodeRow, Property, REDIRECT_PROPERTIES, RESPOND_PROPERTIES, ROUTE_BLOCK,
+    Row, SET, SITE_BLOCK, SPLIT_BLOCK, SPLIT_PROPERTIES, Scope, Secrecy, Setting, Show, TIMEOUTS,
+    TOP, Table, in_line, in_line_masked,
 };
 use crate::source::Span;
-use crate::values::{destination_text, nets_text, ports_text};
 
 /// Writes everything down.
 pub(super) fn effective(
@@ -29,41 +31,21 @@ pub(super) fn effective(
     outer: &Bounds,
     listeners: &[RawListen],
 ) -> Effective {
-    let mut writer = Writer { decoder, out: Effective::new(config.files.clone()) };
-    writer.out.block(0, "process", "", Place::default());
-    writer.rows(1, &PROCESS_BLOCK, &raw.process, &raw.process.set);
-    writer.scoped(0, "timeouts", TIMEOUTS, Scope::Top, &outer.timeouts);
-    writer.scoped(0, "limits", LIMITS, Scope::Top, &outer.limits);
-    for (listener, options) in config.listeners.iter().zip(listeners) {
-        writer.out.block(0, "listen", quoted(&listener.written), listener.place);
-        writer.rows(1, &LISTEN_BLOCK, options, &options.set);
-    }
-    for upstream in &raw.upstreams {
-        writer.upstream(upstream);
-    }
-    if config.upstreams.iter().any(|upstream| upstream.inline) {
-        writer.inline_upstreams();
-    }
-    for (index, site) in raw.sites.iter().enumerate() {
-        writer.site(site, SiteId::at(index), config, outer);
-    }
-    for forward in &raw.forwards {
-        let index = config.forwards.iter().find(|f| f.written == forward.address.written);
-        let options = index.and_then(|forward| listeners.get(forward.listener.index()));
-        writer.forward(forward, options.map_or(outer, |options| &options.bounds));
-    }
-    for acme in &config.acme {
-        let set = raw.acmes.iter().find(|raw| raw.acme.name == acme.name);
-        writer.acme(acme, set.map_or(&[], |raw| &raw.set));
-    }
-    for expect in &raw.expects {
-        writer.expect(expect);
-    }
+    let out = Effective::new(config.files.clone());
+    let bounds = Rc::new(outer.clone());
+    let mut writer = Writer { decoder, config, listeners, outer, bounds, out };
+    writer.rows(0, &TOP, raw, &Origins::default());
     writer.out
 }
 
 pub(crate) struct Writer<'d, 's> {
     pub(super) decoder: &'d Decoder<'s>,
+    pub(super) config: &'d Config,
+    /// By listener: what holds there.
+    listeners: &'d [RawListen],
+    outer: &'d Bounds,
+    /// What holds in the site or `forward` that is being shown, else everywhere.
+    pub(crate) bounds: Rc<Bounds>,
     pub(super) out: Effective,
 }
 
@@ -86,15 +68,48 @@ impl Shown<'_> {
 impl Writer<'_, '_> {
     /// The settings of a block, row by row.
     pub(crate) fn rows<T>(&mut self, depth: u8, table: &'static Table<T>, of: &T, set: &Origins) {
-        for row in table.rows {
+        self.ranked(depth, table, of, set, i8::MIN..=i8::MAX);
+    }
+
+    /// The settings of a block from which others inherit: before them, what holds without them.
+    fn head_rows<T>(&mut self, table: &'static Table<T>, of: &T, set: &Origins, passed_on: bool) {
+        self.ranked(1, table, of, set, i8::MIN..=-1);
+        for row in table.rows.iter().filter(|_| !passed_on) {
+            if let Show::Inherited(text) = row.show
+                && text(of).is_none()
+            {
+                self.value(1, row.node.name, row.node.default, None);
+            }
+        }
+        self.ranked(1, table, of, set, 0..=i8::MAX);
+    }
+
+    fn ranked<T>(
+        &mut self,
+        depth: u8,
+        table: &'static Table<T>,
+        of: &T,
+        set: &Origins,
+        ranks: RangeInclusive<i8>,
+    ) {
+        let mut rows: Vec<_> =
+            table.rows.iter().filter(|row| ranks.contains(&row.node.rank)).collect();
+        rows.sort_by_key(|row| row.node.rank);
+        for row in rows {
             let shown = Shown { depth, row: &row.node, set };
             match row.show {
                 Show::Value(text) => {
                     let (name, default) = (row.node.name, row.node.default);
                     self.optional(depth, name, text(of), default, shown.span());
                 }
+                Show::Inherited(text) => {
+                    if let Some(text) = text(of) {
+                        let span = shown.span().or_else(|| with(table, row.node.name, set));
+                        self.value(depth, row.node.name, text, span);
+                    }
+                }
                 Show::Lines(lines) => lines(self, of, shown),
-                Show::With(_) => {}
+                Show::With(other) => debug_assert!(table.find(other).is_some(), "{other}"),
             }
         }
     }
@@ -102,6 +117,12 @@ impl Writer<'_, '_> {
     /// The first line of a block that is there even if nothing in it is set.
     pub(crate) fn open(&mut self, shown: Shown<'_>) {
         self.out.block(shown.depth, shown.row.name, "", Place::default());
+    }
+
+    /// The same for one that stands there.
+    pub(crate) fn block_at(&mut self, shown: Shown<'_>, text: &str, span: Option<Span>) {
+        let place = self.place(span);
+        self.out.block(shown.depth, shown.row.name, text, place);
     }
 
     /// A line of a row.
@@ -112,6 +133,24 @@ impl Writer<'_, '_> {
     /// The same, with its own place.
     pub(crate) fn line_at(&mut self, shown: Shown<'_>, text: impl Into<Box<str>>, place: Place) {
         self.out.value(shown.depth, shown.row.name, text, place);
+    }
+
+    /// A value with its properties behind it, masked where they are secret.
+    pub(crate) fn line_of<P>(
+        &mut self,
+        shown: Shown<'_>,
+        head: &str,
+        properties: &'static [Property<P>],
+        of: &P,
+    ) {
+        let line = |properties: String| format!("{head}{properties}").trim_start().to_owned();
+        let text = line(in_line(properties, of));
+        let masked = line(in_line_masked(properties, of));
+        let place = self.place(shown.span());
+        match masked == text {
+            true => self.out.value(shown.depth, shown.row.name, text, place),
+            false => self.out.secret(shown.depth, shown.row.name, text, masked, place),
+        }
     }
 
     /// What holds without a row, as a comment.
@@ -141,11 +180,11 @@ impl Writer<'_, '_> {
         }
     }
 
-    pub(super) fn place(&self, span: Option<Span>) -> Place {
+    pub(crate) fn place(&self, span: Option<Span>) -> Place {
         span.map_or_else(Place::default, |span| self.decoder.place(span))
     }
 
-    pub(super) fn value(
+    pub(crate) fn value(
         &mut self,
         depth: u8,
         name: &str,
@@ -228,110 +267,57 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn site(&mut self, raw: &RawSite, id: SiteId, config: &Config, outer: &Bounds) {
+    pub(crate) fn site(&mut self, raw: &RawSite) {
+        let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
+        self.bounds = Rc::new(bounds);
         let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
         self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
-        for address in addresses(raw) {
-            let span = (!raw.listens.is_empty()).then_some(address.span);
-            self.value(1, "listen", quoted(&address.written), span);
-        }
-        self.site_tls(raw, id, config);
-        if matches!(raw.tls, Some(RawTls { kind: RawTlsKind::Passthrough, .. })) {
-            self.overrides_at(1, "timeouts", TIMEOUTS, &raw.layer.timeouts);
-            return self.action(1, raw.layer.action.as_ref());
-        }
-        let bounds = outer.with(&raw.layer.timeouts, &raw.layer.limits);
-        self.scoped(1, "timeouts", TIMEOUTS, Scope::Site, &bounds.timeouts);
-        self.scoped(1, "limits", LIMITS, Scope::Site, &bounds.limits);
-        if raw.layer.host.is_none() {
-            self.value(1, "host", "preserve", None);
-        }
-        self.fields_defaults(&raw.layer);
-        if raw.layer.path_readings.is_none() {
-            self.value(1, "path-readings", PathReadings::default().written(), None);
-        }
-        self.layer(1, &raw.layer);
-        for route in &raw.routes {
-            self.route(route);
-        }
-        self.action(1, raw.layer.action.as_ref());
+        self.head_rows(&SITE_BLOCK, raw, &raw.layer.set, raw.layer.is_passed_on);
     }
 
-    /// What holds for fields where a site or `forward` says nothing of them.
-    fn fields_defaults(&mut self, layer: &Layer) {
-        if layer.forwarded.is_none() {
-            self.value(1, "forwarded", "off", None);
-        }
-        if layer.drop_underscores.is_none() {
-            self.value(1, "underscores", "pass", None);
+    pub(crate) fn route(&mut self, raw: &RawRoute, text: String, shown: Shown<'_>) {
+        self.block_at(shown, &text, Some(raw.span));
+        self.rows(shown.depth + 1, &ROUTE_BLOCK, &raw.layer, &raw.layer.set);
+    }
+
+    /// Times of a layer: in a route those that it sets, else all that hold.
+    pub(crate) fn timeouts(&mut self, layer: &Layer, shown: Shown<'_>) {
+        let scope = shown.row.block.and_then(|block| block.scope());
+        let bounds = self.bounds.clone();
+        match scope.filter(|scope| *scope != Scope::Route && !layer.is_passed_on) {
+            Some(scope) => self.settings(shown, TIMEOUTS, scope, &bounds.timeouts),
+            None => self.overrides(shown, TIMEOUTS, &layer.timeouts),
         }
     }
 
-    fn route(&mut self, raw: &RawRoute) {
-        let mut text = quoted(&raw.pattern.written);
-        if !raw.methods.is_empty() {
-            text.push_str(&format!(" method={}", quoted(&raw.methods.join(","))));
-        }
-        self.out.block(1, "route", text, self.decoder.place(raw.span));
-        self.overrides_at(2, "timeouts", TIMEOUTS, &raw.layer.timeouts);
-        self.overrides_at(2, "limits", LIMITS, &raw.layer.limits);
-        self.layer(2, &raw.layer);
-        self.action(2, raw.layer.action.as_ref());
-    }
-
-    /// What a layer says beside times, limits and its action.
-    fn layer(&mut self, depth: u8, layer: &Layer) {
-        if let Some((rewrite, span)) = &layer.rewrite {
-            match rewrite {
-                Rewrite::Keep => {}
-                Rewrite::StripPrefix(prefix) => {
-                    self.value(depth, "strip-prefix", quoted(prefix), Some(*span));
-                }
-                Rewrite::To(to) => self.value(depth, "rewrite", quoted(&to.written), Some(*span)),
-            }
-        }
-        self.edits(depth, "request", &layer.request_fields);
-        self.edits(depth, "response", &layer.response_fields);
-        if let Some((host, span)) = &layer.host {
-            let text = match host {
-                HostPolicy::Preserve => "preserve".into(),
-                HostPolicy::Endpoint => "endpoint".into(),
-                HostPolicy::Literal(text) => quoted(text),
-            };
-            self.value(depth, "host", text, Some(*span));
-        }
-        if let Some((on, span)) = layer.forwarded {
-            self.value(depth, "forwarded", if on { "on" } else { "off" }, Some(span));
-        }
-        if let Some((drop, span)) = layer.drop_underscores {
-            self.value(depth, "underscores", if drop { "drop" } else { "pass" }, Some(span));
-        }
-        for line in &layer.clients {
-            self.value(depth, "client", clients_text(&line.any_of, "").join(" "), Some(line.span));
-        }
-        for (page, span) in &layer.error_pages {
-            let text = format!("{} file={}", page.status, quoted(&page.file.display().to_string()));
-            self.value(depth, "error-page", text, Some(*span));
-        }
-        for mirror in &layer.mirrors {
-            self.mirror(depth, mirror);
-        }
-        if let Some((readings, span)) = layer.path_readings {
-            self.value(depth, "path-readings", readings.written(), Some(span));
+    /// Limits of a layer, likewise.
+    pub(crate) fn limits(&mut self, layer: &Layer, shown: Shown<'_>) {
+        let scope = shown.row.block.and_then(|block| block.scope());
+        let bounds = self.bounds.clone();
+        match scope.filter(|scope| *scope != Scope::Route && !layer.is_passed_on) {
+            Some(scope) => self.settings(shown, LIMITS, scope, &bounds.limits),
+            None => self.overrides(shown, LIMITS, &layer.limits),
         }
     }
 
-    fn edits(&mut self, depth: u8, name: &str, edits: &[(FieldEdit, Span)]) {
+    /// Edits of fields, in a block of their own.
+    pub(crate) fn edits(&mut self, edits: &[(FieldEdit, Span)], shown: Shown<'_>) {
         if edits.is_empty() {
             return;
         }
-        self.out.block(depth, name, "", Place::default());
-        for (edit, span) in edits {
+        self.open(shown);
+        let edits = Edits::shown(edits);
+        self.rows(shown.depth + 1, &FIELDS_BLOCK, &edits, &Origins::default());
+    }
+
+    /// All of them, in their order.
+    pub(crate) fn edit_lines(&mut self, edits: &Edits, shown: Shown<'_>) {
+        for (edit, span) in &edits.edits {
             let row = match edit.verb {
-                EditVerb::Set => &SET,
-                EditVerb::Add => &ADD,
+                EditVerb::Set => &SET.node,
+                EditVerb::Add => &ADD.node,
                 EditVerb::Remove => {
-                    self.value(depth + 1, "remove", quoted(&edit.name), Some(*span));
+                    self.value(shown.depth, "remove", quoted(&edit.name), Some(*span));
                     continue;
                 }
             };
@@ -340,8 +326,8 @@ impl Writer<'_, '_> {
                 Some(false) => Some(Secrecy::Open),
                 None => None,
             };
-            let end = edit.secret.map_or_else(String::new, |secret| format!(" secret=#{secret}"));
-            self.field(depth + 1, row, own, (&edit.name, &edit.value.written, &end), Some(*span));
+            let end = in_line(&FIELD_PROPERTIES, edit);
+            self.field(shown.depth, row, own, (&edit.name, &edit.value.written, &end), Some(*span));
         }
     }
 
@@ -363,127 +349,87 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn action(&mut self, depth: u8, action: Option<&RawAction>) {
-        let Some(&RawAction { ref kind, span }) = action else { return };
-        let (name, text) = match kind {
-            RawActionKind::Upstream { .. } | RawActionKind::Endpoints(_) => {
-                ("to", target_text(kind))
-            }
-            RawActionKind::Split { parts, stay } => return self.split(depth, parts, stay, span),
-            RawActionKind::Ready(Action::Redirect { to, status }) => {
-                ("redirect", format!("{} status={status}", quoted(&to.written)))
-            }
-            RawActionKind::Ready(Action::Respond { status, body, content_type }) => {
-                let text = quoted(&String::from_utf8_lossy(body));
-                ("respond", format!("{text} status={status} type={}", quoted(content_type)))
-            }
-            RawActionKind::Ready(Action::Files(files)) => return self.files(depth, files, span),
-            RawActionKind::Ready(Action::To(_) | Action::Split(_)) | RawActionKind::Broken => {
-                return;
-            }
-        };
-        self.value(depth, name, text, Some(span));
-    }
-
-    fn files(&mut self, depth: u8, files: &FileServing, span: Span) {
-        let place = self.decoder.place(span);
-        self.out.block(depth, "files", quoted(&files.root.display().to_string()), place);
-        let index: Vec<_> = files.index.iter().map(|name| quoted(name)).collect();
-        let index = if index.is_empty() { "off".to_owned() } else { index.join(" ") };
-        self.out.value(depth + 1, "index", index, place);
-        self.out.value(depth + 1, "listing", format!("#{}", files.listing), place);
-        if let Some(fallback) = &files.fallback {
-            self.out.value(depth + 1, "fallback", quoted(fallback), place);
+    /// What is done, if it is what this row says.
+    pub(crate) fn action(&mut self, layer: &Layer, shown: Shown<'_>) {
+        let Some(&RawAction { ref kind, span }) = layer.action.as_ref() else { return };
+        if kind.name() != shown.row.name {
+            return;
         }
+        let text = match kind {
+            RawActionKind::Upstream { .. } | RawActionKind::Endpoints(_) => target_text(kind),
+            RawActionKind::Split { split, stay } => {
+                let stay = RawStay { stay: stay.clone(), cookie: Box::default() };
+                self.block_at(shown, in_line(&SPLIT_PROPERTIES, &stay).trim_start(), Some(span));
+                let set = Origins::default();
+                return self.rows(shown.depth + 1, &SPLIT_BLOCK, split, &set);
+            }
+            RawActionKind::Ready(Action::Files(files)) => {
+                self.block_at(shown, &path(&files.root), Some(span));
+                let set = Origins::everything_at(Some(span));
+                return self.rows(shown.depth + 1, &FILES_BLOCK, files, &set);
+            }
+            RawActionKind::Ready(action) => match action {
+                Action::Redirect { to, .. } => {
+                    quoted(&to.written) + &in_line(&REDIRECT_PROPERTIES, action)
+                }
+                Action::Respond { body, .. } => {
+                    let text = quoted(&String::from_utf8_lossy(body));
+                    text + &in_line(&RESPOND_PROPERTIES, action)
+                }
+                Action::To(_) | Action::Split(_) | Action::Files(_) => return,
+            },
+            RawActionKind::Broken => return,
+        };
+        self.value(shown.depth, shown.row.name, text, Some(span));
     }
 
-    fn forward(&mut self, raw: &RawForward, bounds: &Bounds) {
+    pub(crate) fn forward(&mut self, raw: &RawForward) {
+        let mut forwards = self.config.forwards.iter();
+        let listener = forwards.find(|f| f.written == raw.address.written).map(|f| f.listener);
+        let options = listener.and_then(|id| self.listeners.get(id.index()));
+        let bounds = options.map_or(self.outer, |options| &options.bounds);
+        self.bounds = Rc::new(bounds.clone());
         let place = self.decoder.place(raw.address.span);
         self.out.block(0, "forward", quoted(&raw.address.written), place);
-        self.tls(raw.tls.as_ref(), false);
-        for (rule, span) in &raw.rules {
-            self.rule(rule, *span);
-        }
-        let ports = match &raw.ports {
-            None => "80 443".to_owned(),
-            Some((ports, _)) if ports.is_empty() => "any".to_owned(),
-            Some((ports, _)) => {
-                let ports = ports.iter().map(|range| quoted_unless_number(&ports_text(&[*range])));
-                ports.collect::<Vec<_>>().join(" ")
-            }
-        };
-        self.value(1, "ports", ports, raw.ports.as_ref().map(|&(_, span)| span));
-        match &raw.anonymous {
-            None => self.out.remark(1, "anonymous", "off"),
-            Some((anonymous, span)) if anonymous.remove.is_empty() => {
-                self.value(1, "anonymous", "", Some(*span));
-            }
-            Some((anonymous, span)) => {
-                let place = self.decoder.place(*span);
-                self.out.block(1, "anonymous", "", place);
-                let names: Vec<_> = anonymous.remove.iter().map(|name| quoted(name)).collect();
-                self.out.value(2, "remove", names.join(" "), place);
-            }
-        }
-        let via = raw.via.as_ref().map_or("bothways", |(via, _)| via);
-        self.value(1, "via", quoted(via), raw.via.as_ref().map(|&(_, span)| span));
-        self.scoped(1, "timeouts", TIMEOUTS, Scope::Forward, &bounds.timeouts);
-        self.scoped(1, "limits", LIMITS, Scope::Forward, &bounds.limits);
-        self.fields_defaults(&raw.layer);
-        self.layer(1, &raw.layer);
+        self.head_rows(&FORWARD_BLOCK, raw, &raw.layer.set, false);
     }
 
-    fn rule(&mut self, rule: &ForwardRule, span: Span) {
-        let mut text = Vec::new();
-        if !rule.to.is_empty() {
-            let to: Vec<_> = rule.to.iter().map(destination_text).collect();
-            text.push(format!("to={}", quoted(&to.join(","))));
+    pub(crate) fn listeners(&mut self) {
+        for (listener, options) in self.config.listeners.iter().zip(self.listeners) {
+            self.out.block(0, "listen", quoted(&listener.written), listener.place);
+            self.rows(1, &LISTEN_BLOCK, options, &options.set);
         }
-        if !rule.from.is_empty() {
-            text.push(format!("from={}", quoted(&nets_text(&rule.from))));
-        }
-        if !rule.ports.is_empty() {
-            text.push(format!("port={}", quoted(&ports_text(&rule.ports))));
-        }
-        if !rule.methods.is_empty() {
-            text.push(format!("method={}", quoted(&rule.methods.join(","))));
-        }
-        text.extend(clients_text(&rule.clients, "client-"));
-        if rule.special {
-            text.push("special=#true".to_owned());
-        }
-        self.value(1, if rule.allow { "allow" } else { "deny" }, text.join(" "), Some(span));
     }
 
-    fn expect(&mut self, raw: &RawExpect) {
+    pub(crate) fn acmes(&mut self, raw: &Raw) {
+        for acme in &self.config.acme {
+            self.out.block(0, "acme", &*acme.name, acme.place);
+            match raw.acmes.iter().find(|raw| raw.acme.name == acme.name) {
+                Some(raw) => self.rows(1, &ACME_BLOCK, raw, &raw.set),
+                None => {
+                    let raw = RawAcme::unwritten(acme.clone());
+                    self.rows(1, &ACME_BLOCK, &raw, &raw.set);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn expect(&mut self, raw: &RawExpect, shown: Shown<'_>) {
         let expect = &raw.expect;
-        let mut text = quoted(&format!("{} {}", expect.method, expect.target));
-        text.push_str(&format!(" from={}", quoted(&expect.from.to_string())));
-        let texts = [
-            ("client-name", &expect.client_name),
-            ("forward", &expect.forward),
-            ("location", &expect.location),
-            ("upstream", &expect.upstream),
-            ("site", &expect.site),
-            ("path", &expect.path),
-        ];
-        for (name, value) in texts {
-            if let Some(value) = value {
-                text.push_str(&format!(" {name}={}", quoted(value)));
-            }
-        }
-        if let Some(status) = expect.status {
-            text.push_str(&format!(" status={status}"));
-        }
-        if let Some(denied) = expect.denied {
-            text.push_str(&format!(" denied=#{denied}"));
-        }
-        self.value(0, "expect", text, Some(raw.span));
+        let request = quoted(&format!("{} {}", expect.method, expect.target));
+        let text = request + &in_line(&EXPECT_PROPERTIES, expect);
+        self.value(shown.depth, shown.row.name, text, Some(raw.span));
     }
 }
 
+/// Where a row stands that is shown with another one.
+fn with<T>(table: &'static Table<T>, other: &str, set: &Origins) -> Option<Span> {
+    let is_with = |row: &&&Row<T>| matches!(row.show, Show::With(name) if name == other);
+    table.rows.iter().filter(is_with).find_map(|row| set.node(row.node.name))
+}
+
 /// Numbers and words stay bare.
-fn quoted_unless_number(text: &str) -> String {
+pub(crate) fn quoted_unless_number(text: &str) -> String {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) || text == "off";
     if plain { text.to_owned() } else { quoted(text) }
 }

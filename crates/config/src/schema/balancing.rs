@@ -466,6 +466,7 @@ static HEALTH: Row<RawUpstream> = Row {
         doc: "Checks each endpoint, once per process: `tcp` connects (over TLS if the endpoint has it), a path is asked for by HTTP, `grpc` asks `grpc.health.v1.Health/Check`. Endpoints are up until a check says otherwise; with several of these, all must be good.",
         default: "none: only what requests show counts, see `eject`",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    health \"/healthz\" every=\"2s\" status=\"200,204\" { field \"Authorization\" \"Bearer check\" }\n}\nsite { to app }",
+        ..NodeRow::NEW
     },
     read: Read::Node(|decoder, raw, node| decoder.health(raw, node)),
     show: Show::Lines(|out, raw, shown| out.health(raw, shown)),

@@ -8,13 +8,12 @@ mod balancing;
 #[cfg(test)]
 mod effect;
 mod forward_rules;
-mod paths;
+mod layer;
 mod row;
 mod rows;
 mod secrets;
 mod secure;
 mod settings;
-mod splits;
 pub(crate) mod texts;
 mod words;
 
@@ -23,10 +22,16 @@ pub(crate) use balancing::{
     ENDPOINT_PROPERTIES, HEALTH_BLOCK, HEALTH_PROPERTIES, HTTP_CHECK, POOL_PROPERTIES, RETRY_BLOCK,
     RETRY_PROPERTIES, RETRY_REASONS, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
-pub(crate) use row::{Block, Properties, Property, Read, Row, Show, Table, in_line};
+pub(crate) use layer::*;
+pub(crate) use row::{
+    Block, Properties, Property, Read, Row, Show, Table, in_line, in_line_masked,
+};
 pub(crate) use rows::*;
 pub(crate) use secrets::{Secrecy, masked_in};
-pub(crate) use secure::{CHALLENGE, EAB, UPSTREAM_TLS_BLOCK};
+pub(crate) use secure::{
+    ACME_BLOCK, CHALLENGE_PROPERTIES, EAB_PROPERTIES, FORWARD_TLS_BLOCK, FORWARD_TLS_PROPERTIES,
+    HSTS_PROPERTIES, SITE_TLS_PROPERTIES, TLS_BLOCK, TLS_CLIENT_PROPERTIES, UPSTREAM_TLS_BLOCK,
+};
 pub(crate) use settings::{
     LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS, limits_block, timeouts_block,
 };
@@ -47,6 +52,8 @@ pub(crate) struct NodeRow {
     pub(crate) default: &'static str,
     /// One or more lines that show it.
     pub(crate) example: &'static str,
+    /// Where `show` has it among its neighbours: lower ones first, and those that are equal in the order of the table.
+    pub(crate) rank: i8,
 }
 
 impl NodeRow {
@@ -59,6 +66,7 @@ impl NodeRow {
         doc: "",
         default: "",
         example: "",
+        rank: 0,
     };
 
     pub(crate) fn properties(&self) -> impl Iterator<Item = &'static PropertyRow> + use<> {
@@ -105,26 +113,6 @@ impl PropertyRow {
     /// The same for a value that is secret.
     pub(crate) const fn secret(self, secrecy: Secrecy) -> Self {
         Self { secrecy, ..self }
-    }
-}
-
-/// Rows that `decode` knows by their names.
-pub(crate) struct NamedRows {
-    name: &'static str,
-    rows: &'static [&'static NodeRow],
-}
-
-impl Block for NamedRows {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn row(&self, name: &str) -> Option<&'static NodeRow> {
-        self.rows.iter().find(|row| row.name == name).copied()
-    }
-
-    fn rows(&self) -> Vec<&'static NodeRow> {
-        self.rows.to_vec()
     }
 }
 

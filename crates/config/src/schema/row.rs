@@ -29,6 +29,9 @@ pub(crate) enum Show<T: 'static> {
     Value(fn(&T) -> Option<String>),
     /// As lines of its own.
     Lines(fn(&mut Writer<'_, '_>, &T, Shown<'_>)),
+    /// The same, but one of a site or `forward` that holds for its routes; without it, its default is
+    /// shown at the head of the block.
+    Inherited(fn(&T) -> Option<String>),
     /// With the node of this name.
     With(&'static str),
 }
@@ -55,8 +58,25 @@ impl PropertyRow {
 
 /// Properties as they stand behind the value of a node.
 pub(crate) fn in_line<T>(properties: &'static [Property<T>], of: &T) -> String {
+    texts(properties, of, |_, text| text)
+}
+
+/// The same without their secrets.
+pub(crate) fn in_line_masked<T>(properties: &'static [Property<T>], of: &T) -> String {
+    texts(properties, of, |row, text| {
+        let bare = text.trim_start_matches('"').trim_end_matches('"');
+        row.secrecy.masked(row.name, bare).map_or(text, |masked| format!("\"{masked}\""))
+    })
+}
+
+fn texts<T>(
+    properties: &'static [Property<T>],
+    of: &T,
+    shown: impl Fn(&PropertyRow, String) -> String,
+) -> String {
     let text = |property: &Property<T>| {
-        (property.text)(of).map(|text| format!(" {}={text}", property.row.name))
+        let text = shown(&property.row, (property.text)(of)?);
+        Some(format!(" {}={text}", property.row.name))
     };
     properties.iter().filter_map(text).collect()
 }

@@ -1,23 +1,28 @@
 //! Every node of the language, block by block.
 
-use super::Count::{Any, AtLeastOne, One, Optional};
+use super::Count::{Any, AtLeastOne, One};
 use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, RETRY_BLOCK, UPSTREAM_BLOCK};
 use super::forward_rules::{ALLOW, DENY};
-use super::paths::{ENCODED_SEPARATORS, PATH_READINGS, REWRITE, STRIP_PREFIX};
+use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
 use super::secure::{
-    ACME, ACME_BLOCK, CLIENT, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS,
-    STATE, TLS_BLOCK, UPSTREAM_TLS_BLOCK,
+    ACME, ACME_BLOCK, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS, STATE,
+    TLS_BLOCK, UPSTREAM_TLS_BLOCK,
 };
-use super::splits::{MIRROR, SPLIT, SPLIT_BLOCK};
-use super::texts::{flag, list, path, time};
+use super::texts::{flag, joined, list, path, time};
 use super::{
-    ArgumentRow, Block, Count, Kind, LIMITS, NamedRows, NodeRow, Property, PropertyRow, Read, Row,
-    Scope, Secrecy, Show, TIMEOUTS, Table, WordRow, in_line, limits_block, timeouts_block,
+    ArgumentRow, Block, Count, Kind, LIMITS, NodeRow, Property, PropertyRow, Read, Row, Scope,
+    Secrecy, Show, TIMEOUTS, Table, WordRow, in_line, limits_block, timeouts_block,
 };
-use crate::decode::{RawListen, RawProcess, RawUpstream, add_networks};
+use crate::decode::{
+    Given, Layer, Origins, Raw, RawForward, RawListen, RawProcess, RawRoute, RawSite, RawUpstream,
+    add_networks, addresses, quoted_unless_number,
+};
 use crate::effective::quoted;
-use crate::model::{AccessFormat, AdminAddress, LogTarget, ProxyProtocol, ResolverSettings};
-use crate::values::{Datum, nets_text};
+use crate::model::{
+    AccessFormat, AdminAddress, Anonymous, Expect, LogTarget, ProxyProtocol, ResolverSettings,
+    SiteId,
+};
+use crate::values::{Datum, nets_text, ports_text};
 
 pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
     // Whatever row has the value of a field: its name may make it a secret.
@@ -41,14 +46,10 @@ pub(super) const fn word(word: &'static str, doc: &'static str) -> WordRow {
     WordRow { word, doc }
 }
 
-pub(super) const fn rows(name: &'static str, rows: &'static [&'static NodeRow]) -> NamedRows {
-    NamedRows { name, rows }
-}
-
 /// What may stand at the top level.
-pub(crate) static TOP: NamedRows = rows(
-    "the top level",
-    &[
+pub(crate) static TOP: Table<Raw> = Table {
+    name: "the top level",
+    rows: &[
         &INCLUDE,
         &PROCESS,
         &TOP_TIMEOUTS,
@@ -61,7 +62,7 @@ pub(crate) static TOP: NamedRows = rows(
         &ACME,
         &EXPECT,
     ],
-);
+};
 
 /// Every block that has an entry in the reference, in its order.
 pub(crate) static BLOCKS: &[&dyn Block] = &[
@@ -86,24 +87,47 @@ pub(crate) static BLOCKS: &[&dyn Block] = &[
     &ACME_BLOCK,
 ];
 
-static INCLUDE: NodeRow = NodeRow {
-    name: "include",
-    arguments: &[argument("file", Kind::Path, AtLeastOne)],
-    repeats: true,
-    doc: "Reads other files as if they stood here. A relative path starts at the directory of this file; `*` and `?` stand for any characters of a name, and the files that match are read in the order of their names. A pattern may match nothing; a file without `*` and `?` must be there. No file is read twice.",
-    example: "include \"sites/*.kdl\"",
-    ..NodeRow::NEW
+static INCLUDE: Row<Raw> = Row {
+    node: NodeRow {
+        name: "include",
+        arguments: &[argument("file", Kind::Path, AtLeastOne)],
+        repeats: true,
+        doc: "Reads other files as if they stood here. A relative path starts at the directory of this file; `*` and `?` stand for any characters of a name, and the files that match are read in the order of their names. A pattern may match nothing; a file without `*` and `?` must be there. No file is read twice.",
+        example: "include \"sites/*.kdl\"",
+        ..NodeRow::NEW
+    },
+    // What it names has been read already, and stands beside it.
+    read: Read::Node(|_, _, _| {}),
+    show: Show::Lines(|_, _, _| {}),
 };
 
-static PROCESS: NodeRow = NodeRow {
-    name: "process",
-    block: Some(&PROCESS_BLOCK),
-    doc: "Settings of the process as a whole.",
-    example: "process {\n    cores 4\n    admin \"127.0.0.1:9900\"\n    log access=\"/var/log/bothways/access.log\" format=json level=info\n}",
-    ..NodeRow::NEW
+static PROCESS: Row<Raw> = Row {
+    node: NodeRow {
+        name: "process",
+        block: Some(&PROCESS_BLOCK),
+        doc: "Settings of the process as a whole.",
+        example: "process {\n    cores 4\n    admin \"127.0.0.1:9900\"\n    log access=\"/var/log/bothways/access.log\" format=json level=info\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        let mut process = RawProcess::default();
+        process.set = decoder.block(node, &PROCESS_BLOCK, &mut process);
+        raw.process = process;
+    }),
+    show: Show::Lines(|out, raw, shown| {
+        out.open(shown);
+        out.rows(shown.depth + 1, &PROCESS_BLOCK, &raw.process, &raw.process.set);
+    }),
 };
 
-static TOP_TIMEOUTS: NodeRow = timeouts(Scope::Top);
+static TOP_TIMEOUTS: Row<Raw> = Row {
+    node: timeouts(Scope::Top),
+    read: Read::Node(|decoder, raw, node| raw.timeouts = decoder.overrides(node, TIMEOUTS)),
+    show: Show::Lines(|out, _, shown| {
+        let bounds = out.bounds.clone();
+        out.settings(shown, TIMEOUTS, Scope::Top, &bounds.timeouts);
+    }),
+};
 static LISTEN_TIMEOUTS: Row<RawListen> = Row {
     node: timeouts(Scope::Listen),
     read: Read::Node(|decoder, listen, node| listen.timeouts = decoder.overrides(node, TIMEOUTS)),
@@ -111,15 +135,19 @@ static LISTEN_TIMEOUTS: Row<RawListen> = Row {
         out.settings(shown, TIMEOUTS, Scope::Listen, &listen.bounds.timeouts)
     }),
 };
-static SITE_TIMEOUTS: NodeRow = timeouts(Scope::Site);
-static ROUTE_TIMEOUTS: NodeRow = timeouts(Scope::Route);
 pub(super) static UPSTREAM_TIMEOUTS: Row<RawUpstream> = Row {
     node: timeouts(Scope::Upstream),
     read: Read::Node(|decoder, raw, node| raw.timeouts = decoder.overrides(node, TIMEOUTS)),
     show: Show::Lines(|out, raw, shown| out.overrides(shown, TIMEOUTS, &raw.timeouts)),
 };
-static FORWARD_TIMEOUTS: NodeRow = timeouts(Scope::Forward);
-static TOP_LIMITS: NodeRow = limits(Scope::Top);
+static TOP_LIMITS: Row<Raw> = Row {
+    node: limits(Scope::Top),
+    read: Read::Node(|decoder, raw, node| raw.limits = decoder.overrides(node, LIMITS)),
+    show: Show::Lines(|out, _, shown| {
+        let bounds = out.bounds.clone();
+        out.settings(shown, LIMITS, Scope::Top, &bounds.limits);
+    }),
+};
 static LISTEN_LIMITS: Row<RawListen> = Row {
     node: limits(Scope::Listen),
     read: Read::Node(|decoder, listen, node| listen.limits = decoder.overrides(node, LIMITS)),
@@ -127,11 +155,8 @@ static LISTEN_LIMITS: Row<RawListen> = Row {
         out.settings(shown, LIMITS, Scope::Listen, &listen.bounds.limits)
     }),
 };
-static SITE_LIMITS: NodeRow = limits(Scope::Site);
-static ROUTE_LIMITS: NodeRow = limits(Scope::Route);
-static FORWARD_LIMITS: NodeRow = limits(Scope::Forward);
 
-const fn timeouts(scope: Scope) -> NodeRow {
+pub(super) const fn timeouts(scope: Scope) -> NodeRow {
     NodeRow {
         name: "timeouts",
         block: Some(timeouts_block(scope)),
@@ -141,7 +166,7 @@ const fn timeouts(scope: Scope) -> NodeRow {
     }
 }
 
-const fn limits(scope: Scope) -> NodeRow {
+pub(super) const fn limits(scope: Scope) -> NodeRow {
     NodeRow {
         name: "limits",
         block: Some(limits_block(scope)),
@@ -161,7 +186,14 @@ const TRUSTED_PROXY: NodeRow = NodeRow {
     ..NodeRow::NEW
 };
 
-static TOP_TRUSTED_PROXY: NodeRow = TRUSTED_PROXY;
+static TOP_TRUSTED_PROXY: Row<Raw> = Row {
+    node: TRUSTED_PROXY,
+    read: Read::Node(|_, raw, node| {
+        raw.trusted_proxies_span.get_or_insert(node.name_span());
+        add_networks(&mut raw.trusted_proxies, node);
+    }),
+    show: Show::With("listen"),
+};
 
 static LISTEN_TRUSTED_PROXY: Row<RawListen> = Row {
     node: TRUSTED_PROXY,
@@ -171,84 +203,144 @@ static LISTEN_TRUSTED_PROXY: Row<RawListen> = Row {
     }),
 };
 
-static LISTEN: NodeRow = NodeRow {
-    name: "listen",
-    arguments: &[argument("address", Kind::Listen, One)],
-    block: Some(&LISTEN_BLOCK),
-    repeats: true,
-    doc: "Options of an address that sites or a `forward` listen on. Needed only where there are options.",
-    example: "listen \":8080\" {\n    proxy-protocol required\n    trusted-proxy \"10.0.0.0/8\"\n}",
-    ..NodeRow::NEW
+static LISTEN: Row<Raw> = Row {
+    node: NodeRow {
+        name: "listen",
+        arguments: &[argument("address", Kind::Listen, One)],
+        block: Some(&LISTEN_BLOCK),
+        repeats: true,
+        doc: "Options of an address that sites or a `forward` listen on. Needed only where there are options.",
+        example: "listen \":8080\" {\n    proxy-protocol required\n    trusted-proxy \"10.0.0.0/8\"\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.listens.extend(decoder.listen(node))),
+    show: Show::Lines(|out, _, _| out.listeners()),
 };
 
-static SITE: NodeRow = NodeRow {
-    name: "site",
-    arguments: &[argument("name", Kind::SiteName, Any)],
-    block: Some(&SITE_BLOCK),
-    repeats: true,
-    doc: "A set of host names served in reverse. `*.example.com` takes every host below, at any depth; an exact name wins over it, and a longer one over a shorter. `*`, or no name, is what every other host gets. A host that no site has gets 421.",
-    example: "site \"shop.example.com\" \"*.shop.example.com\" {\n    listen \":80\"\n    route \"/api/*\" { to \"10.0.0.3:9000\" }\n    to \"10.0.0.1:8080\"\n}",
-    ..NodeRow::NEW
+static SITE: Row<Raw> = Row {
+    node: NodeRow {
+        name: "site",
+        arguments: &[argument("name", Kind::SiteName, Any)],
+        block: Some(&SITE_BLOCK),
+        repeats: true,
+        doc: "A set of host names served in reverse. `*.example.com` takes every host below, at any depth; an exact name wins over it, and a longer one over a shorter. `*`, or no name, is what every other host gets. A host that no site has gets 421.",
+        example: "site \"shop.example.com\" \"*.shop.example.com\" {\n    listen \":80\"\n    route \"/api/*\" { to \"10.0.0.3:9000\" }\n    to \"10.0.0.1:8080\"\n}",
+        rank: 1,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        let site = decoder.site(SiteId::at(raw.sites.len()), node);
+        raw.sites.push(site);
+    }),
+    show: Show::Lines(|out, raw, _| raw.sites.iter().for_each(|site| out.site(site))),
 };
 
-static UPSTREAM: NodeRow = NodeRow {
-    name: "upstream",
-    arguments: &[argument("name", Kind::Name, One)],
-    block: Some(&UPSTREAM_BLOCK),
-    repeats: true,
-    doc: "A named group of endpoints that requests are spread over.",
-    example: "upstream shop {\n    to \"10.0.0.1:8080\" weight=3\n    to \"10.0.0.2:8080\"\n}\nsite \"shop.example.com\" { to shop }",
-    ..NodeRow::NEW
+static UPSTREAM: Row<Raw> = Row {
+    node: NodeRow {
+        name: "upstream",
+        arguments: &[argument("name", Kind::Name, One)],
+        block: Some(&UPSTREAM_BLOCK),
+        repeats: true,
+        doc: "A named group of endpoints that requests are spread over.",
+        example: "upstream shop {\n    to \"10.0.0.1:8080\" weight=3\n    to \"10.0.0.2:8080\"\n}\nsite \"shop.example.com\" { to shop }",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.upstreams.extend(decoder.upstream(node))),
+    show: Show::Lines(|out, raw, _| out.upstreams(raw)),
 };
 
-static FORWARD: NodeRow = NodeRow {
-    name: "forward",
-    arguments: &[argument("address", Kind::Listen, One)],
-    block: Some(&FORWARD_BLOCK),
-    repeats: true,
-    doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, the request is refused, save for clients on loopback as long as no `allow` speaks of them (by having no `from`, or one with them in it). Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them: private ones by network or exact host, those of this machine, its link and its cloud by address or network. Names are looked up as they stand, without the system's search list.",
-    example: "forward \":3128\" {\n    deny to=\"*.facebook.com\"\n    allow from=\"10.0.0.0/8\"\n}",
-    ..NodeRow::NEW
+static FORWARD: Row<Raw> = Row {
+    node: NodeRow {
+        name: "forward",
+        arguments: &[argument("address", Kind::Listen, One)],
+        block: Some(&FORWARD_BLOCK),
+        repeats: true,
+        doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, the request is refused, save for clients on loopback as long as no `allow` speaks of them (by having no `from`, or one with them in it). Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them: private ones by network or exact host, those of this machine, its link and its cloud by address or network. Names are looked up as they stand, without the system's search list.",
+        example: "forward \":3128\" {\n    deny to=\"*.facebook.com\"\n    allow from=\"10.0.0.0/8\"\n}",
+        rank: 2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.forwards.extend(decoder.forward(node))),
+    show: Show::Lines(|out, raw, _| raw.forwards.iter().for_each(|forward| out.forward(forward))),
 };
 
-static EXPECT: NodeRow = NodeRow {
-    name: "expect",
-    arguments: &[argument("request", Kind::RequestLine, One)],
-    properties: &[
-        property("from", Kind::Ip, "127.0.0.1", "The client's address."),
-        property(
-            "forward",
-            Kind::Listen,
-            "",
-            "The `forward` that the request is sent to; without it, the request goes to a site.",
-        ),
-        property(
-            "status",
-            Kind::Status { min: 200, max: 599 },
-            "",
-            "The status of an answer that the proxy makes itself.",
-        ),
-        property("denied", Kind::Flag, "", "Whether the request is refused."),
-        property("location", Kind::Text, "", "Where a redirect leads."),
-        property(
-            "upstream",
-            Kind::Text,
-            "",
-            "The upstream, or an endpoint of it, that gets the request.",
-        ),
-        property("site", Kind::Text, "", "The first name of the site that takes the request."),
-        property("path", Kind::Text, "", "Path and query that are sent upstream."),
-        property(
-            "client-name",
-            Kind::CertificateNames,
-            "",
-            "The client has shown a good certificate with this name.",
-        ),
-    ],
-    repeats: true,
-    doc: "What must hold. `bothways check` decides the request offline, without any connection, and fails if something else comes out.",
-    example: "site \"shop.example.com\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" }\n}\nexpect \"GET http://shop.example.com/old/a\" status=308 location=\"/new/a\"",
-    ..NodeRow::NEW
+pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
+    property("from", Kind::Ip, "127.0.0.1", "The client's address.").of(
+        |it, ip| {
+            if let Datum::Ip(ip) = ip {
+                it.from = *ip;
+            }
+        },
+        |it| Some(quoted(&it.from.to_string())),
+    ),
+    property(
+        "forward",
+        Kind::Listen,
+        "",
+        "The `forward` that the request is sent to; without it, the request goes to a site.",
+    )
+    .of(
+        |it, address| {
+            if let Datum::Listen { written, .. } = address {
+                it.forward = Some(written.clone());
+            }
+        },
+        |it| it.forward.as_deref().map(quoted),
+    ),
+    property(
+        "status",
+        Kind::Status { min: 200, max: 599 },
+        "",
+        "The status of an answer that the proxy makes itself.",
+    )
+    .of(
+        |it, number| it.status = Some(number.number_in()),
+        |it| it.status.map(|status| status.to_string()),
+    ),
+    property("denied", Kind::Flag, "", "Whether the request is refused.")
+        .of(|it, value| it.denied = Some(value.flag()), |it| it.denied.map(flag)),
+    property("location", Kind::Text, "", "Where a redirect leads.").of(
+        |it, text| it.location = Some(text.text().into()),
+        |it| it.location.as_deref().map(quoted),
+    ),
+    property(
+        "upstream",
+        Kind::Text,
+        "",
+        "The upstream, or an endpoint of it, that gets the request.",
+    )
+    .of(|it, text| it.upstream = Some(text.text().into()), |it| it.upstream.as_deref().map(quoted)),
+    property("site", Kind::Text, "", "The first name of the site that takes the request.")
+        .of(|it, text| it.site = Some(text.text().into()), |it| it.site.as_deref().map(quoted)),
+    property("path", Kind::Text, "", "Path and query that are sent upstream.")
+        .of(|it, text| it.path = Some(text.text().into()), |it| it.path.as_deref().map(quoted)),
+    property(
+        "client-name",
+        Kind::CertificateNames,
+        "",
+        "The client has shown a good certificate with this name.",
+    )
+    .of(
+        |it, names| it.client_name = names.texts().first().cloned(),
+        |it| it.client_name.as_deref().map(quoted),
+    ),
+];
+
+static EXPECT: Row<Raw> = Row {
+    node: NodeRow {
+        name: "expect",
+        arguments: &[argument("request", Kind::RequestLine, One)],
+        properties: &EXPECT_PROPERTIES,
+        repeats: true,
+        doc: "What must hold. `bothways check` decides the request offline, without any connection, and fails if something else comes out.",
+        example: "site \"shop.example.com\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" }\n}\nexpect \"GET http://shop.example.com/old/a\" status=308 location=\"/new/a\"",
+        rank: 4,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.expects.extend(decoder.expect(node))),
+    show: Show::Lines(|out, raw, shown| {
+        raw.expects.iter().for_each(|expect| out.expect(expect, shown))
+    }),
 };
 
 pub(crate) static PROCESS_BLOCK: Table<RawProcess> = Table {
@@ -554,275 +646,120 @@ static PROXY_PROTOCOL: Row<RawListen> = Row {
     }),
 };
 
-pub(crate) static SITE_BLOCK: NamedRows = rows(
-    "site",
-    &[
+pub(crate) static SITE_BLOCK: Table<RawSite> = Table {
+    name: "site",
+    rows: &[
         &SITE_LISTEN,
         &SITE_TLS,
         &REDIRECT_HTTP,
         &ROUTE,
-        &TO,
-        &SPLIT,
-        &REDIRECT,
-        &RESPOND,
-        &FILES,
-        &MIRROR,
-        &STRIP_PREFIX,
-        &REWRITE,
-        &REQUEST,
-        &RESPONSE,
-        &HOST,
-        &FORWARDED,
-        &UNDERSCORES,
-        &CLIENT,
-        &ERROR_PAGE,
-        &PATH_READINGS,
-        &ENCODED_SEPARATORS,
-        &SITE_TIMEOUTS,
-        &SITE_LIMITS,
+        &Row::TO,
+        &Row::SPLIT,
+        &Row::REDIRECT,
+        &Row::RESPOND,
+        &Row::FILES,
+        &Row::MIRROR,
+        &Row::STRIP_PREFIX,
+        &Row::REWRITE,
+        &Row::REQUEST,
+        &Row::RESPONSE,
+        &Row::HOST,
+        &Row::FORWARDED,
+        &Row::UNDERSCORES,
+        &Row::CLIENT,
+        &Row::ERROR_PAGE,
+        &Row::PATH_READINGS,
+        &Row::ENCODED_SEPARATORS,
+        &Row::timeouts(Scope::Site),
+        &Row::limits(Scope::Site),
     ],
-);
-
-pub(crate) static ROUTE_BLOCK: NamedRows = rows(
-    "route",
-    &[
-        &TO,
-        &SPLIT,
-        &REDIRECT,
-        &RESPOND,
-        &FILES,
-        &MIRROR,
-        &STRIP_PREFIX,
-        &REWRITE,
-        &REQUEST,
-        &RESPONSE,
-        &HOST,
-        &FORWARDED,
-        &UNDERSCORES,
-        &CLIENT,
-        &ERROR_PAGE,
-        &PATH_READINGS,
-        &ENCODED_SEPARATORS,
-        &ROUTE_TIMEOUTS,
-        &ROUTE_LIMITS,
-    ],
-);
-
-/// What a route does; it has exactly one of these.
-pub(crate) static ACTIONS: &[&str] = &["to", "split", "redirect", "respond", "files"];
-
-static SITE_LISTEN: NodeRow = NodeRow {
-    name: "listen",
-    arguments: &[argument("address", Kind::Listen, AtLeastOne)],
-    repeats: true,
-    doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address, as long as all of them have `tls` or none.",
-    default: "`:80`, with `tls` `:443`",
-    example: "site \"a.example\" {\n    listen \":80\" \"127.0.0.1:8080\"\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
 };
 
-static ROUTE: NodeRow = NodeRow {
+pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
     name: "route",
-    arguments: &[argument("path", Kind::Pattern, One)],
-    properties: &[property(
-        "method",
-        Kind::Methods,
-        "",
-        "Only requests with one of these methods; without it, all. `GET` has `HEAD` in it.",
-    )],
-    block: Some(&ROUTE_BLOCK),
-    repeats: true,
-    doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `split`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
-    example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
-    ..NodeRow::NEW
-};
-
-static TO: NodeRow = NodeRow {
-    name: "to",
-    arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
-    // More than one is reported by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site, beside its routes, it is for every path that no route takes.",
-    example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
-    ..NodeRow::NEW
-};
-
-static REDIRECT: NodeRow = NodeRow {
-    name: "redirect",
-    arguments: &[argument("target", Kind::UrlTemplate, One)],
-    properties: &[property(
-        "status",
-        Kind::Status { min: 301, max: 308 },
-        "308",
-        "301, 302, 303, 307 or 308. With 307 and 308 clients keep the method and the body.",
-    )],
-    // More than one is reported by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values); a `?` before an empty `{query}` is left out; `{{` stands for a brace itself.",
-    example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
-    ..NodeRow::NEW
-};
-
-static RESPOND: NodeRow = NodeRow {
-    name: "respond",
-    arguments: &[argument("text", Kind::Text, Optional)],
-    properties: &[
-        property("status", Kind::Status { min: 200, max: 599 }, "200", "The status."),
-        property("type", Kind::FieldValue, "text/plain; charset=utf-8", "The Content-Type."),
+    rows: &[
+        &Row::TO,
+        &Row::SPLIT,
+        &Row::REDIRECT,
+        &Row::RESPOND,
+        &Row::FILES,
+        &Row::MIRROR,
+        &Row::STRIP_PREFIX,
+        &Row::REWRITE,
+        &Row::REQUEST,
+        &Row::RESPONSE,
+        &Row::HOST,
+        &Row::FORWARDED,
+        &Row::UNDERSCORES,
+        &Row::CLIENT,
+        &Row::ERROR_PAGE,
+        &Row::PATH_READINGS,
+        &Row::ENCODED_SEPARATORS,
+        &Row::timeouts(Scope::Route),
+        &Row::limits(Scope::Route),
     ],
-    // More than one is reported by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "Answers with this text.",
-    example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
-    ..NodeRow::NEW
 };
 
-static FILES: NodeRow = NodeRow {
-    name: "files",
-    arguments: &[argument("directory", Kind::Path, One)],
-    block: Some(&FILES_BLOCK),
-    // More than one is reported by the decoder, together with others that do not go with it.
-    repeats: true,
-    doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached, and names that begin with a dot are not served. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
-    example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
-    ..NodeRow::NEW
+static SITE_LISTEN: Row<RawSite> = Row {
+    node: NodeRow {
+        name: "listen",
+        arguments: &[argument("address", Kind::Listen, AtLeastOne)],
+        repeats: true,
+        doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address, as long as all of them have `tls` or none.",
+        default: "`:80`, with `tls` `:443`",
+        example: "site \"a.example\" {\n    listen \":80\" \"127.0.0.1:8080\"\n    to \"10.0.0.1:80\"\n}",
+        rank: -2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, site, node| {
+        site.listens.extend(node.arguments.iter().filter_map(Given::listen));
+        site.broken |= node.arguments.is_empty();
+    }),
+    show: Show::Lines(|out, site, shown| {
+        for address in addresses(site) {
+            let span = (!site.listens.is_empty()).then_some(address.span);
+            out.line_at(shown, quoted(&address.written), out.place(span));
+        }
+    }),
 };
 
-pub(crate) static FILES_BLOCK: NamedRows = rows("files", &[&INDEX, &LISTING, &FALLBACK]);
-
-static INDEX: NodeRow = NodeRow {
-    name: "index",
-    arguments: &[argument("file", Kind::Text, AtLeastOne)],
-    doc: "What is served for a directory: the first of these that is there. `index off`: nothing.",
-    default: "index.html",
-    ..NodeRow::NEW
-};
-
-static LISTING: NodeRow = NodeRow {
-    name: "listing",
-    arguments: &[argument("flag", Kind::Flag, One)],
-    doc: "Whether a directory without an index file is listed.",
-    default: "#false",
-    ..NodeRow::NEW
-};
-
-static FALLBACK: NodeRow = NodeRow {
-    name: "fallback",
-    arguments: &[argument("path", Kind::Prefix, One)],
-    doc: "What is served where there is no such file, below the directory; for single-page applications.",
-    default: "none: 404",
-    ..NodeRow::NEW
-};
-
-static REQUEST: NodeRow = NodeRow {
-    name: "request",
-    block: Some(&FIELDS_BLOCK),
-    doc: "Edits of the request's fields before it goes upstream, in their order; those of the site come first, then those of the route.",
-    example: "site \"a.example\" {\n    request {\n        set \"X-Client\" \"{client}\"\n        remove \"Cookie\"\n    }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
-};
-
-static RESPONSE: NodeRow = NodeRow {
-    name: "response",
-    block: Some(&FIELDS_BLOCK),
-    doc: "Edits of the response's fields before it goes to the client, in their order; those of the site come first, then those of the route.",
-    example: "site \"a.example\" {\n    response {\n        set \"Strict-Transport-Security\" \"max-age=31536000\"\n        remove \"Server\" \"X-Powered-By\"\n    }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
-};
-
-pub(crate) static FIELDS_BLOCK: NamedRows = rows("request and response", &[&SET, &ADD, &REMOVE]);
-
-/// Fields of which nobody else knows that they are secret.
-const SECRET_FIELD: PropertyRow = property(
-    "secret",
-    Kind::Flag,
+pub(crate) static ROUTE_PROPERTIES: [Property<RawRoute>; 1] = [property(
+    "method",
+    Kind::Methods,
     "",
-    "Whether `show` and `/config` mask the value; without it they do if the name (`Authorization`, `Cookie`, `X-Api-Key`, …) or the value (`Bearer …`) tells that it is one.",
-);
+    "Only requests with one of these methods; without it, all. `GET` has `HEAD` in it.",
+)
+.of(
+    |it, methods| {
+        if let Datum::Methods(methods) = methods {
+            it.methods.clone_from(methods);
+        }
+    },
+    |it| joined(&it.methods),
+)];
 
-pub(crate) static SET: NodeRow = NodeRow {
-    name: "set",
-    arguments: &[
-        argument("field", Kind::FieldName, One),
-        argument("value", Kind::ValueTemplate, One),
-    ],
-    properties: &[SECRET_FIELD],
-    repeats: true,
-    doc: "Replaces every field of this name by one, whatever came or the proxy writes there itself. The value may have what the target of `redirect` may have. Fields that say how a message is framed or a connection used are not edited (`Content-Length`, `Connection`, `Upgrade` …), nor is `Host` (see `host`); `Expect` and `Proxy` never go upstream.",
-    ..NodeRow::NEW
-};
-
-pub(crate) static ADD: NodeRow = NodeRow {
-    name: "add",
-    arguments: &[
-        argument("field", Kind::FieldName, One),
-        argument("value", Kind::ValueTemplate, One),
-    ],
-    properties: &[SECRET_FIELD],
-    repeats: true,
-    doc: "Adds one more field of this name.",
-    ..NodeRow::NEW
-};
-
-static REMOVE: NodeRow = NodeRow {
-    name: "remove",
-    arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
-    repeats: true,
-    doc: "Removes every field of these names.",
-    ..NodeRow::NEW
-};
-
-static HOST: NodeRow = NodeRow {
-    name: "host",
-    arguments: &[argument("host", Kind::HostPolicy, One)],
-    doc: "The Host that is sent upstream: the client's as it was written (`preserve`), the endpoint's as written (`endpoint`), or this one.",
-    default: "preserve",
-    example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
-    ..NodeRow::NEW
-};
-
-static FORWARDED_WORDS: &[WordRow] = &[
-    word("on", "it is, beside `X-Forwarded-*`, and says the same"),
-    word(
-        "off",
-        "it is not; one that came is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
-    ),
-];
-
-static FORWARDED: NodeRow = NodeRow {
-    name: "forwarded",
-    arguments: &[argument("mode", Kind::Word(FORWARDED_WORDS), One)],
-    doc: "Whether the next server is sent `Forwarded` (RFC 7239). Addresses of the proxies before stand in it in their order; scheme and host that the client asked for stand in its first element alone, as some servers read the first one and others the last.",
-    default: "off",
-    example: "site \"a.example\" {\n    forwarded on\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
-};
-
-static UNDERSCORES_WORDS: &[WordRow] =
-    &[word("pass", "they go on"), word("drop", "they are left out, in trailers too")];
-
-static UNDERSCORES: NodeRow = NodeRow {
-    name: "underscores",
-    arguments: &[argument("mode", Kind::Word(UNDERSCORES_WORDS), One)],
-    doc: "What happens to request fields whose names have a `_`. CGI and its heirs read it as a hyphen, so that, whatever this says, none passes that would there be a field that we write, believe or edit (`X_Real_IP`); those are dropped. Where an application trusts other fields that a server in front of it writes, `drop` is safer.",
-    default: "pass",
-    example: "site \"a.example\" {\n    underscores drop\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
-};
-
-static ERROR_PAGE: NodeRow = NodeRow {
-    name: "error-page",
-    arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
-    properties: &[property(
-        "file",
-        Kind::Path,
-        "",
-        "The body, at most 1 MiB, read with the configuration; its Content-Type is by its ending. Required.",
-    )],
-    repeats: true,
-    doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
-    example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+static ROUTE: Row<RawSite> = Row {
+    node: NodeRow {
+        name: "route",
+        arguments: &[argument("path", Kind::Pattern, One)],
+        properties: &ROUTE_PROPERTIES,
+        block: Some(&ROUTE_BLOCK),
+        repeats: true,
+        doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `split`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
+        example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
+        rank: 3,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, site, node| match decoder.route(node) {
+        Some(route) => site.routes.push(route),
+        None => site.broken = true,
+    }),
+    show: Show::Lines(|out, site, shown| {
+        for route in &site.routes {
+            let text = quoted(&route.pattern.written) + &in_line(&ROUTE_PROPERTIES, route);
+            out.route(route, text, shown);
+        }
+    }),
 };
 
 /// Algorithms of balancing; the crate `balance` has the same table with what they do.
@@ -851,60 +788,104 @@ pub(crate) static ALGORITHMS: &[WordRow] = &[
     word("maglev", "the same endpoint for the same key, by a table of even shares"),
 ];
 
-pub(crate) static FORWARD_BLOCK: NamedRows = rows(
-    "forward",
-    &[
+pub(crate) static FORWARD_BLOCK: Table<RawForward> = Table {
+    name: "forward",
+    rows: &[
         &FORWARD_TLS,
         &DENY,
         &ALLOW,
         &PORTS,
         &ANONYMOUS,
         &VIA,
-        &FORWARDED,
-        &UNDERSCORES,
-        &REQUEST,
-        &RESPONSE,
-        &ERROR_PAGE,
-        &FORWARD_TIMEOUTS,
-        &FORWARD_LIMITS,
+        &Row::REQUEST,
+        &Row::RESPONSE,
+        &Row::FORWARDED,
+        &Row::UNDERSCORES,
+        &Row::ERROR_PAGE,
+        &Row::timeouts(Scope::Forward),
+        &Row::limits(Scope::Forward),
     ],
-);
-
-static PORTS: NodeRow = NodeRow {
-    name: "ports",
-    arguments: &[argument("port", Kind::Ports, AtLeastOne)],
-    doc: "Ports of destinations that may be reached at all, unless the rule that allows names others; `ports any`: every one.",
-    default: "80 443",
-    example: "forward \"127.0.0.1:3128\" {\n    ports 80 443 \"8000-9000\"\n}",
-    ..NodeRow::NEW
 };
 
-static ANONYMOUS: NodeRow = NodeRow {
-    name: "anonymous",
-    block: Some(&ANONYMOUS_BLOCK),
-    doc: "Nothing that names the client leaves: no `Via`, no `Forwarded`, no `X-Forwarded-…`, none of the fields in which proxies tell addresses (`X-Real-IP`, `X-Client-IP`, `True-Client-IP` …), and without the fields named here.",
-    default: "off",
-    example: "forward \"127.0.0.1:3128\" {\n    anonymous { remove \"Referer\" \"User-Agent\" \"Cookie\" }\n}",
-    ..NodeRow::NEW
+static PORTS: Row<RawForward> = Row {
+    node: NodeRow {
+        name: "ports",
+        arguments: &[argument("port", Kind::Ports, AtLeastOne)],
+        doc: "Ports of destinations that may be reached at all, unless the rule that allows names others; `ports any`: every one.",
+        default: "80 443",
+        example: "forward \"127.0.0.1:3128\" {\n    ports 80 443 \"8000-9000\"\n}",
+        rank: -2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, forward, node| {
+        let ports = decoder.ports(node);
+        forward.ports = Some((ports, node.name_span()));
+    }),
+    show: Show::Value(|forward| {
+        let Some((ports, _)) = &forward.ports else { return Some("80 443".into()) };
+        let ports = ports.iter().map(|range| quoted_unless_number(&ports_text(&[*range])));
+        Some(list(ports).unwrap_or_else(|| "any".into()))
+    }),
 };
 
-pub(crate) static ANONYMOUS_BLOCK: NamedRows = rows("anonymous", &[&ANONYMOUS_REMOVE]);
-
-static ANONYMOUS_REMOVE: NodeRow = NodeRow {
-    name: "remove",
-    arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
-    repeats: true,
-    doc: "Request fields that do not leave. Those of tunnels are not seen.",
-    ..NodeRow::NEW
+static ANONYMOUS: Row<RawForward> = Row {
+    node: NodeRow {
+        name: "anonymous",
+        block: Some(&ANONYMOUS_BLOCK),
+        doc: "Nothing that names the client leaves: no `Via`, no `Forwarded`, no `X-Forwarded-…`, none of the fields in which proxies tell addresses (`X-Real-IP`, `X-Client-IP`, `True-Client-IP` …), and without the fields named here.",
+        default: "off",
+        example: "forward \"127.0.0.1:3128\" {\n    anonymous { remove \"Referer\" \"User-Agent\" \"Cookie\" }\n}",
+        rank: -2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, forward, node| {
+        let mut anonymous = Anonymous::default();
+        decoder.block(node, &ANONYMOUS_BLOCK, &mut anonymous);
+        forward.anonymous = Some((anonymous, node.name_span()));
+    }),
+    show: Show::Lines(|out, forward, shown| match &forward.anonymous {
+        None => out.remark(shown),
+        Some((anonymous, _)) if anonymous.remove.is_empty() => out.line(shown, ""),
+        Some((anonymous, span)) => {
+            out.block_at(shown, "", Some(*span));
+            let set = Origins::everything_at(Some(*span));
+            out.rows(shown.depth + 1, &ANONYMOUS_BLOCK, anonymous, &set);
+        }
+    }),
 };
 
-static VIA: NodeRow = NodeRow {
-    name: "via",
-    arguments: &[argument("name", Kind::Token, One)],
-    doc: "What this proxy is called in Via.",
-    default: "bothways",
-    example: "forward \"127.0.0.1:3128\" { via \"office\" }",
-    ..NodeRow::NEW
+pub(crate) static ANONYMOUS_BLOCK: Table<Anonymous> =
+    Table { name: "anonymous", rows: &[&ANONYMOUS_REMOVE] };
+
+static ANONYMOUS_REMOVE: Row<Anonymous> = Row {
+    node: NodeRow {
+        name: "remove",
+        arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
+        repeats: true,
+        doc: "Request fields that do not leave. Those of tunnels are not seen.",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, anonymous, node| decoder.anonymous_field(anonymous, node)),
+    show: Show::Value(|anonymous| list(anonymous.remove.iter().map(|name| quoted(name)))),
+};
+
+static VIA: Row<RawForward> = Row {
+    node: NodeRow {
+        name: "via",
+        arguments: &[argument("name", Kind::Token, One)],
+        doc: "What this proxy is called in Via.",
+        default: "bothways",
+        example: "forward \"127.0.0.1:3128\" { via \"office\" }",
+        rank: -2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, forward, node| {
+        let name = node.data().next().map(|name| (name.text().into(), node.name_span()));
+        forward.via = name;
+    }),
+    show: Show::Value(|forward| {
+        Some(quoted(forward.via.as_ref().map_or("bothways", |(via, _)| via)))
+    }),
 };
 
 fn log_text(target: &LogTarget) -> String {

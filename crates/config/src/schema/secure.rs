@@ -1,12 +1,18 @@
 //! The nodes about TLS and the protocols within it.
 
 use super::Count::{AtLeastOne, One, Optional};
-use super::rows::{argument, property, rows, word};
-use super::texts::{on_off, path};
-use super::{Kind, NamedRows, NodeRow, PropertyRow, Read, Row, Secrecy, Show, Table, WordRow};
-use crate::decode::{RawListen, RawProcess, RawUpstream, RawUpstreamTls};
+use super::rows::{argument, property, word};
+use super::texts::{flag, joined, list, on_off, path, time};
+use super::{Kind, NodeRow, Property, Read, Row, Secrecy, Show, Table, WordRow, in_line};
+use crate::decode::{
+    Given, Raw, RawAcme, RawChallenge, RawEab, RawForward, RawListen, RawProcess, RawSite,
+    RawTlsOptions, RawUpstream, RawUpstreamTls, TlsNode,
+};
 use crate::effective::quoted;
-use crate::tls::UpstreamProtocol;
+use crate::tls::{
+    AcmeChallenge, AcmeEab, ClientCertificates, ClientPolicy, Hsts, KeyKind, TlsVersion,
+    UpstreamProtocol,
+};
 
 const MODES: &[WordRow] = &[
     word(
@@ -36,68 +42,95 @@ const FORWARD_MODES: &[WordRow] = &[
     word("off", "clients speak in clear"),
 ];
 
-const CERT: PropertyRow = property(
+const CERT: Property<TlsNode> = property(
     "cert",
     Kind::Path,
     "",
     "A file with a certificate chain in PEM, the leaf first. It is watched, and read again when it changes.",
-);
-const KEY: PropertyRow =
-    property("key", Kind::Path, "", "The file with its key in PEM; it may be the same file.");
-const ACME_NAME: PropertyRow = property(
+).of(|it, file| it.cert = Some(file.path()), |it| it.cert.as_deref().map(path));
+const KEY: Property<TlsNode> =
+    property("key", Kind::Path, "", "The file with its key in PEM; it may be the same file.")
+        .of(|it, file| it.key = Some(file.path()), |it| it.key.as_deref().map(path));
+const ACME_NAME: Property<TlsNode> = property(
     "acme",
     Kind::Name,
     "",
     "With `auto`: the name of the `acme` block that says which directory; without it, the one without a name.",
-);
+).of(|it, name| it.acme = Some(name.text().into()), |it| it.acme.as_deref().map(str::to_owned));
 
-pub(super) static SITE_TLS: NodeRow = NodeRow {
-    name: "tls",
-    arguments: &[argument("mode", Kind::Word(MODES), Optional)],
-    properties: &[CERT, KEY, ACME_NAME],
-    block: Some(&TLS_BLOCK),
-    repeats: true,
-    doc: "HTTPS. Either one of these words, or `cert` and `key`; those may stand several times, for several kinds of keys (ECDSA and RSA). A site with `tls` listens on `:443` unless `listen` says otherwise, and speaks HTTP/2 and HTTP/1.1.",
-    default: "off",
-    example: "site \"shop.example.com\" {\n    tls auto {\n        hsts max-age=\"365d\"\n    }\n    to \"10.0.0.1:8080\"\n}",
-};
+pub(crate) static SITE_TLS_PROPERTIES: [Property<TlsNode>; 3] = [CERT, KEY, ACME_NAME];
 
-pub(super) static FORWARD_TLS: NodeRow = NodeRow {
-    name: "tls",
-    arguments: &[argument("mode", Kind::Word(FORWARD_MODES), Optional)],
-    properties: &[
-        CERT,
-        KEY,
-        ACME_NAME,
-        property(
+pub(crate) static FORWARD_TLS_PROPERTIES: [Property<TlsNode>; 4] = [CERT, KEY, ACME_NAME, property(
             "name",
             Kind::Hosts,
             "",
             "With `auto` or `internal`: the names that clients reach the proxy by, several with commas.",
-        ),
-    ],
-    block: Some(&FORWARD_TLS_BLOCK),
-    repeats: true,
-    doc: "TLS towards the clients: an HTTPS proxy. What they send through it, tunnels too, is encrypted on its way to the proxy.",
-    default: "off",
-    example: "forward \":3129\" {\n    tls internal name=\"proxy.lan\"\n    allow from=\"10.0.0.0/8\"\n}",
+        ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names))];
+
+pub(super) static SITE_TLS: Row<RawSite> = Row {
+    node: NodeRow {
+        name: "tls",
+        arguments: &[argument("mode", Kind::Word(MODES), Optional)],
+        properties: &SITE_TLS_PROPERTIES,
+        block: Some(&TLS_BLOCK),
+        repeats: true,
+        doc: "HTTPS. Either one of these words, or `cert` and `key`; those may stand several times, for several kinds of keys (ECDSA and RSA). A site with `tls` listens on `:443` unless `listen` says otherwise, and speaks HTTP/2 and HTTP/1.1.",
+        default: "off",
+        example: "site \"shop.example.com\" {\n    tls auto {\n        hsts max-age=\"365d\"\n    }\n    to \"10.0.0.1:8080\"\n}",
+        rank: -2,
+    },
+    read: Read::Node(|decoder, site, node| decoder.tls(&mut site.tls, node, false)),
+    show: Show::Lines(|out, site, shown| out.tls(site.tls.as_ref(), &TLS_BLOCK, shown)),
 };
 
-pub(crate) static TLS_BLOCK: NamedRows =
-    rows("tls of site", &[&VERSIONS, &TLS_CLIENT, &EARLY_DATA, &TICKETS, &HSTS]);
+pub(super) static FORWARD_TLS: Row<RawForward> = Row {
+    node: NodeRow {
+        name: "tls",
+        arguments: &[argument("mode", Kind::Word(FORWARD_MODES), Optional)],
+        properties: &FORWARD_TLS_PROPERTIES,
+        block: Some(&FORWARD_TLS_BLOCK),
+        repeats: true,
+        doc: "TLS towards the clients: an HTTPS proxy. What they send through it, tunnels too, is encrypted on its way to the proxy.",
+        default: "off",
+        example: "forward \":3129\" {\n    tls internal name=\"proxy.lan\"\n    allow from=\"10.0.0.0/8\"\n}",
+        rank: -2,
+    },
+    read: Read::Node(|decoder, forward, node| decoder.tls(&mut forward.tls, node, true)),
+    show: Show::Lines(|out, forward, shown| {
+        out.tls(forward.tls.as_ref(), &FORWARD_TLS_BLOCK, shown)
+    }),
+};
 
-pub(crate) static FORWARD_TLS_BLOCK: NamedRows =
-    rows("tls of forward", &[&VERSIONS, &TLS_CLIENT, &TICKETS]);
+pub(crate) static TLS_BLOCK: Table<RawTlsOptions> =
+    Table { name: "tls of site", rows: &[&VERSIONS, &TLS_CLIENT, &EARLY_DATA, &TICKETS, &HSTS] };
+
+pub(crate) static FORWARD_TLS_BLOCK: Table<RawTlsOptions> =
+    Table { name: "tls of forward", rows: &[&VERSIONS, &TLS_CLIENT, &TICKETS] };
 
 const VERSION_WORDS: &[WordRow] = &[word("1.2", "RFC 5246"), word("1.3", "RFC 8446")];
 
-static VERSIONS: NodeRow = NodeRow {
-    name: "versions",
-    arguments: &[argument("version", Kind::Word(VERSION_WORDS), AtLeastOne)],
-    doc: "The versions of TLS that are spoken. Of 1.2, only suites with forward secrecy and authenticated encryption. Older versions are broken and not there.",
-    default: "\"1.2\" \"1.3\"",
-    example: "site \"a.example.com\" {\n    tls auto { versions \"1.3\" }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+static VERSIONS: Row<RawTlsOptions> = Row {
+    node: NodeRow {
+        name: "versions",
+        arguments: &[argument("version", Kind::Word(VERSION_WORDS), AtLeastOne)],
+        doc: "The versions of TLS that are spoken. Of 1.2, only suites with forward secrecy and authenticated encryption. Older versions are broken and not there.",
+        default: "\"1.2\" \"1.3\"",
+        example: "site \"a.example.com\" {\n    tls auto { versions \"1.3\" }\n    to \"10.0.0.1:80\"\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, options, node| {
+        let versions = decoder.versions(node);
+        options.versions = versions.map(|versions| (versions, node.name_span()));
+    }),
+    show: Show::Value(|options| {
+        let usual = (TlsVersion::Tls12, TlsVersion::Tls13);
+        let versions = options.versions.map_or(usual, |(versions, _)| versions);
+        Some(match versions {
+            (TlsVersion::Tls12, TlsVersion::Tls12) => "\"1.2\"".into(),
+            (TlsVersion::Tls13, _) => "\"1.3\"".into(),
+            (TlsVersion::Tls12, TlsVersion::Tls13) => "\"1.2\" \"1.3\"".into(),
+        })
+    }),
 };
 
 const POLICIES: &[WordRow] = &[
@@ -106,135 +139,171 @@ const POLICIES: &[WordRow] = &[
     word("require", "without a good one there is no connection"),
 ];
 
-static TLS_CLIENT: NodeRow = NodeRow {
-    name: "client",
-    arguments: &[argument("policy", Kind::Word(POLICIES), One)],
-    properties: &[
-        property(
+pub(crate) static TLS_CLIENT_PROPERTIES: [Property<ClientCertificates>; 2] = [
+    property(
             "ca",
             Kind::Path,
             "",
             "A file with the CAs in PEM that clients' certificates come from, or with the very certificates of clients.",
-        ),
-        property("crl", Kind::Path, "", "A file with lists of revoked certificates, PEM or DER."),
-    ],
-    doc: "Certificates of clients. What they say is in `{client-subject}`, `{client-names}` and `{client-fingerprint}` for fields that go upstream, and may be asked for by `client` in sites and routes and by `client-name` and so on in the rules of a `forward`.",
-    default: "off",
-    example: "site \"intranet.example.com\" {\n    tls auto { client require ca=\"staff-ca.pem\" }\n    request { set \"X-Client-Subject\" \"{client-subject}\"; }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+        )
+        .of(|it, file| it.ca = vec![file.path()], |it| it.ca.first().map(|file| path(file))),
+    property("crl", Kind::Path, "", "A file with lists of revoked certificates, PEM or DER.")
+        .of(|it, file| it.crl = vec![file.path()], |it| it.crl.first().map(|file| path(file))),
+];
+
+static TLS_CLIENT: Row<RawTlsOptions> = Row {
+    node: NodeRow {
+        name: "client",
+        arguments: &[argument("policy", Kind::Word(POLICIES), One)],
+        properties: &TLS_CLIENT_PROPERTIES,
+        doc: "Certificates of clients. What they say is in `{client-subject}`, `{client-names}` and `{client-fingerprint}` for fields that go upstream, and may be asked for by `client` in sites and routes and by `client-name` and so on in the rules of a `forward`.",
+        default: "off",
+        example: "site \"intranet.example.com\" {\n    tls auto { client require ca=\"staff-ca.pem\" }\n    request { set \"X-Client-Subject\" \"{client-subject}\"; }\n    to \"10.0.0.1:80\"\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, options, node| {
+        let client = decoder.client_policy(node);
+        options.client = client.map(|client| (client, node.name_span()));
+    }),
+    show: Show::Value(|options| {
+        let Some((client, _)) = &options.client else { return Some("off".into()) };
+        let policy = match client.policy {
+            ClientPolicy::Off => "off",
+            ClientPolicy::Request => "request",
+            ClientPolicy::Require => "require",
+        };
+        Some(policy.to_owned() + &in_line(&TLS_CLIENT_PROPERTIES, client))
+    }),
 };
 
-static EARLY_DATA: NodeRow = NodeRow {
-    name: "early-data",
-    arguments: &[argument("flag", Kind::Flag, One)],
-    doc: "Whether requests with safe methods are taken within the first flight of a resumed session (0-RTT, RFC 8470). It saves a round trip, and whoever records such a request can send it again: `Early-Data: 1` tells the upstream, which may answer 425.",
-    default: "#false",
-    ..NodeRow::NEW
+static EARLY_DATA: Row<RawTlsOptions> = Row {
+    node: NodeRow {
+        name: "early-data",
+        arguments: &[argument("flag", Kind::Flag, One)],
+        doc: "Whether requests with safe methods are taken within the first flight of a resumed session (0-RTT, RFC 8470). It saves a round trip, and whoever records such a request can send it again: `Early-Data: 1` tells the upstream, which may answer 425.",
+        default: "#false",
+        rank: 1,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, options, node| {
+        options.early_data = node.data().next().map(|on| (on.flag(), node.name_span()));
+    }),
+    show: Show::Value(|options| Some(flag(options.early_data.is_some_and(|(on, _)| on)))),
 };
 
-static TICKETS: NodeRow = NodeRow {
-    name: "tickets",
-    arguments: &[argument("flag", Kind::Flag, One)],
-    doc: "Whether sessions are resumed by tickets. Their keys are made in memory and change every six hours.",
-    default: "#true",
-    ..NodeRow::NEW
+static TICKETS: Row<RawTlsOptions> = Row {
+    node: NodeRow {
+        name: "tickets",
+        arguments: &[argument("flag", Kind::Flag, One)],
+        doc: "Whether sessions are resumed by tickets. Their keys are made in memory and change every six hours.",
+        default: "#true",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, options, node| {
+        options.tickets = node.data().next().map(|on| (on.flag(), node.name_span()));
+    }),
+    show: Show::Value(|options| Some(flag(options.tickets.is_none_or(|(on, _)| on)))),
 };
 
-static HSTS: NodeRow = NodeRow {
-    name: "hsts",
-    properties: &[
-        property(
-            "max-age",
-            Kind::Duration { zero: true },
-            "365d",
-            "How long browsers keep to HTTPS.",
-        ),
-        property(
-            "subdomains",
-            Kind::Flag,
-            "#false",
-            "Whether they do so for every name below too.",
-        ),
-        property(
-            "preload",
-            Kind::Flag,
-            "#false",
-            "Whether the name may be put into browsers' own lists, which is hard to take back.",
-        ),
-    ],
-    doc: "`Strict-Transport-Security` (RFC 6797) in every answer: browsers then come by HTTPS only.",
-    default: "off",
-    example: "site \"a.example.com\" {\n    tls auto { hsts max-age=\"30d\" }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+pub(crate) static HSTS_PROPERTIES: [Property<Hsts>; 3] = [
+    property("max-age", Kind::Duration { zero: true }, "365d", "How long browsers keep to HTTPS.")
+        .of(|it, value| it.max_age = value.duration(), |it| Some(time(it.max_age))),
+    property("subdomains", Kind::Flag, "#false", "Whether they do so for every name below too.")
+        .of(|it, value| it.subdomains = value.flag(), |it| Some(flag(it.subdomains))),
+    property(
+        "preload",
+        Kind::Flag,
+        "#false",
+        "Whether the name may be put into browsers' own lists, which is hard to take back.",
+    )
+    .of(|it, value| it.preload = value.flag(), |it| Some(flag(it.preload))),
+];
+
+static HSTS: Row<RawTlsOptions> = Row {
+    node: NodeRow {
+        name: "hsts",
+        properties: &HSTS_PROPERTIES,
+        doc: "`Strict-Transport-Security` (RFC 6797) in every answer: browsers then come by HTTPS only.",
+        default: "off",
+        example: "site \"a.example.com\" {\n    tls auto { hsts max-age=\"30d\" }\n    to \"10.0.0.1:80\"\n}",
+        rank: 2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, options, node| {
+        options.hsts = Some((decoder.hsts(node), node.name_span()));
+    }),
+    show: Show::Value(|options| {
+        let (hsts, _) = options.hsts.as_ref()?;
+        Some(in_line(&HSTS_PROPERTIES, hsts).trim_start().to_owned())
+    }),
 };
 
-pub(super) static REDIRECT_HTTP: NodeRow = NodeRow {
-    name: "redirect-http",
-    arguments: &[argument("address", Kind::ListenOrOff, One)],
-    doc: "Where clients that come in clear are sent to `https://` (308), or `off`. A plain site with the same name on that address is left alone. Requests that a `trusted-proxy` took over TLS are not sent there again, which would never end: they are served by the site, unless it has `client require`.",
-    default: "`:80` for a site with `tls` that has no `listen`, else off",
-    example: "site \"a.example.com\" {\n    tls auto\n    redirect-http off\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+pub(super) static REDIRECT_HTTP: Row<RawSite> = Row {
+    node: NodeRow {
+        name: "redirect-http",
+        arguments: &[argument("address", Kind::ListenOrOff, One)],
+        doc: "Where clients that come in clear are sent to `https://` (308), or `off`. A plain site with the same name on that address is left alone. Requests that a `trusted-proxy` took over TLS are not sent there again, which would never end: they are served by the site, unless it has `client require`.",
+        default: "`:80` for a site with `tls` that has no `listen`, else off",
+        example: "site \"a.example.com\" {\n    tls auto\n    redirect-http off\n    to \"10.0.0.1:80\"\n}",
+        rank: -2,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, site, node| {
+        let address = node.first().map(Given::listen);
+        site.redirect_http = address.map(|address| (address, node.name_span()));
+    }),
+    show: Show::Lines(|out, site, shown| out.redirect_http(site, shown)),
 };
 
-pub(super) static CLIENT: NodeRow = NodeRow {
-    name: "client",
-    properties: &[
-        property(
-            "name",
-            Kind::CertificateNames,
-            "",
-            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` is every host below. Several with commas.",
-        ),
-        property(
-            "fingerprint",
-            Kind::Fingerprints,
-            "",
-            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Several with commas.",
-        ),
-        property(
-            "subject",
-            Kind::Subject,
-            "",
-            "The whole subject as RFC 4514 writes it, such as `CN=ops,O=Example`; `bothways cert show` prints it.",
-        ),
-    ],
-    repeats: true,
-    doc: "Only clients with such certificates are taken; others get 403. Every property of a line must match, and any of several lines. Those of a route take the place of the site's. `tls` must ask for certificates.",
-    default: "every client",
-    example: "site \"intranet.example.com\" {\n    tls auto { client request ca=\"staff-ca.pem\" }\n    route \"/admin/*\" {\n        client name=\"ops.example.com\"\n        to \"10.0.0.1:80\"\n    }\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+pub(super) static ACME: Row<Raw> = Row {
+    node: NodeRow {
+        name: "acme",
+        arguments: &[argument("name", Kind::Name, Optional)],
+        block: Some(&ACME_BLOCK),
+        repeats: true,
+        doc: "A directory that certificates come from (ACME, RFC 8555). The one without a name is what `tls auto` asks; others are asked by `tls auto acme=\"name\"`.",
+        example: "acme {\n    contact \"ops@example.com\"\n    challenge dns command=\"/etc/bothways/dns-hook\"\n}\nsite \"*.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
+        rank: 3,
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        let acme = decoder.acme(node);
+        raw.acmes.push(acme);
+    }),
+    show: Show::Lines(|out, raw, _| out.acmes(raw)),
 };
 
-pub(super) static ACME: NodeRow = NodeRow {
+pub(crate) static ACME_BLOCK: Table<RawAcme> = Table {
     name: "acme",
-    arguments: &[argument("name", Kind::Name, Optional)],
-    block: Some(&ACME_BLOCK),
-    repeats: true,
-    doc: "A directory that certificates come from (ACME, RFC 8555). The one without a name is what `tls auto` asks; others are asked by `tls auto acme=\"name\"`.",
-    example: "acme {\n    contact \"ops@example.com\"\n    challenge dns command=\"/etc/bothways/dns-hook\"\n}\nsite \"*.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+    rows: &[&DIRECTORY, &CONTACT, &CHALLENGE, &EAB, &PROFILE, &ACME_CA, &ACME_KEY],
 };
 
-pub(crate) static ACME_BLOCK: NamedRows =
-    rows("acme", &[&DIRECTORY, &CONTACT, &CHALLENGE, &EAB, &PROFILE, &ACME_CA, &ACME_KEY]);
-
-static DIRECTORY: NodeRow = NodeRow {
-    name: "directory",
-    arguments: &[argument("url", Kind::Directory, One)],
-    doc: "The URL of the directory; `letsencrypt` and `letsencrypt-staging` are short for those of Let's Encrypt. Try things with the latter: the former has rate limits.",
-    default: "letsencrypt",
-    example: "acme staging { directory letsencrypt-staging }\nsite \"a.example.com\" {\n    tls auto acme=staging\n    to \"10.0.0.1:80\"\n}",
-    ..NodeRow::NEW
+static DIRECTORY: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "directory",
+        arguments: &[argument("url", Kind::Directory, One)],
+        doc: "The URL of the directory; `letsencrypt` and `letsencrypt-staging` are short for those of Let's Encrypt. Try things with the latter: the former has rate limits.",
+        default: "letsencrypt",
+        example: "acme staging { directory letsencrypt-staging }\nsite \"a.example.com\" {\n    tls auto acme=staging\n    to \"10.0.0.1:80\"\n}",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, url| raw.acme.directory = url.text().into()),
+    show: Show::Value(|raw| Some(quoted(&raw.acme.directory))),
 };
 
-static CONTACT: NodeRow = NodeRow {
-    name: "contact",
-    arguments: &[argument("address", Kind::Mail, AtLeastOne)],
-    repeats: true,
-    doc: "Mail addresses of the account, for what the CA has to tell.",
-    default: "none",
-    ..NodeRow::NEW
+static CONTACT: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "contact",
+        arguments: &[argument("address", Kind::Mail, AtLeastOne)],
+        repeats: true,
+        doc: "Mail addresses of the account, for what the CA has to tell.",
+        default: "none",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|_, raw, node| {
+        raw.acme.contacts.extend(node.data().map(|mail| mail.text().into()))
+    }),
+    show: Show::Value(|raw| list(raw.acme.contacts.iter().map(|mail| quoted(mail)))),
 };
 
 const CHALLENGES: &[WordRow] = &[
@@ -243,55 +312,93 @@ const CHALLENGES: &[WordRow] = &[
     word("dns", "DNS-01: `command` puts a record into the zone; the only one for wildcards"),
 ];
 
-pub(crate) static CHALLENGE: NodeRow = NodeRow {
-    name: "challenge",
-    arguments: &[argument("kind", Kind::Word(CHALLENGES), One)],
-    properties: &[
-        property(
+pub(crate) static CHALLENGE_PROPERTIES: [Property<RawChallenge>; 2] = [property(
             "command",
             Kind::Text,
             "",
             "With `dns`: a program, and arguments after spaces. It is called with `set _acme-challenge.NAME VALUE` behind them, and with `clear` once it is over.",
         )
-        .secret(Secrecy::Arguments),
-        property(
+        .secret(Secrecy::Arguments).of(|it, text| it.command = text.text().into(), |it| Some(quoted(&it.command))),
+property(
             "wait",
             Kind::Duration { zero: true },
             "30s",
             "With `dns`: how long the record may take to be seen.",
-        ),
-    ],
-    doc: "How control of a name is shown.",
-    default: "http",
-    ..NodeRow::NEW
+        ).of(|it, value| it.wait = value.duration(), |it| Some(time(it.wait))),
+];
+
+static CHALLENGE: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "challenge",
+        arguments: &[argument("kind", Kind::Word(CHALLENGES), One)],
+        properties: &CHALLENGE_PROPERTIES,
+        doc: "How control of a name is shown.",
+        default: "http",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| {
+        if let Some(challenge) = decoder.challenge(node) {
+            raw.acme.challenge = challenge;
+        }
+    }),
+    show: Show::Lines(|out, raw, shown| match &raw.acme.challenge {
+        AcmeChallenge::Http => out.line(shown, "http"),
+        AcmeChallenge::TlsAlpn => out.line(shown, "tls-alpn"),
+        AcmeChallenge::Dns { command, wait } => {
+            let dns = RawChallenge { command: command.join(" ").into(), wait: *wait };
+            out.line_of(shown, "dns", &CHALLENGE_PROPERTIES, &dns);
+        }
+    }),
 };
 
-pub(crate) static EAB: NodeRow = NodeRow {
-    name: "eab",
-    properties: &[
-        property("key-id", Kind::Text, "", "The name of the key. Required.")
-            .secret(Secrecy::Secret),
-        property("key-file", Kind::Path, "", "A file with the key in base64url. Required."),
-    ],
-    doc: "External account binding: what ties the account to a customer of the CA.",
-    default: "none",
-    ..NodeRow::NEW
+pub(crate) static EAB_PROPERTIES: [Property<RawEab>; 2] = [
+    property("key-id", Kind::Text, "", "The name of the key. Required.")
+        .secret(Secrecy::Secret)
+        .of(|it, text| it.key_id = Some(text.text().into()), |it| it.key_id.as_deref().map(quoted)),
+    property("key-file", Kind::Path, "", "A file with the key in base64url. Required.")
+        .of(|it, file| it.key_file = Some(file.path()), |it| it.key_file.as_deref().map(path)),
+];
+
+static EAB: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "eab",
+        properties: &EAB_PROPERTIES,
+        doc: "External account binding: what ties the account to a customer of the CA.",
+        default: "none",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, raw, node| raw.acme.eab = decoder.eab(node)),
+    show: Show::Lines(|out, raw, shown| match &raw.acme.eab {
+        None => out.remark(shown),
+        Some(AcmeEab { key_id, key_file }) => {
+            let eab = RawEab { key_id: Some(key_id.clone()), key_file: Some(key_file.clone()) };
+            out.line_of(shown, "", &EAB_PROPERTIES, &eab);
+        }
+    }),
 };
 
-static PROFILE: NodeRow = NodeRow {
-    name: "profile",
-    arguments: &[argument("name", Kind::Token, One)],
-    doc: "The profile of certificates to ask for, such as `shortlived`; the CA says which there are.",
-    default: "what the CA gives",
-    ..NodeRow::NEW
+static PROFILE: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "profile",
+        arguments: &[argument("name", Kind::Token, One)],
+        doc: "The profile of certificates to ask for, such as `shortlived`; the CA says which there are.",
+        default: "what the CA gives",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, name| raw.acme.profile = Some(name.text().into())),
+    show: Show::Value(|raw| raw.acme.profile.as_deref().map(quoted)),
 };
 
-static ACME_CA: NodeRow = NodeRow {
-    name: "ca",
-    arguments: &[argument("file", Kind::Path, One)],
-    doc: "A file with the CA in PEM that the directory's own certificate comes from.",
-    default: "those of the system",
-    ..NodeRow::NEW
+static ACME_CA: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "ca",
+        arguments: &[argument("file", Kind::Path, One)],
+        doc: "A file with the CA in PEM that the directory's own certificate comes from.",
+        default: "those of the system",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, file| raw.acme.ca = Some(file.path())),
+    show: Show::Value(|raw| raw.acme.ca.as_deref().map(path)),
 };
 
 const KEY_KINDS: &[WordRow] = &[
@@ -301,12 +408,30 @@ const KEY_KINDS: &[WordRow] = &[
     word("rsa4096", "RSA with 4096 bits"),
 ];
 
-static ACME_KEY: NodeRow = NodeRow {
-    name: "key",
-    arguments: &[argument("kind", Kind::Word(KEY_KINDS), One)],
-    doc: "What kind of keys certificates get.",
-    default: "ec256",
-    ..NodeRow::NEW
+static ACME_KEY: Row<RawAcme> = Row {
+    node: NodeRow {
+        name: "key",
+        arguments: &[argument("kind", Kind::Word(KEY_KINDS), One)],
+        doc: "What kind of keys certificates get.",
+        default: "ec256",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|raw, kind| {
+        raw.acme.key = match kind.text() {
+            "ec384" => KeyKind::EcP384,
+            "rsa2048" => KeyKind::Rsa2048,
+            "rsa4096" => KeyKind::Rsa4096,
+            _ => KeyKind::EcP256,
+        };
+    }),
+    show: Show::Value(|raw| {
+        Some(match raw.acme.key {
+            KeyKind::EcP256 | KeyKind::Ed25519 => "ec256".into(),
+            KeyKind::EcP384 => "ec384".into(),
+            KeyKind::Rsa2048 => "rsa2048".into(),
+            KeyKind::Rsa4096 => "rsa4096".into(),
+        })
+    }),
 };
 
 const ON_OFF: &[WordRow] = &[word("on", "it is spoken"), word("off", "it is not")];

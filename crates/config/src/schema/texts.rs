@@ -27,6 +27,12 @@ pub(crate) fn path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
+/// Several with commas; `None`: there are none.
+pub(crate) fn joined<T: AsRef<str>>(texts: &[T]) -> Option<String> {
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    (!texts.is_empty()).then(|| quoted(&texts.join(",")))
+}
+
 /// Several in a row; `None`: there are none.
 pub(crate) fn list(texts: impl Iterator<Item = String>) -> Option<String> {
     let texts: Vec<_> = texts.collect();

@@ -7,10 +7,15 @@ pub(super) mod resolve;
 pub(super) mod show;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Checked, Decoder, Given, Origins};
 use crate::model::{Endpoint, Place};
-use crate::schema::UPSTREAM_TLS_BLOCK;
+use crate::schema::{
+    ACME_BLOCK, CHALLENGE_PROPERTIES, CLIENT_PROPERTIES, EAB_PROPERTIES, FORWARD_TLS_BLOCK,
+    FORWARD_TLS_PROPERTIES, HSTS_PROPERTIES, SITE_TLS_PROPERTIES, TLS_BLOCK, TLS_CLIENT_PROPERTIES,
+    UPSTREAM_TLS_BLOCK,
+};
 use crate::source::Span;
 use crate::tls::{
     Acme, AcmeChallenge, AcmeEab, CertificateFiles, ClientCertificates, ClientMatch, ClientPolicy,
@@ -19,22 +24,34 @@ use crate::tls::{
 use crate::values::LETSENCRYPT;
 
 /// How long a DNS record may take to be seen, where nothing is said.
-const DNS_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+const DNS_WAIT: Duration = Duration::from_secs(30);
 
 /// How long browsers keep to HTTPS, where nothing is said.
-const HSTS_MAX_AGE: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);
+const HSTS_MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// What a site or `forward` says of TLS.
 #[derive(Debug)]
-pub(super) struct RawTls {
+pub(crate) struct RawTls {
     /// Where the first of its nodes is.
     pub(super) span: Span,
     pub(super) kind: RawTlsKind,
     pub(super) options: RawTlsOptions,
+    /// Where the node is that has the options in its block.
+    block: Option<Span>,
+}
+
+/// The properties of a `tls` node.
+#[derive(Debug, Default)]
+pub(crate) struct TlsNode {
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    /// The name of the directory.
+    pub(crate) acme: Option<Box<str>>,
+    pub(crate) names: Vec<Box<str>>,
 }
 
 #[derive(Debug)]
-pub(super) enum RawTlsKind {
+pub(crate) enum RawTlsKind {
     Off,
     Passthrough,
     Files(Vec<(CertificateFiles, Span)>),
@@ -52,12 +69,13 @@ pub(super) enum RawTlsKind {
 
 /// Options, each with where it stands.
 #[derive(Debug, Default)]
-pub(super) struct RawTlsOptions {
-    pub(super) versions: Option<((TlsVersion, TlsVersion), Span)>,
-    pub(super) client: Option<(ClientCertificates, Span)>,
-    pub(super) early_data: Option<(bool, Span)>,
-    pub(super) tickets: Option<(bool, Span)>,
-    pub(super) hsts: Option<(Hsts, Span)>,
+pub(crate) struct RawTlsOptions {
+    pub(crate) versions: Option<((TlsVersion, TlsVersion), Span)>,
+    pub(crate) client: Option<(ClientCertificates, Span)>,
+    pub(crate) early_data: Option<(bool, Span)>,
+    pub(crate) tickets: Option<(bool, Span)>,
+    pub(crate) hsts: Option<(Hsts, Span)>,
+    pub(crate) set: Origins,
 }
 
 impl RawTls {
@@ -73,17 +91,86 @@ impl RawTls {
 
 /// One line of `client`.
 #[derive(Debug)]
-pub(super) struct RawClients {
-    pub(super) any_of: Vec<ClientMatch>,
-    pub(super) span: Span,
+pub(crate) struct RawClients {
+    pub(crate) any_of: Vec<ClientMatch>,
+    pub(crate) span: Span,
+}
+
+/// Clients by what their certificates say, as one line lists them.
+#[derive(Debug, Default)]
+pub(crate) struct ClientLists {
+    pub(crate) names: Vec<Box<str>>,
+    pub(crate) fingerprints: Vec<Box<str>>,
+    pub(crate) subject: Option<Box<str>>,
+}
+
+impl ClientLists {
+    /// What the line was that became these.
+    pub(crate) fn of(any_of: &[ClientMatch]) -> Self {
+        let list = |part: fn(&ClientMatch) -> Option<&Box<str>>| {
+            let mut list: Vec<Box<str>> = Vec::new();
+            for text in any_of.iter().filter_map(part) {
+                if !list.contains(text) {
+                    list.push(text.clone());
+                }
+            }
+            list
+        };
+        Self {
+            names: list(|client| client.name.as_ref()),
+            fingerprints: list(|client| client.fingerprint.as_ref()),
+            subject: any_of.iter().find_map(|client| client.subject.clone()),
+        }
+    }
+
+    /// Every combination of what is listed; none for nothing.
+    pub(super) fn matches(&self, place: Place) -> Vec<ClientMatch> {
+        let list = |all: &[Box<str>]| match all {
+            [] => vec![None],
+            all => all.iter().cloned().map(Some).collect(),
+        };
+        let (names, fingerprints) = (list(&self.names), list(&self.fingerprints));
+        if names == [None] && fingerprints == [None] && self.subject.is_none() {
+            return Vec::new();
+        }
+        let combined = names.iter().flat_map(|name| {
+            let with = |fingerprint: &Option<Box<str>>| ClientMatch {
+                place,
+                name: name.clone(),
+                fingerprint: fingerprint.clone(),
+                subject: self.subject.clone(),
+            };
+            fingerprints.iter().map(with).collect::<Vec<_>>()
+        });
+        combined.collect()
+    }
 }
 
 #[derive(Debug)]
-pub(super) struct RawAcme {
-    pub(super) acme: Acme,
-    pub(super) span: Span,
-    /// By the name of the node.
-    pub(super) set: Vec<(&'static str, Span)>,
+pub(crate) struct RawAcme {
+    pub(crate) acme: Acme,
+    pub(crate) span: Span,
+    pub(crate) set: Origins,
+}
+
+impl RawAcme {
+    /// One that nobody wrote.
+    pub(super) fn unwritten(acme: Acme) -> Self {
+        Self { acme, span: Span::default(), set: Origins::default() }
+    }
+}
+
+/// The properties of `challenge dns`.
+pub(crate) struct RawChallenge {
+    pub(crate) command: Box<str>,
+    pub(crate) wait: Duration,
+}
+
+/// The properties of `eab`.
+#[derive(Default)]
+pub(crate) struct RawEab {
+    pub(crate) key_id: Option<Box<str>>,
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 /// What an upstream says of TLS, and where each setting stands.
@@ -96,44 +183,53 @@ pub(crate) struct RawUpstreamTls {
 }
 
 impl Decoder<'_> {
-    /// Reads the `tls` nodes of a site or `forward`.
-    pub(super) fn tls(&mut self, nodes: &[&Checked<'_, '_>], in_forward: bool) -> Option<RawTls> {
-        let (&first, others) = nodes.split_first()?;
-        let mut kind = self.tls_kind(first, in_forward);
-        let mut options = self.tls_options(first);
-        let mut block = first.node.children.as_ref().map(|_| first.name_span());
-        for node in others {
-            if node.node.children.is_some() {
-                if let Some(earlier) = block {
-                    self.error(node.name_span(), "`tls` has two blocks of options")
-                        .related(earlier, "the other one")
-                        .hint("write one of them without a block; the options apply to all");
-                }
-                block = Some(node.name_span());
-                options = self.tls_options(node);
+    /// Reads one of the `tls` nodes of a site or `forward`.
+    pub(crate) fn tls(
+        &mut self,
+        raw: &mut Option<RawTls>,
+        node: &Checked<'_, '_>,
+        in_forward: bool,
+    ) {
+        let kind = self.tls_kind(node, in_forward);
+        let block = node.node.children.as_ref().map(|_| node.name_span());
+        let Some(first) = raw else {
+            let options = self.tls_options(node, in_forward);
+            *raw = Some(RawTls { span: node.name_span(), kind, options, block });
+            return;
+        };
+        if block.is_some() {
+            if let Some(earlier) = first.block {
+                self.error(node.name_span(), "`tls` has two blocks of options")
+                    .related(earlier, "the other one")
+                    .hint("write one of them without a block; the options apply to all");
             }
-            match (&mut kind, self.tls_kind(node, in_forward)) {
-                (RawTlsKind::Files(files), RawTlsKind::Files(more)) => files.extend(more),
-                (RawTlsKind::Broken, _) | (_, RawTlsKind::Broken) => {}
-                _ => {
-                    self.error(node.name_span(), "there are two kinds of `tls`")
-                        .related(first.name_span(), "here first")
-                        .hint("several are possible only if all of them have `cert` and `key`");
-                }
+            first.block = block;
+            first.options = self.tls_options(node, in_forward);
+        }
+        match (&mut first.kind, kind) {
+            (RawTlsKind::Files(files), RawTlsKind::Files(more)) => files.extend(more),
+            (RawTlsKind::Broken, _) | (_, RawTlsKind::Broken) => {}
+            _ => {
+                self.error(node.name_span(), "there are two kinds of `tls`")
+                    .related(first.span, "here first")
+                    .hint("several are possible only if all of them have `cert` and `key`");
             }
         }
-        if let (RawTlsKind::Off | RawTlsKind::Passthrough, Some(block)) = (&kind, block) {
-            let word = if matches!(kind, RawTlsKind::Off) { "off" } else { "passthrough" };
+    }
+
+    /// Tells what of all `tls` nodes does not go together.
+    pub(super) fn check_tls(&mut self, raw: Option<&RawTls>) {
+        let Some(raw) = raw else { return };
+        if let (RawTlsKind::Off | RawTlsKind::Passthrough, Some(block)) = (&raw.kind, raw.block) {
+            let word = if matches!(raw.kind, RawTlsKind::Off) { "off" } else { "passthrough" };
             self.error(block, format!("`tls {word}` has no options"))
                 .hint("options are for TLS that terminates here");
         }
-        self.check_options(&options);
-        Some(RawTls { span: first.name_span(), kind, options })
+        self.check_options(&raw.options);
     }
 
     fn tls_kind(&mut self, node: &Checked<'_, '_>, in_forward: bool) -> RawTlsKind {
         let mode = node.first().map(|given| given.datum.text());
-        let span = node.name_span();
         let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
         let takes: &[&str] = match mode {
             Some("auto") if in_forward => &["acme", "name"],
@@ -159,7 +255,10 @@ impl Decoder<'_> {
                 return RawTlsKind::Broken;
             }
         }
-        let names = || node.property("name").map_or_else(Vec::new, |n| n.datum.texts().to_vec());
+        let properties: &'static [_] =
+            if in_forward { &FORWARD_TLS_PROPERTIES } else { &SITE_TLS_PROPERTIES };
+        let mut given = TlsNode::default();
+        node.put(properties, &mut given);
         match mode {
             Some("off") => RawTlsKind::Off,
             Some("passthrough") => RawTlsKind::Passthrough,
@@ -172,19 +271,18 @@ impl Decoder<'_> {
                 RawTlsKind::Broken
             }
             Some("auto") => {
-                let acme = node.property("acme");
-                let acme = acme.map(|given| (given.datum.text().into(), given.span));
-                RawTlsKind::Auto { acme, names: names() }
+                let span = node.property("acme").map(|given| given.span);
+                RawTlsKind::Auto { acme: given.acme.zip(span), names: given.names }
             }
-            Some("internal") => RawTlsKind::Internal { names: names() },
+            Some("internal") => RawTlsKind::Internal { names: given.names },
             _ if !node.node.arguments.is_empty() => RawTlsKind::Broken,
-            _ => self.tls_files(node, span),
+            _ => self.tls_files(node, given),
         }
     }
 
-    fn tls_files(&mut self, node: &Checked<'_, '_>, span: Span) -> RawTlsKind {
-        let given = |name: &str| node.node.properties.iter().any(|given| given.name == name);
-        match (given("cert"), given("key")) {
+    fn tls_files(&mut self, node: &Checked<'_, '_>, given: TlsNode) -> RawTlsKind {
+        let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
+        match (has("cert"), has("key")) {
             (false, false) => {
                 self.error(node.node.span, "`tls` needs a source of certificates")
                     .hint("write tls auto, tls internal, or tls cert=\"…\" key=\"…\"");
@@ -198,37 +296,21 @@ impl Decoder<'_> {
             }
             (true, true) => {}
         }
-        let cert = node.property("cert").map(|given| given.datum.path());
-        let key = node.property("key").map(|given| given.datum.path());
-        let Some((cert, key)) = cert.zip(key) else { return RawTlsKind::Broken };
+        let files = given.cert.zip(given.key);
+        let Some((cert, key)) = files else { return RawTlsKind::Broken };
+        let span = node.name_span();
         let place = self.place(span);
         RawTlsKind::Files(vec![(CertificateFiles { place, cert, key }, span)])
     }
 
-    fn tls_options(&mut self, node: &Checked<'_, '_>) -> RawTlsOptions {
+    fn tls_options(&mut self, node: &Checked<'_, '_>, in_forward: bool) -> RawTlsOptions {
+        let table = if in_forward { &FORWARD_TLS_BLOCK } else { &TLS_BLOCK };
         let mut options = RawTlsOptions::default();
-        for child in self.children(node) {
-            let span = child.name_span();
-            match child.row.name {
-                "versions" => options.versions = self.versions(&child).map(|v| (v, span)),
-                "client" => options.client = self.client_policy(&child).map(|c| (c, span)),
-                "hsts" => options.hsts = Some((self.hsts(&child), span)),
-                name => {
-                    let Some(flag) = child.first().map(|given| given.datum.flag()) else {
-                        continue;
-                    };
-                    let option = match name {
-                        "early-data" => &mut options.early_data,
-                        _ => &mut options.tickets,
-                    };
-                    *option = Some((flag, span));
-                }
-            }
-        }
+        options.set = self.block(node, table, &mut options);
         options
     }
 
-    fn versions(&mut self, node: &Checked<'_, '_>) -> Option<(TlsVersion, TlsVersion)> {
+    pub(crate) fn versions(&mut self, node: &Checked<'_, '_>) -> Option<(TlsVersion, TlsVersion)> {
         let version = |given: &Given| match given.datum.text() {
             "1.2" => TlsVersion::Tls12,
             _ => TlsVersion::Tls13,
@@ -246,7 +328,7 @@ impl Decoder<'_> {
         Some((*versions.iter().min()?, *versions.iter().max()?))
     }
 
-    fn client_policy(&mut self, node: &Checked<'_, '_>) -> Option<ClientCertificates> {
+    pub(crate) fn client_policy(&mut self, node: &Checked<'_, '_>) -> Option<ClientCertificates> {
         let policy = match node.first()?.datum.text() {
             "request" => ClientPolicy::Request,
             "require" => ClientPolicy::Require,
@@ -261,23 +343,14 @@ impl Decoder<'_> {
             self.error(node.node.span, "the CAs of client certificates are missing")
                 .hint("add ca=\"clients-ca.pem\"");
         }
-        let files = |name| node.property(name).map(|given| given.datum.path());
-        let (ca, crl) = (files("ca"), files("crl"));
-        Some(ClientCertificates {
-            policy,
-            ca: ca.into_iter().collect(),
-            crl: crl.into_iter().collect(),
-        })
+        let mut client = ClientCertificates { policy, ca: Vec::new(), crl: Vec::new() };
+        node.put(&TLS_CLIENT_PROPERTIES, &mut client);
+        Some(client)
     }
 
-    fn hsts(&mut self, node: &Checked<'_, '_>) -> Hsts {
-        let flag = |name| node.property(name).is_some_and(|given| given.datum.flag());
-        let max_age = node.property("max-age").map(|given| given.datum.duration());
-        let hsts = Hsts {
-            max_age: max_age.unwrap_or(HSTS_MAX_AGE),
-            subdomains: flag("subdomains"),
-            preload: flag("preload"),
-        };
+    pub(crate) fn hsts(&mut self, node: &Checked<'_, '_>) -> Hsts {
+        let mut hsts = Hsts { max_age: HSTS_MAX_AGE, subdomains: false, preload: false };
+        node.put(&HSTS_PROPERTIES, &mut hsts);
         if hsts.preload && (!hsts.subdomains || hsts.max_age < HSTS_MAX_AGE) {
             let span = node.property("preload").map_or(node.name_span(), |given| given.span);
             self.warning(span, "the preload lists of browsers will not accept the name")
@@ -304,42 +377,19 @@ impl Decoder<'_> {
         );
     }
 
-    /// Reads one line of `client`, or such properties of a rule: every combination of what is
-    /// listed.
-    pub(super) fn clients(&mut self, node: &Checked<'_, '_>, prefix: &str) -> Vec<ClientMatch> {
-        let given = |name: &str| node.property(&format!("{prefix}{name}")).map(|g| &g.datum);
-        let place = self.place(node.name_span());
-        let list = |name: &str| match given(name) {
-            Some(datum) => datum.texts().iter().cloned().map(Some).collect(),
-            None => vec![None],
-        };
-        let subject: Option<Box<str>> = given("subject").map(|datum| datum.text().into());
-        let (names, fingerprints) = (list("name"), list("fingerprint"));
-        if names == [None] && fingerprints == [None] && subject.is_none() {
-            return Vec::new();
-        }
-        let combined = names.iter().flat_map(|name| {
-            let with = |fingerprint: &Option<Box<str>>| ClientMatch {
-                place,
-                name: name.clone(),
-                fingerprint: fingerprint.clone(),
-                subject: subject.clone(),
-            };
-            fingerprints.iter().map(with).collect::<Vec<_>>()
-        });
-        combined.collect()
-    }
-
     /// Reads a `client` node of a site or route.
-    pub(super) fn client(&mut self, node: &Checked<'_, '_>) -> RawClients {
+    pub(crate) fn client(&mut self, node: &Checked<'_, '_>) -> RawClients {
         if node.node.properties.is_empty() && !node.node.damaged {
             self.error(node.node.span, "`client` needs a condition")
                 .hint("write client name=\"…\", fingerprint=\"…\" or subject=\"…\"");
         }
-        RawClients { any_of: self.clients(node, ""), span: node.name_span() }
+        let mut lists = ClientLists::default();
+        node.put(&CLIENT_PROPERTIES, &mut lists);
+        let span = node.name_span();
+        RawClients { any_of: lists.matches(self.place(span)), span }
     }
 
-    pub(super) fn acme(&mut self, node: &Checked<'_, '_>) -> RawAcme {
+    pub(crate) fn acme(&mut self, node: &Checked<'_, '_>) -> RawAcme {
         let name = node.first();
         let mut raw = RawAcme {
             acme: Acme {
@@ -348,34 +398,13 @@ impl Decoder<'_> {
                 ..default_acme()
             },
             span: name.map_or(node.name_span(), |given| given.span),
-            set: Vec::new(),
+            set: Origins::default(),
         };
-        for child in self.children(node) {
-            raw.set.push((child.row.name, child.name_span()));
-            let acme = &mut raw.acme;
-            match (child.row.name, child.first()) {
-                ("challenge", _) => {
-                    if let Some(challenge) = self.challenge(&child) {
-                        acme.challenge = challenge;
-                    }
-                }
-                ("eab", _) => acme.eab = self.eab(&child),
-                ("contact", _) => {
-                    let mails = child.arguments.iter().map(|given| given.datum.text().into());
-                    acme.contacts.extend(mails);
-                }
-                (_, None) => {}
-                ("directory", Some(given)) => acme.directory = given.datum.text().into(),
-                ("profile", Some(given)) => acme.profile = Some(given.datum.text().into()),
-                ("ca", Some(given)) => acme.ca = Some(given.datum.path()),
-                ("key", Some(given)) => acme.key = key_kind(given.datum.text()),
-                _ => {}
-            }
-        }
+        raw.set = self.block(node, &ACME_BLOCK, &mut raw);
         raw
     }
 
-    fn challenge(&mut self, node: &Checked<'_, '_>) -> Option<AcmeChallenge> {
+    pub(crate) fn challenge(&mut self, node: &Checked<'_, '_>) -> Option<AcmeChallenge> {
         let kind = node.first()?.datum.text();
         let property = node.node.properties.first();
         if kind != "dns"
@@ -391,10 +420,10 @@ impl Decoder<'_> {
             "tls-alpn" => return Some(AcmeChallenge::TlsAlpn),
             _ => {}
         }
-        let command = node.property("command");
-        let words = command.map_or("", |given| given.datum.text()).split_whitespace();
-        let mut words: Vec<Box<str>> = words.map(Into::into).collect();
-        let Some((program, given)) = words.first_mut().zip(command) else {
+        let mut dns = RawChallenge { command: Box::default(), wait: DNS_WAIT };
+        node.put(&CHALLENGE_PROPERTIES, &mut dns);
+        let mut words: Vec<Box<str>> = dns.command.split_whitespace().map(Into::into).collect();
+        let Some((program, given)) = words.first_mut().zip(node.property("command")) else {
             self.error(node.node.span, "`challenge dns` needs the command that sets the record")
                 .hint("write challenge dns command=\"/etc/bothways/dns-hook\"");
             return None;
@@ -403,19 +432,18 @@ impl Decoder<'_> {
             let path = self.path(std::path::Path::new(&**program), given.span);
             *program = path.display().to_string().into();
         }
-        let wait = node.property("wait").map_or(DNS_WAIT, |given| given.datum.duration());
-        Some(AcmeChallenge::Dns { command: words, wait })
+        Some(AcmeChallenge::Dns { command: words, wait: dns.wait })
     }
 
-    fn eab(&mut self, node: &Checked<'_, '_>) -> Option<AcmeEab> {
+    pub(crate) fn eab(&mut self, node: &Checked<'_, '_>) -> Option<AcmeEab> {
         let has = |name: &str| node.node.properties.iter().any(|given| given.name == name);
         if !(node.node.damaged || has("key-id") && has("key-file")) {
             self.error(node.node.span, "`eab` needs a key and its name")
                 .hint("write eab key-id=\"…\" key-file=\"…\", as the CA says");
         }
-        let key_id = node.property("key-id")?.datum.text().into();
-        let key_file = node.property("key-file")?.datum.path();
-        Some(AcmeEab { key_id, key_file })
+        let mut eab = RawEab::default();
+        node.put(&EAB_PROPERTIES, &mut eab);
+        Some(AcmeEab { key_id: eab.key_id?, key_file: eab.key_file? })
     }
 
     /// Reads the `tls` block of an upstream.
@@ -491,7 +519,7 @@ fn is_unix(endpoint: &Endpoint) -> bool {
 }
 
 /// The directory that `tls auto` asks where nothing is said.
-fn default_acme() -> Acme {
+pub(super) fn default_acme() -> Acme {
     Acme {
         place: Place::default(),
         name: "".into(),
@@ -502,14 +530,5 @@ fn default_acme() -> Acme {
         profile: None,
         ca: None,
         key: KeyKind::default(),
-    }
-}
-
-fn key_kind(word: &str) -> KeyKind {
-    match word {
-        "ec384" => KeyKind::EcP384,
-        "rsa2048" => KeyKind::Rsa2048,
-        "rsa4096" => KeyKind::Rsa4096,
-        _ => KeyKind::EcP256,
     }
 }

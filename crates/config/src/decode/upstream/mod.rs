@@ -73,7 +73,7 @@ fn text(datum: &Datum) -> Box<str> {
 }
 
 impl Decoder<'_> {
-    pub(in crate::decode) fn upstream(&mut self, node: &Checked<'_, '_>) -> Option<RawUpstream> {
+    pub(crate) fn upstream(&mut self, node: &Checked<'_, '_>) -> Option<RawUpstream> {
         let name: Box<str> = node.first().map_or_else(Box::default, |given| text(&given.datum));
         let span = node.first().map_or(node.name_span(), |given| given.span);
         let mut upstream = RawUpstream::new(&name, span);

@@ -1,6 +1,6 @@
 //! `split` and `mirror`, and what of an upstream does not fit together.
 
-use super::super::layer::RawActionKind;
+use super::super::layer::{Layer, RawActionKind};
 use super::super::resolve::Resolver;
 use super::super::{Checked, Decoder};
 use super::RawUpstream;
@@ -8,7 +8,7 @@ use crate::model::{
     Action, Check, Endpoint, EndpointAddress, KeyPart, Mirror, Split, SplitPart, Stay, Upstream,
     UpstreamId,
 };
-use crate::schema::TIMEOUTS;
+use crate::schema::{MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS};
 use crate::source::Span;
 use crate::tls::UpstreamProtocol;
 use crate::values::{Datum, duration_text, share_text};
@@ -22,73 +22,72 @@ pub(in crate::decode) const BOUNDED: &[&str] = &["ring", "rendezvous", "maglev",
 
 /// A `mirror`, before names are looked up.
 #[derive(Debug)]
-pub(in crate::decode) struct RawMirror {
+pub(crate) struct RawMirror {
     /// `None`: `mirror off`.
-    pub(in crate::decode) to: Option<RawActionKind>,
-    pub(in crate::decode) span: Span,
-    pub(in crate::decode) share: u16,
-    pub(in crate::decode) body_max: u32,
-    pub(in crate::decode) in_flight: u32,
+    pub(crate) to: Option<RawActionKind>,
+    pub(crate) span: Span,
+    pub(crate) share: u16,
+    pub(crate) body_max: u32,
+    pub(crate) in_flight: u32,
 }
 
 /// A part of a `split`, before names are looked up.
 #[derive(Debug)]
-pub(in crate::decode) struct RawPart {
-    pub(in crate::decode) to: RawActionKind,
-    pub(in crate::decode) span: Span,
-    pub(in crate::decode) share: u16,
+pub(crate) struct RawPart {
+    pub(crate) to: RawActionKind,
+    pub(crate) span: Span,
+    pub(crate) share: u16,
+}
+
+/// The parts of a `split`.
+#[derive(Debug, Default)]
+pub(crate) struct RawSplit {
+    pub(crate) parts: Vec<RawPart>,
+    /// Whether a part was left out because of a mistake.
+    pub(crate) broken: bool,
+}
+
+/// How clients stay with their part.
+pub(crate) struct RawStay {
+    pub(crate) stay: Stay,
+    /// The cookie to stay by, if it is one.
+    pub(crate) cookie: Box<str>,
 }
 
 impl Decoder<'_> {
-    pub(in crate::decode) fn mirror(&mut self, node: &Checked<'_, '_>) -> Option<RawMirror> {
+    pub(crate) fn mirror(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
         let is_off = matches!(node.arguments.as_slice(), [given] if given.datum.text() == "off");
         if let Some(property) = node.node.properties.first().filter(|_| is_off) {
             self.error(property.name_span, "`mirror off` takes nothing else");
         }
-        let number = |name: &str, otherwise: u64| {
-            node.property(name).map_or(otherwise, |given| given.datum.number())
-        };
-        Some(RawMirror {
-            share: number("share", 10_000) as u16,
-            body_max: number("body", 64 * 1024) as u32,
-            in_flight: number("in-flight", 64) as u32,
+        let mut mirror = RawMirror {
+            share: 10_000,
+            body_max: 64 * 1024,
+            in_flight: 64,
             to: if is_off { None } else { Some(self.to(node)) },
             span: node.name_span(),
-        })
+        };
+        node.put(&MIRROR_PROPERTIES, &mut mirror);
+        layer.mirrors.push(mirror);
     }
 
-    pub(in crate::decode) fn split(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
-        let cookie = node.property("cookie");
-        let stay = match node.property("stay").map(|given| given.datum.text()) {
-            Some("no") => Stay::No,
-            Some("cookie") => {
-                Stay::Cookie(cookie.map_or(SPLIT_COOKIE, |given| given.datum.text()).into())
-            }
-            _ => Stay::Address,
-        };
-        if let Some(given) = cookie.filter(|_| !matches!(stay, Stay::Cookie(_))) {
+    pub(crate) fn split(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
+        let mut stay = RawStay { stay: Stay::Address, cookie: SPLIT_COOKIE.into() };
+        node.put(&SPLIT_PROPERTIES, &mut stay);
+        let by_cookie = matches!(stay.stay, Stay::Cookie(_));
+        if let Some(given) = node.property("cookie").filter(|_| !by_cookie) {
             self.error(given.span, "a cookie is named, but the split does not use one")
                 .hint("write stay=cookie");
         }
-        let children = self.children(node);
-        let mut broken = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
-        broken |= node.node.damaged;
-        let mut parts = Vec::new();
-        for child in &children {
-            let share = child.arguments.iter().find_map(|given| match given.datum {
-                Datum::Number(share) => Some(share as u16),
-                _ => None,
-            });
-            match (self.to(child), share) {
-                (RawActionKind::Broken, _) | (_, None) => broken = true,
-                (to, Some(share)) => parts.push(RawPart { to, span: child.name_span(), share }),
-            }
-        }
-        if broken {
+        let children = self.rows(node, &SPLIT_BLOCK);
+        let unknown = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
+        let mut split = RawSplit { broken: unknown || node.node.damaged, ..RawSplit::default() };
+        self.read(&children, &mut split);
+        if split.broken {
             return RawActionKind::Broken;
         }
-        let sum: u32 = parts.iter().map(|part| u32::from(part.share)).sum();
-        if parts.is_empty() {
+        let sum: u32 = split.parts.iter().map(|part| u32::from(part.share)).sum();
+        if split.parts.is_empty() {
             self.error(node.node.span, "`split` has no parts")
                 .hint("write split { to app \"95%\"; to canary \"5%\"; }");
         } else if sum != 10_000 {
@@ -100,7 +99,18 @@ impl Decoder<'_> {
             )
             .hint(format!("{rest} are {what}"));
         }
-        RawActionKind::Split { parts, stay }
+        RawActionKind::Split { split, stay: stay.stay }
+    }
+
+    pub(crate) fn part(&mut self, split: &mut RawSplit, node: &Checked<'_, '_>) {
+        let share = node.data().find_map(|datum| match datum {
+            Datum::Number(share) => Some(*share as u16),
+            _ => None,
+        });
+        match (self.to(node), share) {
+            (RawActionKind::Broken, _) | (_, None) => split.broken = true,
+            (to, Some(share)) => split.parts.push(RawPart { to, span: node.name_span(), share }),
+        }
     }
 }
 

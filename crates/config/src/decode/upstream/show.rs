@@ -2,27 +2,30 @@
 
 use super::super::Origins;
 use super::super::layer::RawActionKind;
+use super::super::reverse::Raw;
 use super::super::show::{Shown, Writer};
 use super::RawUpstream;
-use super::resolve::{RawMirror, RawPart};
+use super::resolve::RawMirror;
 use crate::effective::quoted;
-use crate::model::{Check, Place, Stay};
-use crate::schema::{HEALTH_BLOCK, HEALTH_PROPERTIES, UPSTREAM_BLOCK};
+use crate::model::{Check, Place};
+use crate::schema::{HEALTH_BLOCK, HEALTH_PROPERTIES, MIRROR_PROPERTIES, UPSTREAM_BLOCK, in_line};
 use crate::source::Span;
-use crate::values::{share_text, size_text};
+use crate::values::share_text;
 
 impl Writer<'_, '_> {
-    pub(in crate::decode) fn upstream(&mut self, raw: &RawUpstream) {
-        self.out.block(0, "upstream", raw.name.to_string(), self.decoder.place(raw.span));
-        self.rows(1, &UPSTREAM_BLOCK, raw, &raw.set);
-    }
-
-    /// What holds for endpoints that sites and routes name themselves, left out when it is read
-    /// again.
-    pub(in crate::decode) fn inline_upstreams(&mut self) {
-        self.out.block(0, "/- upstream", "inline", Place::default());
-        let raw = RawUpstream::new("inline", Span::default());
-        self.rows(1, &UPSTREAM_BLOCK, &raw, &raw.set);
+    pub(crate) fn upstreams(&mut self, raw: &Raw) {
+        for upstream in &raw.upstreams {
+            let place = self.decoder.place(upstream.span);
+            self.out.block(0, "upstream", upstream.name.to_string(), place);
+            self.rows(1, &UPSTREAM_BLOCK, upstream, &upstream.set);
+        }
+        if self.config.upstreams.iter().any(|upstream| upstream.inline) {
+            // What holds for endpoints that sites and routes name themselves, left out when it is
+            // read again.
+            self.out.block(0, "/- upstream", "inline", Place::default());
+            let raw = RawUpstream::new("inline", Span::default());
+            self.rows(1, &UPSTREAM_BLOCK, &raw, &raw.set);
+        }
     }
 
     pub(crate) fn health(&mut self, raw: &RawUpstream, shown: Shown<'_>) {
@@ -46,46 +49,21 @@ impl Writer<'_, '_> {
         }
     }
 
-    pub(in crate::decode) fn split(
-        &mut self,
-        depth: u8,
-        parts: &[RawPart],
-        stay: &Stay,
-        span: Span,
-    ) {
-        let text = match stay {
-            Stay::No => "stay=no".to_owned(),
-            Stay::Address => "stay=address".to_owned(),
-            Stay::Cookie(name) => format!("stay=cookie cookie={}", quoted(name)),
-        };
-        self.out.block(depth, "split", text, self.decoder.place(span));
-        for part in parts {
-            let text = format!("{} {}", target_text(&part.to), share_quoted(part.share));
-            self.value(depth + 1, "to", text, Some(part.span));
-        }
-    }
-
-    pub(in crate::decode) fn mirror(&mut self, depth: u8, mirror: &RawMirror) {
+    pub(crate) fn mirror(&mut self, mirror: &RawMirror, shown: Shown<'_>) {
         let text = match &mirror.to {
             None => "off".to_owned(),
-            Some(to) => format!(
-                "{} share={} body={} in-flight={}",
-                target_text(to),
-                share_quoted(mirror.share),
-                quoted(&size_text(mirror.body_max.into())),
-                mirror.in_flight
-            ),
+            Some(to) => target_text(to) + &in_line(&MIRROR_PROPERTIES, mirror),
         };
-        self.value(depth, "mirror", text, Some(mirror.span));
+        self.value(shown.depth, shown.row.name, text, Some(mirror.span));
     }
 }
 
-fn share_quoted(share: u16) -> String {
+pub(crate) fn share_quoted(share: u16) -> String {
     quoted(&share_text(share.into()))
 }
 
 /// An upstream's name, or endpoints; one with a weight stands there as often.
-pub(in crate::decode) fn target_text(to: &RawActionKind) -> String {
+pub(crate) fn target_text(to: &RawActionKind) -> String {
     match to {
         RawActionKind::Upstream { name, .. } => name.to_string(),
         RawActionKind::Endpoints(endpoints) => {

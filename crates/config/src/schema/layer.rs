@@ -1,0 +1,630 @@
+//! What sites, routes and `forward` have in common: what is done, and how.
+
+use std::path::PathBuf;
+
+use super::Count::{AtLeastOne, One, Optional};
+use super::rows::{argument, limits, property, timeouts, word};
+use super::texts::{flag, joined, list, on_off, path};
+use super::{Kind, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line};
+use crate::decode::{
+    ClientLists, Edits, HasLayer, RawMirror, RawSplit, RawStay, share_quoted, target_text,
+};
+use crate::effective::quoted;
+use crate::model::{Action, EditVerb, FieldEdit, FileServing, HostPolicy, Rewrite, Stay};
+use crate::values::{Datum, size_text};
+
+impl<T: HasLayer> Row<T> {
+    /// `timeouts`, where it stands.
+    pub(super) const fn timeouts(scope: Scope) -> Self {
+        Row {
+            node: NodeRow { rank: -1, ..timeouts(scope) },
+            read: Read::Node(|decoder, of, node| {
+                of.layer_mut().timeouts = decoder.overrides(node, super::TIMEOUTS);
+            }),
+            show: Show::Lines(|out, of, shown| out.timeouts(of.layer(), shown)),
+        }
+    }
+
+    /// `limits`, where it stands.
+    pub(super) const fn limits(scope: Scope) -> Self {
+        Row {
+            node: NodeRow { rank: -1, ..limits(scope) },
+            read: Read::Node(|decoder, of, node| {
+                of.layer_mut().limits = decoder.overrides(node, super::LIMITS);
+            }),
+            show: Show::Lines(|out, of, shown| out.limits(of.layer(), shown)),
+        }
+    }
+
+    pub(super) const TO: Self = Row {
+        node: NodeRow {
+            name: "to",
+            arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site, beside its routes, it is for every path that no route takes.",
+            example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
+            rank: 4,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.action(of.layer_mut(), node, |decoder, _, node| Some(decoder.to(node)));
+        }),
+        show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
+    };
+
+    pub(super) const SPLIT: Self = Row {
+        node: NodeRow {
+            name: "split",
+            properties: &SPLIT_PROPERTIES,
+            block: Some(&SPLIT_BLOCK),
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Sends requests to several upstreams, each its share.",
+            example: "upstream app { to \"10.0.0.1:8080\"; }\nupstream canary { to \"10.0.0.9:8080\"; }\nsite {\n    split stay=cookie {\n        to app \"95%\"\n        to canary \"5%\"\n    }\n}",
+            rank: 4,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.action(of.layer_mut(), node, |decoder, _, node| Some(decoder.split(node)));
+        }),
+        show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
+    };
+
+    pub(super) const REDIRECT: Self = Row {
+        node: NodeRow {
+            name: "redirect",
+            arguments: &[argument("target", Kind::UrlTemplate, One)],
+            properties: &REDIRECT_PROPERTIES,
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values); a `?` before an empty `{query}` is left out; `{{` stands for a brace itself.",
+            example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
+            rank: 4,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.action(of.layer_mut(), node, |decoder, captures, node| {
+                decoder.redirect(node, captures)
+            });
+        }),
+        show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
+    };
+
+    pub(super) const RESPOND: Self = Row {
+        node: NodeRow {
+            name: "respond",
+            arguments: &[argument("text", Kind::Text, Optional)],
+            properties: &RESPOND_PROPERTIES,
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Answers with this text.",
+            example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
+            rank: 4,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.action(of.layer_mut(), node, |decoder, _, node| decoder.respond(node));
+        }),
+        show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
+    };
+
+    pub(super) const FILES: Self = Row {
+        node: NodeRow {
+            name: "files",
+            arguments: &[argument("directory", Kind::Path, One)],
+            block: Some(&FILES_BLOCK),
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached, and names that begin with a dot are not served. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
+            example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
+            rank: 4,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.action(of.layer_mut(), node, |decoder, _, node| decoder.files(node));
+        }),
+        show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
+    };
+
+    pub(super) const MIRROR: Self = Row {
+        node: NodeRow {
+            name: "mirror",
+            arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
+            properties: &MIRROR_PROPERTIES,
+            repeats: true,
+            doc: "Sends a copy of requests that go to an upstream to another one as well, whose answers nobody waits for and nobody sees. Those of a route take the place of the site's; `mirror off`: none.",
+            default: "none",
+            example: "upstream shadow { to \"10.0.9.1:8080\"; }\nsite {\n    mirror shadow share=\"10%\"\n    to \"10.0.0.1:8080\"\n}",
+            rank: 1,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.mirror(of.layer_mut(), node)),
+        show: Show::Lines(|out, of, shown| {
+            of.layer().mirrors.iter().for_each(|mirror| out.mirror(mirror, shown));
+        }),
+    };
+
+    pub(super) const STRIP_PREFIX: Self = Row {
+        node: NodeRow {
+            name: "strip-prefix",
+            arguments: &[argument("path", Kind::Prefix, One)],
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "Takes this from the start of the path sent upstream, where it is there.",
+            example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.rewrite(of.layer_mut(), node, |_, _, given| {
+                Some(Rewrite::StripPrefix(given.datum.text().into()))
+            });
+        }),
+        show: Show::Lines(|out, of, shown| match &of.layer().rewrite {
+            Some((Rewrite::StripPrefix(prefix), _)) => out.line(shown, quoted(prefix)),
+            Some((Rewrite::Keep | Rewrite::To(_), _)) | None => {}
+        }),
+    };
+
+    pub(super) const REWRITE: Self = Row {
+        node: NodeRow {
+            name: "rewrite",
+            arguments: &[argument("path", Kind::PathTemplate, One)],
+            // More than one is reported by the decoder, together with others that do not go with it.
+            repeats: true,
+            doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have. What clients put into it does not lead out of what stands here: by whatever reading a `..` appears, the answer is 400.",
+            example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            decoder.rewrite(of.layer_mut(), node, |decoder, captures, given| {
+                decoder.template(given.datum.text(), given.span, captures).map(Rewrite::To)
+            });
+        }),
+        show: Show::Lines(|out, of, shown| match &of.layer().rewrite {
+            Some((Rewrite::To(to), _)) => out.line(shown, quoted(&to.written)),
+            Some((Rewrite::Keep | Rewrite::StripPrefix(_), _)) | None => {}
+        }),
+    };
+
+    pub(super) const REQUEST: Self = Row {
+        node: NodeRow {
+            name: "request",
+            block: Some(&FIELDS_BLOCK),
+            doc: "Edits of the request's fields before it goes upstream, in their order; those of the site come first, then those of the route.",
+            example: "site \"a.example\" {\n    request {\n        set \"X-Client\" \"{client}\"\n        remove \"Cookie\"\n    }\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            let layer = of.layer_mut();
+            layer.request_fields = decoder.edits(node, true, &layer.captures);
+        }),
+        show: Show::Lines(|out, of, shown| out.edits(&of.layer().request_fields, shown)),
+    };
+
+    pub(super) const RESPONSE: Self = Row {
+        node: NodeRow {
+            name: "response",
+            block: Some(&FIELDS_BLOCK),
+            doc: "Edits of the response's fields before it goes to the client, in their order; those of the site come first, then those of the route.",
+            example: "site \"a.example\" {\n    response {\n        set \"Strict-Transport-Security\" \"max-age=31536000\"\n        remove \"Server\" \"X-Powered-By\"\n    }\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            let layer = of.layer_mut();
+            layer.response_fields = decoder.edits(node, false, &layer.captures);
+        }),
+        show: Show::Lines(|out, of, shown| out.edits(&of.layer().response_fields, shown)),
+    };
+
+    pub(super) const HOST: Self = Row {
+        node: NodeRow {
+            name: "host",
+            arguments: &[argument("host", Kind::HostPolicy, One)],
+            doc: "The Host that is sent upstream: the client's as it was written (`preserve`), the endpoint's as written (`endpoint`), or this one.",
+            default: "preserve",
+            example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|_, of, node| {
+            if let Some(Datum::Host(policy)) = node.data().next() {
+                of.layer_mut().host = Some((policy.clone(), node.name_span()));
+            }
+        }),
+        show: Show::Inherited(|of| {
+            Some(match &of.layer().host.as_ref()?.0 {
+                HostPolicy::Preserve => "preserve".into(),
+                HostPolicy::Endpoint => "endpoint".into(),
+                HostPolicy::Literal(text) => quoted(text),
+            })
+        }),
+    };
+
+    pub(super) const FORWARDED: Self = Row {
+        node: NodeRow {
+            name: "forwarded",
+            arguments: &[argument("mode", Kind::Word(FORWARDED_WORDS), One)],
+            doc: "Whether the next server is sent `Forwarded` (RFC 7239). Addresses of the proxies before stand in it in their order; scheme and host that the client asked for stand in its first element alone, as some servers read the first one and others the last.",
+            default: "off",
+            example: "site \"a.example\" {\n    forwarded on\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|_, of, node| {
+            let on = node.data().any(|mode| mode.text() == "on");
+            of.layer_mut().forwarded = Some((on, node.name_span()));
+        }),
+        show: Show::Inherited(|of| Some(on_off(of.layer().forwarded?.0))),
+    };
+
+    pub(super) const UNDERSCORES: Self = Row {
+        node: NodeRow {
+            name: "underscores",
+            arguments: &[argument("mode", Kind::Word(UNDERSCORES_WORDS), One)],
+            doc: "What happens to request fields whose names have a `_`. CGI and its heirs read it as a hyphen, so that, whatever this says, none passes that would there be a field that we write, believe or edit (`X_Real_IP`); those are dropped. Where an application trusts other fields that a server in front of it writes, `drop` is safer.",
+            default: "pass",
+            example: "site \"a.example\" {\n    underscores drop\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|_, of, node| {
+            let drop = node.data().any(|mode| mode.text() == "drop");
+            of.layer_mut().drop_underscores = Some((drop, node.name_span()));
+        }),
+        show: Show::Inherited(|of| {
+            let (drop, _) = of.layer().drop_underscores?;
+            Some(if drop { "drop".into() } else { "pass".into() })
+        }),
+    };
+
+    pub(super) const CLIENT: Self = Row {
+        node: NodeRow {
+            name: "client",
+            properties: &CLIENT_PROPERTIES,
+            repeats: true,
+            doc: "Only clients with such certificates are taken; others get 403. Every property of a line must match, and any of several lines. Those of a route take the place of the site's. `tls` must ask for certificates.",
+            default: "every client",
+            example: "site \"intranet.example.com\" {\n    tls auto { client request ca=\"staff-ca.pem\" }\n    route \"/admin/*\" {\n        client name=\"ops.example.com\"\n        to \"10.0.0.1:80\"\n    }\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            let line = decoder.client(node);
+            of.layer_mut().clients.push(line);
+        }),
+        show: Show::Lines(|out, of, shown| {
+            for line in &of.layer().clients {
+                let lists = ClientLists::of(&line.any_of);
+                let place = out.place(Some(line.span));
+                out.line_at(shown, in_line(&CLIENT_PROPERTIES, &lists).trim_start(), place);
+            }
+        }),
+    };
+
+    pub(super) const ERROR_PAGE: Self = Row {
+        node: NodeRow {
+            name: "error-page",
+            arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
+            properties: &ERROR_PAGE_PROPERTIES,
+            repeats: true,
+            doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
+            example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.error_page(of.layer_mut(), node)),
+        show: Show::Lines(|out, of, shown| {
+            for (page, span) in &of.layer().error_pages {
+                let text =
+                    format!("{}{}", page.status, in_line(&ERROR_PAGE_PROPERTIES, &page.file));
+                out.line_at(shown, text, out.place(Some(*span)));
+            }
+        }),
+    };
+
+    pub(super) const PATH_READINGS: Self = Row {
+        node: NodeRow {
+            name: "path-readings",
+            arguments: &[argument("reading", Kind::Word(PATH_READINGS_WORDS), AtLeastOne)],
+            doc: "How the servers behind may read a path, beside as it stands. Routes are chosen by each reading that a path makes possible (few paths have any but one); where all lead to the same route, the request goes on as the client wrote it, and where they differ it gets 400, since a server could take it for one that another route is about. Leave out what your servers do not do, where such requests must pass; add `case` where they ignore case.",
+            default: "merged host decoded parameters",
+            example: "site \"a.example\" {\n    path-readings merged decoded\n    route \"/admin/*\" { respond status=403; }\n    to \"10.0.0.1:80\"\n}",
+            rank: 2,
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.path_readings(of.layer_mut(), node)),
+        show: Show::Inherited(|of| Some(of.layer().path_readings?.0.written())),
+    };
+
+    pub(super) const ENCODED_SEPARATORS: Self = Row {
+        node: NodeRow {
+            name: "encoded-separators",
+            arguments: &[argument("mode", Kind::Word(ENCODED_SEPARATORS_WORDS), One)],
+            doc: "The older word for a part of `path-readings`. It is still taken, with a warning.",
+            example: "site \"a.example\" {\n    encoded-separators pass\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.encoded_separators(of.layer_mut(), node)),
+        show: Show::With("path-readings"),
+    };
+}
+
+static FORWARDED_WORDS: &[WordRow] = &[
+    word("on", "it is, beside `X-Forwarded-*`, and says the same"),
+    word(
+        "off",
+        "it is not; one that came is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
+    ),
+];
+
+static UNDERSCORES_WORDS: &[WordRow] =
+    &[word("pass", "they go on"), word("drop", "they are left out, in trailers too")];
+
+static PATH_READINGS_WORDS: &[WordRow] = &[
+    word("merged", "empty segments are merged: `//a` is `/a`"),
+    word("host", "a leading `//name` is a host: `//name/a` is `/a`"),
+    word(
+        "decoded",
+        "encoded separators are decoded: `%2F`, `%5C`, `\\` and `%u002F` are slashes, `%00` ends the path",
+    ),
+    word("parameters", "what follows a `;` is cut from its segment: `/a;b/c` is `/a/c`"),
+    word("case", "upper and lower case are the same: `/A` is `/a`"),
+    word("none", "nothing of it: a path is what it is"),
+];
+
+static ENCODED_SEPARATORS_WORDS: &[WordRow] =
+    &[word("refuse", "as without it"), word("pass", "the same as `path-readings merged host`")];
+
+/// How many of something there may be at once.
+const COUNT: Kind = Kind::Number { min: 1, max: 1_000_000 };
+
+const STAYS: &[WordRow] = &[
+    word("address", "the client's address decides"),
+    word("cookie", "a cookie says what was decided for the client at first"),
+    word("no", "each request is decided anew"),
+];
+
+pub(crate) static MIRROR_PROPERTIES: [Property<RawMirror>; 3] = [
+    property("share", Kind::Share { zero: false }, "100%", "How many of the requests are copied.")
+        .of(|it, share| it.share = share.number_in(), |it| Some(share_quoted(it.share))),
+    property(
+        "body",
+        Kind::Size { min: 0, max: 16 << 20 },
+        "64KiB",
+        "Requests with a longer body are not copied.",
+    )
+    .of(
+        |it, size| it.body_max = size.number_in(),
+        |it| Some(quoted(&size_text(it.body_max.into()))),
+    ),
+    property(
+        "in-flight",
+        COUNT,
+        "64",
+        "Copies under way at most, per core; what is beyond is not copied.",
+    )
+    .of(|it, number| it.in_flight = number.number_in(), |it| Some(it.in_flight.to_string())),
+];
+
+pub(crate) static REDIRECT_PROPERTIES: [Property<Action>; 1] = [property(
+    "status",
+    Kind::Status { min: 301, max: 308 },
+    "308",
+    "301, 302, 303, 307 or 308. With 307 and 308 clients keep the method and the body.",
+)
+.of(
+    |it, number| {
+        if let Action::Redirect { status, .. } = it {
+            *status = number.number_in();
+        }
+    },
+    |it| match it {
+        Action::Redirect { status, .. } => Some(status.to_string()),
+        _ => None,
+    },
+)];
+
+pub(crate) static RESPOND_PROPERTIES: [Property<Action>; 2] = [
+    property("status", Kind::Status { min: 200, max: 599 }, "200", "The status.").of(
+        |it, number| {
+            if let Action::Respond { status, .. } = it {
+                *status = number.number_in();
+            }
+        },
+        |it| match it {
+            Action::Respond { status, .. } => Some(status.to_string()),
+            _ => None,
+        },
+    ),
+    property("type", Kind::FieldValue, "text/plain; charset=utf-8", "The Content-Type.").of(
+        |it, text| {
+            if let Action::Respond { content_type, .. } = it {
+                *content_type = text.text().into();
+            }
+        },
+        |it| match it {
+            Action::Respond { content_type, .. } => Some(quoted(content_type)),
+            _ => None,
+        },
+    ),
+];
+
+pub(crate) static ERROR_PAGE_PROPERTIES: [Property<PathBuf>; 1] = [
+property(
+        "file",
+        Kind::Path,
+        "",
+        "The body, at most 1 MiB, read with the configuration; its Content-Type is by its ending. Required.",
+    ).of(|it, file| *it = file.path(), |it| Some(path(it))),
+];
+
+pub(crate) static CLIENT_PROPERTIES: [Property<ClientLists>; 3] = [
+property(
+            "name",
+            Kind::CertificateNames,
+            "",
+            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` is every host below. Several with commas.",
+        ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names)),
+property(
+            "fingerprint",
+            Kind::Fingerprints,
+            "",
+            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Several with commas.",
+        ).of(|it, all| it.fingerprints = all.texts().to_vec(), |it| joined(&it.fingerprints)),
+property(
+            "subject",
+            Kind::Subject,
+            "",
+            "The whole subject as RFC 4514 writes it, such as `CN=ops,O=Example`; `bothways cert show` prints it.",
+        ).of(|it, text| it.subject = Some(text.text().into()), |it| it.subject.as_deref().map(quoted)),
+];
+
+pub(crate) static SPLIT_PROPERTIES: [Property<RawStay>; 2] = [
+    property("stay", Kind::Word(STAYS), "address", "How a client stays with its part.").of(
+        |it, word| {
+            it.stay = match word.text() {
+                "no" => Stay::No,
+                "cookie" => Stay::Cookie(it.cookie.clone()),
+                _ => Stay::Address,
+            };
+        },
+        |it| {
+            Some(match &it.stay {
+                Stay::No => "no".into(),
+                Stay::Address => "address".into(),
+                Stay::Cookie(_) => "cookie".into(),
+            })
+        },
+    ),
+    property("cookie", Kind::Token, "bw-split", "The name of the cookie, with `stay=cookie`.").of(
+        |it, name| {
+            it.cookie = name.text().into();
+            if let Stay::Cookie(cookie) = &mut it.stay {
+                cookie.clone_from(&it.cookie);
+            }
+        },
+        |it| match &it.stay {
+            Stay::Cookie(name) => Some(quoted(name)),
+            Stay::No | Stay::Address => None,
+        },
+    ),
+];
+
+static PART: Row<RawSplit> = Row {
+    node: NodeRow {
+        name: "to",
+        arguments: &[
+            argument("upstream", Kind::Target, One),
+            argument("share", Kind::Share { zero: true }, One),
+        ],
+        repeats: true,
+        doc: "An upstream, or an endpoint written here, and its share of the requests; all together make 100%.",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, split, node| decoder.part(split, node)),
+    show: Show::Lines(|out, split, shown| {
+        for part in &split.parts {
+            let text = format!("{} {}", target_text(&part.to), share_quoted(part.share));
+            out.line_at(shown, text, out.place(Some(part.span)));
+        }
+    }),
+};
+
+pub(crate) static SPLIT_BLOCK: Table<RawSplit> = Table { name: "split", rows: &[&PART] };
+
+pub(crate) static FILES_BLOCK: Table<FileServing> =
+    Table { name: "files", rows: &[&INDEX, &LISTING, &FALLBACK] };
+
+static INDEX: Row<FileServing> = Row {
+    node: NodeRow {
+        name: "index",
+        arguments: &[argument("file", Kind::Text, AtLeastOne)],
+        doc: "What is served for a directory: the first of these that is there. `index off`: nothing.",
+        default: "index.html",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, files, node| files.index = decoder.index(node)),
+    show: Show::Value(|files| {
+        Some(list(files.index.iter().map(|name| quoted(name))).unwrap_or_else(|| "off".into()))
+    }),
+};
+
+static LISTING: Row<FileServing> = Row {
+    node: NodeRow {
+        name: "listing",
+        arguments: &[argument("flag", Kind::Flag, One)],
+        doc: "Whether a directory without an index file is listed.",
+        default: "#false",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|files, on| files.listing = on.flag()),
+    show: Show::Value(|files| Some(flag(files.listing))),
+};
+
+static FALLBACK: Row<FileServing> = Row {
+    node: NodeRow {
+        name: "fallback",
+        arguments: &[argument("path", Kind::Prefix, One)],
+        doc: "What is served where there is no such file, below the directory; for single-page applications.",
+        default: "none: 404",
+        ..NodeRow::NEW
+    },
+    read: Read::Value(|files, path| files.fallback = Some(path.text().into())),
+    show: Show::Lines(|out, files, shown| {
+        if let Some(fallback) = &files.fallback {
+            out.line(shown, quoted(fallback));
+        }
+    }),
+};
+
+pub(crate) static FIELDS_BLOCK: Table<Edits> =
+    Table { name: "request and response", rows: &[&SET, &ADD, &REMOVE] };
+
+/// Fields of which nobody else knows that they are secret.
+pub(crate) static FIELD_PROPERTIES: [Property<FieldEdit>; 1] = [property(
+    "secret",
+    Kind::Flag,
+    "",
+    "Whether `show` and `/config` mask the value; without it they do if the name (`Authorization`, `Cookie`, `X-Api-Key`, …) or the value (`Bearer …`) tells that it is one.",
+)
+    .of(|it, value| it.secret = Some(value.flag()), |it| it.secret.map(flag))];
+
+pub(crate) static SET: Row<Edits> = Row {
+    node: NodeRow {
+        name: "set",
+        arguments: &[
+            argument("field", Kind::FieldName, One),
+            argument("value", Kind::ValueTemplate, One),
+        ],
+        properties: &FIELD_PROPERTIES,
+        repeats: true,
+        doc: "Replaces every field of this name by one, whatever came or the proxy writes there itself. The value may have what the target of `redirect` may have. Fields that say how a message is framed or a connection used are not edited (`Content-Length`, `Connection`, `Upgrade` …), nor is `Host` (see `host`); `Expect` and `Proxy` never go upstream.",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, edits, node| decoder.edit(edits, node, EditVerb::Set)),
+    show: Show::Lines(|out, edits, shown| out.edit_lines(edits, shown)),
+};
+
+pub(crate) static ADD: Row<Edits> = Row {
+    node: NodeRow {
+        name: "add",
+        arguments: &[
+            argument("field", Kind::FieldName, One),
+            argument("value", Kind::ValueTemplate, One),
+        ],
+        properties: &FIELD_PROPERTIES,
+        repeats: true,
+        doc: "Adds one more field of this name.",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, edits, node| decoder.edit(edits, node, EditVerb::Add)),
+    show: Show::With("set"),
+};
+
+static REMOVE: Row<Edits> = Row {
+    node: NodeRow {
+        name: "remove",
+        arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
+        repeats: true,
+        doc: "Removes every field of these names.",
+        ..NodeRow::NEW
+    },
+    read: Read::Node(|decoder, edits, node| decoder.remove(edits, node)),
+    show: Show::With("set"),
+};
