@@ -39,7 +39,7 @@ fn check_changes(text: &str, endpoints: &[Endpoint]) {
     let added = Endpoint { weight: 7, ..Endpoint::new(&*added, address) };
     if !endpoints.iter().any(|one| one.address == added.address) {
         let (with, changed) = change(text, FileChange::Add(Box::new(added.clone())));
-        assert_eq!(with, [endpoints, &[added.clone()]].concat(), "{text}");
+        assert_eq!(with, [endpoints, std::slice::from_ref(&added)].concat(), "{text}");
         let (without, _) = change(&changed, FileChange::Remove(added.written));
         assert_eq!(without, endpoints, "{text}");
     }
