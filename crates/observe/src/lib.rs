@@ -42,7 +42,7 @@ pub use access_log::AccessLog;
 pub use error_kind::{Blame, ErrorKind};
 pub use exposition::Exposition;
 pub use metrics::{
-    CoreMetrics, EndpointSlot, Handshake, ListenerSlot, Mirrored, Refusal, ScopeSlot,
+    CoreMetrics, EndpointSlot, HandshakeFailure, ListenerSlot, MirrorResult, Refusal, ScopeSlot,
 };
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};

@@ -53,7 +53,7 @@ named_values! {
 
 named_values! {
     /// How a TLS handshake with a client ended that did not succeed.
-    pub enum Handshake {
+    pub enum HandshakeFailure {
         /// Not in time.
         TimedOut = "timed_out";
         /// The client closed the connection, or it broke.
@@ -73,7 +73,7 @@ named_values! {
     }
 }
 
-impl Handshake {
+impl HandshakeFailure {
     /// What went wrong, as the access log has it.
     pub fn error(self) -> ErrorKind {
         match self {
@@ -85,7 +85,7 @@ impl Handshake {
 
 named_values! {
     /// What became of a copy of a request.
-    pub enum Mirrored {
+    pub enum MirrorResult {
         /// Its upstream answered.
         Answered = "answered";
         /// It could not be sent, or there was no answer.
@@ -194,9 +194,9 @@ pub(crate) struct CoreCells {
     pub(crate) errors: [Counter; ErrorKind::COUNT],
     pub(crate) tunnels_opened: Counter,
     pub(crate) tunnels_closed: Counter,
-    pub(crate) mirrored: [Counter; Mirrored::ALL.len()],
+    pub(crate) mirrored: [Counter; MirrorResult::ALL.len()],
     pub(crate) handshakes_done: [Counter; HANDSHAKES_DONE.len()],
-    pub(crate) handshakes_failed: [Counter; Handshake::ALL.len()],
+    pub(crate) handshakes_failed: [Counter; HandshakeFailure::ALL.len()],
     /// By [`ViolationKind::index`].
     pub(crate) http2_violations: [Counter; ViolationKind::NAMES.len()],
     pub(crate) http2_refused: Counter,
@@ -269,12 +269,12 @@ impl CoreMetrics {
             }
         }
         if let Some(error) = record.error {
-            self.went_wrong(error);
+            self.count_error(error);
         }
     }
 
     /// Counts what went wrong.
-    fn went_wrong(&self, error: ErrorKind) {
+    fn count_error(&self, error: ErrorKind) {
         if let Some(errors) = self.cells.errors.get(error.index()) {
             errors.add(1);
         }
@@ -325,15 +325,15 @@ impl CoreMetrics {
     }
 
     /// Counts one that did not.
-    pub fn handshake_failed(&self, why: Handshake) {
-        self.went_wrong(why.error());
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        self.count_error(why.error());
         if let Some(failed) = self.cells.handshakes_failed.get(why as usize) {
             failed.add(1);
         }
     }
 
     /// Counts a copy of a request, by what became of it.
-    pub fn mirrored(&self, what: Mirrored) {
+    pub fn mirrored(&self, what: MirrorResult) {
         if let Some(count) = self.cells.mirrored.get(what as usize) {
             count.add(1);
         }

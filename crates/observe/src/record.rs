@@ -202,14 +202,14 @@ impl Record {
     }
 
     /// Records a try that lost to another one beside it.
-    pub fn overtaken(&mut self, tried: Try) {
+    pub fn add_lost_try(&mut self, tried: Try) {
         if self.tries.len() < TRIES_RECORDED_MAX {
             self.tries.push(tried);
         }
     }
 
     /// Records a try that is followed by another.
-    pub fn tried(&mut self, tried: Try) {
+    pub fn add_retry(&mut self, tried: Try) {
         self.retries = self.retries.saturating_add(1);
         if self.tries.len() < TRIES_RECORDED_MAX {
             self.tries.push(tried);
@@ -256,7 +256,7 @@ mod tests {
             status: 0,
             took: Duration::from_millis(1),
         };
-        (0..20).for_each(|_| record.tried(tried));
+        (0..20).for_each(|_| record.add_retry(tried));
         assert_eq!((record.retries, record.tries.len()), (20, TRIES_RECORDED_MAX));
         assert_eq!(record.status, 502);
         let memory = record.target.as_bytes().as_ptr();

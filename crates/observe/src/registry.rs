@@ -206,7 +206,7 @@ impl Registry {
     }
 
     /// Counts a panic that ended a connection.
-    pub fn panicked(&self) {
+    pub fn count_panic(&self) {
         self.shared.panics.add(1);
     }
 

@@ -5,8 +5,8 @@ use super::error_kind::ErrorKind;
 use super::exposition::{Labels, Printer};
 use super::histogram::{BOUNDS, Histogram, HistogramSum, bound_micros};
 use super::metrics::{
-    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, Handshake, ListenerCells, Mirrored,
-    Refusal, ScopeCells,
+    CODE_CLASSES, CoreCells, EndpointCells, HANDSHAKES_DONE, HandshakeFailure, ListenerCells,
+    MirrorResult, Refusal, ScopeCells,
 };
 use super::process::Usage;
 use super::record::RetryReason;
@@ -223,7 +223,7 @@ impl<'a> Scrape<'a> {
             let labels = [("result", "ok"), ("version", *version), ("resumed", *resumed)];
             sample_above_zero(out, &labels, count);
         }
-        for why in Handshake::ALL {
+        for why in HandshakeFailure::ALL {
             let count = self.total_at(|core| core.handshakes_failed.get(why as usize));
             let labels = [("result", why.name()), ("version", ""), ("resumed", "")];
             sample_above_zero(out, &labels, count);
@@ -232,7 +232,7 @@ impl<'a> Scrape<'a> {
 
     /// Copies of requests, by result.
     pub(super) fn mirrored(&self, out: &mut Printer) {
-        for result in Mirrored::ALL {
+        for result in MirrorResult::ALL {
             let count = self.total_at(|core| core.mirrored.get(result as usize));
             sample_above_zero(out, &[("result", result.name())], count);
         }

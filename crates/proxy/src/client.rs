@@ -205,7 +205,7 @@ impl Drop for Admitted {
         self.core.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.core.metrics.connection_closed(self.slot);
         if std::thread::panicking() {
-            self.core.registry.panicked();
+            self.core.registry.count_panic();
         }
     }
 }

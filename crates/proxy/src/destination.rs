@@ -480,7 +480,7 @@ impl<'a> GroupDestination<'a> {
             }
             let Some(index) = self.chosen() else { continue };
             if let Some(failed) = last.take() {
-                record.tried(retries.note(&failed, record.endpoint));
+                record.add_retry(retries.note(&failed, record.endpoint));
             }
             record.endpoint = Some((self.id.0, index as u32));
             let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);

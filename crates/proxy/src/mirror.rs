@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use config::{ListenerId, Mirror, RouteId, RouteSettings, SiteId, Timeouts};
 use message::{BodyLength, Fields, Request, Response};
-use observe::{Direction, Mirrored, Scope};
+use observe::{Direction, MirrorResult, Scope};
 
 use crate::body::{Bulk, Flow, PumpError, Sink, Source, WriteError};
 use crate::context::{Asker, Context};
@@ -107,7 +107,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: 
         }
         let Some(group) = context.view.group(mirror.upstream) else { continue };
         let Some(place) = Place::enter(&group.mirrored, mirror.in_flight) else {
-            context.core.metrics.mirrored(Mirrored::Dropped);
+            context.core.metrics.mirrored(MirrorResult::Dropped);
             continue;
         };
         let mut request = work.request.clone();
@@ -165,7 +165,7 @@ impl Copy {
     async fn run(self) {
         let sent = tokio::time::timeout(TIME_MAX, self.send()).await;
         let answered = matches!(sent, Ok(Some(())));
-        let mirrored = if answered { Mirrored::Answered } else { Mirrored::Failed };
+        let mirrored = if answered { MirrorResult::Answered } else { MirrorResult::Failed };
         self.core.metrics.mirrored(mirrored);
     }
 

@@ -84,7 +84,7 @@ fn connections_and_tunnels() {
     cores[0].upstream_closed(endpoint);
     cores[1].upstream_failed(endpoint);
     cores[1].tunnel_closed();
-    registry.panicked();
+    registry.count_panic();
     registry.lookup_done(LookupResult::TimedOut);
 
     let text = scrape(&registry, Exposition::Text);

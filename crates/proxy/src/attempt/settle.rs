@@ -143,7 +143,7 @@ impl Attempt<'_> {
         destination: &mut Destination<'_>,
     ) -> (Raced, Left, Link) {
         let Work { response, record, .. } = work;
-        record.overtaken(self.retries.slow(record.endpoint));
+        record.add_lost_try(self.retries.slow(record.endpoint));
         *response = second.response;
         record.dialled = second.dialled;
         record.reused = second.reused;

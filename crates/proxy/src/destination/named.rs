@@ -57,7 +57,7 @@ impl NamedDestination<'_> {
                 }
             }
             Turn::Same(failed) | Turn::Other(failed) => {
-                record.tried(retries.note(&failed, None));
+                record.add_retry(retries.note(&failed, None));
             }
         }
         let bounds = (timeouts.connect, files_max);

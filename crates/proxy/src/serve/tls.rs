@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use config::{Listener, ListenerId, ProxyProtocol, Serves, SiteId, SiteTls};
 use net::{BUFFER_BYTES_LARGE, Buffer, Size};
-use observe::{Direction, Handshake, Record, Refusal, Scope};
+use observe::{Direction, HandshakeFailure, Record, Refusal, Scope};
 use tls::{Alpn, ClientHello, HelloError, TlsError, TlsErrorKind};
 
 use super::connection;
@@ -39,7 +39,7 @@ enum Accepted {
 /// Why a client's connection is closed before anything was served, and what it is sent.
 struct Rejected {
     client: Client,
-    why: Handshake,
+    why: HandshakeFailure,
     detail: String,
     answer: Answer,
 }
@@ -136,11 +136,11 @@ async fn read_hello(
                 Err(error @ HelloError::NotTls) => {
                     let is_http = buffer.filled().first().is_some_and(u8::is_ascii_uppercase);
                     let answer = if is_http { Answer::Plain } else { Answer::Nothing };
-                    return reject(client, Handshake::NotTls, &error, answer);
+                    return reject(client, HandshakeFailure::NotTls, &error, answer);
                 }
                 Err(error) => {
                     let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
-                    return reject(client, Handshake::Protocol, &error, answer);
+                    return reject(client, HandshakeFailure::Protocol, &error, answer);
                 }
             }
         }
@@ -148,7 +148,7 @@ async fn read_hello(
             if buffer.capacity() >= BUFFER_BYTES_LARGE {
                 let error = HelloError::TooLong;
                 let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
-                return reject(client, Handshake::Protocol, &error, answer);
+                return reject(client, HandshakeFailure::Protocol, &error, answer);
             }
             buffer.grow(BUFFER_BYTES_LARGE);
         }
@@ -161,9 +161,16 @@ async fn read_hello(
             // Probes of load balancers come and go without a word.
             Ok(_) if buffer.is_empty() => return None,
             Ok(_) => {
-                return reject(client, Handshake::Closed, &HandshakeError::Closed, Answer::Nothing);
+                return reject(
+                    client,
+                    HandshakeFailure::Closed,
+                    &HandshakeError::Closed,
+                    Answer::Nothing,
+                );
             }
-            Err(error) => return reject(client, Handshake::TimedOut, &error, Answer::Nothing),
+            Err(error) => {
+                return reject(client, HandshakeFailure::TimedOut, &error, Answer::Nothing);
+            }
         }
     }
 }
@@ -195,7 +202,7 @@ async fn open(
         }
         Some(Destination::Nowhere) => {
             let detail = "the listener has no TLS settings for this client".to_owned();
-            return reject(client, Handshake::Local, detail, INTERNAL_ERROR);
+            return reject(client, HandshakeFailure::Local, detail, INTERNAL_ERROR);
         }
         None => {
             let name = hello.name.as_deref();
@@ -203,7 +210,7 @@ async fn open(
                 || "the client asks for no name, and there is no default site".to_owned(),
                 |name| format!("no site of this listener has the name {name}"),
             );
-            return reject(client, Handshake::NoSite, detail, UNRECOGNIZED_NAME);
+            return reject(client, HandshakeFailure::NoSite, detail, UNRECOGNIZED_NAME);
         }
     };
     let mut session = match context.session(hello, buffer.filled()) {
@@ -219,8 +226,8 @@ async fn open(
     if let Err(error) = handshake(&client.stream, &mut session, &client.alarm).await {
         let why = match &error {
             HandshakeError::Tls(error) => result_of(error),
-            HandshakeError::Broken(_) | HandshakeError::Closed => Handshake::Closed,
-            HandshakeError::TimedOut => Handshake::TimedOut,
+            HandshakeError::Broken(_) | HandshakeError::Closed => HandshakeFailure::Closed,
+            HandshakeError::TimedOut => HandshakeFailure::TimedOut,
         };
         let (detail, answer) = (error.to_string(), Answer::Nothing);
         return Err(Box::new(Rejected { client, why, detail, answer }));
@@ -237,13 +244,13 @@ async fn open(
     Ok(Some(Accepted::Secured(Box::new(client))))
 }
 
-fn result_of(error: &TlsError) -> Handshake {
+fn result_of(error: &TlsError) -> HandshakeFailure {
     match error.kind() {
-        TlsErrorKind::Certificate => Handshake::Certificate,
-        TlsErrorKind::Protocol => Handshake::Protocol,
-        TlsErrorKind::Alert(_) => Handshake::Alert,
-        TlsErrorKind::NotTls => Handshake::NotTls,
-        TlsErrorKind::Local => Handshake::Local,
+        TlsErrorKind::Certificate => HandshakeFailure::Certificate,
+        TlsErrorKind::Protocol => HandshakeFailure::Protocol,
+        TlsErrorKind::Alert(_) => HandshakeFailure::Alert,
+        TlsErrorKind::NotTls => HandshakeFailure::NotTls,
+        TlsErrorKind::Local => HandshakeFailure::Local,
     }
 }
 
@@ -306,7 +313,7 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected
     // No request: it is counted among the handshakes.
     core.access.borrow_mut().write(&record, &view.shared.names);
     let (address, listener) = (client.address.get(), client.listening.address);
-    if why == Handshake::Local {
+    if why == HandshakeFailure::Local {
         observe::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
     } else {
         let why = why.name();
