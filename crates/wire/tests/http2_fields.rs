@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 use testkit::h2raw::hpack::{huffman_string, indexed, integer, string, table_size};
-use wire::http2::hpack::{Decoder, FIELD_OVERHEAD, Strings, TABLE_BYTES};
+use wire::http2::hpack::{Decoder, FIELD_OVERHEAD, StringBuffers, TABLE_BYTES};
 
 /// Where the table that is learnt begins.
 const LEARNT: usize = 62;
@@ -120,7 +120,7 @@ proptest! {
     #[test]
     fn what_is_written_in_any_form_is_read(blocks in blocks(), damage in any::<[prop::sample::Index; 2]>()) {
         let mut encoder = Encoder { size_max: TABLE_BYTES, ..Encoder::default() };
-        let (mut decoder, mut strings) = (Decoder::default(), Strings::default());
+        let (mut decoder, mut strings) = (Decoder::default(), StringBuffers::default());
         for (sizes, fields) in &blocks {
             let mut block = Vec::new();
             for size in sizes {
