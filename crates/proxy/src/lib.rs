@@ -52,6 +52,8 @@ mod source;
 mod split;
 mod sticky;
 mod sweep;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transfer;
 mod trouble;
 mod trust;

@@ -24,6 +24,9 @@ pub mod endpoints_json;
 #[cfg(feature = "files")]
 #[path = "fuzzing/file_path.rs"]
 pub mod file_path;
+#[cfg(feature = "heads")]
+#[path = "fuzzing/http2_heads.rs"]
+pub mod http2_heads;
 #[cfg(feature = "tls")]
 #[path = "fuzzing/tls_record.rs"]
 pub mod tls_record;

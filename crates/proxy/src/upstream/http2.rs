@@ -1,6 +1,6 @@
 //! An exchange with an endpoint over a stream of a connection that it shares with others.
 
-mod heads;
+pub(super) mod heads;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

@@ -17,5 +17,7 @@ pub(crate) use ahead::fill;
 pub(crate) use connector::{Wants, Way};
 pub(crate) use dial::{complain_of, dial, is_our_limit};
 pub(crate) use http1::write_head;
+#[cfg(feature = "testing")]
+pub(crate) use http2::heads::response as read_http2_response;
 pub(crate) use link::{Alarms, FarEnd, Link, Speech, over};
 pub(crate) use upward::{Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward};

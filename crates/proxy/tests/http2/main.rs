@@ -5,6 +5,7 @@ mod answers;
 mod case;
 mod conformance;
 mod endpoints;
+mod heads;
 mod hpack;
 mod malformed;
 mod messages;

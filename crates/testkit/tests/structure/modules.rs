@@ -41,7 +41,7 @@ const LAYERS: &[&[&str]] = &[
     // Connections of clients.
     &["serve"],
     // The control thread, and `explain`.
-    &["preview", "report", "sweep"],
+    &["preview", "report", "sweep", "testing"],
     &["server"],
 ];
 

@@ -85,7 +85,7 @@ fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
 }
 
 /// Fills `response` from a head; or what is wrong with it. `ended`: no body follows.
-pub(super) fn response(
+pub(crate) fn response(
     request: &Request,
     status: StatusCode,
     packed: PackedFields<'_>,
