@@ -1,8 +1,8 @@
 //! Adaptive concurrency: how many requests an upstream takes at once follows from its latency.
 //!
 //! Below its capacity a server answers equally fast however many requests it has; above, each
-//! further one only makes all wait longer. So the limit is moved by how the latency of late compares
-//! with what it is without a queue, its *base*:
+//! further one only makes all wait longer. So the limit follows the ratio of the recent latency to the latency
+//! without a queue, the *base*:
 //!
 //! `limit = limit × min(1, 1.25 × base / latency) + √limit`
 //!
@@ -15,8 +15,8 @@
 //!   slower and not the queue that is too long;
 //! - if nothing near it was seen for [`BASE_AGE_MAX_MS`], it is measured with half the limit.
 //!
-//! Each core collects on its own ([`SampleBatch`]) and hands over now and then, if nobody else is at it.
-//! All times are arguments.
+//! Each core collects samples on its own ([`SampleBatch`]) and hands them over now and then, unless another core does
+//! so just then. All times are arguments.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, TryLockError};
@@ -45,7 +45,7 @@ const SAMPLES_FEW: u32 = 10;
 /// A core hands over what it has after so many answers, or so long.
 const BATCH_SAMPLES: u32 = 32;
 const BATCH_MS: u64 = 25;
-/// After so long without a latency near it the base is measured anew.
+/// After this time without a latency near it, the base is measured again.
 const BASE_AGE_MAX_MS: u64 = 30_000;
 /// What is near: times the base.
 const NEAR: f64 = 1.1;
@@ -76,11 +76,11 @@ impl Default for SampleBatch {
 }
 
 impl SampleBatch {
-    /// Counts what came of a try, while so many were under way. True if it is time to hand over.
+    /// Counts the outcome of a try, with so many requests under way. True if it is time to hand over.
     pub(crate) fn count(&mut self, outcome: Outcome, in_flight: u32, now_ms: u64) -> bool {
         let bucket = match (outcome.verdict(), outcome.first_byte()) {
             (Verdict::Good, Some(first_byte)) => bucket_of(first_byte, BITS).min(BUCKETS - 1),
-            // It took longer than anybody waits. What fails at once tells nothing of a queue.
+            // It took longer than clients wait. A failure that comes at once says nothing of a queue.
             _ if outcome == Outcome::Timeout => BUCKETS - 1,
             _ => return false,
         };
@@ -225,7 +225,7 @@ impl Gradient {
         }
         let base = self.learn(latency, used, now_ms);
         if !used {
-            // Nobody would notice another limit, nor could anything be learnt from it.
+            // Another limit would change nothing, and nothing could be learned from it.
             return None;
         }
         if now_ms.saturating_sub(self.near_ms) >= BASE_AGE_MAX_MS {

@@ -8,12 +8,12 @@ use crate::{
     source,
 };
 
-/// Asks whether an endpoint may be taken for this try, and takes it if so: one that it has said yes
-/// to must be the one that is picked. It says no to those that were tried for the request, are full,
-/// or have just come back and get less than their share.
+/// Whether an endpoint may be picked for this try; if so, it is taken: the endpoint for which this returns true must be
+/// the result of the pick. False for endpoints that were tried for the request, are full, or are in slow start and get
+/// less than their share.
 pub type Filter<'a> = dyn FnMut(usize) -> bool + 'a;
 
-/// What a pick goes by.
+/// What a pick depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PickContext {
     /// The hash of the request's key.
@@ -22,20 +22,20 @@ pub struct PickContext {
     pub now_ms: u64,
 }
 
-/// What an algorithm works out once per snapshot, for all cores, off their threads (a ring, a table).
+/// What an algorithm computes once per snapshot for all cores, outside their threads (a ring, a table).
 pub trait AlgorithmFactory: Send + Sync {
-    /// The part that one core has. `core` counts from 0, so that cores do not all begin alike.
+    /// The algorithm for one core. `core` counts from 0, so that cores need not all start with the same endpoint.
     fn on_core(self: Arc<Self>, group: &Arc<Group>, core: usize) -> Box<dyn Algorithm>;
 }
 
 /// Chooses endpoints of one group, on one core.
 pub trait Algorithm {
-    /// Which endpoints may be taken at all has changed (one went down, came back, drains; another
-    /// zone or priority counts). `eligible` has their indices, in order. O(n) at most.
+    /// The set of eligible endpoints has changed (one went down, came back or drains; another zone or priority
+    /// counts). `eligible` has their indices, in order. O(n) at most.
     fn refresh(&mut self, group: &Group, eligible: &[u32]);
 
-    /// The index of the endpoint to take: the first, in the order of preference, of those that are
-    /// eligible and `allowed`; `None` if there is none.
+    /// Picks the first endpoint, in the order of preference, that is eligible and `allowed`; `None` if there is
+    /// none.
     fn pick(&mut self, group: &Group, turn: PickContext, allowed: &mut Filter<'_>)
     -> Option<usize>;
 
@@ -51,7 +51,7 @@ pub struct AlgorithmRow {
     pub summary: &'static str,
     /// Whether the same key leads to the same endpoint.
     pub by_key: bool,
-    /// Works out what all cores share.
+    /// Computes what all cores share.
     pub factory:
         fn(members: &[crate::Member], settings: &config::Balance) -> Arc<dyn AlgorithmFactory>,
 }

@@ -25,14 +25,14 @@ use crate::queue::{EndpointSelector, WakeReason};
 use crate::tally::Tally;
 use crate::tiers::WHOLE;
 
-/// What is asked for.
+/// What a pick is for.
 #[derive(Debug, Clone, Copy)]
 pub struct PickRequest<'a> {
-    /// The hash of the request's key, for algorithms that go by one.
+    /// The hash of the request's key, for algorithms that use one.
     pub key: u64,
     /// The endpoint that the client is bound to.
     pub bound: Option<usize>,
-    /// Endpoints that were tried for this request; others come first.
+    /// Endpoints that were tried for this request already; they are not picked.
     pub tried: &'a [usize],
     /// The time.
     pub now: Instant,
@@ -41,19 +41,19 @@ pub struct PickRequest<'a> {
 /// Why no endpoint was picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PickError {
-    /// None is up.
+    /// No endpoint is up.
     Down,
-    /// Every one that is up was tried.
+    /// Every endpoint that is up was tried.
     Tried,
-    /// Every one that is up has as many requests as it may; the request may queue.
+    /// Every endpoint that is up has its maximum of requests; the request may queue.
     Full,
-    /// The upstream as a whole has as many requests as its latency allows; the request may queue.
+    /// The upstream has as many requests as its latency allows; the request may queue.
     Limited,
-    /// The upstream as a whole has as many requests as it may.
+    /// The upstream has its maximum of requests.
     InFlight,
     /// Too many connections to the upstream are being opened.
     Connecting,
-    /// Too many requests wait already.
+    /// The queue is full.
     QueueFull,
 }
 
@@ -63,7 +63,7 @@ impl PickError {
         matches!(self, Self::Full | Self::Limited)
     }
 
-    /// What an operator is told.
+    /// The reason in words, for operators.
     pub fn words(self) -> &'static str {
         match self {
             Self::Down => "no endpoint is up",
@@ -83,13 +83,13 @@ struct Tier {
     algorithm: Box<dyn Algorithm>,
 }
 
-/// Who may be taken, as this core has seen it last.
+/// The eligible endpoints, as this core last saw them.
 #[derive(Default)]
 struct Candidates {
     tiers: Vec<Tier>,
-    /// Taken only when nobody of the tiers can be.
+    /// Picked only if no endpoint of the tiers can be.
     spare: Vec<Vec<u32>>,
-    /// Whether any of them starts slowly, or is on probation.
+    /// Whether any of them is in slow start or on probation.
     wary: bool,
 }
 
@@ -98,18 +98,18 @@ pub struct Balancer {
     group: Arc<Group>,
     core_index: usize,
     core: Arc<CoreState>,
-    /// By member: what this core has seen of it.
+    /// By member: the counters of this core.
     tallies: Box<[Arc<Tally>]>,
     candidates: RefCell<Candidates>,
     /// The version of the group's state that `candidates` was made by.
     seen: Cell<Option<u64>>,
     random: RefCell<Random>,
-    /// What the adaptive limit is found by, if there is one.
+    /// Samples for the adaptive limit, if there is one.
     batch: Option<RefCell<SampleBatch>>,
 }
 
 impl Balancer {
-    /// A core's part of a group.
+    /// The balancer of one core.
     pub fn new(group: Arc<Group>, core: usize) -> Self {
         let tallies = group.members.iter().map(|member| member.state.tally(core)).collect();
         let seed = (core as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -132,7 +132,7 @@ impl Balancer {
 
     /// Picks an endpoint. The request counts as under way there until the lease is dropped.
     ///
-    /// While others wait, a new request is told to wait too; one that is sent again is not.
+    /// While others wait, a new request must wait too; a retry need not.
     pub fn pick(self: &Rc<Self>, ask: &PickRequest<'_>) -> Result<Lease, PickError> {
         if ask.tried.is_empty() && self.group.state.queue.waiting() > 0 {
             return Err(PickError::Full);
@@ -140,25 +140,25 @@ impl Balancer {
         self.take(ask)
     }
 
-    /// Waits in the queue, in order over all cores, until there is room: a pick that said
-    /// [`PickError::may_wait`]. Whoever waits bounds the time; dropping it leaves the queue.
+    /// Waits in the queue, in order over all cores, until there is room: for a pick that failed with an error
+    /// that [`PickError::may_wait`]. The caller limits the time; dropping the future leaves the queue.
     pub fn wait<'a>(self: &Rc<Self>, ask: &PickRequest<'a>) -> Wait<'a> {
         Wait { balancer: Rc::clone(self), ask: *ask, ticket: None }
     }
 
-    /// Counts a client's request: what the budget of retries is a share of.
+    /// Counts a client's request; the budget of retries is a share of these.
     pub fn count_request(&self, now: Instant) {
         self.core.budget.count_request(millis(now));
     }
 
-    /// Whether a request may be sent again (or beside itself), which is charged to the budget.
+    /// Whether a request may be retried (or hedged); if so, charges the budget.
     pub fn may_retry(&self, now: Instant) -> bool {
         let floor = self.group.budget_floor();
         self.core.budget.charge(self.group.settings.retry.budget, floor, millis(now))
     }
 
-    /// The time in which so many percent of the requests on this core were answered, of late;
-    /// `None` until there are enough.
+    /// The recent time in which `percent` of the requests on this core were answered; `None` until there are
+    /// enough samples.
     pub fn first_byte_quantile(&self, percent: u8) -> Option<Duration> {
         self.core.first_bytes.quantile(percent)
     }
@@ -186,7 +186,7 @@ impl Balancer {
             Err(why) => {
                 if counted {
                     group.state.in_flight.0.fetch_sub(1, Ordering::SeqCst);
-                    // Somebody may have been told to wait because of this one.
+                    // Another request may have queued because of this one.
                     if !why.may_wait() {
                         group.state.queue.call(EndpointSelector::ANY);
                     }
@@ -196,9 +196,9 @@ impl Balancer {
         }
     }
 
-    /// A try was left before its answer came: overtaken by a second one, most often. It would have
-    /// taken longer still. If that did not count, the quantile after which second tries are made would
-    /// fall and fall. Nothing follows from one that was left sooner, or was never sent.
+    /// Counts a try that was abandoned before its response began, most often because a hedge won. It would have
+    /// taken longer still; if it did not count, the quantile after which hedges are sent would fall further and
+    /// further. A try that was abandoned earlier, or never sent, says nothing.
     fn count_abandoned(&self, after: Duration, hedged: &HedgeAfter) {
         if let HedgeAfter::Quantile(percent) = hedged
             && self.first_byte_quantile(*percent).is_some_and(|quantile| after >= quantile)
@@ -232,16 +232,16 @@ impl Balancer {
         (there && !ask.tried.contains(&index)).then_some(member)
     }
 
-    /// Where one who waits must have room.
+    /// Where a waiting request needs room.
     fn wanted(&self, ask: &PickRequest<'_>) -> EndpointSelector {
-        // Whoever changes how it stands with an endpoint changes the version afterwards.
+        // A change of an endpoint's status is followed by a change of the version.
         let _ = self.group.state.version();
         let bound = ask.bound.and_then(|index| self.bound_member(index, ask));
         bound.map_or(EndpointSelector::ANY, |member| EndpointSelector::at(&member.state))
     }
 
-    /// The endpoint that the client is bound to; waiting for it is better than another one, which
-    /// knows nothing of the client.
+    /// Picks the endpoint that the client is bound to. Waiting for it is better than another one, which knows
+    /// nothing of the client.
     fn pick_bound(&self, index: usize, ask: &PickRequest<'_>) -> Result<Option<usize>, PickError> {
         let Some(member) = self.bound_member(index, ask) else { return Ok(None) };
         match member.state.enter(member.settings.max) {
@@ -250,7 +250,7 @@ impl Balancer {
         }
     }
 
-    /// An endpoint, and since when the request is the one of its probation, if it is.
+    /// Picks an endpoint. Also returns the token for `leave_trial` if the request is the one of a probation.
     fn choose(&self, ask: &PickRequest<'_>) -> Result<(usize, Option<u64>), PickError> {
         let group = &*self.group;
         let mut candidates = self.candidates.borrow_mut();
@@ -322,7 +322,7 @@ impl Balancer {
         }
     }
 
-    /// Works out anew who may be taken.
+    /// Recomputes which endpoints are eligible.
     fn refresh(&self, candidates: &mut Candidates) {
         let group = &self.group;
         let plan = group.plan();
@@ -340,14 +340,14 @@ impl Balancer {
         candidates.wary = group.members.iter().any(|member| wary(&member.state));
     }
 
-    /// Whether one that gets this share of its load gets this request. With a key, the same
-    /// requests come back to it first.
+    /// Whether an endpoint that gets this share of its load gets this request. With a key, the same requests
+    /// return to it first.
     fn is_drawn(&self, key: u64, index: usize, share: f32) -> bool {
         let salt = (index as u64 + 1).wrapping_mul(0xd6e8_feb8_6659_fd93);
         share >= 1.0 || (self.draw(key ^ salt) as f32) < share * WHOLE as f32
     }
 
-    /// A number below [`WHOLE`]: always the same for a key, if the algorithm goes by one.
+    /// A number below [`WHOLE`]: always the same for a key, if the algorithm uses one.
     fn draw(&self, key: u64) -> u32 {
         let bits = if self.group.by_key { mix(key) } else { self.next_random() };
         (bits >> 48) as u32
@@ -362,13 +362,13 @@ impl Balancer {
 pub struct Lease {
     balancer: Rc<Balancer>,
     index: usize,
-    /// Whether it counts for the group as a whole.
+    /// Whether it counts against the limit of the group.
     counted: bool,
-    /// Since when it is the one request of a probation, if it is.
+    /// The token for `leave_trial`, if it is the one request of a probation.
     trial: Option<u64>,
-    /// When it was picked, until something is reported.
+    /// When it was picked, until an outcome is reported.
     unreported: Option<Instant>,
-    /// Whose it is.
+    /// Whose request it is.
     of: TryContext,
 }
 
@@ -378,14 +378,14 @@ impl Lease {
         self.index
     }
 
-    /// Notes where the request comes from and what it asks for: what one client or one target shows
-    /// is not held against an endpoint.
+    /// Sets where the request comes from and what it asks for: failures of one client or one target do not
+    /// count against an endpoint.
     pub fn set_origin(&mut self, origin: RequestOrigin) {
         self.of.origin = origin;
     }
 
-    /// Tells what came of a try: `words` say what was wrong, and are formatted only if they are
-    /// kept. A request whose client left is dropped without.
+    /// Reports the outcome of a try: `words` say what was wrong, and are formatted only if they are kept. If the
+    /// client left, nothing is reported.
     pub fn report(&mut self, outcome: Outcome, words: &dyn Display, now: Instant) {
         self.unreported = None;
         let balancer = &*self.balancer;
@@ -429,7 +429,7 @@ impl Drop for Lease {
     }
 }
 
-/// A request that waits for an endpoint with room; ends with a lease, or with why there is none.
+/// A request that waits for an endpoint with room; resolves to a lease, or to why there is none.
 pub struct Wait<'a> {
     balancer: Rc<Balancer>,
     ask: PickRequest<'a>,

@@ -1,7 +1,7 @@
-//! Bounded loads: an endpoint that a key leads to takes the request only if it has not yet more than
-//! its share of all that are under way, times a factor; else the key's next endpoint does.
+//! Bounded loads: an endpoint that a key leads to takes the request only if it has no more than its share of all
+//! requests under way, times a factor; otherwise the key's next endpoint does.
 //!
-//! So one key that everybody asks for does not bring an endpoint down. The sum over all endpoints is
+//! So one very popular key does not overload an endpoint. The sum over all endpoints is
 //! the core's own view: what it does itself is seen at once, what others do in rotation, one endpoint
 //! more at each pick; small groups ([`SMALL`]) are looked at whole.
 
@@ -13,8 +13,8 @@ use crate::group::{Group, Member};
 /// Groups up to this size are looked at whole at each pick.
 const SMALL: usize = 8;
 
-/// Below so many requests under way an endpoint has room in any case: nobody is
-/// overloaded, and the few requests of one client stay together.
+/// With fewer requests under way an endpoint always has room: it is not overloaded, and the few requests of one client
+/// stay together.
 const FREE: u64 = 8;
 
 /// What a core has seen of the load of a group.
@@ -23,7 +23,7 @@ pub(crate) struct LoadBound {
     /// In percent.
     factor: Option<u64>,
     eligible: Box<[u32]>,
-    /// By endpoint, those that are not eligible too.
+    /// By endpoint, also those that are not eligible.
     endpoints: Box<[EndpointLoad]>,
     sum: u64,
     weights: u64,

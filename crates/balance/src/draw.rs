@@ -1,7 +1,7 @@
-//! Draws endpoints by chance, each as often as its weight says, at the same cost for any number.
+//! Draws random endpoints in proportion to their weights, at the same cost for any number of them.
 //!
-//! An *alias table* (Vose's method): each endpoint has a slot of the same width, of which it may give
-//! a part to one other. A draw is a slot, and a place in it.
+//! An *alias table* (Vose's method): each endpoint has a slot of the same width, and may cede a part of it to
+//! one other endpoint. A draw is a slot and a point in it.
 
 use random::Random;
 
@@ -51,7 +51,7 @@ impl WeightedDraw {
         Some(usize::from(if own { slot.endpoint } else { slot.alias }))
     }
 
-    /// Asks all of them in turn, from one by chance on.
+    /// Tries all of them in turn, from a random one on.
     pub(crate) fn rest(&mut self, allowed: &mut Filter<'_>) -> Option<usize> {
         let first = self.draw()?;
         let from = self.eligible.partition_point(|&index| (index as usize) < first);
@@ -63,7 +63,7 @@ fn slots(group: &Group, eligible: &[u32]) -> Box<[Slot]> {
     let weight = |&index: &u32| u64::from(group.weight(index as usize));
     let total: u64 = eligible.iter().map(weight).sum();
     let count = eligible.len() as u64;
-    // Shares in parts of `total`, of which each slot holds as many.
+    // Shares in parts of `total`; each slot holds `total` of them.
     let mut shares: Vec<u64> = eligible.iter().map(|index| weight(index) * count).collect();
     let mut slots: Vec<Slot> = eligible
         .iter()

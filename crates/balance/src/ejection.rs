@@ -1,4 +1,4 @@
-//! Health from traffic: who is let be for a while because of what requests show, and who returns.
+//! Health from traffic: ejects endpoints whose requests fail, and readmits them.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -10,20 +10,20 @@ use crate::group::Group;
 use crate::outcome::Verdict;
 use crate::outliers::{Bounds, Outlier, worst};
 
-/// When a probe that nobody has answered for is asked for again.
+/// After this time a probe without a reported result is due again.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Further failures are each looked into until there are so many times those that eject.
+/// Every further failure is examined until there are so many times the number that ejects.
 const LOOKS: u32 = 16;
 
 /// What an endpoint is ejected for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    /// There is no connection to it. All but the last may be ejected for that, as for silence.
+    /// It cannot be connected to. All endpoints but the last may be ejected for this, and for silence.
     NoConnection,
-    /// It does not answer.
+    /// It does not respond.
     Silence,
-    /// What it answers: only a share of the endpoints may be.
+    /// Its responses: only a share of the endpoints may be ejected for this.
     Answers,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct FailedTry<'a> {
 }
 
 impl Group {
-    /// An endpoint has failed so many times in a row.
+    /// Ejects an endpoint if its failures in a row are enough for that.
     pub(crate) fn eject_if_due(
         &self,
         index: usize,
@@ -61,12 +61,12 @@ impl Group {
             Verdict::Silent => Reason::Silence,
             _ => Reason::Answers,
         };
-        // Where it may not be ejected, that is not looked into at each further failure.
+        // An endpoint that cannot be ejected is not examined at each further failure.
         let often = reason != Reason::NoConnection && streak < consecutive.saturating_mul(LOOKS);
         if !often && !streak.is_multiple_of(consecutive) {
             return;
         }
-        // Nobody who asks can bring about that there is no connection.
+        // A client cannot prevent connections to an endpoint.
         let grounds = match reason {
             Reason::NoConnection => Some(String::new()),
             Reason::Silence | Reason::Answers => self.grounds(index, streak, failed.of.steered),
@@ -80,8 +80,7 @@ impl Group {
         self.eject(index, reason, &why, now_ms);
     }
 
-    /// What shows that the failures are the endpoint's fault, in words; `None`: they may be that of
-    /// what was asked for.
+    /// Why the failures are the endpoint's fault, in words; `None`: they may be the fault of the requests.
     fn grounds(&self, index: usize, streak: u32, steered: bool) -> Option<String> {
         let state = &*self.members.get(index)?.state;
         let (diverse, (good, bad)) = {
@@ -100,7 +99,7 @@ impl Group {
             });
             failing * 2 <= up
         };
-        // One that has just returned has shown what it does.
+        // On probation the failure of its one request is enough.
         if state.is_on_probation() {
             return others_are_well().then(String::new);
         }
@@ -111,7 +110,7 @@ impl Group {
     /// Ejects an endpoint, if it may be. True if it was.
     fn eject(&self, index: usize, reason: Reason, why: &dyn Display, now_ms: u64) -> bool {
         let Some(ejection) = &self.settings.ejection else { return false };
-        // Whoever is at it now will not be the last: this one fails again or is well.
+        // If another core ejects just now, this endpoint is examined again at its next failure.
         let Ok(_alone) = self.state.ejecting.try_lock() else { return false };
         let Some(member) = self.members.get(index) else { return false };
         let count = |wanted| self.members.iter().filter(|m| m.status() == wanted).count();
@@ -131,9 +130,9 @@ impl Group {
         ejected
     }
 
-    /// What is due once a second: ends terms and slow starts, forgets old terms, and ejects who does
-    /// clearly worse than the others. Returns those whose term is over but which could not be
-    /// connected to: whether they can now is to be told by [`Group::probed`].
+    /// To be called once a second: ends terms and slow starts, forgets old terms, and ejects endpoints that do clearly
+    /// worse than the others. Returns the endpoints whose term is over but that could not be connected to: the
+    /// caller tries that and reports the result with [`Group::probed`].
     #[must_use = "these do not return by themselves"]
     pub fn sweep(&self, now: Instant) -> Vec<usize> {
         let now_ms = millis(now);
@@ -155,8 +154,8 @@ impl Group {
         probes
     }
 
-    /// Whether an endpoint that was not reached can be connected to now; if not, why. If it can it
-    /// returns; else its next term begins, without any request having been tried on it.
+    /// Reports whether an endpoint that was unreachable can be connected to; if not, why. If it can, it returns;
+    /// otherwise its next term begins, without a request that fails on it.
     pub fn probed(&self, index: usize, reached: Result<(), String>, now: Instant) {
         let Some(member) = self.members.get(index) else { return };
         let (state, now_ms) = (&*member.state, millis(now));
@@ -178,7 +177,7 @@ impl Group {
         }
     }
 
-    /// Ejects those who do clearly worse than the others, the worst first.
+    /// Ejects endpoints that do clearly worse than the others, the worst first.
     fn eject_outliers(&self, now_ms: u64) {
         let Some(ejection) = &self.settings.ejection else { return };
         if !ejection.failures && ejection.latency <= 0.0 {

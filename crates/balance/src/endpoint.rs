@@ -1,4 +1,4 @@
-//! How it stands with one endpoint, shared by all cores and over reloads.
+//! The state of one endpoint, shared by all cores and kept over reloads.
 //!
 //! What every request touches is on a line of its own (`Busy`); the rest is read now and then and
 //! written when something changes. Words are behind a mutex that only failures and changes take.
@@ -21,12 +21,12 @@ const FAILURES_APART: Duration = Duration::from_millis(100);
 
 /// Terms are doubled so often at most.
 const TERM_DOUBLINGS_MAX: u32 = 16;
-/// After so long the one request of a probation holds up no other: an answer may go on for hours.
+/// After this time the one request of a probation blocks no other: a response may take hours.
 const TRIAL_MS: u64 = 5_000;
-/// What one that starts slowly gets at first.
+/// The share of its load that an endpoint in slow start gets at first.
 const RAMP_MIN: f32 = 0.1;
 
-/// How it stands with an endpoint.
+/// The status of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EndpointStatus {
     /// It takes requests.
@@ -34,9 +34,9 @@ pub enum EndpointStatus {
     Up,
     /// Its checks fail.
     Down,
-    /// It is let be for a while because of what requests have shown.
+    /// It gets no requests for a while, because requests to it failed.
     Ejected,
-    /// It takes only those that are bound to it.
+    /// It takes only requests that are bound to it.
     Draining,
 }
 
@@ -65,7 +65,7 @@ pub struct EndpointFailure {
 pub(crate) const DOWN: u32 = 1;
 /// It is ejected.
 pub(crate) const EJECTED: u32 = 2;
-/// It drains, as somebody said at run time.
+/// It drains, by a change at run time.
 pub(crate) const DRAINING: u32 = 4;
 
 /// It has returned from an ejection, and takes one request at a time until it answers one well.
@@ -74,8 +74,8 @@ pub(crate) const PROBATION: u32 = 8;
 /// It was ejected as there was no connection to it: one is tried before it returns.
 pub(crate) const UNREACHED: u32 = 16;
 
-/// The configuration has it drain. That is known here only to tell since when: the snapshot before this
-/// one still goes by its own (`Member::status`), and stays if this one comes to nothing.
+/// It drains by the configuration. Kept here only to report since when: each snapshot has its own setting
+/// (`Member::status`), and the previous one stays in use if the new one is rejected.
 pub(crate) const SET_TO_DRAIN: u32 = 32;
 
 /// What every request writes.
@@ -118,7 +118,7 @@ pub struct EndpointState {
     trial_ms: AtomicU64,
     /// For the sweep.
     window: Mutex<Window>,
-    /// What its failures are put down to; touched by failures alone.
+    /// Whether its failures are its own fault; touched by failures only.
     evidence: Mutex<Evidence>,
 }
 
@@ -153,18 +153,18 @@ impl EndpointState {
         self.busy.in_flight.load(Ordering::Relaxed)
     }
 
-    /// How it stands with it. That the configuration has it drain is not known here: see
+    /// Its status, except that a `drain` of the configuration does not show here: see
     /// [`Member::status`](crate::Member::standing).
     pub fn status(&self) -> EndpointStatus {
         status(self.flags())
     }
 
-    /// Since when it stands so.
+    /// Since when it has this status.
     pub fn since(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.since_unix_ms.load(Ordering::Relaxed))
     }
 
-    /// Why it stands so, in words.
+    /// Why it has this status, in words.
     pub fn why(&self) -> Option<String> {
         self.notes().why.as_deref().map(str::to_owned)
     }
@@ -179,7 +179,7 @@ impl EndpointState {
         self.busy.streak.load(Ordering::Relaxed)
     }
 
-    /// How long it takes to begin a response, of late: an average that rises faster than it falls.
+    /// The recent time to the first byte: an average that rises faster than it falls.
     pub fn latency(&self, now: Instant) -> Option<Duration> {
         let micros = self.latency_micros(millis(now))?;
         Some(Duration::from_micros(micros as u64))
@@ -195,7 +195,7 @@ impl EndpointState {
         self.ejections.load(Ordering::Relaxed)
     }
 
-    /// How long its ejection goes on.
+    /// How long it stays ejected.
     pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
         let ejected = self.flags() & EJECTED != 0;
         let left = self.until_ms.load(Ordering::Relaxed).saturating_sub(millis(now));
@@ -214,7 +214,7 @@ impl EndpointState {
         };
     }
 
-    /// How much of its share it gets while it starts slowly: above 0, up to 1.
+    /// The part of its load that it gets in slow start: above 0, up to 1.
     pub(crate) fn ramp(&self, slow_start: Duration, now_ms: u64) -> f32 {
         let begun = self.ramp_ms.load(Ordering::Relaxed);
         if begun == 0 || slow_start.is_zero() {
@@ -225,17 +225,17 @@ impl EndpointState {
         (RAMP_MIN + (1.0 - RAMP_MIN) * part).min(1.0)
     }
 
-    /// The same, for people.
+    /// The same, for reports.
     pub fn ramp_at(&self, slow_start: Duration, now: Instant) -> f32 {
         self.ramp(slow_start, millis(now))
     }
 
-    /// It comes, or comes back: slow start begins.
+    /// Begins slow start.
     pub(crate) fn begin_ramp(&self, now_ms: u64) {
         self.ramp_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// What was known of its speed does not hold any more.
+    /// Forgets the latency: it no longer describes the endpoint.
     pub(crate) fn forget_latency(&self) {
         self.busy.latency.reset();
     }
@@ -248,7 +248,7 @@ impl EndpointState {
         self.ramp_ms.load(Ordering::Relaxed) != 0
     }
 
-    /// A term of ejection begins, twice as long as the last.
+    /// Begins a term of ejection, twice as long as the last.
     pub(crate) fn begin_term(&self, term: Duration, term_max: Duration, now_ms: u64) {
         let doublings = self.terms.fetch_add(1, Ordering::Relaxed).min(TERM_DOUBLINGS_MAX);
         let term = term.saturating_mul(1 << doublings).min(term_max.max(term));
@@ -260,8 +260,8 @@ impl EndpointState {
         now_ms >= self.until_ms.load(Ordering::Relaxed)
     }
 
-    /// Whether it is to be tried now if it was not reached: once its term is over, and then again
-    /// and again until somebody says what came of it.
+    /// Whether an unreachable endpoint is due for a probe: once its term is over, and again at intervals
+    /// until the result of a probe is reported.
     pub(crate) fn take_probe(&self, again: Duration, now_ms: u64) -> bool {
         let due = self.flags() & UNREACHED != 0 && self.term_is_over(now_ms);
         if due {
@@ -278,7 +278,7 @@ impl EndpointState {
         self.returned_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// For each `window` without a further ejection, one term is forgotten.
+    /// Forgets one term for each `window` without a further ejection.
     pub(crate) fn forget_term(&self, window: Duration, now_ms: u64) {
         let terms = self.terms.load(Ordering::Relaxed);
         let since = now_ms.saturating_sub(self.returned_ms.load(Ordering::Relaxed));
@@ -292,7 +292,7 @@ impl EndpointState {
         self.flags.load(Ordering::Relaxed)
     }
 
-    /// Sets and clears flags. True if that changed how it stands with the endpoint.
+    /// Sets and clears flags. True if that changed the status of the endpoint.
     pub(crate) fn set_flags(&self, set: u32, clear: u32, why: &dyn Display) -> bool {
         let mut notes = self.notes();
         let before = self.flags();
@@ -358,7 +358,7 @@ impl EndpointState {
     }
 
     pub(crate) fn leave_trial(&self, since: u64) {
-        // Another one may have begun meanwhile.
+        // Another one may have started in the meantime.
         let (set, failed) = (Ordering::Relaxed, Ordering::Relaxed);
         let _ = self.trial_ms.compare_exchange(since, 0, set, failed);
     }
@@ -393,7 +393,7 @@ impl EndpointState {
         self.evidence().forget();
     }
 
-    /// What its failures are put down to.
+    /// The evidence of whose fault its failures are.
     pub(crate) fn evidence(&self) -> MutexGuard<'_, Evidence> {
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }

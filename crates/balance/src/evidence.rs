@@ -1,15 +1,13 @@
-//! Whose fault failures are: the endpoint's, or that of what was asked for.
+//! Whether failures are the fault of the endpoint or of the requests.
 //!
-//! An application that answers 500 to one URL does so on every endpoint, and a request that makes a
-//! server end its connections makes all of them do so. Neither may take endpoints away from others. So
-//! failures count against an endpoint if
-//! - they are of several clients and several targets ([`Evidence::is_diverse`]), while most others are
-//!   well; or
-//! - the others answered well meanwhile, so that chance alone would hardly have brought all failures to
-//!   this one ([`is_beyond_chance`]). Nobody can bring that about who does not choose the endpoint:
-//!   where a key or a cookie does, it does not count.
+//! An application that responds with 500 to one URL does so on every endpoint, and a request that makes a server close
+//! its connections does so on all of them. Neither may get endpoints ejected. So failures count against an endpoint if
+//! - they are of several clients and several targets ([`Evidence::is_diverse`]), while most other endpoints do well; or
+//! - the others did well in the meantime, so that chance alone would hardly have brought all failures to this one
+//!   ([`is_beyond_chance`]). A client cannot cause that unless it chooses the endpoint: where a key or a cookie
+//!   does, this does not count.
 //!
-//! Only failures come here, and what is kept is bounded.
+//! Only failures are recorded, within bounds.
 
 use std::net::IpAddr;
 
@@ -18,15 +16,15 @@ use crate::tally::Totals;
 
 /// Failures that are remembered, by client and target.
 const KEPT: usize = 8;
-/// Clients and targets of which failures must be.
+/// The failures must be of at least so many clients and targets.
 const CLIENTS_MIN: usize = 2;
 const TARGETS_MIN: usize = 3;
-/// What is taken for beyond chance, as a logarithm: one in a million.
+/// A probability below this is beyond chance, as a logarithm: one in a million.
 const CHANCE_MAX: f64 = -13.8;
-/// Failures that are looked at; more say nothing new.
+/// Failures that are considered; more add nothing.
 const OWN_MAX: u64 = 64;
 
-/// Where a request comes from and what it asks for, as far as failures are told apart by it.
+/// Where a request comes from and what it asks for, as far as that distinguishes failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestOrigin {
     client: u32,
@@ -34,20 +32,20 @@ pub struct RequestOrigin {
 }
 
 impl RequestOrigin {
-    /// That of a client's request for a path (without its query).
+    /// The origin of a client's request for a path (without its query).
     pub fn new(client: IpAddr, path: &[u8]) -> Self {
         let client = hash(AddressOctets::of(client).as_bytes());
         Self { client: client as u32, target: hash(path) as u32 }
     }
 }
 
-/// What is known of the failures of an endpoint.
+/// The recent failures of an endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     last: [RequestOrigin; KEPT],
     /// How many there were.
     count: usize,
-    /// What the group and the endpoint had counted when the row of failures began.
+    /// The totals of the group and the endpoint when the row of failures began.
     began: Option<(Totals, Totals)>,
 }
 
@@ -68,13 +66,13 @@ impl Evidence {
         }
     }
 
-    /// The row of failures has ended.
+    /// Forgets all: the row of failures has ended.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether the last failures, or as many of them as there are in a row, are of several clients
-    /// and several targets: how many of each.
+    /// Whether the last failures, at most `in_a_row` of them, are of several clients and several targets; returns
+    /// how many of each.
     pub(crate) fn is_diverse(&self, in_a_row: usize) -> Option<(usize, usize)> {
         let known = self.count.min(KEPT).min(in_a_row);
         let last = (1..=known).filter_map(|back| {
@@ -96,13 +94,13 @@ impl Evidence {
         };
         let (clients, targets) =
             (distinct(|origin| origin.client), distinct(|origin| origin.target));
-        // Fewer failures than that cannot be of so many targets.
+        // Fewer failures cannot have so many targets.
         let targets_min = TARGETS_MIN.min(in_a_row.max(1));
         let clients_min = CLIENTS_MIN.min(in_a_row.max(1));
         (clients >= clients_min && targets >= targets_min).then_some((clients, targets))
     }
 
-    /// What the others have answered well and badly since the row began.
+    /// The good and bad outcomes of the other endpoints since the row began.
     pub(crate) fn others(&self, group: Totals, own: Totals) -> (u64, u64) {
         let Some((group_began, own_began)) = self.began else { return (0, 0) };
         let (group, own) = (group.since(group_began), own.since(own_began));
@@ -112,8 +110,8 @@ impl Evidence {
     }
 }
 
-/// Whether chance alone would hardly bring all these failures to one endpoint, if others had so many
-/// good and bad answers meanwhile: that the `own` first of all are bad (hypergeometric).
+/// Whether chance alone would hardly bring `own` failures to one endpoint, while the others had so many good and bad
+/// outcomes: the probability that the first `own` of all are bad (hypergeometric).
 pub(crate) fn is_beyond_chance(own: u64, good: u64, bad: u64) -> bool {
     let one = |n: u64| (((bad + n) as f64) / ((bad + good + n) as f64)).ln();
     (1..=own.min(OWN_MAX)).map(one).sum::<f64>() < CHANCE_MAX

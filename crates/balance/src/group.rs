@@ -24,17 +24,17 @@ use crate::queue::Queue;
 use crate::tally::{Tally, Totals, per_core, total};
 use crate::tiers::{Candidate, Plan, plan};
 
-/// An endpoint of a group: how it stands, and what the snapshot says of it.
+/// An endpoint of a group: its state, and its settings in the snapshot.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// How it stands.
+    /// Its state.
     pub state: Arc<EndpointState>,
-    /// What is set for it.
+    /// Its settings.
     pub settings: config::Endpoint,
 }
 
 impl Member {
-    /// How it stands with it.
+    /// Its status.
     pub fn status(&self) -> EndpointStatus {
         match self.state.status() {
             EndpointStatus::Up | EndpointStatus::Ejected if self.settings.draining => {
@@ -51,7 +51,7 @@ impl Member {
 pub(crate) struct CoreState {
     pub(crate) budget: Budget,
     pub(crate) first_bytes: FirstBytes,
-    /// What came of its requests, at whatever endpoint.
+    /// The outcomes of its requests, over all endpoints.
     pub(crate) tally: Tally,
 }
 
@@ -71,17 +71,17 @@ pub struct GroupState {
     pub(crate) connecting: Count,
     cores: Mutex<Vec<Arc<CoreState>>>,
     core_count: AtomicU32,
-    /// Held by whoever ejects, so that two together do not eject more than they may.
+    /// Held while endpoints are ejected, so that two cores together do not eject too many.
     pub(crate) ejecting: Mutex<()>,
 }
 
 impl GroupState {
-    /// A number that grows whenever it changes which endpoints may be taken.
+    /// A number that grows whenever the set of eligible endpoints changes.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst) // see `queue`
     }
 
-    /// Says that it has changed which endpoints may be taken.
+    /// Increments the version: the set of eligible endpoints has changed.
     pub fn bump_version(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
         self.queue.change();
@@ -110,20 +110,20 @@ impl GroupState {
 
 /// A group, as one snapshot has it.
 pub struct Group {
-    /// What is set for it.
+    /// Its settings.
     pub settings: Upstream,
     /// Its endpoints, in the order of `settings.endpoints`.
     pub members: Box<[Member]>,
     /// What all cores share of it.
     pub state: Arc<GroupState>,
     pub(crate) factory: Arc<dyn AlgorithmFactory>,
-    /// Whether the algorithm goes by a key.
+    /// Whether the algorithm uses a key.
     pub by_key: bool,
-    /// Where the process stands.
+    /// The zone of the process.
     zone: Option<Arc<str>>,
 }
 
-/// How a group stands as a whole, for people.
+/// The use of a group as a whole, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GroupUsage {
     /// Requests under way on its endpoints.
@@ -136,7 +136,7 @@ pub struct GroupUsage {
     pub waiting: u32,
     /// Requests that have waited so far.
     pub waited: u64,
-    /// Requests that could not, as too many waited.
+    /// Requests that were refused because too many waited.
     pub turned_away: u64,
     /// The budget of retries.
     pub budget: BudgetUsage,
@@ -146,7 +146,7 @@ pub struct GroupUsage {
 #[derive(Debug, Default)]
 pub struct States {
     groups: Mutex<HashMap<Arc<str>, Arc<UpstreamState>>>,
-    /// Where the process stands, as the last configuration says.
+    /// The zone of the process, by the last configuration.
     zone: Mutex<Option<Arc<str>>>,
 }
 
@@ -157,7 +157,7 @@ struct UpstreamState {
     tables: Mutex<Option<Tables>>,
 }
 
-/// What an algorithm has worked out, and of what: a change of anything else keeps it.
+/// What an algorithm precomputed, and from what: it stays until one of these changes.
 struct Tables {
     algorithm: Box<str>,
     /// Names and weights, in order.
@@ -172,7 +172,7 @@ impl std::fmt::Debug for Tables {
 }
 
 impl UpstreamState {
-    /// Tables can take a while to work out: those of before serve as long as they fit.
+    /// Tables can take a while to compute, so the previous ones are reused while they fit.
     fn factory(&self, members: &[Member], settings: &config::Balance) -> Arc<dyn AlgorithmFactory> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint =
@@ -195,8 +195,8 @@ impl UpstreamState {
 }
 
 impl States {
-    /// The groups of a configuration, by [`config::UpstreamId`]. State of those that it does not
-    /// have any more is forgotten.
+    /// The groups of a configuration, by [`config::UpstreamId`]. The state of groups that it no longer has is
+    /// dropped.
     pub fn groups(&self, config: &Config) -> Vec<Arc<Group>> {
         *self.zone() = config.process.zone.clone();
         let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +208,7 @@ impl States {
         groups.collect()
     }
 
-    /// The group of one upstream, whose members are now others.
+    /// The group of one upstream, after its members have changed.
     pub fn group(&self, upstream: &Upstream) -> Arc<Group> {
         let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.entry(Arc::clone(&upstream.name)).or_default();
@@ -221,7 +221,7 @@ impl States {
 }
 
 impl Group {
-    /// A group whose state nobody shares, as `explain` and tests need it.
+    /// A group with a state of its own, for `explain` and tests.
     pub fn alone(upstream: &Upstream) -> Arc<Self> {
         Self::in_zone(upstream, None)
     }
@@ -239,7 +239,7 @@ impl Group {
         let now_ms = millis(Instant::now());
         let mut states = known.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|name, _| upstream.endpoints.iter().any(|e| e.written == *name));
-        // One that joins others starts slowly; those that begin together have nobody to learn from.
+        // An endpoint that joins others starts slowly; endpoints that start together share the load evenly.
         let joins = !states.is_empty();
         let members = upstream.endpoints.iter().map(|endpoint| {
             let name = Arc::clone(&endpoint.written);
@@ -267,8 +267,8 @@ impl Group {
         group
     }
 
-    /// An active check says that an endpoint is up or down (after as many as it takes). One that is
-    /// up again is not ejected any more either.
+    /// Applies the result of active checks: an endpoint is up or down. One that is up again is no longer
+    /// ejected either.
     pub fn apply_check(&self, index: usize, up: bool, words: &str) {
         let Some(member) = self.members.get(index) else { return };
         let state = &*member.state;
@@ -285,7 +285,7 @@ impl Group {
         }
     }
 
-    /// Has an endpoint drain, or take part again; nothing if it does already.
+    /// Drains an endpoint, or ends that; no effect if nothing changes.
     pub fn drain(&self, index: usize, on: bool) {
         let Some(member) = self.members.get(index) else { return };
         let (set, clear) = if on { (DRAINING, 0) } else { (0, DRAINING) };
@@ -297,7 +297,7 @@ impl Group {
         }
     }
 
-    /// An endpoint comes back, with so many failures that are held against it.
+    /// Readmits an endpoint, with `streak` failures in a row that still count against it.
     pub(crate) fn readmit(&self, state: &EndpointState, streak: u32, now_ms: u64) {
         state.set_streak(streak);
         state.forget_latency();
@@ -307,7 +307,7 @@ impl Group {
         }
     }
 
-    /// What came of a try on an endpoint: `words` say what was wrong, `origin` whose it was.
+    /// Reports the outcome of a try on an endpoint: `words` say what was wrong, `origin` whose it was.
     pub fn report(
         &self,
         index: usize,
@@ -347,7 +347,7 @@ impl Group {
         }
     }
 
-    /// How it stands as a whole.
+    /// Its use as a whole.
     pub fn usage(&self, now: Instant) -> GroupUsage {
         let state = &*self.state;
         let cores = state.cores();
@@ -393,8 +393,8 @@ impl Group {
         }
     }
 
-    /// A connection to an endpoint is about to be opened: counted until the guard is dropped, and
-    /// refused if too many are being opened already.
+    /// Permits a connection to an endpoint to be opened, and counts it until the permit is dropped. Refused if
+    /// too many are being opened already.
     pub fn begin_connecting(self: &Arc<Self>, index: usize) -> Result<ConnectPermit, PickError> {
         if !enter(&self.state.connecting.0, self.settings.breaker.connecting) {
             return Err(PickError::Connecting);
@@ -405,14 +405,14 @@ impl Group {
         Ok(ConnectPermit { group: Arc::clone(self), index })
     }
 
-    /// What a client that is turned away is told to wait.
+    /// The `Retry-After` for a client that is refused.
     pub fn retry_after(&self, why: PickError) -> Duration {
         let down = why == PickError::Down;
         let checks = self.settings.health.iter().filter(|_| down).map(|health| health.every_down);
         checks.min().unwrap_or_default().max(Duration::from_secs(1))
     }
 
-    /// Who may be taken now.
+    /// Which endpoints are eligible now.
     pub(crate) fn plan(&self) -> Plan {
         let far = |zone: &Option<Arc<str>>| match (zone, &self.zone) {
             (Some(zone), Some(own)) => zone != own,
@@ -430,12 +430,12 @@ impl Group {
     }
 }
 
-/// Why an endpoint drains, or not any more.
+/// Why an endpoint drains, or no longer does.
 fn drains(on: bool) -> &'static str {
     if on { "it is set to drain" } else { "it takes part again" }
 }
 
-/// A connection that is being opened, until it is dropped.
+/// A permit to open a connection; counts as one that is being opened until it is dropped.
 pub struct ConnectPermit {
     group: Arc<Group>,
     index: usize,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use config::{Balance, KeyPart};
 
-/// The hash of these bytes: XXH3 with 64 bits. Not for what an attacker must not foresee.
+/// The hash of these bytes: XXH3 with 64 bits. An attacker can compute it.
 pub fn hash(bytes: &[u8]) -> u64 {
     twox_hash::XxHash3_64::oneshot(bytes)
 }

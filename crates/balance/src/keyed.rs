@@ -1,10 +1,9 @@
-//! What the algorithms that go by a key have in common: each has a table, worked out once for all
-//! cores, that gives the endpoints of a key in the order of preference.
+//! The common part of algorithms that use a key: each has a table, computed once for all cores, with the endpoints
+//! of a key in the order of preference.
 //!
-//! The table has every endpoint of the group, whether it may be taken just now or not, so that what
-//! comes and goes moves no other key. A core walks along it past those that may not be taken or have
-//! no room ([`LoadBound`]). The few keys whose walk ends without one take the endpoint of the highest
-//! rank among those that may be taken.
+//! The table has every endpoint of the group, eligible or not, so that an endpoint that comes or goes moves no other
+//! key. A core walks along it and skips endpoints that are not eligible or have no room ([`LoadBound`]). The few
+//! keys whose walk finds none get the eligible endpoint of the highest rank.
 
 use std::sync::Arc;
 
@@ -16,10 +15,10 @@ use crate::hash::{hash, mix};
 /// Steps of a walk at most.
 const STEPS_MAX: usize = 4096;
 
-/// Endpoints that a walk asks at most, some of them again.
+/// Endpoints that a walk tries at most, some of them twice.
 const ASKED_MAX: usize = 64;
 
-/// The endpoints of highest rank that are asked before the rest is, in turn.
+/// The endpoints of highest rank that are tried before the others are, in turn.
 const RANKS_MAX: usize = 8;
 
 /// Endpoints in the order of preference, by key.
@@ -28,7 +27,7 @@ pub(crate) trait Table: Send + Sync + 'static {
     fn walk(&self, key: u64) -> impl Iterator<Item = usize>;
 }
 
-/// What cores share: a table, and what the endpoints are called.
+/// What the cores share: a table, and the names of the endpoints.
 pub(crate) struct KeyedFactory<T> {
     table: T,
     /// The hash of each endpoint's name.

@@ -1,13 +1,12 @@
-//! The endpoint with the least of a figure that changes all the time, among thousands.
+//! The endpoint with the least cost, among thousands whose costs change all the time.
 //!
-//! Each core has its own view of the figures: a *tournament tree*, in whose root the least one has
-//! won. What this core does itself is seen at once. What others do shows in the endpoint that is
+//! Each core has its own view of the costs: a *tournament tree* with the least cost at its root. What this core does itself is seen at once. What others do shows in the endpoint that is
 //! about to be picked, whose requests are counted again, and in one more at each pick, in rotation;
 //! small groups ([`SMALL`]) are looked at whole. Equal figures go by turns, as often as weights say.
 //!
-//! One that was asked and may not be taken (it is full, or has just come back and gets less than its
-//! share) sits out until its next turn, however good its figure is: or it would be asked at each pick,
-//! and one that starts slowly would get more than its part.
+//! An endpoint that was tried and may not be picked (it is full, or in slow start and gets less than its share) sits
+//! out until its next turn, however low its cost: otherwise it would be tried at each pick, and one in slow start
+//! would get more than its part.
 
 use std::sync::Arc;
 
@@ -18,33 +17,33 @@ use crate::group::Group;
 /// Groups up to this size are looked at whole at each pick.
 const SMALL: usize = 8;
 
-/// How often the winner may turn out to be none before it is taken.
+/// How often the winner is replaced after a second look, before it is picked anyway.
 const SECOND_LOOKS_MAX: usize = 3;
 
-/// The time between two turns of an endpoint of weight 1, among equal figures.
+/// The time between two turns of an endpoint of weight 1, among equal costs.
 const PERIOD: u32 = 1 << 20;
 
 /// The clock of turns is set back once it shows this.
 const CLOCK_MAX: u32 = 1 << 31;
 
-/// The figure of one that sits out: those are asked last.
+/// The cost of an endpoint that sits out: it is tried last.
 const SITS_OUT: u32 = u32::MAX - 1;
 
 /// Out of the tournament.
 const OUT: u64 = u64::MAX;
 
-/// What an endpoint is judged by.
+/// What an endpoint is chosen by.
 pub(crate) trait Cost: Default + Send + Sync + 'static {
-    /// What is known of the endpoint that one request more or less does not change.
+    /// The part of the cost that does not depend on the requests under way.
     fn basis(&mut self, _state: &EndpointState, _now_ms: u64) -> f32 {
         0.0
     }
 
-    /// The less, the better. `part` is 1 divided by the weight.
+    /// The cost; the least wins. `part` is 1 divided by the weight.
     fn of(basis: f32, in_flight: u32, part: f32) -> u32;
 }
 
-/// What cores share, which is nothing.
+/// The cores share nothing.
 pub(crate) struct LeastFactory<F>(std::marker::PhantomData<F>);
 
 impl<F> LeastFactory<F> {
@@ -62,9 +61,9 @@ impl<F: Cost> AlgorithmFactory for LeastFactory<F> {
 #[derive(Default)]
 struct Least<F> {
     figure: F,
-    /// Which one begins: not the same on every core, nor after every change.
+    /// The first endpoint; differs between cores and after each change.
     begin: usize,
-    /// Those that are eligible, by their position in the tree.
+    /// The eligible endpoints, by their position in the tree.
     contenders: Box<[Contender]>,
     /// Endpoint → position; `u32::MAX` for one that is not eligible.
     positions: Box<[u32]>,
@@ -72,7 +71,7 @@ struct Least<F> {
     clock: u32,
     rotation: usize,
     now_ms: u64,
-    /// Positions that a pick has asked in vain, until it is over.
+    /// Positions that the current pick has tried and may not pick.
     waiting: Vec<usize>,
 }
 

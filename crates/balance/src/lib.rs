@@ -1,13 +1,13 @@
-//! Upstream groups: which endpoint gets the next request, and how it stands with each.
+//! Upstream groups: which endpoint gets the next request, and the status of each.
 //!
 //! What all cores and all snapshots share is a few atomics per endpoint ([`EndpointState`]) and per
 //! group ([`GroupState`]); they live in the [`States`] by name, so that a reload forgets nothing. A
 //! snapshot has a [`Group`] for each upstream: its endpoints as they are now, their settings and
-//! what the algorithm works out once for all cores. A core has a [`Balancer`] of it, which picks
-//! without a lock and gives a [`Lease`]: the request that is under way, and what came of it.
+//! what the algorithm precomputes once for all cores. A core has a [`Balancer`] of it, which picks
+//! without a lock and returns a [`Lease`]: the request under way, on which its outcome is reported.
 //!
-//! Whatever changes who may be taken (a check, an ejection, the end of its term) makes the group's
-//! version grow; each core sees that at its next pick and works out its tiers anew.
+//! Whatever changes which endpoints are eligible (a check, an ejection, the end of its term) increments
+//! the group's version; each core notices at its next pick and recomputes its tiers.
 //!
 //! A new algorithm is one file and one row of [`ALGORITHMS`].
 //! Not here: connections, dialling, checks and timers (`proxy`).

@@ -1,11 +1,11 @@
-//! What came of a try, and what it says of the endpoint.
+//! The outcome of a try, and what it means for the endpoint.
 
 use std::time::Duration;
 
-/// What came of a request on an endpoint.
+/// The outcome of a request on an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It answered with this status, its first byte so long after the request was sent.
+    /// It responded with this status, with its first byte so long after the request was sent.
     Response {
         /// The status.
         status: u16,
@@ -22,11 +22,11 @@ pub enum Outcome {
     Reset,
     /// No response began in time.
     Timeout,
-    /// It said that it did nothing (REFUSED_STREAM, GOAWAY). That is no failure.
+    /// It did not process the request (REFUSED_STREAM, GOAWAY). That is no failure.
     Refused,
 }
 
-/// What an outcome says of the endpoint.
+/// What an outcome means for the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It works.
@@ -44,8 +44,7 @@ pub(crate) enum Verdict {
 impl Outcome {
     pub(crate) fn verdict(self) -> Verdict {
         match self {
-            // What was asked for is at fault rather than who was asked (RFC 9110, sections 15.6.2
-            // and 15.6.6).
+            // The request is at fault rather than the endpoint (RFC 9110, sections 15.6.2 and 15.6.6).
             Self::Response { status: 501 | 505, .. } => Verdict::Good,
             Self::Response { status: 500.., .. } => Verdict::Bad,
             Self::Response { .. } | Self::Connected => Verdict::Good,

@@ -1,4 +1,4 @@
-//! Who does clearly worse than the others, by what was counted of each within a window.
+//! Finds the endpoints that do clearly worse than the others, by their counters within a window.
 //!
 //! *Failures*: the endpoint's rate against that of all others together. Both rates are taken with one
 //! success and one failure added (Agresti and Caffo, 2000), which keeps the test honest where numbers
@@ -6,7 +6,7 @@
 //! not reach in years of looking every second, and [`DIFFERENCE_MIN`] above in absolute terms, since
 //! with many requests any difference is beyond chance.
 //! *Latency*: its mean against the median of the others' means.
-//! In both the others are those that would remain, so that one bad endpoint in two is seen.
+//! In both cases the others are those that would remain, so that one bad endpoint of two is found.
 
 use crate::tally::Totals;
 

@@ -1,6 +1,6 @@
 //! What holds for every row of the table of algorithms.
 //!
-//! What goes by chance has fixed seeds, so that a test that passes once always does.
+//! Random parts have fixed seeds, so that a test that passes once always passes.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};

@@ -15,7 +15,7 @@ const SAMPLES_MAX: u32 = 2048;
 /// Fewer samples tell nothing.
 const SAMPLES_MIN: u32 = 64;
 
-/// Times to the first byte, of late.
+/// Recent times to the first byte.
 #[derive(Debug)]
 pub(crate) struct FirstBytes {
     counts: [AtomicU32; BUCKETS],
@@ -84,7 +84,7 @@ impl FirstBytes {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// The time that so many percent of the requests were answered in.
+    /// The time in which `percent` of the requests were answered.
     pub(crate) fn quantile(&self, percent: u8) -> Option<Duration> {
         let known = self.known.load(Ordering::Relaxed);
         if known & 0xff == u32::from(percent) + 1 {

@@ -1,16 +1,17 @@
-//! Those who wait for an endpoint that has room, over all cores: first come, first served.
+//! Requests that wait for an endpoint with room, over all cores: first come, first served.
 //!
-//! Whoever ends a request calls the first that waits ([`Queue::call`]), who then tries to pick. As
-//! long as anybody waits, newcomers stand in line behind (`Balancer::pick` sees that by one load).
-//! A call is never lost: one who cannot use it, or leaves with it, hands it on.
-//! That those in front wait does not mean that there is no room: they may be bound to an endpoint that
-//! is full, or see the members of an older snapshot. So everybody tries once, either on coming or, if
-//! somebody in front has been called and goes first, after that one. Those do too who come when the line
-//! is full, and are turned away only then. Who is bound to one endpoint is not called for room at
-//! another.
-//! No lock is touched while nobody waits. For that, the one who comes counts itself *before* it
-//! tries for the last time, and the one who leaves lets go *before* it looks at the count; all four
-//! are sequentially consistent, so that one of the two sees the other.
+//! The end of a request calls the first waiter ([`Queue::call`]), which then tries to pick. While there are waiters,
+//! new requests queue behind them (`Balancer::pick` checks that with one load). A call is never lost: a waiter that
+//! cannot use it, or leaves with it, passes it on.
+//!
+//! Waiters at the front do not prove that there is no room: they may be bound to an endpoint that is full, or see the
+//! members of an older snapshot. So every request tries once, either on entry or, if a waiter in front has been called
+//! and goes first, after that one. That holds even if the queue is full; only then is the request refused. A waiter
+//! that is bound to one endpoint is not called for room at another.
+//!
+//! No lock is taken while nobody waits. For that, a request that enters counts itself *before* its last try, and one
+//! that ends releases its place *before* it reads the count. All four operations are sequentially consistent, so that
+//! one of the two sees the other.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -26,7 +27,7 @@ pub(crate) struct EndpointSelector(Option<usize>);
 impl EndpointSelector {
     pub(crate) const ANY: Self = Self(None);
 
-    /// Endpoints are told apart by where their state is, as indices belong to a snapshot.
+    /// Identifies an endpoint by the address of its state: an index is valid in one snapshot only.
     pub(crate) fn at(state: &EndpointState) -> Self {
         Self(Some(std::ptr::from_ref(state).addr()))
     }
@@ -36,14 +37,14 @@ impl EndpointSelector {
     }
 }
 
-/// Why one who waits is to try again.
+/// Why a waiter tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WakeReason {
-    /// A request has ended: there is room for one.
+    /// A request has ended: there is room for one more.
     Room(EndpointSelector),
-    /// It has changed who may be taken: everybody tries, one after another.
+    /// The set of eligible endpoints has changed: every waiter tries, one after another.
     Change,
-    /// It has not tried yet, and those in front have.
+    /// It has not tried yet, and all in front of it have.
     Turn,
 }
 
@@ -57,9 +58,9 @@ enum State {
 
 #[derive(Debug)]
 struct Waiter {
-    /// They grow.
+    /// Increases from waiter to waiter.
     ticket: u64,
-    /// Where it must have room.
+    /// Where it needs room.
     wanted: EndpointSelector,
     state: State,
 }
@@ -93,14 +94,14 @@ impl Queue {
         self.waited.load(Ordering::Relaxed)
     }
 
-    /// How many could not, as there were too many.
+    /// How many were refused because the queue was full.
     pub(crate) fn turned_away(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
     }
 
-    /// Stands in line, and says whether to try at once; `None` if there are too many already. `max`
-    /// have a place; as many again may wait for their turn to try. `wanted` tells where there must be
-    /// room, as it stands now: that may change only by what is told by [`Queue::change`].
+    /// Enters the queue, and returns whether to try at once; `None` if the queue is full. `max` waiters have a place;
+    /// as many again may wait for their turn to try. `wanted` returns where there must be room at present: that
+    /// may change only along with a call of [`Queue::change`].
     pub(crate) fn enter(
         &self,
         max: u32,
@@ -126,7 +127,7 @@ impl Queue {
         Some((ticket, tries))
     }
 
-    /// Whether one who has tried in vain has a place in line, of so many.
+    /// Whether a waiter whose try failed is among the first `max`.
     pub(crate) fn has_place(&self, ticket: u64, max: u32) -> bool {
         let has_place = self.line().find(ticket).is_some_and(|at| at < max as usize);
         if !has_place {
@@ -135,8 +136,8 @@ impl Queue {
         has_place
     }
 
-    /// Takes the call that this one has got, if any; further ones will come by this waker, and for
-    /// room where it is `wanted` now.
+    /// Takes the call for this waiter, if there is one. Later calls use this waker, and are for room where it is
+    /// `wanted` now.
     pub(crate) fn answer(
         &self,
         ticket: u64,
@@ -184,21 +185,21 @@ impl Queue {
         }
     }
 
-    /// There may be room for one: calls the first that is not called yet, of those who want it there.
+    /// There may be room for one more at `at`: calls the first waiter that wants it and is not called yet.
     pub(crate) fn call(&self, at: EndpointSelector) {
         if self.waiting() > 0 {
             self.call_after(0, WakeReason::Room(at));
         }
     }
 
-    /// It has changed who may be taken: has everybody try, in turn.
+    /// The set of eligible endpoints has changed: lets every waiter try, one after another.
     pub(crate) fn change(&self) {
         if self.waiting() > 0 {
             self.call_after(0, WakeReason::Change);
         }
     }
 
-    /// Calls the first of those who came after this one.
+    /// Calls the first waiter after this one.
     pub(crate) fn call_after(&self, ticket: u64, call: WakeReason) {
         let at = match call {
             WakeReason::Turn => return self.call_new(),
@@ -212,7 +213,7 @@ impl Queue {
         });
     }
 
-    /// Calls the first that has not tried yet, unless it will be its turn after another one.
+    /// Calls the first waiter that has not tried yet, unless its turn comes after another one.
     fn call_new(&self) {
         self.call_first(WakeReason::Turn, |waiter| !matches!(waiter.state, State::Waiting(_)));
     }

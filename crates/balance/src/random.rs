@@ -1,4 +1,4 @@
-//! An endpoint by chance, as often as its weight says.
+//! A random endpoint, in proportion to its weight.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::algorithm::{Algorithm, AlgorithmFactory, Filter, PickContext};
 use crate::draw::WeightedDraw;
 use crate::group::{Group, Member};
 
-/// Draws before the others are asked in turn.
+/// Draws before the others are tried in turn.
 const DRAWS_MAX: usize = 8;
 
 struct Factory;

@@ -26,7 +26,7 @@ struct RoundRobin {
     /// By weight.
     classes: Vec<Class>,
     queue: BinaryHeap<Reverse<Due>>,
-    /// Those that a pick has asked in vain, until it is over.
+    /// Members that the current pick has tried and may not pick.
     waiting: Vec<Reverse<Due>>,
     clock: u64,
     picks: u64,
@@ -40,7 +40,7 @@ struct Class {
     period: u64,
     members: Vec<u32>,
     next: usize,
-    /// How many members the pick of this number has asked in vain.
+    /// How many members the pick of this number has tried and may not pick.
     in_vain: (u64, usize),
 }
 

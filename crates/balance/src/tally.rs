@@ -1,5 +1,4 @@
-//! What is counted per core: each counter is written by one thread and read by any, which costs no
-//! more than a plain number.
+//! Counters per core: each is written by one thread and read by any, which costs no more than a plain number.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ pub(crate) fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// What one core has seen of one endpoint.
+/// The counters of one core for one endpoint.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Tally {
@@ -47,7 +46,7 @@ fn micros(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_micros())
 }
 
-/// What all cores have seen of an endpoint since it is known.
+/// The counters of all cores for an endpoint, since it was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Tries that say something of it.

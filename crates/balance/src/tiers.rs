@@ -41,12 +41,12 @@ impl Tier {
 /// All of the load.
 pub(crate) const WHOLE: u32 = 1 << 16;
 
-/// Who may be taken.
+/// The eligible endpoints, by tier.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Plan {
-    /// Those that get load.
+    /// Tiers that get load.
     pub(crate) tiers: Vec<Tier>,
-    /// Tiers that get some only when nobody of the former can be taken, in order.
+    /// Tiers that get load only if no endpoint of the former can be picked, in order.
     pub(crate) spare: Vec<Vec<u32>>,
 }
 
@@ -57,7 +57,7 @@ struct Level {
     up: Vec<u32>,
 }
 
-/// Works out who may be taken.
+/// Computes the eligible endpoints.
 pub(crate) fn plan(candidates: &[Candidate], spill: u8, panic: Panic) -> Plan {
     let levels = levels(candidates);
     if levels.iter().all(|level| level.up.is_empty()) {
@@ -98,7 +98,7 @@ fn levels(candidates: &[Candidate]) -> Vec<Level> {
         let mut level = Level { backup: wanted.0, weight: 0, weight_up: 0, up: Vec::new() };
         for (index, one) in (0..).zip(candidates).filter(|(_, one)| key(one) == wanted) {
             match one.status {
-                // Somebody takes it away on purpose: nobody has to stand in for it.
+                // An operator removes it on purpose: its weight does not count as missing.
                 EndpointStatus::Draining => continue,
                 EndpointStatus::Up => {
                     level.weight_up += u32::from(one.weight);
@@ -129,7 +129,7 @@ fn loads<'l>(levels: impl Iterator<Item = &'l Level>, spill: u8) -> Vec<f64> {
     loads
 }
 
-/// All of them as if they were up, but for those that drain.
+/// All endpoints as if they were up, except those that drain.
 fn everybody(candidates: &[Candidate]) -> Plan {
     let drains = |one: &Candidate| one.status == EndpointStatus::Draining;
     let all = (0..).zip(candidates).filter(|(_, one)| !drains(one)).map(|(index, _)| index);
