@@ -58,6 +58,23 @@ ids! {
     AcmeId;
 }
 
+/// An endpoint: an upstream, and which of its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EndpointId {
+    /// The upstream.
+    pub upstream: UpstreamId,
+    /// Counts in [`Upstream::endpoints`](crate::Upstream::endpoints).
+    pub index: u32,
+}
+
+impl EndpointId {
+    /// The endpoint at `index` of an upstream.
+    pub const fn new(upstream: UpstreamId, index: usize) -> Self {
+        // More endpoints than that do not fit into memory.
+        Self { upstream, index: index as u32 }
+    }
+}
+
 /// Entries by id, such as what is kept for each [`SiteId`] beside [`Config::sites`](crate::Config::sites).
 pub struct Table<I, T> {
     entries: Vec<T>,

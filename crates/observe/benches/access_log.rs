@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{
-    AccessFormat, Action, Config, Endpoint, EndpointAddress, Limits, Listener, ListenerId,
-    LogTarget, Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId,
-    SiteName, Timeouts, Upstream, UpstreamId,
+    AccessFormat, Action, Config, Endpoint, EndpointAddress, EndpointId, Limits, Listener,
+    ListenerId, LogTarget, Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves,
+    Site, SiteId, SiteName, Timeouts, Upstream, UpstreamId,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -91,7 +91,7 @@ fn fill(record: &mut Record) {
     record.queue = Some(Duration::from_micros(12));
     record.first_byte = Some(Duration::from_micros(834));
     record.total = Duration::from_micros(1_021);
-    record.endpoint = Some((0, 0));
+    record.endpoint = Some(EndpointId::new(UpstreamId(0), 0));
     record.dialled = Some(SocketAddr::from(([10, 0, 0, 1], 8080)));
     record.reused = true;
     record.referer.set("https://shop.example.com/products?category=17");

@@ -118,9 +118,9 @@ fields! {
     /// Microseconds from begin to end.
     "total_us": duration(Some(record.total));
     /// The upstream, as configured.
-    "upstream": name(record.endpoint.and_then(|(upstream, _)| names.upstream(upstream)));
+    "upstream": name(record.endpoint.and_then(|endpoint| names.upstream(endpoint.upstream)));
     /// The endpoint, as configured.
-    "endpoint": name(record.endpoint.and_then(|(upstream, index)| names.endpoint(upstream, index)));
+    "endpoint": name(record.endpoint.and_then(|endpoint| names.endpoint(endpoint)));
     /// The address that was dialled.
     "dialled": dialled(record.dialled.map(|address| (address, quoted(record, names, address))));
     /// How often the request was sent again, if it was.
@@ -276,8 +276,7 @@ fn tries(out: &mut Vec<u8>, (tries, names): (&[Try], &Names)) {
     for (number, tried) in tries.iter().enumerate() {
         out.extend_from_slice(if number == 0 { b"{\"reason\":\"" } else { b",{\"reason\":\"" });
         word(out, tried.reason.name());
-        let (upstream, endpoint) = tried.endpoint;
-        if let Some(endpoint) = names.endpoint(upstream, endpoint) {
+        if let Some(endpoint) = tried.endpoint.and_then(|endpoint| names.endpoint(endpoint)) {
             out.extend_from_slice(before!("endpoint", name).as_bytes());
             name(out, endpoint);
         }

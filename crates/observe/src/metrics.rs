@@ -27,7 +27,7 @@ use super::registry::{Caps, Registry};
 pub struct ScopeSlot(pub(crate) u32);
 
 /// Where connections of a listener are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ListenerSlot(pub(crate) u32);
 
 /// Where connections to an endpoint are counted.
@@ -258,8 +258,8 @@ impl CoreMetrics {
                 cells.retries.add(u64::from(record.retries));
             }
         }
-        if let Some((upstream, endpoint)) = record.endpoint
-            && let Some(cells) = self.endpoint(names.endpoint_slot(upstream, endpoint))
+        if let Some(endpoint) = record.endpoint
+            && let Some(cells) = self.endpoint(names.endpoint_slot(endpoint))
         {
             if let Some(requests) = cells.requests.get(class) {
                 requests.add(1);

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 
-use config::{Config, EndpointAddress, Place, Site, SiteName};
+use config::{Config, EndpointAddress, EndpointId, ListenerId, Place, Site, SiteName, UpstreamId};
 
 use super::escape;
 use super::metrics::{EndpointSlot, ListenerSlot, ScopeSlot};
@@ -112,13 +112,13 @@ impl Names {
     }
 
     /// Where the connections of a listener are counted.
-    pub fn listener_slot(&self, listener: u32) -> ListenerSlot {
-        self.listeners.get(listener as usize).map_or(ListenerSlot(0), |name| name.slot)
+    pub fn listener_slot(&self, listener: ListenerId) -> ListenerSlot {
+        self.listeners.get(listener.index()).map_or(ListenerSlot(0), |name| name.slot)
     }
 
     /// Where the connections to an endpoint are counted.
-    pub fn endpoint_slot(&self, upstream: u32, endpoint: u32) -> EndpointSlot {
-        self.endpoint_name(upstream, endpoint).map_or(EndpointSlot(0), |name| name.slot)
+    pub fn endpoint_slot(&self, endpoint: EndpointId) -> EndpointSlot {
+        self.endpoint_name(endpoint).map_or(EndpointSlot(0), |name| name.slot)
     }
 
     /// Where the exchanges of a site or forward listener are counted.
@@ -136,8 +136,8 @@ impl Names {
         self.files.get(usize::from(place.file)).map(AsRef::as_ref)
     }
 
-    pub(crate) fn listener(&self, listener: u32) -> Option<&[u8]> {
-        self.listeners.get(listener as usize).map(|name| &*name.quoted)
+    pub(crate) fn listener(&self, listener: ListenerId) -> Option<&[u8]> {
+        self.listeners.get(listener.index()).map(|name| &*name.quoted)
     }
 
     pub(crate) fn scope(&self, scope: Scope) -> Option<&[u8]> {
@@ -146,20 +146,20 @@ impl Names {
 
     pub(crate) fn route(&self, scope: Scope) -> Option<&[u8]> {
         let Scope::Site(_, Some(route)) = scope else { return None };
-        self.scope_name(scope)?.routes.get(route.0 as usize).map(AsRef::as_ref)
+        self.scope_name(scope)?.routes.get(route.index()).map(AsRef::as_ref)
     }
 
-    pub(crate) fn upstream(&self, upstream: u32) -> Option<&[u8]> {
-        self.upstreams.get(upstream as usize).map(|name| &*name.quoted)
+    pub(crate) fn upstream(&self, upstream: UpstreamId) -> Option<&[u8]> {
+        self.upstreams.get(upstream.index()).map(|name| &*name.quoted)
     }
 
-    pub(crate) fn endpoint(&self, upstream: u32, endpoint: u32) -> Option<&[u8]> {
-        self.endpoint_name(upstream, endpoint).map(|name| &*name.quoted)
+    pub(crate) fn endpoint(&self, endpoint: EndpointId) -> Option<&[u8]> {
+        self.endpoint_name(endpoint).map(|name| &*name.quoted)
     }
 
     /// The address as in the log, if it is the one that the endpoint always has.
-    pub(crate) fn address(&self, endpoint: (u32, u32), address: SocketAddr) -> Option<&[u8]> {
-        match &self.endpoint_name(endpoint.0, endpoint.1)?.address {
+    pub(crate) fn address(&self, endpoint: EndpointId, address: SocketAddr) -> Option<&[u8]> {
+        match &self.endpoint_name(endpoint)?.address {
             Some((known, quoted)) if *known == address => Some(quoted),
             _ => None,
         }
@@ -168,13 +168,13 @@ impl Names {
     fn scope_name(&self, scope: Scope) -> Option<&ScopeName> {
         match scope {
             Scope::None => None,
-            Scope::Site(site, _) => self.sites.get(site.0 as usize),
-            Scope::Forward(forward) => self.forwards.get(forward.0 as usize),
+            Scope::Site(site, _) => self.sites.get(site.index()),
+            Scope::Forward(forward) => self.forwards.get(forward.index()),
         }
     }
 
-    fn endpoint_name(&self, upstream: u32, endpoint: u32) -> Option<&EndpointName> {
-        self.upstreams.get(upstream as usize)?.endpoints.get(endpoint as usize)
+    fn endpoint_name(&self, endpoint: EndpointId) -> Option<&EndpointName> {
+        self.upstreams.get(endpoint.upstream.index())?.endpoints.get(endpoint.index as usize)
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::{ForwardId, Place, RouteId, SiteId};
+use config::{EndpointId, ForwardId, ListenerId, Place, RouteId, SiteId};
 use message::{Method, Version};
 
 use super::error_kind::ErrorKind;
@@ -64,8 +64,8 @@ named_values! {
 /// A try that was not the last of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Try {
-    /// The endpoint, as in [`Record::endpoint`].
-    pub endpoint: (u32, u32),
+    /// The endpoint, if it had come so far.
+    pub endpoint: Option<EndpointId>,
     /// Why there was another.
     pub reason: RetryReason,
     /// What went wrong, unless it was the status.
@@ -91,8 +91,8 @@ pub struct Record {
     pub via: Option<IpAddr>,
     /// Which way it goes.
     pub direction: Direction,
-    /// Where it came in: counts in `Config::listeners`.
-    pub listener: u32,
+    /// Where it came in.
+    pub listener: ListenerId,
     /// What it belongs to.
     pub scope: Scope,
     /// The line that decided: the route's, the rule's; line 0 if no line did.
@@ -125,8 +125,8 @@ pub struct Record {
     pub first_byte: Option<Duration>,
     /// From the begin to the end.
     pub total: Duration,
-    /// The endpoint: the upstream in `Config::upstreams` and the endpoint therein.
-    pub endpoint: Option<(u32, u32)>,
+    /// The endpoint.
+    pub endpoint: Option<EndpointId>,
     /// The address that was dialled, the last if there were several.
     pub dialled: Option<SocketAddr>,
     /// How often it was tried again.
@@ -157,7 +157,7 @@ impl Record {
             client: SocketAddr::from(([0, 0, 0, 0], 0)),
             via: None,
             direction: Direction::Reverse,
-            listener: 0,
+            listener: ListenerId(0),
             scope: Scope::None,
             decided: Place::default(),
             method: Method::Get,
@@ -250,7 +250,7 @@ mod tests {
         record.user_agent.set("agent");
         record.fail(ErrorKind::ConnectionRefused, "no");
         let tried = Try {
-            endpoint: (0, 1),
+            endpoint: None,
             reason: RetryReason::Reset,
             error: Some(ErrorKind::ConnectionTerminated),
             status: 0,

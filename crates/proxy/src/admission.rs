@@ -28,7 +28,7 @@ pub(crate) fn admit(
         return Ok(());
     };
     let context_of = |site: SiteId| {
-        context.view.shared.contexts.sites.get(site.0 as usize).and_then(Option::as_ref)
+        context.view.shared.contexts.sites.get(site.index()).and_then(Option::as_ref)
     };
     let server = context_of(site_id);
     if server.is_some_and(|server| server.id() == facts.admitted_for.get()) {
@@ -85,7 +85,7 @@ pub(crate) fn admit_forward(
         forget_early(request, trusted);
         return Ok(());
     };
-    let server = context.view.shared.contexts.forwards.get(id.0 as usize).and_then(Option::as_ref);
+    let server = context.view.shared.contexts.forwards.get(id.index()).and_then(Option::as_ref);
     if let Some(server) = server
         && server.id() != facts.admitted_for.get()
     {
@@ -175,10 +175,10 @@ pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) ->
     if name.is_some() {
         return named;
     }
-    let Serves::Sites(sites) = &view.config().listeners.get(id.0 as usize)?.serves else {
+    let Serves::Sites(sites) = &view.config().listener(id)?.serves else {
         return None;
     };
-    let of = |site: SiteId| view.config().sites.get(site.0 as usize)?.tls.as_ref();
+    let of = |site: SiteId| view.config().site(site)?.tls.as_ref();
     if named.is_some_and(|site| of(site) == Some(&SiteTls::Passthrough)) {
         return named;
     }

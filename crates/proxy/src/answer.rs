@@ -141,6 +141,20 @@ pub(crate) async fn trouble<D: Downstream>(
     send_made(context, work, down, Made::ByUs).await
 }
 
+/// Answers a request for which the snapshot lacks what its own tables name, which cannot be.
+pub(crate) async fn missing<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    what: &'static str,
+) -> Ending {
+    down.begin_body(&work.request, None);
+    observe::log_limited!(ERROR, what, "the snapshot lacks what its tables name");
+    let detail = format!("the configuration has no such {what}");
+    let internal = Trouble::new(ErrorKind::ProxyInternalError, detail);
+    trouble(context, work, down, None, internal).await
+}
+
 /// What a call of gRPC gets whose time is over ("gRPC over HTTP2", Responses): a head alone, with the
 /// status DEADLINE_EXCEEDED.
 fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) {

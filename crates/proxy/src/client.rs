@@ -74,7 +74,7 @@ impl Bounds {
     fn of(core: &Core, listening: &Listening, peer: IpAddr) -> Self {
         let view = core.view();
         let listeners = &view.config().listeners;
-        let listener = listening.id.get().and_then(|id| listeners.get(id.0 as usize));
+        let listener = listening.id.get().and_then(|id| listeners.get(id.index()));
         let Some(listener) = listener else {
             return Self { ipv6_prefix: 64, connections: None, introduced_later: false };
         };

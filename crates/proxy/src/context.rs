@@ -72,7 +72,7 @@ impl Context<'_> {
     }
 
     fn limits(&self) -> Option<&config::Limits> {
-        let listener = self.view.config().listeners.get(self.asker.listener_id.0 as usize)?;
+        let listener = self.view.config().listener(self.asker.listener_id)?;
         Some(&listener.limits)
     }
 

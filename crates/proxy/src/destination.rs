@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use balance::{AddressOctets, Lease, Outcome, PickError, PickRequest};
 use config::{
-    Endpoint, Forward, HedgeAfter, HostPolicy, KeyPart, RouteSettings, Timeouts, Upstream,
-    UpstreamId, UpstreamProtocol, UpstreamTimeouts,
+    Endpoint, EndpointId, Forward, HedgeAfter, HostPolicy, KeyPart, RouteSettings, Timeouts,
+    Upstream, UpstreamId, UpstreamProtocol, UpstreamTimeouts,
 };
 use message::Request;
 use net::AddressRefusal;
@@ -141,7 +141,7 @@ pub(crate) struct NamedDestination<'a> {
 impl<'a> Destination<'a> {
     /// A group of the configuration.
     pub(crate) fn group(context: &Context<'a>, id: UpstreamId) -> Option<Self> {
-        let upstream = context.view.config().upstreams.get(id.0 as usize)?;
+        let upstream = context.view.config().upstream(id)?;
         let group = context.view.group(id)?;
         Some(Self::Group(GroupDestination {
             id,
@@ -305,7 +305,7 @@ impl<'a> Destination<'a> {
     /// Goes over to the endpoint of a second try.
     pub(crate) fn replace_lease(&mut self, lease: Lease, record: &mut Record) {
         if let Self::Group(group) = self {
-            record.endpoint = Some((group.id.0, lease.index() as u32));
+            record.endpoint = Some(EndpointId::new(group.id, lease.index()));
             group.lease = Some(lease);
         }
     }
@@ -482,8 +482,9 @@ impl<'a> GroupDestination<'a> {
             if let Some(failed) = last.take() {
                 record.add_retry(retries.note(&failed, record.endpoint));
             }
-            record.endpoint = Some((self.id.0, index as u32));
-            let slot = context.view.shared.names.endpoint_slot(self.id.0, index as u32);
+            let endpoint = EndpointId::new(self.id, index);
+            record.endpoint = Some(endpoint);
+            let slot = context.view.shared.names.endpoint_slot(endpoint);
             retries.at(slot);
             let Some(way) = self.way(context, index, timeouts.connect, files_max) else {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
@@ -546,8 +547,8 @@ impl<'a> GroupDestination<'a> {
         let ask = PickRequest { key: self.key, bound: None, tried, now: Instant::now() };
         let mut lease = self.group.balancer.pick(&ask).ok()?;
         lease.set_origin(self.source);
-        let index = lease.index() as u32;
-        Some((lease, context.view.shared.names.endpoint_slot(self.id.0, index)))
+        let endpoint = EndpointId::new(self.id, lease.index());
+        Some((lease, context.view.shared.names.endpoint_slot(endpoint)))
     }
 
     /// A connection for it.

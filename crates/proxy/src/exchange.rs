@@ -40,8 +40,8 @@ pub(crate) async fn run<D: Downstream>(
     down: &mut D,
 ) -> Ending {
     let config = context.view.config();
-    let Some(listener) = config.listeners.get(context.asker.listener_id.0 as usize) else {
-        return Ending::Closed;
+    let Some(listener) = config.listener(context.asker.listener_id) else {
+        return answer::missing(&context, work, down, "listener").await;
     };
     note::begin(&context, work);
     let peer = Peer::new(work.record.client.ip(), &listener.trusted_proxies);
@@ -123,8 +123,10 @@ async fn reverse<D: Downstream>(
         }
     };
     record.scope = Scope::Site(site_id, route_id);
-    let Some(site) = config.sites.get(site_id.0 as usize) else { return Ending::Closed };
-    let route = route_id.and_then(|id| site.routes.get(id.0 as usize));
+    let Some(site) = config.site(site_id) else {
+        return answer::missing(context, work, down, "site").await;
+    };
+    let route = route_id.and_then(|id| site.routes.get(id.index()));
     let settings = route.map_or(&site.base, |route| &route.settings);
     record.decided = route.map_or(site.place, |route| route.place);
     down.be_patient(request, &settings.timeouts);
@@ -172,7 +174,9 @@ async fn forwarded<D: Downstream>(
         _ => (None, None),
     };
     let destination = upstream.and_then(|id| Destination::group(context, id));
-    let Some(mut destination) = destination else { return Ending::Closed };
+    let Some(mut destination) = destination else {
+        return answer::missing(context, work, down, "upstream").await;
+    };
     let Work { request, path, .. } = &mut *work;
     let tls = context.tls();
     let facts = Facts::of(client, &request.method, &request.target, Some(route), tls);

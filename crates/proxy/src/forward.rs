@@ -40,7 +40,9 @@ pub(crate) async fn run<D: Downstream>(
     peer: Peer<'_>,
 ) -> Ending {
     let config = context.view.config();
-    let Some(forward) = config.forwards.get(id.0 as usize) else { return Ending::Closed };
+    let Some(forward) = config.forward(id) else {
+        return answer::missing(context, work, down, "forward").await;
+    };
     let settings = &forward.settings;
     work.record.direction = Direction::Forward;
     work.record.scope = Scope::Forward(id);

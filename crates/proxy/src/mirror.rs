@@ -170,8 +170,8 @@ impl Copy {
     }
 
     fn route(&self) -> Option<(&RouteSettings, &Mirror)> {
-        let site = self.view.config().sites.get(self.at.0.0 as usize)?;
-        let settings = &site.routes.get(self.at.1.0 as usize)?.settings;
+        let site = self.view.config().site(self.at.0)?;
+        let settings = &site.routes.get(self.at.1.index())?.settings;
         Some((settings, settings.mirrors.get(self.at.2)?))
     }
 

@@ -20,13 +20,13 @@ pub(crate) fn listener(context: &ClientContext<'_>, record: &mut Record) {
 /// The same without an exchange.
 pub(crate) fn place(client: &Client, view: &View, listener_id: ListenerId, record: &mut Record) {
     record.client = client.address.get();
-    record.listener = listener_id.0;
+    record.listener = listener_id;
     let config = view.config();
-    let listener = config.listeners.get(listener_id.0 as usize);
+    let listener = config.listener(listener_id);
     if let Some(Serves::Forward(id)) = listener.map(|listener| &listener.serves) {
         record.direction = Direction::Forward;
         record.scope = Scope::Forward(*id);
-        if let Some(forward) = config.forwards.get(id.0 as usize) {
+        if let Some(forward) = config.forward(*id) {
             record.decided = forward.place;
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use balance::{Group, Member};
-use config::UpstreamId;
+use config::{EndpointId, UpstreamId};
 use observe::{EndpointHealth, EndpointReport, Recent, Registry, UpstreamReport};
 
 use crate::snapshot::Snapshot;
@@ -21,7 +21,7 @@ pub(crate) fn upstreams(
     let report = |(id, group): (UpstreamId, &Arc<Group>)| {
         let upstream = &group.settings;
         let endpoints = (0..).zip(&group.members).map(|(index, member)| {
-            let slot = snapshot.names.endpoint_slot(id.0, index);
+            let slot = snapshot.names.endpoint_slot(EndpointId::new(id, index));
             let recent = registry.recent(slot, now);
             let is_it = |h: &EndpointHealth| {
                 h.upstream == upstream.name && h.endpoint == *member.state.name()

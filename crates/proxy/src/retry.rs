@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use balance::Balancer;
-use config::Retry;
+use config::{EndpointId, Retry};
 use observe::{EndpointSlot, ErrorKind, RetryReason, Try};
 
 use crate::context::Context;
@@ -190,22 +190,20 @@ impl<'a> Retries<'a> {
     }
 
     /// A try that was so slow that another one, beside it, was answered first.
-    pub(crate) fn slow(&self, endpoint: Option<(u32, u32)>) -> Try {
+    pub(crate) fn slow(&self, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));
-        let endpoint = endpoint.unwrap_or((u32::MAX, u32::MAX));
         Try { endpoint, reason: RetryReason::Slow, error: None, status: 0, took }
     }
 
     /// Notes that there is another try after one that failed at `endpoint`.
-    pub(crate) fn note(&self, failed: &Failed, endpoint: Option<(u32, u32)>) -> Try {
+    pub(crate) fn note(&self, failed: &Failed, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));
         if let Some(slot) = self.at.get() {
             self.context.core.metrics.upstream_retried(slot, failed.reason);
         }
         let error = (failed.status == 0).then_some(failed.trouble.kind);
-        let endpoint = endpoint.unwrap_or((u32::MAX, u32::MAX));
         Try { endpoint, reason: failed.reason, error, status: failed.status, took }
     }
 }

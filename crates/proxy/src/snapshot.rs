@@ -99,7 +99,7 @@ impl Snapshot {
 
     /// What a site says by `Strict-Transport-Security`, if anything.
     pub(crate) fn hsts(&self, site: SiteId) -> Option<&[u8]> {
-        self.hsts.get(site.0 as usize)?.as_deref()
+        self.hsts.get(site.index())?.as_deref()
     }
 
     /// What cookies that bind clients are made with.
@@ -109,13 +109,13 @@ impl Snapshot {
 
     /// The cookie that binds clients to endpoints of an upstream, if it has one.
     pub(crate) fn sticky(&self, upstream: UpstreamId) -> Option<&Stickiness> {
-        self.sticky.get(upstream.0 as usize)?.as_ref()
+        self.sticky.get(upstream.index())?.as_ref()
     }
 
     /// The addresses of an endpoint now; none for a name that has not been found yet, or for a
     /// unix socket.
     pub(crate) fn addresses(&self, upstream: UpstreamId, endpoint: usize) -> Vec<SocketAddr> {
-        let group = self.config.upstreams.get(upstream.0 as usize);
+        let group = self.config.upstream(upstream);
         let Some(endpoint_config) = group.and_then(|group| group.endpoints.get(endpoint)) else {
             return Vec::new();
         };
@@ -132,7 +132,7 @@ impl Snapshot {
 
     /// The name of an endpoint, if it has one.
     pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&WatchedName> {
-        self.watched.get(upstream.0 as usize)?.get(endpoint)?.as_deref()
+        self.watched.get(upstream.index())?.get(endpoint)?.as_deref()
     }
 
     /// The endpoints of every upstream, for checks.
@@ -295,7 +295,7 @@ impl View {
     }
 
     pub(crate) fn group(&self, upstream: UpstreamId) -> Option<&Group> {
-        self.groups.get(upstream.0 as usize)
+        self.groups.get(upstream.index())
     }
 
     /// What listens at an address, in this snapshot.

@@ -41,7 +41,7 @@ fn the_log_has_every_field_in_the_order_of_the_table() {
     (record.retries, record.tunnel, record.hedged) = (1, true, Some(true));
     record.connect = Some(Duration::from_millis(1));
     record.tries.push(Try {
-        endpoint: (0, 0),
+        endpoint: Some(config::EndpointId::new(config::UpstreamId(0), 0)),
         reason: RetryReason::Slow,
         error: None,
         status: 0,

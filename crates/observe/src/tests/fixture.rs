@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{
-    Action, Config, Endpoint, EndpointAddress, Forward, ForwardId, Limits, Listener, ListenerId,
-    Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId, SiteName,
-    Timeouts, Upstream, UpstreamId,
+    Action, Config, Endpoint, EndpointAddress, EndpointId, Forward, ForwardId, Limits, Listener,
+    ListenerId, Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId,
+    SiteName, Timeouts, Upstream, UpstreamId,
 };
 use message::Method;
 
@@ -115,7 +115,7 @@ pub(super) fn reverse(now: Instant) -> Record {
     record.queue = Some(Duration::from_micros(42));
     record.first_byte = Some(Duration::from_micros(1_500));
     record.total = Duration::from_micros(2_003);
-    record.endpoint = Some((0, 0));
+    record.endpoint = Some(EndpointId::new(UpstreamId(0), 0));
     record.dialled = Some(SocketAddr::from(([10, 0, 0, 1], 8080)));
     record.reused = true;
     record.referer.set("http://shop.example.com/");
@@ -129,7 +129,7 @@ pub(super) fn forward(now: Instant) -> Record {
     record.client = "[2001:db8::7]:40000".parse().unwrap_or(record.client);
     record.via = Some([10, 0, 0, 9].into());
     record.direction = Direction::Forward;
-    record.listener = 1;
+    record.listener = ListenerId(1);
     record.scope = Scope::Forward(ForwardId(0));
     record.decided = place(33);
     record.method = Method::Connect;

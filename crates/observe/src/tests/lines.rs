@@ -91,7 +91,7 @@ fn a_refused_tunnel() {
 #[test]
 fn a_request_that_was_none() {
     let mut record = Record::new(Instant::now());
-    record.listener = 99;
+    record.listener = config::ListenerId(99);
     record.status = 400;
     check_json(
         &record,
@@ -110,7 +110,7 @@ fn everything_else_there_is() {
     record.client = "[::ffff:192.0.2.8]:1".parse().unwrap();
     record.version = Version::Http10;
     record.method = Method::parse(b"PROPFIND").unwrap();
-    record.endpoint = Some((0, 1));
+    record.endpoint = Some(config::EndpointId::new(config::UpstreamId(0), 1));
     record.dialled = "[2001:db8::1]:8080".parse().ok();
     record.connect = Some(Duration::from_secs(5_000));
     (record.retries, record.reused, record.tunnel) = (2, false, true);

@@ -69,7 +69,10 @@ fn connections_and_tunnels() {
     let registry = fixture::registry();
     let names = Names::new(&fixture::config(), &registry);
     let cores = [CoreMetrics::new(&registry), CoreMetrics::new(&registry)];
-    let (listener, endpoint) = (names.listener_slot(0), names.endpoint_slot(0, 1));
+    let (listener, endpoint) = (
+        names.listener_slot(config::ListenerId(0)),
+        names.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 1)),
+    );
     for core in &cores {
         core.connection_opened(listener);
         core.connection_opened(listener);
@@ -133,9 +136,12 @@ fn a_reload_keeps_what_was_counted() {
     core.exchange_done(&record, &before); // began before the reload
     let mut later = record.clone();
     later.scope = crate::Scope::Site(config::SiteId(1), None);
-    later.endpoint = Some((0, 2));
+    later.endpoint = Some(config::EndpointId::new(config::UpstreamId(0), 2));
     core.exchange_done(&later, &after);
-    assert_eq!(before.endpoint_slot(0, 0), after.endpoint_slot(0, 1));
+    assert_eq!(
+        before.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0)),
+        after.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 1))
+    );
 
     let text = scrape(&registry, Exposition::Text);
     assert_eq!(text.value("bothways_requests_total", &with(SHOP, ("code", "2xx"))), Some(3.0));
@@ -168,7 +174,7 @@ fn names_beyond_the_cap_are_counted_as_other() {
     for core in [&early, &late] {
         for site in 0..102 {
             record.scope = crate::Scope::Site(config::SiteId(site), None);
-            record.endpoint = Some((0, site));
+            record.endpoint = Some(config::EndpointId::new(config::UpstreamId(0), site as usize));
             core.exchange_done(&record, &names);
         }
     }

@@ -30,7 +30,8 @@ fn names(registry: &Registry, endpoints: &[&str]) -> Names {
 
 /// An exchange with one of the endpoints.
 fn exchange(endpoint: u32) -> Record {
-    Record { endpoint: Some((0, endpoint)), ..fixture::reverse(Instant::now()) }
+    let endpoint = config::EndpointId::new(config::UpstreamId(0), endpoint as usize);
+    Record { endpoint: Some(endpoint), ..fixture::reverse(Instant::now()) }
 }
 
 /// What a family says of an endpoint: of 2xx, if it goes by status.
@@ -55,7 +56,7 @@ fn an_endpoint_that_is_gone_leaves_its_slot_to_another() {
     let core = CoreMetrics::new(&registry);
     let start = Instant::now();
     let before = names(&registry, &["a", "b"]);
-    let slot = before.endpoint_slot(0, 0);
+    let slot = before.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0));
     (0..3).for_each(|_| core.exchange_done(&exchange(0), &before));
     core.upstream_opened(slot);
     let after = names(&registry, &["b"]);
@@ -80,8 +81,11 @@ fn an_endpoint_that_is_gone_leaves_its_slot_to_another() {
     assert_eq!(scrape(&registry, Exposition::Text).count(OPEN), 1, "b alone");
 
     let newer = names(&registry, &["b", "c"]);
-    assert_eq!(newer.endpoint_slot(0, 1), slot);
-    assert_eq!(newer.endpoint_slot(0, 0), after.endpoint_slot(0, 0));
+    assert_eq!(newer.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 1)), slot);
+    assert_eq!(
+        newer.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0)),
+        after.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0))
+    );
     assert_eq!(
         (value(&registry, REQUESTS, "c"), value(&registry, OPEN, "c")),
         (Some(0.0), Some(0.0))
@@ -121,8 +125,12 @@ fn pods_come_and_go_and_none_is_other() {
     for number in 1..500_u32 {
         let pod = format!("pod-{number}");
         let after = names(&registry, &["stays", &pod]);
-        let slot = after.endpoint_slot(0, 1);
-        assert!(slot.0 > 0 && slot != before.endpoint_slot(0, 1) && !open.contains(&slot));
+        let slot = after.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 1));
+        assert!(
+            slot.0 > 0
+                && slot != before.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 1))
+                && !open.contains(&slot)
+        );
         core.upstream_opened(slot);
         open.push(slot);
         if open.len() > 2 {
@@ -159,7 +167,9 @@ fn nothing_is_counted_for_another_endpoint() {
     let first = std::thread::spawn(move || {
         for names in of_opener {
             for _ in 0..EACH {
-                opener.upstream_opened(names.endpoint_slot(0, 0));
+                opener.upstream_opened(
+                    names.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0)),
+                );
                 opener.exchange_done(&exchange(0), &names);
             }
             drop(names);
@@ -170,7 +180,7 @@ fn nothing_is_counted_for_another_endpoint() {
     let second = std::thread::spawn(move || {
         let mut left = None;
         for names in of_closer {
-            let slot = names.endpoint_slot(0, 0);
+            let slot = names.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0));
             for before in left.replace(slot).into_iter().cycle().take(EACH as usize) {
                 closer.upstream_pooled(before);
                 closer.upstream_unpooled(before);
@@ -187,7 +197,11 @@ fn nothing_is_counted_for_another_endpoint() {
     for round in 0..ROUNDS {
         let pod = format!("pod-{round}");
         let names = Arc::new(names(&registry, &[&pod]));
-        assert_ne!(names.endpoint_slot(0, 0).0, 0, "{pod} has a slot of its own");
+        assert_ne!(
+            names.endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0)).0,
+            0,
+            "{pod} has a slot of its own"
+        );
         assert_eq!(counted(&registry, &pod), Some([0; 3]));
         to_opener.send(Arc::clone(&names)).unwrap();
         to_closer.send(Arc::clone(&names)).unwrap();

@@ -64,7 +64,8 @@ impl Cores {
         let registry = Registry::new("0", Caps::default());
         let loaded = config::parse("t.kdl", "site \"*\" { listen \":1\"; to \"127.0.0.1:2\"; }");
         let Ok(loaded) = loaded else { panic!("a configuration") };
-        let slot = Names::new(&loaded.config, &registry).endpoint_slot(0, 0);
+        let slot = Names::new(&loaded.config, &registry)
+            .endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0));
         let metrics: Vec<_> = (0..cores).map(|_| Rc::new(CoreMetrics::new(&registry))).collect();
         let shelf = Arc::new(Shelf::new(cores));
         let pools = metrics.iter().enumerate().map(|(core, metrics)| {

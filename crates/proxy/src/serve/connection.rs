@@ -143,7 +143,7 @@ async fn take_rest(core: &Core, client: &Client) -> Taken {
 fn idle_time(core: &Core, client: &Client) -> Duration {
     let listener = client.listening.id.get();
     core.with_view(|view| {
-        let listener = listener.and_then(|id| view.config().listeners.get(id.0 as usize));
+        let listener = listener.and_then(|id| view.config().listener(id));
         listener.map_or(Duration::from_secs(60), |listener| listener.timeouts.client_idle)
     })
 }

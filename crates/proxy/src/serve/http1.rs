@@ -147,7 +147,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, workspace: &mut 
     let Workspace { work, alarm, .. } = workspace;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Close { linger: false } };
-    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
+    let Some(listener) = view.config().listener(listener_id) else {
         return Next::Close { linger: false };
     };
     let flow = &Flow::new(&core.wheel);
@@ -193,7 +193,7 @@ async fn serve_requests(
     down: &mut Http1<'_>,
 ) -> Next {
     for served in 1u32.. {
-        let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else { break };
+        let Some(listener) = view.config().listener(listener_id) else { break };
         if served % PIPELINED_MAX == 0 {
             tokio::task::yield_now().await;
         }

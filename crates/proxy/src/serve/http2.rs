@@ -115,7 +115,7 @@ enum Event {
 pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<Buffer>) {
     let view = core.view();
     let Some(id) = client.listening.id.get() else { return };
-    let Some(listener) = view.config().listeners.get(id.0 as usize) else { return };
+    let Some(listener) = view.config().listener(id) else { return };
     let idle = unless_zero(listener.timeouts.client_idle);
     let streams = listener.limits.streams;
     let limits = GuardLimits {

@@ -47,7 +47,7 @@ impl Passage {
     ) -> Self {
         let mut record = Record::new(Instant::now());
         record.client = client.address.get();
-        record.listener = listener.0;
+        record.listener = listener;
         record.scope = Scope::Site(site, None);
         record.tls = Some(Arc::new(tls::Info { name: hello.name.clone(), ..tls::Info::default() }));
         Self { client, view, site, sent, record }
@@ -106,7 +106,7 @@ impl Presence for Caller<'_> {
 
 /// The upstream of a site's own `to`.
 fn upstream_of(view: &View, site: SiteId) -> Option<(RouteId, &Route, UpstreamId)> {
-    let routes = &view.config().sites.get(site.0 as usize)?.routes;
+    let routes = &view.config().site(site)?.routes;
     // It stands after the routes.
     routes.iter().enumerate().rev().find_map(|(index, route)| match &route.action {
         Action::To(upstream) => Some((RouteId(index as u32), route, *upstream)),
@@ -124,8 +124,7 @@ async fn connect(
 ) -> Result<Switched, NoConnection> {
     let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
     let address = record.client.ip();
-    let asker =
-        Asker { address, listener_id: ListenerId(record.listener), connection: Some(client) };
+    let asker = Asker { address, listener_id: record.listener, connection: Some(client) };
     let context = Context {
         core,
         view,

@@ -121,7 +121,7 @@ pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Wor
     let client = &client;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
-    let Some(listener) = view.config().listeners.get(listener_id.0 as usize) else {
+    let Some(listener) = view.config().listener(listener_id) else {
         return Next::Idle;
     };
     work.record.clear(Instant::now());

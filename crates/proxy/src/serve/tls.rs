@@ -80,7 +80,7 @@ pub(crate) async fn serve(core: Rc<Core>, client: Client) {
 async fn accept(core: &Rc<Core>, client: Client) -> Option<Accepted> {
     let view = core.view();
     let id = client.listening.id.get()?;
-    let listener = view.config().listeners.get(id.0 as usize)?;
+    let listener = view.config().listener(id)?;
     client.alarm.set(unless_zero(listener.timeouts.head));
     let began = Instant::now();
     let (name, accepted) = match read_hello(core, client, listener).await? {
@@ -267,17 +267,17 @@ enum Destination<'v> {
 fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Option<Destination<'v>> {
     let config = view.config();
     let contexts = &view.shared.contexts;
-    let listener = config.listeners.get(id.0 as usize)?;
+    let listener = config.listener(id)?;
     let context = match &listener.serves {
         Serves::Sites(_) => {
             let site = site_asked_for(view, id, hello.name.as_deref())?;
-            let tls = config.sites.get(site.0 as usize)?.tls.as_ref();
+            let tls = config.site(site)?.tls.as_ref();
             if tls == Some(&SiteTls::Passthrough) {
                 return Some(Destination::Passes(site));
             }
-            contexts.sites.get(site.0 as usize)
+            contexts.sites.get(site.index())
         }
-        Serves::Forward(forward) => contexts.forwards.get(forward.0 as usize),
+        Serves::Forward(forward) => contexts.forwards.get(forward.index()),
     };
     let context = context.and_then(Option::as_ref);
     Some(context.map_or(Destination::Nowhere, Destination::Here))
@@ -286,8 +286,8 @@ fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Optio
 /// Who asked for what, where there is no TLS connection.
 fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) -> Record {
     let mut record = Record::new(began);
-    record.listener = id.0;
-    match view.config().listeners.get(id.0 as usize).map(|listener| &listener.serves) {
+    record.listener = id;
+    match view.config().listener(id).map(|listener| &listener.serves) {
         Some(Serves::Forward(forward)) => {
             (record.direction, record.scope) = (Direction::Forward, Scope::Forward(*forward));
         }

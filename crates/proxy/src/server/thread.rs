@@ -104,7 +104,8 @@ fn open_listeners(core: &Rc<Core>, open: Vec<(SocketAddr, RawListener)>) {
         };
         let view = core.view();
         let id = view.listener(address);
-        let slot = view.shared.names.listener_slot(id.map_or(u32::MAX, |id| id.0));
+        // One that is not in this snapshot is counted with those beyond what is counted apart.
+        let slot = id.map(|id| view.shared.names.listener_slot(id)).unwrap_or_default();
         let listening = Rc::new(Listening::new(address, id, slot));
         core.listening.borrow_mut().push(Rc::clone(&listening));
         tokio::task::spawn_local(accept(Rc::clone(core), listening, listener));
@@ -180,7 +181,5 @@ async fn part(stream: net::Stream) {
 /// What clients of a listener speak first.
 fn speech_of(core: &Core, listening: &Listening) -> Speech {
     let Some(id) = listening.id.get() else { return Speech::Http };
-    core.with_view(|view| {
-        view.config().listeners.get(id.0 as usize).map_or(Speech::Http, Speech::of)
-    })
+    core.with_view(|view| view.config().listener(id).map_or(Speech::Http, Speech::of))
 }

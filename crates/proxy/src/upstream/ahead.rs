@@ -42,7 +42,7 @@ pub(crate) fn fill(core: &Rc<Core>) {
 }
 
 fn way<'a>(core: &'a Rc<Core>, view: &'a View, at: (UpstreamId, usize)) -> Option<Way<'a>> {
-    let own = view.config().upstreams.get(at.0.0 as usize)?.timeouts.connect;
+    let own = view.config().upstream(at.0)?.timeouts.connect;
     let limit = own.unwrap_or(config::Timeouts::default().connect);
     Way::to(core, view, at, Wants { limit, ..Wants::default() })
 }

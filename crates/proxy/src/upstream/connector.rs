@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use balance::ConnectPermit;
-use config::{Endpoint, EndpointAddress, UpstreamId, UpstreamProtocol};
+use config::{Endpoint, EndpointAddress, EndpointId, UpstreamId, UpstreamProtocol};
 use net::{Stream, WatchedName};
 use observe::{EndpointSlot, ErrorKind};
 use tls::{Alpn, TlsErrorKind};
@@ -82,9 +82,9 @@ impl<'a> Way<'a> {
         wants: Wants<'a>,
     ) -> Option<Self> {
         let (id, index) = at;
-        let upstream = view.config().upstreams.get(id.0 as usize)?;
+        let upstream = view.config().upstream(id)?;
         let endpoint = upstream.endpoints.get(index)?;
-        let tls = view.shared.contexts.upstreams.get(id.0 as usize).and_then(Option::as_ref);
+        let tls = view.shared.contexts.upstreams.get(id.index()).and_then(Option::as_ref);
         Some(Self {
             core,
             view,
@@ -99,7 +99,7 @@ impl<'a> Way<'a> {
             tls: tls.filter(|_| endpoint.tls && !wants.raw),
             raw: wants.raw,
             watched: view.shared.watched(id, index),
-            slot: view.shared.names.endpoint_slot(id.0, index as u32),
+            slot: view.shared.names.endpoint_slot(EndpointId::new(id, index)),
             limit: unless_zero(wants.limit),
             files_max: wants.files_max.unwrap_or_else(|| core.shared.files.kept()),
             upgrade: wants.upgrade,
