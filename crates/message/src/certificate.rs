@@ -1,6 +1,6 @@
 //! Who a client is by its certificate.
 
-/// What is told of the certificate that a client has shown, once it was found good.
+/// The facts of a client certificate that was verified.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientCertificate {
     /// The subject as RFC 4514 writes it: `CN=ops,O=Example`.

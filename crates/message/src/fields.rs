@@ -3,7 +3,7 @@
 //! All names and values lie in one buffer, and entries are ranges in it. Names that matter to a
 //! proxy are recognised once, when a field is added ([`Known`]), so that later questions compare a
 //! small number. A set of the known names that are there answers [`Fields::has`] at once.
-//! Invariant: names are tokens and values hold no CR, LF or NUL; those who add fields see to it.
+//! Invariant: names are tokens and values hold no CR, LF or NUL. The code that adds fields ensures that.
 
 use std::fmt;
 use std::ops::Range;
@@ -239,7 +239,7 @@ impl Known {
         )
     }
 
-    /// Recognises a name that is written with `_` for a hyphen, as CGI and its heirs read it.
+    /// Recognises a name that may have `_` instead of hyphens, as CGI and its successors read it.
     pub fn of_twin(name: &[u8]) -> Self {
         let mut hyphens = [0; LENGTHS];
         let Some(hyphens) = hyphens.get_mut(..name.len()) else { return Self::Other };
@@ -249,14 +249,14 @@ impl Known {
     }
 }
 
-/// True for names that those read as the same who take `_` for a hyphen. Case does not matter.
+/// True for two names that are the same to a server that reads `_` as a hyphen. Case does not matter.
 pub fn are_twins(one: &[u8], other: &[u8]) -> bool {
     let read = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().zip(other).all(|(&a, &b)| read(a) == read(b))
 }
 
-/// True for fields by which a proxy tells who its client is and what that asked for; a client must
-/// not tell so itself. `known` is what [`Known::of`] or [`Known::of_twin`] says of the name.
+/// True for fields by which a proxy says who its client is and what that asked for; a client must not send them
+/// itself. `known` is the result of [`Known::of`] or [`Known::of_twin`] for the name.
 pub fn tells_of_client(known: Known, name: &[u8]) -> bool {
     match known {
         Known::Forwarded
@@ -272,7 +272,7 @@ pub fn tells_of_client(known: Known, name: &[u8]) -> bool {
     }
 }
 
-/// `X-Forwarded` and every name that goes on with a hyphen (`X-Forwarded-Server`, `-Ssl` …).
+/// `X-Forwarded`, and every name that continues with a hyphen (`X-Forwarded-Server`, `-Ssl` …).
 fn is_forwarding(name: &[u8]) -> bool {
     const START: &[u8] = b"X-Forwarded";
     let (Some(b'x' | b'X'), Some(start)) = (name.first(), name.get(..START.len())) else {
@@ -358,8 +358,8 @@ impl Fields {
         self.seen = Seen::default();
     }
 
-    /// Gives memory back that is beyond what a usual message needs, so that one large head does
-    /// not stay with a connection for ever.
+    /// Frees memory beyond what a usual message needs, so that one large head does not stay with a connection
+    /// forever.
     pub fn shrink(&mut self) {
         self.bytes.shrink_to(4096);
         self.entries.shrink_to(64);
@@ -421,7 +421,7 @@ impl Fields {
         self.entries.iter().map(|entry| self.field(entry))
     }
 
-    /// The fields that may travel on: all but hop-by-hop ones and those that `Connection` names.
+    /// The fields that may be forwarded: all except hop-by-hop ones and those that `Connection` names.
     pub fn end_to_end(&self) -> impl Iterator<Item = Field<'_>> + Clone {
         self.entries.iter().filter(|entry| !entry.hop_by_hop).map(|entry| self.field(entry))
     }
@@ -506,8 +506,8 @@ impl Fields {
         self.push(name, value);
     }
 
-    /// Marks what `Connection` names as hop-by-hop (RFC 9110, section 7.6.1), but for those that
-    /// resist ([`Known::resists_connection`]). To be called once all fields are there.
+    /// Marks the fields that `Connection` names as hop-by-hop (RFC 9110, section 7.6.1), except those that resist
+    /// ([`Known::resists_connection`]). To be called once all fields have been added.
     pub fn mark_connection_options(&mut self) {
         if !self.seen.has(Known::Connection) {
             return;
@@ -521,8 +521,8 @@ impl Fields {
             let options = start..start + entry.value_length as usize;
             let Some(value) = self.bytes.get(options) else { continue };
             for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-                // `close`, `keep-alive` and `upgrade`, which are nearly all that comes, name no
-                // field that is not hop-by-hop anyway.
+                // Nearly all options are `close`, `keep-alive` or `upgrade`, which name no field that
+                // is not hop-by-hop anyway.
                 let known = Known::of(option);
                 if known.resists_connection()
                     || known.is_hop_by_hop()

@@ -1,10 +1,9 @@
 //! What travels through Bothways: method, canonical target, fields, body length, status.
 //!
-//! A [`Request`] is filled once, at the edge, by the code that knows the client's protocol, and is
-//! strict and canonical from then on: the same value routes, is authorised and goes upstream. The
-//! values are made to be reused: [`Request::clear`] keeps their memory, so that a connection in
-//! steady state allocates nothing.
-//! Not here: bytes on the wire (`wire`), what is done with a message (`rules`, `proxy`).
+//! A [`Request`] is filled once, at the edge, by the code for the client's protocol, and is strict and canonical from
+//! then on: routing, authorisation and the upstream use the same value. Values are reused: [`Request::clear`] keeps
+//! their memory, so that a connection in steady state allocates nothing.
+//! Not here: bytes on the wire (`wire`), routing and forwarding (`rules`, `proxy`).
 
 mod certificate;
 mod fields;

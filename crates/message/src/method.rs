@@ -44,7 +44,7 @@ pub struct ExtensionMethod {
 pub enum MethodError {
     /// It has a byte that no token has, or none at all.
     NotAToken,
-    /// It is longer than any method that we take; answered with 501.
+    /// It is longer than any method that we accept; the response is 501.
     TooLong,
 }
 

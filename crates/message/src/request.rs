@@ -42,7 +42,7 @@ pub enum BodyLength {
     None,
     /// This many bytes; 0 is a body too (`Content-Length: 0` is passed on).
     Exact(u64),
-    /// It tells its end itself: `Transfer-Encoding: chunked`.
+    /// Its end is marked in it: `Transfer-Encoding: chunked`.
     Chunked,
     /// It ends with the connection; responses only.
     UntilClose,
@@ -58,7 +58,7 @@ impl BodyLength {
 /// A request, strict and canonical, made to be filled again and again.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// What is asked for.
+    /// The target.
     pub method: Method,
     /// Of what.
     pub target: Target,

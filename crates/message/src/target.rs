@@ -2,9 +2,9 @@
 //!
 //! [`Target::parse`] reads what a client sent as request target and `Host`, and keeps one spelling
 //! of it to decide by: host in lower case, default port dropped, path with percent-encoding
-//! normalised and dot segments removed. This value routes and is authorised. Beside it stands what
-//! goes upstream: the client's own spelling, without dot segments ([`Target::sent`]; a forward proxy
-//! sends [`Target::as_it_came`]). Where servers may read that in several ways, [`Readings`] has them.
+//! normalised and dot segments removed. Routing and authorisation use this value. Upstreams get the
+//! client's own spelling, without dot segments ([`Target::sent`]; a forward proxy sends
+//! [`Target::as_it_came`]). Where servers may read that in several ways, [`Readings`] has them.
 //! Not here: how a target is written in another protocol's head.
 //! Invariant: canonical text is ASCII without space and control bytes, and parsing what
 //! [`Target::authority`] and [`Target::path_and_query`] give, or what is sent, yields the same
@@ -94,7 +94,7 @@ pub enum TargetError {
 }
 
 impl TargetError {
-    /// The status it is answered with.
+    /// The status of the response to it.
     pub fn status(self) -> u16 {
         400
     }
@@ -126,9 +126,9 @@ pub struct Target {
     traits: Traits,
     /// What the client asked a trusted proxy for, where that says so.
     outer: Outer,
-    /// Where paths that are not canonical already are worked on.
+    /// Memory for paths that are not canonical yet.
     scratch: Vec<u8>,
-    /// What the last `Host` came to. Most requests that one value is filled with name the same.
+    /// The result for the last `Host`. Most requests of one connection have the same.
     last: LastHost,
 }
 
@@ -332,7 +332,7 @@ impl Target {
         self.outer.has_host
     }
 
-    /// Whether a trusted proxy has told for which host the client asked.
+    /// Whether a trusted proxy has said which host the client asked for.
     pub fn has_outer_host(&self) -> bool {
         self.outer.has_host
     }
@@ -375,21 +375,20 @@ impl Target {
         &self.authority
     }
 
-    /// Host and port as the client wrote them, for a `Host` field that goes on: case, a default
-    /// port and a dot at the end are kept.
+    /// Host and port as the client wrote them, for a `Host` field that is forwarded: case, a default port and a
+    /// trailing dot are kept.
     pub fn written_authority(&self) -> &str {
         if self.written.is_empty() { &self.authority } else { &self.written }
     }
 
-    /// True if the host is none that anything could be connected to by: it ends in a number without
-    /// being an address, has characters or a length that DNS does not know, a zone, or port 0. As
-    /// the name of a site it serves.
+    /// True if nothing can be connected to by this host: it ends in a number without being an address, has
+    /// characters or a length that DNS does not allow, a zone, or port 0. It can still name a site.
     pub fn has_unusual_host(&self) -> bool {
         self.has_unusual_host
     }
 
-    /// True if two authorities name the same host, whatever their ports; so that `:authority` and
-    /// `Host` may stand beside each other (RFC 9113, section 8.3.1).
+    /// True if two authorities name the same host, whatever their ports: then a request may have both as
+    /// `:authority` and `Host` (RFC 9113, section 8.3.1).
     pub fn is_same_host(one: &[u8], other: &[u8]) -> bool {
         let host = |raw| Authority::parse(raw).map(|authority| authority.host);
         one == other || matches!((host(one), host(other)), (Ok(a), Ok(b)) if a == b)
@@ -447,8 +446,8 @@ impl Target {
         }
     }
 
-    /// True if servers behind us may see other segments in the path than we do; [`Readings`] tells
-    /// which. It is a mere look at a number, and few paths are so.
+    /// True if servers may read other segments in the path than we do; [`Readings`] lists them. This only tests a
+    /// number, and few paths have other readings.
     pub fn has_other_readings(&self) -> bool {
         !self.traits.is_empty()
     }

@@ -1,28 +1,28 @@
-//! Which clients are taken, by the certificates that they have shown.
+//! Which clients are accepted, by their certificates.
 //!
-//! Whether a certificate is good at all was decided in the handshake (`tls`). Here it is only
-//! compared with what the configuration names. Not here: what answer a refused client gets.
+//! The handshake has verified the certificate (`tls`). Here it is only compared with what the configuration names. Not
+//! here: the response to a refused client.
 
 use std::fmt;
 
 use config::{ClientMatch, Place};
 use message::ClientCertificate;
 
-/// A client that is not taken.
+/// The refusal of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientRefusal {
-    /// The first of the lines that say who is taken.
+    /// The first line that names accepted clients.
     pub place: Place,
     /// Why.
     pub reason: RefusalReason,
 }
 
-/// Why a client is not taken.
+/// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
-    /// It has shown no certificate.
+    /// It sent no certificate.
     NoCertificate,
-    /// It has shown one that is not among those named.
+    /// Its certificate is not among those named.
     OtherCertificate,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for RefusalReason {
     }
 }
 
-/// Whether a client is taken: the line that says so, none where everybody is.
+/// Whether a client is accepted; returns the line that names it, `None` if all clients are accepted.
 pub fn client_allowed(
     allowed: &[ClientMatch],
     shown: Option<&ClientCertificate>,
@@ -66,7 +66,7 @@ pub fn client_allowed(
     }
 }
 
-/// A certificate of which only a name is known, for asking what would be.
+/// A certificate of which only a name is known, for `explain` and `expect`.
 pub fn assumed_certificate(name: &str) -> ClientCertificate {
     ClientCertificate {
         subject: format!("CN={name}").into(),
@@ -76,8 +76,7 @@ pub fn assumed_certificate(name: &str) -> ClientCertificate {
     }
 }
 
-/// Whether every part that is there matches. One without parts, which the decoder refuses, means
-/// nobody.
+/// Whether every part that is set matches. Without any part, which the decoder refuses, nothing matches.
 fn is_meant(wanted: &ClientMatch, shown: &ClientCertificate) -> bool {
     let ClientMatch { place: _, name, fingerprint, subject } = wanted;
     let has_part = name.is_some() || fingerprint.is_some() || subject.is_some();

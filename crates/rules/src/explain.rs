@@ -1,4 +1,4 @@
-//! What would be done with a request, and why; nothing is sent or looked up.
+//! How a request would be handled, and why; nothing is sent or looked up.
 //!
 //! [`explain`] makes the decisions of the data plane with a trace that keeps every step.
 //! [`check_expectations`] does so for each `expect` of a configuration.
@@ -36,9 +36,9 @@ pub struct Query<'a> {
     /// The addresses of the target's host, if it is a name that was looked up. Without any, the
     /// name is taken to have a global address that no rule names.
     pub addresses: &'a [IpAddr],
-    /// What kind of address one is.
+    /// Classifies an address.
     pub classify: &'a dyn Fn(IpAddr) -> Address,
-    /// The client's TLS connection, if there is one and something is known of it.
+    /// The client's TLS connection, if there is one whose facts are known.
     pub tls: Option<TlsFacts<'a>>,
 }
 
@@ -51,12 +51,12 @@ pub enum EntryPoint {
     Forward(ForwardId),
 }
 
-/// What would be done with a request, and why.
+/// How a request would be handled, and why.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// What was tried, in order.
     pub steps: Vec<Step>,
-    /// What would be done.
+    /// How it would be handled.
     pub outcome: Outcome,
     /// The line that decided.
     pub decided_by: Place,
@@ -66,7 +66,7 @@ pub struct Explanation {
     pub route: Option<RouteId>,
 }
 
-/// What would be done with a request.
+/// How a request would be handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It goes to an upstream.
@@ -91,7 +91,7 @@ pub enum Outcome {
         /// Path and query sent.
         path: String,
     },
-    /// The TLS connection goes to an upstream as it is; what is within is not seen.
+    /// The TLS connection goes to an upstream unchanged; its content is not seen.
     Passthrough {
         /// The name of the upstream.
         upstream: Arc<str>,
@@ -305,7 +305,7 @@ fn pass_on(
     })
 }
 
-/// The refusal of a client whose certificate is not among those that are taken, and its line.
+/// The refusal of a client by its certificate, and the line that decided.
 fn refuse_client(
     settings: &RouteSettings,
     query: &Query<'_>,
@@ -323,7 +323,7 @@ fn refuse_client(
     Some((Outcome::Refused { status: 403, reason }, refused.place))
 }
 
-/// A line that says who is taken, as one writes it: what it lists became several clients.
+/// A line that names accepted clients, as written: each value in its list became one of `clients`.
 fn written_client(clients: &[ClientMatch], line: Place) -> String {
     let property = |name: &str, part: fn(&ClientMatch) -> Option<&str>| {
         let mut values: Vec<&str> = Vec::new();
@@ -485,13 +485,13 @@ fn go(target: &Target, method: &Method) -> Outcome {
 pub struct UnmetExpectation {
     /// The line of the expectation.
     pub place: Place,
-    /// What was expected, what is the case, and which line decided.
+    /// What was expected, what happens instead, and which line decided.
     pub message: String,
     /// The line that decided; of no file if the expectation itself is at fault.
     pub decided_by: Place,
 }
 
-/// Tries every `expect` of a configuration. `judged` tells what kind of address one is.
+/// Checks every `expect` of a configuration. `classify` tells what kind of address one is.
 pub fn check_expectations(
     rules: &Rules,
     classify: &dyn Fn(IpAddr) -> Address,
@@ -555,7 +555,7 @@ fn check(
     }
 }
 
-/// The first thing in which an expectation and what is the case differ.
+/// The first difference between an expectation and what happens.
 fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(String, String)> {
     let outcome = &got.outcome;
     let described = || outcome.describe();
@@ -626,7 +626,7 @@ pub fn forward_named(config: &Config, written: &str) -> Option<ForwardId> {
     same_text.or_else(same_address).map(|(id, _)| ForwardId(id))
 }
 
-/// What would be known of the client's connection, as far as it can be supposed.
+/// The assumed facts of the client's TLS connection.
 pub fn assumed_tls<'a>(
     rules: &Rules,
     entry: EntryPoint,
@@ -642,9 +642,8 @@ pub fn assumed_tls<'a>(
     Some(TlsFacts { version: "TLSv1.3", name, client })
 }
 
-/// The listener that a URL in reverse is most likely sent to, of those that speak TLS or of those
-/// that do not, as its scheme says: the first one on its port that serves its host, else the first
-/// one on its port, else the first one that serves its host.
+/// The listener that a URL in reverse is most likely sent to, with or without TLS by its scheme: the first one on its
+/// port that serves its host, else the first one on its port, else the first one that serves its host.
 pub fn listener_for(rules: &Rules, target: &Target) -> Option<ListenerId> {
     let reverse = (0u32..)
         .zip(&rules.config.listeners)

@@ -1,9 +1,9 @@
-//! Who may go where, by the rules of a forward listener; the first that matches decides.
+//! The rules of a forward listener; the first that matches decides.
 //!
 //! [`ForwardIndex`] finds the few rules whose destination can match, by host, suffix and network,
 //! so that a list of many thousand hosts costs as much as a short one. Whether a rule matches is
-//! said by [`RuleQuery::difference`] alone; the index only leaves out rules that cannot.
-//! What the rules mean is said at [`crate::Rules::judge`].
+//! decided by [`RuleQuery::difference`] only; the index merely leaves out rules that cannot match.
+//! [`crate::Rules::judge`] documents what the rules mean.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +23,7 @@ use crate::trace::{Step, StepOutcome, Trace};
 /// Lists of rules with no more destinations than this are gone through one by one.
 const DESTINATIONS_COMPARED_MAX: usize = 8;
 
-/// Who wants to go where.
+/// A request to a forward listener, as rules see it.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardRequest<'a> {
     /// The client's address.
@@ -57,7 +57,7 @@ pub struct Address {
     pub ip: IpAddr,
     /// False for special ones: private, loopback, link-local and so on.
     pub is_global: bool,
-    /// True for special ones that are this machine's own or its link's or cloud's: a name does not stand for them.
+    /// True for special ones of this machine, its link or its cloud: a rule for a name does not allow them.
     pub is_own: bool,
     /// The IPv4 addresses that one of IPv6 carries (NAT64, 6to4 and the like). A `deny` of IPv4 speaks of them too; an
     /// `allow` does not, as it is not this address that answers.
@@ -71,7 +71,7 @@ impl Address {
     }
 }
 
-/// What a forward listener says.
+/// The verdict of a forward listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The address may be dialled.
@@ -90,11 +90,11 @@ pub enum Verdict {
         /// Why, for an answer that helps.
         reason: DenyReason,
     },
-    /// It depends on the addresses that the host has: look it up, judge each.
+    /// It depends on the addresses of the host: look it up, and judge each.
     NeedsAddresses,
 }
 
-/// Why somebody may not go somewhere.
+/// Why a request is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DenyReason {
     /// A `deny` says so.
@@ -205,8 +205,8 @@ impl RuleQuery<'_> {
         Some(if open { Difference::Open } else { Difference::Destination })
     }
 
-    /// Why a rule whose destination matches does not match as a whole. `named` tells how it
-    /// names the destination: whether even a special address is meant.
+    /// Why a rule whose destination matches does not match as a whole. `named`: how it names the destination, and so
+    /// whether it includes special addresses.
     fn other_difference(&self, rule: &ForwardRule, named: Named) -> Option<Difference> {
         let from = &rule.from;
         if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.request.client)) {
@@ -284,8 +284,8 @@ impl RuleQuery<'_> {
     }
 }
 
-/// How narrowly a network of this prefix length names an address that is in it. Half of the Internet names none of its
-/// special addresses, and a network of carriers not what is carried.
+/// How narrowly a network of this prefix length names an address that is in it. A very wide network does not name the
+/// special addresses in it, and a network of NAT64 or 6to4 not the IPv4 addresses inside.
 fn named_by(length: u8, address: &Address) -> Named {
     let narrow = match address.ip {
         IpAddr::V4(_) => 8,
@@ -361,7 +361,7 @@ impl ForwardIndex {
         }
     }
 
-    /// Calls `see` with lists of rules, one of which has whatever rule is about all of this.
+    /// Calls `see` with lists of rules; every rule that covers all of `to` is in one of them.
     pub(crate) fn about(&self, to: &Destination, mut see: impl FnMut(&[u32])) {
         match to {
             Destination::Any => {}
@@ -546,7 +546,7 @@ impl ForwardIndex {
     }
 }
 
-/// True if a rule allows something to clients on loopback in particular or to everybody.
+/// True if a rule allows something to clients on loopback, by name or because it has no `from`.
 fn allows_loopback_clients(rule: &ForwardRule) -> bool {
     let loopback = |net: &IpNet| match canonical_net(*net) {
         IpNet::V4(net) => net.contains(&Ipv4Addr::LOCALHOST) || net.addr().is_loopback(),
@@ -555,7 +555,7 @@ fn allows_loopback_clients(rule: &ForwardRule) -> bool {
     rule.allow && (rule.from.is_empty() || rule.from.iter().any(loopback))
 }
 
-/// Notes what came of each rule up to the one that matches.
+/// Traces the outcome of each rule up to the one that matches.
 fn explain<T: Trace>(
     rules: &[ForwardRule],
     query: &RuleQuery<'_>,
@@ -575,7 +575,7 @@ fn explain<T: Trace>(
     }
 }
 
-/// The step for what no rule said.
+/// The step for a request that no rule matched.
 fn last_step(forward: &Forward, verdict: Verdict) -> Step {
     let (text, outcome) = match verdict {
         Verdict::Allow { .. } => (

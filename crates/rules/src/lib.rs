@@ -1,8 +1,8 @@
-//! Who may do what: sites, routes and forward rules, compiled to decisions with provenance.
+//! Sites, routes and forward rules, compiled to decisions with provenance.
 //!
-//! A [`Rules`] is made from a [`Config`] once per snapshot and holds indexes into it: hosts and
-//! routes to answer in reverse ([`Rules::site`], [`Rules::route`]), lists of rules to judge who
-//! goes where ([`Rules::judge`]). A decision allocates nothing and names the line that made it.
+//! A [`Rules`] is made from a [`Config`] once per snapshot and holds indexes into it: hosts and routes for reverse
+//! proxying ([`Rules::site`], [`Rules::route`]), lists of rules for forward proxying ([`Rules::judge`]). A decision
+//! allocates nothing and names the line that made it.
 //! [`explain`] runs the same code with a [`Trace`] that keeps every step.
 //!
 //! Reverse: the most specific route wins, whatever the order in the file. Segments are compared
@@ -13,9 +13,9 @@
 //! servers may read a path differently, all readings have to lead to the same route
 //! ([`Rules::decide`]).
 //!
-//! Forward: rules are tried in order, and the first one that matches decides. What is judged is
-//! always one address: a name is looked up once, every address it has is judged on its own, and
-//! only those that are allowed are dialled. See [`Rules::judge`] for the whole of it.
+//! Forward: rules are tried in order, and the first one that matches decides. A verdict is always about one address: a
+//! name is looked up once, each of its addresses is judged on its own, and only those that are allowed are dialled.
+//! See [`Rules::judge`] for the details.
 //!
 //! Not here: parsing (`config`, `message`), looking names up, telling special addresses from
 //! global ones, dialling (`net`).
@@ -82,8 +82,7 @@ pub enum Routing {
         /// The site of its host.
         site: SiteId,
     },
-    /// Nowhere: routes have the path, but none the method (405); [`Rules::allowed_methods`] tells
-    /// which ones there are.
+    /// Nowhere: routes match the path, but none the method (405); [`Rules::allowed_methods`] lists the methods.
     MethodNotAllowed {
         /// The site of its host.
         site: SiteId,
@@ -107,13 +106,13 @@ impl Rules {
         &self.config
     }
 
-    /// The site that serves a canonical host on a listener: the one that names it, else the one
-    /// with the longest wildcard that has it, else the default site.
+    /// The site that serves a canonical host on a listener: the one that names it, else the one with the longest
+    /// wildcard that matches it, else the default site.
     pub fn site(&self, listener: ListenerId, host: &str) -> Option<SiteId> {
         self.hosts.get(listener)?.find(host)
     }
 
-    /// The route that takes a request, by canonical host and path as they stand.
+    /// The route that takes a request, by canonical host and path.
     pub fn route<T: Trace>(
         &self,
         listener: ListenerId,
@@ -159,7 +158,7 @@ impl Rules {
         }
     }
 
-    /// A route that [`Rules::route`] answered with.
+    /// A route that [`Rules::route`] returned.
     pub fn route_of(&self, site: SiteId, route: RouteId) -> Option<&Route> {
         self.config.route(site, route)
     }
@@ -170,7 +169,7 @@ impl Rules {
         warnings::warnings(&self.config)
     }
 
-    /// Judges who may go where, by the rules of a forward listener.
+    /// Judges a request by the rules of a forward listener.
     ///
     /// With `address`, it judges going to this address, and the verdict is final: `Allow` or
     /// `Deny`. Without one, for a name that has not been looked up, the answer is `Deny` if no
@@ -208,7 +207,7 @@ impl fmt::Debug for Rules {
     }
 }
 
-/// An address as it is judged: IPv4 in IPv6 (`::ffff:10.0.0.1`) is IPv4.
+/// The address that rules compare: IPv4 in IPv6 (`::ffff:10.0.0.1`) is IPv4.
 fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

@@ -1,8 +1,8 @@
 //! Routes by every reading of a path.
 //!
-//! The route is the one of the path as it stands. Where servers may read the path differently, and
-//! that would lead to another route, nobody can tell which rules were meant: [`Rules::decide`] says
-//! so, and the request is refused. What the servers behind a route do is its `path-readings`.
+//! The route is that of the path as written. Where servers may read the path differently, and that leads to another
+//! route, it is not certain which rules apply: [`Rules::decide`] returns a conflict, and the request is refused. How
+//! the servers behind a route read paths is its `path-readings`.
 
 use config::{ClientPolicy, ListenerId, PathReadings, Rewrite, RouteSettings, SiteId, SiteTls};
 use message::{Method, PathSteps, Readings, Scheme, Target};
@@ -13,10 +13,10 @@ use crate::template::strips;
 use crate::trace::{Step, StepOutcome, Trace};
 use crate::{Routing, Rules};
 
-/// What becomes of a request in reverse.
+/// The decision on a request in reverse.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// Where the path leads as it stands.
+    /// Where the path leads as written.
     pub routing: Routing,
     /// Set: other readings of the path lead elsewhere, so that it must be refused (400).
     pub conflict: Option<Conflict>,
@@ -30,15 +30,15 @@ pub struct Conflict {
 }
 
 impl Conflict {
-    /// What a client gets to read, who need not know the routes.
+    /// The text for the client, which does not reveal the routes.
     pub const CLIENT_TEXT: &str =
         "the path can be read in several ways, which lead to different places";
 }
 
 impl Rules {
-    /// As [`Rules::route`], by every reading of the target's path, and by the scheme that a trusted
-    /// proxy was asked by: who came by https:// is not sent there once more. What is found is found in
-    /// `readings`, whose memory is used again; for most paths it is not touched.
+    /// As [`Rules::route`], for every reading of the target's path, and for the scheme of the request to a trusted
+    /// proxy: a client that used https:// is not redirected to it again. `readings` lends its memory; most paths do
+    /// not need it.
     pub fn decide<T: Trace>(
         &self,
         listener: ListenerId,
@@ -84,9 +84,8 @@ impl Rules {
         Some(secure.unwrap_or(site))
     }
 
-    /// The site that the client of a trusted proxy has asked by https://, where `site` would send it
-    /// there. One that is seen by nobody without a certificate is not served so, nor one whose TLS
-    /// is passed on.
+    /// The site for https:// if `site` would redirect to it, but the client of a trusted proxy used https:// already.
+    /// Not for a site that requires client certificates, nor for one whose TLS is passed through.
     fn site_behind_https(&self, site: SiteId, target: &Target) -> Option<SiteId> {
         if target.scheme() != Scheme::Http || target.outer_scheme() != Scheme::Https {
             return None;
@@ -211,7 +210,7 @@ impl crate::routes::RouteLookup {
     }
 }
 
-/// What servers with these readings do.
+/// The steps of servers with these readings.
 fn steps_of(readings: PathReadings) -> PathSteps {
     let PathReadings { merged, host, decoded, parameters, case: _ } = readings;
     let all = [

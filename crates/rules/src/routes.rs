@@ -1,8 +1,7 @@
 //! Which route of a site takes a path and a method.
 //!
-//! The patterns of a site make a tree with one level per segment. It is walked from the left,
-//! literals before captures before the end of a prefix, so that what is met first is the most
-//! specific. A node is visited once per request at most, since a node's depth fixes which segment
+//! The patterns of a site make a tree with one level per segment. It is walked from the left, literals before captures
+//! before the end of a prefix, so that the most specific pattern comes first. A node is visited once per request at most, since a node's depth fixes which segment
 //! of the path it is compared with.
 
 use std::ops::ControlFlow;
@@ -51,7 +50,7 @@ impl Literals {
         }
     }
 
-    /// Literals that are the segment but for case; the one that is it altogether comes first.
+    /// Literals that are equal to the segment except for case; an equal one comes first.
     fn ignoring_case(&self, segment: &str) -> Vec<usize> {
         let is_it = |text: &str| text != segment && text.eq_ignore_ascii_case(segment);
         let mut others: Vec<usize> = match self {
@@ -81,7 +80,7 @@ impl Literals {
     }
 }
 
-/// What became of a look-up.
+/// The result of a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RouteLookup {
     Route(RouteId),
@@ -225,7 +224,7 @@ where
         }
     }
 
-    /// From the node at this index on, which is so deep in the tree; `segments` are what is left of the path.
+    /// Walks on from the node at this index and depth; `segments` is the rest of the path.
     fn node(&mut self, at: usize, depth: usize, segments: Option<&str>) -> ControlFlow<B> {
         let Some(node) = self.tree.nodes.get(at) else { return ControlFlow::Continue(()) };
         self.reached = depth.max(self.reached);
@@ -266,7 +265,7 @@ pub(crate) fn takes_method(methods: &[Box<str>], method: &Method) -> bool {
     methods.is_empty() || methods.iter().any(|taken| **taken == *method.as_str())
 }
 
-/// Notes for each route what came of it.
+/// Traces the outcome of each route.
 pub(crate) fn explain<T: Trace>(
     routes: &[Route],
     found: &RouteLookup,
@@ -330,7 +329,7 @@ fn path_difference(pattern: &Pattern, path: &str, reached: usize) -> String {
     }
 }
 
-/// A route as one writes it.
+/// A route as written in a configuration.
 pub(crate) fn written(route: &Route) -> String {
     if route.methods.is_empty() {
         format!("route \"{}\"", route.pattern.written)

@@ -1,11 +1,11 @@
 //! Templates filled in: values of fields, where a redirect leads, the path sent upstream.
 //!
-//! What a client sends may end up in a response head, in a Location, in a path. So the three uses
-//! have three functions, and each encodes what would change the meaning of what is around it:
+//! What a client sends may end up in a response head, in a Location, in a path. So there are three functions, and each
+//! encodes what would change the meaning of the text around it:
 //! [`expand`] yields no control byte; [`location`] stays on the site unless the template itself
 //! names another; [`upstream_path`] yields no path that leads out of what the template wrote.
 //! Paths and captures are those of [`Target::sent_path`]: what the client wrote, segment by segment
-//! those that the route was chosen by.
+//! those by which the route was chosen.
 //! Nothing is allocated beyond the room in `out`.
 
 use std::io::Write;
@@ -38,7 +38,7 @@ impl<'a> Captures<'a> {
         Self { pattern: Some(pattern), path }
     }
 
-    /// What `{name}` stands for; `{rest}` is what `*` took.
+    /// The value of `{name}`; `{rest}` is what `*` matched.
     pub fn get(&self, name: &str) -> Option<&'a [u8]> {
         let pattern = self.pattern?;
         let of_name = |segment: &Segment| matches!(segment, Segment::Capture(n) if **n == *name);
@@ -78,11 +78,11 @@ pub struct Facts<'a> {
     pub query: Option<&'a [u8]>,
     /// The captures of the route.
     pub captures: Captures<'a>,
-    /// What is known of the client's connection, if it is TLS.
+    /// The facts of the client's connection, if it is TLS.
     pub tls: Option<TlsFacts<'a>>,
 }
 
-/// What is known of a client's TLS connection.
+/// The facts of a client's TLS connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TlsFacts<'a> {
     /// The version: `TLSv1.3`, `TLSv1.2`.
@@ -147,8 +147,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Writes the value of a field. What a client sent is taken over as it is, but for bytes that no
-/// field value may hold, and for what is beyond ASCII in a path or query: these are percent-encoded.
+/// Writes the value of a field. What a client sent is copied, except for bytes that no field value may hold and bytes
+/// beyond ASCII in a path or query: these are percent-encoded.
 pub fn expand(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
     for part in &template.parts {
         match part {
@@ -236,7 +236,7 @@ impl Component {
     fn passes(self, byte: u8) -> bool {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => true,
-            // Here a percent-encoding could become a delimiter for one who decodes early.
+            // Here a percent-encoding could become a delimiter for a server that decodes early.
             _ if self == Self::Authority => false,
             b'%' | b'/' | b':' | b'@' | b'!' | b'$' | b'\'' | b'(' | b')' | b'*' | b',' => true,
             b';' | b'=' => true,
@@ -342,7 +342,7 @@ fn encode_stray_percents(out: &mut Vec<u8>, start: usize) {
 }
 
 fn push_host(host: &str, out: &mut Vec<u8>) {
-    // RFC 3986, section 3.2.2: an IPv6 address stands in brackets.
+    // RFC 3986, section 3.2.2: an IPv6 address is in brackets.
     if host.contains(':') {
         out.push(b'[');
         push_encoded(host.as_bytes(), out, |byte| byte == b':' || Component::Path.passes(byte));
@@ -442,8 +442,8 @@ fn without_segments(path: &[u8], count: usize) -> &[u8] {
     path.get(start..).unwrap_or_default()
 }
 
-/// True if there is a segment `..` in a path, by whatever reading of it (see `message::Readings`).
-/// The path that a client sends has none as it stands, but parts of one put together may.
+/// True if a path has a segment `..` by any reading of it (see `message::Readings`). The path of a client has none as
+/// written, but parts of it that are joined may.
 fn leads_out(path: &[u8]) -> bool {
     let mut segments = path;
     loop {
@@ -462,7 +462,7 @@ fn leads_out(path: &[u8]) -> bool {
     }
 }
 
-/// The length of what somebody takes for a slash.
+/// The length of a text that some server reads as a slash.
 fn separator(rest: &[u8]) -> Option<usize> {
     match rest {
         [b'/' | b'\\', ..] => Some(1),

@@ -1,16 +1,16 @@
-//! Why a decision came about: what was tried, in order, with its place in the file.
+//! The steps of a decision: what was tried, in order, with its place in the file.
 //!
-//! A decision is made once, by code that is generic over [`Trace`]. The data plane passes `()`,
-//! which costs nothing; `explain` passes [`Steps`] and reads off it what happened.
+//! The code of a decision is generic over [`Trace`]. The data plane passes `()`, which costs nothing; `explain` passes
+//! [`Steps`] and shows them.
 
 use config::Place;
 
-/// Takes note of what a decision tries.
+/// Records what a decision tries.
 pub trait Trace {
     /// Whether anything is kept. Work that only a trace needs is left out where this is false.
     const ON: bool;
 
-    /// Notes one step.
+    /// Records one step.
     fn step(&mut self, step: Step);
 }
 
@@ -33,26 +33,26 @@ impl Trace for Steps {
     }
 }
 
-/// Something that was tried.
+/// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The line that says it.
     pub place: Place,
     /// What it is, as written: `route "/api/*"`, `deny to="*.example.com"`.
     pub text: String,
-    /// What came of it.
+    /// The outcome.
     pub outcome: StepOutcome,
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepOutcome {
     /// It decided.
     Decided,
-    /// It would do, but another one is more specific; which one, for people.
+    /// It matches, but another one is more specific; which one, in words.
     LessSpecific(String),
-    /// It does not match; why, for people.
+    /// It does not match; why, in words.
     Differs(String),
-    /// It cannot be told yet; what is needed.
+    /// It is not certain yet; what is needed, in words.
     Open(String),
 }

@@ -1,5 +1,5 @@
-//! Lines of a configuration that deserve a second look: those that have no effect, because others take
-//! all that they would, and those that lead clients to our own admin interface.
+//! Lines of a configuration that are probably mistakes: lines without effect, because others match all that they would,
+//! and lines that lead clients to our own admin interface.
 
 use config::{
     AdminAddress, ClientMatch, Config, Destination, EndpointAddress, Forward, ForwardRule,
@@ -18,7 +18,7 @@ use crate::sites::{suffixes, written as written_name};
 pub struct Warning {
     /// The line.
     pub place: Place,
-    /// What is odd about it.
+    /// What is wrong with it.
     pub message: String,
     /// What to do.
     pub hint: String,
@@ -151,14 +151,14 @@ fn unreachable_rules(forward: &Forward, found: &mut Vec<Warning>) {
     }
 }
 
-/// True if one rule matches whatever a later one would match, as far as it matters.
+/// True if one rule matches everything that a later one would match, so that the later one has no effect.
 fn covers(forward: &Forward, earlier: &ForwardRule, later: &ForwardRule) -> bool {
     let within = |net: &IpNet| {
         let net = canonical_net(*net);
         earlier.from.iter().any(|wider| canonical_net(*wider).contains(&net))
     };
     let from = earlier.from.is_empty() || (!later.from.is_empty() && later.from.iter().all(within));
-    // Whether one certificate is among others is not known; what is the same is the same.
+    // Whether one pattern of certificates includes another is not known; only equal ones count.
     let clients = earlier.clients.is_empty()
         || (!later.clients.is_empty() && later.clients.iter().all(|c| has_client(earlier, c)));
     let methods = earlier.methods.is_empty()
@@ -218,7 +218,7 @@ fn covers_destination(
     }
 }
 
-/// True for networks with special addresses in them, as far as the standard library knows.
+/// True for networks that contain special addresses, as far as the standard library knows.
 fn is_special(net: IpNet) -> bool {
     match net {
         IpNet::V4(net) => {

@@ -2,13 +2,13 @@
 //!
 //! The documents are the health checking protocol of gRPC (HEALTH), its mapping to HTTP/2 (GRPC:
 //! "Length-Prefixed-Message") and the encoding of protocol buffers (PB).
-//! Not here: HTTP/2, and the status of gRPC itself, which stands in trailers.
+//! Not here: HTTP/2, and the status of gRPC itself, which is in trailers.
 
 use thiserror::Error;
 
 /// The longest message that is read. A response has two bytes, and what its future versions add.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
-/// What stands before a message: whether it is compressed, and its length (GRPC).
+/// The prefix of a message: whether it is compressed, and its length (GRPC).
 pub const PREFIX_BYTES: usize = 5;
 /// The number of `service` in a request and of `status` in a response (HEALTH).
 const FIELD: u64 = 1;
@@ -19,7 +19,7 @@ const FIXED64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// How it stands with a service (HEALTH).
+/// The status of a service (HEALTH).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServingStatus {
     /// It does not say: the default of the field.
@@ -69,7 +69,7 @@ pub enum Error {
     /// More comes than one message.
     #[error("there is more than one message")]
     More,
-    /// It is compressed, which we have not said that we take.
+    /// It is compressed, although we do not announce that we accept this.
     #[error("the message is compressed")]
     Compressed,
     /// It is no protocol buffer.
@@ -113,8 +113,7 @@ pub fn decode(body: &[u8]) -> Result<ServingStatus, Error> {
     }
 }
 
-/// Reads a message. Of a field that comes several times the last counts; those that are not known are
-/// passed over (PB).
+/// Reads a message. The last value of a repeated field counts; unknown fields are skipped (PB).
 fn read(mut rest: &[u8]) -> Result<ServingStatus, Error> {
     let mut serving = ServingStatus::Unknown;
     while !rest.is_empty() {

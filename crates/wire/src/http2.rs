@@ -1,5 +1,5 @@
-//! HTTP/2 on the wire (RFC 9113), as far as it is not left to the `h2` crate: frame heads, field
-//! blocks (RFC 7541), what a message must be, and the [`Guard`] that stands before `h2`.
+//! The parts of HTTP/2 on the wire (RFC 9113) that are not left to the `h2` crate: frame headers, field blocks
+//! (RFC 7541), the rules for messages, and the [`Guard`] in front of `h2`.
 //!
 //! Not here: streams, flow control.
 

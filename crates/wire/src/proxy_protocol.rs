@@ -2,7 +2,7 @@
 //!
 //! A listener either requires it or refuses it; guessing would let clients invent addresses. The
 //! document is `proxy-protocol.txt` of HAProxy, whose sections are cited as PP.
-//! Not here: who may send it.
+//! Not here: which peers may send it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,7 +17,7 @@ const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const V2_START_BYTES: usize = 16;
 
-/// Who is behind the connection.
+/// The client of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
     /// Nobody else: the proxy itself, with a health check for instance, or somebody it cannot
@@ -29,7 +29,7 @@ pub enum Header {
         source: SocketAddr,
         /// The address that it connected to.
         destination: SocketAddr,
-        /// Whether it speaks TLS to the proxy; false too if nothing is said of that.
+        /// Whether its connection to the proxy is TLS; also false if the header does not say.
         tls: bool,
     },
 }
@@ -164,8 +164,8 @@ fn client_v2(addresses: &[u8], tls: bool) -> Option<Header> {
     Some(Header::Client { source: source.into(), destination: destination.into(), tls })
 }
 
-/// Walks over type, length and value of what follows the addresses (PP, section 2.2.8), and tells
-/// whether the client speaks TLS; `None` if they do not fill the header exactly.
+/// Reads type, length and value of what follows the addresses (PP, section 2.2.8), and returns whether the client's
+/// connection is TLS; `None` if they do not fill the header exactly.
 fn read_extras(mut extras: &[u8]) -> Option<bool> {
     // PP, section 2.2.6: PP2_TYPE_SSL, whose first byte has PP2_CLIENT_SSL as lowest bit.
     const SSL: u8 = 0x20;

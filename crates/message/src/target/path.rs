@@ -133,9 +133,8 @@ impl Target {
         Ok(())
     }
 
-    /// As [`Target::set_path`], for a path without query that is not canonical as it is; tells
-    /// whether it had dot segments. Segments of the canonical path and of the one that is sent
-    /// correspond to each other.
+    /// As [`Target::set_path`], for a path without query that is not canonical yet; returns whether it had dot
+    /// segments. The segments of the canonical path and of the path that is sent correspond to each other.
     fn set_path_slowly(&mut self, raw: &[u8]) -> Result<bool, TargetError> {
         let segments = raw.strip_prefix(b"/").unwrap_or(raw);
         let mut had_dots = false;
@@ -171,7 +170,7 @@ impl Target {
         Ok(had_dots)
     }
 
-    /// Adds a query, which begins with its `?`, and tells whether it was canonical as it came.
+    /// Adds a query, which begins with its `?`, and returns whether it was canonical already.
     fn push_query(&mut self, raw: &[u8]) -> Result<bool, TargetError> {
         let mut canonical = true;
         for &byte in raw {
@@ -196,7 +195,7 @@ impl Target {
     }
 }
 
-/// What a look at a path tells.
+/// What a first look at a path finds.
 struct Scan {
     end: usize,
     /// Whether it is canonical as it is.
@@ -279,7 +278,7 @@ pub(super) fn push_canonical(
 /// Adds what was percent-encoded, as a canonical path has it.
 fn push_decoded(value: u8, out: &mut Vec<u8>, traits: &mut Traits) {
     match (PATH[usize::from(value)], value) {
-        // RFC 3986, section 6.2.2.2, and beyond it: those who route by a path decode these first.
+        // RFC 3986, section 6.2.2.2, and beyond it: servers decode these before they route.
         (Class::Plain | Class::Dot, _) => return out.push(value),
         (Class::Slash, _) => traits.add(Traits::ENCODED_SLASH),
         (Class::Backslash, _) => traits.add(Traits::ENCODED_BACKSLASH),

@@ -1,11 +1,11 @@
 //! The ways in which servers are known to read a path.
 //!
-//! A path as it stands is one reading. Where it has empty segments, `;`, a backslash or encoded
-//! separators, servers behind us may see other segments: [`Readings::of`] finds each path that some
-//! order of their steps leads to (merging, decoding, cutting, removing dot segments). Routes are
-//! then chosen by all of them, and a request passes only if that makes no difference.
-//! Not here: what is done about a difference (`rules`).
-//! Invariant: time and memory are bounded whatever the path, and memory is used again.
+//! A path as written is one reading. Where it has empty segments, `;`, a backslash or encoded separators,
+//! upstream servers may see other segments: [`Readings::of`] finds each path that some order of their steps
+//! leads to (merging, decoding, cutting, removing dot segments). The route is then looked up for all of them,
+//! and a request passes only if they agree.
+//! Not here: the handling of a difference (`rules`).
+//! Invariant: time and memory are bounded for any path, and memory is reused.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ const READINGS_BYTES_MAX: usize = 128 * 1024;
 pub struct PathSteps(u8);
 
 impl PathSteps {
-    /// Nothing: the path as it stands.
+    /// Nothing: the path as written.
     pub const NONE: Self = Self(0);
     /// Empty segments are merged: `//a` is `/a`.
     pub const MERGED: Self = Self(1);
@@ -109,7 +109,7 @@ impl Step {
             Traits::ENCODED_BACKSLASH,
             Traits::BACKSLASH,
             Traits::UNICODE,
-            // What is cut may leave a segment empty.
+            // Cutting may leave an empty segment.
             Traits::SEMICOLON,
             Traits::ENCODED_SEMICOLON,
         ];
@@ -300,7 +300,7 @@ impl Readings {
         Ok(())
     }
 
-    /// Keeps what stands in `scratch`, unless it is known.
+    /// Adds the path in `scratch`, unless it is there already.
     fn keep(&mut self, steps: PathSteps, host: bool) -> Result<(), TooManyReadings> {
         let Self { bytes, found, scratch } = self;
         let is_known = found.iter().any(|known| {
@@ -318,8 +318,8 @@ impl Readings {
         Ok(())
     }
 
-    /// Calls `see` with each reading, a path in canonical text without dot segments, and what makes
-    /// it so, until it gives something. The path as it stands is among them.
+    /// Calls `see` with each reading, a path in canonical text without dot segments, and the steps that lead to it,
+    /// until `see` returns something. The path as written is one of them.
     pub fn find<T>(
         &mut self,
         mut see: impl FnMut(&str, PathSteps) -> Option<T>,

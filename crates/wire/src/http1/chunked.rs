@@ -2,7 +2,7 @@
 //!
 //! Lenient means what nginx, HAProxy, Envoy and Caddy read alike: LF alone ends a line, a size may have any
 //! number of zeros in front, an extension may hold anything but the end of a line, and a trailer is read as
-//! a head's field is (`lenient`). Both take white space behind a size, which all servers skip.
+//! a head's field is (`lenient`). Both accept white space after a size, which all servers skip.
 
 use message::{Fields, Known};
 use thiserror::Error;
@@ -15,8 +15,8 @@ use super::trailer::allowed_trailer;
 const SIZE_DIGITS_MAX: u16 = 16;
 /// The same of a response, whose sizes may be padded.
 const SIZE_DIGITS_LENIENT_MAX: u16 = 1024;
-/// Bytes of one chunk's extensions and of the white space before them. They carry nothing that we
-/// pass on, so a peer that sends many wants us to be busy.
+/// Bytes of one chunk's extensions and of the white space before them. We do not forward extensions, so a peer that
+/// sends many only wastes our time.
 const EXTENSION_BYTES_MAX: u16 = 256;
 /// The same of a response.
 const EXTENSION_BYTES_LENIENT_MAX: u16 = 4096;

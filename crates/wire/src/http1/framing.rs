@@ -3,7 +3,7 @@
 use message::{BodyLength, Fields, Known, Version, is_token_byte};
 use thiserror::Error;
 
-/// Why the length of a body cannot be told for sure.
+/// Why the length of a body is not certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FramingError {
     /// `Content-Length` is no number.
@@ -21,7 +21,7 @@ pub enum FramingError {
     /// Both.
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
-    /// More members of `Connection` than anybody needs.
+    /// Too many members of `Connection`.
     #[error("Connection has too many options")]
     TooManyOptions,
     /// `Transfer-Encoding` in a message of HTTP/1.0.
@@ -83,7 +83,7 @@ impl Framing {
         Ok(())
     }
 
-    /// False: it is none, or one that was never to be sent.
+    /// False if it is not a coding, or one that must never be sent.
     fn see_coding(&mut self, coding: &[u8]) -> bool {
         if coding.eq_ignore_ascii_case(b"chunked") {
             self.is_chunked = true;
@@ -99,8 +99,8 @@ impl Framing {
     }
 
     fn see_length(&mut self, value: &[u8]) -> Result<(), FramingError> {
-        // RFC 9110, section 8.6: a list of the same number, which comes about when somebody joins
-        // repeated lines, may be taken as that number. RFC 9112, section 6.3, item 5: else refuse.
+        // RFC 9110, section 8.6: a list of the same number, the result of joining repeated lines, may
+        // be taken as that number. RFC 9112, section 6.3, item 5: refuse all others.
         for member in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             let length = parse_length(member).ok_or(FramingError::InvalidLength)?;
             self.is_length_unusual |=
@@ -160,7 +160,7 @@ impl Framing {
 /// sign, and see another number from here on.
 const LENGTH_MAX: u64 = i64::MAX as u64;
 
-/// RFC 9110, section 8.6: digits and nothing else, no sign; a number that everybody can count to.
+/// RFC 9110, section 8.6: digits and nothing else, no sign; a number within the range of every server.
 fn parse_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -52,7 +52,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status that a request with this mistake is answered with.
+    /// The status of the response to a request with this mistake.
     pub fn status(self) -> u16 {
         match self {
             Self::TooManyFields | Self::TooLong => 431, // RFC 6585, section 5
@@ -62,7 +62,7 @@ impl HeadError {
 }
 
 /// Input beyond this is not tokenised before its end is there, so that a head that comes in many
-/// small parts does not cost much more than one that comes at once.
+/// small parts costs little more than one that comes at once.
 const WHOLE_ONLY_ABOVE: usize = 4096;
 
 /// True if a head of this input cannot be complete. Cheap for short input; may answer false for it.
@@ -179,7 +179,7 @@ fn no_end<'a>(after: &[u8]) -> Result<Option<Line<'a>>, HeadError> {
     match after {
         [b'\r'] => Ok(None),
         // RFC 9112, section 2.2: a bare CR is invalid; bare LF may be taken as line end, and we do
-        // not, because not everybody does.
+        // not, because other servers do not.
         [b'\r', ..] => Err(HeadError::BareCr),
         [b'\n', ..] => Err(HeadError::BareLf),
         // RFC 9110, section 5.5: NUL is dangerous, the other control bytes are invalid.
@@ -187,7 +187,7 @@ fn no_end<'a>(after: &[u8]) -> Result<Option<Line<'a>>, HeadError> {
     }
 }
 
-/// Takes white space off both ends; also tells how much off the beginning.
+/// Trims white space from both ends; also returns how much from the beginning.
 #[inline]
 fn trim(raw: &[u8]) -> (&[u8], usize) {
     let mut value = raw;

@@ -101,7 +101,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Appends the status line, without a reason, which nobody reads.
+/// Appends the status line, without a reason phrase, which no recipient uses.
 fn write_status(line: &[u8], out: &mut Vec<u8>) -> Result<(), ResponseError> {
     let [b'H', b'T', b'T', b'P', b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9', rest @ ..] =
         line
@@ -175,7 +175,7 @@ impl FieldWriter<'_> {
         Ok(())
     }
 
-    /// A line that goes on with the one before it (RFC 9112, section 5.2).
+    /// A line that continues the one before it (RFC 9112, section 5.2).
     fn go_on(&mut self, line: &[u8]) -> Result<(), HeadError> {
         match self.last {
             // Section 2.2: some take it for a field, others do not.
@@ -201,7 +201,7 @@ impl FieldWriter<'_> {
     }
 }
 
-/// What frames the message is read as it stands or not at all.
+/// Framing fields are read as written or not at all.
 fn check_value(value: &[u8], framing: bool) -> Result<(), HeadError> {
     let is_readable = !framing || !value.iter().any(|&byte| is_control(byte));
     if is_readable { Ok(()) } else { Err(HeadError::FieldValue) }

@@ -1,6 +1,6 @@
 //! Heads and chunks as bytes.
 //!
-//! What is written is what was checked when the message was filled; nothing is checked again.
+//! Messages were checked when they were filled; nothing is checked again.
 
 use message::{Field, Method, Version, reason_phrase};
 

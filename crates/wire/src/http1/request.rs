@@ -23,7 +23,7 @@ pub enum RequestError {
     /// Well-formed, but not of HTTP/1.
     #[error("the request is not of HTTP/1")]
     Version,
-    /// The preface of HTTP/2 where HTTP/1 is spoken.
+    /// The preface of HTTP/2 on a connection of HTTP/1.
     #[error("the client speaks HTTP/2 without having been asked")]
     Http2Preface,
     /// The lines after the first.
@@ -50,7 +50,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The status it is answered with.
+    /// The status of the response to it.
     pub fn status(&self) -> u16 {
         match self {
             Self::MethodTooLong => 501, // RFC 9112, section 3
@@ -150,8 +150,8 @@ fn conclude(framing: &Framing, request: &mut Request) -> Result<(), RequestError
     request.keep_alive = framing.is_persistent(request.version);
     if request.version == Version::Http11 {
         request.upgrade = framing.upgrade && fields.has(Known::Upgrade) && {
-            // RFC 9113, section 3.1 has dropped the upgrade to h2c; servers that still do it
-            // would let a client speak to them behind our back.
+            // RFC 9113, section 3.1 has dropped the upgrade to h2c. With a server that still supports it,
+            // a client could send requests that we do not see.
             let is_http = |protocol: &[u8]| {
                 let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
                 name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"http")

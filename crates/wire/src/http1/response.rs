@@ -1,6 +1,6 @@
 //! Response heads (RFC 9112, sections 4 and 6).
 //!
-//! What is spelt as RFC 9112 has it is read at once. All else is respelt first ([`respell`]), so that one
+//! A head that is spelt as in RFC 9112 is read at once. Any other is rewritten first ([`respell`]), so that a single
 //! reader decides what a head means.
 
 use message::{BodyLength, Known, Method, Response, Version};
@@ -178,7 +178,7 @@ fn conclude(
 /// Bytes of `HTTP/1.1 200`.
 const STATUS_BYTES: usize = 12;
 
-/// Reads the first line; also tells where it ends.
+/// Reads the first line; also returns where it ends.
 fn read_status_line(input: &[u8]) -> Result<Option<(Version, u16, usize)>, ResponseError> {
     let Some((start, reason)) = input.split_first_chunk::<STATUS_BYTES>() else {
         // What does not begin like a response never becomes one.

@@ -4,9 +4,9 @@ use message::{Known, are_twins, tells_of_client};
 
 /// True if a field may pass as trailer.
 ///
-/// Whoever merges trailers into the head must not be able to find framing, routing, authentication,
-/// content coding, security or the client's identity in them: those were decided before the body
-/// came. Forbidden ones are dropped, not refused. As in a head, `_` may be read as a hyphen.
+/// A receiver that merges trailers into the head must not find framing, routing, authentication, content coding,
+/// caching, security or the client's identity in them: those were decided before the body came. Forbidden ones are
+/// dropped, not refused. As in a head, `_` may be read as a hyphen.
 pub fn allowed_trailer(known: Known, name: &[u8]) -> bool {
     let known = if known == Known::Other { Known::of_twin(name) } else { known };
     match known {

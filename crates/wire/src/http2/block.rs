@@ -1,10 +1,10 @@
-//! What a head or trailers must be to make a message (RFC 9113, sections 8.1 to 8.3 and 8.5).
+//! The rules for a head or trailers of a message (RFC 9113, sections 8.1 to 8.3 and 8.5).
 //!
-//! [`BlockValidator`] is shown each field of a block as it is decoded, and packs it for [`field_block`]. A block
-//! that breaks a rule makes its message malformed, which is an error of one stream; the connection
-//! and its other streams go on.
-//! Not here: what a target or a method may be, and sizes of a request, for which a client gets an
-//! answer with a status.
+//! [`BlockValidator`] gets each field of a block as it is decoded, checks it, and packs it for [`field_block`]. A
+//! block that breaks a rule makes its message malformed: an error of one stream, which does not affect the
+//! connection and its other streams.
+//! Not here: the rules for targets and methods, and the sizes of a request, for which a client gets a
+//! response.
 //! Lenient: blanks around values are dropped (section 8.2.1 calls them malformed; nginx, HAProxy,
 //! Envoy and Caddy take them), and other control characters in a response's values become spaces.
 
@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::field_block::{self, PackedFields};
 use super::hpack::FIELD_OVERHEAD;
 
-/// Whose block it is.
+/// What a block is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The head of a request.
@@ -74,7 +74,7 @@ malformed! {
     Length = "its Content-Length is malformed or not that of its content (RFC 9113, 8.1.1)",
     /// RFC 9113, section 8.1: an interim response does not end a stream.
     InterimEnd = "an interim response ends the stream (RFC 9113, 8.1)",
-    /// RFC 9113, section 6.5.2: larger than we have said.
+    /// RFC 9113, section 6.5.2: larger than we announced.
     TooLarge = "its fields are larger than allowed (RFC 9113, 6.5.2)",
 }
 
@@ -89,7 +89,7 @@ impl Malformed {
     }
 }
 
-/// Memory for the block under way; any number of guards may share it.
+/// Memory for one block; any number of guards may share it.
 #[derive(Debug, Default)]
 pub(super) struct BlockBuffers {
     /// The value of the carrier.
@@ -107,11 +107,11 @@ mod pseudo {
     pub(super) const STATUS: u8 = 1 << 5;
 }
 
-/// What is found of a block.
+/// Validates one block.
 pub(super) struct BlockValidator<'a> {
     kind: Kind,
     ends_stream: bool,
-    /// The most that names and values may have, as the RFC counts.
+    /// The maximum size of names and values, as the RFC counts.
     size_max: usize,
     size: usize,
     buffers: &'a mut BlockBuffers,
@@ -148,7 +148,7 @@ impl<'a> BlockValidator<'a> {
         }
     }
 
-    /// How much all fields had, as the RFC counts.
+    /// The size of all fields, as the RFC counts.
     pub(super) fn size(&self) -> usize {
         self.size
     }
@@ -195,7 +195,7 @@ impl<'a> BlockValidator<'a> {
             }
             _ => {}
         }
-        // There is no blank in any of them.
+        // None of them may contain a blank.
         ensure(value.iter().all(|&byte| byte > b' ' && byte != DEL), Malformed::Value)?;
         PackedFields::push(&mut self.buffers.packed, name, value);
         Ok(())
@@ -217,7 +217,7 @@ impl<'a> BlockValidator<'a> {
             | b"upgrade" => return Err(Malformed::ConnectionField),
             b"te" => ensure(value.eq_ignore_ascii_case(b"trailers"), Malformed::ConnectionField)?,
             b"content-length" => {
-                // What delimits a request is not open to a second reading.
+                // The length that delimits a request must have one reading only.
                 let digits = if from_client { raw } else { value };
                 let length = Some(length(digits).ok_or(Malformed::Length)?);
                 if let before @ Some(_) = std::mem::replace(&mut self.length, length) {
@@ -244,7 +244,7 @@ impl<'a> BlockValidator<'a> {
         Ok(())
     }
 
-    /// Adds the block that `h2` gets in place of this one to `out`, and says what it was.
+    /// Appends the block that `h2` gets instead to `out`, and returns why the message is malformed, if it is.
     pub(super) fn finish(mut self, out: &mut Vec<u8>) -> Option<Malformed> {
         if !self.buffers.cookies.is_empty() && self.malformed.is_none() {
             PackedFields::push(&mut self.buffers.packed, b"cookie", &self.buffers.cookies);
@@ -265,7 +265,7 @@ impl<'a> BlockValidator<'a> {
         self.malformed
     }
 
-    /// What can be said only once all is there.
+    /// The rules that apply to the whole block.
     fn whole(&mut self) -> Result<(), Malformed> {
         let has = |bits: u8| self.seen & bits == bits;
         match self.kind {
@@ -316,10 +316,10 @@ impl<'a> BlockValidator<'a> {
     }
 }
 
-/// What parts crumbs of a cookie that are put together (RFC 9113, section 8.2.3).
+/// The separator of cookie crumbs that are joined (RFC 9113, section 8.2.3).
 const CRUMB_SEPARATOR: &[u8] = b"; ";
 
-/// What stands for a malformed response; nobody sees it.
+/// The status for `h2` of a malformed response; never forwarded.
 const STATUS_OF_MALFORMED: u16 = 502;
 
 const DEL: u8 = 0x7f;

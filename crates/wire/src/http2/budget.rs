@@ -1,9 +1,9 @@
-//! How much of what a peer may ask for: a burst, and so much more per second.
+//! How many frames of each kind a peer may send: a burst, and a rate per second.
 //!
-//! One token pays for one frame of a kind. Some frames of ours give tokens back, because a peer
-//! that gets much has reason to say much. All numbers stand in [`RATES`].
+//! One token pays for one frame of a kind. Some frames of ours give tokens back, because a peer that receives much
+//! has reason to send more. All numbers are in [`RATES`].
 
-/// What is paid for.
+/// One bucket for each kind of cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bucket {
     Resets,
@@ -30,11 +30,11 @@ struct Rate {
 
 /// Content of a DATA frame below which its head weighs more than itself.
 pub(super) const TINY_DATA_BYTES: u32 = 16;
-/// Window increments and initial windows below this make us send crumbs.
+/// Window increments and initial windows below this make us send tiny frames.
 pub(super) const SMALL_WINDOW_BYTES: u32 = 64;
 /// Settings in one frame that one token pays for. There are seven in use.
 pub(super) const SETTINGS_PER_TOKEN: u32 = 32;
-/// What a tiny initial window costs: it may cut every answer that runs into crumbs.
+/// The cost of a tiny initial window: it may split every response under way into tiny frames.
 pub(super) const SMALL_INITIAL_WINDOW_COST: u32 = 400;
 
 #[rustfmt::skip]
@@ -61,7 +61,7 @@ const RATES: [Rate; BUCKETS] = [
     Rate { bucket: Bucket::Priorities, burst: 200, per_second: 20 },
     // The most eager clients send two for each DATA frame, so one of ours gives two tokens.
     Rate { bucket: Bucket::WindowUpdates, burst: 1_000, per_second: 100 },
-    // CVE-2019-9511, data dribble: windows that cut what we send into crumbs. Eager clients answer
+    // CVE-2019-9511, data dribble: windows that split what we send into tiny frames. Eager clients answer
     // each tiny message with such an update, and one costs less than a request.
     Rate { bucket: Bucket::SmallWindows, burst: 10_000, per_second: 1_000 },
     // CVE-2019-9518: empty HEADERS and CONTINUATION that do not end a field block.
@@ -71,8 +71,8 @@ const RATES: [Rate; BUCKETS] = [
     Rate { bucket: Bucket::Others, burst: 100, per_second: 10 },
 ];
 
-/// How much more an endpoint may ask for than a client: it has been chosen, and serves many clients
-/// over one connection.
+/// How much more an endpoint may send than a client: it is chosen by the operator, and serves many clients over one
+/// connection.
 pub(super) const ENDPOINT_SCALE: u32 = 10;
 
 /// Tokens are kept in thousandths.
@@ -80,7 +80,7 @@ const TOKEN: u32 = 1000;
 /// Filled up at most so often.
 const REFILL_MS: u64 = 100;
 
-/// The accounts of one connection.
+/// The buckets of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TokenBuckets {
     tokens: [u32; BUCKETS],
@@ -93,8 +93,8 @@ pub(super) struct TokenBuckets {
 }
 
 impl TokenBuckets {
-    /// Full accounts for a peer that may have so many streams open at once, and may do `scale`
-    /// times what stands in the table.
+    /// Full buckets for a peer that may have so many streams open at once, and may do `scale`
+    /// times what is in the table.
     pub(super) fn new(streams: u32, scale: u32) -> Self {
         let resets = streams.min(100_000) * 2;
         let mut buckets = Self { tokens: [0; BUCKETS], filled_ms: None, resets, scale };
@@ -112,7 +112,7 @@ impl TokenBuckets {
         burst.saturating_mul(TOKEN).saturating_mul(self.scale)
     }
 
-    /// Fills the accounts up for the time that has passed. A clock that runs back gives nothing.
+    /// Refills the buckets for the time that has passed. A clock that runs backwards adds nothing.
     pub(super) fn refill(&mut self, now_ms: u64) {
         let Some(filled_ms) = self.filled_ms else {
             self.filled_ms = Some(now_ms);

@@ -1,11 +1,11 @@
-//! How a head or trailers travel through `h2`, which takes them for one field.
+//! How a head or trailers pass through `h2`: as a single field.
 //!
-//! `h2` would read names and values by tables of its own, end a connection for a bad one, and put
-//! them into a map. So the guard reads field blocks itself, judges them, and hands `h2` blocks that
-//! hold nothing but what it must know, and [`CARRIER`]: a field that no peer can send, as its name
-//! is none. Its value is all that stood in the block, behind each other: for each field the lengths
-//! of name and value, in three bytes of seven bits each, then both as they are.
-//! Invariant: what is carried keeps the rules of `block`; nobody has to look at characters again.
+//! `h2` would validate names and values by rules of its own, end a connection for a bad one, and put them into a
+//! map. So the guard decodes and validates field blocks itself, and gives `h2` blocks with only what it must know, and
+//! [`CARRIER`]: a field that no peer can send, because its name is not valid. Its value has all fields of the block
+//! one after another: for each field the lengths of name and value, in three bytes of seven bits each, then both
+//! unchanged.
+//! Invariant: the fields in a carrier obey the rules of `block`; their characters need no further check.
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use super::block::Malformed;
 /// The name of the field that carries.
 pub const CARRIER: &str = "\"";
 
-/// By how much a list of fields may be larger, as RFC 9113, section 6.5.2 counts, once it is carried:
-/// what `h2` is given besides.
+/// How much larger a list of fields may be for `h2`, as RFC 9113, section 6.5.2 counts, because of what is added to
+/// the carrier.
 pub const CARRIED_EXTRA: u32 = 256;
 
 /// The first byte of a value: what it carries.
@@ -26,19 +26,19 @@ const MALFORMED: u8 = b'M';
 /// Bytes before a name: the two lengths.
 const LENGTHS: usize = 6;
 
-/// What a block was.
+/// The content of a field block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldBlock<'a> {
     /// A head: pseudo-fields first, then the others.
     Head(PackedFields<'a>),
     /// Trailers.
     Trailers(PackedFields<'a>),
-    /// A message that must not be gone on with (RFC 9113, section 8.1.1).
+    /// A malformed message, which must not be processed (RFC 9113, section 8.1.1).
     Malformed(Malformed),
 }
 
 impl<'a> FieldBlock<'a> {
-    /// Reads the value of [`CARRIER`]; `None` if it is none.
+    /// Reads the value of [`CARRIER`]; `None` if it is not one.
     pub fn read(value: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = value.split_first()?;
         match kind {
@@ -50,19 +50,19 @@ impl<'a> FieldBlock<'a> {
     }
 }
 
-/// Fields behind each other.
+/// Fields one after another in one piece of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PackedFields<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> PackedFields<'a> {
-    /// Fields that [`PackedFields::push`] has put behind each other.
+    /// Fields that were packed with [`PackedFields::push`].
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    /// Puts a field behind others. Neither name nor value may be longer than 21 bits can say.
+    /// Appends a field. Neither name nor value may be longer than 21 bits can express.
     pub fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         let ([n0, n1, n2], [v0, v1, v2]) = (digits(name.len()), digits(value.len()));
         out.extend_from_slice(&[n0, n1, n2, v0, v1, v2]);
@@ -70,7 +70,7 @@ impl<'a> PackedFields<'a> {
         out.extend_from_slice(value);
     }
 
-    /// All of it: the ranges of [`PackedFields::ranges`] lie in this.
+    /// The memory that the ranges of [`PackedFields::ranges`] refer to.
     pub fn bytes(self) -> &'a [u8] {
         self.bytes
     }
@@ -118,7 +118,7 @@ pub(super) fn begin(out: &mut Vec<u8>, is_head: bool) {
     out.push(if is_head { HEAD } else { TRAILERS });
 }
 
-/// Says afterwards that it is the other of both.
+/// Changes whether it is a head or trailers.
 pub(super) fn turn_into(out: &mut [u8], is_head: bool) {
     if let Some(kind) = out.first_mut() {
         *kind = if is_head { HEAD } else { TRAILERS };

@@ -39,9 +39,9 @@ pub mod flag {
     pub const ACK: u8 = 0x1;
     /// Of HEADERS and CONTINUATION: the field block is whole.
     pub const END_HEADERS: u8 = 0x4;
-    /// Of DATA and HEADERS: a length and padding stand around the payload.
+    /// Of DATA and HEADERS: the payload is padded.
     pub const PADDED: u8 = 0x8;
-    /// Of HEADERS: a priority stands before the field block.
+    /// Of HEADERS: a priority precedes the field block.
     pub const PRIORITY: u8 = 0x20;
 }
 
@@ -79,15 +79,15 @@ pub mod code {
     pub const STREAM_CLOSED: u32 = 0x5;
     /// A frame of a wrong length.
     pub const FRAME_SIZE_ERROR: u32 = 0x6;
-    /// A stream was not begun, and may be tried again.
+    /// A stream was not processed, and may be tried again.
     pub const REFUSED_STREAM: u32 = 0x7;
-    /// Nobody waits for this stream any more.
+    /// The stream is no longer needed.
     pub const CANCEL: u32 = 0x8;
     /// A field block cannot be read.
     pub const COMPRESSION_ERROR: u32 = 0x9;
     /// A tunnel broke.
     pub const CONNECT_ERROR: u32 = 0xa;
-    /// The other side is a burden.
+    /// The peer causes excessive load.
     pub const ENHANCE_YOUR_CALM: u32 = 0xb;
     /// The transport is not safe enough.
     pub const INADEQUATE_SECURITY: u32 = 0xc;

@@ -1,14 +1,12 @@
-//! Watches what an HTTP/2 peer sends, before `h2` sees it.
+//! Inspects what an HTTP/2 peer sends before `h2` gets it.
 //!
-//! `h2` reads frames well, but lets a peer spend our time as it likes, and answers some broken
-//! rules of RFC 9113 wrongly or not at all. The guard sees the same bytes first. It looks at frame
-//! heads and at a few bytes of some payloads, and skips the rest by length: that costs by the frame,
-//! not by the byte. Field blocks it reads itself, and `h2` gets others in their place (`field_block`),
-//! so that a malformed message is an error of its stream alone.
-//! Not here: flow control and limits of streams, which `h2` keeps; timeouts. What `h2` answers
-//! rightly by itself is not repeated here without need.
-//! Invariant: the answer, and what `h2` gets, depend on the bytes and the times alone, not on how
-//! they are split.
+//! `h2` reads frames well, but lets a peer waste our time, and handles some violations of RFC 9113 wrongly or not at
+//! all. The guard sees the same bytes first. It reads frame headers and a few bytes of some payloads, and skips the
+//! rest by length: the cost is per frame, not per byte. It decodes field blocks itself and gives `h2` others instead
+//! (`field_block`), so that a malformed message is an error of its stream only.
+//! Not here: flow control and limits of streams, which `h2` enforces; timeouts. What `h2` handles correctly is not
+//! repeated here without need.
+//! Invariant: the result, and what `h2` gets, depend only on the bytes and the times, not on how the bytes are split.
 
 use super::block::{BlockBuffers, BlockValidator, Kind};
 use super::budget::{
@@ -30,7 +28,7 @@ const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What SETTINGS_MAX_FRAME_SIZE may be (RFC 9113, section 6.5.2).
 const FRAME_SIZES: std::ops::RangeInclusive<u32> = 1 << 14..=(1 << 24) - 1;
 
-/// What we have told the peer, and what we bear without saying so.
+/// The limits that we announced to the peer, and those that we enforce without announcing them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardLimits {
     /// The longest payload: our SETTINGS_MAX_FRAME_SIZE.
@@ -41,12 +39,12 @@ pub struct GuardLimits {
     pub continuations: u32,
     /// Streams that the peer may have open: our SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
-    /// What a message's fields may have: our SETTINGS_MAX_HEADER_LIST_SIZE.
+    /// The size of a message's fields: our SETTINGS_MAX_HEADER_LIST_SIZE.
     pub list_bytes: u32,
 }
 
-/// How much more than allowed the fields of a message may have before the connection ends: they cost
-/// time even if nothing is kept of them.
+/// How much larger than allowed the fields of a message may be before the connection ends: they cost time even if
+/// nothing of them is kept.
 const LIST_EXCESS: usize = 4;
 
 impl Default for GuardLimits {
@@ -82,38 +80,38 @@ struct Block {
     padding: u32,
 }
 
-/// What becomes of bytes that were shown.
+/// The result of an inspection of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Inspection {
-    /// So many of the first do not go on; what does in their place was added to `out`.
+    /// The first bytes, which do not pass; what passes instead was appended to `out`.
     pub taken: usize,
-    /// So many after those go on as they are. What follows must be shown again.
+    /// The bytes after those, which pass unchanged. What follows must be inspected again.
     pub same: usize,
 }
 
-/// Memory that any number of guards share while they look at bytes.
+/// Memory that any number of guards may share.
 #[derive(Debug, Default)]
 pub struct GuardMemory {
     strings: StringBuffers,
     buffers: BlockBuffers,
 }
 
-/// Watches one connection.
+/// Inspects the bytes of one connection.
 ///
-/// Every byte from the peer goes through [`Guard::inspect`], in order and before `h2` gets it;
-/// every byte that `h2` writes goes through [`Guard::sent`]. Beyond itself it holds the table of the
-/// peer's fields, and of a field block that comes in pieces what has come of it.
+/// Every byte from the peer goes through [`Guard::inspect`], in order and before `h2` gets it; every byte that `h2`
+/// writes goes through [`Guard::sent`]. The guard holds the dynamic table of the peer's fields, and the first pieces
+/// of a field block that is not complete yet.
 #[derive(Debug, Clone)]
 pub struct Guard {
     limits: GuardLimits,
     peer: Peer,
-    /// How much of the preface has come.
+    /// How many bytes of the preface were received.
     preface: u8,
-    /// Whether the first SETTINGS have come.
+    /// Whether the first SETTINGS was received.
     is_greeted: bool,
     received: Scanner,
     block: Option<Block>,
-    /// What has come of that block, unless all is there at once.
+    /// The received part of that block, unless all of it comes at once.
     fragment: Vec<u8>,
     decoder: Decoder,
     /// Content that we have sent, and streams that we have refused.
@@ -125,7 +123,7 @@ pub struct Guard {
     buckets: TokenBuckets,
     /// Whether the peer has offered extended CONNECT, which cannot be taken back.
     offers_connect: bool,
-    /// What was found. Nothing that comes after it counts.
+    /// The violation that was found. Later bytes do not matter.
     violation: Option<Violation>,
     /// How much of the preface we have sent.
     own_preface: u8,
@@ -133,13 +131,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// For a server: the peer is a client, which begins with the preface.
+    /// A guard for a server: the peer is a client, which begins with the preface.
     pub fn server(limits: &GuardLimits) -> Self {
         Self::new(limits, Peer::Client)
     }
 
-    /// For a client that takes no pushes: the peer is a server, and may do ten times what a client
-    /// may. Its resets, and ours, are not limited, as each answers a request of our own.
+    /// A guard for a client that accepts no pushes: the peer is a server, and may do ten times what a client may. Its
+    /// resets, and ours, are not limited, because each belongs to a request of our own.
     pub fn client(limits: &GuardLimits) -> Self {
         Self::new(limits, Peer::Server)
     }
@@ -171,10 +169,10 @@ impl Guard {
         }
     }
 
-    /// Looks at the next bytes from the peer, and says what goes on to `h2`. An error ends the
-    /// connection; it is repeated by every later call.
+    /// Inspects the next bytes from the peer, and returns what passes to `h2`. An error ends the connection; every
+    /// later call returns it again.
     ///
-    /// `now_ms` counts from any moment.
+    /// `now_ms` counts from any fixed point in time.
     pub fn inspect(
         &mut self,
         bytes: &[u8],
@@ -202,7 +200,7 @@ impl Guard {
         while !rest.is_empty() {
             let before = rest.len();
             let is_taken = if self.received.is_at_head() {
-                // A head that is not whole is held back, as it may be that of a field block.
+                // An incomplete frame header is held back: it may be that of a field block.
                 let is_split = self.received.has_part_of_head();
                 let kind = if is_split { None } else { Scanner::peek(rest) };
                 let is_taken = kind.is_none_or(is_of_block);
@@ -244,8 +242,8 @@ impl Guard {
         }
     }
 
-    /// Which frame or field block, by number, has begun and is not whole: its sender is to end it
-    /// within a time that does not depend on anything else. Content may take its time.
+    /// The number of the frame or field block that is incomplete: its sender must complete it within a fixed time.
+    /// Content has no such limit.
     pub fn unfinished(&self) -> Option<u32> {
         let is_content = self.received.frame().kind == kind::DATA && !self.received.is_at_head();
         let is_within = !self.received.is_at_head() || self.received.has_part_of_head();
@@ -448,8 +446,8 @@ impl Guard {
         Ok(())
     }
 
-    /// Takes what is there of a frame with a piece of a field block. Once the block is whole, what
-    /// `h2` gets in its place is added to `out`.
+    /// Takes the available bytes of a frame with a piece of a field block. Once the block is complete, appends what
+    /// `h2` gets instead to `out`.
     fn block_frame(
         &mut self,
         rest: &mut &[u8],
@@ -507,7 +505,7 @@ impl Guard {
 
     fn priority_head(&mut self, head: FrameHeader) -> Result<(), Violation> {
         // A stream error by RFC 9113, section 6.3. We end the connection, which is always allowed
-        // (section 5.4.1): nobody sends such a thing by mistake.
+        // (section 5.4.1): no peer sends this by mistake.
         ensure(head.length == 5, frame_size_error("PRIORITY not of 5 bytes (RFC 9113, 6.3)"))?;
         self.pay(Bucket::Priorities, 1, ViolationKind::Priority)?;
         self.received.ask(4);
@@ -636,8 +634,8 @@ impl Guard {
         }
     }
 
-    /// Looks at the next bytes that we have sent: what a peer gets decides what it may ask for,
-    /// and our own resets tell of its mistakes. A violation is told by the next `inspect`.
+    /// Inspects the next bytes that we have sent: what a peer receives decides what it may send, and our own resets
+    /// show its mistakes. The next `inspect` returns a violation.
     pub fn sent(&mut self, mut bytes: &[u8]) {
         let preface = (PREFACE.len() - usize::from(self.own_preface)).min(bytes.len());
         self.own_preface += u8::try_from(preface).unwrap_or_default();
@@ -716,7 +714,7 @@ fn is_of_block(kind: u8) -> bool {
     matches!(kind, kind::HEADERS | kind::CONTINUATION)
 }
 
-/// Makes frames of a field block that stands in `out` from `begin` on, behind room for a head.
+/// Turns a field block into frames. It is in `out` from `begin` on, after room for one frame header.
 fn into_frames(out: &mut Vec<u8>, begin: usize, stream: u32, end_stream: u8, frame_bytes: usize) {
     let length = out.len().saturating_sub(begin + HEADER_BYTES);
     let head = |kind, flags, length: usize| {

@@ -1,7 +1,7 @@
 //! Finds frame heads in a stream of bytes that comes in pieces of any size.
 //!
-//! Payloads are skipped by their length, but for a few bytes that the caller asks for and those that
-//! it takes. Nothing is kept of them.
+//! Payloads are skipped by their length, except for the bytes that the caller asks for or takes. Nothing of them is
+//! kept.
 
 use super::frame::{FrameHeader, HEADER_BYTES};
 
@@ -17,7 +17,7 @@ pub(super) enum FrameEvent {
     Part([u8; PART_BYTES]),
 }
 
-/// Where in the stream it stands.
+/// The position in the stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Scanner {
     head: FrameHeader,

@@ -6,7 +6,7 @@
 /// How many streams are remembered.
 const KNOWN: u32 = u128::BITS;
 
-/// What is known of a stream.
+/// The state of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Newer than any that was opened.
@@ -21,7 +21,7 @@ pub(super) enum State {
     Forgotten,
 }
 
-/// Streams with odd numbers, which clients open. Nobody opens others, as nobody pushes.
+/// Streams with odd numbers, which clients open. There are no others, because pushes are not accepted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Streams {
     /// The newest that was opened; 0 for none.

@@ -1,4 +1,4 @@
-//! What a [`Guard`](super::Guard) can find.
+//! The violations that a [`Guard`](super::Guard) can find.
 
 use thiserror::Error;
 
@@ -21,7 +21,7 @@ pub enum ViolationKind {
     Priority,
     /// WINDOW_UPDATE frames.
     WindowUpdate,
-    /// Windows so small that they cut content into crumbs.
+    /// Windows so small that they split content into tiny frames.
     SmallWindow,
     /// CONTINUATION frames, or empty pieces of field blocks.
     Continuation,
@@ -29,9 +29,9 @@ pub enum ViolationKind {
     HeaderList,
     /// Frames of unknown types, or several GOAWAY.
     Unknown,
-    /// What `h2` itself bears no more: a list of fields far too long, small DATA frames that wait.
+    /// Excess that `h2` itself refuses: a list of fields far too long, small DATA frames that wait.
     Other,
-    /// A frame or a field block that does not come to its end.
+    /// A frame or a field block that does not become complete.
     Unfinished,
     /// No flood: a broken rule of RFC 9113.
     Frame(&'static str),

@@ -1,4 +1,4 @@
-//! Field blocks: what stands in HEADERS and CONTINUATION (RFC 7541).
+//! Field blocks: the content of HEADERS and CONTINUATION (RFC 7541).
 //!
 //! [`Decoder`] reads the blocks of one direction of a connection, in their order, and keeps the
 //! table that they build. It knows nothing of HTTP: any bytes may be a name or a value.
@@ -129,7 +129,7 @@ fn integer(rest: &mut &[u8], prefix: u8) -> Result<usize, DecodeError> {
     Ok(value)
 }
 
-/// A string (RFC 7541, section 5.2): where it stands, or decoded into `memory`.
+/// A string (RFC 7541, section 5.2): a part of the input, or decoded into `memory`.
 fn string<'a, 'b: 'a>(
     rest: &mut &'b [u8],
     memory: &'a mut Vec<u8>,

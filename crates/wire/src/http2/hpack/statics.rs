@@ -1,4 +1,4 @@
-//! The fields that everybody knows (RFC 7541, appendix A).
+//! The static table (RFC 7541, appendix A).
 
 /// Names and values; the first has index 1.
 #[rustfmt::skip]

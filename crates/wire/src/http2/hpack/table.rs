@@ -1,11 +1,11 @@
-//! The fields that the peer has had us learn (RFC 7541, section 2.3.2).
+//! The dynamic table (RFC 7541, section 2.3.2).
 
 use std::collections::VecDeque;
 
 use super::{FIELD_OVERHEAD, TABLE_BYTES};
 
-/// Fields by age. All names and values lie behind each other in one piece of memory, which is moved
-/// to its front once in so many bytes as the table has at most.
+/// Fields by age. All names and values are in one piece of memory, which is compacted once for every so many bytes as
+/// the table may hold.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     bytes: Vec<u8>,
