@@ -109,8 +109,8 @@ impl AddressKind {
         self == Global
     }
 
-    /// True for what is this machine's own, or stands for no single machine: loopback, the link, the services of a
-    /// cloud to the machines in it. Nobody else's name should lead there.
+    /// True for addresses of this machine, and those that are not a single machine: loopback, the link, the services of a
+    /// cloud for the machines in it. No name of another domain should lead there.
     pub fn is_own(self) -> bool {
         match self {
             Global | Private | Cgnat | UniqueLocal | Documentation | Benchmarking => false,

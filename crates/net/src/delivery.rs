@@ -1,7 +1,7 @@
-//! What the peer of a connection has taken of what was written to it.
+//! How much of the written bytes the peer of a connection has received.
 //!
-//! A write succeeds once the bytes lie in the kernel, and the kernel may hold megabytes for a peer that takes none of
-//! them. What its side has acknowledged tells more: it is asked for where a peer is waited for, never for a request
+//! A write succeeds once the bytes are in the kernel, and the kernel may hold megabytes for a peer that reads none of
+//! them. What the peer's side has acknowledged says more. It is queried only while a peer is slow, never for a request
 //! that goes well.
 
 use std::sync::OnceLock;
@@ -10,12 +10,12 @@ use nix::sys::socket::GetSockOpt;
 use nix::sys::socket::sockopt::GetStruct;
 use tokio::net::TcpStream;
 
-/// What has become of the bytes that were written to a [`Stream`](crate::Stream).
+/// How far the bytes that were written to a [`Stream`](crate::Stream) have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// Bytes that the peer's side has acknowledged since the connection began (give or take one).
     pub acknowledged: u64,
-    /// Bytes that lie in the kernel still, or are on their way.
+    /// Bytes that are still in the kernel or on their way.
     pub pending: u64,
 }
 
@@ -54,7 +54,7 @@ struct TcpInfo;
 
 nix::getsockopt_impl!(TcpInfo, libc::IPPROTO_TCP, libc::TCP_INFO, Info, GetStruct<Info>);
 
-/// Asks the kernel; `None` if it does not tell.
+/// Queries the kernel; `None` if it does not say.
 pub(crate) fn of(socket: &TcpStream) -> Option<Delivery> {
     if !is_told() {
         return None;
@@ -69,7 +69,7 @@ pub(crate) fn of(socket: &TcpStream) -> Option<Delivery> {
     Some(Delivery { acknowledged: info.bytes_acked, pending })
 }
 
-/// Whether this kernel tells all of [`Info`]: since Linux 4.19.
+/// Whether this kernel fills all of [`Info`]: since Linux 4.19.
 fn is_told() -> bool {
     static TOLD: OnceLock<bool> = OnceLock::new();
     *TOLD.get_or_init(|| {

@@ -1,6 +1,6 @@
-//! Opening a connection to one of several addresses (Happy Eyeballs, RFC 8305), each of them judged first.
+//! Opens a connection to one of several addresses (Happy Eyeballs, RFC 8305); each of them is judged first.
 //!
-//! Invariant: what was judged is what is connected to; no name is looked up here.
+//! Invariant: the address that was judged is the one that is connected to; no name is looked up here.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use crate::address::AddressKind;
 use crate::stream::Stream;
 use crate::system::{is_our_lack, is_shortage};
 
-/// RFC 8305, section 5: how long an attempt has before the next one is begun beside it.
+/// RFC 8305, section 5: how long after an attempt the next one starts in parallel.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses tried of one name at most.
 const ATTEMPTS_MAX: usize = 16;
@@ -28,10 +28,10 @@ const ATTEMPTS_AT_ONCE: usize = 6;
 /// Why an address may not be connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressRefusal {
-    /// It is no public address.
+    /// It is not a public address.
     #[error("{} addresses are not allowed", .0.name())]
     Kind(AddressKind),
-    /// Another reason of the judge's.
+    /// Another reason.
     #[error("{0}")]
     Because(Cow<'static, str>),
 }
@@ -47,7 +47,7 @@ pub enum DialError {
     AllRefused {
         /// The first address.
         address: SocketAddr,
-        /// What was said of it.
+        /// Why it was refused.
         reason: AddressRefusal,
     },
     /// Nothing answered in time.
@@ -68,9 +68,9 @@ pub enum DialError {
     },
 }
 
-/// How a connection to one address is opened: by TCP, or as a test has it.
+/// How a connection to one address is opened: over TCP, or as a test defines it.
 pub trait Connect {
-    /// What an open connection is.
+    /// The type of an open connection.
     type Connection;
 
     /// Opens a connection to exactly `address`.
@@ -80,7 +80,7 @@ pub trait Connect {
 /// Opens TCP connections.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpConnector {
-    /// Files with this number and higher ones are kept for others: as if there were none left.
+    /// File numbers from this one on are reserved for other uses: opening one of them fails as if none were left.
     pub files_max: u64,
 }
 
@@ -147,7 +147,7 @@ fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     }
 }
 
-/// What the attempts have come to so far.
+/// The outcome of the attempts so far.
 struct Race<J> {
     judge: J,
     limit: Duration,

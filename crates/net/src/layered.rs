@@ -1,9 +1,8 @@
 //! A stream over another one: what is read and written passes a [`Layer`], such as TLS.
 //!
-//! The layer does no I/O; all of that is here. What it wants to say of its own accord (answers, tickets, alerts)
-//! leaves with the next write, or else while somebody reads: whoever waits for reading sends it, unless a writer
-//! waits already, who will.
-//! Invariant: `poll_write` answers only once all that it took has been handed to the stream below.
+//! The layer does no I/O; all of that is here. What the layer sends by itself (replies, tickets, alerts) leaves with the
+//! next write, or while a reader waits: the reader sends it, unless a writer waits already and will do so.
+//! Invariant: `poll_write` returns only once all that it took has been passed to the stream below.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -22,43 +21,43 @@ pub trait Layer: Send {
     /// Where received bytes go. Never empty unless the layer has failed.
     fn room(&mut self) -> &mut [u8];
 
-    /// Takes in what was put at the front of [`room`](Self::room). `0`: nothing came after all, so that memory taken
-    /// for it can go. After an error there may still be something in [`outgoing`](Self::outgoing) that tells the peer.
+    /// Takes in the bytes at the front of [`room`](Self::room). `0`: nothing was received, so that memory reserved for it
+    /// can be freed. After an error there may still be an alert for the peer in [`outgoing`](Self::outgoing).
     fn received(&mut self, count: usize) -> io::Result<()>;
 
     /// Hands out what has been received.
     fn read(&mut self, out: &mut [u8]) -> LayerRead;
 
-    /// Whether [`read`](Self::read) would give something, or the end.
+    /// Whether [`read`](Self::read) would return data or the end.
     fn has_plaintext(&self) -> bool;
 
-    /// Whether a part of something was received, of which nothing can be told yet.
+    /// Whether an incomplete piece was received, which cannot be read yet.
     fn holds_part(&self) -> bool {
         false
     }
 
-    /// Takes some of `plain` to be sent: how much. Nothing if what is in [`outgoing`](Self::outgoing) must leave first;
-    /// or, should that be empty, if something must be received first.
+    /// Takes some of `plain` to be sent, and returns how much. Zero if [`outgoing`](Self::outgoing) must be sent first,
+    /// or, if that is empty, something must be received first.
     fn write(&mut self, plain: &[u8]) -> io::Result<usize>;
 
-    /// What is to be sent below.
+    /// The bytes to send on the stream below.
     fn outgoing(&self) -> &[u8];
 
-    /// So much of that was sent.
+    /// The first `count` bytes of that were sent.
     fn sent(&mut self, count: usize);
 
-    /// Says that nothing more will be written.
+    /// Closes the sending direction.
     fn close(&mut self);
 }
 
-/// What a [`Layer`] has to give.
+/// The result of [`Layer::read`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerRead {
-    /// So many bytes.
+    /// The number of bytes read.
     Bytes(usize),
     /// Nothing before more is received.
     More,
-    /// The peer has said that nothing more will come.
+    /// The peer has closed its sending direction.
     Closed,
 }
 
@@ -69,7 +68,7 @@ pub(crate) struct Layered {
 
 struct State {
     layer: Box<dyn Layer>,
-    /// Bytes that a `poll_write` took which has not answered yet.
+    /// Bytes that a `poll_write` took that has not returned yet.
     taken: usize,
     /// Whether a writer waits for room below.
     writer_waits: bool,
@@ -82,7 +81,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq)]
 enum Closing {
     Open,
-    /// The mark is to be sent, then the stream below is shut.
+    /// The closing mark is to be sent, then the stream below is shut down.
     Asked,
     Done,
     /// The connection is to be reset: no mark, or what was cut short would look complete.
@@ -246,7 +245,7 @@ impl Layered {
         Some(Delivery { pending: below.pending + held, ..below })
     }
 
-    /// From now on nothing is said any more when this is dropped.
+    /// From now on nothing is sent when this is dropped.
     pub(crate) fn forget_close(&self) {
         self.state.borrow_mut().closing = Closing::Never;
     }
@@ -293,7 +292,7 @@ impl Drop for Layered {
 }
 
 impl State {
-    /// Reads from below once and hands it to the layer. Ready also if nothing can be told yet.
+    /// Reads from below once and passes the bytes to the layer. Ready even if nothing can be read yet.
     fn poll_receive(&mut self, below: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Memory is asked for only once there is something to put there.
         ready!(below.poll_readable(cx))?;
@@ -312,7 +311,7 @@ impl State {
                         freed?;
                         return Poll::Pending;
                     }
-                    // The end without a mark: somebody may have cut off what was to come.
+                    // The end without a mark: the stream may have been truncated.
                     Poll::Ready(Ok(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
                     Poll::Ready(Err(error)) => Err(error),
                 }
@@ -357,7 +356,7 @@ impl State {
         flushed
     }
 
-    /// Sends what the layer has to say of its own accord, as far as there is room; a waiting writer sends it anyway.
+    /// Sends what the layer sends by itself, if there is room; a waiting writer sends it anyway.
     fn say(&mut self, below: &Stream, cx: &mut Context<'_>) {
         if !self.writer_waits && self.has_to_say() {
             // Who reads or writes next will see a broken connection.
@@ -394,7 +393,7 @@ impl State {
         ready!(self.poll_flush_as_writer(below, cx))?;
         let taken = std::mem::take(&mut self.taken);
         if taken > asked {
-            // Another buffer than the one that was taken from: what has been sent cannot be told any more.
+            // A different buffer than before: how much of it was sent is unknown.
             return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
         }
         Poll::Ready(Ok(taken))

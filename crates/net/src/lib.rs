@@ -3,7 +3,7 @@
 //! The only crate that names socket types. Above it there is a [`Stream`] to read from and write to, a
 //! [`Listener`] to accept from, [`dial`] to open connections, [`relay`] to move bytes without looking at
 //! them, [`Buffers`] and a [`Wheel`] of deadlines that cost nothing per request, and a [`Resolver`].
-//! Not here: protocols, and every decision on who may go where ([`AddressKind`] only says what an address is).
+//! Not here: protocols, and decisions on what may be connected to ([`AddressKind`] only classifies addresses).
 //! Everything that carries a connection belongs to one thread, and its runtime is a tokio `LocalRuntime`; an idle one
 //! may move to another ([`DetachedStream`]).
 

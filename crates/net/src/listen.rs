@@ -29,7 +29,7 @@ const EXHAUSTED_REPORT: Duration = Duration::from_secs(10);
 /// How many sockets of this process listen on each port.
 static PORTS: Mutex<BTreeMap<u16, usize>> = Mutex::new(BTreeMap::new());
 
-/// Counts a socket in [`PORTS`] for as long as it is there.
+/// Counts a socket in [`PORTS`] while it exists.
 #[derive(Debug)]
 struct PortClaim(u16);
 
@@ -57,7 +57,7 @@ impl Drop for PortClaim {
     }
 }
 
-/// An address that is listened on, with a socket for each core. It can be sent to the thread that splits it.
+/// The listening sockets of one address, one for each core. It can be sent to the thread that splits it.
 #[derive(Debug)]
 pub struct ListenerSet {
     address: SocketAddr,
@@ -74,7 +74,7 @@ pub struct RawListener {
 
 impl ListenerSet {
     /// Listens on `address` with one socket for each of `cores` (at least one). `[::]` takes IPv4 as well. Port 0
-    /// stands for a free port, the same on all sockets. Where the kernel has no IPv6, `[::]` is every address of IPv4.
+    /// means a free port, the same on all sockets. Where the kernel has no IPv6, `[::]` is every address of IPv4.
     /// Fails if another program listens there, even another
     /// process like this one; this process itself may listen on the port with several addresses.
     pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Self> {

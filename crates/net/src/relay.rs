@@ -1,8 +1,8 @@
-//! Bytes from one stream to another, without a look at them.
+//! Copies bytes from one stream to another without reading them.
 //!
 //! Between two plain sockets the kernel moves what is large, through a pipe that is taken from this thread's pool
 //! when there is something to read and given back as soon as it is empty again, so that a waiting tunnel holds
-//! none. What is small, and everything where no pipe can be had, passes through a pooled buffer.
+//! none. Small pieces, and all of them if there is no pipe, pass through a pooled buffer.
 //! Invariant: a pipe in the pool is empty. One that still holds bytes when the relay ends is closed.
 
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ pub enum Side {
     Side::Writing => "writing",
 })]
 pub struct RelayError {
-    /// Whose fault it was.
+    /// The side that failed.
     pub side: Side,
     /// What went wrong.
     pub source: io::Error,
@@ -51,9 +51,9 @@ pub struct RelayError {
     pub moved: u64,
 }
 
-/// Copies `from` to `to`, up to `limit` bytes or else to the end of the stream, and answers how many bytes that
-/// were: fewer than `limit` if `from` ended first. `progress` is told of each piece once it is written. Nothing
-/// beyond the limit is read. The ends are not touched: shutting down is the caller's.
+/// Copies `from` to `to`, up to `limit` bytes or else to the end of the stream, and returns how many bytes that
+/// were: fewer than `limit` if `from` ended first. `progress` is called with the size of each piece once it is written.
+/// Nothing beyond the limit is read. Neither stream is shut down.
 ///
 /// If it is dropped in between, bytes that were read and not yet written are lost.
 pub async fn relay(

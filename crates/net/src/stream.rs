@@ -1,6 +1,6 @@
 //! A byte stream to a peer.
 //!
-//! Readiness is edge-triggered: the reactor tells of a change once, and remembers it until an operation
+//! Readiness is edge-triggered: the reactor reports a change once, and remembers it until an operation
 //! finds that nothing is left. A read or write that did less than it was asked for proves just that, so it
 //! clears the readiness and saves the system call that would only have answered `EAGAIN`.
 
@@ -293,7 +293,7 @@ impl Stream {
         self.write_all(second).await
     }
 
-    /// Tells the peer that nothing more will be written; reading goes on.
+    /// Shuts down the sending direction; reading continues.
     pub fn shutdown_write(&self) -> io::Result<()> {
         on_socket!(self,
             socket => SockRef::from(socket).shutdown(Shutdown::Write),
@@ -342,7 +342,7 @@ impl Stream {
         }
     }
 
-    /// What the peer has taken of what was written: a system call. `None` where nobody tells (unix sockets).
+    /// How much of the written bytes the peer has received: a system call. `None` where that is unknown (unix sockets).
     pub fn delivery(&self) -> Option<Delivery> {
         match &self.kind {
             Kind::Tcp(socket, _) => delivery::of(socket),
@@ -373,7 +373,7 @@ impl Stream {
         SockRef::from(socket).set_tcp_keepalive(&probes)
     }
 
-    /// The number of its file. The kernel gives the lowest that is free, so this tells how many are open at least.
+    /// Its file number. The kernel assigns the lowest that is free, so at least as many files are open.
     pub fn file_number(&self) -> Option<u64> {
         match &self.kind {
             Kind::Layered(layered) => layered.below().file_number(),

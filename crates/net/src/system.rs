@@ -29,7 +29,7 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only)?)
 }
 
-/// How many files may be open, as far as it was asked.
+/// How many files may be open.
 static FILES_MAX: AtomicU64 = AtomicU64::new(1024);
 
 /// How many files may be open, once [`raise_open_files_limit`] has been called.

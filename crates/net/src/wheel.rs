@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the wheel turns, unless said otherwise.
+/// How often the wheel turns by default.
 pub const TICK_DEFAULT: Duration = Duration::from_millis(100);
 /// Slots of the wheel: deadlines farther away than this many ticks are looked at on the way.
 const SLOTS: usize = 1024;
@@ -90,7 +90,7 @@ impl Wheel {
         wheel
     }
 
-    /// A wheel that somebody else turns, with [`tick`](Self::tick).
+    /// A wheel that the caller turns with [`tick`](Self::tick).
     pub fn new(tick: Duration) -> Self {
         let tick_millis = millis_up(tick).max(1);
         let now = Instant::now();
@@ -123,12 +123,12 @@ impl Wheel {
         self.inner.tick_length
     }
 
-    /// Turns the wheel to `now` and wakes whoever waits for an alarm that has fired.
+    /// Turns the wheel to `now` and wakes the waiters of alarms that have fired.
     pub fn tick(&self, now: Instant) {
         self.inner.turn_to(now, false);
     }
 
-    /// Wakes whoever waits for any alarm, fired or not, to look at what else has changed.
+    /// Wakes the waiters of all alarms, fired or not, so that they check what else has changed.
     pub fn wake_all(&self) {
         let table = self.inner.table.borrow();
         table.entries.iter().filter_map(|entry| entry.waker.as_ref()).for_each(Waker::wake_by_ref);
@@ -145,7 +145,7 @@ impl Wheel {
     }
 }
 
-/// Turns the wheel as long as anybody has a handle of it.
+/// Turns the wheel as long as there is a handle of it.
 async fn turn(wheel: Weak<Inner>) {
     let Some(length) = wheel.upgrade().map(|wheel| wheel.tick_length) else { return };
     let mut interval = tokio::time::interval(length);
@@ -180,7 +180,7 @@ impl Inner {
         table.settle_fresh(if is_real { passed } else { passed.min(tick_millis) } + 1);
         let mut woken = self.woken.take();
         table.handle_slots(self.millis.get(), &mut woken);
-        // Whoever is woken may use alarms at once.
+        // Woken tasks may use alarms at once.
         drop(table);
         woken.drain(..).for_each(Waker::wake);
         self.woken.replace(woken);
@@ -208,7 +208,7 @@ impl Table {
         }
     }
 
-    /// Looks at every alarm in the slots whose time has come by `now`.
+    /// Checks every alarm in the slots that are due by `now`.
     fn handle_slots(&mut self, now: u64, woken: &mut Vec<Waker>) {
         let (last, target) = (self.tick, now / self.tick_millis);
         self.tick = target;

@@ -1,12 +1,11 @@
 //! Certificates from ACME directories (RFC 8555): `tls auto`.
 //!
-//! [`Manager::keep`] puts the stored certificate into its slot before it returns, and leaves a task
-//! behind that orders and renews: one for each set of names, so that a name that fails holds nobody
-//! up. [`RenewalHandle`] ends the task when it is dropped.
+//! [`Manager::keep`] puts the stored certificate into its slot before it returns, and starts a task that orders and
+//! renews: one for each set of names, so that a name that fails does not delay others. Dropping the [`RenewalHandle`]
+//! ends the task.
 //!
-//! `schedule` says when (without clock or chance of its own), `order` carries one order out,
-//! `proof` and `hook` show control of names, `account` and `http` speak with a directory, `store`
-//! keeps what must outlast the process.
+//! `schedule` says when (without a clock or random numbers of its own), `order` executes one order, `proof` and `hook`
+//! prove control of names, `account` and `http` talk to a directory, `store` keeps what must outlast the process.
 //! Invariant: a slot that has a certificate never loses it; what serves is only replaced.
 
 mod account;
@@ -45,7 +44,7 @@ pub(crate) use self::check::{check, check_files};
 /// How long the end of the process waits for records in the DNS to be cleared.
 const CLEARING_WAIT: Duration = Duration::from_secs(10);
 
-/// Looks after the certificates of all directories.
+/// Manages the certificates of all directories.
 pub(crate) struct Manager {
     shared: Arc<ManagerState>,
     directories: Mutex<HashMap<DirectoryKey, Arc<Directory>>>,
@@ -54,7 +53,7 @@ pub(crate) struct Manager {
 /// The URL, and the outside account that ours is bound to.
 type DirectoryKey = (Box<str>, Option<Box<str>>);
 
-/// What all tasks have in common.
+/// The state that all tasks share.
 struct ManagerState {
     state: StateDir,
     challenges: Arc<Challenges>,
@@ -62,7 +61,7 @@ struct ManagerState {
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
     /// Held from the first order on, so that a second process orders nothing.
     lock: Mutex<Option<Lock>>,
-    /// Orders under way that have put up records in the DNS.
+    /// Orders under way that have records in the DNS.
     records_up: AtomicUsize,
 }
 
@@ -88,7 +87,7 @@ impl fmt::Debug for Manager {
 }
 
 impl Manager {
-    /// One that keeps what it has in `state` and answers by `challenges`. It does nothing yet.
+    /// A manager that stores its data in `state` and answers challenges by `challenges`. It does nothing yet.
     pub(crate) fn start(state: StateDir, challenges: Arc<Challenges>) -> Self {
         let connect: Connect =
             Arc::new(|acme| Ok(Arc::new(Https::new(acme.ca.as_deref())?) as Arc<_>));
@@ -176,7 +175,7 @@ pub fn certificate_file(state: &StateDir, acme: &Acme, names: &[Box<str>]) -> Pa
     state.path_of(&store.certificate_file(&OrderSpec::new(acme, names)))
 }
 
-/// A certificate that is looked after until this is dropped.
+/// A certificate that is ordered and renewed until this is dropped.
 #[derive(Debug)]
 pub(crate) struct RenewalHandle {
     stop: watch::Sender<bool>,
@@ -184,7 +183,7 @@ pub(crate) struct RenewalHandle {
 }
 
 impl RenewalHandle {
-    /// How it stands.
+    /// Its status.
     pub(crate) fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -192,12 +191,12 @@ impl RenewalHandle {
 
 impl Drop for RenewalHandle {
     fn drop(&mut self) {
-        // The task takes down what it put up, and ends.
+        // The task withdraws its challenge responses and ends.
         self.stop.send_replace(true);
     }
 }
 
-/// How it stands with one certificate.
+/// The status of one certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Status {
     /// Why the last try failed; `None` after a success.

@@ -30,7 +30,7 @@ pub(crate) struct Pair {
     pub(crate) certificates: Vec<Certificate>,
 }
 
-/// Reads a file that is not endless.
+/// Reads a file of limited size.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Finding> {
     let refuse = |error: std::io::Error| {
         let message = format!("{} cannot be read: {}", path.display(), plain(&error));
@@ -101,7 +101,7 @@ pub fn read_pair(cert: &Path, key: &Path) -> Result<Vec<Certificate>, Vec<Findin
     load(&files).map(|pair| pair.certificates)
 }
 
-/// Reads a pair. Both files are looked at, so that both mistakes are told at once.
+/// Reads a pair. Both files are always read, so that the mistakes of both are reported at once.
 pub(crate) fn load(files: &CertificateFiles) -> Result<Pair, Vec<Finding>> {
     let (certificates, key) = match (read_certificates(&files.cert), read_key(&files.key)) {
         (Ok(certificates), Ok(key)) => (certificates, key),

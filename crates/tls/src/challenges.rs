@@ -1,6 +1,6 @@
 //! Answers to ACME challenges that wait to be fetched (RFC 8555, section 8.3; RFC 8737).
 //!
-//! Shared by everybody and nearly always empty: then asking costs one load.
+//! Shared by all cores and nearly always empty: then a look-up costs one load.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ impl Challenges {
         self.read(|tables| tables.alpn.get(name).cloned())
     }
 
-    /// Shows this certificate for the name (lower case) from now on, to who asks by ALPN.
+    /// Presents this certificate for the name (lower case) from now on, to clients that ask for it by ALPN.
     pub fn set_alpn(&self, name: &str, chain: Arc<Chain>) {
         self.change(|tables| drop(tables.alpn.insert(name.into(), chain)));
     }

@@ -42,7 +42,7 @@ pub(crate) fn check_at(config: &Config, now: SystemTime) -> Vec<Problem> {
             problems.extend(pair.flat_map(|files| {
                 let findings = match crate::chain::load(files) {
                     Ok(pair) => dates_only(&pair.certificates, now),
-                    // `Client::new` has told that already.
+                    // `Client::new` has reported that already.
                     Err(_) => Vec::new(),
                 };
                 findings.into_iter().map(|finding| finding.at(files.place)).collect::<Vec<_>>()
@@ -120,7 +120,7 @@ fn internal(config: &Config, place: Place, now: SystemTime) -> Vec<Problem> {
             let ends = ca.and_then(|ca| ca.ends_soon(now));
             ends.map(|words| Finding::warning(words).at(place)).into_iter().collect()
         }
-        // Whoever checks may be somebody else than who serves.
+        // The user that checks may not be the one that serves.
         Err(crate::internal::CaError::State(_)) => Vec::new(),
         Err(error) => {
             let finding = Finding { hint: error.hint(), ..Finding::error(error.to_string()) };

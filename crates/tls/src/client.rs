@@ -28,7 +28,7 @@ const ROOTS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// How many contexts there have been.
 static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
-/// The context of one upstream: whom it believes, what it shows, which sessions it may resume.
+/// The context of one upstream: trusted authorities, own certificate, sessions that may be resumed.
 pub struct Client {
     id: u64,
     config: Arc<ClientConfig>,
@@ -136,7 +136,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The certificate that we show.
+/// The certificate that we present.
 fn own_chain(files: &CertificateFiles) -> Result<Chain, Problem> {
     let place = files.place;
     let certificates =
@@ -153,7 +153,7 @@ fn own_chain(files: &CertificateFiles) -> Result<Chain, Problem> {
         .map_err(|error| unusable(&files.cert, place, &error.to_string()))
 }
 
-/// The system's roots, read anew at most once an hour.
+/// The system's roots, read again at most once an hour.
 fn system_trust() -> Result<Arc<TrustStore>, String> {
     static TRUST: Mutex<Option<(Instant, Arc<TrustStore>)>> = Mutex::new(None);
     let mut kept = TRUST.lock().unwrap_or_else(PoisonError::into_inner);

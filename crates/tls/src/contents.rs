@@ -1,4 +1,4 @@
-//! A file of which somebody wants to know what is in it.
+//! The contents of a file, for `bothways cert show`.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub struct Contents {
 /// What is in a certificate request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRequest {
-    /// Whom the certificate is for, as RFC 4514 writes it.
+    /// The subject, as RFC 4514 writes it.
     pub subject: String,
     /// The names asked for.
     pub names: Vec<String>,
@@ -66,7 +66,7 @@ impl Contents {
         }
         match Sections::key(&bytes) {
             Ok(_) => contents.key = Some(crate::chain::read_key(path)?),
-            // Certificates can be told of all the same.
+            // Certificates can be shown all the same.
             Err(error @ PemError::Encrypted) if contents.certificates.is_empty() => {
                 return Err(refuse(&error));
             }

@@ -172,7 +172,7 @@ static ATTRIBUTES: &[Attribute] = &[
     ("serialNumber", || DnType::from_oid(&[2, 5, 4, 5])),
 ];
 
-/// At each separator that no backslash stands before.
+/// At each separator without a backslash before it.
 fn split(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut letters = text.chars();

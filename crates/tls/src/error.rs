@@ -88,7 +88,7 @@ pub struct Problem {
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, but look after it.
+    /// It works, but needs attention.
     Warning,
     /// It does not take effect.
     Error,

@@ -1,4 +1,4 @@
-//! What tells one state of a file from another, so that a change is noticed without reading.
+//! Stamps of files, by which a change is noticed without reading the file.
 //!
 //! The file behind links is looked at (Kubernetes replaces a link beside the file), its length and
 //! times too: a file that is replaced by a rename has another inode, one written in place another

@@ -27,7 +27,7 @@ pub(crate) enum Connection {
 /// A handshake under way.
 pub(crate) struct Handshake {
     connection: Connection,
-    /// Bytes at the front of what was received that rustls has seen and not yet let go.
+    /// Received bytes at the front that rustls has seen and not yet released.
     offered: usize,
     /// How many of them are the last record.
     last: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Handshake {
     pub(crate) has_closed: bool,
 }
 
-/// How far it is.
+/// The progress of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// More must be received.
@@ -48,7 +48,7 @@ pub(crate) enum Progress {
     Done,
 }
 
-/// What one step of rustls came to.
+/// The result of one step of rustls.
 enum Step {
     Again,
     Blocked,
@@ -68,7 +68,7 @@ impl Handshake {
         }
     }
 
-    /// What was agreed on.
+    /// The negotiated parameters.
     pub(crate) fn common(&self) -> &CommonState {
         match &self.connection {
             Connection::Server(connection) => connection,
@@ -76,7 +76,7 @@ impl Handshake {
         }
     }
 
-    /// Goes on with what was received.
+    /// Continues with the received bytes.
     pub(crate) fn advance(
         &mut self,
         incoming: &mut Buffer,
@@ -276,7 +276,7 @@ impl Handshake {
         self.offered = self.offered.saturating_sub(discard);
     }
 
-    /// The certificates that a client has shown, its own first.
+    /// The certificates of a client, its own first.
     pub(crate) fn client_chain(&self) -> Option<Arc<[CertificateDer<'static>]>> {
         let Connection::Server(connection) = &self.connection else { return None };
         let chain = connection.peer_certificates().filter(|chain| !chain.is_empty())?;
@@ -330,7 +330,7 @@ fn encode(
         outgoing.grow();
         encode(outgoing.room())
     });
-    // More than 64 KiB at once: certificates that nobody would take either.
+    // More than 64 KiB at once: certificates that no client would accept.
     let written = written.map_err(|error| rustls::Error::General(error.to_string()))?;
     outgoing.end += written;
     Ok(Step::Again)

@@ -330,7 +330,7 @@ fn parse_server_name(content: &mut Reader<'_>) -> Result<Option<Box<str>>, Hello
     }
     let mut found = None;
     while !list.is_empty() {
-        // What another type's content is like nobody knows, so that what follows it cannot be read.
+        // The format of another type is unknown, so that what follows it cannot be read.
         if list.byte(WHAT)? != HOST_NAME {
             break;
         }

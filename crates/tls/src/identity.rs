@@ -34,7 +34,7 @@ pub(crate) fn of_client(leaf: &[u8]) -> Result<ClientCertificate, TlsError> {
         GeneralName::IPAddress(octets) => address(octets),
         _ => None,
     });
-    // What could not stand in a field is no name.
+    // A name must be allowed in a field.
     let is_plain = |name: &String| !name.chars().any(char::is_control);
     let names = names.filter(is_plain).map(Into::into);
     let common_name = parsed.subject().iter_common_name().last().and_then(text_of);
@@ -98,7 +98,7 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             let _ = write!(text, "{name}=");
             push_escaped(text, &value);
         }
-        // Section 2.4: what has no text is told as the encoding itself.
+        // Section 2.4: a value without text is written as its encoding.
         _ => {
             let _ = write!(text, "{}=#{}", attribute.attr_type(), encoding_of(attribute));
         }
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// What is told of a certificate with this subject, in the order of its parts.
+    /// The text for a certificate with this subject, in the order of its parts.
     fn told(subject: &[(DnType, &str)], names: &[&str]) -> ClientCertificate {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut params = CertificateParams::new(names).unwrap();

@@ -74,11 +74,11 @@ pub struct Certificate {
     pub is_ca: bool,
     /// Whether it is signed by its own key.
     pub is_self_signed: bool,
-    /// Whether servers may show it.
+    /// Whether servers may use it.
     pub for_servers: bool,
     /// SHA-256 of it, in hexadecimal digits.
     pub fingerprint: String,
-    /// Where its issuer's certificate can be had.
+    /// The URL of its issuer's certificate.
     pub issuer_url: Option<String>,
     der: CertificateDer<'static>,
 }
@@ -279,7 +279,7 @@ pub fn relative(at: SystemTime, now: SystemTime) -> String {
 /// How long before its end a certificate is warned of.
 pub(crate) const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 3600);
 
-/// The same for certificates that live for days only: somebody surely renews those by themselves.
+/// The same for certificates that live for days only, which are surely renewed automatically.
 pub(crate) fn expiry_warning(not_before: SystemTime, not_after: SystemTime) -> Duration {
     const SHORT_LIFE: Duration = Duration::from_secs(8 * 24 * 3600);
     let life = not_after.duration_since(not_before).unwrap_or_default();
@@ -292,7 +292,7 @@ pub fn judge_shown(chain: &[Certificate], names: &[SiteName], now: SystemTime) -
     judge_within(chain, names, now, ahead.unwrap_or_default())
 }
 
-/// What is wrong with a chain (the leaf first) that a server is to show for these names.
+/// What is wrong with a chain (the leaf first) for a server with these names.
 pub fn judge(chain: &[Certificate], names: &[SiteName], now: SystemTime) -> Vec<Finding> {
     judge_within(chain, names, now, EXPIRY_WARNING)
 }

@@ -1,4 +1,4 @@
-//! The internal CA: certificates for development and intranets, without asking anybody.
+//! The internal CA: certificates for development and intranets.
 //!
 //! A root (ECDSA P-256, ten years) is made on first use and kept in the state directory; whoever
 //! trusts it trusts every certificate that it signs. Those live for a week, are made in memory and
@@ -138,7 +138,7 @@ impl InternalCa {
         &self.root
     }
 
-    /// That its end is near, if it is: it must be replaced by hand, since clients must be told.
+    /// A warning if it expires soon: it must be replaced by hand, because clients must trust the new one.
     pub(crate) fn ends_soon(&self, now: SystemTime) -> Option<String> {
         let is_soon = self.root.not_after < later(now, ROOT_WARNING);
         is_soon.then(|| {

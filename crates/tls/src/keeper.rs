@@ -1,15 +1,13 @@
-//! Who looks after certificates: reads them, makes them, renews them, and swaps them while
-//! connections go on.
+//! The upkeep of certificates: reads, creates and renews them, and replaces them while connections continue.
 //!
 //! A configuration becomes contexts in two steps, so that one that is refused changes nothing:
-//! [`Keeper::prepare`] reads and makes everything that is needed, [`Keeper::install`] says that it
-//! took effect. From then on a thread of our own watches over the files, issues certificates of the
-//! internal CA anew, has ACME renew the others, and warns of those that end soon. It only runs if
-//! there is something to look after.
+//! [`Keeper::prepare`] reads and creates everything that is needed, [`Keeper::install`] puts it into effect. From then on
+//! a thread watches the files, renews certificates of the internal CA, lets ACME renew the others, and warns of those
+//! that expire soon. It only runs if there is anything to do.
 //!
 //! A context whose settings and files are the same as before is the same `Arc`, so that sessions
 //! can be resumed across reloads.
-//! What always holds: a slot that has a certificate never loses it to a worse one.
+//! Invariant: a slot that has a certificate never loses it to a worse one.
 
 mod prepare;
 
@@ -32,7 +30,7 @@ use crate::source::{Kind, NewCertificates, Source};
 use crate::state::StateDir;
 use crate::tickets::Tickets;
 
-/// Looks after certificates; one for the process.
+/// Maintains certificates; one for the process.
 #[derive(Debug)]
 pub struct Keeper {
     shared: Arc<KeeperState>,
@@ -40,21 +38,21 @@ pub struct Keeper {
 
 #[derive(Debug)]
 pub(crate) struct KeeperState {
-    /// `None`: nothing says where it is.
+    /// `None`: it is not configured.
     pub(crate) state: Option<StateDir>,
     pub(crate) challenges: Arc<Challenges>,
     tickets: Arc<Tickets>,
     installed: Mutex<InstalledContexts>,
     ca: Mutex<Option<SharedCa>>,
     worker: Mutex<Option<crate::watch::Worker>>,
-    /// Files that have changed and wait for a reload; each is told once.
+    /// Files that have changed and need a reload; each is reported once.
     told: Mutex<BTreeSet<PathBuf>>,
-    /// Whose certificates come from ACME directories, and who looks after them.
+    /// The certificates from ACME directories.
     acme: Option<Manager>,
     ordered: Mutex<Vec<(Arc<Source>, RenewalHandle)>>,
 }
 
-/// What is in effect.
+/// The contexts in effect.
 #[derive(Debug, Default)]
 struct InstalledContexts {
     sources: Vec<Arc<Source>>,
@@ -78,7 +76,7 @@ struct ClientKey {
     files: FileStamps,
 }
 
-/// The files that a context was made from, and what tells that they are still the same.
+/// The files that a context was made from, and their stamps, by which changes are noticed.
 #[derive(Debug, Clone, PartialEq)]
 struct FileStamps(Vec<(PathBuf, FileStamp)>);
 
@@ -101,7 +99,7 @@ pub struct Contexts {
     pub forwards: Vec<Option<Arc<Server>>>,
     /// For each of [`Config::upstreams`]; `None` if no endpoint has TLS.
     pub upstreams: Vec<Option<Arc<Client>>>,
-    /// What does not keep it from taking effect, but should be known.
+    /// Problems that do not prevent it from taking effect.
     pub warnings: Vec<Problem>,
     sources: Vec<(Arc<Source>, Option<NewCertificates>)>,
     servers: Vec<(ServerKey, Arc<Server>)>,
@@ -169,7 +167,7 @@ impl Keeper {
         Ok(Contexts { sites, forwards, upstreams, warnings, sources, servers, clients })
     }
 
-    /// The configuration took effect: looks after what it needs, and forgets the rest.
+    /// The configuration takes effect: maintains what it needs, and forgets the rest.
     pub fn install(&self, contexts: &Contexts) {
         for (source, fresh) in &contexts.sources {
             if let Some(fresh) = fresh {
@@ -195,7 +193,7 @@ impl Keeper {
         &self.shared.challenges
     }
 
-    /// The state of every certificate that is looked after.
+    /// The state of every certificate.
     pub fn states(&self) -> Vec<CertificateState> {
         self.shared.sources().iter().flat_map(|source| source.states()).collect()
     }
@@ -203,7 +201,7 @@ impl Keeper {
     /// Looks after nothing any more; what serves goes on. Waits for a moment if there are DNS
     /// records to be cleared.
     pub fn stop(&self) {
-        // First, so that no look in between begins anew what ends here.
+        // First, so that no look in between restarts what ends here.
         lock(&self.shared.installed).sources.clear();
         lock(&self.shared.ordered).clear();
         if let Some(acme) = &self.shared.acme {
@@ -220,7 +218,7 @@ impl Drop for Keeper {
 }
 
 impl KeeperState {
-    /// What is in effect.
+    /// The contexts in effect.
     pub(crate) fn sources(&self) -> Vec<Arc<Source>> {
         lock(&self.installed).sources.clone()
     }

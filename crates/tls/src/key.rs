@@ -1,4 +1,4 @@
-//! Private keys: made, read, written, and told in words.
+//! Private keys: generated, read, written and described.
 //!
 //! A new key is written as PKCS#8 (`PRIVATE KEY`), which every program reads. PKCS#1 and SEC1 are
 //! read too.
@@ -127,7 +127,7 @@ impl PrivateKey {
         pem(label, self.der.secret_der())
     }
 
-    /// What can be said about it.
+    /// Its public facts.
     pub fn facts(&self) -> &KeyFacts {
         &self.facts
     }
@@ -175,7 +175,7 @@ fn why_unusable(der: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// What can be said about a key.
+/// The public facts of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFacts {
     /// In words: `ECDSA P-256`, `RSA 2048`, `Ed25519`.

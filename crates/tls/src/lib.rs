@@ -1,11 +1,9 @@
-//! TLS of Bothways: sessions without I/O, certificates that look after themselves, ACME and the
-//! internal CA.
+//! TLS of Bothways: sessions without I/O, automatic upkeep of certificates, ACME and the internal CA.
 //!
 //! The only crate that names rustls. A [`Session`] is one connection's TLS: bytes in, bytes out, no
 //! socket and no task. It comes from a [`Server`] (a site's or forward listener's context) or a
-//! [`Client`] (an upstream's), which are shared by all cores and hold whatever handshakes have in
-//! common. Which certificates a server shows is in its [`Slot`], which changes without touching
-//! connections.
+//! [`Client`] (an upstream's), which are shared by all cores and hold the common state of handshakes. The
+//! certificates of a server are in its [`Slot`], which changes without affecting connections.
 //!
 //! Not here: sockets (`net`), choosing a site by the name asked for (`proxy`).
 

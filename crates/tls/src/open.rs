@@ -56,13 +56,13 @@ pub(crate) struct OpenSession {
     /// Decrypted and not yet handed out.
     pub(crate) unread: usize,
     records_without_data: u32,
-    /// The beginning of a message that goes on in the next record.
+    /// The beginning of a message that continues in the next record.
     partial: Vec<u8>,
     pub(crate) info: Info,
 }
 
-/// What is told of a record in place of its header once it is opened: where its plaintext begins,
-/// the plaintext's length, its own length.
+/// Replaces the header of a record once it is opened: where its plaintext begins, the plaintext's length, its own
+/// length.
 #[derive(Debug, Clone, Copy)]
 struct PlainRecord {
     begin: u8,

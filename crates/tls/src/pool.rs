@@ -100,7 +100,7 @@ impl Buffer {
         }
     }
 
-    /// Appends as much as there is room for, and tells how much.
+    /// Appends as much as there is room for, and returns how much.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let count = bytes.len().min(room.len());

@@ -1,8 +1,7 @@
-//! What a server shows to a client: one handshake that takes any certificate, and then a verdict
-//! as strict as a browser's.
+//! The certificates that a server presents: one handshake that accepts any certificate, and then a verdict as strict as a
+//! browser's.
 //!
-//! For people who look (`bothways cert show`), never for traffic. The transport is whatever can be
-//! read and written.
+//! For `bothways cert show`, never for traffic. The transport is anything that can be read and written.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ use crate::inspect::Certificate;
 use crate::keeper::lock;
 use crate::trust::{ServerVerifier, TrustStore, verify_with_key};
 
-/// What a server has shown.
+/// The report on a server.
 #[derive(Debug, Clone)]
 pub struct ProbeReport {
     /// `TLSv1.3`.
@@ -33,18 +32,18 @@ pub struct ProbeReport {
     pub alpn: Option<String>,
     /// Its certificates, the leaf first.
     pub chain: Vec<Certificate>,
-    /// Whether a client that believes these roots accepts it; if not, why.
+    /// Whether a client that trusts these roots accepts it; if not, why.
     pub verdict: Result<(), String>,
     /// Whether it asks for a certificate of ours.
     pub asks_for_certificate: bool,
-    /// Why it ended the handshake after it had shown its certificate, if it did.
+    /// Why it ended the handshake after it had sent its certificate, if it did.
     pub ended: Option<String>,
 }
 
-/// Why nothing could be seen, in words.
+/// Why there is no report, in words.
 pub type ProbeError = String;
 
-/// Shakes hands as a client that wants `name` and believes `roots` would.
+/// Performs a handshake as a client that expects `name` and trusts `roots`.
 pub fn probe<S: Read + Write>(
     stream: &mut S,
     name: &str,
@@ -136,7 +135,7 @@ fn handshake_words(error: &std::io::Error, has_answered: bool) -> String {
     }
 }
 
-/// Whom to believe.
+/// The trusted roots.
 #[derive(Debug)]
 pub struct Roots(TrustStore);
 
@@ -156,7 +155,7 @@ impl Roots {
         Ok(Self(trust))
     }
 
-    /// None, so that nothing is believed.
+    /// None, so that nothing is trusted.
     pub fn none() -> Self {
         Self(TrustStore::default())
     }
@@ -173,10 +172,10 @@ impl Roots {
     }
 }
 
-/// What the server has shown, and what the verifier says of it.
+/// The certificates of the server, and the verdict of the verifier.
 type Verdict = (Vec<CertificateDer<'static>>, Result<(), String>);
 
-/// Takes every certificate, and remembers it and what it should have been told.
+/// Accepts every certificate, and records it and the verdict.
 #[derive(Debug)]
 struct Watcher {
     inner: Option<ServerVerifier>,

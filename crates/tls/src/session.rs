@@ -49,18 +49,18 @@ pub(crate) enum Kernel {
     Client(KernelConnection<ClientConnectionData>),
 }
 
-/// What [`Session::read`] found.
+/// The result of [`Session::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadResult {
-    /// So many bytes; 0 only if there was no room for any.
+    /// The number of bytes read; 0 only if there was no room for any.
     Bytes(usize),
-    /// Nothing is left until more was received.
+    /// Nothing is left until more is received.
     More,
-    /// Nothing is left, and the peer said that nothing follows (close_notify).
+    /// Nothing is left, and the peer has closed its direction (close_notify).
     Closed,
 }
 
-/// What was agreed on.
+/// The negotiated parameters.
 #[derive(Debug, Clone, Default)]
 pub struct Info {
     /// `TLSv1.3` or `TLSv1.2`; empty before the handshake is over.
@@ -71,14 +71,14 @@ pub struct Info {
     pub alpn: Option<Alpn>,
     /// The name asked for, lower case.
     pub name: Option<Box<str>>,
-    /// Whether an earlier session went on.
+    /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Whether data came within the first flight. [`Session::is_early`] tells whether it may still
     /// be a replay.
     pub early_data: bool,
-    /// What the client has shown.
+    /// The certificate of the client.
     pub client: Option<Arc<ClientCertificate>>,
-    /// The same as certificates, to be judged again once others are believed.
+    /// The same as DER, to be verified again when the trusted certificates change.
     pub shown: Option<Arc<[CertificateDer<'static>]>>,
 }
 
@@ -260,7 +260,7 @@ impl Session {
         is_unread || self.early_taken < self.early.len()
     }
 
-    /// Whether a part of a record was received, of which nothing can be told yet.
+    /// Whether an incomplete record was received.
     pub fn holds_part(&self) -> bool {
         !self.incoming.is_empty() && !self.has_plaintext()
     }
@@ -299,7 +299,7 @@ impl Session {
         }
     }
 
-    /// Whether the handshake goes on.
+    /// Whether the handshake is under way.
     pub fn is_handshaking(&self) -> bool {
         matches!(self.state, State::Handshake(_))
     }

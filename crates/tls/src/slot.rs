@@ -33,8 +33,8 @@ impl Slot {
         &self.name
     }
 
-    /// From now on these; handshakes under way keep theirs. Cheaper keys (elliptic curves) are
-    /// preferred to dearer ones (RSA), then the first.
+    /// Replaces the certificates; handshakes under way keep theirs. Cheaper keys (elliptic curves) are preferred to more
+    /// expensive ones (RSA), then the first.
     pub fn set(&self, mut chains: Vec<Arc<Chain>>) {
         chains.sort_by_key(|chain| chain.rank());
         self.chains.store(Arc::new(chains));
@@ -50,7 +50,7 @@ impl Slot {
         self.chains.load().is_empty()
     }
 
-    /// Whether both show the same certificates, be they from the same files or not.
+    /// Whether both have the same certificates, from whatever files.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.chains.load(), other.chains.load());
         let is_theirs = |chain: &Arc<Chain>| {

@@ -91,15 +91,15 @@ pub(crate) struct Source {
 struct LiveState {
     /// `file:line`.
     configured: String,
-    /// The files' states when they were read last.
+    /// The stamps of the files when they were read last.
     stamps: Vec<FileStamp>,
-    /// Certificates to go with the slot's chains, for files in their order.
+    /// The certificates of the slot's chains, in the order of the files.
     leafs: Vec<Certificate>,
-    /// Whether what is live is blamed for something that makes clients refuse it.
+    /// Whether clients refuse the live certificate.
     is_bad: bool,
     /// Why the last reading or renewal failed.
     error: Option<String>,
-    /// The files' states for which a failure has been told.
+    /// The stamps of the files for which a failure was reported.
     failed: Option<Vec<FileStamp>>,
     told: bool,
     warned_at: Option<SystemTime>,
@@ -134,7 +134,7 @@ impl Source {
         &self.kind
     }
 
-    /// The same setting stands on another line now.
+    /// The same setting is on another line now.
     pub(crate) fn moved_to(&self, configured: String) {
         lock(&self.live).configured = configured;
     }

@@ -216,7 +216,7 @@ impl StateDir {
             }
             Err(error) => return Err(StateError::io("lock", &path)(error.into())),
         }
-        // Only so that the next one can say who has it.
+        // So that the next process can report which one has it.
         let pid = rustix::process::getpid().as_raw_nonzero();
         let _ = file.set_len(0).and_then(|()| file.write_all(format!("{pid}\n").as_bytes()));
         Ok(Lock { _file: file })

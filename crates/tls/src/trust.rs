@@ -1,10 +1,9 @@
-//! Whom we believe: CAs, and the very certificates that are named beside them.
+//! Trusted certificates: CAs, and single certificates that are listed beside them.
 //!
-//! A certificate that a peer shows is believed if a CA of the list vouches for it, by the rules of the
-//! web. Or if it is itself in the list, byte for byte: then it needs to be nothing more, neither a leaf
-//! nor of version 3, and its common name counts where it has no other names. Who has its key could sign
-//! any certificate that the list vouches for, so that nothing is gained by refusing this one. Its dates
-//! count, and so does a revocation list of its issuer.
+//! A peer's certificate is trusted if a CA of the list has issued it, by the rules of WebPKI. Or if it is itself in the
+//! list, byte for byte: then it need not be a leaf nor of version 3, and its common name counts if it has no other
+//! names. The owner of its key could sign any certificate that the list covers, so that refusing this one would gain
+//! nothing. Its dates count, and so does a revocation list of its issuer.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -37,7 +36,7 @@ use crate::slot::leaf_names;
 
 type Fingerprint = [u8; 32];
 
-/// Whom we believe.
+/// The trusted certificates.
 #[derive(Debug)]
 pub(crate) struct TrustStore {
     roots: Arc<RootCertStore>,
@@ -84,7 +83,7 @@ impl TrustStore {
         let added = Arc::make_mut(&mut self.roots).add(certificate.clone().into_owned());
         let refused = added.map_err(|error| TlsError::from_rustls(&error).to_string());
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return refused };
-        // What can be no CA can still be believed itself.
+        // A certificate that cannot be a CA can still be trusted itself.
         if parsed.is_ca() {
             refused?;
         }
@@ -138,7 +137,7 @@ impl TrustStore {
     }
 }
 
-/// What still counts for a certificate that is itself believed: its dates, and its name if one is wanted.
+/// The checks of a certificate that is itself trusted: its dates, and its name if one is expected.
 fn check_itself(
     certificate: &[u8],
     wanted: Option<&ServerName<'_>>,
@@ -235,7 +234,7 @@ pub(crate) fn verify_with_key(
     is_good.then(HandshakeSignatureValid::assertion).ok_or_else(bad)
 }
 
-/// Judges certificates of servers.
+/// Verifies certificates of servers.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     trust: Arc<TrustStore>,
@@ -296,7 +295,7 @@ fn is_unlisted(error: &Error, certificate: &[u8]) -> bool {
 #[error("{0}")]
 struct UnknownIssuer(String);
 
-/// Who signed the last certificate that was shown.
+/// The issuer of the last certificate in the chain.
 fn unknown_issuer(last: &[u8]) -> Error {
     let words = match X509Certificate::from_der(last) {
         Err(_) => "the certificate comes from an unknown issuer".to_owned(),
@@ -314,7 +313,7 @@ fn unknown_issuer(last: &[u8]) -> Error {
     CertificateError::Other(OtherError(Arc::new(UnknownIssuer(words)))).into()
 }
 
-/// Judges certificates of clients.
+/// Verifies certificates of clients.
 pub(crate) struct ClientVerifier {
     trust: TrustStore,
     /// `None`: there is no CA.

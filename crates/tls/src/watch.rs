@@ -1,7 +1,7 @@
-//! The thread that looks after certificates while traffic goes on.
+//! The thread that maintains certificates.
 //!
-//! It is a thread of its own with a small runtime: reading files, making keys and asking ACME
-//! directories must not hold up the control thread.
+//! It is a thread of its own with a small runtime: reading files, generating keys and requests to ACME directories must
+//! not delay the control thread.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::keeper::KeeperState;
 use crate::source::Kind;
 
-/// How often files are looked at.
+/// How often files are checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The thread; it ends when this is dropped.
@@ -45,14 +45,14 @@ impl Worker {
                     () = stop.notified() => {}
                 }
             });
-            // Whatever is being looked up goes on alone.
+            // Look-ups under way finish on their own.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name("certificates".to_owned()).spawn(body)?;
         Ok(worker)
     }
 
-    /// Other certificates are to be looked after.
+    /// The set of certificates has changed.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }

@@ -29,7 +29,7 @@ impl TlsError {
         Self::new(TlsErrorKind::Alert(name), message)
     }
 
-    /// A server's alert in place of its ServerHello.
+    /// A server's alert instead of its ServerHello.
     pub(crate) fn from_refusal(alert: AlertDescription) -> Self {
         let error = Self::from_alert(u8::from(alert));
         let why = match alert {
@@ -178,7 +178,7 @@ fn certificate_words(error: &CertificateError) -> Cow<'static, str> {
     }
 }
 
-/// rustls tells names as `DnsName("a.example")`.
+/// rustls writes names as `DnsName("a.example")`.
 fn names(presented: &[String]) -> String {
     const NAMES_SHOWN_MAX: usize = 5;
     let mut list = String::new();

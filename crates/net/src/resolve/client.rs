@@ -1,8 +1,8 @@
-//! Asking name servers: by UDP, each question from a port of its own; by TCP what does not fit.
+//! The client of name servers: over UDP, with a port of its own for each question; over TCP if the reply does not fit.
 //!
-//! The servers are asked in the order in which they are written, those last that have been silent lately. One that
-//! fails, refuses or is silent makes room for the next; what a server says of a name is believed, also that there is
-//! none (as stub resolvers do: RFC 1123, section 6.1.3.1).
+//! The servers are asked in the order of the configuration, except that those that were silent recently come last. If one
+//! fails, refuses or is silent, the next is asked. Every other reply is accepted, also that a name does not exist (as
+//! stub resolvers do: RFC 1123, section 6.1.3.1).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -64,7 +64,7 @@ impl Client {
         Self { servers: servers.into_iter().map(server).collect(), timeout, tries }
     }
 
-    /// The records of a name, or of those that it is an alias of.
+    /// The records of a name, or of the target of its alias.
     pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Records, QueryError> {
         let (mut name, mut ttl) = (name.clone(), u32::MAX);
         for _ in 0..ALIASES_ASKED_MAX {
@@ -84,7 +84,7 @@ impl Client {
         let mut failure = None;
         for _ in 0..self.tries {
             for server in self.in_order() {
-                // RFC 5452, section 9.2: nobody who forges an answer may guess the ID.
+                // RFC 5452, section 9.2: an attacker who forges replies must not guess the ID.
                 let Ok(id) = random::secret().map(u16::from_ne_bytes) else {
                     return Err(self::failure("the system has no source of random numbers"));
                 };
@@ -142,7 +142,7 @@ impl Server {
         }
         match timeout_at(until, self.ask_by_tcp(question)).await {
             Ok(Ok(whole)) => Ok(whole),
-            // Not every way lets TCP through: what has come will do if it is something.
+            // Not every network lets TCP through: the truncated reply will do if it has records.
             _ if matches!(cut.reply, Reply::Found { .. }) => Ok(cut.reply),
             Ok(failed) => failed,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -164,7 +164,7 @@ impl Server {
             if count == datagram.len() {
                 return Ok(None);
             }
-            // What is no answer to this may be anybody's, late or forged; the right one may come yet.
+            // A message that does not answer this may be late or forged; the right one may still come.
             if let Some(message) = read(datagram.get(..count).unwrap_or_default(), question) {
                 return Ok(Some(message));
             }

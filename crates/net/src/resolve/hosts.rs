@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 /// How long a look at a file's date is good for.
 pub(super) const FILE_CHECK_EVERY: Duration = Duration::from_secs(1);
-/// A larger hosts file is not read: it is a mistake, or somebody's block list, which has a place of its own.
+/// A larger hosts file is not read: it is a mistake, or a block list, which does not belong there.
 const HOSTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// What tells one state of a file from another; nothing if there is no such file.
+/// Identifies a version of a file; `None` if there is no such file.
 pub(super) type Stamp = Option<(SystemTime, u64)>;
 
 pub(super) fn stamp_of(path: &Path) -> Stamp {

@@ -1,4 +1,4 @@
-//! Messages of the domain name system (RFC 1035, section 4), as far as a client of name servers needs them; no I/O.
+//! The messages of DNS (RFC 1035, section 4) that a client of name servers needs; no I/O.
 //!
 //! A question is written without EDNS, as servers and middle boxes that choke on it are still about, and what it would
 //! buy is had by TCP. An answer is read leniently: what is not needed of it is not looked at, so that nothing odd
@@ -18,7 +18,7 @@ const NS: u16 = 2;
 const SOA: u16 = 6;
 const IN: u16 = 1;
 
-/// What is asked for.
+/// The type of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordType {
     V4 = 1,
@@ -45,7 +45,7 @@ impl Name {
         (bytes.len() <= NAME_BYTES_MAX).then_some(Self(bytes))
     }
 
-    /// True for the root, which stands for nothing.
+    /// True for the root.
     pub(super) fn is_root(&self) -> bool {
         self.0 == [0]
     }
@@ -86,23 +86,23 @@ impl Question {
     }
 }
 
-/// What a record says.
+/// The data of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RecordData {
     Address(IpAddr),
     Service { priority: u16, weight: u16, port: u16, target: Name },
 }
 
-/// What a server says to a question.
+/// The reply of a server to a question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// These records, good for so many seconds.
     Found { data: Vec<RecordData>, ttl: u32 },
-    /// The name is another one's alias, and the server says nothing of that.
+    /// The name is an alias, and the server says nothing about its target.
     Alias { target: Name, ttl: u32 },
-    /// There is none of this kind, or no such name at all; for so many seconds, if the answer says so.
+    /// There is no record of this type, or no such name at all; valid for so many seconds, if the reply says so.
     Nothing { ttl: Option<u32>, name_exists: bool },
-    /// It does not know, or does not want to say.
+    /// It does not know, or refuses to answer.
     Useless(&'static str),
 }
 
@@ -149,7 +149,7 @@ fn read_name(message: &[u8], begin: usize) -> Option<(Name, usize)> {
             0xc0.. => {
                 end.get_or_insert(at + 2);
                 at = usize::from(number(message, at)? & 0x3fff);
-                // Only backwards, so that it comes to an end, and soon.
+                // Only backwards, so that it terminates soon.
                 if at >= before || pointers == POINTERS_MAX {
                     return None;
                 }
@@ -214,7 +214,7 @@ impl Record<'_> {
     }
 }
 
-/// Reads what has come. Nothing: it is no answer to this question, and the right one may still come.
+/// Reads a message. `None`: it does not answer this question, and the right answer may still come.
 pub(super) fn read(message: &[u8], question: &Question) -> Option<Message> {
     let flags = number(message, 2)?;
     let (is_response, opcode, code) = (flags >> 15 == 1, flags >> 11 & 15, flags & 15);
@@ -304,7 +304,7 @@ fn understand(
     }
 }
 
-/// For the fuzz target, whose second opinion stands outside this crate.
+/// For the fuzz target, whose reference implementation is not a dependency of this crate.
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     use super::*;

@@ -1,4 +1,4 @@
-//! Names: looked up once for all cores, kept as long as their records say.
+//! Name look-ups: once for all cores, kept as long as their records allow.
 //!
 //! Any thread may ask; the work is done by the runtime in which the [`Resolver`] was started. One look-up per name
 //! is under way at a time, however many wait for it. What was found is kept within bounds of time and number, what
@@ -39,9 +39,9 @@ const NAMES_MAX: usize = 4096;
 const LOOKUPS_MAX: usize = 512;
 /// No more than one in so many files that may be open, as each look-up takes two.
 const LOOKUP_PER_FILES: usize = 8;
-/// The part of them that one asker may have; more wait.
+/// The fraction of them that one asker may have; more wait.
 const SHARE: usize = 8;
-/// What one may have once many are under way in all.
+/// How many one asker may have once many are under way in total.
 const FEW: usize = 4;
 /// Askers that are remembered before those without a look-up are forgotten.
 const ASKERS_MAX: usize = 4096;
@@ -86,7 +86,7 @@ impl Default for ResolverSettings {
     }
 }
 
-/// What a name stands for.
+/// The result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Its addresses, the preferred family first; never none.
@@ -115,10 +115,10 @@ pub enum ResolveError {
     /// More look-ups are under way than allowed.
     #[error("too many look-ups are under way")]
     Overloaded,
-    /// As many look-ups are under way for the client as for one may be.
+    /// The client has its maximum of look-ups under way.
     #[error("too many look-ups are under way for this client")]
     AskerOverloaded,
-    /// There is no file left to ask by.
+    /// No file can be opened to ask a name server.
     #[error("no more files can be opened to ask by")]
     Exhausted,
     /// The resolver's runtime has ended.
@@ -128,24 +128,24 @@ pub enum ResolveError {
 
 type Outcome = Result<Answer, ResolveError>;
 
-/// What is known of a name.
+/// A cache entry.
 #[derive(Debug)]
 enum Entry {
     Cached {
         outcome: Outcome,
         until: Instant,
     },
-    /// Being looked up; the outcome will come here.
+    /// The look-up is under way; the outcome arrives here.
     Pending(watch::Receiver<Option<Outcome>>),
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    /// What was asked for as it stands, and what was searched for.
+    /// Names that were looked up as written, and names that were searched for.
     exact: HashMap<Box<str>, Entry>,
     searched: HashMap<Box<str>, Entry>,
     pending: usize,
-    /// Grows when what was known is forgotten, so that a look-up begun before does not bring it back.
+    /// Grows when the cache is cleared, so that a look-up that started before does not fill it again.
     generation: u64,
     watched: HashMap<Box<str>, Weak<WatchedName>>,
     watched_services: HashMap<Box<str>, Weak<WatchedName<Service>>>,
@@ -207,10 +207,10 @@ impl Resolver {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The addresses of `host`, from memory or by asking; an address stands for itself. A name is taken as it stands, and
-    /// is not searched for in the system's domains: who judges it must have judged what is looked up.
+    /// The addresses of `host`, from the cache or from name servers; an address is its own result. A name is looked up as
+    /// written, not searched for in the system's domains: it must be the very name that was judged.
     ///
-    /// `asker` is who wants to know: of the look-ups that may be under way each has a share, and waits for a while if that
+    /// `asker` is the client: each has a share of the look-ups that may be under way, and waits for a while if its share
     /// is used up.
     pub async fn lookup(&self, host: &str, asker: IpAddr) -> Result<Answer, ResolveError> {
         let name = match ParsedHost::of(host, Scope::Exact)? {
@@ -230,7 +230,7 @@ impl Resolver {
         }
     }
 
-    /// Waits until it is the asker's turn.
+    /// Waits for a permit of the asker's share.
     async fn acquire_permit(&self, asker: IpAddr) -> Result<AskerPermit, ResolveError> {
         let shared = &self.shared;
         let (permits, wait) = {
@@ -276,8 +276,8 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `host`, kept up to date as long as somebody holds them: the same for all who watch the name.
-    /// It is looked up as the system would, with its search list.
+    /// The addresses of `host`, kept up to date while the result is held; all watchers of a name share it. It is looked
+    /// up as the system would, with its search list.
     pub fn watch(&self, host: &str) -> Arc<WatchedName> {
         watched_once(&mut self.shared.table().watched, host, || {
             WatchedName::start(self, host, async |resolver: Resolver, name: Box<str>| {
@@ -287,7 +287,7 @@ impl Resolver {
         })
     }
 
-    /// The services that the `SRV` records of `name` tell (RFC 2782), kept up to date in the same way.
+    /// The services in the `SRV` records of `name` (RFC 2782), kept up to date in the same way.
     pub fn watch_services(&self, name: &str) -> Arc<WatchedName<Service>> {
         watched_once(&mut self.shared.table().watched_services, name, || {
             WatchedName::start(self, name, async |resolver: Resolver, name: Box<str>| {
@@ -307,13 +307,13 @@ impl Resolver {
         Ok((services, Instant::now() + ttl))
     }
 
-    /// Tells whenever anything that is watched stands for something else.
+    /// Notifies whenever the value of a watched name changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changes.subscribe()
     }
 
-    /// Uses other settings from now on. If they differ, what is known is forgotten; watched names keep their addresses
-    /// until they are looked up again, which happens when it would have.
+    /// Changes the settings. If they differ, the cache is cleared; watched names keep their addresses until their next
+    /// look-up, which happens at its usual time.
     pub fn reconfigure(&self, settings: ResolverSettings) {
         let settings = clamp(settings);
         let mut engine = self.shared.engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -329,7 +329,7 @@ impl Resolver {
     }
 }
 
-/// What is watched already by this name, or what is watched from now on.
+/// The watched name, which is created unless it exists.
 fn watched_once<T>(
     all: &mut HashMap<Box<str>, Weak<WatchedName<T>>>,
     name: &str,
@@ -372,7 +372,7 @@ impl ResolverState {
         Arc::clone(&self.engine.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is known of `name`, or where the outcome of its look-up will come, which begins now if it is somebody's turn.
+    /// The cached outcome for `name`, or a receiver for that of its look-up, which starts now if there is a permit.
     fn cached_or_start(
         self: &Arc<Self>,
         name: &str,
@@ -395,7 +395,7 @@ impl ResolverState {
                 if table.pending >= self.lookups_max {
                     return Err(ResolveError::Overloaded);
                 }
-                // The last ones are for those who have few.
+                // The last quarter is for askers with few look-ups.
                 if table.pending >= self.lookups_max / 4 * 3 && permit.under_way() > FEW {
                     return Err(ResolveError::AskerOverloaded);
                 }
@@ -426,16 +426,16 @@ impl ResolverState {
     }
 }
 
-/// Who may begin a look-up.
+/// The permission to start a look-up.
 enum LookupPermit {
-    /// Nobody, yet.
+    /// Not acquired yet.
     Missing,
-    /// We ourselves: for names of the configuration there is always room.
+    /// For names of the configuration there is always room.
     Unlimited,
     Asker(AskerPermit),
 }
 
-/// What there is of a name.
+/// What the cache has for a name.
 enum CacheLookup {
     Cached(Outcome),
     Pending(watch::Receiver<Option<Outcome>>),
@@ -449,7 +449,7 @@ async fn wait_for_outcome(mut pending: watch::Receiver<Option<Outcome>>) -> Outc
     }
 }
 
-/// One look-up of an asker's share, until it is dropped.
+/// A permit for one look-up of an asker's share, until it is dropped.
 struct AskerPermit {
     shared: Arc<ResolverState>,
     asker: IpAddr,
@@ -474,7 +474,7 @@ impl Drop for AskerPermit {
     }
 }
 
-/// A look-up under way. However it ends, the name does not stay pending.
+/// A look-up under way. However it ends, the name does not remain pending.
 struct PendingLookup {
     shared: Arc<ResolverState>,
     name: Box<str>,
@@ -507,7 +507,7 @@ impl Drop for PendingLookup {
     }
 }
 
-/// What a host stands for before anybody is asked.
+/// A host, as far as it is known without a look-up.
 enum ParsedHost<'h> {
     Fixed(Arc<[IpAddr]>),
     /// A name in lower case, without a dot at the end.

@@ -1,4 +1,4 @@
-//! What a name stands for: the hosts file, then name servers, both families at once, with the search list or without.
+//! Resolves a name: the hosts file, then name servers, both families at once, with or without the search list.
 
 use std::net::{IpAddr, UdpSocket};
 use std::pin::pin;
@@ -24,23 +24,23 @@ const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(60);
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// How long what the hosts file says is kept before it is looked at again.
 const HOSTS_TTL: Duration = Duration::from_secs(5);
-/// Addresses kept of one name and family: of those that anybody may ask for, and of those that the configuration names.
+/// Addresses kept of one name and family: for names that clients ask for, and for names in the configuration.
 const ADDRESSES_MAX: usize = 32;
 const ADDRESSES_WATCHED_MAX: usize = 1000;
 
 /// Which names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The name as it stands.
+    /// The name as written.
     Exact,
     /// The name within the domains of the system's search list, too.
     Searched,
 }
 
-/// An outcome, and how long it is good for.
+/// The outcome of a look-up, and how long it is valid.
 pub(super) struct LookupResult {
     pub(super) outcome: Result<Arc<[IpAddr]>, ResolveError>,
-    /// Other names that the hosts file has for the same.
+    /// Other names for the same host in the hosts file.
     pub(super) aliases: Arc<[Box<str>]>,
     pub(super) ttl: Duration,
 }
@@ -56,14 +56,14 @@ impl LookupResult {
     }
 }
 
-/// The servers to ask, as far as they are known.
+/// The servers to ask.
 pub(super) struct Servers {
     pub(super) client: Client,
     search: Vec<String>,
     ndots: usize,
 }
 
-/// What answers questions under one set of settings.
+/// Looks names up with one set of settings.
 pub(super) struct Engine {
     pub(super) settings: ResolverSettings,
     hosts: Mutex<Hosts>,
@@ -85,7 +85,7 @@ impl Engine {
         Self { settings, hosts: Mutex::default(), servers }
     }
 
-    /// Looks `name` (in lower case, without a dot at the end) up.
+    /// Looks up `name` (in lower case, without a trailing dot).
     pub(super) async fn answer(&self, name: &str, scope: Scope) -> LookupResult {
         if let Some(HostsEntry { addresses, aliases }) = self.find_in_hosts(name) {
             return LookupResult { outcome: Ok(addresses), aliases, ttl: HOSTS_TTL };
@@ -174,7 +174,7 @@ impl Servers {
     }
 }
 
-/// What was found under one full name.
+/// The result for one full name.
 enum QueryResult {
     Addresses(Vec<IpAddr>, Duration),
     /// No such record, or no such name at all.
@@ -185,8 +185,8 @@ enum QueryResult {
     Failure(ResolveError),
 }
 
-/// Asks for both families at once. When one has answered with addresses, the other is waited for as long again, and
-/// no longer: a server that does not answer questions for IPv6 must not hold everything up.
+/// Asks for both families at once. Once one has addresses, the other may take as long again and no longer: a server
+/// that does not answer questions for IPv6 must not delay the result.
 async fn ask(client: &Client, name: &Name, max: usize) -> QueryResult {
     let begun_at = Instant::now();
     let mut v4 = pin!(ask_for(client, name, RecordType::V4, max));
@@ -204,7 +204,7 @@ async fn ask(client: &Client, name: &Name, max: usize) -> QueryResult {
     join(v4, v6)
 }
 
-/// The second answer, for which the time is limited if the first will do.
+/// The second result, for which the time is limited if the first is sufficient.
 async fn within(
     first: &QueryResult,
     begun_at: Instant,
@@ -222,7 +222,7 @@ async fn within(
     }
 }
 
-/// The two families' answers in one.
+/// Joins the results of the two families.
 fn join(v4: QueryResult, v6: QueryResult) -> QueryResult {
     use QueryResult::{Addresses, Failure, Nothing};
     match (v4, v6) {

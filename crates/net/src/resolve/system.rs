@@ -1,4 +1,4 @@
-//! The system's configuration of name servers (resolv.conf(5)), as far as it concerns us.
+//! The parts of the system's configuration of name servers (resolv.conf(5)) that we use.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -22,7 +22,7 @@ pub(super) struct SystemSettings {
 }
 
 impl SystemSettings {
-    /// What stands in a file; without it, or a server in it, the one on this machine.
+    /// Reads a file; without it, or without a server in it, the server is this machine.
     pub(super) fn read(path: &Path) -> Self {
         let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         if let Err(error) = &text {

@@ -19,14 +19,14 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 /// A name that fails now and again is reported no more often than this.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// How it stands with a watched name.
+/// The state of a watched name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchState {
     /// Not looked up yet.
     Waiting,
-    /// What is known is what the last look-up has found.
+    /// The value is that of the last look-up.
     Fresh,
-    /// The last look-up failed; what is known, if anything, is older.
+    /// The last look-up failed; the value, if there is one, is older.
     Failing(ResolveError),
 }
 
@@ -34,15 +34,15 @@ pub enum WatchState {
 struct WatchedValue<T> {
     found: Arc<[T]>,
     state: WatchState,
-    /// When the look-ups began to fail that fail now.
+    /// Since when look-ups fail, if they do.
     failing_since: Option<SystemTime>,
 }
 
-/// What a look-up has found, and how long it is good for.
+/// The result of a look-up, and until when it is valid.
 pub(super) type WatchResult<T> = Result<(Arc<[T]>, Instant), ResolveError>;
 
-/// A name, and what it stands for, kept up to date while somebody holds it. When a look-up fails it keeps what was
-/// found last, and says so in the log.
+/// A name and its addresses or services, kept up to date while this is held. When a look-up fails it keeps the last
+/// value, and logs that.
 #[derive(Debug)]
 pub struct WatchedName<T = IpAddr> {
     host: Box<str>,
@@ -53,14 +53,14 @@ pub struct WatchedName<T = IpAddr> {
 }
 
 impl WatchedName {
-    /// The addresses last known, the preferred family first; none while there never was one.
+    /// The addresses last found, the preferred family first; empty if there never were any.
     pub fn addresses(&self) -> Arc<[IpAddr]> {
         self.found()
     }
 }
 
 impl WatchedName<Service> {
-    /// The services last known; none while there never was one, or if it is said that there is none.
+    /// The services last found; empty if there never were any, or the name says that there is none.
     pub fn services(&self) -> Arc<[Service]> {
         self.found()
     }
@@ -113,12 +113,12 @@ impl<T: PartialEq + Send + Sync + 'static> WatchedName<T> {
                 tokio::time::sleep_until(again_at).await;
             }
         });
-        // Nobody else has it yet.
+        // It is not shared yet.
         let _ = watched.task.set(task.abort_handle());
         watched
     }
 
-    /// True if anything is other than before.
+    /// True if anything has changed.
     fn store(&self, outcome: WatchResult<T>) -> bool {
         let before = self.known.load_full();
         let (found, state, failing_since) = match outcome {
@@ -128,7 +128,7 @@ impl<T: PartialEq + Send + Sync + 'static> WatchedName<T> {
                 (Arc::clone(&before.found), WatchState::Failing(error), Some(since))
             }
         };
-        // A server that only turns the order round has not changed anything.
+        // A server that only rotates the order has changed nothing.
         let changed = found.len() != before.found.len()
             || found.iter().any(|one| !before.found.contains(one));
         let found = if changed { found } else { Arc::clone(&before.found) };
@@ -152,7 +152,7 @@ impl<T> WatchedName<T> {
         Arc::clone(&self.known.load().found)
     }
 
-    /// How it stands with the name.
+    /// The state of the name.
     pub fn state(&self) -> WatchState {
         self.known.load().state.clone()
     }
@@ -162,7 +162,7 @@ impl<T> WatchedName<T> {
         self.known.load().failing_since
     }
 
-    /// A number that grows whenever what is known changes.
+    /// A number that grows whenever the value changes.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -188,7 +188,7 @@ impl<T> Drop for WatchedName<T> {
     }
 }
 
-/// Says once that a name fails, and once that it is well again.
+/// Logs once that a name fails, and once that it is resolved again.
 #[derive(Default)]
 struct Reports {
     failing: bool,

@@ -1,8 +1,8 @@
 //! A stream without a reactor, on its way from one thread to another.
 //!
 //! A socket is registered with the reactor of the thread that uses it. To move it, it is taken out there
-//! ([`Stream::detach`]), and registered where it arrives ([`DetachedStream::attach`]). In between nobody watches it: what
-//! has come meanwhile is seen by asking the kernel, once, when it arrives.
+//! ([`Stream::detach`]), and registered where it arrives ([`DetachedStream::attach`]). In between it is not watched:
+//! what was received in the meantime is found by a query of the kernel when it arrives.
 //! Invariant: what is detached has no byte unread or unsent, neither in the kernel (when it is attached) nor in a layer.
 
 use std::io;
@@ -89,7 +89,7 @@ impl DetachedStream {
         })
     }
 
-    /// Closes it, and says so to the peer within the layer, as far as that goes without waiting.
+    /// Closes it, and tells the peer within the layer if that needs no waiting.
     pub fn close(mut self) {
         if let Some(layer) = &mut self.layer {
             layer.close();

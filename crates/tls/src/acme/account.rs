@@ -23,13 +23,13 @@ pub(super) type Connect = Arc<dyn Fn(&Acme) -> Result<Arc<dyn Transport>, String
 pub(super) struct Directory {
     pub(super) store: Store,
     connect: Connect,
-    /// Held while the account is looked for, so that only one is made.
+    /// Held while the account is loaded, so that only one is created.
     one_account: Mutex<()>,
     /// Room for orders.
     pub(super) orders: Semaphore,
 }
 
-/// A conversation with a directory, as the holder of an account.
+/// A session with a directory, with an account.
 pub(super) struct DirectorySession {
     pub(super) account: Account,
     pub(super) link: DirectoryClient,
@@ -40,8 +40,7 @@ impl Directory {
         Self { store, connect, one_account: Mutex::default(), orders: Semaphore::new(ORDERS_MAX) }
     }
 
-    /// Begins a conversation; makes an account if there is none. What the directory offers is
-    /// fetched anew each time.
+    /// Opens a session; creates an account if there is none. The directory object is fetched each time.
     pub(super) async fn visit(&self, acme: &Acme) -> Result<DirectorySession, AcmeError> {
         let _alone = self.one_account.lock().await;
         let link = DirectoryClient::new((self.connect)(acme).map_err(AcmeError::local)?);

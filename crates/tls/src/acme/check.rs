@@ -1,4 +1,4 @@
-//! What can be said of the settings of a directory without asking it.
+//! Checks of the settings of a directory that need no request.
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Why there is no certificate (yet), in words, and how soon it is worth another try.
+//! Errors of orders: why there is no certificate, and when to try again.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
@@ -9,28 +9,28 @@ use instant_acme::{Error, Problem};
 /// Prefix of the types of problems that RFC 8555 defines (section 6.7).
 const ACME_ERRORS: &str = "urn:ietf:params:acme:error:";
 
-/// Something that kept us from a certificate.
+/// Why there is no certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AcmeError {
     pub(super) kind: AcmeErrorKind,
     /// What happened, for an operator.
     pub(super) message: String,
-    /// How long the directory wants us to stay away.
+    /// How long the directory asks us to wait.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What a failure means for the next try.
+/// What an error means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AcmeErrorKind {
-    /// The directory cannot be reached or is not well; nothing was judged.
+    /// The directory is unreachable or fails; nothing was decided.
     Unreachable,
-    /// The directory said no, or could not see what we were to show.
+    /// The directory refused, or could not validate our response.
     Refused,
     /// Too many requests.
     RateLimited,
-    /// Something on this machine: a file, the hook.
+    /// A failure on this machine: a file, the hook.
     Local,
-    /// The directory does not know our account (any more).
+    /// The directory does not know our account.
     NoAccount,
     /// Another process does this work.
     Busy,
@@ -49,7 +49,7 @@ impl AcmeError {
         Self::new(AcmeErrorKind::Refused, message)
     }
 
-    /// What `error` is while `doing` something.
+    /// The error for `error` while `doing` something.
     pub(super) fn from_error(doing: &str, error: &Error, retry_after: Option<Duration>) -> Self {
         let (kind, said) = match error {
             Error::Api(problem) => (kind_of(problem), format!("the CA says: {}", words(problem))),

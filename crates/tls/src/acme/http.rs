@@ -33,7 +33,7 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// A future that may move between threads.
 pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Carries a request to a directory, and its answer back.
+/// Sends a request to a directory and returns the response.
 pub(super) trait Transport: Send + Sync + 'static {
     fn send(&self, request: Request<Bytes>) -> Boxed<Result<Response<Bytes>, Error>>;
 }
@@ -54,11 +54,11 @@ fn no_answer(words: impl Into<String>) -> Error {
     Error::Other(Box::new(NoAnswer(words.into())))
 }
 
-/// One conversation with a directory.
+/// A client of one directory.
 #[derive(Clone)]
 pub(super) struct DirectoryClient {
     transport: Arc<dyn Transport>,
-    /// What the last answer said by `Retry-After`; `instant-acme` drops that of an error.
+    /// The `Retry-After` of the last response; `instant-acme` drops that of an error.
     told: Arc<Mutex<Option<Duration>>>,
 }
 
@@ -67,7 +67,7 @@ impl DirectoryClient {
         Self { transport, told: Arc::default() }
     }
 
-    /// How long the last answer wanted us to wait, if it did.
+    /// The `Retry-After` of the last response.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,7 +169,7 @@ pub(super) struct Https {
 }
 
 impl Https {
-    /// `ca`: whom to believe; `None`: the system's authorities.
+    /// `ca`: the trusted authorities; `None`: those of the system.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let settings = rustls::ClientConfig::builder_with_provider(provider)
@@ -233,7 +233,7 @@ pub(super) fn is_safe(uri: &Uri) -> bool {
     }
 }
 
-/// Whom to believe.
+/// The trusted authorities.
 pub(super) fn trust(ca: Option<&Path>) -> Result<TrustStore, String> {
     let mut trust = TrustStore::default();
     let Some(path) = ca else {

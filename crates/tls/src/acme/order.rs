@@ -1,6 +1,6 @@
 //! One order, from its names to a certificate that is worth keeping.
 //!
-//! What was put up for it is taken down again however it ends. A certificate is judged before it is
+//! The responses to its challenges are withdrawn however it ends. A certificate is judged before it is
 //! handed on: for our key, for all names, and valid now.
 
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,7 @@ use crate::challenges::Challenges;
 use crate::key::PrivateKey;
 use crate::slot::Chain;
 
-/// How long a directory may take to look at what we put up, and then to issue.
+/// How long a directory may take to validate our responses, and then to issue.
 const JUDGEMENT_WAIT: Duration = Duration::from_secs(10 * 60);
 /// How often an order is looked at: first, and at the longest.
 const POLL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -35,7 +35,7 @@ pub(super) struct IssuedCertificate {
     pub(super) chain_pem: String,
 }
 
-/// Orders a certificate, unless `stopped` comes to its end before.
+/// Orders a certificate, unless `stopped` completes first.
 pub(super) async fn obtain(
     visit: &DirectorySession,
     request: &OrderRequest<'_>,
@@ -144,12 +144,12 @@ impl Progress<'_> {
         AcmeError::from_error(doing, error, self.visit.link.retry_after())
     }
 
-    /// Shows control of every name that is not believed already.
+    /// Proves control of every name that is not authorised already.
     async fn show_control(&mut self, proofs: &mut ChallengeResponses<'_>) -> Result<(), AcmeError> {
         match self.order.state().status {
             OrderStatus::Pending => {}
             OrderStatus::Invalid => return Err(self.verdict(proofs).await),
-            // All names are believed, from an order before.
+            // All names are authorised, by an earlier order.
             OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid => return Ok(()),
         }
         self.put_up(proofs).await?;

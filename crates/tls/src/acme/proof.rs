@@ -1,4 +1,4 @@
-//! What shows that we control a name, from when it is put up until it is taken down again.
+//! Responses to challenges: the proof that we control a name, from when it is published until it is withdrawn.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::hook::{self, Action};
 use crate::challenges::Challenges;
 use crate::slot::Chain;
 
-/// What is put up for the names of one order.
+/// The published responses for the names of one order.
 pub(super) struct ChallengeResponses<'a> {
     challenges: &'a Challenges,
     method: &'a AcmeChallenge,
@@ -32,7 +32,7 @@ impl<'a> ChallengeResponses<'a> {
         Self { challenges, method, up: Vec::new() }
     }
 
-    /// Puts up what shows control of `name` (without `*.`).
+    /// Publishes the proof of control of `name` (without `*.`).
     pub(super) async fn put_up(
         &mut self,
         name: &str,
@@ -66,7 +66,7 @@ impl<'a> ChallengeResponses<'a> {
         Ok(())
     }
 
-    /// How control is shown, and what that is called.
+    /// The method of the proof, and its name.
     pub(super) fn method(&self) -> (ChallengeType, &'static str) {
         match self.method {
             AcmeChallenge::Http => (ChallengeType::Http01, "http-01"),

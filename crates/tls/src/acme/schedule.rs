@@ -39,7 +39,7 @@ pub(super) struct ValidityPeriod<'a> {
     pub(super) fingerprint: &'a [u8],
 }
 
-/// When to renew a certificate of which its directory says nothing: at two thirds of its life, give
+/// When to renew a certificate without a window of its directory: at two thirds of its life, give
 /// or take a thirtieth.
 pub(super) fn renew_at(life: &ValidityPeriod<'_>) -> SystemTime {
     let lifetime = life.not_after.duration_since(life.not_before).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn renew_at(life: &ValidityPeriod<'_>) -> SystemTime {
     life.not_before + earliest + spread.mul_f64(point(life.fingerprint, b"life"))
 }
 
-/// When to renew a certificate of which its directory says `window`.
+/// When to renew a certificate for which the directory suggests `window`.
 pub(super) fn renew_within(life: &ValidityPeriod<'_>, window: Window) -> SystemTime {
     // RFC 9773, section 4.2: a window that ends before it begins is not to be used.
     let Ok(length) = window.end.duration_since(window.start) else { return renew_at(life) };
@@ -62,7 +62,7 @@ pub(super) fn renew_within(life: &ValidityPeriod<'_>, window: Window) -> SystemT
     chosen.max(life.not_before + RENEWAL_PAUSE.min(lifetime / 10))
 }
 
-/// When to ask for the window again, from what the directory said.
+/// When to ask for the window again, by the response of the directory.
 pub(super) fn window_age(retry_after: Duration) -> Duration {
     retry_after.clamp(WINDOW_AGE.0, WINDOW_AGE.1)
 }

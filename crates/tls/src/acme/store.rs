@@ -31,7 +31,7 @@ pub(super) struct Store {
 /// An account as it is stored.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredAccount {
-    /// The directory's URL, for whoever reads the file.
+    /// The directory's URL, for readers of the file.
     pub(super) directory: String,
     /// The contacts that the directory has of us.
     pub(super) contacts: Vec<String>,
@@ -195,7 +195,7 @@ fn key_word(key: KeyKind) -> &'static str {
     }
 }
 
-/// Eight digits that tell texts apart.
+/// Eight digits that distinguish texts.
 fn digits(parts: &[&str]) -> String {
     let hash = digest(&SHA256, parts.join("\n").as_bytes());
     hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()

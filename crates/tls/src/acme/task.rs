@@ -68,7 +68,7 @@ impl Task {
         Self { shared, directory, acme, wanted, slot, status, own }
     }
 
-    /// Works until it is told to stop, whatever happens.
+    /// Runs until it is stopped, whatever happens.
     pub(super) async fn run(self, stopped: watch::Receiver<bool>) {
         let task = Arc::new(self);
         loop {
@@ -157,7 +157,7 @@ impl Task {
                 memory.window = None;
                 schedule::window_age(Duration::MAX)
             }
-            // What it said last holds on.
+            // The last window remains valid.
             Err(failure) => {
                 tracing::debug!(names = %list(&self.wanted.names), error = %failure, "cannot ask when to renew");
                 schedule::WINDOW_RETRY
@@ -327,7 +327,7 @@ fn date(time: SystemTime) -> String {
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error is that nobody can tell us any more, which is as good as the word.
+    // An error means that the sender is gone, which also means stop.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

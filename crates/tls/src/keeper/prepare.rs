@@ -1,4 +1,4 @@
-//! From a configuration to contexts: every file is read, and what is known already is used again.
+//! From a configuration to contexts: every file is read, and contexts that did not change are reused.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::slot::Slot;
 use crate::source::{Kind, NewCertificates, Source};
 use crate::state::StateDir;
 
-/// One configuration on its way to contexts.
+/// Builds the contexts of one configuration.
 pub(super) struct ContextBuilder<'c> {
     shared: &'c KeeperState,
     config: &'c Config,
     now: SystemTime,
-    /// Sources by the names of their slots: those in effect, and those that are to be.
+    /// Sources by the names of their slots: those in effect, and the new ones.
     installed: HashMap<String, Vec<Arc<Source>>>,
     prepared: HashMap<String, Vec<Arc<Source>>>,
     pub(super) sources: Vec<(Arc<Source>, Option<NewCertificates>)>,
@@ -148,7 +148,7 @@ impl<'c> ContextBuilder<'c> {
         }
     }
 
-    /// The source of a site's certificates: the one that is looked after already, or a new one.
+    /// The source of a site's certificates: an existing one, or a new one.
     fn source(&mut self, settings: &ServerTls, names: &[SiteName]) -> Option<Arc<Source>> {
         let kind = self.kind(&settings.certificates, names)?;
         let name = kind.slot_name(settings.place, names);
