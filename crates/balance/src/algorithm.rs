@@ -43,12 +43,11 @@ pub trait Algorithm {
     fn released(&mut self, _group: &Group, _index: usize) {}
 }
 
-/// A row of the table of algorithms.
+/// A row of the table of algorithms; its name is that of one in the schema of `config`, which says
+/// what it is for.
 pub struct AlgorithmRow {
     /// Its name in the configuration.
     pub name: &'static str,
-    /// What it does, in a few words.
-    pub summary: &'static str,
     /// Whether the same key leads to the same endpoint.
     pub by_key: bool,
     /// Computes what all cores share.
@@ -58,66 +57,16 @@ pub struct AlgorithmRow {
 
 /// Every algorithm; the first is the default.
 pub static ALGORITHMS: &[AlgorithmRow] = &[
-    AlgorithmRow {
-        name: "p2c",
-        summary: "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
-        by_key: false,
-        factory: p2c::factory,
-    },
-    AlgorithmRow {
-        name: "round-robin",
-        summary: "each endpoint in turn, as often as its weight says, evenly spread",
-        by_key: false,
-        factory: round_robin::factory,
-    },
-    AlgorithmRow {
-        name: "least-connections",
-        summary: "the endpoint with the fewest requests under way, by weight",
-        by_key: false,
-        factory: least_connections::factory,
-    },
-    AlgorithmRow {
-        name: "least-time",
-        summary: "the endpoint that should answer first: time to the first byte, times the requests under way",
-        by_key: false,
-        factory: least_time::factory,
-    },
-    AlgorithmRow {
-        name: "random",
-        summary: "an endpoint by chance, as often as its weight says",
-        by_key: false,
-        factory: random::factory,
-    },
-    AlgorithmRow {
-        name: "first",
-        summary: "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
-        by_key: false,
-        factory: first::factory,
-    },
-    AlgorithmRow {
-        name: "source",
-        summary: "the same endpoint for the same address of a client",
-        by_key: true,
-        factory: source::factory,
-    },
-    AlgorithmRow {
-        name: "ring",
-        summary: "the same endpoint for the same key, by a ring of points (as ketama)",
-        by_key: true,
-        factory: ring::factory,
-    },
-    AlgorithmRow {
-        name: "rendezvous",
-        summary: "the same endpoint for the same key, by the highest rank: the fewest keys move",
-        by_key: true,
-        factory: rendezvous::factory,
-    },
-    AlgorithmRow {
-        name: "maglev",
-        summary: "the same endpoint for the same key, by a table of even shares",
-        by_key: true,
-        factory: maglev::factory,
-    },
+    AlgorithmRow { name: "p2c", by_key: false, factory: p2c::factory },
+    AlgorithmRow { name: "round-robin", by_key: false, factory: round_robin::factory },
+    AlgorithmRow { name: "least-connections", by_key: false, factory: least_connections::factory },
+    AlgorithmRow { name: "least-time", by_key: false, factory: least_time::factory },
+    AlgorithmRow { name: "random", by_key: false, factory: random::factory },
+    AlgorithmRow { name: "first", by_key: false, factory: first::factory },
+    AlgorithmRow { name: "source", by_key: true, factory: source::factory },
+    AlgorithmRow { name: "ring", by_key: true, factory: ring::factory },
+    AlgorithmRow { name: "rendezvous", by_key: true, factory: rendezvous::factory },
+    AlgorithmRow { name: "maglev", by_key: true, factory: maglev::factory },
 ];
 
 /// The algorithm of this name, or the default one if there is none of this name.

@@ -400,7 +400,7 @@ impl Decoder<'_> {
     pub(crate) fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
         let mut endpoints = Vec::new();
         let mut spans = Vec::new();
-        self.endpoints(node, &mut endpoints, &mut spans);
+        self.endpoints(node, &mut endpoints, &mut spans, |_, _| {});
         self.check_mixed(&endpoints, &spans);
         let names = node.arguments.iter().filter_map(|given| match &given.datum {
             Datum::Name(name) => Some((name.clone(), given.span)),

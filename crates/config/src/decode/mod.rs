@@ -255,7 +255,9 @@ impl Checked<'_, '_> {
     /// Puts what its properties say into their places.
     pub(crate) fn put<P>(&self, properties: &'static [Property<P>], target: &mut P) {
         for (name, given) in &self.properties {
-            if let Some(property) = properties.iter().find(|property| property.row.name == *name) {
+            let property = properties.iter().find(|property| property.row.name == *name);
+            debug_assert!(property.is_some(), "`{name}` goes nowhere");
+            if let Some(property) = property {
                 (property.set)(target, &given.datum);
             }
         }
@@ -386,6 +388,7 @@ impl Decoder<'_> {
         table: &'static Table<T>,
     ) -> Vec<(&'static Row<T>, Checked<'n, 't>)> {
         let nodes = self.nodes(nodes, table).into_iter();
+        // All of them have one: it is how they were checked.
         nodes.filter_map(|node| Some((table.find(node.row.name)?, node))).collect()
     }
 

@@ -1,7 +1,7 @@
 //! Every row has its effect: a configuration with it differs from one without it or with another
 //! value, and what is shown of it is the same configuration.
 
-use super::{BLOCKS, Block, Count, Kind, NodeRow};
+use super::{ArgumentRow, BLOCKS, Block, Count, Kind, NodeRow};
 use crate::effective::quoted;
 use crate::{Config, Loaded};
 
@@ -276,6 +276,49 @@ fn every_row_changes_the_model_and_is_shown() {
         }
     }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Each word that a setting takes means something else.
+#[test]
+fn every_word_has_its_meaning() {
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    let mut check = |outer: &str, what: String, texts: Vec<String>| {
+        let read = |text: &String| {
+            let loaded = read(&outer.replace('@', text))?;
+            Some((text.clone(), meaning(&loaded.config)))
+        };
+        let held: Vec<_> = texts.iter().filter_map(read).collect();
+        checked += held.len();
+        for (index, (text, meaning)) in held.iter().enumerate() {
+            let same = held.iter().take(index).find(|(_, earlier)| earlier == meaning);
+            wrong.extend(same.map(|(other, _)| format!("{what}: {text} is {other}")));
+        }
+    };
+    for &block in BLOCKS {
+        let outer = AROUND.iter().find(|(name, _)| *name == block.name()).unwrap().1;
+        let others = beside(block, "*").unwrap_or("@");
+        for row in block.rows() {
+            let own = beside(block, row.name).filter(|own| own.contains('@')).unwrap_or(others);
+            let name = format!("{} › {}", block.name(), row.name);
+            if let [ArgumentRow { kind: kind @ Kind::Word(_), .. }] = row.arguments {
+                let texts = values(*kind).into_iter().map(|word| format!("{} {word}", row.name));
+                check(&outer.replace('@', own), name.clone(), texts.collect());
+            }
+            for property in row.properties().filter(|row| matches!(row.kind, Kind::Word(_))) {
+                let key = format!("{} {}", row.name, property.name);
+                let within = beside(block, &key).map(str::to_owned);
+                let within =
+                    within.unwrap_or_else(|| own.replace('@', &format!("{} @", nodes(row)[0])));
+                let words = values(property.kind).into_iter();
+                let texts = words.map(|word| format!("{}={word}", property.name));
+                let name = format!("{name} {}", property.name);
+                check(&outer.replace('@', &within), name, texts.collect());
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    assert!(checked > 60, "{checked}");
 }
 
 /// A default that is written in the language is the one that holds.

@@ -1,28 +1,34 @@
 //! The tables that define the language: each node, value and property once.
 //!
 //! The decoder, the hints of its messages, `bothways show` and `docs/reference.md` all read these
-//! rows. A new setting is one row here and the lines of `decode` that put it into the model.
+//! rows. A setting is one [`Row`] of its block, or one [`Property`] of its node: what may stand there,
+//! its doc and default, where its value goes and how it is shown. `effect` tries every row: it must
+//! change the model, and what is shown of it must be read as the same.
 //! Not here: how a kind of value is read (`values`), what nodes mean together (`decode`).
 
+mod algorithms;
 mod balancing;
 #[cfg(test)]
 mod effect;
 mod forward_rules;
 mod layer;
+mod process;
 mod row;
 mod rows;
 mod secrets;
 mod secure;
 mod settings;
 pub(crate) mod texts;
+mod tries;
 mod words;
 
+pub(crate) use algorithms::{bounded, keyed};
 pub(crate) use balancing::{
-    ADAPTIVE_PROPERTIES, BALANCE_BLOCK, BALANCE_PROPERTIES, DEADLINE_PROPERTIES, EJECT_PROPERTIES,
-    ENDPOINT_PROPERTIES, HEALTH_BLOCK, HEALTH_PROPERTIES, HTTP_CHECK, POOL_PROPERTIES, RETRY_BLOCK,
-    RETRY_PROPERTIES, RETRY_REASONS, STICKY_PROPERTIES, UPSTREAM_BLOCK,
+    BALANCE_BLOCK, BALANCE_PROPERTIES, EJECT_PROPERTIES, ENDPOINT_PROPERTIES, HEALTH_BLOCK,
+    HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
 pub(crate) use layer::*;
+pub(crate) use process::RESOLVER_BLOCK;
 pub(crate) use row::{
     Block, Properties, Property, Read, Row, Show, Table, in_line, in_line_masked,
 };
@@ -34,6 +40,10 @@ pub(crate) use secure::{
 };
 pub(crate) use settings::{
     LIMITS, Scope, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS, limits_block, timeouts_block,
+};
+pub(crate) use tries::{
+    ADAPTIVE_PROPERTIES, DEADLINE_PROPERTIES, POOL_PROPERTIES, RETRY_BLOCK, RETRY_PROPERTIES,
+    RETRY_REASONS,
 };
 pub(crate) use words::{FOREIGN, FOREIGN_HERE, FOREIGN_WORDS, PLANNED};
 
@@ -158,7 +168,7 @@ pub(crate) fn property_home(node: &str, property: &str) -> Option<&'static str> 
 }
 
 /// A word that a setting may be.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct WordRow {
     pub(crate) word: &'static str,
     pub(crate) doc: &'static str,
@@ -373,14 +383,8 @@ fn one_of(rows: &[WordRow]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::algorithms::ALGORITHMS;
     use super::*;
-
-    #[test]
-    fn algorithms_are_those_that_there_are() {
-        let ours: Vec<_> = ALGORITHMS.iter().map(|row| (row.word, row.doc)).collect();
-        let there: Vec<_> = balance::ALGORITHMS.iter().map(|row| (row.name, row.summary)).collect();
-        assert_eq!(ours, there);
-    }
 
     #[test]
     fn every_row_is_documented() {

@@ -1,8 +1,8 @@
 //! Rows: a node of a block, or a property of a node, with what becomes of it and how it is shown.
 //!
-//! A block is read into some `T`, and a [`Row`] says how its node changes that `T`; so there is no
-//! row without an effect. Whoever walks the language as a whole (hints, reference) sees the rows
-//! without their `T`, by [`Block`] and [`Properties`].
+//! A block is read into some `T`, and a [`Row`] says how its node changes that `T`, so that a row
+//! without an effect does not compile. Hints and the reference, which walk the whole language, see
+//! rows without their `T`, by [`Block`] and [`Properties`].
 
 use super::{NodeRow, PropertyRow, Scope, TOP, block_text};
 use crate::decode::{Checked, Decoder, Shown, Writer};

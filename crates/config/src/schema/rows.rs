@@ -1,14 +1,16 @@
 //! Every node of the language, block by block.
 
 use super::Count::{Any, AtLeastOne, One};
-use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, RETRY_BLOCK, UPSTREAM_BLOCK};
+use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, UPSTREAM_BLOCK};
 use super::forward_rules::{ALLOW, DENY};
 use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
+use super::process::{PROCESS_BLOCK, RESOLVER_BLOCK};
 use super::secure::{
-    ACME, ACME_BLOCK, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS, STATE,
-    TLS_BLOCK, UPSTREAM_TLS_BLOCK,
+    ACME, ACME_BLOCK, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS, TLS_BLOCK,
+    UPSTREAM_TLS_BLOCK,
 };
-use super::texts::{flag, joined, list, path, time};
+use super::texts::{flag, joined, list};
+use super::tries::RETRY_BLOCK;
 use super::{
     ArgumentRow, Block, Count, Kind, LIMITS, NodeRow, Property, PropertyRow, Read, Row, Scope,
     Secrecy, Show, TIMEOUTS, Table, WordRow, in_line, limits_block, timeouts_block,
@@ -18,10 +20,7 @@ use crate::decode::{
     add_networks, addresses, quoted_unless_number,
 };
 use crate::effective::quoted;
-use crate::model::{
-    AccessFormat, AdminAddress, Anonymous, Expect, LogTarget, ProxyProtocol, ResolverSettings,
-    SiteId,
-};
+use crate::model::{Anonymous, Expect, ProxyProtocol, SiteId};
 use crate::values::{Datum, nets_text, ports_text};
 
 pub(super) const fn argument(name: &'static str, kind: Kind, count: Count) -> ArgumentRow {
@@ -343,276 +342,6 @@ static EXPECT: Row<Raw> = Row {
     }),
 };
 
-pub(crate) static PROCESS_BLOCK: Table<RawProcess> = Table {
-    name: "process",
-    rows: &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER],
-};
-
-static CORES: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "cores",
-        arguments: &[argument("number", Kind::Number { min: 1, max: 1024 }, One)],
-        doc: "Threads that carry traffic, each on a core of its own.",
-        default: "one for each core that the process may run on",
-        example: "process { cores 4 }",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|raw, number| raw.process.cores = Some(number.number_in())),
-    show: Show::Value(|raw| raw.process.cores.map(|number| number.to_string())),
-};
-
-const ADMIN_METRICS: &[WordRow] = &[
-    word("token", "only with the token"),
-    word("open", "every process of this machine may read them"),
-];
-
-static ADMIN_PROPERTIES: [Property<RawProcess>; 2] = [
-            property(
-                "token-file",
-                Kind::Path,
-                "",
-                "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP has to bring (`Authorization: Bearer …`), but for `/healthz` and `/readyz`. Without it every process of this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that is made in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either.",
-            )
-            .of(
-                |raw, file| raw.process.admin_token = Some(file.path()),
-                |raw| raw.process.admin_token.as_deref().map(path),
-            ),
-            property(
-                "metrics",
-                Kind::Word(ADMIN_METRICS),
-                "token",
-                "With `token-file`: whether `/metrics` needs the token as well.",
-            )
-            .of(
-                |raw, mode| raw.process.admin_metrics_open = mode.text() == "open",
-                |raw| raw.process.admin_metrics_open.then(|| "open".into()),
-            ),
-        ];
-
-static ADMIN: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "admin",
-        arguments: &[argument("address", Kind::Admin, One)],
-        properties: &ADMIN_PROPERTIES,
-        doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, endpoints changed and reloads asked for. Only loopback and unix sockets. The file system says who may use the socket, and who may needs no token. Forward clients never reach it, whatever the rules allow.",
-        default: "off",
-        example: "process { admin \"unix:/run/bothways.sock\" }",
-        ..NodeRow::NEW
-    },
-    read: Read::Node(|decoder, raw, node| {
-        if let Some(Datum::Admin(address)) = node.first().map(|given| &given.datum) {
-            raw.process.admin = Some(address.clone());
-        }
-        node.put(&ADMIN_PROPERTIES, raw);
-        decoder.check_token(node);
-    }),
-    show: Show::Value(|raw| {
-        let address = match raw.process.admin.as_ref()? {
-            AdminAddress::Tcp(address) => quoted(&address.to_string()),
-            AdminAddress::Unix(path) => quoted(&format!("unix:{}", path.display())),
-        };
-        Some(address + &in_line(&ADMIN_PROPERTIES, raw))
-    }),
-};
-
-static ZONE: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "zone",
-        arguments: &[argument("name", Kind::Token, One)],
-        doc: "Where the process stands: endpoints of the same `zone` are taken first.",
-        default: "none",
-        example: "process { zone \"eu-1a\" }",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|raw, name| raw.process.zone = Some(name.text().into())),
-    show: Show::Value(|raw| raw.process.zone.as_deref().map(quoted)),
-};
-
-static ACCESS_FORMATS: &[WordRow] = &[
-    word("json", "one JSON object a line, with everything that is known of the exchange"),
-    word("combined", "the combined format of Apache"),
-];
-static LEVELS: &[WordRow] = &[
-    word("error", "act now"),
-    word("warn", "degraded, still serving"),
-    word("info", "the life cycle of the process"),
-    word("debug", "each connection"),
-    word(
-        "trace",
-        "everything; as `debug` in a build for release, where the calls are left out for their cost",
-    ),
-];
-
-static LOG_PROPERTIES: [Property<RawProcess>; 4] = [
-    property(
-        "access",
-        Kind::Log,
-        "stdout",
-        "Where a line for each exchange goes. Files are opened again on SIGUSR1.",
-    )
-    .of(|raw, to| raw.process.access_log = to.log(), |raw| Some(log_text(&raw.process.access_log))),
-    property("format", Kind::Word(ACCESS_FORMATS), "json", "How such a line looks.").of(
-        |raw, format| {
-            raw.process.access_format = match format.text() {
-                "combined" => AccessFormat::Combined,
-                _ => AccessFormat::Json,
-            };
-        },
-        |raw| {
-            Some(match raw.process.access_format {
-                AccessFormat::Json => "json".into(),
-                AccessFormat::Combined => "combined".into(),
-            })
-        },
-    ),
-    property("error", Kind::Log, "stderr", "Where the error log goes.").of(
-        |raw, to| raw.process.error_log = to.log(),
-        |raw| Some(log_text(&raw.process.error_log)),
-    ),
-    property("level", Kind::Word(LEVELS), "info", "The least severe level of the error log.").of(
-        |raw, level| raw.process.error_level = level.text().into(),
-        |raw| Some(raw.process.error_level.to_string()),
-    ),
-];
-
-static LOG: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "log",
-        properties: &LOG_PROPERTIES,
-        doc: "Where logs go and how they look.",
-        example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
-        ..NodeRow::NEW
-    },
-    read: Read::Node(|_, raw, node| node.put(&LOG_PROPERTIES, raw)),
-    show: Show::Lines(|out, raw, shown| out.properties(shown, None, &LOG_PROPERTIES, raw, false)),
-};
-
-static DRAIN: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "drain",
-        arguments: &[argument("time", Kind::Duration { zero: true }, One)],
-        doc: "How long open exchanges and tunnels may take to finish after SIGTERM.",
-        default: "30s",
-        example: "process { drain \"1min\" }",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|raw, time| raw.process.drain = time.duration()),
-    show: Show::Value(|raw| Some(time(raw.process.drain))),
-};
-
-static CONNECTIONS: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "connections",
-        arguments: &[argument("number", Kind::Number { min: 1, max: u32::MAX as u64 }, One)],
-        doc: "Client connections at once, in the whole process; more wait to be accepted.",
-        default: "from the limit of open files",
-        example: "process { connections 10000 }",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|raw, number| raw.process.connections_max = Some(number.number_in())),
-    show: Show::Value(|raw| raw.process.connections_max.map(|number| number.to_string())),
-};
-
-static RESOLVER: Row<RawProcess> = Row {
-    node: NodeRow {
-        name: "resolver",
-        block: Some(&RESOLVER_BLOCK),
-        doc: "How names are looked up.",
-        default: "as the system does",
-        example: "process {\n    resolver {\n        server \"127.0.0.1:5353\"\n        ttl-max \"5min\"\n    }\n}",
-        ..NodeRow::NEW
-    },
-    read: Read::Node(|decoder, raw, node| decoder.resolver(raw, node)),
-    show: Show::Lines(|out, raw, shown| {
-        out.open(shown);
-        out.rows(shown.depth + 1, &RESOLVER_BLOCK, &raw.process.resolver, &raw.resolver_set);
-    }),
-};
-
-pub(crate) static RESOLVER_BLOCK: Table<ResolverSettings> =
-    Table { name: "resolver", rows: &[&SERVER, &TIMEOUT, &TRIES, &HOSTS, &TTL_MIN, &TTL_MAX] };
-
-static SERVER: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "server",
-        arguments: &[argument("address", Kind::Socket, AtLeastOne)],
-        repeats: true,
-        doc: "Name servers to ask, in their order.",
-        default: "those of the system",
-        example: "process { resolver { server \"127.0.0.1:5353\"; } }",
-        ..NodeRow::NEW
-    },
-    read: Read::Node(|_, resolver, node| {
-        resolver.servers.extend(node.data().filter_map(|datum| match datum {
-            Datum::Socket(address) => Some(*address),
-            _ => None,
-        }));
-    }),
-    show: Show::Value(|resolver| {
-        list(resolver.servers.iter().map(|server| quoted(&server.to_string())))
-    }),
-};
-
-static TIMEOUT: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "timeout",
-        arguments: &[argument("time", Kind::Duration { zero: false }, One)],
-        doc: "How long one try may take.",
-        default: "2s",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|resolver, time| resolver.timeout = time.duration()),
-    show: Show::Value(|resolver| Some(time(resolver.timeout))),
-};
-
-static TRIES: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "tries",
-        arguments: &[argument("number", Kind::Number { min: 1, max: 10 }, One)],
-        doc: "How often a name server is asked before giving up.",
-        default: "2",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|resolver, number| resolver.tries = number.number_in()),
-    show: Show::Value(|resolver| Some(resolver.tries.to_string())),
-};
-
-static HOSTS: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "hosts",
-        arguments: &[argument("flag", Kind::Flag, One)],
-        doc: "Whether `/etc/hosts` is honoured.",
-        default: "#true",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|resolver, honoured| resolver.hosts = honoured.flag()),
-    show: Show::Value(|resolver| Some(flag(resolver.hosts))),
-};
-
-static TTL_MIN: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "ttl-min",
-        arguments: &[argument("time", Kind::Duration { zero: true }, One)],
-        doc: "The shortest time that an answer is kept, even if it says less.",
-        default: "1s",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|resolver, time| resolver.ttl_min = time.duration()),
-    show: Show::Value(|resolver| Some(time(resolver.ttl_min))),
-};
-
-static TTL_MAX: Row<ResolverSettings> = Row {
-    node: NodeRow {
-        name: "ttl-max",
-        arguments: &[argument("time", Kind::Duration { zero: false }, One)],
-        doc: "The longest time that an answer is kept, even if it says more.",
-        default: "1h",
-        ..NodeRow::NEW
-    },
-    read: Read::Value(|resolver, time| resolver.ttl_max = time.duration()),
-    show: Show::Value(|resolver| Some(time(resolver.ttl_max))),
-};
-
 pub(crate) static LISTEN_BLOCK: Table<RawListen> = Table {
     name: "listen",
     rows: &[&PROXY_PROTOCOL, &HTTP2, &LISTEN_TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS],
@@ -762,32 +491,6 @@ static ROUTE: Row<RawSite> = Row {
     }),
 };
 
-/// Algorithms of balancing; the crate `balance` has the same table with what they do.
-pub(crate) static ALGORITHMS: &[WordRow] = &[
-    word(
-        "p2c",
-        "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
-    ),
-    word("round-robin", "each endpoint in turn, as often as its weight says, evenly spread"),
-    word("least-connections", "the endpoint with the fewest requests under way, by weight"),
-    word(
-        "least-time",
-        "the endpoint that should answer first: time to the first byte, times the requests under way",
-    ),
-    word("random", "an endpoint by chance, as often as its weight says"),
-    word(
-        "first",
-        "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
-    ),
-    word("source", "the same endpoint for the same address of a client"),
-    word("ring", "the same endpoint for the same key, by a ring of points (as ketama)"),
-    word(
-        "rendezvous",
-        "the same endpoint for the same key, by the highest rank: the fewest keys move",
-    ),
-    word("maglev", "the same endpoint for the same key, by a table of even shares"),
-];
-
 pub(crate) static FORWARD_BLOCK: Table<RawForward> = Table {
     name: "forward",
     rows: &[
@@ -887,12 +590,3 @@ static VIA: Row<RawForward> = Row {
         Some(quoted(forward.via.as_ref().map_or("bothways", |(via, _)| via)))
     }),
 };
-
-fn log_text(target: &LogTarget) -> String {
-    match target {
-        LogTarget::Off => "off".into(),
-        LogTarget::Stdout => "stdout".into(),
-        LogTarget::Stderr => "stderr".into(),
-        LogTarget::File(file) => path(file),
-    }
-}

@@ -12,15 +12,17 @@ use crate::values::Datum;
 impl Decoder<'_> {
     pub(crate) fn endpoint_line(&mut self, raw: &mut RawUpstream, node: &Checked<'_, '_>) {
         raw.broken |= node.arguments.is_empty();
-        self.endpoints(node, &mut raw.settings.endpoints, &mut raw.endpoint_spans);
+        let set = |node: &Checked<'_, '_>, new: &mut Endpoint| node.put(&ENDPOINT_PROPERTIES, new);
+        self.endpoints(node, &mut raw.settings.endpoints, &mut raw.endpoint_spans, set);
     }
 
-    /// Reads a line of endpoints. One that is there already is the same, with a larger weight.
+    /// Reads a line of endpoints, of which `set` gives each its settings. One that is there already is the same, with a larger weight.
     pub(in crate::decode) fn endpoints(
         &mut self,
         node: &Checked<'_, '_>,
         endpoints: &mut Vec<Endpoint>,
         spans: &mut Vec<Span>,
+        set: impl Fn(&Checked<'_, '_>, &mut Endpoint),
     ) {
         for given in &node.arguments {
             let Datum::Endpoint { written, address, tls } = &given.datum else { continue };
@@ -29,7 +31,7 @@ impl Decoder<'_> {
                 tls: *tls,
                 ..Endpoint::new(written.as_ref(), address.clone())
             };
-            node.put(&ENDPOINT_PROPERTIES, &mut new);
+            set(node, &mut new);
             let is_same = |(other, _): &(&mut Endpoint, _)| {
                 other.address == new.address && other.tls == new.tls
             };

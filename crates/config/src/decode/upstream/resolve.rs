@@ -8,17 +8,13 @@ use crate::model::{
     Action, Check, Endpoint, EndpointAddress, KeyPart, Mirror, Split, SplitPart, Stay, Upstream,
     UpstreamId,
 };
-use crate::schema::{MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS};
+use crate::schema::{MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS, bounded, keyed};
 use crate::source::Span;
 use crate::tls::UpstreamProtocol;
 use crate::values::{Datum, duration_text, share_text};
 
 /// The cookie of a split, where nothing is said.
 const SPLIT_COOKIE: &str = "bw-split";
-
-/// Algorithms that go by a key that can be chosen, and all that know bounded loads.
-const KEYED: &[&str] = &["ring", "rendezvous", "maglev"];
-pub(in crate::decode) const BOUNDED: &[&str] = &["ring", "rendezvous", "maglev", "source"];
 
 /// A `mirror`, before names are looked up.
 #[derive(Debug)]
@@ -204,19 +200,19 @@ impl Resolver<'_, '_> {
     fn check_balance(&mut self, raw: &RawUpstream) {
         let balance = &raw.settings.balance;
         let algorithm = &*balance.algorithm;
-        let is_keyed = KEYED.contains(&algorithm);
+        let is_keyed = keyed().contains(&algorithm);
         let Some(span) = raw.set.node("balance") else { return };
         if !balance.keys.is_empty() && !is_keyed {
-            let known = KEYED.join(", ");
+            let known = keyed().join(", ");
             self.decoder
                 .warning(span, format!("`{algorithm}` uses no key, so `by` has no effect"))
                 .hint(format!("those that do: {known}"));
         }
         let bound = raw.set.property("balance", "bound");
-        if let Some(span) = bound.filter(|_| !BOUNDED.contains(&algorithm)) {
+        if let Some(span) = bound.filter(|_| !bounded().contains(&algorithm)) {
             self.decoder
                 .warning(span, format!("`{algorithm}` uses no key, so `bound` has no effect"))
-                .hint(format!("those that do: {}", BOUNDED.join(", ")));
+                .hint(format!("those that do: {}", bounded().join(", ")));
         }
         let addressed =
             balance.keys.iter().position(|part| matches!(part, KeyPart::Path | KeyPart::Address));
@@ -228,7 +224,7 @@ impl Resolver<'_, '_> {
                 )
                 .hint("write it last");
         }
-        if let Some(sticky) = raw.set.node("sticky").filter(|_| BOUNDED.contains(&algorithm)) {
+        if let Some(sticky) = raw.set.node("sticky").filter(|_| bounded().contains(&algorithm)) {
             self.decoder
                 .warning(sticky, format!("`{algorithm}` chooses only for clients without the cookie; afterwards the cookie decides"))
                 .related(span, "clients are placed by a key here")
@@ -362,20 +358,4 @@ impl Resolver<'_, '_> {
 
 fn is_unix(endpoint: &Endpoint) -> bool {
     matches!(endpoint.address, EndpointAddress::Unix(_))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn algorithms_that_go_by_a_key_are_those_that_there_are() {
-        let mut there: Vec<_> = balance::ALGORITHMS.iter().filter(|row| row.by_key).collect();
-        there.sort_by_key(|row| row.name);
-        let there: Vec<_> = there.iter().map(|row| row.name).collect();
-        let mut ours = BOUNDED.to_vec();
-        ours.sort_unstable();
-        assert_eq!(ours, there);
-        assert!(KEYED.iter().all(|name| BOUNDED.contains(name)));
-    }
 }
