@@ -1,10 +1,12 @@
-//! Whatever the text is: no panic, places that are there, and what is accepted means the same when
-//! it is laid out anew or shown and read again.
+//! Whatever the text is: no panic, places that are there, and what is accepted has the same meaning in
+//! canonical layout and when it is shown and read again. What must hold is in
+//! `testkit::fuzzing::kdl_text`.
 
-mod common;
+use std::fs;
+use std::path::Path;
 
-use common::{plain, same};
 use proptest::prelude::*;
+use testkit::fuzzing::kdl_text;
 
 const NAMES: &[&str] = &[
     "include",
@@ -303,29 +305,7 @@ fn sensible() -> impl Strategy<Value = String> {
 }
 
 fn check(text: &str) {
-    let formatted = config::format("x.kdl", text);
-    match config::parse("x.kdl", text) {
-        Ok(loaded) => {
-            let formatted = formatted.unwrap();
-            let again = config::parse("x.kdl", &formatted).unwrap();
-            same(&again.config, &loaded.config);
-            let shown = loaded.effective.clone().revealed().render(false);
-            let again = config::parse("x.kdl", &shown);
-            let again = again.unwrap_or_else(|failure| panic!("{failure}\nin\n{shown}"));
-            assert_eq!(plain(&again.config), plain(&loaded.config), "{shown}");
-            assert_eq!(loaded.effective.values().count() > 0, !shown.is_empty());
-        }
-        Err(failure) => {
-            assert!(!failure.errors.is_empty());
-            for error in failure.errors.iter().chain(&failure.warnings) {
-                let lines = text.split('\n').count() as u32;
-                let whole = error.place.line == 0 && error.place.column == 0;
-                let there = error.place.line <= lines && error.place.column > 0;
-                assert!(whole || there, "{error:?}");
-                assert!(!error.render(true).is_empty());
-            }
-        }
-    }
+    kdl_text::check(text.as_bytes());
 }
 
 proptest! {
@@ -362,4 +342,19 @@ fn most_of_the_sensible_ones_hold() {
         config::parse("x.kdl", &text).is_ok()
     });
     assert!(held.count() > 50);
+}
+
+/// Replays the corpus of the fuzz target.
+#[test]
+fn corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/kdl_text");
+    let mut count = 0;
+    for file in fs::read_dir(corpus).expect("a corpus") {
+        let path = file.expect("the corpus is readable").path();
+        // Shown only if a check fails.
+        println!("{}", path.display());
+        kdl_text::check(&fs::read(path).expect("the corpus is readable"));
+        count += 1;
+    }
+    assert!(count >= 60, "the corpus is nearly empty");
 }

@@ -27,6 +27,9 @@ pub mod file_path;
 #[cfg(feature = "heads")]
 #[path = "fuzzing/http2_heads.rs"]
 pub mod http2_heads;
+#[cfg(feature = "language")]
+#[path = "fuzzing/kdl_text.rs"]
+pub mod kdl_text;
 #[cfg(feature = "tls")]
 #[path = "fuzzing/tls_record.rs"]
 pub mod tls_record;

@@ -1,6 +1,5 @@
 //! The model written down in the language, each value with where it comes from.
 
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use super::forward::{RawExpect, RawForward};
@@ -68,44 +67,31 @@ impl Shown<'_> {
 impl Writer<'_, '_> {
     /// The settings of a block, row by row.
     pub(crate) fn rows<T>(&mut self, depth: u8, table: &'static Table<T>, of: &T, set: &Origins) {
-        self.ranked(depth, table, of, set, i8::MIN..=i8::MAX);
+        self.ranked(depth, table, of, set, false);
     }
 
-    /// The settings of a block from which others inherit: before them, what holds without them.
-    fn head_rows<T>(&mut self, table: &'static Table<T>, of: &T, set: &Origins, passed_on: bool) {
-        self.ranked(1, table, of, set, i8::MIN..=-1);
-        for row in table.rows.iter().filter(|_| !passed_on) {
-            if let Show::Inherited(text) = row.show
-                && text(of).is_none()
-            {
-                self.value(1, row.node.name, row.node.default, None);
-            }
-        }
-        self.ranked(1, table, of, set, 0..=i8::MAX);
-    }
-
+    /// The same; `is_outermost`: whether what is inherited comes from here, so that its defaults are
+    /// shown.
     fn ranked<T>(
         &mut self,
         depth: u8,
         table: &'static Table<T>,
         of: &T,
         set: &Origins,
-        ranks: RangeInclusive<i8>,
+        is_outermost: bool,
     ) {
-        let mut rows: Vec<_> =
-            table.rows.iter().filter(|row| ranks.contains(&row.node.rank)).collect();
+        let mut rows = table.rows.to_vec();
         rows.sort_by_key(|row| row.node.rank);
         for row in rows {
+            let (name, default) = (row.node.name, row.node.default);
             let shown = Shown { depth, row: &row.node, set };
             match row.show {
-                Show::Value(text) => {
-                    let (name, default) = (row.node.name, row.node.default);
-                    self.optional(depth, name, text(of), default, shown.span());
-                }
+                Show::Value(text) => self.optional(depth, name, text(of), default, shown.span()),
                 Show::Inherited(text) => {
-                    if let Some(text) = text(of) {
-                        let span = shown.span().or_else(|| with(table, row.node.name, set));
-                        self.value(depth, row.node.name, text, span);
+                    let otherwise = || is_outermost.then(|| default.to_owned());
+                    if let Some(text) = text(of).or_else(otherwise) {
+                        let span = shown.span().or_else(|| with(table, name, set));
+                        self.value(depth, name, text, span);
                     }
                 }
                 Show::Lines(lines) => lines(self, of, shown),
@@ -272,7 +258,7 @@ impl Writer<'_, '_> {
         self.bounds = Rc::new(bounds);
         let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
         self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
-        self.head_rows(&SITE_BLOCK, raw, &raw.layer.set, raw.layer.is_passed_on);
+        self.ranked(1, &SITE_BLOCK, raw, &raw.layer.set, !raw.layer.is_passed_on);
     }
 
     pub(crate) fn route(&mut self, raw: &RawRoute, text: String, shown: Shown<'_>) {
@@ -391,7 +377,7 @@ impl Writer<'_, '_> {
         self.bounds = Rc::new(bounds.clone());
         let place = self.decoder.place(raw.address.span);
         self.out.block(0, "forward", quoted(&raw.address.written), place);
-        self.head_rows(&FORWARD_BLOCK, raw, &raw.layer.set, false);
+        self.ranked(1, &FORWARD_BLOCK, raw, &raw.layer.set, true);
     }
 
     pub(crate) fn listeners(&mut self) {

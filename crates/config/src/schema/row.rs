@@ -29,8 +29,8 @@ pub(crate) enum Show<T: 'static> {
     Value(fn(&T) -> Option<String>),
     /// As lines of its own.
     Lines(fn(&mut Writer<'_, '_>, &T, Shown<'_>)),
-    /// The same, but one of a site or `forward` that holds for its routes; without it, its default is
-    /// shown at the head of the block.
+    /// The same, but one that routes inherit from their site: there its default is a line as well, and
+    /// in a route it is no line at all.
     Inherited(fn(&T) -> Option<String>),
     /// With the node of this name.
     With(&'static str),
