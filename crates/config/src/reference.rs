@@ -10,43 +10,43 @@ use crate::schema::{
 const INTRODUCTION: &str = "\
 # Configuration reference
 
-<!-- Written by the tables in crates/config/src/schema. To write it again:
+<!-- Generated from the tables in crates/config/src/schema. To generate it again:
      BOTHWAYS_WRITE_REFERENCE=1 cargo test -p config --test reference -->
 
-Every block of the configuration, with everything that may stand in it. For a tour by examples, see
-[configuration.md](configuration.md).
+Every block of the configuration, with all its settings. [configuration.md](configuration.md) is a
+tour by examples.
 
-The language is [KDL 2](https://kdl.dev/spec/): a node a line, made of a name, values, properties
-`name=value` and perhaps a block in braces. Text without spaces and special characters may stand
-bare (`off`, `round-robin`); everything else is in quotes. `//` begins a comment, `/* … */` is one,
-`/-` leaves out the node, value or block behind it. The order of lines does not matter, except for
-the rules of a `forward` and the edits of fields.
+The language is [KDL 2](https://kdl.dev/spec/). Each line is a node: a name, values, properties
+`name=value`, and for some nodes a block in braces. Text without spaces and special characters needs
+no quotes (`off`, `round-robin`); all other text does. `//` starts a comment, `/* … */` encloses one,
+and `/-` comments out the following node, value or block. The order of lines does not matter, except
+for the rules of a `forward` and for edits of fields.
 
-In the headings, `<…>` stands for a value, `[…]` for what may be left out, `…` for more of the same.
-Everything that may be left out has a default: `bothways show` prints every value that holds, and
-the line or default it comes from. `bothways check` finds mistakes, `bothways fmt` tidies a file.
+In the headings, `<…>` is a value, `[…]` is optional, and `…` means repetition. Every optional setting
+has a default: `bothways show` prints every effective value, and the line or default it comes from.
+`bothways check` finds mistakes, `bothways fmt` formats a file.
 
 ";
 
 const VALUES: &str = "\
 ## Values
 
-| kind | written |
+| kind | syntax |
 |---|---|
 | duration | `\"10s\"`, `\"250ms\"`, `\"5min\"`, `\"1h30min\"`, `\"2d\"`; units `ms`, `s`, `min`, `h`, `d`, the longest first |
 | size | `\"64KiB\"`, `\"10MiB\"` (powers of 1024), `\"1GB\"` (powers of 1000), or a number of bytes |
 | flag | `#true` or `#false` |
-| address to listen on | `\":8080\"` (every address, IPv6 and IPv4), `\"127.0.0.1:80\"`, `\"[::1]:80\"` |
+| listening address | `\":8080\"` (every address, IPv6 and IPv4), `\"127.0.0.1:80\"`, `\"[::1]:80\"` |
 | endpoint | `\"10.0.0.1:8080\"`, `\"[2001:db8::1]:80\"`, `\"app.internal:8080\"`, `\"http://10.0.0.1\"`, `\"https://api.internal\"` (TLS), `\"unix:/run/app.sock\"` |
-| network | `\"10.0.0.0/8\"`, `\"2001:db8::/32\"`, or one address; in properties several with commas |
+| network | `\"10.0.0.0/8\"`, `\"2001:db8::/32\"`, or one address; in properties, several separated by commas |
 | ports | `443`, `\"80,443\"`, `\"8000-9000\"`, `any` |
-| path of a file | as it is; a relative one starts at the directory of the file that names it |
-| host name | in ASCII; other names in their encoded form, which begins with `xn--` |
+| path of a file | as text; a relative path starts at the directory of the file that contains it |
+| host name | in ASCII; other names in their encoded form, which starts with `xn--` |
 
-Text of redirects, rewrites and field values may have parts in braces: the captures of the route,
-`{rest}` for what `*` stands for (empty in a route without it), and
+The text of redirects, rewrites and field values can contain variables in braces: the captures of the
+route, `{rest}` for what `*` matches (empty in a route without it), and
 
-| part | stands for |
+| variable | value |
 |---|---|
 | `{client}` | the client's address |
 | `{host}` | the host, in lower case, without port |
@@ -54,11 +54,11 @@ Text of redirects, rewrites and field values may have parts in braces: the captu
 | `{method}` | the method |
 | `{path}` | the path as the client wrote it, without dot segments |
 | `{query}` | the query, without its question mark |
-| `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in clear |
-| `{tls-name}` | the name that the client asked for (SNI), or empty |
-| `{client-subject}` | the subject of the client's certificate as RFC 4514 writes it, or empty |
-| `{client-names}` | its alternative names with commas, or empty |
-| `{client-fingerprint}` | its SHA-256 in hexadecimal digits, or empty |
+| `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in cleartext |
+| `{tls-name}` | the server name that the client sent (SNI), or empty |
+| `{client-subject}` | the subject of the client's certificate, in the form of RFC 4514, or empty |
+| `{client-names}` | its alternative names, separated by commas, or empty |
+| `{client-fingerprint}` | its SHA-256 in hexadecimal, or empty |
 
 `{{` and `}}` mean literal braces.
 
@@ -73,9 +73,9 @@ pub(crate) fn reference() -> String {
     for &block in schema::BLOCKS {
         block_section(&mut out, block, &mut told);
     }
-    out.push_str("## timeouts\n\nStands at the top level, and in `listen`, `site`, `route`, `upstream` and `forward`. What is set further in wins; the times of an upstream win over all.\n\n");
+    out.push_str("## timeouts\n\nAllowed at the top level, and in `listen`, `site`, `route`, `upstream` and `forward`. The innermost setting wins; those of an upstream override all others.\n\n");
     settings(&mut out, TIMEOUTS, &Timeouts::default());
-    out.push_str("## limits\n\nStands at the top level, and in `listen`, `site`, `route` and `forward`. What is set further in wins.\n\n");
+    out.push_str("## limits\n\nAllowed at the top level, and in `listen`, `site`, `route` and `forward`. The innermost setting wins.\n\n");
     settings(&mut out, LIMITS, &Limits::default());
     planned(&mut out);
     out.truncate(out.trim_end().len());
@@ -135,7 +135,7 @@ fn node(out: &mut String, row: &'static NodeRow) {
     }
 }
 
-/// A default that is written so stands as code; one that says what happens does not.
+/// Formats a default as code if it can be written so; a description stays plain text.
 fn code_if_written(default: &str) -> String {
     if default.contains(' ') && default != "80 443" || matches!(default, "none" | "off") {
         default.to_owned()
@@ -207,7 +207,7 @@ fn settings<T>(out: &mut String, table: &'static [Setting<T>], defaults: &T) {
 }
 
 fn planned(out: &mut String) {
-    out.push_str("## Planned\n\nThese words are kept for what is planned, and are errors in this version:\n\n");
+    out.push_str("## Planned\n\nThese names are reserved for planned features, and are errors in this version:\n\n");
     for (word, what) in PLANNED {
         let _ = writeln!(out, "- `{word}`: {what}");
     }
