@@ -76,7 +76,7 @@ impl Default for SampleBatch {
 }
 
 impl SampleBatch {
-    /// Counts the outcome of a try, with so many requests under way. True if it is time to hand over.
+    /// Counts the outcome of a try, with so many requests in flight. True if it is time to hand over.
     pub(crate) fn count(&mut self, outcome: Outcome, in_flight: u32, now_ms: u64) -> bool {
         let bucket = match (outcome.verdict(), outcome.first_byte()) {
             (Verdict::Good, Some(first_byte)) => bucket_of(first_byte, BITS).min(BUCKETS - 1),

@@ -1,5 +1,5 @@
 //! Bounded loads: an endpoint that a key leads to takes the request only if it has no more than its share of all
-//! requests under way, times a factor; otherwise the key's next endpoint does.
+//! requests in flight, times a factor; otherwise the key's next endpoint does.
 //!
 //! So one very popular key does not overload an endpoint. The sum over all endpoints is
 //! the core's own view: what it does itself is seen at once, what others do in rotation, one endpoint
@@ -13,7 +13,7 @@ use crate::group::{Group, Member};
 /// Groups up to this size are looked at whole at each pick.
 const SMALL: usize = 8;
 
-/// With fewer requests under way an endpoint always has room: it is not overloaded, and the few requests of one client
+/// With fewer requests in flight an endpoint always has room: it is not overloaded, and the few requests of one client
 /// stay together.
 const FREE: u64 = 8;
 
@@ -34,7 +34,7 @@ pub(crate) struct LoadBound {
 struct EndpointLoad {
     state: Arc<EndpointState>,
     weight: u32,
-    /// Requests under way.
+    /// Requests in flight.
     in_flight: u32,
 }
 

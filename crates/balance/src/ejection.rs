@@ -89,7 +89,10 @@ impl Group {
             (evidence.is_diverse(streak as usize), others)
         };
         if !steered && is_beyond_chance(u64::from(streak), good, bad) {
-            return Some(format!(" ({good} of {} went well elsewhere meanwhile)", good + bad));
+            return Some(format!(
+                " ({good} of {} succeeded elsewhere in the meantime)",
+                good + bad
+            ));
         }
         let others_are_well = || {
             let others = self.members.iter().enumerate().filter(|(other, _)| *other != index);

@@ -148,7 +148,7 @@ impl EndpointState {
         &self.name
     }
 
-    /// Requests under way, over all cores.
+    /// Requests in flight, over all cores.
     pub fn in_flight(&self) -> u32 {
         self.busy.in_flight.load(Ordering::Relaxed)
     }

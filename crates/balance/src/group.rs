@@ -126,7 +126,7 @@ pub struct Group {
 /// The use of a group as a whole, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GroupUsage {
-    /// Requests under way on its endpoints.
+    /// Requests in flight on its endpoints.
     pub in_flight: u32,
     /// How many it takes at once, if that is limited (circuit breaking, adaptive concurrency).
     pub limit: Option<u32>,

@@ -34,7 +34,7 @@ const OUT: u64 = u64::MAX;
 
 /// What an endpoint is chosen by.
 pub(crate) trait Cost: Default + Send + Sync + 'static {
-    /// The part of the cost that does not depend on the requests under way.
+    /// The part of the cost that does not depend on the requests in flight.
     fn basis(&mut self, _state: &EndpointState, _now_ms: u64) -> f32 {
         0.0
     }

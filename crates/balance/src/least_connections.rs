@@ -1,4 +1,4 @@
-//! The endpoint with the fewest requests under way, by weight.
+//! The endpoint with the fewest requests in flight, by weight.
 //!
 //! What counts is requests, not connections: those of HTTP/2 share one, and an idle one costs
 //! nothing. The name is the one that operators know.

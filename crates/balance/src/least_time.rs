@@ -1,4 +1,4 @@
-//! The endpoint that should answer first: its time to the first byte, times the requests under way
+//! The endpoint that should answer first: its time to the first byte, times the requests in flight
 //! there and this one.
 //!
 //! Times that differ by less than about a third are the same, so that chance does not give all

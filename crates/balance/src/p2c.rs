@@ -2,8 +2,8 @@
 //!
 //! It needs no view of the whole group, so that many cores and proxies do not all run to the same
 //! endpoint, and is nearly as good as the best of all. Better is what costs clearly less: the average
-//! time to the first byte, times the requests under way. Where that is much the same, or not known
-//! yet, it is what has fewer requests under way, by weight; then chance.
+//! time to the first byte, times the requests in flight. Where that is much the same, or not known
+//! yet, it is what has fewer requests in flight, by weight; then chance.
 
 use std::sync::Arc;
 

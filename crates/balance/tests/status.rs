@@ -259,7 +259,7 @@ fn checks_take_an_endpoint_away_and_bring_it_back() {
     assert_eq!(world.status(), "du");
     assert_eq!(world.group.members[0].state.why().unwrap(), "status 503");
     assert_eq!(world.requests(10, |_| GOOD), [0, 10]);
-    // While it is down, what requests under way still show does not count against its return.
+    // While it is down, what requests in flight still show does not count against its return.
     world.report(0, Outcome::Reset, 50);
     world.group.apply_check(0, true, "status 200");
     assert_eq!(world.status(), "uu");
@@ -563,7 +563,7 @@ fn one_that_fails_what_others_do_well_is_ejected_whoever_asks() {
         one_client(&world, requests, |index| if index == 1 { outcome } else { GOOD });
         assert_eq!(world.status(), format!("ue{}", "u".repeat(names.len() - 2)));
         let why = world.group.members[1].state.why().unwrap();
-        assert!(why.contains("went well elsewhere"), "{why}");
+        assert!(why.contains("succeeded elsewhere"), "{why}");
     }
 }
 

@@ -212,7 +212,7 @@ pub struct Balance {
     /// What a key is made of, for those that go by one: the first that a request has; the client's
     /// address if it has none of them.
     pub keys: Vec<KeyPart>,
-    /// Bounded loads: an endpoint takes at most so many times the average of requests under way, in
+    /// Bounded loads: an endpoint takes at most so many times the average of requests in flight, in
     /// percent (above 100); `None`: no bound.
     pub bound: Option<u16>,
 }
@@ -493,7 +493,7 @@ impl Default for Queue {
 /// What an upstream as a whole takes at once; what is beyond gets 503 at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Breaker {
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: Option<u32>,
     /// Connections being opened.
     pub connecting: Option<u32>,
@@ -555,7 +555,7 @@ pub struct Mirror {
     pub share: u16,
     /// Requests with a longer body are not copied.
     pub body_max: u32,
-    /// Copies under way at most, per core; what is beyond is not copied.
+    /// The maximum of copies in flight, per core; further requests are not copied.
     pub in_flight: u32,
 }
 

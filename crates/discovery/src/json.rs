@@ -160,7 +160,7 @@ impl<'t> Deserialize<'t> for Fields<'t> {
                 let mut fields: Vec<(Cow<'t, str>, &'t RawValue)> = Vec::new();
                 while let Some(Key(name)) = map.next_key()? {
                     if fields.iter().any(|(known, _)| *known == name) {
-                        return Err(de::Error::custom(format!("`{name}` stands here twice")));
+                        return Err(de::Error::custom(format!("`{name}` appears twice")));
                     }
                     // No object here has nearly as many.
                     if fields.len() >= 64 {
@@ -473,7 +473,7 @@ mod tests {
         check(r#"[{"weight":3}]"#, "line 1, column 2: endpoints[0]: `address` is missing");
         check(
             r#"[{"address":"a:80","max":1,"max":2}]"#,
-            "line 1, column 32: endpoints[0]: `max` stands here twice",
+            "line 1, column 32: endpoints[0]: `max` appears twice",
         );
         check(
             r#"[{"address":"a:80"},{"address":"a:80"}]"#,

@@ -113,7 +113,7 @@ impl EndpointFile {
             tracing::warn!(file = %path, "there is no file of endpoints yet; it is looked for");
         } else {
             let in_use = before;
-            tracing::error!(file = %path, %error, in_use, "the file of endpoints cannot be used; those it had go on");
+            tracing::error!(file = %path, %error, in_use, "the file of endpoints cannot be used; the last ones stay in use");
         }
         self.problem = Some((since, error.to_string()));
         false

@@ -251,7 +251,7 @@ pub(crate) static FAMILIES: &[Family] = &[
         "The state of an endpoint: 1 for the one it is in, 0 for the others.",
         |scrape, out| scrape.endpoint_states(out),
     ),
-    gauge("bothways_endpoint_in_flight", "Requests under way on an endpoint.", |scrape, out| {
+    gauge("bothways_endpoint_in_flight", "Requests in flight on an endpoint.", |scrape, out| {
         scrape.of_endpoints(out, |endpoint| Some(f64::from(endpoint.in_flight)));
     }),
     gauge(
@@ -289,7 +289,7 @@ pub(crate) static FAMILIES: &[Family] = &[
     ),
     gauge(
         "bothways_upstream_in_flight",
-        "Requests under way on all endpoints of an upstream.",
+        "Requests in flight on all endpoints of an upstream.",
         |scrape, out| {
             scrape.of_upstreams(out, |upstream| Some(f64::from(upstream.usage.in_flight)));
         },

@@ -19,7 +19,7 @@ pub struct UpstreamReport {
     pub place: String,
     /// The algorithm.
     pub algorithm: Box<str>,
-    /// Requests under way and waiting, and the retry budget.
+    /// Requests in flight and waiting, and the retry budget.
     pub usage: GroupUsage,
     /// Its endpoints: those of the configuration in its order, then those found or added.
     pub endpoints: Vec<EndpointReport>,
@@ -40,7 +40,7 @@ pub struct EndpointReport {
     pub why: Option<String>,
     /// The part of its share that it gets during a slow start: above 0, up to 1.
     pub ramp: f32,
-    /// Requests under way.
+    /// Requests in flight.
     pub in_flight: u32,
     /// Connections that are being opened.
     pub connecting: u32,

@@ -200,7 +200,7 @@ impl Outcome {
                 let parts: Vec<_> = parts.iter().map(part).collect();
                 let parts = parts.join(", ");
                 let by = match stay {
-                    Stay::No => "anew for each request".to_owned(),
+                    Stay::No => "at random for each request".to_owned(),
                     Stay::Address => "by the client's address".to_owned(),
                     Stay::Cookie(name) => format!("by the cookie {name}"),
                 };
@@ -208,7 +208,7 @@ impl Outcome {
             }
             Self::Passthrough { upstream, endpoints } => {
                 let at = addresses(upstream, endpoints);
-                format!("its TLS is passed on to upstream {upstream}{at}, unseen")
+                format!("its TLS is relayed to upstream {upstream}{at}, without decrypting it")
             }
             Self::Redirect { status, location } => format!("redirected to {location} ({status})"),
             Self::Respond { status } => format!("answered with {status}"),
@@ -529,7 +529,7 @@ fn check(
             Some(written) => format!("there is no `forward \"{written}\"`"),
             None => {
                 let how = match target.scheme() {
-                    Scheme::Http => "in clear",
+                    Scheme::Http => "in cleartext",
                     Scheme::Https => "over TLS",
                 };
                 format!("no listener serves sites on port {} {how}", target.port())

@@ -318,7 +318,7 @@ fn path_difference(pattern: &Pattern, path: &str, reached: usize) -> String {
     let segments = path.strip_prefix('/').filter(|rest| !rest.is_empty());
     let segment = segments.and_then(|segments| segments.split('/').nth(reached));
     match (pattern.segments.get(reached), segment) {
-        (None, Some(_)) => format!("the path goes on after segment {reached}"),
+        (None, Some(_)) => format!("the path continues after segment {reached}"),
         (Some(Segment::Literal(text)), Some(segment)) => {
             format!("segment {} of the path is `{segment}`, not `{text}`", reached + 1)
         }

@@ -103,7 +103,7 @@ fn what_fails_says_what_is_the_case() {
     }
     check(
         "expect \"GET https://mail.example.com/\" status=200",
-        "expected status 200, got its TLS is passed on to upstream 10.0.0.9:993, unseen, decided by test.kdl:22",
+        "expected status 200, got its TLS is relayed to upstream 10.0.0.9:993, without decrypting it, decided by test.kdl:22",
     );
     check(
         "expect \"GET https://shop.example.com/admin/\" upstream=shop",

@@ -323,7 +323,8 @@ fn judge_within(
         ];
         for weak in words.into_iter().flatten() {
             let message = format!("`{}` is weak: {weak}", certificate.title());
-            findings.push(Finding::warning(message).hint("have it issued anew with a newer key"));
+            findings
+                .push(Finding::warning(message).hint("have it issued again with a stronger key"));
         }
     }
     findings.extend(order(chain, now));

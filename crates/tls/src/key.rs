@@ -113,7 +113,7 @@ impl PrivateKey {
         let facts = signing
             .public_key()
             .and_then(|spki| KeyFacts::of_spki(&spki))
-            .ok_or_else(|| KeyError::Unusable("its public part cannot be told".to_owned()))?;
+            .ok_or_else(|| KeyError::Unusable("its public part cannot be derived".to_owned()))?;
         Ok(Self { der, signing, facts })
     }
 

@@ -324,7 +324,7 @@ impl OpenSession {
         }
         let local = |message: &'static str| TlsError::new(TlsErrorKind::Local, message);
         if !self.is_tls13 {
-            return Err(local("no more data can go over this connection of TLS 1.2"));
+            return Err(local("the limit of data on this TLS 1.2 connection is reached"));
         }
         if !self.control(kind::HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0], outgoing) {
             return Ok(());

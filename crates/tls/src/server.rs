@@ -240,7 +240,7 @@ impl Server {
     fn challenge_config(&self, hello: &ClientHello) -> Result<Arc<ServerConfig>, TlsError> {
         let chain = hello.name.as_deref().and_then(|name| self.challenges.alpn(name));
         let Some(chain) = chain else {
-            let error = TlsError::new(TlsErrorKind::Local, "no such ACME challenge is under way");
+            let error = TlsError::new(TlsErrorKind::Local, "no such ACME challenge is pending");
             return Err(error.with_alert(alert::UNRECOGNIZED_NAME));
         };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))

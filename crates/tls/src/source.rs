@@ -229,7 +229,7 @@ impl Source {
             tracing::error!(
                 configured = live.configured,
                 error = message,
-                "new certificate not taken; the old one goes on"
+                "new certificate not taken; the old one stays in use"
             );
         } else if !is_same {
             live.told = false;

@@ -16,7 +16,7 @@ impl TlsError {
     /// The first bytes from the peer are no record.
     pub(crate) fn not_tls(bytes: &[u8]) -> Self {
         let what = if bytes.starts_with(b"HTTP/") || bytes.starts_with(b"<") {
-            "the peer speaks no TLS but HTTP in clear"
+            "the peer sent cleartext HTTP, not TLS"
         } else {
             "the peer speaks no TLS"
         };

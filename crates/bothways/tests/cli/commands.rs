@@ -269,7 +269,7 @@ site "mail.example.com" { tls passthrough; to "127.0.0.1:9003"; }
     scratch.run(&["explain", "http://a/", "--forward", ":1"]).ended(64);
     let wrong = scratch.run(&["explain", "http://mail.example.com:443/"]).ended(64);
     wrong.complains("there is a listener for https://");
-    scratch.run(&["explain", "mail.example.com:443/"]).ended(0).says("passed on to upstream");
+    scratch.run(&["explain", "mail.example.com:443/"]).ended(0).says("relayed to upstream");
 }
 
 #[test]

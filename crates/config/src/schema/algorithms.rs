@@ -32,7 +32,7 @@ const ROWS: &[AlgorithmRow] = &[
     row(
         "p2c",
         KeyUse::None,
-        "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests under way",
+        "the better of two endpoints drawn by weight: the faster one, else the one with fewer requests in flight",
     ),
     row(
         "round-robin",
@@ -42,14 +42,14 @@ const ROWS: &[AlgorithmRow] = &[
     row(
         "least-connections",
         KeyUse::None,
-        "the endpoint with the fewest requests under way, by weight",
+        "the endpoint with the fewest requests in flight, by weight",
     ),
     row(
         "least-time",
         KeyUse::None,
-        "the endpoint that should answer first: time to the first byte, times the requests under way",
+        "the endpoint expected to respond first: time to the first byte, times the requests in flight",
     ),
-    row("random", KeyUse::None, "an endpoint by chance, as often as its weight says"),
+    row("random", KeyUse::None, "a random endpoint, by weight"),
     row(
         "first",
         KeyUse::None,

@@ -202,7 +202,7 @@ pub(crate) static BALANCE_PROPERTIES: [Property<RawUpstream>; 1] = [
         "bound",
         Kind::PercentOrOff { min: 101, max: 1000 },
         "125%",
-        "For those that go by a key: an endpoint takes at most so many times the average of requests under way, and what is beyond goes to the next one; with fewer than 8 under way it takes what comes. `off`: no bound.",
+        "For those that go by a key: an endpoint takes at most so many times the average of requests in flight, and what is beyond goes to the next one; with fewer than 8 in flight it takes what comes. `off`: no bound.",
     )
         .of(|raw, bound| {
             raw.settings.balance.bound = bound.limit().map(|_| bound.number_in());

@@ -397,7 +397,7 @@ pub(crate) static MIRROR_PROPERTIES: [Property<RawMirror>; 3] = [
         "in-flight",
         COUNT,
         "64",
-        "Copies under way at most, per core; what is beyond is not copied.",
+        "The maximum of copies in flight, per core; further requests are not copied.",
     )
     .of(|it, number| it.in_flight = number.number_in(), |it| Some(it.in_flight.to_string())),
 ];

@@ -560,7 +560,10 @@ static UPSTREAM_KEY: Row<RawUpstreamTls> = Row {
 
 const VERIFY_WORDS: &[WordRow] = &[
     word("on", "a certificate that is not good is an error (502)"),
-    word("off", "any certificate is taken: whoever is in between can read and change everything"),
+    word(
+        "off",
+        "any certificate is taken: an attacker between them can read and change everything",
+    ),
 ];
 
 static VERIFY: Row<RawUpstreamTls> = Row {

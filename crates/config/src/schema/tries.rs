@@ -170,7 +170,7 @@ pub(super) static QUEUE: Row<RawUpstream> = Row {
 };
 
 static BREAKER_PROPERTIES: [Property<Breaker>; 2] = [
-    property("in-flight", COUNT, "", "Requests under way.").of(
+    property("in-flight", COUNT, "", "Requests in flight.").of(
         |it, number| it.in_flight = Some(number.number_in()),
         |it| it.in_flight.map(|number| number.to_string()),
     ),

@@ -89,7 +89,7 @@ pub(crate) static FOREIGN: &[(&str, &str, &str)] = &[
     ("proxy_next_upstream_timeout", "nginx", "`timeouts { request \"…\" }`"),
     ("proxy_next_upstream_tries", "nginx", "`retry tries=…` in `upstream`"),
     ("random", "nginx", "`balance random` or `balance p2c` in `upstream`"),
-    ("resolve", "nginx", "leave it out: names are looked up again by themselves"),
+    ("resolve", "nginx", "omit it: names are looked up again automatically"),
     ("slow_start", "nginx", "`slow-start \"30s\"` in `upstream`"),
     ("split_clients", "nginx", "`split { to app \"95%\"; to canary \"5%\" }` in a site or route"),
     // HAProxy.

@@ -113,13 +113,13 @@ pub enum ResolveError {
     #[error("name servers failed: {0}")]
     Failed(Arc<str>),
     /// More look-ups are under way than allowed.
-    #[error("too many look-ups are under way")]
+    #[error("too many look-ups are in progress")]
     Overloaded,
     /// The client has its maximum of look-ups under way.
-    #[error("too many look-ups are under way for this client")]
+    #[error("too many look-ups are in progress for this client")]
     AskerOverloaded,
     /// No file can be opened to ask a name server.
-    #[error("no more files can be opened to ask by")]
+    #[error("no more files can be opened for a query")]
     Exhausted,
     /// The resolver's runtime has ended.
     #[error("the resolver has stopped")]

@@ -161,7 +161,7 @@ fn splits_tell_every_part() {
     );
     let parts = "100% to shop (10.0.0.1:8080, http://10.0.0.2:8080), 0% to 10.0.0.3:9000";
     let end = "as /x with Host shop.example";
-    check([10_000, 0], Stay::No, &format!("split anew for each request: {parts}; {end}"));
+    check([10_000, 0], Stay::No, &format!("split at random for each request: {parts}; {end}"));
     let stay = Stay::Cookie("bw".into());
     check([10_000, 0], stay, &format!("split by the cookie bw: {parts}; {end}"));
 }

@@ -201,7 +201,7 @@ fn a_trace_names_sites_and_long_paths() {
     rules.route(LISTENER, &Method::Get, "a.b", "/a/b", &mut steps);
     let text: Vec<_> = steps.0.iter().map(|step| step.text.as_str()).collect();
     assert_eq!(text, ["site \"*.b\" serves a.b on [::]:80", "route \"/a\"", "route \"/{x}\""]);
-    let differs = StepOutcome::Differs("the path goes on after segment 1".to_owned());
+    let differs = StepOutcome::Differs("the path continues after segment 1".to_owned());
     assert_eq!(steps.0.last().map(|step| &step.outcome), Some(&differs));
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn check(
     if acme.challenge == AcmeChallenge::Http && !config.listeners.iter().any(is_plain) {
         let problem = Problem::warning(
             place,
-            "nothing listens in clear where the CA could fetch the answer to its challenge",
+            "there is no cleartext listener where the CA could fetch the challenge",
         );
         problems.push(
             problem
@@ -87,7 +87,7 @@ fn bad_name(acme: &Acme, place: Place, name: &str) -> Option<Problem> {
         return (!is_host(parent)).then(|| {
             Problem::error(
                 place,
-                format!("{name} cannot be certified: a wildcard stands for one whole label"),
+                format!("{name} cannot be certified: a wildcard replaces exactly one label"),
             )
         });
     }
@@ -224,7 +224,7 @@ mod tests {
         says(
             &by_dns,
             "*.*.example",
-            &["*.*.example cannot be certified: a wildcard stands for one whole label"],
+            &["*.*.example cannot be certified: a wildcard replaces exactly one label"],
         );
         says(
             &by_dns,
@@ -236,8 +236,7 @@ mod tests {
     #[test]
     fn the_rest() {
         let mut settings = acme(AcmeChallenge::Http);
-        let nowhere =
-            "nothing listens in clear where the CA could fetch the answer to its challenge";
+        let nowhere = "there is no cleartext listener where the CA could fetch the challenge";
         says(&settings, "a.example", &[nowhere]);
         settings.challenge = AcmeChallenge::TlsAlpn;
         settings.directory = "http://ca.example/directory".into();

@@ -77,7 +77,7 @@ impl Task {
             if !error.is_panic() {
                 return;
             }
-            tracing::error!(names = %list(&task.wanted.names), "the work on a certificate broke off by a mistake of this program; it begins anew in half an hour");
+            tracing::error!(names = %list(&task.wanted.names), "a bug interrupted the work on a certificate; it starts again in half an hour");
             tokio::select! {
                 () = sleep(PANIC_WAIT) => {}
                 () = until(stopped.clone()) => return,

@@ -303,5 +303,5 @@ fn a_peer_that_speaks_no_tls() {
     let mut session = client(&trusting()).session("a.example").unwrap();
     let error = session.take(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap_err();
     assert_eq!(*error.kind(), TlsErrorKind::NotTls);
-    assert_eq!(error.to_string(), "the peer speaks no TLS but HTTP in clear");
+    assert_eq!(error.to_string(), "the peer sent cleartext HTTP, not TLS");
 }

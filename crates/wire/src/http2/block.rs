@@ -59,7 +59,7 @@ malformed! {
     /// RFC 9113, section 8.3.
     RepeatedPseudo = "it has a pseudo-field twice (RFC 9113, 8.3)",
     /// RFC 9113, section 8.3.
-    LatePseudo = "a pseudo-field stands behind other fields (RFC 9113, 8.3)",
+    LatePseudo = "a pseudo-field after other fields (RFC 9113, 8.3)",
     /// RFC 9113, section 8.1.
     PseudoInTrailers = "trailers have a pseudo-field (RFC 9113, 8.1)",
     /// RFC 9113, sections 8.3.1 and 8.3.2.

@@ -413,7 +413,7 @@ impl Resolver<'_, '_> {
             // RFC 8555, section 8.3, and RFC 8737, section 3: the ports are fixed. Directories of
             // one's own, such as those for tests, ask elsewhere.
             let (port, secure, word) = match directory.challenge {
-                AcmeChallenge::Http => (80, false, "in clear"),
+                AcmeChallenge::Http => (80, false, "in cleartext"),
                 AcmeChallenge::TlsAlpn => (443, true, "over TLS"),
                 AcmeChallenge::Dns { .. } => continue,
             };
