@@ -217,7 +217,7 @@ impl Gradient {
         self.begin();
         self.latest = latency;
         if let Some(probe) = self.probe {
-            return Some(self.probed(
+            return Some(self.end_probe(
                 probe,
                 WindowResult { windows: 0, limit, latency, rate },
                 now_ms,
@@ -236,7 +236,7 @@ impl Gradient {
             self.falling = None;
             base
         } else {
-            self.doubted(base, WindowResult { windows: 0, limit, latency, rate }, now_ms)
+            self.check_base(base, WindowResult { windows: 0, limit, latency, rate }, now_ms)
         };
         let gradient = (TOLERANCE * base / latency).clamp(CUT_MAX, 1.0);
         Some(limit * gradient + limit.sqrt())
@@ -257,7 +257,7 @@ impl Gradient {
 
     /// The base, or what is seen instead of it if a limit of half the size has made answers fewer
     /// and not faster.
-    fn doubted(&mut self, base: f64, seen: WindowResult, now_ms: u64) -> f64 {
+    fn check_base(&mut self, base: f64, seen: WindowResult, now_ms: u64) -> f64 {
         let Some(before) = self.falling.as_mut().filter(|before| before.windows >= SETTLED) else {
             let windows = self.falling.map_or(0, |falling| falling.windows) + 1;
             self.falling = Some(WindowResult { windows, ..seen });
@@ -282,7 +282,7 @@ impl Gradient {
         seen.latency
     }
 
-    fn probed(&mut self, probe: Probe, seen: WindowResult, now_ms: u64) -> f64 {
+    fn end_probe(&mut self, probe: Probe, seen: WindowResult, now_ms: u64) -> f64 {
         if !probe.settled {
             self.probe = Some(Probe { settled: true, ..probe });
             return seen.limit;

@@ -135,7 +135,7 @@ impl Group {
 
     /// To be called once a second: ends terms and slow starts, forgets old terms, and ejects endpoints that do clearly
     /// worse than the others. Returns the endpoints whose term is over but that could not be connected to: the
-    /// caller tries that and reports the result with [`Group::probed`].
+    /// caller tries that and reports the result with [`Group::report_probe`].
     #[must_use = "these do not return by themselves"]
     pub fn sweep(&self, now: Instant) -> Vec<usize> {
         let now_ms = millis(now);
@@ -159,7 +159,7 @@ impl Group {
 
     /// Reports whether an endpoint that was unreachable can be connected to; if not, why. If it can, it returns;
     /// otherwise its next term begins, without a request that fails on it.
-    pub fn probed(&self, index: usize, reached: Result<(), String>, now: Instant) {
+    pub fn report_probe(&self, index: usize, reached: Result<(), String>, now: Instant) {
         let Some(member) = self.members.get(index) else { return };
         let (state, now_ms) = (&*member.state, millis(now));
         if state.flags() & UNREACHED == 0 {

@@ -176,7 +176,7 @@ fn one_that_was_not_reached_is_tried_before_it_returns() {
     assert_eq!(sweep_after(1).0, []);
     assert_eq!(sweep_after(10).0, [0]);
     let group = Arc::clone(&world.group);
-    group.probed(0, Err("connection refused".into()), now + Duration::from_secs(11));
+    group.report_probe(0, Err("connection refused".into()), now + Duration::from_secs(11));
     // A term of four seconds.
     let mut sweep_after = |seconds| {
         world.now += Duration::from_secs(seconds);
@@ -186,12 +186,12 @@ fn one_that_was_not_reached_is_tried_before_it_returns() {
     assert_eq!(sweep_after(1), [0]);
     assert_eq!(world.status(), "eu");
     assert_eq!(&*group.members[0].state.failures().last().unwrap().words, "connection refused");
-    group.probed(0, Ok(()), world.now);
+    group.report_probe(0, Ok(()), world.now);
     assert_eq!(world.status(), "uu");
     assert_eq!(world.requests(10, |_| GOOD), [5, 5]);
     // What comes late, or for others, changes nothing.
-    group.probed(0, Err("connection refused".into()), world.now);
-    group.probed(7, Ok(()), world.now);
+    group.report_probe(0, Err("connection refused".into()), world.now);
+    group.report_probe(7, Ok(()), world.now);
     assert_eq!(world.status(), "uu");
 }
 

@@ -33,7 +33,7 @@ impl Sweep {
                     (target::connection(upstream, index), Arc::clone(upstream.group));
                 tokio::spawn(async move {
                     let reached = probe(target, PROBE_TIME_MAX).await;
-                    group.probed(index, reached, Instant::now());
+                    group.report_probe(index, reached, Instant::now());
                 });
             }
             groups.push(upstream.group);

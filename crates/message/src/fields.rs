@@ -25,7 +25,7 @@ pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// The known names that may be there.
-    seen: Seen,
+    seen: KnownSet,
 }
 
 /// Where a field lies in the buffer.
@@ -42,9 +42,9 @@ struct Entry {
 
 /// A set of known names, a bit for each.
 #[derive(Clone, Copy, Default)]
-struct Seen([u64; 2]);
+struct KnownSet([u64; 2]);
 
-impl Seen {
+impl KnownSet {
     #[inline]
     const fn add(&mut self, known: Known) {
         self.0[known as usize / 64 % 2] |= 1 << (known as usize % 64);
@@ -61,7 +61,7 @@ impl Seen {
     }
 }
 
-const _: () = assert!(Known::ALL.len() < 128, "`Seen` has a bit for each known name");
+const _: () = assert!(Known::ALL.len() < 128, "`KnownSet` has a bit for each known name");
 
 macro_rules! known {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
@@ -355,7 +355,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.seen = Seen::default();
+        self.seen = KnownSet::default();
     }
 
     /// Frees memory beyond what a usual message needs, so that one large head does not stay with a connection

@@ -175,7 +175,7 @@ impl<J: Fn(SocketAddr) -> Result<(), AddressRefusal>> Race<J> {
 
     /// What we lack as a whole is the reason, whatever else there was; that a family of addresses is of no use here is
     /// none while there is another.
-    fn failed(&mut self, address: SocketAddr, error: io::Error) {
+    fn record_failure(&mut self, address: SocketAddr, error: io::Error) {
         let weight = |error: &io::Error| match (is_shortage(error), is_our_lack(error)) {
             (true, _) => 2,
             (false, false) => 1,
@@ -232,7 +232,7 @@ async fn race<C: Connect>(
         may_begin = match poll_fn(|cx| poll_attempts(cx, &mut attempts, timer.as_mut())).await {
             Event::Connected(connection, address) => return Ok((connection, address)),
             Event::Failed(address, error) => {
-                race.failed(address, error);
+                race.record_failure(address, error);
                 true
             }
             Event::Time if Instant::now() >= ends_at => return Err(race.timed_out()),
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    struct Told {
+    struct DialReport {
         outcome: Result<String, DialError>,
         attempts: Vec<(String, u64)>,
         millis: u64,
@@ -301,7 +301,7 @@ mod tests {
     fn play(
         addresses: &[&str],
         outcomes: &[(&'static str, u64, Result<(), io::ErrorKind>)],
-    ) -> Told {
+    ) -> DialReport {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.unwrap().block_on(async {
@@ -315,7 +315,7 @@ mod tests {
             };
             let outcome = dial_with(&script, &addresses, judge, Duration::from_secs(3)).await;
             let outcome = outcome.map(|((), address)| address.to_string());
-            Told {
+            DialReport {
                 outcome,
                 attempts: script.attempts.take(),
                 millis: begun_at.elapsed().as_millis() as u64,

@@ -18,9 +18,9 @@ const ANSWER: u32 = u32::MAX - 2;
 const MESSAGE_BYTES_MAX: usize = 1000;
 const ROOM: usize = 700;
 
-/// Tells what the toy has seen.
+/// What a test observes of the toy.
 #[derive(Default)]
-struct Seen {
+struct ToyState {
     answers: AtomicU32,
     /// Whether memory for what is received is held.
     holds_room: AtomicBool,
@@ -35,7 +35,7 @@ struct Toy {
     /// Nothing can be written before something was received.
     listens_first: bool,
     outgoing: Vec<u8>,
-    seen: Arc<Seen>,
+    seen: Arc<ToyState>,
 }
 
 impl Toy {
@@ -135,7 +135,7 @@ fn layered() -> (Stream, Stream) {
 }
 
 /// One end with the layer, one without.
-fn half_layered() -> (Stream, Stream, Arc<Seen>) {
+fn half_layered() -> (Stream, Stream, Arc<ToyState>) {
     let (left, right) = Stream::pair();
     let toy = Toy::default();
     let seen = Arc::clone(&toy.seen);

@@ -38,10 +38,10 @@ impl RefusalReason {
     /// In a few words, for people.
     pub fn describe(self) -> &'static str {
         match self {
-            Self::NoCertificate => {
-                "only clients with certain certificates are taken, and none was shown"
+            Self::NoCertificate => "a client certificate is required, and the client sent none",
+            Self::OtherCertificate => {
+                "the client's certificate is not among those that are accepted"
             }
-            Self::OtherCertificate => "the client's certificate is not among those that are taken",
         }
     }
 }

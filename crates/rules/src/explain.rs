@@ -15,7 +15,7 @@ use config::{
 use message::{ClientCertificate, Form, Method, Readings, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, DialTarget, ForwardRequest, Verdict};
-use crate::sites::{self, written_bare};
+use crate::sites::{self, bare_site_text};
 use crate::template::{
     Facts, PathTraversal, TlsFacts, location, upstream_host, upstream_path, without_scheme,
 };
@@ -591,7 +591,7 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
     }
     if let Some(expected) = &expect.site {
         let site = got.site.and_then(|site| config.site(site));
-        let name = site.and_then(|site: &Site| site.names.first()).map(written_bare);
+        let name = site.and_then(|site: &Site| site.names.first()).map(bare_site_text);
         if name.as_deref() != Some(expected) {
             let got = name.map_or("none".to_owned(), |name| format!("site {name}"));
             return Some((format!("site {expected}"), got));

@@ -7,7 +7,7 @@
 use config::{ClientPolicy, ListenerId, PathReadings, Rewrite, RouteSettings, SiteId, SiteTls};
 use message::{Method, PathSteps, Readings, Scheme, Target};
 
-use crate::routes::written;
+use crate::routes::route_text;
 use crate::sites;
 use crate::template::strips;
 use crate::trace::{Step, StepOutcome, Trace};
@@ -162,7 +162,7 @@ impl Rules {
             None::<()>
         });
         if ended.is_err() {
-            return Some(Conflict { detail: "a reading of the path is no text".to_owned() });
+            return Some(Conflict { detail: "a reading of the path is not text".to_owned() });
         }
         let (path, steps, other) = first?;
         Some(Conflict {
@@ -181,7 +181,7 @@ impl Rules {
         let lead = |routing: Routing| match routing {
             Routing::Route { site, route } => self.route_of(site, route).map_or_else(
                 || "another route".to_owned(),
-                |route| format!("`{}`", written(route)),
+                |route| format!("`{}`", route_text(route)),
             ),
             Routing::MethodNotAllowed { .. } => "routes for other methods".to_owned(),
             Routing::NoRoute { .. } | Routing::NoSite => "no route".to_owned(),

@@ -278,7 +278,7 @@ pub(crate) fn explain<T: Trace>(
             RouteLookup::Route(id) if id.index() == index => StepOutcome::Decided,
             found => explain_other(routes, route, found, method, path),
         };
-        trace.step(Step { place: route.place, text: written(route), outcome });
+        trace.step(Step { place: route.place, text: route_text(route), outcome });
     }
 }
 
@@ -295,7 +295,7 @@ fn explain_other(
     match tree.find(alone, method, path) {
         RouteLookup::Route(_) => {
             let winner = match found {
-                RouteLookup::Route(id) => routes.get(id.index()).map(written),
+                RouteLookup::Route(id) => routes.get(id.index()).map(route_text),
                 RouteLookup::OtherMethods | RouteLookup::Nothing => None,
             };
             StepOutcome::LessSpecific(winner.unwrap_or_default())
@@ -330,7 +330,7 @@ fn path_difference(pattern: &Pattern, path: &str, reached: usize) -> String {
 }
 
 /// A route as written in a configuration.
-pub(crate) fn written(route: &Route) -> String {
+pub(crate) fn route_text(route: &Route) -> String {
     if route.methods.is_empty() {
         format!("route \"{}\"", route.pattern.written)
     } else {

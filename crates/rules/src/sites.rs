@@ -80,7 +80,7 @@ pub(crate) fn explain<T: Trace>(
     trace: &mut T,
 ) {
     let Some(site) = site_of(config, secure.unwrap_or(found)) else { return };
-    let names: Vec<String> = site.names.iter().map(written).collect();
+    let names: Vec<String> = site.names.iter().map(site_text).collect();
     let on = config.listener(listener).map_or("", |listener| &listener.written);
     let names = names.join(" ");
     let text = match site.https.and_then(|https| site_of(config, https)) {
@@ -96,12 +96,12 @@ pub(crate) fn explain<T: Trace>(
 }
 
 /// A name of a site as one writes it, in quotes.
-pub(crate) fn written(name: &SiteName) -> String {
-    format!("\"{}\"", written_bare(name))
+pub(crate) fn site_text(name: &SiteName) -> String {
+    format!("\"{}\"", bare_site_text(name))
 }
 
 /// A name of a site as one writes it.
-pub(crate) fn written_bare(name: &SiteName) -> String {
+pub(crate) fn bare_site_text(name: &SiteName) -> String {
     match name {
         SiteName::Exact(host) => host.to_string(),
         SiteName::Wildcard(suffix) => format!("*.{suffix}"),

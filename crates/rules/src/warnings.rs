@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use crate::forward::ForwardIndex;
 use crate::net_index::canonical_net;
-use crate::routes::written;
-use crate::sites::{suffixes, written as written_name};
+use crate::routes::route_text;
+use crate::sites::{site_text, suffixes};
 
 /// A line that deserves a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +75,11 @@ fn same_names(config: &Config, listener: &Listener, found: &mut Vec<Warning>) {
     let mut first: HashMap<String, &Site> = HashMap::new();
     for site in sites.iter().filter_map(|&id| config.site(id)) {
         for name in &site.names {
-            let other = *first.entry(written_name(name)).or_insert(site);
+            let other = *first.entry(site_text(name)).or_insert(site);
             if !std::ptr::eq(other, site) {
                 let what = match name {
                     SiteName::Default => "every other host".to_owned(),
-                    name => written_name(name),
+                    name => site_text(name),
                 };
                 found.push(Warning {
                     place: site.place,
@@ -108,7 +108,10 @@ fn same_routes(site: &Site, found: &mut Vec<Warning>) {
             if let Some(other) = earlier.find(|other| collide(other, route)) {
                 found.push(Warning {
                     place: route.place,
-                    message: format!("{} takes the same requests as another one", written(route)),
+                    message: format!(
+                        "{} takes the same requests as another one",
+                        route_text(route)
+                    ),
                     hint: "remove one of them, or give them different methods".to_owned(),
                     other: Some(other.place),
                 });

@@ -107,11 +107,11 @@ fn what_fails_says_what_is_the_case() {
     );
     check(
         "expect \"GET https://shop.example.com/admin/\" upstream=shop",
-        "expected upstream shop, got refused (403): only clients with certain certificates are taken, and none was shown, decided by test.kdl:5",
+        "expected upstream shop, got refused (403): a client certificate is required, and the client sent none, decided by test.kdl:5",
     );
     check(
         "expect \"GET https://shop.example.com/admin/\" client-name=dev upstream=shop",
-        "expected upstream shop, got refused (403): the client's certificate is not among those that are taken, decided by test.kdl:5",
+        "expected upstream shop, got refused (403): the client's certificate is not among those that are accepted, decided by test.kdl:5",
     );
     check(
         "expect \"GET http://b.shop.example.com/\" status=200",
@@ -179,10 +179,10 @@ fn the_line_about_clients_is_a_step() {
         assert_eq!((&*step.text, outcome, explanation.outcome.status()), expected);
     }
     let name = "client name=\"ops.example.com,*.ops.example.com\"";
-    let other = "the client's certificate is not among those that are taken";
+    let other = "the client's certificate is not among those that are accepted";
     check(Some("ops.example.com"), (name, "yes", None));
     check(Some("a.example.com"), (name, other, Some(403)));
-    let none = "only clients with certain certificates are taken, and none was shown";
+    let none = "a client certificate is required, and the client sent none";
     check(None, (name, none, Some(403)));
 }
 

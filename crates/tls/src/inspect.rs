@@ -224,7 +224,7 @@ fn issuer_url(parsed: &X509Certificate<'_>) -> Option<String> {
 
 fn signature(parsed: &X509Certificate<'_>) -> (String, Option<&'static str>) {
     const SHA1: &str = "SHA-1 is not safe any more; browsers refuse it";
-    const MD5: &str = "MD5 is broken; nobody takes it";
+    const MD5: &str = "MD5 is broken; no client accepts it";
     let oid = parsed.signature_algorithm.algorithm.to_id_string();
     let (words, weak) = match oid.as_str() {
         "1.2.840.113549.1.1.4" => ("RSA with MD5", Some(MD5)),

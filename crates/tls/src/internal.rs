@@ -117,7 +117,7 @@ impl InternalCa {
         let key = PrivateKey::generate(KeyKind::EcP256)
             .map_err(|error| CaError::Failed(error.to_string()))?;
         let pair = key.pair().map_err(|error| CaError::Failed(error.to_string()))?;
-        let root = root_params(now).self_signed(&pair).map_err(failed)?;
+        let root = root_params(now).self_signed(&pair).map_err(cannot_issue)?;
         // The certificate last: it says that all is there.
         state.write(KEY_FILE, key.to_pem().as_bytes())?;
         state.write(ROOT_FILE, crate::key::pem("CERTIFICATE", root.der()).as_bytes())?;
@@ -168,8 +168,8 @@ impl InternalCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let made = params.signed_by(&pair, &self.issuer).map_err(failed)?;
-        Chain::new(vec![made.der().clone()], key.der()).map_err(failed)
+        let made = params.signed_by(&pair, &self.issuer).map_err(cannot_issue)?;
+        Chain::new(vec![made.der().clone()], key.der()).map_err(cannot_issue)
     }
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn renewal_of(chain: &Chain) -> SystemTime {
     later(chain.not_before, life / 3 * 2)
 }
 
-fn failed(error: impl std::fmt::Display) -> CaError {
+fn cannot_issue(error: impl std::fmt::Display) -> CaError {
     CaError::Failed(error.to_string())
 }
 

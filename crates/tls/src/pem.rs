@@ -41,7 +41,7 @@ impl fmt::Display for PemError {
             Self::Empty => out.write_str("the file is empty"),
             Self::Binary { pkcs12: true } => out.write_str("it is PKCS#12, PEM is wanted"),
             Self::Binary { pkcs12: false } => out.write_str("it is DER, PEM is wanted"),
-            Self::NotPem => out.write_str("it is no PEM: there is no line `-----BEGIN …-----`"),
+            Self::NotPem => out.write_str("it is not PEM: there is no line `-----BEGIN …-----`"),
             Self::Broken(what) => write!(out, "the PEM is broken: {what}"),
             Self::Encrypted => out.write_str("the key is encrypted with a password"),
             Self::Trusted => out.write_str(
@@ -289,7 +289,7 @@ mod tests {
         let part = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
         check(b" \n", "empty", "");
         check(b"\xef\xbb\xbf\r\n", "empty", "");
-        check(b"hello", "no PEM", "");
+        check(b"hello", "not PEM", "");
         check(&[0x30, 0x82, 1, 2], "DER", "openssl x509 -inform der -in /etc/a.key");
         check(part("CERTIFICATE").as_bytes(), "only a certificate", "swapped");
         check(part("CERTIFICATE REQUEST").as_bytes(), "a certificate request", "");

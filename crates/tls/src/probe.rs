@@ -76,7 +76,7 @@ pub fn probe<S: Read + Write>(
     connection.send_close_notify();
     let _ = connection.write_tls(stream);
     let Some((ders, verdict)) = lock(&watcher.seen).take() else {
-        return Err(ended.unwrap_or_else(|| "it has shown no certificate".to_owned()));
+        return Err(ended.unwrap_or_else(|| "it has sent no certificate".to_owned()));
     };
     let chain = ders.into_iter().map(Certificate::from_der).collect::<Result<_, _>>();
     Ok(ProbeReport {

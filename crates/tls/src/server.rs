@@ -191,9 +191,9 @@ impl Server {
         }
         match (&self.clients, info.shown.as_deref()) {
             (None, None) => Ok(()),
-            (None, Some(_)) => {
-                refuse("the connection was made with a client certificate, which nobody asks for")
-            }
+            (None, Some(_)) => refuse(
+                "the connection was made with a client certificate, which is no longer asked for",
+            ),
             (Some(_), None) if self.policy != ClientPolicy::Require => Ok(()),
             (Some(_), None | Some([])) => refuse(
                 "the connection was made without the client certificate that the site asks for",

@@ -135,7 +135,7 @@ impl Source {
     }
 
     /// The same setting is on another line now.
-    pub(crate) fn moved_to(&self, configured: String) {
+    pub(crate) fn set_place(&self, configured: String) {
         lock(&self.live).configured = configured;
     }
 

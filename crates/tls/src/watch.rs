@@ -69,7 +69,7 @@ async fn look_after(shared: &KeeperState, wake: &Notify) {
         // A mistake of ours must not end the renewal of everything.
         let looked = catch_unwind(AssertUnwindSafe(|| look(shared, SystemTime::now())));
         if looked.is_err() {
-            tracing::error!("looking after certificates broke off by a mistake of this program");
+            tracing::error!("the upkeep of certificates failed by a bug of this program");
         }
         shared.keep_ordered();
         tokio::select! {

@@ -144,7 +144,7 @@ fn certificate_words(error: &CertificateError) -> Cow<'static, str> {
         }
         CertificateError::Revoked => "the certificate is revoked".into(),
         CertificateError::UnhandledCriticalExtension => {
-            "the certificate has a critical extension that nobody knows".into()
+            "the certificate has an unknown critical extension".into()
         }
         CertificateError::UnknownIssuer => "the certificate comes from an unknown issuer".into(),
         CertificateError::UnknownRevocationStatus => {

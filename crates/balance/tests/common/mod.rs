@@ -100,7 +100,7 @@ impl World {
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);
             for index in self.group.sweep(self.now) {
-                self.group.probed(index, Ok(()), self.now);
+                self.group.report_probe(index, Ok(()), self.now);
             }
         }
     }

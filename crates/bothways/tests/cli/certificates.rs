@@ -162,7 +162,7 @@ fn show_of_files() {
     scratch.run(&["cert", "show", "a.example.key"]).ended(0).says("private key   ECDSA P-256");
     scratch.run(&["cert", "show", "gone.pem"]).ended(1).complains("no such file: gone.pem");
     scratch.write("hello.txt", "hello");
-    scratch.run(&["cert", "show", "hello.txt"]).ended(1).complains("it is no PEM");
+    scratch.run(&["cert", "show", "hello.txt"]).ended(1).complains("it is not PEM");
 }
 
 /// Every `sh` block of the page, one after the other in one directory.

@@ -55,14 +55,14 @@ pub struct WatchedName<T = IpAddr> {
 impl WatchedName {
     /// The addresses last found, the preferred family first; empty if there never were any.
     pub fn addresses(&self) -> Arc<[IpAddr]> {
-        self.found()
+        self.value()
     }
 }
 
 impl WatchedName<Service> {
     /// The services last found; empty if there never were any, or the name says that there is none.
     pub fn services(&self) -> Arc<[Service]> {
-        self.found()
+        self.value()
     }
 }
 
@@ -148,7 +148,7 @@ impl<T> WatchedName<T> {
         &self.host
     }
 
-    fn found(&self) -> Arc<[T]> {
+    fn value(&self) -> Arc<[T]> {
         Arc::clone(&self.known.load().found)
     }
 

@@ -77,7 +77,7 @@ fn bad_name(acme: &Acme, place: Place, name: &str) -> Option<Problem> {
             let problem = Problem::error(
                 place,
                 format!(
-                    "no CA issues a certificate for {name} unless control of {parent} is shown in the DNS"
+                    "no CA issues a certificate for {name} unless control of {parent} is proven in the DNS"
                 ),
             );
             return Some(problem.hint(
@@ -95,13 +95,14 @@ fn bad_name(acme: &Acme, place: Place, name: &str) -> Option<Problem> {
         return matches!(acme.challenge, AcmeChallenge::Dns { .. }).then(|| {
             Problem::error(
                 place,
-                format!("control of the address {address} cannot be shown in the DNS"),
+                format!("control of the address {address} cannot be proven in the DNS"),
             )
             .hint("in the `acme` block: challenge http")
         });
     }
     if !is_host(name) {
-        let problem = Problem::error(place, format!("{name:?} is no name that can be certified"));
+        let problem =
+            Problem::error(place, format!("{name:?} is not a name that can be certified"));
         return Some(
             problem.hint("give the site a name, or use `tls internal` or `tls cert=… key=…`"),
         );
@@ -205,7 +206,7 @@ mod tests {
         let by_tls = acme(AcmeChallenge::TlsAlpn);
         says(&by_tls, "a.example", &[]);
         says(&by_tls, "192.0.2.1", &[]);
-        says(&by_tls, "a..example", &["\"a..example\" is no name that can be certified"]);
+        says(&by_tls, "a..example", &["\"a..example\" is not a name that can be certified"]);
         says(
             &by_tls,
             "localhost",
@@ -215,7 +216,7 @@ mod tests {
             &by_tls,
             "*.a.example",
             &[
-                "no CA issues a certificate for *.a.example unless control of a.example is shown in the DNS",
+                "no CA issues a certificate for *.a.example unless control of a.example is proven in the DNS",
             ],
         );
         let command = vec!["hook-of-the-path".into()];
@@ -229,7 +230,7 @@ mod tests {
         says(
             &by_dns,
             "192.0.2.1",
-            &["control of the address 192.0.2.1 cannot be shown in the DNS"],
+            &["control of the address 192.0.2.1 cannot be proven in the DNS"],
         );
     }
 

@@ -208,7 +208,7 @@ impl Progress<'_> {
             let Some(mut challenge) = authorization.challenge(wanted.clone()) else { continue };
             challenge.set_ready().await.map_err(|error| {
                 AcmeError::from_error(
-                    &format!("show control of {name} by {word}"),
+                    &format!("prove control of {name} by {word}"),
                     &error,
                     told.retry_after(),
                 )
@@ -272,7 +272,7 @@ impl Progress<'_> {
         }
         if found.is_empty() {
             found.push(format!(
-                "the order became invalid while control was shown by {word}, without a reason"
+                "the order became invalid while control was proven by {word}, without a reason"
             ));
         }
         AcmeError::refused(found.join("; "))

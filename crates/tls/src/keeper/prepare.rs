@@ -161,7 +161,7 @@ impl<'c> ContextBuilder<'c> {
         let configured = self.config.locate(settings.place);
         let source = match installed {
             Some(source) => {
-                source.moved_to(configured);
+                source.set_place(configured);
                 source
             }
             None => Arc::new(Source::new(kind, Slot::new(&name), names.to_vec(), configured)),

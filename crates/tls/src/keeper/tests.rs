@@ -240,7 +240,7 @@ fn a_reload_reads_files_anew_and_refuses_bad_ones() {
     story.serves(&second);
     fs::write(story.path("a.key"), "nonsense").unwrap();
     let problems = story.keeper.prepare(&story.config).unwrap_err();
-    assert!(problems[0].message.contains("a.key: it is no PEM"), "{problems:?}");
+    assert!(problems[0].message.contains("a.key: it is not PEM"), "{problems:?}");
     assert_eq!(problems[0].place.line, 7);
     story.serves(&second);
     // A site that is gone is forgotten.

@@ -245,7 +245,7 @@ fn files_that_do_not_do_are_named() {
         "missing.pem",
         "No such file",
     );
-    check(make(&|settings| settings.client.ca = vec![empty.clone()]), "empty.pem", "no PEM");
+    check(make(&|settings| settings.client.ca = vec![empty.clone()]), "empty.pem", "not PEM");
     check(
         make(&|settings| settings.client.crl = vec![empty.clone()]),
         "empty.pem",
@@ -257,7 +257,7 @@ fn files_that_do_not_do_are_named() {
         Client::new(&settings, Place::default(), UpstreamProtocol::Auto)
     };
     check(with(&|settings| settings.ca = Some(missing.clone())), "missing.pem", "No such file");
-    check(with(&|settings| settings.ca = Some(empty.clone())), "empty.pem", "no PEM");
+    check(with(&|settings| settings.ca = Some(empty.clone())), "empty.pem", "not PEM");
     let mut files = PKI.write("mixed", &Leaf::default());
     files.key = PKI.write("another", &Leaf::default()).key;
     check(

@@ -69,7 +69,7 @@ malformed! {
     /// RFC 9113, section 8.5, and RFC 8441, section 4.
     Connect = "it is a CONNECT with fields that it may not have (RFC 9113, 8.5; RFC 8441, 4)",
     /// RFC 9113, section 8.3.2.
-    Status = "its :status is none (RFC 9113, 8.3.2)",
+    Status = "its :status is not a status code (RFC 9113, 8.3.2)",
     /// RFC 9113, section 8.1.1, and RFC 9110, section 8.6.
     Length = "its Content-Length is malformed or not that of its content (RFC 9113, 8.1.1)",
     /// RFC 9113, section 8.1: an interim response does not end a stream.

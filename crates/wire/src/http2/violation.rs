@@ -108,7 +108,7 @@ impl Violation {
             ViolationKind::HeaderList => "a field block is too long",
             ViolationKind::Unknown => "too many frames of unknown types",
             ViolationKind::Unfinished => "a frame or a field block did not come whole in time",
-            ViolationKind::Other => "the peer is a burden",
+            ViolationKind::Other => "the peer causes too much load",
             ViolationKind::Frame(text) => text,
         }
     }

@@ -124,7 +124,7 @@ async fn wildcards_only_by_the_dns() {
     let kept = story.keep(&manager, &["a.example", "*.a.example"]);
     assert_eq!(
         kept.failed().await,
-        "no CA issues a certificate for *.a.example unless control of a.example is shown in the DNS"
+        "no CA issues a certificate for *.a.example unless control of a.example is proven in the DNS"
     );
     sleep(Duration::from_secs(DAY)).await;
     assert_eq!(story.ca.script().seen.len(), 0);
