@@ -129,7 +129,7 @@ fn upstream_file_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
 /// Diagnostics about expectations that do not hold.
 fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
     let rules = Rules::compile(Arc::new(loaded.config.clone()));
-    let failures = rules::check_expectations(&rules, &proxy::judged);
+    let failures = rules::check_expectations(&rules, &proxy::rule_address);
     let diagnostics = failures.into_iter().map(|failure| {
         let diagnostic = loaded.sources.diagnostic(Severity::Error, failure.place, failure.message);
         let decided_by = failure.decided_by;

@@ -1,7 +1,7 @@
 //! `bothways explain`: shows what would happen to a request, and which line decides.
 //!
 //! `rules` makes the decision, with the code that decides about real requests and a trace that
-//! records every step; `proxy::Outgoing` builds the head that would be sent. Nothing is sent and no
+//! records every step; `proxy::OutgoingPreview` builds the head that would be sent. Nothing is sent and no
 //! name is looked up. [`choices`] shows which of several upstreams and endpoints the request would
 //! get.
 
@@ -16,7 +16,7 @@ use config::{
     Stay, UpstreamId,
 };
 use message::{Known, Method, Request, Scheme, Target};
-use proxy::{Incoming, Malformed, Outgoing};
+use proxy::{HeadRefusal, IncomingPreview, OutgoingPreview};
 use rules::{EntryPoint, Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, TlsFacts};
 use serde_json::{Value, json};
 
@@ -34,7 +34,8 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         request = read_request(options, Scheme::Https)?;
     }
     let through = through(&rules, options, &request)?;
-    let incoming = Incoming { listener: listener_of(rules.config(), through)?, peer: options.from };
+    let incoming =
+        IncomingPreview { listener: listener_of(rules.config(), through)?, peer: options.from };
     let read = read_as_received(options, &incoming, through, &mut request)?;
     let client = *read.as_ref().unwrap_or(&options.from);
     let assumes_address = matches!(through, EntryPoint::Forward(_))
@@ -54,11 +55,11 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
             from: client,
             entry: through,
             addresses: &options.address,
-            classify: &proxy::judged,
+            classify: &proxy::rule_address,
             tls,
         },
     );
-    if let Err(Malformed { status, reason }) = read {
+    if let Err(HeadRefusal { status, reason }) = read {
         explanation = without_steps(Outcome::Refused { status, reason: reason.into() });
     } else if let Some(status) = incoming.last_hop(&request) {
         let outcome = Outcome::Respond { status };
@@ -131,10 +132,10 @@ fn listener_of(config: &Config, through: EntryPoint) -> Result<&Listener, Failur
 /// the client, or why the request would be refused.
 fn read_as_received(
     options: &Explain,
-    incoming: &Incoming<'_>,
+    incoming: &IncomingPreview<'_>,
     through: EntryPoint,
     request: &mut Request,
-) -> Result<Result<IpAddr, Malformed>, Failure> {
+) -> Result<Result<IpAddr, HeadRefusal>, Failure> {
     let Request { method, target, .. } = &*request;
     let uri = match (method, through) {
         (Method::Connect, _) => target.authority().to_owned(),
@@ -223,7 +224,7 @@ fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<EntryP
 struct ExplainReport<'a> {
     config: &'a Config,
     request: &'a Request,
-    incoming: Incoming<'a>,
+    incoming: IncomingPreview<'a>,
     /// The client's address, possibly from a trusted proxy.
     from: IpAddr,
     through: EntryPoint,
@@ -370,7 +371,7 @@ impl ExplainReport<'_> {
     /// The lines of the head that would be sent.
     fn head(&self, host: &str, path: &str) -> Vec<String> {
         let Some(settings) = self.settings() else { return Vec::new() };
-        let outgoing = Outgoing {
+        let outgoing = OutgoingPreview {
             forward: self.forward(),
             settings,
             route: self.route(),

@@ -200,7 +200,7 @@ pub(crate) static FAMILIES: &[Family] = &[
     gauge(
         "bothways_upstream_connections_shared",
         "Those of the idle connections that any core may take.",
-        |scrape, out| scrape.endpoint_gauge(out, |cells| &cells.shelved, |cells| &cells.unshelved),
+        |scrape, out| scrape.endpoint_gauge(out, |cells| &cells.shared, |cells| &cells.unshared),
     ),
     gauge(
         "bothways_upstream_streams_open",

@@ -140,8 +140,8 @@ pub(crate) struct EndpointCells {
     pub(crate) closed: Counter,
     pub(crate) pooled: Counter,
     pub(crate) unpooled: Counter,
-    pub(crate) shelved: Counter,
-    pub(crate) unshelved: Counter,
+    pub(crate) shared: Counter,
+    pub(crate) unshared: Counter,
     pub(crate) moved: Counter,
     pub(crate) streams_opened: Counter,
     pub(crate) streams_closed: Counter,
@@ -167,8 +167,8 @@ impl EndpointCells {
             closed,
             pooled,
             unpooled,
-            shelved,
-            unshelved,
+            shared,
+            unshared,
             moved,
             streams_opened,
             streams_closed,
@@ -178,7 +178,7 @@ impl EndpointCells {
             hedges_won,
         } = self;
         first_byte.reset();
-        let connections = [opened, failed, reused, closed, pooled, unpooled, shelved, unshelved];
+        let connections = [opened, failed, reused, closed, pooled, unpooled, shared, unshared];
         let others = [moved, streams_opened, streams_closed, budget_refused, hedges, hedges_won];
         let single = connections.into_iter().chain(others);
         single.chain(requests).chain(retried).for_each(Counter::reset);
@@ -385,16 +385,16 @@ impl CoreMetrics {
     }
 
     /// Counts an idle connection that any core may take from now on.
-    pub fn upstream_shelved(&self, endpoint: EndpointSlot) {
+    pub fn upstream_shared(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
-            cells.shelved.add(1);
+            cells.shared.add(1);
         }
     }
 
     /// Counts one that this core has taken, or closed.
-    pub fn upstream_unshelved(&self, endpoint: EndpointSlot) {
+    pub fn upstream_unshared(&self, endpoint: EndpointSlot) {
         if let Some(cells) = self.endpoint(endpoint) {
-            cells.unshelved.add(1);
+            cells.unshared.add(1);
         }
     }
 

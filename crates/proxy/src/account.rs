@@ -50,7 +50,7 @@ impl ClientKey {
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Resource {
     /// Connections from the client.
     Connections,
     /// Connections to upstreams that its requests and tunnels have for themselves.
@@ -61,7 +61,7 @@ pub(crate) enum What {
     Bytes,
 }
 
-impl What {
+impl Resource {
     const COUNT: usize = 4;
 
     /// How much a core takes beyond what it needs at once.
@@ -75,21 +75,21 @@ impl What {
 
 /// What a client holds on all cores, with what those have taken ahead.
 #[derive(Debug, Default)]
-struct Totals([AtomicU64; What::COUNT]);
+struct Totals([AtomicU64; Resource::COUNT]);
 
 impl Totals {
-    fn of(&self, what: What) -> Option<&AtomicU64> {
-        self.0.get(what as usize)
+    fn of(&self, resource: Resource) -> Option<&AtomicU64> {
+        self.0.get(resource as usize)
     }
 
-    fn add(&self, what: What, count: u64, max: u64) -> bool {
-        let Some(total) = self.of(what) else { return false };
+    fn add(&self, resource: Resource, count: u64, max: u64) -> bool {
+        let Some(total) = self.of(resource) else { return false };
         let within = |held: u64| held.checked_add(count).filter(|sum| *sum <= max);
         total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
     }
 
-    fn subtract(&self, what: What, count: u64) {
-        if let Some(total) = self.of(what) {
+    fn subtract(&self, resource: Resource, count: u64) {
+        if let Some(total) = self.of(resource) {
             total.fetch_sub(count, Ordering::Relaxed);
         }
     }
@@ -140,7 +140,7 @@ impl Accounts {
 
 /// How much a core has of one thing.
 #[derive(Debug, Clone, Copy, Default)]
-struct Holds {
+struct ResourceUse {
     /// What is in use.
     used: u64,
     /// What has been taken from the sum; no less.
@@ -154,13 +154,13 @@ pub(crate) struct Account {
     key: ClientKey,
     totals: Arc<Totals>,
     accounts: Arc<Accounts>,
-    holds: [Cell<Holds>; What::COUNT],
+    usage: [Cell<ResourceUse>; Resource::COUNT],
 }
 
 impl Account {
     fn new(accounts: &Arc<Accounts>, key: ClientKey) -> Rc<Self> {
         let (totals, accounts) = (accounts.totals(key), Arc::clone(accounts));
-        Rc::new(Self { key, totals, accounts, holds: Default::default() })
+        Rc::new(Self { key, totals, accounts, usage: Default::default() })
     }
 
     /// Whose it is.
@@ -170,61 +170,71 @@ impl Account {
 
     /// About what the client holds on all cores.
     #[cfg(test)]
-    pub(crate) fn held(&self, what: What) -> u64 {
-        self.totals.of(what).map_or(0, |total| total.load(Ordering::Relaxed))
+    pub(crate) fn held(&self, resource: Resource) -> u64 {
+        self.totals.of(resource).map_or(0, |total| total.load(Ordering::Relaxed))
     }
 
     /// What the client has in use on this core.
-    pub(crate) fn used(&self, what: What) -> u64 {
-        self.holds.get(what as usize).map_or(0, |holds| holds.get().used)
+    pub(crate) fn used(&self, resource: Resource) -> u64 {
+        self.usage.get(resource as usize).map_or(0, |usage| usage.get().used)
     }
 
     /// Counts so much for the client until what this answers is dropped. `None`, and nothing is counted, if it would
     /// hold more than `max` in all.
-    pub(crate) fn charge(self: &Rc<Self>, what: What, count: u64, max: u64) -> Option<Charge> {
-        self.take(what, count, max).then(|| Charge { account: Rc::clone(self), what, count })
+    pub(crate) fn charge(
+        self: &Rc<Self>,
+        resource: Resource,
+        count: u64,
+        max: u64,
+    ) -> Option<Charge> {
+        self.take(resource, count, max).then(|| Charge {
+            account: Rc::clone(self),
+            resource,
+            count,
+        })
     }
 
-    fn take(&self, what: What, count: u64, max: u64) -> bool {
-        let Some(cell) = self.holds.get(what as usize) else { return false };
-        let mut holds = cell.get();
-        let used = holds.used.saturating_add(count);
-        if used > holds.taken {
-            let (lack, step) = (used - holds.taken, what.step(max, self.accounts.cores));
-            if self.totals.add(what, lack + step, max) {
-                holds.taken += lack + step;
-            } else if self.totals.add(what, lack, max) {
-                holds.taken = used;
+    fn take(&self, resource: Resource, count: u64, max: u64) -> bool {
+        let Some(cell) = self.usage.get(resource as usize) else { return false };
+        let mut usage = cell.get();
+        let used = usage.used.saturating_add(count);
+        if used > usage.taken {
+            let (lack, step) = (used - usage.taken, resource.step(max, self.accounts.cores));
+            if self.totals.add(resource, lack + step, max) {
+                usage.taken += lack + step;
+            } else if self.totals.add(resource, lack, max) {
+                usage.taken = used;
             } else {
                 return false;
             }
-            holds.step = step;
+            usage.step = step;
         }
-        cell.set(Holds { used, ..holds });
+        cell.set(ResourceUse { used, ..usage });
         true
     }
 
-    fn give_back(&self, what: What, count: u64) {
-        let Some(cell) = self.holds.get(what as usize) else { return };
-        let Holds { used, mut taken, step } = cell.get();
+    fn give_back(&self, resource: Resource, count: u64) {
+        let Some(cell) = self.usage.get(resource as usize) else { return };
+        let ResourceUse { used, mut taken, step } = cell.get();
         let used = used.saturating_sub(count);
         if taken - used > 2 * step {
-            self.totals.subtract(what, taken - used - step);
+            self.totals.subtract(resource, taken - used - step);
             taken = used + step;
         }
-        cell.set(Holds { used, taken, step });
+        cell.set(ResourceUse { used, taken, step });
     }
 
     /// Gives back what was taken ahead. True if nothing is in use.
     fn settle(&self) -> bool {
-        let whats = [What::Connections, What::Upstreams, What::Streams, What::Bytes];
-        whats.iter().zip(&self.holds).fold(true, |is_idle, (what, cell)| {
-            let holds = cell.get();
-            if holds.used == 0 && holds.taken > 0 {
-                self.totals.subtract(*what, holds.taken);
-                cell.set(Holds { taken: 0, ..holds });
+        let resources =
+            [Resource::Connections, Resource::Upstreams, Resource::Streams, Resource::Bytes];
+        resources.iter().zip(&self.usage).fold(true, |is_idle, (resource, cell)| {
+            let usage = cell.get();
+            if usage.used == 0 && usage.taken > 0 {
+                self.totals.subtract(*resource, usage.taken);
+                cell.set(ResourceUse { taken: 0, ..usage });
             }
-            is_idle && holds.used == 0
+            is_idle && usage.used == 0
         })
     }
 }
@@ -239,7 +249,7 @@ impl Drop for Account {
 /// Something that a client holds, as long as this lives.
 pub(crate) struct Charge {
     account: Rc<Account>,
-    what: What,
+    resource: Resource,
     count: u64,
 }
 
@@ -253,11 +263,11 @@ impl Charge {
     #[cfg_attr(not(test), allow(dead_code))] // for what waits in buffers
     pub(crate) fn resize(&mut self, count: u64, max: u64) -> bool {
         if let Some(more) = count.checked_sub(self.count) {
-            if !self.account.take(self.what, more, max) {
+            if !self.account.take(self.resource, more, max) {
                 return false;
             }
         } else {
-            self.account.give_back(self.what, self.count - count);
+            self.account.give_back(self.resource, self.count - count);
         }
         self.count = count;
         true
@@ -266,17 +276,17 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.give_back(self.what, self.count);
+        self.account.give_back(self.resource, self.count);
     }
 }
 
 /// The accounts of a core's clients.
-pub(crate) struct OfCore {
+pub(crate) struct CoreAccounts {
     accounts: Arc<Accounts>,
     by_client: RefCell<HashMap<ClientKey, Rc<Account>>>,
 }
 
-impl OfCore {
+impl CoreAccounts {
     pub(crate) fn new(accounts: &Arc<Accounts>) -> Self {
         Self { accounts: Arc::clone(accounts), by_client: RefCell::default() }
     }
@@ -328,32 +338,32 @@ mod tests {
     #[test]
     fn no_more_than_the_limit_on_all_cores() {
         let accounts = Arc::new(Accounts::new(2));
-        let cores = [OfCore::new(&accounts), OfCore::new(&accounts)];
+        let cores = [CoreAccounts::new(&accounts), CoreAccounts::new(&accounts)];
         let key = key("192.0.2.1", 64);
         let mut charges = Vec::new();
         for core in cores.iter().cycle().take(1000) {
-            charges.extend(core.of(key).charge(What::Upstreams, 1, 320));
+            charges.extend(core.of(key).charge(Resource::Upstreams, 1, 320));
         }
         // A core may have two steps that the other lacks; here one is 10.
         assert!((300..=320).contains(&charges.len()), "{}", charges.len());
-        assert!(cores[0].of(key).charge(What::Upstreams, 400, 320).is_none());
+        assert!(cores[0].of(key).charge(Resource::Upstreams, 400, 320).is_none());
         // Others are not concerned, nor is what else the client has.
-        assert!(cores[0].of(ClientKey::OTHERS).charge(What::Upstreams, 1, 320).is_some());
-        assert!(cores[0].of(key).charge(What::Connections, 320, 320).is_some());
+        assert!(cores[0].of(ClientKey::OTHERS).charge(Resource::Upstreams, 1, 320).is_some());
+        assert!(cores[0].of(key).charge(Resource::Connections, 320, 320).is_some());
         charges.clear();
-        cores.iter().for_each(OfCore::sweep);
+        cores.iter().for_each(CoreAccounts::sweep);
         assert!(cores.iter().all(|core| core.by_client.borrow().is_empty()));
         assert!(accounts.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
-        assert!(cores[1].of(key).charge(What::Upstreams, 320, 320).is_some());
+        assert!(cores[1].of(key).charge(Resource::Upstreams, 320, 320).is_some());
     }
 
     #[test]
     fn small_limits_and_connections_are_exact() {
         let accounts = Arc::new(Accounts::new(8));
-        let cores = [OfCore::new(&accounts), OfCore::new(&accounts)];
+        let cores = [CoreAccounts::new(&accounts), CoreAccounts::new(&accounts)];
         let key = key("2001:db8::1", 64);
-        for (what, max) in [(What::Streams, 100), (What::Connections, 1024)] {
-            let of = |(_, core): (u64, &OfCore)| core.of(key).charge(what, 1, max);
+        for (resource, max) in [(Resource::Streams, 100), (Resource::Connections, 1024)] {
+            let of = |(_, core): (u64, &CoreAccounts)| core.of(key).charge(resource, 1, max);
             let charges: Vec<_> = (0..2000).zip(cores.iter().cycle()).filter_map(of).collect();
             assert_eq!(charges.len() as u64, max);
         }
@@ -361,13 +371,13 @@ mod tests {
 
     #[test]
     fn a_charge_grows_and_shrinks() {
-        let cores = OfCore::new(&Arc::new(Accounts::new(1)));
+        let cores = CoreAccounts::new(&Arc::new(Accounts::new(1)));
         let account = cores.of(key("192.0.2.1", 64));
-        let mut charge = account.charge(What::Bytes, 0, 1600).unwrap();
+        let mut charge = account.charge(Resource::Bytes, 0, 1600).unwrap();
         assert!(charge.resize(1000, 1600) && charge.resize(1600, 1600));
         assert!(!charge.resize(1601, 1600));
         assert!(charge.resize(10, 1600));
-        assert!(account.held(What::Bytes) <= 110, "{}", account.held(What::Bytes));
-        assert!(charge.account().charge(What::Bytes, 1500, 1600).is_some());
+        assert!(account.held(Resource::Bytes) <= 110, "{}", account.held(Resource::Bytes));
+        assert!(charge.account().charge(Resource::Bytes, 1500, 1600).is_some());
     }
 }

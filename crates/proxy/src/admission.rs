@@ -35,7 +35,7 @@ pub(crate) fn admit(
         return admit_early(facts, request, trusted);
     }
     let asked = facts.info.name.as_deref();
-    let home = site_asked_for(context.view, context.asker.listener_id, asked);
+    let home = site_asked_for(context.view, context.requester.listener_id, asked);
     // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by the
     // other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
     let is_for_it = home == Some(site_id)
@@ -64,7 +64,7 @@ fn still_admitted(
 ) -> Result<(), Trouble> {
     if !server.is_like(&facts.judged_by.borrow(), false) {
         if let Err(error) = server.still_admits(&facts.info) {
-            client.leaving.set(true);
+            client.closing.set(true);
             let detail = format!("connect again, the rules for connections have changed: {error}");
             return Err(Trouble::new(ErrorKind::MisdirectedRequest, detail));
         }

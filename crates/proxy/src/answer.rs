@@ -19,20 +19,20 @@ use crate::deadline::{self, Deadline};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::{Ending, gone};
 use crate::plan::Plan;
-use crate::respond::{Made, in_time, respond};
+use crate::respond::{ResponseOrigin, in_time, respond};
 use crate::source::{BytesSource, FileSource};
 use crate::trouble::Trouble;
 use crate::work::Work;
 
 /// Sends what stands in `work.response` and `work.body`.
-async fn send_made<D: Downstream>(
+async fn send_body<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
-    made: Made<'_>,
+    origin: ResponseOrigin<'_>,
 ) -> Ending {
     let body = std::mem::take(&mut work.body);
-    let ending = send(context, work, down, made, BytesSource::new(&body)).await;
+    let ending = send(context, work, down, origin, BytesSource::new(&body)).await;
     work.body = body;
     ending
 }
@@ -42,7 +42,7 @@ async fn send<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
-    made: Made<'_>,
+    origin: ResponseOrigin<'_>,
     mut source: impl Source,
 ) -> Ending {
     let keep = settle_body(down) && context.may_keep();
@@ -52,18 +52,22 @@ async fn send<D: Downstream>(
     if reply.has_begun() {
         return Ending::Broken;
     }
-    let limit = match made {
-        Made::ByRoute(plan) => plan.settings.timeouts.request,
-        Made::ByEndpoint(_) | Made::ByUs => Duration::ZERO,
+    let limit = match origin {
+        ResponseOrigin::Route(plan) => plan.settings.timeouts.request,
+        ResponseOrigin::Endpoint(_) | ResponseOrigin::Proxy => Duration::ZERO,
     };
     let deadline = Deadline::new(context, record.started, limit, None, request);
-    let by = (made, record.scope);
+    let by = (origin, record.scope);
     let sending = respond(context, (request, response), by, |_| {}, keep, &mut source, reply);
-    ended(in_time(deadline.as_ref(), sending).await, keep, record)
+    ending_of(in_time(deadline.as_ref(), sending).await, keep, record)
 }
 
 /// What the end of an answer means for the client's connection. `keep`: as far as we are concerned, it stays open.
-fn ended(sent: Result<Result<(), PumpError>, Trouble>, keep: bool, record: &mut Record) -> Ending {
+fn ending_of(
+    sent: Result<Result<(), PumpError>, Trouble>,
+    keep: bool,
+    record: &mut Record,
+) -> Ending {
     match sent {
         Ok(Ok(())) if keep => return Ending::Kept,
         Ok(Ok(())) => return Ending::Closed,
@@ -104,22 +108,22 @@ pub(crate) async fn trouble<D: Downstream>(
     if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
         write_deadline_exceeded(response, &trouble);
         body.clear();
-        return send_made(context, work, down, Made::ByUs).await;
+        return send_body(context, work, down, ResponseOrigin::Proxy).await;
     }
     let status = record.status;
     response.clear();
     response.status = status;
-    let told = told(&trouble);
+    let public_detail = public_detail(&trouble);
     let page = settings.and_then(|s| s.error_pages.iter().find(|page| page.status == status));
     body.clear();
     let content_type = if let Some(page) = page {
         body.extend_from_slice(&page.body);
         &*page.content_type
     } else if wants_json(request) {
-        write_json(body, status, trouble.kind, told);
+        write_json(body, status, trouble.kind, public_detail);
         "application/json"
     } else {
-        write_html(body, status, told);
+        write_html(body, status, public_detail);
         "text/html; charset=utf-8"
     };
     response.body = BodyLength::Exact(body.len() as u64);
@@ -127,7 +131,7 @@ pub(crate) async fn trouble<D: Downstream>(
     fields.push_known(Known::ContentType, content_type.as_bytes());
     fields.push_known(Known::CacheControl, b"no-store");
     let mut line = Vec::with_capacity(96);
-    write_proxy_status(&mut line, &trouble, told);
+    write_proxy_status(&mut line, &trouble, public_detail);
     fields.push_known(Known::ProxyStatus, &line);
     if status == 503 {
         let seconds = trouble.retry_after_seconds();
@@ -138,7 +142,7 @@ pub(crate) async fn trouble<D: Downstream>(
     }
     // What is malformed or ambiguous leaves doubt about what comes after it, too.
     request.keep_alive &= status != 400;
-    send_made(context, work, down, Made::ByUs).await
+    send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
 /// Answers a request for which the snapshot lacks what its own tables name, which cannot be.
@@ -167,7 +171,7 @@ fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) 
 }
 
 /// What the client is told: all about its own request, little about what is behind us.
-fn told(trouble: &Trouble) -> &str {
+fn public_detail(trouble: &Trouble) -> &str {
     if let Some(words) = trouble.public() {
         return words;
     }
@@ -190,12 +194,12 @@ fn told(trouble: &Trouble) -> &str {
 }
 
 /// RFC 9209, section 2: who speaks, and what kind of error it is.
-fn write_proxy_status(out: &mut Vec<u8>, trouble: &Trouble, told: &str) {
+fn write_proxy_status(out: &mut Vec<u8>, trouble: &Trouble, public_detail: &str) {
     out.extend_from_slice(b"bothways; error=");
     out.extend_from_slice(trouble.kind.proxy_status_token().as_bytes());
     out.extend_from_slice(b"; details=\"");
     // RFC 8941, section 3.3.3: printable ASCII, with backslash and quote escaped.
-    for byte in told.bytes().filter(|byte| (b' '..=b'~').contains(byte)) {
+    for byte in public_detail.bytes().filter(|byte| (b' '..=b'~').contains(byte)) {
         if matches!(byte, b'"' | b'\\') {
             out.push(b'\\');
         }
@@ -216,10 +220,10 @@ fn wants_json(request: &message::Request) -> bool {
 
 // Writing to a Vec does not fail, so that the results below say nothing.
 
-fn write_json(out: &mut Vec<u8>, status: u16, kind: ErrorKind, told: &str) {
+fn write_json(out: &mut Vec<u8>, status: u16, kind: ErrorKind, public_detail: &str) {
     let _ = write!(out, "{{\"status\":{status},\"title\":\"{}\",", reason_phrase(status));
     let _ = write!(out, "\"error\":\"{}\",\"detail\":\"", kind.proxy_status_token());
-    for character in told.chars() {
+    for character in public_detail.chars() {
         match character {
             '"' | '\\' => {
                 let _ = write!(out, "\\{character}");
@@ -235,7 +239,7 @@ fn write_json(out: &mut Vec<u8>, status: u16, kind: ErrorKind, told: &str) {
     out.extend_from_slice(b"\"}\n");
 }
 
-fn write_html(out: &mut Vec<u8>, status: u16, told: &str) {
+fn write_html(out: &mut Vec<u8>, status: u16, public_detail: &str) {
     let phrase = reason_phrase(status);
     let _ = write!(
         out,
@@ -244,7 +248,7 @@ fn write_html(out: &mut Vec<u8>, status: u16, told: &str) {
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:15vh auto;padding:0 1em}}\
          h1{{font-size:1.4em}}</style>\n<h1>{status} {phrase}</h1>\n<p>"
     );
-    for character in told.chars() {
+    for character in public_detail.chars() {
         let _ = match character {
             '<' => write!(out, "&lt;"),
             '>' => write!(out, "&gt;"),
@@ -302,7 +306,7 @@ pub(crate) async fn last_hop<D: Downstream>(
     response.status = if request.method == Method::Options { 200 } else { 405 };
     response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.body = BodyLength::Exact(0);
-    send_made(context, work, down, Made::ByUs).await
+    send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
 /// Answers with what the route's own action says: a redirect or a fixed text.
@@ -342,7 +346,7 @@ pub(crate) async fn local<D: Downstream>(
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
     let plan = Plan::local(route, context.tls());
-    send_made(context, work, down, Made::ByRoute(&plan)).await
+    send_body(context, work, down, ResponseOrigin::Route(&plan)).await
 }
 
 /// Where challenges of HTTP-01 are fetched (RFC 8555, section 8.3).
@@ -379,7 +383,7 @@ pub(crate) async fn acme<D: Downstream>(
         response.status = 404; // forgotten a moment ago
     }
     response.body = BodyLength::Exact(body.len() as u64);
-    send_made(context, work, down, Made::ByUs).await
+    send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
 /// Answers with a file of a directory, or with what stands for it.
@@ -415,17 +419,17 @@ pub(crate) async fn file<D: Downstream>(
     }
     body.clear();
     let plan = Plan::local(route, context.tls());
-    let made = Made::ByRoute(&plan);
+    let origin = ResponseOrigin::Route(&plan);
     match found.body {
-        Body::Empty => send_made(context, work, down, made).await,
+        Body::Empty => send_body(context, work, down, origin).await,
         Body::Text(text) => {
             *body = text;
-            send_made(context, work, down, made).await
+            send_body(context, work, down, origin).await
         }
         Body::File(file) => {
             let mut piece = std::mem::take(body);
             let source = FileSource::new(file, &mut piece, down.split().1.room());
-            let ending = send(context, work, down, made, source).await;
+            let ending = send(context, work, down, origin, source).await;
             work.body = piece;
             ending
         }
@@ -452,5 +456,11 @@ fn facts<'a>(
     request: &'a message::Request,
     route: &'a Route,
 ) -> Facts<'a> {
-    Facts::of(context.asker.address, &request.method, &request.target, Some(route), context.tls())
+    Facts::of(
+        context.requester.address,
+        &request.method,
+        &request.target,
+        Some(route),
+        context.tls(),
+    )
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use message::{Field, Fields};
 use net::Size;
 
-pub(crate) use crate::patience::{Bulk, Flow, Look, Patience, unless_zero};
+pub(crate) use crate::patience::{Bulk, DeliverySample, Flow, Patience, unless_zero};
 pub(crate) use crate::transfer::{PumpError, ReadError, Reset, WriteError};
 
 /// Where a body comes from.
@@ -40,7 +40,7 @@ pub(crate) trait Source {
     /// Reads no more at once than this from here on, if it can choose.
     fn read_by(&mut self, _size: Size) {}
     /// Ready once the peer has gone. May read ahead, within the room that there is.
-    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// Where a body goes.

@@ -11,11 +11,11 @@ use net::{Alarm, Stream};
 use observe::{ListenerSlot, Refusal};
 use wire::proxy_protocol::Header;
 
-use crate::account::{Account, Charge, ClientKey, What};
+use crate::account::{Account, Charge, ClientKey, Resource};
 use crate::core::Core;
 use crate::listening::Listening;
-use crate::login::Bound;
-use crate::patience::{Leftover, Manners};
+use crate::login::BoundConnections;
+use crate::patience::{DeliveryWait, TakerLimits};
 use crate::room;
 use crate::secure::TlsFacts;
 use crate::trust;
@@ -28,76 +28,76 @@ pub(crate) struct Client {
     /// The peer, or whom a PROXY protocol header names.
     pub(crate) address: Cell<SocketAddr>,
     /// Whether a request has been read.
-    pub(crate) spoken: Cell<bool>,
+    pub(crate) has_requested: Cell<bool>,
     /// Whether the PROXY protocol header, if one is due, has been read.
-    pub(crate) introduced: Cell<bool>,
+    pub(crate) proxy_header_read: Cell<bool>,
     /// Whether it ends after what is under way, for it may carry no further requests.
-    pub(crate) leaving: Cell<bool>,
+    pub(crate) closing: Cell<bool>,
     /// Whether that says that the client speaks TLS to the proxy in front.
     pub(crate) outer_tls: Cell<bool>,
     /// What the last request's route asks of who takes its answer.
-    pub(crate) manners: Cell<Manners>,
+    pub(crate) taker_limits: Cell<TakerLimits>,
     /// What is known of its TLS, if it speaks that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
     /// Connections to endpoints that are this client's alone.
-    pub(crate) bound: Bound,
+    pub(crate) bound: BoundConnections,
     /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
     /// to name.
-    held: RefCell<Held>,
-    _admitted: Admitted,
+    holdings: RefCell<Holdings>,
+    guard: ConnectionGuard,
 }
 
 /// A connection as it counts on its client.
 #[derive(Default)]
-struct Held {
+struct Holdings {
     account: Option<Rc<Account>>,
     /// `None` where connections are not counted.
     _connection: Option<Charge>,
 }
 
 /// A connection that is counted, as long as this lives.
-struct Admitted {
+struct ConnectionGuard {
     core: Rc<Core>,
     slot: ListenerSlot,
 }
 
 /// What a listener says of who is one client, and how much that may have.
-struct Bounds {
+struct ClientLimits {
     ipv6_prefix: u8,
     /// `None`: connections are not counted, as the peer is a proxy of ours and has many clients.
     connections: Option<u32>,
     /// Whether a PROXY protocol header names the client.
-    introduced_later: bool,
+    named_later: bool,
 }
 
-impl Bounds {
+impl ClientLimits {
     fn of(core: &Core, listening: &Listening, peer: IpAddr) -> Self {
         let view = core.view();
         let listeners = &view.config().listeners;
         let listener = listening.id.get().and_then(|id| listeners.get(id.index()));
         let Some(listener) = listener else {
-            return Self { ipv6_prefix: 64, connections: None, introduced_later: false };
+            return Self { ipv6_prefix: 64, connections: None, named_later: false };
         };
         let limits = &listener.limits;
         let trusted = trust::is_trusted(peer, &listener.trusted_proxies);
         Self {
             ipv6_prefix: limits.ipv6_prefix,
             connections: (!trusted).then_some(limits.connections_per_client),
-            introduced_later: listener.proxy_protocol == ProxyProtocol::Required,
+            named_later: listener.proxy_protocol == ProxyProtocol::Required,
         }
     }
 }
 
-impl Held {
+impl Holdings {
     /// `file`: the number of its connection's file.
     fn by(
         core: &Core,
         client: IpAddr,
         file: Option<u64>,
-        bounds: &Bounds,
+        bounds: &ClientLimits,
     ) -> Result<Self, Refusal> {
         let account = core.accounts.of(ClientKey::of(client, bounds.ipv6_prefix));
-        let charge = |max: u32| account.charge(What::Connections, 1, max.into());
+        let charge = |max: u32| account.charge(Resource::Connections, 1, max.into());
         let connection = match bounds.connections {
             Some(max) => Some(charge(max).ok_or(Refusal::ClientLimit)?),
             None => None,
@@ -127,11 +127,11 @@ impl Client {
             return Err((stream, Refusal::ProcessLimit));
         }
         let address = peer.ip().to_canonical();
-        let bounds = Bounds::of(core, listening, address);
-        let held = match bounds.introduced_later {
-            true => Held::default(),
-            false => match Held::by(core, address, stream.file_number(), &bounds) {
-                Ok(held) => held,
+        let bounds = ClientLimits::of(core, listening, address);
+        let holdings = match bounds.named_later {
+            true => Holdings::default(),
+            false => match Holdings::by(core, address, stream.file_number(), &bounds) {
+                Ok(holdings) => holdings,
                 Err(refusal) => {
                     shared.connections.fetch_sub(1, Ordering::Relaxed);
                     return Err((stream, refusal));
@@ -144,49 +144,49 @@ impl Client {
             alarm: core.wheel.alarm(),
             listening: Rc::clone(listening),
             address: Cell::new(SocketAddr::new(address, peer.port())),
-            spoken: Cell::new(false),
-            introduced: Cell::new(false),
-            leaving: Cell::new(false),
+            has_requested: Cell::new(false),
+            proxy_header_read: Cell::new(false),
+            closing: Cell::new(false),
             outer_tls: Cell::new(false),
-            manners: Cell::new(Manners::of(&Timeouts::default())),
+            taker_limits: Cell::new(TakerLimits::of(&Timeouts::default())),
             tls: None,
-            bound: Bound::default(),
-            held: RefCell::new(held),
-            _admitted: Admitted { core: Rc::clone(core), slot: listening.slot },
+            bound: BoundConnections::default(),
+            holdings: RefCell::new(holdings),
+            guard: ConnectionGuard { core: Rc::clone(core), slot: listening.slot },
         })
     }
 
     /// The PROXY protocol header has been read, and names the client if there is one beside the peer. Refused if that
     /// has as many connections as it may.
-    pub(crate) fn introduce(&self, core: &Core, header: &Header) -> Result<(), Refusal> {
+    pub(crate) fn apply_proxy_header(&self, core: &Core, header: &Header) -> Result<(), Refusal> {
         if let Header::Client { source, tls, .. } = header {
             self.address.set(SocketAddr::new(source.ip().to_canonical(), source.port()));
             self.outer_tls.set(*tls);
         }
-        self.introduced.set(true);
+        self.proxy_header_read.set(true);
         let address = self.address.get().ip();
-        let bounds = Bounds::of(core, &self.listening, address);
+        let bounds = ClientLimits::of(core, &self.listening, address);
         let file = self.stream.file_number();
-        *self.held.borrow_mut() = Held::by(core, address, file, &bounds)?;
+        *self.holdings.borrow_mut() = Holdings::by(core, address, file, &bounds)?;
         Ok(())
     }
 
     /// What the client holds on this core.
     pub(crate) fn account(&self) -> Rc<Account> {
-        let mut held = self.held.borrow_mut();
-        let account = held.account.get_or_insert_with(|| {
+        let mut holdings = self.holdings.borrow_mut();
+        let account = holdings.account.get_or_insert_with(|| {
             // Only where a reload has taken the PROXY protocol away in the meantime.
-            let core = &self._admitted.core;
+            let core = &self.guard.core;
             let address = self.address.get().ip();
-            let bounds = Bounds::of(core, &self.listening, address);
+            let bounds = ClientLimits::of(core, &self.listening, address);
             core.accounts.of(ClientKey::of(address, bounds.ipv6_prefix))
         });
         Rc::clone(account)
     }
 
     /// For what is left to be taken of what was written, with nothing under way.
-    pub(crate) fn leftover(&self, now: tokio::time::Instant) -> Leftover {
-        Leftover::new(self.manners.get(), now)
+    pub(crate) fn delivery_wait(&self, now: tokio::time::Instant) -> DeliveryWait {
+        DeliveryWait::new(self.taker_limits.get(), now)
     }
 
     /// The same with TLS on its stream.
@@ -200,7 +200,7 @@ impl Client {
     }
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.core.shared.connections.fetch_sub(1, Ordering::Relaxed);
         self.core.metrics.connection_closed(self.slot);

@@ -13,7 +13,7 @@ use net::Alarm;
 use observe::ErrorKind;
 use rules::TlsFacts;
 
-use crate::account::{Account, Charge, ClientKey, What};
+use crate::account::{Account, Charge, ClientKey, Resource};
 use crate::body::Flow;
 use crate::client::Client;
 use crate::core::Core;
@@ -26,7 +26,7 @@ use crate::trouble::Trouble;
 pub(crate) struct Context<'a> {
     pub(crate) core: &'a Rc<Core>,
     pub(crate) view: &'a Rc<View>,
-    pub(crate) asker: Asker<'a>,
+    pub(crate) requester: Requester<'a>,
     /// For what comes from the asker and goes upstream.
     pub(crate) alarm: &'a Alarm,
     /// For what comes from upstream and goes to the asker.
@@ -37,7 +37,7 @@ pub(crate) struct Context<'a> {
 
 /// Who asks.
 #[derive(Clone, Copy)]
-pub(crate) struct Asker<'a> {
+pub(crate) struct Requester<'a> {
     /// The client, as far back as proxies are trusted.
     pub(crate) address: IpAddr,
     /// The listener that it came in by, whose limits hold.
@@ -49,38 +49,38 @@ pub(crate) struct Asker<'a> {
 impl Context<'_> {
     /// What is known of the client's TLS, for rules and templates.
     pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
-        self.asker.connection?.tls.as_deref().map(secure::TlsFacts::for_rules)
+        self.requester.connection?.tls.as_deref().map(secure::TlsFacts::for_rules)
     }
 
     /// What the asker holds on this core: the connection's own, or one of those that a trusted proxy speaks for.
     pub(crate) fn account(&self) -> Rc<Account> {
         let ipv6_prefix = self.limits().map_or(64, |limits| limits.ipv6_prefix);
-        let key = ClientKey::of(self.asker.address, ipv6_prefix);
-        let own = self.asker.connection.map(Client::account).filter(|own| own.key() == key);
+        let key = ClientKey::of(self.requester.address, ipv6_prefix);
+        let own = self.requester.connection.map(Client::account).filter(|own| own.key() == key);
         own.unwrap_or_else(|| self.core.accounts.of(key))
     }
 
     /// Counts an upstream connection of the asker, until what this returns is dropped.
     pub(crate) fn upstream_charge(&self) -> Result<Charge, Trouble> {
         let max = self.limits().map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
-        self.account().charge(What::Upstreams, 1, max.into()).ok_or_else(|| {
+        self.account().charge(Resource::Upstreams, 1, max.into()).ok_or_else(|| {
             let detail = "this client has as many upstream connections as one may";
-            let client = self.asker.address;
+            let client = self.requester.address;
             observe::log_limited!(WARN, %client, max, "{detail}");
             Trouble::new(ErrorKind::ClientLimitReached, detail)
         })
     }
 
     fn limits(&self) -> Option<&config::Limits> {
-        let listener = self.view.config().listener(self.asker.listener_id)?;
+        let listener = self.view.config().listener(self.requester.listener_id)?;
         Some(&listener.limits)
     }
 
     /// Whether the asker's connection may stay open after this exchange, as far as we are
     /// concerned: not if the process or the listener is going.
     pub(crate) fn may_keep(&self) -> bool {
-        let stays = |client: &Client| !client.listening.closed.get() && !client.leaving.get();
-        !self.core.draining.get() && self.asker.connection.is_none_or(stays)
+        let stays = |client: &Client| !client.listening.closed.get() && !client.closing.get();
+        !self.core.draining.get() && self.requester.connection.is_none_or(stays)
     }
 }
 
@@ -101,14 +101,14 @@ impl<'a> ClientContext<'a> {
         flow: &'a Flow,
     ) -> Self {
         let address = client.address.get().ip();
-        let asker = Asker { address, listener_id, connection: Some(client) };
-        Self { client, context: Context { core, view, asker, alarm, reply_alarm, flow } }
+        let requester = Requester { address, listener_id, connection: Some(client) };
+        Self { client, context: Context { core, view, requester, alarm, reply_alarm, flow } }
     }
 
     /// The same for the client that a trusted proxy names.
     pub(crate) fn identified(self, address: IpAddr) -> Self {
-        let asker = Asker { address, ..self.context.asker };
-        Self { context: Context { asker, ..self.context }, ..self }
+        let requester = Requester { address, ..self.context.requester };
+        Self { context: Context { requester, ..self.context }, ..self }
     }
 }
 

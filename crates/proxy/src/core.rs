@@ -15,12 +15,12 @@ use foldhash::HashMap;
 use net::{Buffers, Resolver, Wheel};
 use observe::{AccessLog, CoreMetrics, Record, Registry};
 
-use crate::account::{Accounts, OfCore};
+use crate::account::{Accounts, CoreAccounts};
 use crate::http1::Scratch;
 use crate::listening::Listening;
 use crate::pool::Pool;
 use crate::room::Files;
-use crate::snapshot::{Pools, Shelves, Snapshot, View};
+use crate::snapshot::{Pools, SharedPools, Snapshot, View};
 
 /// Addresses of forward clients' destinations to which idle connections are kept, per core.
 const FORWARD_POOLS_MAX: usize = 1024;
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     /// What each client holds.
     pub(crate) accounts: Arc<Accounts>,
-    pub(crate) shelves: Arc<Shelves>,
+    pub(crate) shared_pools: Arc<SharedPools>,
     /// Where our own admin interface listens, which nobody reaches through us.
     admin: RwLock<Option<SocketAddr>>,
 }
@@ -54,7 +54,7 @@ impl Shared {
             connections_max: AtomicU64::new(u64::MAX),
             files: Files::new(net::open_files_limit()),
             accounts: Arc::new(Accounts::new(cores)),
-            shelves: Arc::new(Shelves::new(cores)),
+            shared_pools: Arc::new(SharedPools::new(cores)),
             admin: RwLock::default(),
         }
     }
@@ -81,7 +81,7 @@ impl Shared {
 }
 
 /// What a core is made of, each made elsewhere.
-pub(crate) struct Seed {
+pub(crate) struct CoreParts {
     /// Which of the cores it is.
     pub(crate) index: usize,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -109,7 +109,7 @@ pub(crate) struct Core {
     pub(crate) resolver: Resolver,
     pub(crate) shared: Arc<Shared>,
     /// What this core's clients hold.
-    pub(crate) accounts: OfCore,
+    pub(crate) accounts: CoreAccounts,
     /// Exchanges under way; written by this core alone.
     exchanges: Arc<AtomicU64>,
     pub(crate) registry: Arc<Registry>,
@@ -122,12 +122,20 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(seed: Seed) -> Rc<Self> {
-        let Seed { index, snapshot, registry, access, resolver, shared, exchanges, challenges } =
-            seed;
+    pub(crate) fn new(parts: CoreParts) -> Rc<Self> {
+        let CoreParts {
+            index,
+            snapshot,
+            registry,
+            access,
+            resolver,
+            shared,
+            exchanges,
+            challenges,
+        } = parts;
         let metrics = CoreMetrics::new(&registry);
         let metrics = Rc::new(metrics);
-        let mut pools = Pools::new(index, &metrics, &shared.shelves);
+        let mut pools = Pools::new(index, &metrics, &shared.shared_pools);
         let view = Rc::new(View::new(snapshot, &mut pools, None));
         Rc::new(Self {
             view: RefCell::new(view),
@@ -139,7 +147,7 @@ impl Core {
             metrics,
             access: RefCell::new(access),
             resolver,
-            accounts: OfCore::new(&shared.accounts),
+            accounts: CoreAccounts::new(&shared.accounts),
             shared,
             exchanges,
             registry,
@@ -162,15 +170,15 @@ impl Core {
 
     /// Counts an exchange, until what this answers is dropped. Only this core writes the number, so
     /// no locked instruction is needed.
-    pub(crate) fn enter_exchange(&self) -> UnderWay<'_> {
+    pub(crate) fn enter_exchange(&self) -> ExchangeGuard<'_> {
         self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        UnderWay(&self.exchanges)
+        ExchangeGuard(&self.exchanges)
     }
 
     /// Counts an HTTP/2 connection of a client, until what this answers is dropped.
-    pub(crate) fn http2_opened(&self) -> Http2Open<'_> {
+    pub(crate) fn http2_opened(&self) -> Http2ConnectionGuard<'_> {
         self.http2_open.set(self.http2_open.get() + 1);
-        Http2Open(&self.http2_open)
+        Http2ConnectionGuard(&self.http2_open)
     }
 
     /// Goes over to a new snapshot, between two exchanges.
@@ -246,18 +254,18 @@ impl Core {
 }
 
 /// An exchange that is counted.
-pub(crate) struct UnderWay<'a>(&'a AtomicU64);
+pub(crate) struct ExchangeGuard<'a>(&'a AtomicU64);
 
-impl Drop for UnderWay<'_> {
+impl Drop for ExchangeGuard<'_> {
     fn drop(&mut self) {
         self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 }
 
 /// An HTTP/2 connection that is counted.
-pub(crate) struct Http2Open<'a>(&'a Cell<u32>);
+pub(crate) struct Http2ConnectionGuard<'a>(&'a Cell<u32>);
 
-impl Drop for Http2Open<'_> {
+impl Drop for Http2ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }

@@ -31,24 +31,24 @@ use crate::context::Context;
 use crate::core::Core;
 use crate::deadline::Deadline;
 use crate::key;
-use crate::login::{self, Bound, Place};
-use crate::pool::{Connection, Multiplexed, Pool};
-use crate::retry::{Failed, Retries};
+use crate::login::{self, BoundConnections, BoundTo};
+use crate::pool::{Connection, Http2Connection, Pool};
+use crate::retry::{FailedTry, Retries};
 use crate::snapshot::Group;
 use crate::sticky::{Binding, Stickiness};
 use crate::trouble::Trouble;
-use crate::upstream::{Link, Wants, Way, complain_of, is_our_limit};
+use crate::upstream::{Connector, Link, LinkNeeds, is_our_limit, log_upstream_trouble};
 use crate::websocket::wants_tunnel;
 
 /// The times that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
+pub(crate) struct EndpointTimeouts {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) stream_idle: Duration,
 }
 
-impl Times {
+impl EndpointTimeouts {
     /// Those of the route, unless the upstream has its own.
     fn new(settings: &Timeouts, own: &UpstreamTimeouts) -> Self {
         Self {
@@ -60,9 +60,9 @@ impl Times {
 }
 
 /// A connection to send a request over.
-pub(crate) struct Taken {
+pub(crate) struct FoundLink {
     pub(crate) link: Link,
-    pub(crate) timeouts: Times,
+    pub(crate) timeouts: EndpointTimeouts,
 }
 
 /// Why there is none.
@@ -81,13 +81,13 @@ pub(crate) struct Search<'a> {
 }
 
 /// Where the next try goes.
-pub(crate) enum Turn {
+pub(crate) enum NextTry {
     /// It is the first.
     First,
     /// To the endpoint that it was meant for, as a connection to it was closed; over a new one.
-    Same(Failed),
+    SameEndpoint(FailedTry),
     /// To another one, if there is any.
-    Other(Failed),
+    OtherEndpoint(FailedTry),
 }
 
 /// Where a request goes.
@@ -104,7 +104,7 @@ pub(crate) struct GroupDestination<'a> {
     /// The request, as it counts on the endpoint taken last.
     lease: Option<Lease>,
     /// Where it comes from and what it asks for.
-    source: balance::RequestOrigin,
+    origin: balance::RequestOrigin,
     /// What an endpoint is chosen by, if the algorithm goes by a key.
     key: u64,
     /// Endpoints that it was tried at in vain.
@@ -122,7 +122,7 @@ pub(crate) struct GroupDestination<'a> {
     /// Whether it is to have one (`login`).
     login: bool,
     /// A connection that has refused the request.
-    avoid: Option<Rc<Multiplexed>>,
+    avoid: Option<Rc<Http2Connection>>,
     /// Whether it is sent once, and to any endpoint.
     once: bool,
     /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
@@ -148,7 +148,7 @@ impl<'a> Destination<'a> {
             upstream,
             group,
             lease: None,
-            source: balance::RequestOrigin::default(),
+            origin: balance::RequestOrigin::default(),
             key: 0,
             tried: Vec::new(),
             upgrade: false,
@@ -182,13 +182,18 @@ impl<'a> Destination<'a> {
                 KeyPart::Address => Some(address.as_bytes()),
                 _ => None,
             });
-            group.source = balance::RequestOrigin::new(client, &[]);
+            group.origin = balance::RequestOrigin::new(client, &[]);
         }
         self
     }
 
     /// Notes what the request needs of a connection.
-    pub(crate) fn prepare(&mut self, request: &Request, record: &Record, client: Option<&Bound>) {
+    pub(crate) fn prepare(
+        &mut self,
+        request: &Request,
+        record: &Record,
+        client: Option<&BoundConnections>,
+    ) {
         if let Self::Group(group) = self {
             let balancer = &group.group.balancer;
             balancer.count_request(record.started);
@@ -196,7 +201,7 @@ impl<'a> Destination<'a> {
                 group.key = key::of(&group.upstream.balance, request, record.client.ip());
             }
             group.upgrade = wants_tunnel(request);
-            group.source =
+            group.origin =
                 balance::RequestOrigin::new(record.client.ip(), request.target.path().as_bytes());
             // Over HTTP/2 an upgrade is a stream of its own, without a body before it (RFC 8441).
             let over_http1 = group.upgrade && !request.body.is_empty();
@@ -215,20 +220,20 @@ impl<'a> Destination<'a> {
     }
 
     /// Whether it speaks nothing but HTTP/2.
-    pub(crate) fn is_http2_alone(&self) -> bool {
+    pub(crate) fn speaks_only_http2(&self) -> bool {
         use UpstreamProtocol::{H2, H2c};
         self.as_group().is_some_and(|group| matches!(group.upstream.protocol, H2 | H2c))
     }
 
     /// The endpoint asks for HTTP/1.1; true if it may be spoken.
-    pub(crate) fn falls_back(&mut self) -> bool {
+    pub(crate) fn fall_back_to_http1(&mut self) -> bool {
         let Self::Group(group) = self else { return false };
         group.http1 = group.upstream.protocol == UpstreamProtocol::Auto;
         group.http1
     }
 
     /// This connection has refused the request, which is to go over another one.
-    pub(crate) fn avoid(&mut self, refused: &Rc<Multiplexed>) {
+    pub(crate) fn avoid(&mut self, refused: &Rc<Http2Connection>) {
         refused.refused();
         if let Self::Group(group) = self {
             group.avoid = Some(Rc::clone(refused));
@@ -254,22 +259,22 @@ impl<'a> Destination<'a> {
     }
 
     /// A connection: an idle one unless it must be a new one.
-    pub(crate) async fn connection(
+    pub(crate) async fn connect(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
         client: &mut impl Presence,
-        turn: Turn,
-    ) -> Result<Taken, NoConnection> {
+        next_try: NextTry,
+    ) -> Result<FoundLink, NoConnection> {
         let charge = search.context.upstream_charge();
         let charge = charge.map_err(NoConnection::Trouble)?;
         let files_max = search.context.core.shared.files.of(charge.account());
-        let mut taken = match self {
-            Self::Group(group) => group.connection(search, record, client, turn, files_max).await,
-            Self::Named(named) => named.connection(search, record, client, turn, files_max).await,
+        let mut found = match self {
+            Self::Group(group) => group.connect(search, record, client, next_try, files_max).await,
+            Self::Named(named) => named.connect(search, record, client, next_try, files_max).await,
         }?;
-        taken.link.charge(Some(charge));
-        Ok(taken)
+        found.link.charge(Some(charge));
+        Ok(found)
     }
 
     /// The group, if it is one.
@@ -296,7 +301,7 @@ impl<'a> Destination<'a> {
     }
 
     /// An endpoint was tried in vain beside the one taken last.
-    pub(crate) fn tried(&mut self, other: Option<usize>) {
+    pub(crate) fn add_tried(&mut self, other: Option<usize>) {
         if let Self::Group(group) = self {
             group.tried.extend(other);
         }
@@ -348,39 +353,39 @@ impl<'a> Destination<'a> {
     }
 
     /// Keeps it for one client alone.
-    pub(crate) fn bind(&self, client: &Bound, connection: Connection) {
+    pub(crate) fn bind(&self, client: &BoundConnections, connection: Connection) {
         let place = match self {
             Self::Group(group) => {
                 let pool = group.chosen().and_then(|index| group.group.pools.get(index));
                 let Some(pool) = pool else { return };
-                Place::Endpoint(Rc::clone(pool))
+                BoundTo::Endpoint(Rc::clone(pool))
             }
-            Self::Named(named) => Place::Host(named.host.into()),
+            Self::Named(named) => BoundTo::Host(named.host.into()),
         };
         client.keep(place, connection);
     }
 
     /// The endpoint says how long it keeps idle connections.
-    pub(crate) fn announced(&self, timeout: Duration) {
+    pub(crate) fn announce_keep_alive(&self, timeout: Duration) {
         if let Some(pool) = self.pool() {
-            pool.announced(timeout);
+            pool.announce_keep_alive(timeout);
         }
     }
 
     /// A used connection turned out to be closed: those that have idled longer are closed too.
-    pub(crate) fn closed_early(&self) {
+    pub(crate) fn drop_idle(&self) {
         if let Some(pool) = self.pool() {
             pool.clear();
         }
     }
 
     /// Logs what was wrong with the destination.
-    pub(crate) fn complain(&self, trouble: &Trouble) {
+    pub(crate) fn log_trouble(&self, trouble: &Trouble) {
         let endpoint = match self {
             Self::Group(group) => group.endpoint_name(),
             Self::Named(named) => named.host,
         };
-        complain_of(endpoint, trouble);
+        log_upstream_trouble(endpoint, trouble);
     }
 }
 
@@ -452,22 +457,22 @@ impl<'a> GroupDestination<'a> {
         self.group.pools.get(self.chosen()?).map(Rc::as_ref)
     }
 
-    async fn connection(
+    async fn connect(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
         client: &mut impl Presence,
-        turn: Turn,
+        next_try: NextTry,
         files_max: u64,
-    ) -> Result<Taken, NoConnection> {
+    ) -> Result<FoundLink, NoConnection> {
         let Search { context, settings, retries, .. } = *search;
-        let timeouts = Times::new(settings, &self.upstream.timeouts);
+        let timeouts = EndpointTimeouts::new(settings, &self.upstream.timeouts);
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
-        let (mut last, mut fresh) = match turn {
-            Turn::First => (None, false),
-            Turn::Same(failed) => (Some(failed), true),
-            Turn::Other(failed) => {
-                self.leave();
+        let (mut last, mut fresh) = match next_try {
+            NextTry::First => (None, false),
+            NextTry::SameEndpoint(failed) => (Some(failed), true),
+            NextTry::OtherEndpoint(failed) => {
+                self.leave_endpoint();
                 (Some(failed), false)
             }
         };
@@ -475,68 +480,84 @@ impl<'a> GroupDestination<'a> {
             if self.lease.is_none() {
                 fresh = false;
                 let mut lease = self.pick(search, record, client, last.as_ref()).await?;
-                lease.set_origin(self.source);
+                lease.set_origin(self.origin);
                 self.lease = Some(lease);
             }
             let Some(index) = self.chosen() else { continue };
             if let Some(failed) = last.take() {
-                record.add_retry(retries.note(&failed, record.endpoint));
+                record.add_retry(retries.record_retry(&failed, record.endpoint));
             }
             let endpoint = EndpointId::new(self.id, index);
             record.endpoint = Some(endpoint);
             let slot = context.view.shared.names.endpoint_slot(endpoint);
-            retries.at(slot);
-            let Some(way) = self.way(context, index, timeouts.connect, files_max) else {
+            retries.count_at(slot);
+            let Some(connector) = self.connector(context, index, timeouts.connect, files_max)
+            else {
                 let none = Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint");
                 return Err(NoConnection::Trouble(none));
             };
-            let own = self.group.pools.get(index).filter(|_| !fresh && self.own == Some(index));
-            let own = own.zip(context.asker.connection).and_then(|(pool, client)| {
-                client.bound.take_endpoint(pool, context.core.wheel.now())
-            });
-            let link = match own {
-                Some(connection) => Some(Link::http1(connection)),
-                None if fresh => None,
-                None => way.at_once(idle),
-            };
+            let link = if fresh { None } else { self.open_link(context, &connector, index, idle) };
             if let Some(link) = link {
                 context.core.metrics.upstream_reused(slot);
                 record.dialled = link.address();
-                return Ok(Taken { link, timeouts });
+                return Ok(FoundLink { link, timeouts });
             }
             let begun = Instant::now();
-            let found = in_time(client, search.deadline, way.found()).await?;
-            if !found.as_ref().is_ok_and(Link::reused) {
+            let obtained = in_time(client, search.deadline, connector.obtain()).await?;
+            if !obtained.as_ref().is_ok_and(Link::reused) {
                 record.connect = Some(begun.elapsed());
             }
-            let trouble = match found {
+            let trouble = match obtained {
                 Ok(link) => {
                     record.dialled = link.address();
-                    return Ok(Taken { link, timeouts });
+                    return Ok(FoundLink { link, timeouts });
                 }
                 Err(trouble) => trouble,
             };
             if matches!(trouble.kind, ErrorKind::CircuitOpen | ErrorKind::ClientLimitReached) {
                 return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled either
             }
-            // That every stream is taken is no failure, and what we lack is not the endpoint's.
-            if !is_our_limit(trouble.kind) {
-                context.core.metrics.upstream_failed(slot);
-                if let Some(lease) = &mut self.lease {
-                    lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
-                }
-                complain_of(self.endpoint_name(), &trouble);
-            }
+            self.report_unreachable(context, slot, &trouble);
             if !retries.may_pass_over(&trouble) {
                 return Err(NoConnection::Trouble(trouble));
             }
-            last = Some(Failed { reason: RetryReason::Connect, status: 0, trouble });
-            self.leave();
+            last = Some(FailedTry { reason: RetryReason::Connect, status: 0, trouble });
+            self.leave_endpoint();
         }
     }
 
-    /// Another endpoint than the one taken last, for a second try.
-    pub(crate) fn second_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
+    /// A connection that is open already: the client's own, or an idle one.
+    fn open_link(
+        &self,
+        context: &Context<'_>,
+        connector: &Connector<'_>,
+        index: usize,
+        idle: Duration,
+    ) -> Option<Link> {
+        let own = self.group.pools.get(index).filter(|_| self.own == Some(index));
+        let own = own
+            .zip(context.requester.connection)
+            .and_then(|(pool, client)| client.bound.take_endpoint(pool, context.core.wheel.now()));
+        match own {
+            Some(connection) => Some(Link::http1(connection)),
+            None => connector.available(idle),
+        }
+    }
+
+    /// Counts and logs that the endpoint cannot be reached, unless a limit or a lack of our own is the reason.
+    fn report_unreachable(&mut self, context: &Context<'_>, slot: EndpointSlot, trouble: &Trouble) {
+        if is_our_limit(trouble.kind) {
+            return;
+        }
+        context.core.metrics.upstream_failed(slot);
+        if let Some(lease) = &mut self.lease {
+            lease.report(unreachable(trouble), &trouble.detail, Instant::now());
+        }
+        log_upstream_trouble(self.endpoint_name(), trouble);
+    }
+
+    /// Picks another endpoint than the current one, for a hedge.
+    pub(crate) fn hedge_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
         let first = self.chosen()?;
         // Seldom has it been tried elsewhere before.
         let several = match &*self.tried {
@@ -544,15 +565,15 @@ impl<'a> GroupDestination<'a> {
             tried => [tried, &[first]].concat(),
         };
         let tried = if several.is_empty() { &[first][..] } else { &several };
-        let ask = PickRequest { key: self.key, bound: None, tried, now: Instant::now() };
-        let mut lease = self.group.balancer.pick(&ask).ok()?;
-        lease.set_origin(self.source);
+        let pick = PickRequest { key: self.key, bound: None, tried, now: Instant::now() };
+        let mut lease = self.group.balancer.pick(&pick).ok()?;
+        lease.set_origin(self.origin);
         let endpoint = EndpointId::new(self.id, lease.index());
         Some((lease, context.view.shared.names.endpoint_slot(endpoint)))
     }
 
     /// A connection for it.
-    pub(crate) async fn second_link(
+    pub(crate) async fn hedge_link(
         &self,
         context: &Context<'_>,
         index: usize,
@@ -561,24 +582,24 @@ impl<'a> GroupDestination<'a> {
     ) -> Result<Link, Trouble> {
         let charge = context.upstream_charge()?;
         let files_max = context.core.shared.files.of(charge.account());
-        let limit = Times::new(settings, &self.upstream.timeouts).connect;
+        let limit = EndpointTimeouts::new(settings, &self.upstream.timeouts).connect;
         let idle = self.upstream.timeouts.upstream_idle.unwrap_or(settings.upstream_idle);
-        let Some(way) = self.way(context, index, limit, files_max) else {
+        let Some(connector) = self.connector(context, index, limit, files_max) else {
             return Err(Trouble::new(ErrorKind::ProxyInternalError, "no such endpoint"));
         };
-        let mut link = match way.at_once(idle) {
+        let mut link = match connector.available(idle) {
             Some(link) => {
                 context.core.metrics.upstream_reused(slot);
                 link
             }
-            None => way.found().await?,
+            None => connector.obtain().await?,
         };
         link.charge(Some(charge));
         Ok(link)
     }
 
     /// The endpoint taken last was tried in vain.
-    fn leave(&mut self) {
+    fn leave_endpoint(&mut self) {
         self.tried.extend(self.chosen());
         self.lease = None;
     }
@@ -589,16 +610,16 @@ impl<'a> GroupDestination<'a> {
         search: &Search<'_>,
         record: &Record,
         client: &mut impl Presence,
-        last: Option<&Failed>,
+        last: Option<&FailedTry>,
     ) -> Result<Lease, NoConnection> {
         loop {
             // The first pick goes by the time at which the exchange began, which is as good.
             let now = if last.is_none() { record.started } else { Instant::now() };
             let bound = self.own.or(self.bound);
-            let ask = PickRequest { key: self.key, bound, tried: &self.tried, now };
-            let mut picked = self.group.balancer.pick(&ask);
+            let pick = PickRequest { key: self.key, bound, tried: &self.tried, now };
+            let mut picked = self.group.balancer.pick(&pick);
             if picked.as_ref().is_err_and(|why| why.may_wait()) {
-                picked = self.queue(search, client, &ask).await?;
+                picked = self.queue(search, client, &pick).await?;
             }
             let why = match picked {
                 Ok(lease) => return Ok(lease),
@@ -624,46 +645,46 @@ impl<'a> GroupDestination<'a> {
         &self,
         search: &Search<'_>,
         client: &mut impl Presence,
-        ask: &PickRequest<'_>,
+        pick: &PickRequest<'_>,
     ) -> Result<Result<Lease, PickError>, NoConnection> {
         let limit = self.upstream.queue.wait;
         // Seldom enough for memory of its own, so that others need none.
-        let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(ask)));
+        let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(pick)));
         in_time(client, search.deadline, waiting).await?.map_err(|_| {
             let detail = "no endpoint had room for the request in time";
             NoConnection::Trouble(Trouble::new(ErrorKind::QueueTimeout, detail))
         })
     }
 
-    fn way<'w>(
+    fn connector<'w>(
         &'w self,
         context: &'w Context<'w>,
         index: usize,
         limit: Duration,
         files_max: u64,
-    ) -> Option<Way<'w>> {
+    ) -> Option<Connector<'w>> {
         let (upgrade, http1, avoid) = (self.upgrade, self.http1, self.avoid.as_ref());
         let raw = self.raw;
-        let wants = Wants { limit, files_max: Some(files_max), upgrade, http1, raw, avoid };
-        Way::to(context.core, context.view, (self.id, index), wants)
+        let needs = LinkNeeds { limit, files_max: Some(files_max), upgrade, http1, raw, avoid };
+        Connector::to(context.core, context.view, (self.id, index), needs)
     }
 }
 
 /// Who waits for something, and may leave before it is there.
 pub(crate) trait Presence {
     /// Ready once it has left.
-    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()>;
+    fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()>;
 }
 
 /// The sender of a request's body.
 impl<S: Source> Presence for S {
-    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        self.poll_vanished(cx)
+    fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_peer_gone(cx)
     }
 }
 
 /// Awaits, unless the client leaves before.
-pub(crate) async fn or_gone<T>(
+pub(crate) async fn unless_client_gone<T>(
     client: &mut impl Presence,
     future: impl Future<Output = T>,
 ) -> Option<T> {
@@ -681,7 +702,7 @@ pub(crate) async fn in_time<T>(
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(value));
         }
-        if client.poll_left(cx).is_ready() {
+        if client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(NoConnection::ClientGone));
         }
         match deadline {

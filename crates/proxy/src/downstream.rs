@@ -17,7 +17,7 @@ pub(crate) trait Downstream {
     /// The head has been read, and this is how its body is delimited.
     fn begin_body(&mut self, request: &Request, limit: Option<u64>);
     /// How slow the client may be, from here on.
-    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts);
+    fn set_patience(&mut self, request: &Request, timeouts: &Timeouts);
     /// The whole rest of the body, if it is here already and its length is known.
     fn buffered_body(&self) -> Option<&[u8]>;
     /// Takes that off.

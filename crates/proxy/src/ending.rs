@@ -1,6 +1,6 @@
 //! How an exchange ends, for the connection that its client has.
 
-use crate::tunnel::Switched;
+use crate::tunnel::TunnelStart;
 use observe::{ErrorKind, Record};
 
 /// How an exchange ended, for the client's connection.
@@ -12,7 +12,7 @@ pub(crate) enum Ending {
     /// The response is not complete: the client must see that.
     Broken,
     /// Bytes both ways from here on.
-    Tunnel(Box<Switched>),
+    Tunnel(Box<TunnelStart>),
 }
 
 /// The client has left: nobody is there to be told.

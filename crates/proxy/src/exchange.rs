@@ -40,7 +40,7 @@ pub(crate) async fn run<D: Downstream>(
     down: &mut D,
 ) -> Ending {
     let config = context.view.config();
-    let Some(listener) = config.listener(context.asker.listener_id) else {
+    let Some(listener) = config.listener(context.requester.listener_id) else {
         return answer::missing(&context, work, down, "listener").await;
     };
     note::begin(&context, work);
@@ -107,7 +107,7 @@ async fn reverse<D: Downstream>(
     // The connection is what it is, whatever an absolute target claims.
     request.target.set_scheme(context.client.scheme());
     let target = &request.target;
-    let (listener, method) = (context.asker.listener_id, &request.method);
+    let (listener, method) = (context.requester.listener_id, &request.method);
     let rules::Decision { routing, conflict } =
         rules.decide(listener, method, target, readings, &mut ());
     let (site_id, route_id) = match routing {
@@ -129,7 +129,7 @@ async fn reverse<D: Downstream>(
     let route = route_id.and_then(|id| site.routes.get(id.index()));
     let settings = route.map_or(&site.base, |route| &route.settings);
     record.decided = route.map_or(site.place, |route| route.place);
-    down.be_patient(request, &settings.timeouts);
+    down.set_patience(request, &settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = admission::admit(context, site_id, request, peer.trusted)
         .and_then(|()| admission::admit_client(context, settings, record))
@@ -164,7 +164,7 @@ async fn forwarded<D: Downstream>(
         let trouble = Trouble::new(ErrorKind::ProxyLoopDetected, detail);
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
-    let client = context.asker.address;
+    let client = context.requester.address;
     let (upstream, point) = match &route.action {
         Action::Split(split) => {
             let (secure, random) = (is_secure(&work.request), random::next());

@@ -8,11 +8,11 @@ use observe::ErrorKind;
 
 use crate::admission::is_secure;
 use crate::answer;
-use crate::attempt::{Attempt, Attempted};
+use crate::attempt::{Attempt, Settlement};
 use crate::body::Reset;
 use crate::context::Context;
 use crate::deadline::Deadline;
-use crate::destination::{Destination, NoConnection, Search, Taken, Turn};
+use crate::destination::{Destination, FoundLink, NextTry, NoConnection, Search};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::{Ending, gone};
 use crate::hops;
@@ -34,7 +34,7 @@ pub(crate) async fn run<D: Downstream>(
     let told = destination.deadline();
     let deadline = Deadline::new(context, started, limit, told, &work.request);
     let deadline = deadline.as_ref();
-    if work.request.upgrade && !work.request.body.is_empty() && destination.is_http2_alone() {
+    if work.request.upgrade && !work.request.body.is_empty() && destination.speaks_only_http2() {
         // RFC 9110, section 7.8: nobody has to take an upgrade.
         work.request.upgrade = false;
     }
@@ -48,15 +48,15 @@ pub(crate) async fn run<D: Downstream>(
     destination.prepare(
         &work.request,
         &work.record,
-        context.asker.connection.map(|client| &client.bound),
+        context.requester.connection.map(|client| &client.bound),
     );
     let retries = &destination.retries(context, work.record.started);
     let search = Search { context, settings, retries, deadline };
-    let mut turn = Turn::First;
+    let mut turn = NextTry::First;
     loop {
-        let taken = destination.connection(&search, &mut work.record, down.split().0, turn).await;
-        let Taken { link, mut timeouts } = match taken {
-            Ok(taken) => taken,
+        let found = destination.connect(&search, &mut work.record, down.split().0, turn).await;
+        let FoundLink { link, mut timeouts } = match found {
+            Ok(found) => found,
             Err(NoConnection::ClientGone) => return gone(&mut work.record),
             Err(NoConnection::Trouble(trouble)) => {
                 return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
@@ -74,22 +74,25 @@ pub(crate) async fn run<D: Downstream>(
             scope: work.record.scope,
             kept_for_copies: work.kept_for_copies,
             binding,
-            hedge: destination.hedge_after(&work.request),
-            second: false,
+            hedge_after: destination.hedge_after(&work.request),
+            is_hedge: false,
         };
         if let (Some(deadline), Some(told)) = (deadline, told) {
             deadline.tell(told, &mut work.request);
         }
         let own = &context.view.shared.own_addresses;
-        let to_us =
-            hops::leads_to_us(own, &link, context.asker.connection.map(|client| &client.stream));
+        let to_us = hops::leads_to_us(
+            own,
+            &link,
+            context.requester.connection.map(|client| &client.stream),
+        );
         hops::mark(&mut work.request, to_us, work.record.scope);
         destination.write_host(&work.request, plan.settings, &mut work.host);
         match attempt.run(link, work, down, destination).await {
-            Attempted::Ended(ending) => return ending,
-            Attempted::Again(next) => turn = next,
-            Attempted::Failed(trouble) => {
-                destination.complain(&trouble);
+            Settlement::Ended(ending) => return ending,
+            Settlement::Retry(next) => turn = next,
+            Settlement::Failed(trouble) => {
+                destination.log_trouble(&trouble);
                 return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
             }
         }

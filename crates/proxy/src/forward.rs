@@ -17,7 +17,7 @@ use crate::admission;
 use crate::answer;
 use crate::body::Sink;
 use crate::context::ClientContext;
-use crate::destination::{Destination, NamedDestination, NoConnection, or_gone};
+use crate::destination::{Destination, NamedDestination, NoConnection, unless_client_gone};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::{Ending, gone};
 use crate::fetch;
@@ -27,7 +27,7 @@ use crate::plan::Plan;
 use crate::pool::Connection;
 use crate::trouble::Trouble;
 use crate::trust::Peer;
-use crate::tunnel::Switched;
+use crate::tunnel::TunnelStart;
 use crate::upstream::FarEnd;
 use crate::work::Work;
 
@@ -47,22 +47,22 @@ pub(crate) async fn run<D: Downstream>(
     work.record.direction = Direction::Forward;
     work.record.scope = Scope::Forward(id);
     work.record.decided = forward.place;
-    down.be_patient(&work.request, &settings.timeouts);
+    down.set_patience(&work.request, &settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
     let admitted = admission::admit_forward(context, id, &mut work.request, peer.trusted);
-    if let Err(trouble) = admitted.and_then(|()| in_form(&work.request, forward)) {
+    if let Err(trouble) = admitted.and_then(|()| check_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
     let mut host = std::mem::take(&mut work.named);
     let mut addresses = std::mem::take(&mut work.addresses);
-    let way = Way { id, peer, host: &mut host, addresses: &mut addresses };
-    let ending = to_named(context, work, down, forward, way).await;
+    let target = ForwardTarget { id, peer, host: &mut host, addresses: &mut addresses };
+    let ending = to_named(context, work, down, forward, target).await;
     (work.named, work.addresses) = (host, addresses);
     ending
 }
 
 /// By which listener a request has come, and where it wants to go.
-struct Way<'a> {
+struct ForwardTarget<'a> {
     id: ForwardId,
     peer: Peer<'a>,
     host: &'a mut String,
@@ -74,20 +74,20 @@ async fn to_named<D: Downstream>(
     work: &mut Work,
     down: &mut D,
     forward: &Forward,
-    way: Way<'_>,
+    target: ForwardTarget<'_>,
 ) -> Ending {
     let settings = &forward.settings;
-    let Way { id, peer, host, addresses } = way;
+    let ForwardTarget { id, peer, host, addresses } = target;
     // The name and what is asked for must outlive changes of the request.
     let method = work.request.method;
     host.clear();
     host.push_str(work.request.target.host());
     let host = host.as_str();
-    let gate = Gate {
+    let check = RuleCheck {
         context,
         id,
-        passage: ForwardRequest {
-            client: context.asker.address,
+        request: ForwardRequest {
+            client: context.requester.address,
             method: &method,
             host,
             port: work.request.target.port(),
@@ -97,16 +97,16 @@ async fn to_named<D: Downstream>(
         aliases: RefCell::default(),
     };
     addresses.clear();
-    match gate.find_addresses(&work.request, down, addresses).await {
+    match check.find_addresses(&work.request, down, addresses).await {
         Ok(()) => {}
         Err(NoConnection::ClientGone) => return gone(&mut work.record),
         Err(NoConnection::Trouble(trouble)) => {
-            work.record.decided = gate.decided.get();
+            work.record.decided = check.decided.get();
             return answer::trouble(context, work, down, Some(settings), trouble).await;
         }
     }
-    work.record.decided = gate.decided.get();
-    let judge = |address| gate.judge(address);
+    work.record.decided = check.decided.get();
+    let judge = |address| check.judge(address);
     let named = NamedDestination { forward, host, addresses, judge: &judge, pool: None };
     if method == Method::Connect {
         return connect(context, work, down, &named).await;
@@ -129,14 +129,14 @@ async fn to_named<D: Downstream>(
         remove,
     };
     let mut destination = Destination::Named(named);
-    leaving::request(&mut work.request, &plan, context.asker.address, &mut work.body);
+    leaving::request(&mut work.request, &plan, context.requester.address, &mut work.body);
     let ending = fetch::run(context, work, down, &mut destination, &plan).await;
     work.address = address;
     ending
 }
 
 /// A forward client must say where it wants to go, in a way that we can.
-fn in_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
+fn check_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
     if let Some(detail) = rules::unfit(&request.target) {
         return Err(Trouble::new(ErrorKind::HttpRequestError, detail));
     }
@@ -156,24 +156,24 @@ fn has_our_via(request: &Request, forward: &Forward) -> bool {
 }
 
 /// The rules of a listener, for one request.
-struct Gate<'a> {
+struct RuleCheck<'a> {
     context: &'a ClientContext<'a>,
     id: ForwardId,
-    passage: ForwardRequest<'a>,
+    request: ForwardRequest<'a>,
     decided: Cell<Place>,
     /// Other names of the host.
     aliases: RefCell<Arc<[Box<str>]>>,
 }
 
 /// An address as rules see it.
-pub fn judged(ip: IpAddr) -> Address {
+pub fn rule_address(ip: IpAddr) -> Address {
     let kind = AddressKind::of(ip);
     let mut inside = [None; 4];
     inside.iter_mut().zip(net::embedded_v4(ip)).for_each(|(place, ip)| *place = Some(ip));
     Address { ip, is_global: kind.is_global(), is_own: kind.is_own(), inside }
 }
 
-impl Gate<'_> {
+impl RuleCheck<'_> {
     /// Finds the addresses that may be dialled, in the order of the look-up.
     async fn find_addresses<D: Downstream>(
         &self,
@@ -181,27 +181,30 @@ impl Gate<'_> {
         down: &mut D,
         allowed: &mut Vec<SocketAddr>,
     ) -> Result<(), NoConnection> {
-        let port = self.passage.port;
+        let port = self.request.port;
         if let Some(ip) = request.target.ip() {
             let address = SocketAddr::new(ip, port);
             allowed.push(address);
-            return self.verdict(address).map_err(NoConnection::Trouble);
+            return self.check(address).map_err(NoConnection::Trouble);
         }
         let rules = &self.context.view.shared.rules;
         if let Verdict::Deny { place, reason, .. } =
-            rules.judge(self.id, &self.passage, None, &mut ())
+            rules.judge(self.id, &self.request, None, &mut ())
         {
             return Err(NoConnection::Trouble(self.denied(place, reason)));
         }
         let resolver = &self.context.core.resolver;
-        let asker = self.context.account().key().address();
-        let known = resolver.cached(self.passage.host);
+        let requester = self.context.account().key().address();
+        let known = resolver.cached(self.request.host);
         let cached = known.is_some();
         let answer = match known {
             Some(answer) => Ok(answer),
             None => {
-                let looked_up =
-                    or_gone(down.split().0, resolver.lookup(self.passage.host, asker)).await;
+                let looked_up = unless_client_gone(
+                    down.split().0,
+                    resolver.lookup(self.request.host, requester),
+                )
+                .await;
                 looked_up.ok_or(NoConnection::ClientGone)?
             }
         };
@@ -217,7 +220,7 @@ impl Gate<'_> {
         let mut refused = None;
         for &ip in answer.addresses.iter() {
             let address = SocketAddr::new(ip, port);
-            match self.verdict(address) {
+            match self.check(address) {
                 Ok(()) => allowed.push(address),
                 Err(trouble) => refused = Some(trouble),
             }
@@ -228,16 +231,16 @@ impl Gate<'_> {
         }
     }
 
-    fn verdict(&self, address: SocketAddr) -> Result<(), Trouble> {
+    fn check(&self, address: SocketAddr) -> Result<(), Trouble> {
         let ip = address.ip().to_canonical();
-        let judged = judged(ip);
+        let rule_address = rule_address(ip);
         let rules = &self.context.view.shared.rules;
-        match rules.judge(self.id, &self.passage, Some(judged), &mut ()) {
+        match rules.judge(self.id, &self.request, Some(rule_address), &mut ()) {
             Verdict::Allow { rule, place } => {
                 self.decided.set(place);
-                self.not_admin(address)?;
-                self.aliases_allowed(rule, judged)?;
-                self.no_loop(address)
+                self.refuse_admin(address)?;
+                self.check_aliases(rule, rule_address)?;
+                self.refuse_loop(address)
             }
             Verdict::Deny { place, reason, .. } => Err(self.denied(place, reason)),
             // Cannot be, as there is an address; if it were, nothing would have allowed it.
@@ -246,12 +249,12 @@ impl Gate<'_> {
     }
 
     /// A host may have other names in the hosts file: what an earlier rule denies to one of those, it denies to this one.
-    fn aliases_allowed(&self, allowed: Option<usize>, judged: Address) -> Result<(), Trouble> {
+    fn check_aliases(&self, allowed: Option<usize>, rule_address: Address) -> Result<(), Trouble> {
         let rules = &self.context.view.shared.rules;
         for host in self.aliases.borrow().iter() {
-            let passage = ForwardRequest { host, ..self.passage };
+            let request = ForwardRequest { host, ..self.request };
             if let Verdict::Deny { rule: Some(denied), place, reason: DenyReason::Rule } =
-                rules.judge(self.id, &passage, Some(judged), &mut ())
+                rules.judge(self.id, &request, Some(rule_address), &mut ())
                 && allowed.is_none_or(|allowed| denied < allowed)
             {
                 return Err(self.denied(place, DenyReason::Rule));
@@ -262,7 +265,7 @@ impl Gate<'_> {
 
     /// The same, for the moment before dialling.
     fn judge(&self, address: SocketAddr) -> Result<(), AddressRefusal> {
-        self.verdict(address).map_err(|trouble| AddressRefusal::Because(trouble.detail))
+        self.check(address).map_err(|trouble| AddressRefusal::Because(trouble.detail))
     }
 
     fn denied(&self, place: Place, reason: DenyReason) -> Trouble {
@@ -275,7 +278,7 @@ impl Gate<'_> {
                 ErrorKind::HttpRequestDenied
             }
         };
-        let ForwardRequest { host, port, .. } = self.passage;
+        let ForwardRequest { host, port, .. } = self.request;
         Trouble::new(kind, format!("access to {host}:{port} is refused: {reason}"))
     }
 
@@ -287,7 +290,7 @@ impl Gate<'_> {
             ResolveError::Exhausted => ErrorKind::LocalResources,
             _ => ErrorKind::DnsError,
         };
-        let ForwardRequest { host, client, .. } = self.passage;
+        let ForwardRequest { host, client, .. } = self.request;
         if !matches!(kind, ErrorKind::DnsTimeout | ErrorKind::DnsError) {
             observe::log_limited!(WARN, %client, error = kind.name(), "a name is not looked up: {error}");
         }
@@ -301,11 +304,11 @@ impl Gate<'_> {
     }
 
     /// The admin interface takes everybody who reaches it for a user of this machine.
-    fn not_admin(&self, address: SocketAddr) -> Result<(), Trouble> {
+    fn refuse_admin(&self, address: SocketAddr) -> Result<(), Trouble> {
         if !self.context.core.shared.is_admin(address) {
             return Ok(());
         }
-        let ForwardRequest { host, port, .. } = self.passage;
+        let ForwardRequest { host, port, .. } = self.request;
         let detail = format!(
             "access to {host}:{port} is refused: it is the admin interface of this proxy, which no rule opens"
         );
@@ -313,7 +316,7 @@ impl Gate<'_> {
     }
 
     /// Our own listeners are no destination: the request would come back to us.
-    fn no_loop(&self, address: SocketAddr) -> Result<(), Trouble> {
+    fn refuse_loop(&self, address: SocketAddr) -> Result<(), Trouble> {
         let own = &self.context.view.shared.own_addresses;
         if !own.iter().any(|own| own.port() == address.port()) {
             return Ok(());
@@ -376,7 +379,7 @@ async fn connect<D: Downstream>(
     }
     let idle = settings.timeouts.tunnel_idle;
     let far = FarEnd::Connection(connection, None);
-    Ending::Tunnel(Box::new(Switched { far, lease: None, idle }))
+    Ending::Tunnel(Box::new(TunnelStart { far, lease: None, idle }))
 }
 
 /// Whoever connects to an address of this machine has the same address at both ends: so an own

@@ -13,19 +13,19 @@ use std::net::IpAddr;
 use config::{FieldEdit, Forward, RouteSettings};
 use message::{Fields, Known, Request};
 
-use crate::trust::{Hop, Peer, Said, parse_address};
+use crate::trust::{Claims, Hop, Peer, parse_address};
 
 /// What the next server learns, and from whom.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
-    told: Told<'a>,
+    disclosure: Disclosure<'a>,
     peer: Peer<'a>,
     /// The peer's address.
-    text: &'a str,
+    peer_text: &'a str,
 }
 
 #[derive(Clone, Copy)]
-enum Told<'a> {
+enum Disclosure<'a> {
     /// In reverse: everything, over the client's own claims.
     Reverse,
     /// Forward: through which proxy, by our name in Via, and for whom.
@@ -36,9 +36,9 @@ enum Told<'a> {
 
 /// The fields of this module that the configuration edits itself: there its word counts, not ours.
 #[derive(Clone, Copy)]
-struct Edited(u8);
+struct EditedFields(u8);
 
-impl Edited {
+impl EditedFields {
     const NAMES: [Known; 5] = [
         Known::Via,
         Known::Forwarded,
@@ -63,23 +63,23 @@ impl Edited {
 
 impl<'a> Identity<'a> {
     /// In reverse, of a peer.
-    pub(crate) fn reverse(peer: Peer<'a>, text: &'a str) -> Self {
-        Self { told: Told::Reverse, peer, text }
+    pub(crate) fn reverse(peer: Peer<'a>, peer_text: &'a str) -> Self {
+        Self { disclosure: Disclosure::Reverse, peer, peer_text }
     }
 
     /// For a forward listener.
-    pub(crate) fn forward(forward: &'a Forward, peer: Peer<'a>, text: &'a str) -> Self {
-        let told = match forward.anonymous {
-            Some(_) => Told::Nothing,
-            None => Told::Forward(&forward.via),
+    pub(crate) fn forward(forward: &'a Forward, peer: Peer<'a>, peer_text: &'a str) -> Self {
+        let disclosure = match forward.anonymous {
+            Some(_) => Disclosure::Nothing,
+            None => Disclosure::Forward(&forward.via),
         };
-        Self { told, peer, text }
+        Self { disclosure, peer, peer_text }
     }
 
     /// For an answer of our own, which goes nowhere.
     pub(crate) fn nobody() -> Self {
-        let peer = Peer::stranger(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        Self { told: Told::Nothing, peer, text: "" }
+        let peer = Peer::untrusted(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        Self { disclosure: Disclosure::Nothing, peer, peer_text: "" }
     }
 
     /// True if what the request says of its client is believed, and may be said on.
@@ -89,24 +89,24 @@ impl<'a> Identity<'a> {
 
     /// True if nothing is to leave that names the client.
     pub(crate) fn is_anonymous(&self) -> bool {
-        matches!(self.told, Told::Nothing)
+        matches!(self.disclosure, Disclosure::Nothing)
     }
 
     /// Puts the fields into a request whose own claims are dropped already. `value` is memory.
-    pub(crate) fn tell(
+    pub(crate) fn write_fields(
         &self,
         request: &mut Request,
         settings: &RouteSettings,
         value: &mut Vec<u8>,
     ) {
-        let (name, is_reverse) = match self.told {
-            Told::Nothing => return,
-            Told::Reverse => (NAME, true),
-            Told::Forward(name) => (name, false),
+        let (name, is_reverse) = match self.disclosure {
+            Disclosure::Nothing => return,
+            Disclosure::Reverse => (NAME, true),
+            Disclosure::Forward(name) => (name, false),
         };
-        let edited = Edited::of(&settings.request_fields);
+        let edited = EditedFields::of(&settings.request_fields);
         let ours = |known: Known| !edited.has(known);
-        self.tell_forwarded(request, ours, settings.forwarded, is_reverse, value);
+        self.write_forwarded_fields(request, ours, settings.forwarded, is_reverse, value);
         if ours(Known::Via) {
             let Request { fields, version, .. } = request;
             value.clear();
@@ -122,7 +122,7 @@ impl<'a> Identity<'a> {
         }
     }
 
-    fn tell_forwarded(
+    fn write_forwarded_fields(
         &self,
         request: &mut Request,
         ours: impl Fn(Known) -> bool,
@@ -132,30 +132,32 @@ impl<'a> Identity<'a> {
     ) {
         let Request { fields, target, .. } = request;
         value.clear();
-        let said = self.peer.trusted.then(|| Said::of(&self.peer, fields));
-        let scheme = said.as_ref().and_then(|said| said.scheme);
-        let told_host =
-            said.as_ref().and_then(|said| said.host).filter(|_| target.has_outer_host());
-        let host = told_host.unwrap_or(target.authority().as_bytes());
+        let claims = self.peer.trusted.then(|| Claims::of(&self.peer, fields));
+        let scheme = claims.as_ref().and_then(|claims| claims.scheme);
+        let claimed_host =
+            claims.as_ref().and_then(|claims| claims.host).filter(|_| target.has_outer_host());
+        let host = claimed_host.unwrap_or(target.authority().as_bytes());
         // All values are written before the fields that they are made of go.
         if by_forwarded && ours(Known::Forwarded) {
-            let chain = said.as_ref().map_or(&[][..], |said| said.chain.hops());
-            write_forwarded(value, chain, self.text, host, target.outer_scheme().as_str());
+            let chain = claims.as_ref().map_or(&[][..], |claims| claims.chain.hops());
+            write_forwarded(value, chain, self.peer_text, host, target.outer_scheme().as_str());
         }
         let forwarded_ends = value.len();
-        match &said {
-            Some(said) if said.in_forwarded_for => write_list(value, fields, Known::XForwardedFor),
-            Some(said) => said.chain.hops().iter().for_each(|hop| {
+        match &claims {
+            Some(claims) if claims.in_forwarded_for => {
+                write_list(value, fields, Known::XForwardedFor)
+            }
+            Some(claims) => claims.chain.hops().iter().for_each(|hop| {
                 write_node(value, hop);
                 value.extend_from_slice(b", ");
             }),
             None => {}
         }
-        value.extend_from_slice(self.text.as_bytes());
+        value.extend_from_slice(self.peer_text.as_bytes());
         let for_ends = value.len();
         value.extend_from_slice(host);
         let has_scheme = is_reverse || scheme.is_some();
-        let has_host = !host.is_empty() && (is_reverse || told_host.is_some());
+        let has_host = !host.is_empty() && (is_reverse || claimed_host.is_some());
         let part = |from: usize, to: usize| value.get(from..to).unwrap_or_default();
         if ours(Known::XForwardedFor) {
             replace(fields, Known::XForwardedFor, part(forwarded_ends, for_ends));
@@ -182,7 +184,7 @@ const NAME: &str = "bothways";
 /// Our name in the Via of responses to forward clients, if that is there. Where the configuration edits
 /// the field, its word counts.
 pub(crate) fn via_of_responses(forward: &Forward) -> Option<&str> {
-    let is_edited = Edited::of(&forward.settings.response_fields).has(Known::Via);
+    let is_edited = EditedFields::of(&forward.settings.response_fields).has(Known::Via);
     (forward.anonymous.is_none() && !is_edited).then_some(&*forward.via)
 }
 
@@ -244,24 +246,24 @@ fn write_node(out: &mut Vec<u8>, hop: &Hop<'_>) {
 }
 
 /// Writes an address as text into a buffer that is used again; IPv4, which is most, without `fmt`.
-pub(crate) fn write_address(text: &mut String, address: IpAddr) {
-    text.clear();
+pub(crate) fn write_address(peer_text: &mut String, address: IpAddr) {
+    peer_text.clear();
     let IpAddr::V4(v4) = address else {
-        let _ = write!(text, "{address}"); // writing to a String does not fail
+        let _ = write!(peer_text, "{address}"); // writing to a String does not fail
         return;
     };
     for (index, octet) in v4.octets().into_iter().enumerate() {
         if index > 0 {
-            text.push('.');
+            peer_text.push('.');
         }
         let digit = |value: u8| char::from(b'0' + value % 10);
         if octet >= 100 {
-            text.push(digit(octet / 100));
+            peer_text.push(digit(octet / 100));
         }
         if octet >= 10 {
-            text.push(digit(octet / 10));
+            peer_text.push(digit(octet / 10));
         }
-        text.push(digit(octet));
+        peer_text.push(digit(octet));
     }
 }
 
@@ -272,9 +274,9 @@ mod tests {
     #[test]
     fn addresses_as_text() {
         for address in ["0.0.0.0", "1.20.255.100", "9.10.99.109", "::1", "2001:db8::7"] {
-            let mut text = String::from("old");
-            write_address(&mut text, address.parse().unwrap());
-            assert_eq!(text, address);
+            let mut peer_text = String::from("old");
+            write_address(&mut peer_text, address.parse().unwrap());
+            assert_eq!(peer_text, address);
         }
     }
 }

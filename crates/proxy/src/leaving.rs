@@ -23,7 +23,7 @@ use crate::plan::Plan;
 pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, client: IpAddr, value: &mut Vec<u8>) {
     let rules = Rules::of_request(plan);
     request.fields.retain(|field| rules.keeps(field));
-    plan.identity.tell(request, plan.settings, value);
+    plan.identity.write_fields(request, plan.settings, value);
     let Request { method, target, fields, .. } = request;
     let edits = &plan.settings.request_fields;
     if !edits.is_empty() {

@@ -62,9 +62,9 @@ mod upstream;
 mod websocket;
 mod work;
 
-pub use forward::judged;
+pub use forward::rule_address;
 pub use key::of as request_key;
-pub use preview::{Incoming, Malformed, Outgoing};
+pub use preview::{HeadRefusal, IncomingPreview, OutgoingPreview};
 pub use server::{Change, Inherited, MembersError, Open, Server, StartError};
 pub use split::decided as split_part;
 pub use sticky::{StickyCookie, key_file_problem};

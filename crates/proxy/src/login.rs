@@ -2,7 +2,7 @@
 //!
 //! An endpoint that knows them takes all that comes over a connection for requests of the user who has logged in over
 //! it. So from the first answer that offers one of them, or from the first such credentials, a connection to an
-//! endpoint belongs to one connection of a client: it is kept there ([`Bound`]) for the requests that follow, and never
+//! endpoint belongs to one connection of a client: it is kept there ([`BoundConnections`]) for the requests that follow, and never
 //! comes into a pool. A client of HTTP/2 may be a proxy whose connection many users share: of such a connection
 //! nothing is kept, so that each request logs in by itself (Kerberos does) or is to come over HTTP/1.1 (NTLM).
 //! Not here: when a connection can be used again (`settle`), connections that anybody may have (`upstream`).
@@ -19,7 +19,7 @@ use crate::pool::{Connection, Pool};
 const BOUND_MAX: usize = 8;
 
 /// Where a connection leads.
-pub(crate) enum Place {
+pub(crate) enum BoundTo {
     /// To an endpoint: its pool, which outlives a reload.
     Endpoint(Rc<Pool>),
     /// To a host that a client named.
@@ -28,53 +28,53 @@ pub(crate) enum Place {
 
 /// Connections to endpoints that belong to one connection of a client.
 #[derive(Default)]
-pub(crate) struct Bound(RefCell<Vec<(Place, Connection)>>);
+pub(crate) struct BoundConnections(RefCell<Vec<(BoundTo, Connection)>>);
 
-impl Bound {
+impl BoundConnections {
     /// Keeps a connection whose response is complete.
-    pub(crate) fn keep(&self, place: Place, mut connection: Connection) {
+    pub(crate) fn keep(&self, target: BoundTo, mut connection: Connection) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= BOUND_MAX {
             kept.remove(0);
         }
         connection.reused = true;
-        kept.push((place, connection));
+        kept.push((target, connection));
     }
 
     /// Which of these endpoints the client has a connection to.
     pub(crate) fn endpoint_of(&self, pools: &[Rc<Pool>]) -> Option<usize> {
         let kept = self.0.borrow();
-        let index = |place: &Place| match place {
-            Place::Endpoint(to) => pools.iter().position(|pool| Rc::ptr_eq(pool, to)),
-            Place::Host(_) => None,
+        let index = |target: &BoundTo| match target {
+            BoundTo::Endpoint(to) => pools.iter().position(|pool| Rc::ptr_eq(pool, to)),
+            BoundTo::Host(_) => None,
         };
-        kept.iter().rev().find_map(|(place, _)| index(place))
+        kept.iter().rev().find_map(|(target, _)| index(target))
     }
 
     /// The client's connection to an endpoint, if it is still open.
     pub(crate) fn take_endpoint(&self, pool: &Rc<Pool>, now: Instant) -> Option<Connection> {
-        self.take(now, |place, _| matches!(place, Place::Endpoint(to) if Rc::ptr_eq(to, pool)))
+        self.take(now, |target, _| matches!(target, BoundTo::Endpoint(to) if Rc::ptr_eq(to, pool)))
     }
 
     /// The client's connection to a host, if it is still open.
     pub(crate) fn take_host(&self, host: &str, port: u16, now: Instant) -> Option<Connection> {
-        self.take(now, |place, connection| {
+        self.take(now, |target, connection| {
             let same_port = connection.address.is_some_and(|address| address.port() == port);
-            same_port && matches!(place, Place::Host(to) if **to == *host)
+            same_port && matches!(target, BoundTo::Host(to) if **to == *host)
         })
     }
 
     fn take(
         &self,
         now: Instant,
-        is_wanted: impl Fn(&Place, &Connection) -> bool,
+        is_wanted: impl Fn(&BoundTo, &Connection) -> bool,
     ) -> Option<Connection> {
         let mut kept = self.0.borrow_mut();
         loop {
             let index =
-                kept.iter().rposition(|(place, connection)| is_wanted(place, connection))?;
+                kept.iter().rposition(|(target, connection)| is_wanted(target, connection))?;
             let (_, connection) = kept.remove(index);
-            if connection.stream.is_quiet() && !connection.ends.is_over(now) {
+            if connection.stream.is_quiet() && !connection.expiry.is_over(now) {
                 return Some(connection);
             }
         }

@@ -17,7 +17,7 @@ use message::{BodyLength, Fields, Request, Response};
 use observe::{Direction, MirrorResult, Scope};
 
 use crate::body::{Bulk, Flow, PumpError, Sink, Source, WriteError};
-use crate::context::{Asker, Context};
+use crate::context::{Context, Requester};
 use crate::core::Core;
 use crate::destination::Destination;
 use crate::downstream::{Downstream, Reply};
@@ -106,7 +106,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: 
             continue;
         }
         let Some(group) = context.view.group(mirror.upstream) else { continue };
-        let Some(place) = Place::enter(&group.mirrored, mirror.in_flight) else {
+        let Some(permit) = CopyPermit::enter(&group.mirrored, mirror.in_flight) else {
             context.core.metrics.mirrored(MirrorResult::Dropped);
             continue;
         };
@@ -114,7 +114,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: 
         if !request.body.is_empty() {
             request.body = BodyLength::Exact(body.len() as u64);
         }
-        let copy = Copy {
+        let copy = MirrorCopy {
             core: Rc::clone(context.core),
             view: Rc::clone(context.view),
             at: (site, route, index),
@@ -122,17 +122,17 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: 
             body: body.into(),
             target: work.path.as_slice().into(),
             client: work.record.client,
-            listener_id: context.asker.listener_id,
-            _place: place,
+            listener_id: context.requester.listener_id,
+            _permit: permit,
         };
         tokio::task::spawn_local(copy.run());
     }
 }
 
 /// One of the copies of an upstream that may be under way on this core.
-struct Place(Rc<Cell<u32>>);
+struct CopyPermit(Rc<Cell<u32>>);
 
-impl Place {
+impl CopyPermit {
     fn enter(count: &Rc<Cell<u32>>, max: u32) -> Option<Self> {
         (count.get() < max).then(|| {
             count.set(count.get() + 1);
@@ -141,14 +141,14 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for CopyPermit {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
 /// A copy of a request.
-struct Copy {
+struct MirrorCopy {
     core: Rc<Core>,
     view: Rc<View>,
     /// The mirror: of which site and route, and which of them.
@@ -158,10 +158,10 @@ struct Copy {
     target: Box<[u8]>,
     client: SocketAddr,
     listener_id: ListenerId,
-    _place: Place,
+    _permit: CopyPermit,
 }
 
-impl Copy {
+impl MirrorCopy {
     async fn run(self) {
         let sent = tokio::time::timeout(TIME_MAX, self.send()).await;
         let answered = matches!(sent, Ok(Some(())));
@@ -189,44 +189,45 @@ impl Copy {
         let context = Context {
             core: &self.core,
             view: &self.view,
-            asker: Asker { address, listener_id, connection: None },
+            requester: Requester { address, listener_id, connection: None },
             alarm: &alarm,
             reply_alarm: &reply_alarm,
             flow: &Flow::new(&self.core.wheel),
         };
         let mut destination = Destination::group(&context, mirror.upstream)?.once();
         let plan = Plan::copy(settings);
-        let mut nobody = Nobody { body: BytesSource::new(&self.body), answer: Unread::default() };
-        let ending = fetch::run(&context, &mut work, &mut nobody, &mut destination, &plan).await;
+        let mut no_client =
+            NoClient { body: BytesSource::new(&self.body), answer: DiscardedReply::default() };
+        let ending = fetch::run(&context, &mut work, &mut no_client, &mut destination, &plan).await;
         let answered = matches!(ending, Ending::Kept | Ending::Closed);
         (answered && work.record.error.is_none()).then_some(())
     }
 }
 
 /// Stands where a client would: has the request's body, and throws the answer away.
-struct Nobody<'a> {
+struct NoClient<'a> {
     body: BytesSource<'a>,
-    answer: Unread,
+    answer: DiscardedReply,
 }
 
 /// An answer that is read and thrown away.
 #[derive(Default)]
-struct Unread {
+struct DiscardedReply {
     begun: bool,
     bytes: u64,
 }
 
-impl<'a> Downstream for Nobody<'a> {
+impl<'a> Downstream for NoClient<'a> {
     type Body = BytesSource<'a>;
-    type Reply = Unread;
+    type Reply = DiscardedReply;
 
-    fn split(&mut self) -> (&mut BytesSource<'a>, &mut Unread) {
+    fn split(&mut self) -> (&mut BytesSource<'a>, &mut DiscardedReply) {
         (&mut self.body, &mut self.answer)
     }
 
     fn begin_body(&mut self, _request: &Request, _limit: Option<u64>) {}
 
-    fn be_patient(&mut self, _request: &Request, _timeouts: &Timeouts) {}
+    fn set_patience(&mut self, _request: &Request, _timeouts: &Timeouts) {}
 
     fn buffered_body(&self) -> Option<&[u8]> {
         Some(self.body.rest())
@@ -237,7 +238,7 @@ impl<'a> Downstream for Nobody<'a> {
     }
 }
 
-impl Reply for Unread {
+impl Reply for DiscardedReply {
     async fn interim(&mut self, _: &Request, _: &Response) -> Result<(), WriteError> {
         Ok(())
     }
@@ -259,7 +260,7 @@ impl Reply for Unread {
     }
 }
 
-impl Sink for Unread {
+impl Sink for DiscardedReply {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > ANSWER_BYTES_MAX {

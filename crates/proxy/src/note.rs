@@ -14,7 +14,7 @@ use crate::work::Work;
 
 /// Whose record it is, as far as the listener tells.
 pub(crate) fn listener(context: &ClientContext<'_>, record: &mut Record) {
-    place(context.client, context.view, context.asker.listener_id, record);
+    place(context.client, context.view, context.requester.listener_id, record);
 }
 
 /// The same without an exchange.

@@ -63,13 +63,13 @@ impl Flow {
 
 /// What is asked of a client that takes bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Manners {
+pub(crate) struct TakerLimits {
     idle: Duration,
     rate: u64,
     grace: Duration,
 }
 
-impl Manners {
+impl TakerLimits {
     pub(crate) fn of(timeouts: &Timeouts) -> Self {
         let idle = unless_zero(timeouts.stream_idle);
         Self { idle, rate: timeouts.slow_rate, grace: timeouts.slow_grace.unwrap_or(idle) }
@@ -106,7 +106,7 @@ pub(crate) struct Bulk<'a> {
 
 /// What a peer has overdone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Impatience {
+pub(crate) enum Stall {
     Idle,
     TooSlow,
 }
@@ -135,7 +135,7 @@ impl<'a> Patience<'a> {
 
     /// For what a client takes.
     pub(crate) fn for_taker(timeouts: &Timeouts, flow: &'a Flow) -> Self {
-        let Manners { idle, rate, grace } = Manners::of(timeouts);
+        let TakerLimits { idle, rate, grace } = TakerLimits::of(timeouts);
         Self::new(idle, rate, grace, Some(flow))
     }
 
@@ -195,13 +195,13 @@ impl<'a> Patience<'a> {
     }
 
     /// How long it may go on, after it has been `silent` for so long and waited for in all.
-    fn allowance(&self, silent: Duration, waited: Duration) -> Result<Duration, Impatience> {
+    fn allowance(&self, silent: Duration, waited: Duration) -> Result<Duration, Stall> {
         if silent >= self.idle {
-            return Err(Impatience::Idle);
+            return Err(Stall::Idle);
         }
         let left = self.budget().saturating_sub(waited);
         if left.is_zero() {
-            return Err(Impatience::TooSlow);
+            return Err(Stall::TooSlow);
         }
         Ok(left.min(self.idle - silent))
     }
@@ -230,7 +230,7 @@ impl<'a> Patience<'a> {
         wheel: &Wheel,
         alarm: &Alarm,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<T, Impatience> {
+    ) -> Result<T, Stall> {
         // When the wait began, and since when it is counted.
         let mut waiting: Option<(Instant, Instant)> = None;
         poll_fn(|cx| {
@@ -257,7 +257,7 @@ impl<'a> Patience<'a> {
                 let waited = self.waited.get() + now.saturating_duration_since(counted);
                 match self.allowance(silent, waited) {
                     Ok(next) => alarm.set(next.max(LOOK_MIN)),
-                    Err(impatience) => return Poll::Ready(Err(impatience)),
+                    Err(stall) => return Poll::Ready(Err(stall)),
                 }
             }
             Poll::Pending
@@ -272,31 +272,31 @@ impl<'a> Patience<'a> {
         wheel: &Wheel,
         alarm: &Alarm,
         written: u64,
-        look: impl Fn() -> Look,
+        look: impl Fn() -> DeliverySample,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Result<T, Impatience> {
-        let mut waiting: Option<Taking> = None;
+    ) -> Result<T, Stall> {
+        let mut waiting: Option<TakerWait> = None;
         poll_fn(|cx| {
             if let Poll::Ready(value) = poll(cx) {
-                if let Some(taking) = &waiting {
+                if let Some(taker_wait) = &waiting {
                     alarm.clear();
-                    self.add_waited(wheel.now().saturating_duration_since(taking.since));
+                    self.add_waited(wheel.now().saturating_duration_since(taker_wait.since));
                 }
                 self.moved(wheel);
                 return Poll::Ready(Ok(value));
             }
-            let taking = waiting.get_or_insert_with(|| {
+            let taker_wait = waiting.get_or_insert_with(|| {
                 alarm.set(self.first_look(self.look_every()));
-                Taking::since(wheel.now())
+                TakerWait::since(wheel.now())
             });
             while alarm.poll_fired(cx).is_ready() {
                 let now = wheel.now();
-                taking.look(self, &look(), written, now);
-                let silent = now.saturating_duration_since(taking.quiet_since);
-                let waited = self.waited.get() + now.saturating_duration_since(taking.since);
+                taker_wait.look(self, &look(), written, now);
+                let silent = now.saturating_duration_since(taker_wait.quiet_since);
+                let waited = self.waited.get() + now.saturating_duration_since(taker_wait.since);
                 match self.allowance(silent, waited) {
                     Ok(next) => alarm.set(next.clamp(LOOK_MIN, self.look_every())),
-                    Err(impatience) => return Poll::Ready(Err(impatience)),
+                    Err(stall) => return Poll::Ready(Err(stall)),
                 }
             }
             Poll::Pending
@@ -322,7 +322,7 @@ impl<'a> Patience<'a> {
         });
         let mut relaying = pin!(relaying);
         let every = self.look_every().min(sender.look_every());
-        let mut taking = Taking::since(wheel.now());
+        let mut taker_wait = TakerWait::since(wheel.now());
         let (mut seen, mut looked_at) = (moved.get(), wheel.now());
         let before = seen;
         alarm.set(every);
@@ -335,29 +335,29 @@ impl<'a> Patience<'a> {
                 let more = moved.get() - std::mem::replace(&mut seen, moved.get());
                 let passed = now.saturating_duration_since(std::mem::replace(&mut looked_at, now));
                 if sender.enter_phase() {
-                    taking.quiet_since = now;
+                    taker_wait.quiet_since = now;
                 }
                 sender.received(more);
                 if more > 0 {
                     sender.moved(wheel);
-                    taking.quiet_since = now;
+                    taker_wait.quiet_since = now;
                 }
                 // Who lets the other wait: the one that takes, if there is no room for more.
                 if to.poll_writable(cx).is_pending() {
-                    let look = Look::at(to);
-                    taking.look(self, &look, written + seen - before, now);
+                    let look = DeliverySample::of(to);
+                    taker_wait.look(self, &look, written + seen - before, now);
                     self.add_waited(passed);
-                    let silent = now.saturating_duration_since(taking.quiet_since);
-                    if let Err(impatience) = self.allowance(silent, self.waited.get()) {
-                        return Poll::Ready(Err(PumpError::Writing(impatience.into())));
+                    let silent = now.saturating_duration_since(taker_wait.quiet_since);
+                    if let Err(stall) = self.allowance(silent, self.waited.get()) {
+                        return Poll::Ready(Err(PumpError::Writing(stall.into())));
                     }
                 } else {
-                    taking.acknowledged = None;
+                    taker_wait.acknowledged = None;
                     sender.add_waited(passed);
-                    let quiet_since = sender.quiet_since(taking.quiet_since);
+                    let quiet_since = sender.quiet_since(taker_wait.quiet_since);
                     let silent = now.saturating_duration_since(quiet_since);
-                    if let Err(impatience) = sender.allowance(silent, sender.waited.get()) {
-                        return Poll::Ready(Err(PumpError::Reading(impatience.into())));
+                    if let Err(stall) = sender.allowance(silent, sender.waited.get()) {
+                        return Poll::Ready(Err(PumpError::Reading(stall.into())));
                     }
                 }
                 alarm.set(every);
@@ -376,40 +376,40 @@ impl<'a> Patience<'a> {
 
 /// What is seen of a peer that takes bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct DeliverySample {
     pub(crate) delivery: Option<Delivery>,
     /// Whether the bytes of others on the same connection are in the way, so that their progress is this one's.
     pub(crate) shared: bool,
 }
 
-impl Look {
+impl DeliverySample {
     /// At a connection as a whole.
-    pub(crate) fn at(stream: &Stream) -> Self {
+    pub(crate) fn of(stream: &Stream) -> Self {
         Self { delivery: stream.delivery(), shared: true }
     }
 
     /// At nothing: only what is taken counts.
-    pub(crate) fn nowhere() -> Self {
+    pub(crate) fn none() -> Self {
         Self { delivery: None, shared: false }
     }
 }
 
 /// A wait for a peer that takes bytes.
 #[derive(Debug)]
-struct Taking {
+struct TakerWait {
     since: Instant,
     quiet_since: Instant,
     /// What it had acknowledged at the last look.
     acknowledged: Option<u64>,
 }
 
-impl Taking {
+impl TakerWait {
     fn since(now: Instant) -> Self {
         Self { since: now, quiet_since: now, acknowledged: None }
     }
 
     /// Takes in what is seen.
-    fn look(&mut self, patience: &Patience<'_>, look: &Look, written: u64, now: Instant) {
+    fn look(&mut self, patience: &Patience<'_>, look: &DeliverySample, written: u64, now: Instant) {
         let Some(Delivery { acknowledged, pending }) = look.delivery else {
             patience.credit.set(patience.credit.get().max(written)); // nobody knows better
             return;
@@ -427,38 +427,38 @@ impl Taking {
 
 /// What is left to be taken of a connection on which nothing is under way any more.
 #[derive(Debug)]
-pub(crate) struct Leftover {
+pub(crate) struct DeliveryWait {
     patience: Patience<'static>,
-    taking: Taking,
+    taker_wait: TakerWait,
 }
 
 /// What the peer has done about what is left of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub(crate) enum DeliveryState {
     /// There is nothing left.
-    Taken,
+    Delivered,
     /// The peer is taking it; when to look again.
-    Waits(Duration),
+    Pending(Duration),
     /// It has not taken any of it for too long, or too little.
     GivenUp,
 }
 
-impl Leftover {
-    pub(crate) fn new(Manners { idle, rate, grace }: Manners, now: Instant) -> Self {
-        Self { patience: Patience::new(idle, rate, grace, None), taking: Taking::since(now) }
+impl DeliveryWait {
+    pub(crate) fn new(TakerLimits { idle, rate, grace }: TakerLimits, now: Instant) -> Self {
+        Self { patience: Patience::new(idle, rate, grace, None), taker_wait: TakerWait::since(now) }
     }
 
-    pub(crate) fn look(&mut self, stream: &Stream, now: Instant) -> Rest {
-        let look = Look::at(stream);
+    pub(crate) fn look(&mut self, stream: &Stream, now: Instant) -> DeliveryState {
+        let look = DeliverySample::of(stream);
         if look.delivery.is_none_or(|delivery| delivery.pending == 0) {
-            return Rest::Taken;
+            return DeliveryState::Delivered;
         }
-        let Self { patience, taking } = self;
-        taking.look(patience, &look, 0, now);
-        let silent = now.saturating_duration_since(taking.quiet_since);
-        match patience.allowance(silent, now.saturating_duration_since(taking.since)) {
-            Ok(next) => Rest::Waits(next.clamp(LOOK_MIN, patience.look_every())),
-            Err(_) => Rest::GivenUp,
+        let Self { patience, taker_wait } = self;
+        taker_wait.look(patience, &look, 0, now);
+        let silent = now.saturating_duration_since(taker_wait.quiet_since);
+        match patience.allowance(silent, now.saturating_duration_since(taker_wait.since)) {
+            Ok(next) => DeliveryState::Pending(next.clamp(LOOK_MIN, patience.look_every())),
+            Err(_) => DeliveryState::GivenUp,
         }
     }
 }
@@ -494,20 +494,20 @@ pub(crate) fn unless_zero(time: Duration) -> Duration {
     if time.is_zero() { Duration::from_secs(3_155_760_000) } else { time }
 }
 
-impl From<Impatience> for ReadError {
-    fn from(impatience: Impatience) -> Self {
-        match impatience {
-            Impatience::Idle => Self::Idle,
-            Impatience::TooSlow => Self::TooSlow,
+impl From<Stall> for ReadError {
+    fn from(stall: Stall) -> Self {
+        match stall {
+            Stall::Idle => Self::Idle,
+            Stall::TooSlow => Self::TooSlow,
         }
     }
 }
 
-impl From<Impatience> for WriteError {
-    fn from(impatience: Impatience) -> Self {
-        match impatience {
-            Impatience::Idle => Self::Idle,
-            Impatience::TooSlow => Self::TooSlow,
+impl From<Stall> for WriteError {
+    fn from(stall: Stall) -> Self {
+        match stall {
+            Stall::Idle => Self::Idle,
+            Stall::TooSlow => Self::TooSlow,
         }
     }
 }
@@ -530,10 +530,10 @@ mod tests {
     const FOR_EVER: u32 = 10_000;
 
     /// How long it took until a peer had overdone what.
-    type Outcome = Option<(Impatience, std::ops::Range<u64>)>;
+    type Outcome = Option<(Stall, std::ops::Range<u64>)>;
 
     #[track_caller]
-    fn check(habit: Habit, found: Option<(Impatience, Duration)>, expected: &Outcome) {
+    fn check(habit: Habit, found: Option<(Stall, Duration)>, expected: &Outcome) {
         let fits = match (&found, expected) {
             (None, None) => true,
             (Some((found, after)), Some((what, seconds))) => {
@@ -556,10 +556,10 @@ mod tests {
             (&[(0, 240, 1), (2000, 1, 1000), (100, 240, 1), (2000, 1, 1000)], None),
             (&[(200_000, 290, 20)], None),
             // Never, and a byte a minute: the average is asked for once all was waited for.
-            (&[(0, 1, FOR_EVER)], Some((Impatience::TooSlow, 300..320))),
-            (&[(1_000_000, 1, 1), (0, 1, FOR_EVER)], Some((Impatience::Idle, 300..330))),
-            (&[(1, 60, FOR_EVER)], Some((Impatience::TooSlow, 300..400))),
-            (&[(100, 1, FOR_EVER)], Some((Impatience::TooSlow, 375..400))),
+            (&[(0, 1, FOR_EVER)], Some((Stall::TooSlow, 300..320))),
+            (&[(1_000_000, 1, 1), (0, 1, FOR_EVER)], Some((Stall::Idle, 300..330))),
+            (&[(1, 60, FOR_EVER)], Some((Stall::TooSlow, 300..400))),
+            (&[(100, 1, FOR_EVER)], Some((Stall::TooSlow, 375..400))),
         ];
         for (habit, expected) in rows {
             let found = run(async {
@@ -567,7 +567,7 @@ mod tests {
                 let (flow, alarm, begun) = (Flow::new(&wheel), wheel.alarm(), Instant::now());
                 let patience = Patience::for_taker(&Timeouts::default(), &flow);
                 let habit: Habit = habit;
-                let taking = tokio::task::spawn_local(async move {
+                let taker_wait = tokio::task::spawn_local(async move {
                     for &(bytes, seconds, times) in habit {
                         for _ in 0..times {
                             let mut left = bytes;
@@ -580,14 +580,14 @@ mod tests {
                     }
                 });
                 let (piece, mut written) = (vec![0; PIPE], 0);
-                while !taking.is_finished() {
-                    let look = || Look::at(&ours);
+                while !taker_wait.is_finished() {
+                    let look = || DeliverySample::of(&ours);
                     let wait = patience
                         .writing(&wheel, &alarm, written, look, |cx| ours.poll_write(cx, &piece));
                     match wait.await {
                         Ok(Ok(count)) => written += count as u64,
                         Ok(Err(_)) => break, // it is done, and has closed
-                        Err(impatience) => return Some((impatience, begun.elapsed())),
+                        Err(stall) => return Some((stall, begun.elapsed())),
                     }
                 }
                 None
@@ -614,16 +614,16 @@ mod tests {
         let rows: &[(Row, Habit, Outcome)] = &[
             (asking, &[(2000, 1, 1000)], None),
             (asking, &[(200_000, 240, 20)], None),
-            (asking, &[(1, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
-            (asking, &[(0, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
-            (asking, &[(5000, 0, 1), (0, 1, FOR_EVER)], Some((Impatience::TooSlow, 30..32))),
+            (asking, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
+            (asking, &[(0, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
+            (asking, &[(5000, 0, 1), (0, 1, FOR_EVER)], Some((Stall::TooSlow, 30..32))),
             (call, &[(1, 240, 10)], None),
-            (call, &[(0, 1, FOR_EVER)], Some((Impatience::Idle, 300..302))),
+            (call, &[(0, 1, FOR_EVER)], Some((Stall::Idle, 300..302))),
             (answering, &[(5, 2, 1000)], None),
             (answering, &[(1, 240, 10)], None),
-            (answering, &[(0, 1, FOR_EVER)], Some((Impatience::Idle, 300..302))),
+            (answering, &[(0, 1, FOR_EVER)], Some((Stall::Idle, 300..302))),
             (listening, &[(0, 1, 3000)], None),
-            (answered, &[(1, 1, FOR_EVER)], Some((Impatience::TooSlow, 20..22))),
+            (answered, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
         ];
         for (row, habit, expected) in rows {
             let found = run(async {
@@ -656,7 +656,7 @@ mod tests {
                     match wait.await {
                         Ok(Ok(0) | Err(_)) => break,
                         Ok(Ok(count)) => patience.received(count as u64),
-                        Err(impatience) => return Some((impatience, begun.elapsed())),
+                        Err(stall) => return Some((stall, begun.elapsed())),
                     }
                 }
                 assert!(sending.await.is_ok());
@@ -670,15 +670,18 @@ mod tests {
     fn who_has_not_taken_all_is_waited_for() {
         run(async {
             let (wheel, (ours, theirs)) = (Wheel::start(), Stream::pair());
-            let manners = Manners::of(&Timeouts::default());
-            assert_eq!(Leftover::new(manners, wheel.now()).look(&ours, wheel.now()), Rest::Taken);
+            let taker_limits = TakerLimits::of(&Timeouts::default());
+            assert_eq!(
+                DeliveryWait::new(taker_limits, wheel.now()).look(&ours, wheel.now()),
+                DeliveryState::Delivered
+            );
             ours.write_all(&[0; 60_000]).await.unwrap();
-            let mut leftover = Leftover::new(manners, wheel.now());
+            let mut delivery_wait = DeliveryWait::new(taker_limits, wheel.now());
             let mut given_up = async |reads: bool| {
                 let begun = Instant::now();
                 loop {
-                    match leftover.look(&ours, wheel.now()) {
-                        Rest::Waits(again) => tokio::time::sleep(again).await,
+                    match delivery_wait.look(&ours, wheel.now()) {
+                        DeliveryState::Pending(again) => tokio::time::sleep(again).await,
                         rest => return (rest, begun.elapsed().as_secs()),
                     }
                     if reads {
@@ -686,10 +689,10 @@ mod tests {
                     }
                 }
             };
-            assert!(matches!(given_up(true).await, (Rest::Taken, _)));
+            assert!(matches!(given_up(true).await, (DeliveryState::Delivered, _)));
             ours.write_all(&[0; 60_000]).await.unwrap();
             let (rest, after) = given_up(false).await;
-            assert_eq!(rest, Rest::GivenUp);
+            assert_eq!(rest, DeliveryState::GivenUp);
             assert!((290..=330).contains(&after), "{after}");
         });
     }

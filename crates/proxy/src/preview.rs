@@ -18,7 +18,7 @@ use crate::upstream::{UpstreamHead, write_head};
 use crate::websocket::wants_tunnel;
 
 /// A request as it comes in.
-pub struct Incoming<'a> {
+pub struct IncomingPreview<'a> {
     /// The listener that it comes in by.
     pub listener: &'a Listener,
     /// The peer of its connection, or whom a PROXY protocol header names.
@@ -27,16 +27,16 @@ pub struct Incoming<'a> {
 
 /// Why a request is refused before anything is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
+pub struct HeadRefusal {
     /// With this status.
     pub status: u16,
     /// Why, for people.
     pub reason: String,
 }
 
-impl Incoming<'_> {
+impl IncomingPreview<'_> {
     /// Reads the head of a request of HTTP/1, and tells who its client is.
-    pub fn read(&self, head: &[u8], request: &mut Request) -> Result<IpAddr, Malformed> {
+    pub fn read(&self, head: &[u8], request: &mut Request) -> Result<IpAddr, HeadRefusal> {
         let limits = HeadLimits {
             bytes: self.listener.limits.head_bytes as usize,
             fields: usize::from(self.listener.limits.head_fields),
@@ -47,10 +47,10 @@ impl Incoming<'_> {
             Ok(Some(length)) if length == head.len() => {}
             Ok(_) => {
                 let reason = "the head does not end where it should".to_owned();
-                return Err(Malformed { status: 400, reason });
+                return Err(HeadRefusal { status: 400, reason });
             }
             Err(error) => {
-                return Err(Malformed { status: error.status(), reason: error.to_string() });
+                return Err(HeadRefusal { status: error.status(), reason: error.to_string() });
             }
         }
         let client = self.identify(request);
@@ -82,7 +82,7 @@ impl Incoming<'_> {
 }
 
 /// Where a request goes, and how.
-pub struct Outgoing<'a> {
+pub struct OutgoingPreview<'a> {
     /// The forward listener, if it is one.
     pub forward: Option<&'a Forward>,
     /// What holds for it.
@@ -91,7 +91,7 @@ pub struct Outgoing<'a> {
     pub route: Option<&'a Route>,
     /// What is known of the client's TLS.
     pub tls: Option<TlsFacts<'a>>,
-    /// The client, as [`Incoming::identify`] tells it.
+    /// The client, as [`IncomingPreview::identify`] tells it.
     pub client: IpAddr,
     /// Path and query that are sent.
     pub target: &'a [u8],
@@ -99,10 +99,10 @@ pub struct Outgoing<'a> {
     pub host: &'a str,
 }
 
-impl Outgoing<'_> {
+impl OutgoingPreview<'_> {
     /// The head as it leaves over HTTP/1.1. What changes with time or chance is not in it: a deadline
     /// that the endpoint gets told.
-    pub fn head(&self, incoming: &Incoming<'_>, request: &mut Request) -> Vec<u8> {
+    pub fn head(&self, incoming: &IncomingPreview<'_>, request: &mut Request) -> Vec<u8> {
         let peer = incoming.peer();
         let mut text = String::new();
         write_address(&mut text, peer.address);

@@ -1,7 +1,7 @@
 //! Bodies of requests that can be sent again: what of them has left is kept, up to a bound.
 //!
 //! A body that is here whole stays in the client's buffer until a response has come, and needs none
-//! of this. One that streams passes through [`Kept`], which copies what is given up; the next try
+//! of this. One that streams passes through [`ReplayedBody`], which copies what is given up; the next try
 //! reads the copy first and then goes on with the client.
 
 use std::cell::Cell;
@@ -54,14 +54,14 @@ impl Replay {
         &self.bytes
     }
 
-    /// The two parts of it, for a [`Kept`] and for who wants to know meanwhile whether it is whole.
+    /// The two parts of it, for a [`ReplayedBody`] and for who wants to know meanwhile whether it is whole.
     pub(crate) fn parts(&mut self) -> (&mut Vec<u8>, &Cell<bool>) {
         (&mut self.bytes, &self.lost)
     }
 }
 
 /// A body that is read from its start, however often it was before.
-pub(crate) struct Kept<'a, S> {
+pub(crate) struct ReplayedBody<'a, S> {
     body: &'a mut S,
     bytes: &'a mut Vec<u8>,
     lost: &'a Cell<bool>,
@@ -71,7 +71,7 @@ pub(crate) struct Kept<'a, S> {
     bytes_max: usize,
 }
 
-impl<'a, S: Source> Kept<'a, S> {
+impl<'a, S: Source> ReplayedBody<'a, S> {
     pub(crate) fn new(
         body: &'a mut S,
         bytes: &'a mut Vec<u8>,
@@ -92,7 +92,7 @@ impl<'a, S: Source> Kept<'a, S> {
     }
 }
 
-impl<S: Source> Source for Kept<'_, S> {
+impl<S: Source> Source for ReplayedBody<'_, S> {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         if self.is_replaying() { Ok(true) } else { self.body.ready().await }
     }
@@ -154,8 +154,8 @@ impl<S: Source> Source for Kept<'_, S> {
         self.body.moved_past(count);
     }
 
-    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.body.poll_vanished(cx)
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.body.poll_peer_gone(cx)
     }
 }
 
@@ -202,18 +202,18 @@ mod tests {
             None
         }
         fn moved_past(&mut self, _count: u64) {}
-        fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
             Poll::Pending
         }
     }
 
     /// A sink that takes so many pieces and then fails.
-    struct Taking {
+    struct LimitedSink {
         taken: Vec<u8>,
         pieces_max: usize,
     }
 
-    impl Sink for Taking {
+    impl Sink for LimitedSink {
         async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
             let Some(left) = self.pieces_max.checked_sub(1) else {
                 return Err(WriteError::Idle);
@@ -240,17 +240,17 @@ mod tests {
             let mut body = Pieces { pieces, none: Fields::new() };
             let mut replay = Replay::default();
             for (pieces_max, whole) in fails_after.iter().zip(whole) {
-                let mut taking = Taking { taken: Vec::new(), pieces_max: *pieces_max };
+                let mut sink = LimitedSink { taken: Vec::new(), pieces_max: *pieces_max };
                 let (bytes, lost) = replay.parts();
-                let mut kept = Kept::new(&mut body, bytes, lost, bytes_max);
-                assert!(pump(&mut kept, &mut taking).await.is_err());
+                let mut kept = ReplayedBody::new(&mut body, bytes, lost, bytes_max);
+                assert!(pump(&mut kept, &mut sink).await.is_err());
                 assert_eq!(replay.is_whole(), *whole, "{bytes_max} {fails_after:?}");
             }
-            let mut taking = Taking { taken: Vec::new(), pieces_max: 100 };
+            let mut sink = LimitedSink { taken: Vec::new(), pieces_max: 100 };
             let (bytes, lost) = replay.parts();
-            let mut kept = Kept::new(&mut body, bytes, lost, bytes_max);
-            pump(&mut kept, &mut taking).await.unwrap();
-            assert_eq!(String::from_utf8(taking.taken).unwrap(), last);
+            let mut kept = ReplayedBody::new(&mut body, bytes, lost, bytes_max);
+            pump(&mut kept, &mut sink).await.unwrap();
+            assert_eq!(String::from_utf8(sink.taken).unwrap(), last);
         }
         check(100, &[], &[], "onetwothree").await;
         check(100, &[0, 1, 0, 1, 2], &[true; 5], "onetwothree").await;

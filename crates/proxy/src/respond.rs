@@ -2,7 +2,7 @@
 //!
 //! [`respond`] finishes the head (edits of the route, what clients are bound by, `Strict-Transport-Security`, our
 //! signature), begins the reply, and moves the body from its source by the one loop (`body::pump`). The response of an
-//! endpoint, an answer of our own and a file differ in their [`Made`] and in their source, and in nothing else.
+//! endpoint, an answer of our own and a file differ in their [`ResponseOrigin`] and in their source, and in nothing else.
 //! Not here: what answers of our own say (`answer`), what the end of an endpoint's response means (`attempt::settle`).
 
 use std::future::{Future, poll_fn};
@@ -23,20 +23,20 @@ use crate::trouble::Trouble;
 
 /// Who has made a response.
 #[derive(Clone, Copy)]
-pub(crate) enum Made<'a> {
+pub(crate) enum ResponseOrigin<'a> {
     /// An endpoint.
-    ByEndpoint(&'a Plan<'a>),
+    Endpoint(&'a Plan<'a>),
     /// We, as a route says.
-    ByRoute(&'a Plan<'a>),
+    Route(&'a Plan<'a>),
     /// We, whatever a route says: an error, say.
-    ByUs,
+    Proxy,
 }
 
-impl<'a> Made<'a> {
+impl<'a> ResponseOrigin<'a> {
     fn plan(self) -> Option<&'a Plan<'a>> {
         match self {
-            Self::ByEndpoint(plan) | Self::ByRoute(plan) => Some(plan),
-            Self::ByUs => None,
+            Self::Endpoint(plan) | Self::Route(plan) => Some(plan),
+            Self::Proxy => None,
         }
     }
 }
@@ -47,18 +47,24 @@ impl<'a> Made<'a> {
 pub(crate) async fn respond<R: Reply>(
     context: &Context<'_>,
     (request, response): (&Request, &mut Response),
-    (made, scope): (Made<'_>, Scope),
+    (origin, scope): (ResponseOrigin<'_>, Scope),
     bind: impl FnOnce(&mut Response),
     keep: bool,
     source: &mut impl Source,
     reply: &mut R,
 ) -> Result<(), PumpError> {
-    let plan = made.plan();
+    let plan = origin.plan();
     if let Some(plan) = plan {
-        leaving::response(request, response, plan, context.asker.address, &context.core.scratch);
+        leaving::response(
+            request,
+            response,
+            plan,
+            context.requester.address,
+            &context.core.scratch,
+        );
     }
     bind(response);
-    if !matches!(made, Made::ByEndpoint(_)) {
+    if !matches!(origin, ResponseOrigin::Endpoint(_)) {
         sign(response);
         admission::mark(context, request, scope, response);
     }

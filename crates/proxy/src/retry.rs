@@ -36,20 +36,20 @@ const BACKOFF: Duration = Duration::from_millis(20);
 pub(crate) struct Retries<'a> {
     context: &'a Context<'a>,
     /// `None` for a destination that a client names.
-    of: Option<(&'a Retry, &'a Rc<Balancer>)>,
+    upstream: Option<(&'a Retry, &'a Rc<Balancer>)>,
     /// Tries so far, the first one too.
-    made: Cell<u8>,
+    tries: Cell<u8>,
     resent: Cell<u8>,
     passed_over: Cell<u8>,
     backed_off: Cell<u8>,
     hedged: Cell<bool>,
-    /// Where the present try is counted, and when it began.
-    at: Cell<Option<EndpointSlot>>,
+    /// The endpoint that the current try counts on, and when the try began.
+    slot: Cell<Option<EndpointSlot>>,
     began: Cell<Instant>,
 }
 
 /// A try that failed, after which there is to be another.
-pub(crate) struct Failed {
+pub(crate) struct FailedTry {
     pub(crate) reason: RetryReason,
     /// The status that was not passed on, or 0.
     pub(crate) status: u16,
@@ -60,30 +60,30 @@ pub(crate) struct Failed {
 impl<'a> Retries<'a> {
     pub(crate) fn new(
         context: &'a Context<'a>,
-        of: Option<(&'a Retry, &'a Rc<Balancer>)>,
+        upstream: Option<(&'a Retry, &'a Rc<Balancer>)>,
         now: Instant,
     ) -> Self {
         Self {
             context,
-            of,
-            made: Cell::new(1),
+            upstream,
+            tries: Cell::new(1),
             resent: Cell::new(0),
             passed_over: Cell::new(0),
             backed_off: Cell::new(0),
             hedged: Cell::new(false),
-            at: Cell::new(None),
+            slot: Cell::new(None),
             began: Cell::new(now),
         }
     }
 
     /// Where the try is counted that begins.
-    pub(crate) fn at(&self, slot: EndpointSlot) {
-        self.at.set(Some(slot));
+    pub(crate) fn count_at(&self, slot: EndpointSlot) {
+        self.slot.set(Some(slot));
     }
 
     /// Bytes of a body that are kept to be sent again.
     pub(crate) fn kept_bytes_max(&self) -> usize {
-        match self.of {
+        match self.upstream {
             Some((retry, _)) if retry.tries > 1 => retry.buffer as usize,
             _ => 0,
         }
@@ -91,7 +91,7 @@ impl<'a> Retries<'a> {
 
     /// How long the endpoint may take to begin its response.
     pub(crate) fn first_byte(&self, first_byte: Duration) -> Duration {
-        match self.of.and_then(|(retry, _)| retry.try_timeout) {
+        match self.upstream.and_then(|(retry, _)| retry.try_timeout) {
             Some(limit) if first_byte.is_zero() || limit < first_byte => limit,
             _ => first_byte,
         }
@@ -106,8 +106,8 @@ impl<'a> Retries<'a> {
     }
 
     /// Whether it may be tried once more; if so, that is a try.
-    pub(crate) fn may(&self, reason: RetryReason) -> bool {
-        let Some((retry, balancer)) = self.of else { return false };
+    pub(crate) fn may_retry(&self, reason: RetryReason) -> bool {
+        let Some((retry, balancer)) = self.upstream else { return false };
         let wanted = match reason {
             RetryReason::Connect => retry.connect,
             RetryReason::Closed | RetryReason::Reset => retry.reset,
@@ -120,35 +120,35 @@ impl<'a> Retries<'a> {
             return false;
         }
         if !balancer.may_retry(Instant::now()) {
-            if let Some(slot) = self.at.get() {
+            if let Some(slot) = self.slot.get() {
                 self.context.core.metrics.upstream_budget_refused(slot);
             }
             return false;
         }
-        self.made.set(self.made.get() + 1);
+        self.tries.set(self.tries.get() + 1);
         true
     }
 
     /// Whether a second try may run beside the first.
     pub(crate) fn may_hedge(&self) -> bool {
-        let Some((_, balancer)) = self.of else { return false };
+        let Some((_, balancer)) = self.upstream else { return false };
         let may = !self.hedged.get() && balancer.may_retry(Instant::now());
         self.hedged.set(self.hedged.get() || may);
         may
     }
 
     fn has_tries(&self, retry: &Retry) -> bool {
-        self.made.get() < retry.tries
+        self.tries.get() < retry.tries
     }
 
     /// Whether a response with this status is dropped if the request may be sent again.
     pub(crate) fn is_unwanted(&self, status: u16) -> bool {
-        self.of.is_some_and(|(retry, _)| retry.statuses.contains(&status))
+        self.upstream.is_some_and(|(retry, _)| retry.statuses.contains(&status))
     }
 
     /// Whether another endpoint may be asked, as there is no connection to this one.
     pub(crate) fn may_pass_over(&self, trouble: &Trouble) -> bool {
-        let Some((retry, _)) = self.of else { return false };
+        let Some((retry, _)) = self.upstream else { return false };
         if !retry.connect || retry.tries <= 1 {
             return false;
         }
@@ -159,20 +159,20 @@ impl<'a> Retries<'a> {
             return true;
         }
         let may = self.has_tries(retry);
-        self.made.set(self.made.get() + u8::from(may));
+        self.tries.set(self.tries.get() + u8::from(may));
         may
     }
 
     /// Every endpoint has been tried: how long to wait before they are again, if they are.
-    pub(crate) fn backoff(&self, failed: &Failed) -> Option<Duration> {
-        let (retry, _) = self.of?;
+    pub(crate) fn backoff(&self, failed: &FailedTry) -> Option<Duration> {
+        let (retry, _) = self.upstream?;
         let may = match (failed.reason, failed.trouble.kind) {
             (
                 RetryReason::Connect,
                 ErrorKind::ConnectionRefused | ErrorKind::ConnectionTerminated,
             ) => {
                 let may = self.has_tries(retry);
-                self.made.set(self.made.get() + u8::from(may));
+                self.tries.set(self.tries.get() + u8::from(may));
                 may
             }
             (RetryReason::Connect, _) => false,
@@ -190,17 +190,17 @@ impl<'a> Retries<'a> {
     }
 
     /// A try that was so slow that another one, beside it, was answered first.
-    pub(crate) fn slow(&self, endpoint: Option<EndpointId>) -> Try {
+    pub(crate) fn slow_try(&self, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));
         Try { endpoint, reason: RetryReason::Slow, error: None, status: 0, took }
     }
 
     /// Notes that there is another try after one that failed at `endpoint`.
-    pub(crate) fn note(&self, failed: &Failed, endpoint: Option<EndpointId>) -> Try {
+    pub(crate) fn record_retry(&self, failed: &FailedTry, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));
-        if let Some(slot) = self.at.get() {
+        if let Some(slot) = self.slot.get() {
             self.context.core.metrics.upstream_retried(slot, failed.reason);
         }
         let error = (failed.status == 0).then_some(failed.trouble.kind);

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::account::{Account, What};
+use crate::account::{Account, Resource};
 
 /// Files kept for ourselves: a sixteenth of all, within these bounds.
 const KEPT_MIN: u64 = 8;
@@ -47,7 +47,7 @@ impl Files {
 
 /// Whether a client has few connections.
 pub(crate) fn has_little(account: &Account) -> bool {
-    account.used(What::Connections) + account.used(What::Upstreams) <= LITTLE
+    account.used(Resource::Connections) + account.used(Resource::Upstreams) <= LITTLE
 }
 
 #[cfg(test)]
@@ -55,18 +55,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::account::{Accounts, ClientKey, OfCore};
+    use crate::account::{Accounts, ClientKey, CoreAccounts};
 
     #[test]
     fn the_last_files_are_for_others() {
-        let accounts = OfCore::new(&Arc::new(Accounts::new(1)));
+        let accounts = CoreAccounts::new(&Arc::new(Accounts::new(1)));
         let account = accounts.of(ClientKey::of([192, 0, 2, 1].into(), 64));
         for (limit, little, much) in
             [(64, 56, 40), (256, 240, 176), (1 << 20, (1 << 20) - 128, (3 << 18) - 128)]
         {
             let files = Files::new(limit);
             assert_eq!(files.of(&account), little, "{limit}");
-            let _charge = account.charge(What::Upstreams, 9, 1024).unwrap();
+            let _charge = account.charge(Resource::Upstreams, 9, 1024).unwrap();
             assert_eq!(files.of(&account), much, "{limit}");
         }
     }

@@ -32,10 +32,11 @@ use tokio::task::AbortHandle;
 pub use error::StartError;
 pub use members::MembersError;
 use prepared::{
-    Lasting, Listens, Opened, Prepared, contexts, for_next_core, resolver_settings, with_members,
+    BoundAddress, OpenedListener, PreparedConfig, Services, contexts, for_next_core,
+    resolver_settings, with_members,
 };
 
-use crate::core::{Seed, Shared};
+use crate::core::{CoreParts, Shared};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sweep;
@@ -89,7 +90,7 @@ impl Open {
 }
 
 struct Inner {
-    lasting: Lasting,
+    services: Services,
     writer: Mutex<Option<AccessWriter>>,
     checks: Checks,
     cores: Vec<CoreHandle>,
@@ -110,7 +111,7 @@ struct State {
     /// What serves: with the members that the upstreams have now.
     snapshot: Arc<Snapshot>,
     generation: u64,
-    listening: Vec<Listens>,
+    listening: Vec<BoundAddress>,
 }
 
 /// What a core is told.
@@ -141,7 +142,7 @@ impl Server {
         let writer = writer.map_err(|error| StartError::access_log(&process.access_log, error))?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
         let checks = Checks::start().map_err(StartError::Thread)?;
-        let lasting = Lasting {
+        let services = Services {
             keeper: Keeper::start(process.state.as_deref()),
             discovery: Arc::new(Discovery::new(resolver.clone())),
             states: States::default(),
@@ -149,29 +150,29 @@ impl Server {
             registry,
             resolver,
         };
-        let prepared = Prepared::new(&lasting, &config, None, count, inherited.listeners)?;
-        let (snapshot, mut opened) = prepared.take_effect(&lasting, &[]);
+        let prepared = PreparedConfig::new(&services, &config, None, count, inherited.listeners)?;
+        let (snapshot, mut opened) = prepared.take_effect(&services, &[]);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
-            let seed = Seed {
+            let parts = CoreParts {
                 index,
                 snapshot: Arc::clone(&snapshot),
-                registry: Arc::clone(&lasting.registry),
+                registry: Arc::clone(&services.registry),
                 access: writer.core_log(),
-                resolver: lasting.resolver.clone(),
-                shared: Arc::clone(&lasting.shared),
+                resolver: services.resolver.clone(),
+                shared: Arc::clone(&services.shared),
                 exchanges: Arc::default(),
-                challenges: Arc::clone(lasting.keeper.challenges()),
+                challenges: Arc::clone(services.keeper.challenges()),
             };
-            let core = thread::start(seed, for_next_core(&mut opened));
+            let core = thread::start(parts, for_next_core(&mut opened));
             cores.push(core.map_err(StartError::Thread)?);
         }
         checks.install(snapshot.endpoints());
-        lasting.registry.configured(1);
+        services.registry.configured(1);
         let listening = opened.into_iter().map(|(listens, _)| listens).collect();
         let state = Mutex::new(State { config, snapshot, generation: 1, listening });
         let inner = Arc::new(Inner {
-            lasting,
+            services,
             writer: Mutex::new(Some(writer)),
             checks,
             cores,
@@ -182,13 +183,13 @@ impl Server {
         let weak = Arc::downgrade(&inner);
         let _ = inner.sweeping.set(sweep::start(move || {
             let Some(inner) = weak.upgrade() else { return ControlFlow::Break(()) };
-            inner.lasting.registry.remember(Instant::now());
+            inner.services.registry.remember(Instant::now());
             ControlFlow::Continue(inner.snapshot_at_rest())
         }));
         let weak = Arc::downgrade(&inner);
-        inner.lasting.discovery.start(move || match weak.upgrade() {
+        inner.services.discovery.start(move || match weak.upgrade() {
             Some(inner) => {
-                Self { inner }.refresh_or_complain();
+                Self { inner }.refresh_or_log();
                 true
             }
             None => false,
@@ -202,8 +203,8 @@ impl Server {
     pub fn reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
         let changed = self.try_reload(config);
         match &changed {
-            Ok(change) => self.inner.lasting.registry.configured(change.generation),
-            Err(_) => self.inner.lasting.registry.reload_failed(),
+            Ok(change) => self.inner.services.registry.configured(change.generation),
+            Err(_) => self.inner.services.registry.reload_failed(),
         }
         changed
     }
@@ -212,26 +213,27 @@ impl Server {
         let inner = &*self.inner;
         let mut state = self.state();
         let count = inner.cores.len();
-        let Lasting { discovery, resolver, .. } = &inner.lasting;
+        let Services { discovery, resolver, .. } = &inner.services;
         discovery.wait_for_lookups_blocking(&config);
         let before = (&*state.snapshot, &*state.listening);
-        let prepared = Prepared::new(&inner.lasting, &config, Some(before), count, Vec::new())?;
+        let prepared =
+            PreparedConfig::new(&inner.services, &config, Some(before), count, Vec::new())?;
         if let Some(writer) = &*self.writer() {
             let process = &config.process;
             let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
             reconfigured.map_err(|error| StartError::access_log(&process.access_log, error))?;
         }
         let wanted =
-            |l: &Listens| config.listeners.iter().any(|wanted| wanted.address == l.address);
+            |l: &BoundAddress| config.listeners.iter().any(|wanted| wanted.address == l.address);
         let (mut kept, closed): (Vec<_>, Vec<_>) = state.listening.drain(..).partition(wanted);
         resolver.reconfigure(resolver_settings(&config));
-        let (snapshot, mut opened) = prepared.take_effect(&inner.lasting, &kept);
+        let (snapshot, mut opened) = prepared.take_effect(&inner.services, &kept);
         let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
         inner.install(&snapshot, &mut opened, &close);
         discovery.settle(&config);
         let opened: Vec<_> = opened.into_iter().map(|(listens, _)| listens).collect();
         kept.extend(opened.iter().cloned());
-        let written = |listens: Vec<Listens>| listens.into_iter().map(|l| l.written).collect();
+        let written = |listens: Vec<BoundAddress>| listens.into_iter().map(|l| l.written).collect();
         let generation = state.generation + 1;
         *state = State { config, snapshot, generation, listening: kept };
         Ok(Change {
@@ -243,13 +245,13 @@ impl Server {
 
     /// Who looks after certificates.
     pub fn keeper(&self) -> &Arc<Keeper> {
-        &self.inner.lasting.keeper
+        &self.inner.services.keeper
     }
 
     /// Tells where the admin interface listens now: forward clients never reach it, whatever the
     /// rules allow.
     pub fn admin_listens(&self, address: Option<SocketAddr>) {
-        self.inner.lasting.shared.set_admin(address);
+        self.inner.services.shared.set_admin(address);
     }
 
     /// How it stands with the endpoints that are checked.
@@ -260,8 +262,8 @@ impl Server {
     /// How it stands with every upstream and its endpoints.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let snapshot = Arc::clone(&self.state().snapshot);
-        let remark = |endpoint: &Endpoint| self.inner.lasting.discovery.remark(endpoint);
-        report::upstreams(&snapshot, &self.inner.lasting.registry, self.health_states(), remark)
+        let remark = |endpoint: &Endpoint| self.inner.services.discovery.remark(endpoint);
+        report::upstreams(&snapshot, &self.inner.services.registry, self.health_states(), remark)
     }
 
     /// The configuration that is in effect.
@@ -281,17 +283,17 @@ impl Server {
 
     /// The metrics in the form that a client has negotiated.
     pub fn metrics_as(&self, form: Exposition) -> String {
-        self.inner.lasting.registry.render(form, &self.upstreams())
+        self.inner.services.registry.render(form, &self.upstreams())
     }
 
     /// Counts a reload that failed before it came here: the file could not be read.
     pub fn reload_failed(&self) {
-        self.inner.lasting.registry.reload_failed();
+        self.inner.services.registry.reload_failed();
     }
 
     /// What is under way now.
     pub fn open_exchanges(&self) -> Open {
-        let shared = &self.inner.lasting.shared;
+        let shared = &self.inner.services.shared;
         let exchanges = self.inner.cores.iter().map(|c| c.exchanges.load(Ordering::Relaxed)).sum();
         Open {
             connections: shared.connections.load(Ordering::Relaxed),
@@ -320,9 +322,9 @@ impl Server {
             // A thread that panicked has said so itself.
             let _ = thread.map(JoinHandle::join);
         }
-        self.inner.lasting.discovery.stop();
+        self.inner.services.discovery.stop();
         self.inner.checks.stop();
-        self.inner.lasting.keeper.stop();
+        self.inner.services.keeper.stop();
         self.inner.sweeping.get().inspect(|sweeping| sweeping.abort());
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
@@ -366,7 +368,7 @@ impl Inner {
     /// endpoints that stay never notice. On an error nothing has changed.
     fn refresh(&self, state: &mut State) -> Result<(), StartError> {
         let before = Arc::clone(&state.snapshot);
-        let members = self.lasting.discovery.members(&state.config);
+        let members = self.services.discovery.members(&state.config);
         let pairs = members.iter().zip(&before.config.upstreams);
         let changed: Vec<_> = pairs.map(|(now, before)| *now != before.endpoints).collect();
         if !changed.contains(&true) {
@@ -374,14 +376,14 @@ impl Inner {
         }
         let config = with_members(&before.config, members);
         let contexts = if needs_contexts(&config, &before.contexts) {
-            let contexts = contexts(&self.lasting.keeper, &config)?;
-            self.lasting.keeper.install(&contexts);
+            let contexts = contexts(&self.services.keeper, &config)?;
+            self.services.keeper.install(&contexts);
             Arc::new(contexts)
         } else {
             Arc::clone(&before.contexts)
         };
-        let names = Names::new(&config, &self.lasting.registry);
-        let (resolver, states) = (&self.lasting.resolver, &self.lasting.states);
+        let names = Names::new(&config, &self.services.registry);
+        let (resolver, states) = (&self.services.resolver, &self.services.states);
         let snapshot = before.with_members(config, &changed, names, contexts, resolver, states);
         state.snapshot = Arc::new(snapshot);
         self.install(&state.snapshot, &mut [], &[]);
@@ -389,7 +391,12 @@ impl Inner {
     }
 
     /// Has all cores go over to a snapshot, and waits until they have.
-    fn install(&self, snapshot: &Arc<Snapshot>, opened: &mut [Opened], close: &[SocketAddr]) {
+    fn install(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        opened: &mut [OpenedListener],
+        close: &[SocketAddr],
+    ) {
         let (done, all_done) = mpsc::channel();
         for core in &self.cores {
             let command = Command::Install {

@@ -20,7 +20,7 @@ use observe::{CoreMetrics, Names};
 use rules::Rules;
 
 use crate::hsts;
-use crate::pool::{Common, Pool, Shelf};
+use crate::pool::{Pool, PoolSharing, SharedIdle};
 use crate::sticky::{self, Stickiness};
 
 /// One compiled configuration.
@@ -159,13 +159,17 @@ pub(crate) struct Pools {
     of: HashMap<PoolKey, Rc<Pool>>,
     core: usize,
     metrics: Rc<CoreMetrics>,
-    shelves: Arc<Shelves>,
+    shared_pools: Arc<SharedPools>,
 }
 
 impl Pools {
-    pub(crate) fn new(core: usize, metrics: &Rc<CoreMetrics>, shelves: &Arc<Shelves>) -> Self {
-        let (metrics, shelves) = (Rc::clone(metrics), Arc::clone(shelves));
-        Self { of: HashMap::default(), core, metrics, shelves }
+    pub(crate) fn new(
+        core: usize,
+        metrics: &Rc<CoreMetrics>,
+        shared_pools: &Arc<SharedPools>,
+    ) -> Self {
+        let (metrics, shared_pools) = (Rc::clone(metrics), Arc::clone(shared_pools));
+        Self { of: HashMap::default(), core, metrics, shared_pools }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Pool> {
@@ -178,8 +182,8 @@ impl Pools {
             return Rc::clone(pool);
         }
         let (core, metrics) = (self.core, Rc::clone(&self.metrics));
-        let (shelf, cores) = (self.shelves.shelf(key), self.shelves.cores);
-        Rc::new(Pool::with(Common { shelf, core, cores, metrics }))
+        let (shared_idle, cores) = (self.shared_pools.shared_idle(key), self.shared_pools.cores);
+        Rc::new(Pool::with(PoolSharing { shared_idle, core, cores, metrics }))
     }
 
     /// Goes over to those that a new view has. The others are closed.
@@ -191,26 +195,26 @@ impl Pools {
 }
 
 /// What the cores share of their pools, by key.
-pub(crate) struct Shelves {
+pub(crate) struct SharedPools {
     cores: usize,
-    of: Mutex<HashMap<PoolKey, Weak<Shelf>>>,
+    of: Mutex<HashMap<PoolKey, Weak<SharedIdle>>>,
 }
 
-impl Shelves {
+impl SharedPools {
     pub(crate) fn new(cores: usize) -> Self {
         Self { cores, of: Mutex::default() }
     }
 
     /// The one shelf for a key, as long as any core has a pool for that.
-    fn shelf(&self, key: &PoolKey) -> Arc<Shelf> {
-        let mut shelves = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shelf) = shelves.get(key).and_then(Weak::upgrade) {
-            return shelf;
+    fn shared_idle(&self, key: &PoolKey) -> Arc<SharedIdle> {
+        let mut shared_pools = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared_idle) = shared_pools.get(key).and_then(Weak::upgrade) {
+            return shared_idle;
         }
-        shelves.retain(|_, shelf| shelf.strong_count() > 0);
-        let shelf = Arc::new(Shelf::new(self.cores));
-        shelves.insert(key.clone(), Arc::downgrade(&shelf));
-        shelf
+        shared_pools.retain(|_, shared_idle| shared_idle.strong_count() > 0);
+        let shared_idle = Arc::new(SharedIdle::new(self.cores));
+        shared_pools.insert(key.clone(), Arc::downgrade(&shared_idle));
+        shared_idle
     }
 }
 

@@ -66,7 +66,7 @@ impl Source for BytesSource<'_> {
 
     fn moved_past(&mut self, _count: u64) {}
 
-    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 }
@@ -138,7 +138,7 @@ impl Source for FileSource<'_> {
         self.read_by = size;
     }
 
-    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 }

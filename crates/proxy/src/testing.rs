@@ -5,7 +5,7 @@ use message::{Method, Request, Response, Scheme};
 use wire::http1::HeadLimits;
 use wire::http2::PackedFields;
 
-use crate::http2::Reading;
+use crate::http2::RequestReader;
 use crate::upstream;
 
 /// Reads the head of a client's request. `scheme` is that of the connection; `forward`: the client names the
@@ -16,8 +16,8 @@ pub fn read_http2_request(
     limits: &HeadLimits,
     request: &mut Request,
 ) -> Result<(), String> {
-    let reading = Reading { limits, scheme, forward, ended };
-    reading.read(head, request).map_err(|refusal| refusal.to_string())
+    let reader = RequestReader { limits, scheme, forward, ended };
+    reader.read(head, request).map_err(|refusal| refusal.to_string())
 }
 
 /// Reads the head of an endpoint's response to a request with this method.

@@ -32,7 +32,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Somebody who is not believed.
-    pub(crate) fn stranger(address: IpAddr) -> Self {
+    pub(crate) fn untrusted(address: IpAddr) -> Self {
         Self { address, trusted: false, proxies: &[] }
     }
 
@@ -42,19 +42,19 @@ impl<'a> Peer<'a> {
             return self.address;
         }
         let Request { fields, target, .. } = request;
-        let said = Said::of(self, fields);
-        if let Some(scheme) = said.scheme {
+        let claims = Claims::of(self, fields);
+        if let Some(scheme) = claims.scheme {
             target.set_outer_scheme(scheme);
         }
-        if let Some(host) = said.host {
+        if let Some(host) = claims.host {
             target.set_outer_host(host);
         }
-        said.client
+        claims.client
     }
 }
 
 /// What the fields of a trusted proxy say.
-pub(crate) struct Said<'a> {
+pub(crate) struct Claims<'a> {
     pub(crate) client: IpAddr,
     pub(crate) scheme: Option<Scheme>,
     pub(crate) host: Option<&'a [u8]>,
@@ -64,7 +64,7 @@ pub(crate) struct Said<'a> {
     pub(crate) in_forwarded_for: bool,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Claims<'a> {
     /// Reads the fields of a trusted peer.
     pub(crate) fn of(peer: &Peer<'_>, fields: &'a Fields) -> Self {
         let in_forwarded_for = fields.has(Known::XForwardedFor);
@@ -192,8 +192,8 @@ fn chosen<'a>(
     }
 }
 
-fn scheme_of(text: &[u8]) -> Option<Scheme> {
-    let is = |name: &str| text.eq_ignore_ascii_case(name.as_bytes());
+fn scheme_of(peer_text: &[u8]) -> Option<Scheme> {
+    let is = |name: &str| peer_text.eq_ignore_ascii_case(name.as_bytes());
     if is("https") || is("wss") {
         Some(Scheme::Https)
     } else if is("http") || is("ws") {
@@ -204,9 +204,9 @@ fn scheme_of(text: &[u8]) -> Option<Scheme> {
 }
 
 /// The parts of a list, whose separators within quotes do not count.
-fn unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+fn unquoted(peer_text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
-    let parts = text.split(move |&byte| {
+    let parts = peer_text.split(move |&byte| {
         if escaped {
             escaped = false;
             return false;
@@ -235,7 +235,7 @@ fn hop(element: &[u8]) -> Hop<'_> {
         if value.is_empty() || value.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
             continue; // no address, host or scheme needs an escape
         }
-        let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+        let is = |peer_text: &str| name.eq_ignore_ascii_case(peer_text.as_bytes());
         if is("for") {
             hop.node = value;
         } else if is("proto") {
@@ -248,18 +248,18 @@ fn hop(element: &[u8]) -> Hop<'_> {
 }
 
 /// Reads an address, with or without port, with or without brackets.
-pub(crate) fn parse_address(text: &[u8]) -> Option<IpAddr> {
-    let text = str::from_utf8(text).ok()?;
-    if let Ok(address) = text.parse::<IpAddr>() {
+pub(crate) fn parse_address(peer_text: &[u8]) -> Option<IpAddr> {
+    let peer_text = str::from_utf8(peer_text).ok()?;
+    if let Ok(address) = peer_text.parse::<IpAddr>() {
         return Some(address.to_canonical());
     }
-    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+    if let Ok(address) = peer_text.parse::<std::net::SocketAddr>() {
         return Some(address.ip().to_canonical());
     }
     // A port may be a word (RFC 7239, section 6).
-    let (node, port) = match text.strip_prefix('[') {
+    let (node, port) = match peer_text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
-        None => text.split_once(':')?,
+        None => peer_text.split_once(':')?,
     };
     if !(port.is_empty() || port.starts_with(":_") || port.starts_with('_')) {
         return None;
@@ -271,14 +271,14 @@ pub(crate) fn parse_address(text: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn said(peer: &str, lines: &[(&str, &str)]) -> (String, Option<Scheme>, Option<String>) {
+    fn claims(peer: &str, lines: &[(&str, &str)]) -> (String, Option<Scheme>, Option<String>) {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap()).into();
         let mut fields = Fields::new();
         lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
         let peer = Peer::new(peer.parse().unwrap(), &trusted);
-        let said = Said::of(&peer, &fields);
-        let host = said.host.map(|host| String::from_utf8_lossy(host).into_owned());
-        (said.client.to_string(), said.scheme, host)
+        let claims = Claims::of(&peer, &fields);
+        let host = claims.host.map(|host| String::from_utf8_lossy(host).into_owned());
+        (claims.client.to_string(), claims.scheme, host)
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
         #[track_caller]
         fn check(forwarded_for: &[&str], expected: &str) {
             let lines: Vec<_> = forwarded_for.iter().map(|v| ("X-Forwarded-For", *v)).collect();
-            assert_eq!(said("10.0.0.1", &lines).0, expected);
+            assert_eq!(claims("10.0.0.1", &lines).0, expected);
         }
         check(&[], "10.0.0.1");
         check(&["198.51.100.1"], "198.51.100.1");
@@ -310,7 +310,7 @@ mod tests {
         #[track_caller]
         fn check(lines: &[(&str, &str)], client: &str, scheme: Option<Scheme>, host: Option<&str>) {
             let expected = (client.to_owned(), scheme, host.map(str::to_owned));
-            assert_eq!(said("10.0.0.1", lines), expected, "{lines:?}");
+            assert_eq!(claims("10.0.0.1", lines), expected, "{lines:?}");
         }
         const FOR: &str = "X-Forwarded-For";
         const PROTO: &str = "X-Forwarded-Proto";

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::body::{Bulk, Patience, PumpError, Reset, Sink, Source, WriteError, pump, unless_zero};
 use crate::client::Client;
 use crate::core::Core;
-use crate::http1::{Incoming, Outgoing};
+use crate::http1::{Http1Receiver, Http1Sender};
 use crate::http2::StreamEnds;
 use crate::snapshot::View;
 use crate::upstream::FarEnd;
@@ -42,7 +42,7 @@ pub(crate) struct Tunnel {
 }
 
 /// The upstream's side of a tunnel that begins.
-pub(crate) struct Switched {
+pub(crate) struct TunnelStart {
     pub(crate) far: FarEnd,
     /// The request as it counts on its endpoint.
     pub(crate) lease: Option<Lease>,
@@ -50,15 +50,15 @@ pub(crate) struct Switched {
 }
 
 /// How a direction ended.
-enum Broke {
+enum TunnelError {
     Client(std::io::Error),
     Upstream(std::io::Error),
 }
 
 /// How a tunnel ended; `Err(None)`: no byte moved for too long.
-type Ended = Result<(), Option<Broke>>;
+type TunnelResult = Result<(), Option<TunnelError>>;
 
-impl Switched {
+impl TunnelStart {
     /// Makes a tunnel of it and the client's side, whose exchange ends with it. `client`: the client's
     /// stream, where it is not its connection as a whole; `from_client`: what was read of it already.
     pub(crate) fn begin(
@@ -74,9 +74,9 @@ impl Switched {
 }
 
 /// Counts open tunnels, however they end.
-struct Open<'a>(&'a Core);
+struct OpenTunnel<'a>(&'a Core);
 
-impl<'a> Open<'a> {
+impl<'a> OpenTunnel<'a> {
     fn new(core: &'a Core) -> Self {
         core.metrics.tunnel_opened();
         core.shared.tunnels.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +84,7 @@ impl<'a> Open<'a> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenTunnel<'_> {
     fn drop(&mut self) {
         self.0.metrics.tunnel_closed();
         self.0.shared.tunnels.fetch_sub(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Drop for Open<'_> {
 }
 
 /// What has moved, and the time that is left until something must again.
-struct Moved<'a> {
+struct Progress<'a> {
     sent: Cell<u64>,
     received: Cell<u64>,
     idle: Duration,
@@ -101,12 +101,12 @@ struct Moved<'a> {
     alarm: &'a Alarm,
 }
 
-impl<'a> Moved<'a> {
+impl<'a> Progress<'a> {
     fn new(idle: Duration, wheel: &'a Wheel, alarm: &'a Alarm) -> Self {
         let at = Cell::new(wheel.now());
-        let moved = Self { sent: Cell::new(0), received: Cell::new(0), idle, at, wheel, alarm };
-        moved.alarm.set(moved.look_every());
-        moved
+        let progress = Self { sent: Cell::new(0), received: Cell::new(0), idle, at, wheel, alarm };
+        progress.alarm.set(progress.look_every());
+        progress
     }
 
     fn count(&self, count: u64, counter: &Cell<u64>) {
@@ -150,11 +150,11 @@ fn taken_of(delivery: Option<Delivery>) -> u64 {
 
 /// Runs a tunnel to its end.
 pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel>) {
-    let _open = Open::new(core);
+    let _open = OpenTunnel::new(core);
     let Tunnel { client: near, upstream, from_client, idle, lease, .. } = *tunnel;
     let (mut record, view) = (tunnel.record, tunnel.view);
     let alarm = core.wheel.alarm();
-    let moved = Moved::new(unless_zero(idle), &core.wheel, &alarm);
+    let progress = Progress::new(unless_zero(idle), &core.wheel, &alarm);
     let near_taken = || taken_of(client.stream.delivery());
     // RFC 9113, section 8.5, for CONNECT; RFC 8441, section 5, for WebSockets.
     let broken = match record.method {
@@ -165,75 +165,84 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
         (None, FarEnd::Connection(upstream, from_upstream)) => {
             let streams = (&client.stream, &upstream.stream);
             let taken = || near_taken() + taken_of(upstream.stream.delivery());
-            whole(streams, (from_client, from_upstream), &moved, taken).await
+            relay_streams(streams, (from_client, from_upstream), &progress, taken).await
         }
         (None, FarEnd::Stream(far, ticket)) => {
             let near = PlainSide::new(core, &client.stream, from_client);
             let taken = || near_taken() + taken_of(ticket.connection().delivery());
-            sides(near, StreamSide::new(core, far), &moved, broken, taken).await
+            pump_sides(near, StreamSide::new(core, far), &progress, broken, taken).await
         }
         (Some(near), FarEnd::Connection(upstream, from_upstream)) => {
             let far = PlainSide::new(core, &upstream.stream, from_upstream);
             let taken = || near_taken() + taken_of(upstream.stream.delivery());
-            sides(StreamSide::new(core, near), far, &moved, broken, taken).await
+            pump_sides(StreamSide::new(core, near), far, &progress, broken, taken).await
         }
         (Some(near), FarEnd::Stream(far, ticket)) => {
             let taken = || near_taken() + taken_of(ticket.connection().delivery());
-            sides(StreamSide::new(core, near), StreamSide::new(core, far), &moved, broken, taken)
-                .await
+            pump_sides(
+                StreamSide::new(core, near),
+                StreamSide::new(core, far),
+                &progress,
+                broken,
+                taken,
+            )
+            .await
         }
     };
     drop(lease);
     match ended {
         Ok(()) => {}
-        Err(Some(Broke::Client(error))) => {
+        Err(Some(TunnelError::Client(error))) => {
             record.fail(ErrorKind::ClientGone, format_args!("the client's side broke: {error}"));
         }
-        Err(Some(Broke::Upstream(error))) => {
+        Err(Some(TunnelError::Upstream(error))) => {
             let detail = format_args!("the upstream's side broke: {error}");
             record.fail(ErrorKind::ConnectionTerminated, detail);
         }
         Err(None) => record.fail(ErrorKind::IdleTimeout, "no byte moved for too long"),
     }
-    record.request_body_bytes = moved.sent.get();
-    record.response_body_bytes = moved.received.get();
-    record.received_bytes += moved.sent.get();
-    record.sent_bytes += moved.received.get();
+    record.request_body_bytes = progress.sent.get();
+    record.response_body_bytes = progress.received.get();
+    record.received_bytes += progress.sent.get();
+    record.sent_bytes += progress.received.get();
     core.finish(&view, &mut record);
 }
 
 /// A tunnel between two connections as a whole.
-async fn whole(
+async fn relay_streams(
     (near, far): (&Stream, &Stream),
     (from_near, from_far): (Option<Buffer>, Option<Buffer>),
-    moved: &Moved<'_>,
+    progress: &Progress<'_>,
     taken: impl Fn() -> u64,
-) -> Ended {
+) -> TunnelResult {
     let outward = async {
-        let ended = direction(near, far, from_near, |count| moved.count(count, &moved.sent)).await;
+        let ended =
+            relay_direction(near, far, from_near, |count| progress.count(count, &progress.sent))
+                .await;
         ended.map_err(|(side, error)| match side {
-            Side::Reading => Broke::Client(error),
-            Side::Writing => Broke::Upstream(error),
+            Side::Reading => TunnelError::Client(error),
+            Side::Writing => TunnelError::Upstream(error),
         })
     };
     let inward = async {
-        let ended = direction(far, near, from_far, |count| moved.count(count, &moved.received));
+        let ended =
+            relay_direction(far, near, from_far, |count| progress.count(count, &progress.received));
         ended.await.map_err(|(side, error)| match side {
-            Side::Reading => Broke::Upstream(error),
-            Side::Writing => Broke::Client(error),
+            Side::Reading => TunnelError::Upstream(error),
+            Side::Writing => TunnelError::Client(error),
         })
     };
-    let ended = both(outward, inward, moved, taken).await;
+    let ended = join_directions(outward, inward, progress, taken).await;
     match &ended {
-        Err(Some(Broke::Client(_))) => far.reset_when_closed(),
-        Err(Some(Broke::Upstream(_))) => near.reset_when_closed(),
+        Err(Some(TunnelError::Client(_))) => far.reset_when_closed(),
+        Err(Some(TunnelError::Upstream(_))) => near.reset_when_closed(),
         Ok(()) | Err(None) => {}
     }
     ended
 }
 
 /// Moves what was read before, then everything to the end, and passes the end on.
-async fn direction(
+async fn relay_direction(
     from: &Stream,
     to: &Stream,
     before: Option<Buffer>,
@@ -279,11 +288,12 @@ impl TunnelSide for PlainSide<'_> {
         let Self { core, stream, before, alarms: [reading, writing] } = self;
         // A stream is on the other side, whose frames are no longer; it may stand still for long.
         let buffer = before.take().unwrap_or_else(|| core.buffers.buffer(Size::Small));
-        let mut incoming = Incoming::new(stream, buffer, &core.wheel, reading, Patience::endless());
+        let mut incoming =
+            Http1Receiver::new(stream, buffer, &core.wheel, reading, Patience::endless());
         incoming.begin_body(BodyLength::UntilClose, None);
         let (scratch, wheel) = (&core.scratch, &core.wheel);
-        let outgoing = Outgoing::new(stream, scratch, wheel, writing, Patience::endless());
-        (incoming, Closing { outgoing, stream })
+        let outgoing = Http1Sender::new(stream, scratch, wheel, writing, Patience::endless());
+        (incoming, ClosingSink { outgoing, stream })
     }
 
     fn abort(&self, _reset: Reset) {
@@ -292,12 +302,12 @@ impl TunnelSide for PlainSide<'_> {
 }
 
 /// The sending direction of a connection that ends with what it carries.
-struct Closing<'a> {
-    outgoing: Outgoing<'a>,
+struct ClosingSink<'a> {
+    outgoing: Http1Sender<'a>,
     stream: &'a Stream,
 }
 
-impl Sink for Closing<'_> {
+impl Sink for ClosingSink<'_> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         self.outgoing.data(bytes).await
     }
@@ -343,36 +353,36 @@ impl TunnelSide for StreamSide<'_> {
 
 /// A tunnel with a stream of HTTP/2 on one side, or on both.
 /// `broken`: what the client's stream is reset for if the upstream breaks.
-async fn sides(
+async fn pump_sides(
     mut near: impl TunnelSide,
     mut far: impl TunnelSide,
-    moved: &Moved<'_>,
+    progress: &Progress<'_>,
     broken: Reset,
     taken: impl Fn() -> u64,
-) -> Ended {
+) -> TunnelResult {
     let ended = {
         let (mut from_near, to_near) = near.ends();
         let (mut from_far, to_far) = far.ends();
-        let mut to_near = Counted { sink: to_near, moved, counter: &moved.received };
-        let mut to_far = Counted { sink: to_far, moved, counter: &moved.sent };
+        let mut to_near = CountingSink { sink: to_near, progress, counter: &progress.received };
+        let mut to_far = CountingSink { sink: to_far, progress, counter: &progress.sent };
         let outward = async {
             pump(&mut from_near, &mut to_far).await.map_err(|error| match error {
-                PumpError::Reading(error) => Broke::Client(std::io::Error::other(error)),
-                PumpError::Writing(error) => Broke::Upstream(std::io::Error::other(error)),
+                PumpError::Reading(error) => TunnelError::Client(std::io::Error::other(error)),
+                PumpError::Writing(error) => TunnelError::Upstream(std::io::Error::other(error)),
             })
         };
         let inward = async {
             pump(&mut from_far, &mut to_near).await.map_err(|error| match error {
-                PumpError::Reading(error) => Broke::Upstream(std::io::Error::other(error)),
-                PumpError::Writing(error) => Broke::Client(std::io::Error::other(error)),
+                PumpError::Reading(error) => TunnelError::Upstream(std::io::Error::other(error)),
+                PumpError::Writing(error) => TunnelError::Client(std::io::Error::other(error)),
             })
         };
-        both(outward, inward, moved, taken).await
+        join_directions(outward, inward, progress, taken).await
     };
     match &ended {
         Ok(()) => {}
-        Err(Some(Broke::Client(_))) => far.abort(Reset::Cancelled),
-        Err(Some(Broke::Upstream(_))) => near.abort(broken),
+        Err(Some(TunnelError::Client(_))) => far.abort(Reset::Cancelled),
+        Err(Some(TunnelError::Upstream(_))) => near.abort(broken),
         Err(None) => {
             near.abort(Reset::Cancelled);
             far.abort(Reset::Cancelled);
@@ -382,15 +392,15 @@ async fn sides(
 }
 
 /// A sink whose bytes are counted.
-struct Counted<'a, S> {
+struct CountingSink<'a, S> {
     sink: S,
-    moved: &'a Moved<'a>,
+    progress: &'a Progress<'a>,
     counter: &'a Cell<u64>,
 }
 
-impl<S: Sink> Sink for Counted<'_, S> {
+impl<S: Sink> Sink for CountingSink<'_, S> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        self.moved.count(bytes.len() as u64, self.counter);
+        self.progress.count(bytes.len() as u64, self.counter);
         self.sink.data(bytes).await
     }
 
@@ -408,12 +418,12 @@ impl<S: Sink> Sink for Counted<'_, S> {
 }
 
 /// Runs both directions; `Err(None)` when time is up.
-async fn both(
-    outward: impl Future<Output = Result<(), Broke>>,
-    inward: impl Future<Output = Result<(), Broke>>,
-    moved: &Moved<'_>,
+async fn join_directions(
+    outward: impl Future<Output = Result<(), TunnelError>>,
+    inward: impl Future<Output = Result<(), TunnelError>>,
+    progress: &Progress<'_>,
     taken: impl Fn() -> u64,
-) -> Ended {
+) -> TunnelResult {
     let seen = Cell::new(None);
     let (mut outward, mut inward) = (pin!(outward), pin!(inward));
     let (mut outward_done, mut inward_done) = (false, false);
@@ -429,7 +439,7 @@ async fn both(
         if outward_done && inward_done {
             return Poll::Ready(Ok(()));
         }
-        moved.poll_idle(cx, &seen, &taken).map(|()| Err(None))
+        progress.poll_idle(cx, &seen, &taken).map(|()| Err(None))
     })
     .await
 }

@@ -1,9 +1,9 @@
-//! A second try beside a slow one.
+//! A second try beside a slow one: the hedge.
 //!
 //! Once the response to an idempotent request without a body is late, the request is sent to another
-//! endpoint too. Both tries run at once within [`Attempt::race`]; the first to have a final head takes
-//! the [`Baton`], and with it the reply to the client, and the other is cut. The second is a future
-//! of its own with all that it needs, so that a request without one costs nothing.
+//! endpoint too. Both tries run at once within [`Attempt::race`]. The first of them with a final head takes
+//! the [`ReplyClaim`], and with it the reply to the client; the other is cancelled. The hedge is a future of
+//! its own with all that it needs, so that a request without one costs nothing.
 //! Not here: whether a request may be hedged (`destination`, `retry`).
 
 use std::cell::Cell;
@@ -19,43 +19,45 @@ use observe::EndpointSlot;
 use super::Attempt;
 use super::Download;
 use super::DownloadError;
-use super::Raced;
-use super::settle::{self, Seen};
+use super::SentRequest;
+use super::TryEnd;
+use super::settle::{self, TryFacts};
 use crate::admission::is_secure;
 use crate::body::Patience;
 use crate::destination::{GroupDestination, unreachable};
 use crate::downstream::Reply;
 use crate::upstream::{
-    Alarms, Answer, Left, Link, Speech, Upload, UpstreamHead, Upward, is_our_limit, over,
+    Alarms, Link, LinkState, Protocol, ResponseReader, Upload, UpstreamExchange, UpstreamHead,
+    is_our_limit, over,
 };
 
-/// The reply to the client, for whichever try has a response first.
-pub(crate) struct Baton<'a, R> {
+/// The reply to the client, for the try that has a response first.
+pub(crate) struct ReplyClaim<'a, R> {
     reply: Cell<Option<&'a mut R>>,
-    /// Who has it for good; the second try, if true.
+    /// Which try has taken the reply; true: the hedge.
     winner: Cell<Option<bool>>,
-    /// The task that carries both tries out, if one of them waits for the other to put the reply back.
-    waits: Cell<Option<Waker>>,
+    /// The task that runs both tries, if one of them waits for the other to put the reply back.
+    waiting: Cell<Option<Waker>>,
 }
 
-impl<'a, R> Baton<'a, R> {
+impl<'a, R> ReplyClaim<'a, R> {
     pub(crate) fn new(reply: &'a mut R) -> Self {
-        Self { reply: Cell::new(Some(reply)), winner: Cell::new(None), waits: Cell::new(None) }
+        Self { reply: Cell::new(Some(reply)), winner: Cell::new(None), waiting: Cell::new(None) }
     }
 
-    /// The reply, for good. Whoever comes too late waits for ever.
-    pub(crate) async fn take(&self, second: bool) -> &'a mut R {
+    /// Takes the reply for good. If the other try has done so already, this waits for ever.
+    pub(crate) async fn take(&self, is_hedge: bool) -> &'a mut R {
         let reply = self.borrow().await;
-        self.winner.set(Some(second));
+        self.winner.set(Some(is_hedge));
         reply
     }
 
-    /// The reply, to be put back.
+    /// Takes the reply, to put it back soon.
     pub(crate) async fn borrow(&self) -> &'a mut R {
         poll_fn(|cx| match self.reply.take() {
             Some(reply) => Poll::Ready(reply),
             None => {
-                self.waits.set(Some(cx.waker().clone()));
+                self.waiting.set(Some(cx.waker().clone()));
                 Poll::Pending
             }
         })
@@ -64,41 +66,41 @@ impl<'a, R> Baton<'a, R> {
 
     pub(crate) fn put_back(&self, reply: &'a mut R) {
         self.reply.set(Some(reply));
-        if let Some(task) = self.waits.take() {
+        if let Some(task) = self.waiting.take() {
             task.wake();
         }
     }
 
-    /// Whether the second try has it, once either has.
+    /// Whether the hedge has taken the reply, once either try has.
     pub(crate) fn winner(&self) -> Option<bool> {
         self.winner.get()
     }
 }
 
-/// What a second try is made with.
-pub(crate) struct Hedging<'a> {
-    /// How long the first may take.
+/// When and how a hedge is sent.
+pub(crate) struct HedgePlan<'a> {
+    /// How long the first try may take.
     pub(crate) after: Duration,
     pub(crate) group: &'a GroupDestination<'a>,
     /// Path and query.
     pub(crate) target: &'a [u8],
-    /// Whether there is a second try.
-    pub(crate) begun: Cell<bool>,
-    /// Where it was made, if it came to nothing.
-    pub(crate) in_vain: Cell<Option<usize>>,
+    /// Whether the hedge has started.
+    pub(crate) started: Cell<bool>,
+    /// The endpoint of the hedge, if that failed.
+    pub(crate) failed_at: Cell<Option<usize>>,
 }
 
-impl<'a> Hedging<'a> {
+impl<'a> HedgePlan<'a> {
     pub(crate) fn new(after: Duration, group: &'a GroupDestination<'a>, target: &'a [u8]) -> Self {
-        let (begun, in_vain) = (Cell::new(false), Cell::new(None));
-        Self { after, group, target, begun, in_vain }
+        let (started, failed_at) = (Cell::new(false), Cell::new(None));
+        Self { after, group, target, started, failed_at }
     }
 }
 
-/// A second try that was answered first, and how that ended.
-pub(crate) struct Second {
+/// The response of a hedge that was answered first.
+pub(crate) struct HedgeResponse {
     pub(crate) downloaded: Result<Download, DownloadError>,
-    pub(crate) left: Left,
+    pub(crate) link_state: LinkState,
     pub(crate) link: Link,
     pub(crate) response: Response,
     pub(crate) lease: Lease,
@@ -109,89 +111,71 @@ pub(crate) struct Second {
 }
 
 impl Attempt<'_> {
-    /// Waits for as long as the first try may take, and carries a second one out if that is allowed then.
-    pub(crate) async fn rival<R: Reply>(
+    /// Waits as long as the first try may take, and then sends a hedge if that is allowed.
+    pub(crate) async fn hedge<R: Reply>(
         &self,
-        hedging: &Hedging<'_>,
+        plan: &HedgePlan<'_>,
         request: &Request,
-        baton: &Baton<'_, R>,
-    ) -> Option<Box<Second>> {
-        // Finer than the core's wheel turns.
-        tokio::time::sleep(hedging.after).await;
-        if baton.winner().is_some() {
+        claim: &ReplyClaim<'_, R>,
+    ) -> Option<Box<HedgeResponse>> {
+        // The ticks of the core's wheel are too coarse for this.
+        tokio::time::sleep(plan.after).await;
+        if claim.winner().is_some() {
             return None;
         }
-        // Where there is nobody to ask, or no budget, it takes no memory.
-        let leased = hedging.group.second_lease(self.context)?;
+        // Without another endpoint, or without budget, a hedge takes no memory.
+        let leased = plan.group.hedge_lease(self.context)?;
         if !self.retries.may_hedge() {
             return None;
         }
-        Box::pin(self.second(hedging, leased, request, baton)).await.map(Box::new)
+        Box::pin(self.send_hedge(plan, leased, request, claim)).await.map(Box::new)
     }
 
-    /// Carries a second try out. `None`: it came to nothing, and the first goes on alone.
-    async fn second<R: Reply>(
+    /// Sends the hedge. `None`: it has failed or was too late, and the first try goes on alone.
+    async fn send_hedge<R: Reply>(
         &self,
-        hedging: &Hedging<'_>,
+        plan: &HedgePlan<'_>,
         (mut lease, slot): (Lease, EndpointSlot),
         request: &Request,
-        baton: &Baton<'_, R>,
-    ) -> Option<Second> {
-        let group = hedging.group;
-        hedging.begun.set(true);
+        claim: &ReplyClaim<'_, R>,
+    ) -> Option<HedgeResponse> {
+        let group = plan.group;
+        plan.started.set(true);
         let metrics = &self.context.core.metrics;
         metrics.upstream_hedged(slot);
         let begun = Instant::now();
-        let found = group
-            .second_link(self.context, lease.index(), slot, &self.plan.settings.timeouts)
-            .await;
-        let mut link = match found {
-            Ok(link) => link,
-            Err(trouble) => {
-                // A limit of our own says nothing of the endpoint.
-                if !is_our_limit(trouble.kind) {
-                    hedging.in_vain.set(Some(lease.index()));
-                    metrics.upstream_failed(slot);
-                    lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
-                }
-                return None;
-            }
-        };
+        let mut link = self.connect_hedge(plan, &mut lease, slot).await?;
         let (reused, dialled) = (link.reused(), link.address());
         let connect = (!reused).then(|| begun.elapsed());
         let mut host = String::new();
         group.write_host_of(lease.index(), request, self.plan.settings, &mut host);
-        let head = UpstreamHead {
-            request,
-            target: hedging.target,
-            host: &host,
-            upgrade: false,
-            key: None,
-        };
+        let (target, host) = (plan.target, host.as_str());
+        let head = UpstreamHead { request, target, host, upgrade: false, key: None };
         let core = self.context.core;
         let (sending, receiving) = (core.wheel.alarm(), core.wheel.alarm());
         let alarms = Alarms { sending: &sending, receiving: &receiving };
         let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
         let binding = group.binding_of(lease.index(), is_secure(request));
-        let second = Attempt { second: true, hedge: None, binding, ..*self };
+        let hedge = Attempt { is_hedge: true, hedge_after: None, binding, ..*self };
         let mut response = Response::default();
-        let (downloaded, first_byte, left) = over!(&mut link, speech => {
-            let up = speech.open(core, alarms, patience);
-            second.ask(up, &head, &mut response, baton).await
+        let (downloaded, first_byte, link_state) = over!(&mut link, link => {
+            let up = link.open(core, alarms, patience);
+            hedge.exchange(up, &head, &mut response, claim).await
         });
-        if baton.winner() != Some(true) {
-            hedging.in_vain.set(Some(lease.index()));
-            let raced = Raced::Download(downloaded);
-            let seen = Seen { reused, status: response.status, first_byte, ..Seen::default() };
-            settle::report(&raced, &left, seen, |outcome, words| {
+        if claim.winner() != Some(true) {
+            plan.failed_at.set(Some(lease.index()));
+            let end = TryEnd::Download(downloaded);
+            let facts =
+                TryFacts { reused, status: response.status, first_byte, ..TryFacts::default() };
+            settle::report(&end, &link_state, facts, |outcome, words| {
                 lease.report(outcome, words, Instant::now());
             });
             return None;
         }
         metrics.upstream_hedge_won(slot);
-        let second = Second {
+        let hedge = HedgeResponse {
             downloaded,
-            left,
+            link_state,
             link,
             response,
             lease,
@@ -200,24 +184,47 @@ impl Attempt<'_> {
             connect,
             first_byte,
         };
-        Some(second)
+        Some(hedge)
     }
 
-    /// Sends the request, and relays the response once the baton is there.
-    async fn ask<U: Upward, R: Reply>(
+    /// Obtains a connection for the hedge; if there is none, that is noted.
+    async fn connect_hedge(
+        &self,
+        plan: &HedgePlan<'_>,
+        lease: &mut Lease,
+        slot: EndpointSlot,
+    ) -> Option<Link> {
+        let timeouts = &self.plan.settings.timeouts;
+        let link = plan.group.hedge_link(self.context, lease.index(), slot, timeouts).await;
+        let trouble = match link {
+            Ok(link) => return Some(link),
+            Err(trouble) => trouble,
+        };
+        // A limit of our own says nothing about the endpoint.
+        if !is_our_limit(trouble.kind) {
+            plan.failed_at.set(Some(lease.index()));
+            self.context.core.metrics.upstream_failed(slot);
+            lease.report(unreachable(&trouble), &trouble.detail, Instant::now());
+        }
+        None
+    }
+
+    /// Sends the request, and relays the response once the reply can be claimed.
+    async fn exchange<U: UpstreamExchange, R: Reply>(
         &self,
         mut up: U,
         head: &UpstreamHead<'_>,
         response: &mut Response,
-        baton: &Baton<'_, R>,
-    ) -> (Result<Download, DownloadError>, Option<Duration>, Left) {
+        claim: &ReplyClaim<'_, R>,
+    ) -> (Result<Download, DownloadError>, Option<Duration>, LinkState) {
         let begun = up.begin(head, &[], false).await;
         let sent_at = Instant::now();
         let (_, up_in, _) = up.split();
         let downloaded = match begun {
             Ok(()) => {
-                let (upload, lost) = (Cell::new(Upload::Complete), Cell::new(false));
-                self.download(head.request, response, up_in, baton, &upload, &lost, None).await
+                let (upload, lost) = (&Cell::new(Upload::Complete), &Cell::new(false));
+                let sent = SentRequest { request: head.request, upload, lost, key: None };
+                self.download(sent, response, up_in, claim).await
             }
             Err(trouble) => Err(DownloadError::NoResponse { trouble, silent: true }),
         };

@@ -1,8 +1,8 @@
 //! One try of a request over one connection to its destination.
 //!
-//! The head leaves, with the body if that is small and here already; then both directions run at
-//! once ([`Attempt::race`]) until the response is complete or something fails.
-//! Not here: what such an end means (`settle`).
+//! The head is sent first, together with a small body that is already buffered; then both directions
+//! run at once ([`Attempt::race`]) until the response is complete or something fails.
+//! Not here: what the end of a try means (`settle`).
 
 mod hedge;
 mod settle;
@@ -19,67 +19,68 @@ use observe::{ErrorKind, RetryReason, Scope};
 use crate::body::{Patience, PumpError, ReadError, Reset, Sink, Source, WriteError, pump_sifted};
 use crate::context::Context;
 use crate::deadline::Deadline;
-use crate::destination::{Destination, Times, Turn};
+use crate::destination::{Destination, EndpointTimeouts, NextTry};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::Ending;
 use crate::leaving;
 use crate::plan::Plan;
-use crate::replay::{Kept, Replay};
-use crate::respond::{Made, respond};
+use crate::replay::ReplayedBody;
+use crate::respond::{ResponseOrigin, respond};
 use crate::retry::Retries;
 use crate::sticky::Binding;
 use crate::trouble::Trouble;
 use crate::upstream::{
-    Alarms, Answer, Cancel, Left, Link, NoHead, Speech, Upload, UpstreamHead, Upward, over,
+    Alarms, Cancel, Link, LinkState, NoHead, Protocol, ResponseReader, Upload, UpstreamExchange,
+    UpstreamHead, over,
 };
 use crate::websocket::{self, wants_tunnel};
 use crate::work::Work;
 
-use hedge::{Baton, Hedging, Second};
+use hedge::{HedgePlan, HedgeResponse, ReplyClaim};
 
 /// One try over one connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) plan: &'a Plan<'a>,
-    pub(crate) timeouts: Times,
+    pub(crate) timeouts: EndpointTimeouts,
     pub(crate) retries: &'a Retries<'a>,
     /// When the exchange as a whole must be over.
     pub(crate) deadline: Option<&'a Deadline>,
     pub(crate) scope: Scope,
-    /// How much of a request's body is kept for copies of it.
+    /// How many bytes of a request's body are kept for mirrors.
     pub(crate) kept_for_copies: usize,
-    /// What the client is told so that it stays with the endpoint.
+    /// The cookie that binds the client to the endpoint.
     pub(crate) binding: Option<Binding<'a>>,
-    /// After how long a second try is begun beside it.
-    pub(crate) hedge: Option<Duration>,
-    /// Whether it is such a one.
-    pub(crate) second: bool,
+    /// How late the response may be before a hedge starts.
+    pub(crate) hedge_after: Option<Duration>,
+    /// Whether this try is the hedge.
+    pub(crate) is_hedge: bool,
 }
 
-/// What came of it.
-pub(crate) enum Attempted {
+/// What the exchange does after a try.
+pub(crate) enum Settlement {
     Ended(Ending),
-    /// The request is to be sent again.
-    Again(Turn),
+    /// The request is sent again.
+    Retry(NextTry),
     Failed(Trouble),
 }
 
 /// How the response ended.
 pub(crate) enum Download {
     Complete,
-    /// 101: the connection is no HTTP any more.
+    /// 101: the connection no longer carries HTTP.
     Switched,
 }
 
 pub(crate) enum DownloadError {
-    /// Nothing of a final response came. `silent`: not a single byte did.
+    /// No final response began. `silent`: not a single byte came.
     NoResponse { trouble: Trouble, silent: bool },
-    /// A final response whose status is not passed on, as the request may be sent again.
+    /// A final response with a retryable status. It is not forwarded, as the request may be sent again.
     Unwanted,
-    /// The response had begun when the upstream failed; with the reason, if it reset a stream.
+    /// The upstream failed after the response had begun; with the reason, if it reset a stream.
     Incomplete(Trouble, Option<Reset>),
-    /// The client did not take it.
+    /// The response could not be sent to the client.
     Client(WriteError),
 }
 
@@ -89,36 +90,47 @@ impl DownloadError {
     }
 }
 
-/// What ended first.
-pub(crate) enum Raced {
+/// What ended a try.
+pub(crate) enum TryEnd {
     Download(Result<Download, DownloadError>),
-    /// Another try was answered first; with how this one had failed, if it had.
-    Second(Box<Second>, Option<DownloadError>),
-    /// The client's side of the request failed.
+    /// The hedge was answered first; with the error of this try, if it had failed already.
+    Hedged(Box<HedgeResponse>, Option<DownloadError>),
+    /// The request's body could not be read from the client.
     Client(ReadError),
     /// The client closed its connection.
-    Vanished,
+    ClientGone,
     /// The exchange took too long as a whole.
     OutOfTime(Trouble),
 }
 
-/// Interim responses that an endpoint may send before the final one. A `102` every few seconds is
-/// how some tell that they are still at work (RFC 2518, section 10.1), so these are many.
+/// Interim responses that an endpoint may send before the final one. The limit is high because some
+/// endpoints send a `102` every few seconds while they work (RFC 2518, section 10.1).
 const INTERIM_MAX: u32 = 1000;
 
-/// Bytes of a response that nobody gets which are taken off, so that its connection can be kept.
+/// Bytes of an unwanted response that are read and discarded so that its connection can be reused.
 const UNWANTED_BYTES_MAX: usize = 64 * 1024;
 
-/// How a try went, before it is decided what that means.
-pub(crate) struct Went {
-    pub(crate) raced: Raced,
-    /// The request has left whole; its body, if any, is still in the client's buffer.
-    pub(crate) whole: bool,
-    pub(crate) left: Left,
-    /// When the first byte of a response came.
-    pub(crate) heard: Option<Instant>,
-    /// Another endpoint that was tried beside, in vain.
-    pub(crate) tried: Option<usize>,
+/// The result of a try, before [`Attempt::settle`] decides what it means.
+pub(crate) struct TryResult {
+    pub(crate) end: TryEnd,
+    /// The request was sent whole with its head; its body, if any, is still in the client's buffer.
+    pub(crate) sent_with_head: bool,
+    pub(crate) link_state: LinkState,
+    pub(crate) first_byte_at: Option<Instant>,
+    /// The endpoint of a hedge that failed.
+    pub(crate) failed_hedge: Option<usize>,
+}
+
+/// The request of a try, as both of its directions see it.
+#[derive(Clone, Copy)]
+pub(crate) struct SentRequest<'t> {
+    pub(crate) request: &'t Request,
+    /// How much of it has been sent.
+    pub(crate) upload: &'t Cell<Upload>,
+    /// Whether some of its body was sent without being kept.
+    pub(crate) lost: &'t Cell<bool>,
+    /// The WebSocket key that we made for a client of HTTP/2, which sends none.
+    pub(crate) key: Option<&'t str>,
 }
 
 impl Attempt<'_> {
@@ -129,126 +141,100 @@ impl Attempt<'_> {
         work: &mut Work,
         down: &mut D,
         destination: &mut Destination<'_>,
-    ) -> Attempted {
+    ) -> Settlement {
         let Context { core, alarm, reply_alarm, flow, .. } = *self.context;
         let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(flow));
         let alarms = Alarms { sending: alarm, receiving: reply_alarm };
         let reused = link.reused();
-        let went = over!(&mut link, speech => {
-            let up = speech.open(core, alarms, patience);
+        let result = over!(&mut link, link => {
+            let up = link.open(core, alarms, patience);
             self.carry_out(up, reused, work, down, destination).await
         });
-        self.settle(went, link, work, down, destination)
+        self.settle(result, link, work, down, destination)
     }
 
     /// Sends the request and relays the response.
-    async fn carry_out<U: Upward, D: Downstream>(
+    async fn carry_out<U: UpstreamExchange, D: Downstream>(
         &self,
         mut up: U,
         reused: bool,
         work: &mut Work,
         down: &mut D,
         destination: &Destination<'_>,
-    ) -> Went {
+    ) -> TryResult {
         let Work { request, response, record, path, host, replay, .. } = work;
         up.read_by(down.split().1.room());
-        // A small body that is here already leaves with the head, and stays until a response has
-        // come, so that the request can be replayed. Without chunks around it, so only if its
-        // length is told.
-        let whole = match request.body {
-            BodyLength::Exact(length) => down
-                .buffered_body()
-                .is_some_and(|body| !body.is_empty() && body.len() as u64 == length),
-            _ => false,
-        };
-        let unsent_body = !request.body.is_empty() && !whole;
+        let sent_with_head = is_buffered(down, request.body);
+        let unsent_body = !request.body.is_empty() && !sent_with_head;
         if unsent_body && request.expect_continue {
-            // RFC 9110, section 10.1.1: whoever takes the body asks for it. We do.
+            // RFC 9110, section 10.1.1: we read the body, so we ask for it.
             response.clear();
             response.status = 100;
             if down.split().1.interim(request, response).await.is_err() {
-                let left = up.finish(response);
-                let raced = Raced::Vanished;
-                return Went { raced, whole: false, left, heard: None, tried: None };
+                let (end, link_state) = (TryEnd::ClientGone, up.finish(response));
+                let (first_byte_at, failed_hedge) = (None, None);
+                return TryResult { end, sent_with_head, link_state, first_byte_at, failed_hedge };
             }
-            request.expect_continue = false; // once, however often the request is sent
+            request.expect_continue = false; // once, even if the request is sent again
         }
         let target = path.as_slice();
         let upgrade = wants_tunnel(request);
-        // RFC 6455 wants a key and its proof over HTTP/1.1; a client of HTTP/2 has none.
+        // RFC 6455 requires a key and its proof over HTTP/1.1; a client of HTTP/2 sends none.
         let key = if upgrade { websocket::missing_key(request) } else { None };
         let key = key.as_deref();
         let head = UpstreamHead { request, target, host, upgrade, key };
-        let body = down.buffered_body().filter(|_| whole).unwrap_or_default();
+        let body = down.buffered_body().filter(|_| sent_with_head).unwrap_or_default();
         if self.kept_for_copies >= body.len() && replay.is_empty() {
             replay.keep(body);
         }
         let begun = up.begin(&head, body, unsent_body).await;
-        // The clock is only read again if anything was waited for since it was.
+        // Reading the clock costs time: if nothing was waited for, the time of the start will do.
         let at_once = reused && record.queue == Some(Duration::ZERO);
         let sent_at = if at_once { record.started } else { Instant::now() };
-        let hedging = self.hedge.zip(destination.as_group());
-        let hedging = hedging.map(|(after, group)| Hedging::new(after, group, target));
-        let hedging = hedging.as_ref();
-        let raced = match begun {
+        let hedge = self.hedge_after.zip(destination.as_group());
+        let hedge = hedge.map(|(after, group)| HedgePlan::new(after, group, target));
+        let hedge = hedge.as_ref();
+        let end = match begun {
             Ok(()) => {
-                self.race(down, request, response, &mut up, replay, unsent_body, key, hedging).await
+                let (kept, lost) = replay.parts();
+                let sent = SentRequest { request, upload: &Cell::new(Upload::Running), lost, key };
+                let unsent = unsent_body.then_some(kept);
+                self.race(down, &mut up, sent, unsent, response, hedge).await
             }
             Err(trouble) => {
-                Raced::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
+                TryEnd::Download(Err(DownloadError::NoResponse { trouble, silent: true }))
             }
         };
-        if hedging.is_some_and(|hedging| hedging.begun.get()) {
-            record.hedged = Some(matches!(raced, Raced::Second(..)));
+        if hedge.is_some_and(|hedge| hedge.started.get()) {
+            record.hedged = Some(matches!(end, TryEnd::Hedged(..)));
         }
-        let heard = up.split().1.first_byte_at();
-        record.first_byte = heard.map(|at| at.duration_since(sent_at));
-        let tried = hedging.and_then(|hedging| hedging.in_vain.get());
-        Went { raced, whole: !unsent_body, left: up.finish(response), heard, tried }
+        let first_byte_at = up.split().1.first_byte_at();
+        record.first_byte = first_byte_at.map(|at| at.duration_since(sent_at));
+        let failed_hedge = hedge.and_then(|hedge| hedge.failed_at.get());
+        let (sent_with_head, link_state) = (!unsent_body, up.finish(response));
+        TryResult { end, sent_with_head, link_state, first_byte_at, failed_hedge }
     }
 
-    /// Runs both directions at once, until the response is complete or something fails.
-    #[allow(clippy::too_many_arguments)] // both connections, and what they carry
-    async fn race<U: Upward, D: Downstream>(
+    /// Runs both directions at once, until the response is complete or something fails. `unsent`: memory to
+    /// keep the body in, if that is still to be sent.
+    async fn race<U: UpstreamExchange, D: Downstream>(
         &self,
         down: &mut D,
-        request: &Request,
-        response: &mut Response,
         up: &mut U,
-        replay: &mut Replay,
-        unsent_body: bool,
-        key: Option<&str>,
-        hedging: Option<&Hedging<'_>>,
-    ) -> Raced {
+        sent: SentRequest<'_>,
+        unsent: Option<&mut Vec<u8>>,
+        response: &mut Response,
+        hedge: Option<&HedgePlan<'_>>,
+    ) -> TryEnd {
+        let SentRequest { request, upload, .. } = sent;
         let (up_out, up_in, cancel) = up.split();
-        let (kept, lost) = replay.parts();
-        let upload = &Cell::new(Upload::Running);
         let (body, reply) = down.split();
-        let baton = &Baton::new(reply);
-        let uploading = async {
-            if unsent_body {
-                let kept_max = self.kept_bytes_max(request);
-                let rules = leaving::Rules::of_request(self.plan);
-                let mut body = Kept::new(body, kept, lost, kept_max);
-                match pump_sifted(&mut body, up_out, |field| rules.keeps_trailer(field)).await {
-                    Ok(()) => upload.set(Upload::Complete),
-                    Err(PumpError::Reading(error)) => return Raced::Client(error),
-                    Err(PumpError::Writing(_)) => {
-                        // It may have answered before it stopped to listen.
-                        upload.set(Upload::Refused);
-                        return std::future::pending().await;
-                    }
-                }
-            } else {
-                upload.set(Upload::Complete);
-            }
-            poll_fn(|cx| body.poll_vanished(cx)).await;
-            Raced::Vanished
-        };
-        let downloading = self.download(request, response, up_in, baton, upload, lost, key);
+        let claim = &ReplyClaim::new(reply);
+        let uploading = self.upload(body, up_out, sent, unsent);
+        let downloading = self.download(sent, response, up_in, claim);
         let (mut uploading, mut downloading) = (pin!(uploading), pin!(Some(downloading)));
-        let mut rival = pin!(hedging.map(|hedging| self.rival(hedging, request, baton)));
-        let under_way = || hedging.is_some_and(|hedging| hedging.begun.get());
+        let mut hedging = pin!(hedge.map(|hedge| self.hedge(hedge, request, claim)));
+        let is_hedged = || hedge.is_some_and(|hedge| hedge.started.get());
         let (mut downloaded, mut failed) = (false, None);
         poll_fn(|cx| {
             if let Some(first) = downloading.as_mut().as_pin_mut()
@@ -256,40 +242,40 @@ impl Attempt<'_> {
             {
                 downloading.set(None);
                 match done {
-                    // An early response to a request that is still on its way: many clients look
-                    // for the answer only once they have sent everything, so they may, as long as
-                    // the upstream takes it.
+                    // An early response, while the request is still being sent: many clients read
+                    // it only after they have sent everything, so they may, as long as the
+                    // upstream accepts it.
                     Ok(Download::Complete) if upload.get() == Upload::Running => downloaded = true,
-                    Err(error) if error.is_no_response() && under_way() && rival.is_some() => {
+                    Err(error) if error.is_no_response() && is_hedged() && hedging.is_some() => {
                         failed = Some(error);
                     }
-                    done => return Poll::Ready(Raced::Download(done)),
+                    done => return Poll::Ready(TryEnd::Download(done)),
                 }
             }
             let uploaded = upload.get();
-            let raced = uploading.as_mut().poll(cx);
+            let upload_end = uploading.as_mut().poll(cx);
             if request.upgrade && upload.get() != uploaded {
                 cx.waker().wake_by_ref(); // a 101 waits for that
             }
-            if downloaded && (raced.is_ready() || upload.get() != Upload::Running) {
-                return Poll::Ready(Raced::Download(Ok(Download::Complete)));
+            if downloaded && (upload_end.is_ready() || upload.get() != Upload::Running) {
+                return Poll::Ready(TryEnd::Download(Ok(Download::Complete)));
             }
-            if let Poll::Ready(raced) = raced {
-                return Poll::Ready(raced);
+            if let Poll::Ready(end) = upload_end {
+                return Poll::Ready(end);
             }
-            if let Some(second) = rival.as_mut().as_pin_mut() {
-                if baton.winner() == Some(false) {
-                    rival.set(None);
+            if let Some(second) = hedging.as_mut().as_pin_mut() {
+                if claim.winner() == Some(false) {
+                    hedging.set(None);
                 } else if let Poll::Ready(second) = second.poll(cx) {
-                    rival.set(None);
+                    hedging.set(None);
                     match (second, failed.take()) {
                         (Some(second), failed) => {
-                            return Poll::Ready(Raced::Second(second, failed));
+                            return Poll::Ready(TryEnd::Hedged(second, failed));
                         }
-                        (None, Some(error)) => return Poll::Ready(Raced::Download(Err(error))),
+                        (None, Some(error)) => return Poll::Ready(TryEnd::Download(Err(error))),
                         (None, None) => {}
                     }
-                } else if baton.winner() == Some(true) && downloading.is_some() {
+                } else if claim.winner() == Some(true) && downloading.is_some() {
                     downloading.set(None);
                     cancel.cancel();
                 }
@@ -297,15 +283,42 @@ impl Attempt<'_> {
             if let Some(deadline) = self.deadline
                 && deadline.poll_passed(cx).is_ready()
             {
-                return Poll::Ready(Raced::OutOfTime(deadline.trouble()));
+                return Poll::Ready(TryEnd::OutOfTime(deadline.trouble()));
             }
             Poll::Pending
         })
         .await
     }
 
-    /// Tells the client where it belongs from now on. That comes after the edits of the route, which are
-    /// about what the endpoint says.
+    /// Sends the body that is still to be sent, if any, and then waits for the client to leave.
+    async fn upload(
+        &self,
+        body: &mut impl Source,
+        up_out: &mut impl Sink,
+        sent: SentRequest<'_>,
+        unsent: Option<&mut Vec<u8>>,
+    ) -> TryEnd {
+        if let Some(kept) = unsent {
+            let kept_max = self.kept_bytes_max(sent.request);
+            let rules = leaving::Rules::of_request(self.plan);
+            let mut body = ReplayedBody::new(body, kept, sent.lost, kept_max);
+            match pump_sifted(&mut body, up_out, |field| rules.keeps_trailer(field)).await {
+                Ok(()) => {}
+                Err(PumpError::Reading(error)) => return TryEnd::Client(error),
+                Err(PumpError::Writing(_)) => {
+                    // The endpoint may have answered before it stopped reading.
+                    sent.upload.set(Upload::Refused);
+                    return std::future::pending().await;
+                }
+            }
+        }
+        sent.upload.set(Upload::Complete);
+        poll_fn(|cx| body.poll_peer_gone(cx)).await;
+        TryEnd::ClientGone
+    }
+
+    /// Adds the cookies that bind the client to its endpoint and its part of a split. This comes after the
+    /// edits of the route, which concern what the endpoint says.
     fn bind(&self, response: &mut Response) {
         if let Some(binding) = self.binding {
             binding.mark(response, &self.context.core.scratch);
@@ -315,7 +328,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// How much of the request's body is kept: nothing of one that is too long anyway.
+    /// How many bytes of the request's body are kept; none of one that is known to be too long.
     fn kept_bytes_max(&self, request: &Request) -> usize {
         let bytes_max = self.retries.kept_bytes_max().max(self.kept_for_copies);
         match request.body {
@@ -325,17 +338,14 @@ impl Attempt<'_> {
     }
 
     /// Reads the response, and relays it to the client.
-    #[allow(clippy::too_many_arguments)] // as above
     pub(crate) async fn download<R: Reply>(
         &self,
-        request: &Request,
+        sent: SentRequest<'_>,
         response: &mut Response,
-        up_in: &mut impl Answer,
-        baton: &Baton<'_, R>,
-        upload: &Cell<Upload>,
-        lost: &Cell<bool>,
-        key: Option<&str>,
+        up_in: &mut impl ResponseReader,
+        claim: &ReplyClaim<'_, R>,
     ) -> Result<Download, DownloadError> {
+        let SentRequest { request, upload, lost, .. } = sent;
         for interim in 0u32.. {
             let head = up_in.head(request, response, self.timeouts.first_byte, upload).await;
             head.map_err(|NoHead { trouble, silent }| DownloadError::NoResponse {
@@ -348,21 +358,21 @@ impl Attempt<'_> {
                     let trouble = Trouble::new(ErrorKind::HttpProtocolError, detail);
                     return Err(DownloadError::NoResponse { trouble, silent: false });
                 }
-                // We have asked for the body ourselves.
+                // We have asked the client for the body ourselves.
                 100 => {}
                 101 => {
-                    agreed(request, response, up_in, upload, key).await?;
+                    check_switch(sent, response, up_in).await?;
                     self.bind(response);
-                    let reply = baton.take(self.second).await;
+                    let reply = claim.take(self.is_hedge).await;
                     reply.switch(request, response);
                     reply.flush().await.map_err(DownloadError::Client)?;
                     return Ok(Download::Switched);
                 }
                 102..200 => {
-                    let reply = baton.borrow().await;
-                    let sent = reply.interim(request, response).await;
-                    baton.put_back(reply);
-                    sent.map_err(DownloadError::Client)?;
+                    let reply = claim.borrow().await;
+                    let written = reply.interim(request, response).await;
+                    claim.put_back(reply);
+                    written.map_err(DownloadError::Client)?;
                 }
                 _ => break,
             }
@@ -371,19 +381,19 @@ impl Attempt<'_> {
         if self.retries.is_unwanted(response.status)
             && request.method.is_idempotent()
             && !lost.get()
-            // Of two tries the other one may have a better response.
-            && (self.second || self.retries.may(RetryReason::Status))
+            // If this is the hedge, the first try may still have a better response.
+            && (self.is_hedge || self.retries.may_retry(RetryReason::Status))
         {
-            take_off(up_in).await;
+            discard_buffered(up_in).await;
             return Err(DownloadError::Unwanted);
         }
-        // A body that cannot be read from its beginning ends the try while the client can still be told.
-        begins_well(up_in).await.map_err(|error| {
+        // If the body cannot be read from its beginning, the try ends while an error can still be sent.
+        check_body_start(up_in).await.map_err(|error| {
             let trouble = reading_failed(&error);
             DownloadError::NoResponse { trouble, silent: false }
         })?;
-        let reply = baton.take(self.second).await;
-        let by = (Made::ByEndpoint(self.plan), self.scope);
+        let reply = claim.take(self.is_hedge).await;
+        let by = (ResponseOrigin::Endpoint(self.plan), self.scope);
         let (keep, bind) = (self.context.may_keep(), |response: &mut Response| self.bind(response));
         let pumped = respond(self.context, (request, response), by, bind, keep, up_in, reply).await;
         pumped.map(|()| Download::Complete).map_err(|error| match error {
@@ -399,15 +409,21 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether 101 is an answer to this request (RFC 9110, section 7.8), which must have left whole. What else
-/// comes with it would be a tunnel that nobody asked for.
-async fn agreed(
-    request: &Request,
+/// Whether a body is small, buffered whole and of a declared length. Such a body is sent with the head,
+/// without chunks, and stays in the buffer until a response comes, so that the request can be replayed.
+fn is_buffered<D: Downstream>(down: &D, length: BodyLength) -> bool {
+    let BodyLength::Exact(length) = length else { return false };
+    down.buffered_body().is_some_and(|body| !body.is_empty() && body.len() as u64 == length)
+}
+
+/// Checks that 101 is an answer to this request (RFC 9110, section 7.8), which must have been sent whole.
+/// Anything else would open a tunnel that nobody asked for.
+async fn check_switch(
+    sent: SentRequest<'_>,
     response: &Response,
-    up_in: &impl Answer,
-    upload: &Cell<Upload>,
-    key: Option<&str>,
+    up_in: &impl ResponseReader,
 ) -> Result<(), DownloadError> {
+    let SentRequest { request, upload, key, .. } = sent;
     let (kind, detail) = if !wants_tunnel(request) {
         let detail = "the endpoint changed the protocol without having been asked";
         (ErrorKind::HttpProtocolError, detail)
@@ -417,7 +433,7 @@ async fn agreed(
     } else if !websocket::is_proved(request, response, key, |key| up_in.proves(key, response)) {
         let detail = "the endpoint does not prove that it takes the WebSocket";
         (ErrorKind::HttpUpgradeFailed, detail)
-    } else if !has_left(upload).await {
+    } else if !is_uploaded(upload).await {
         let detail = "the endpoint changed the protocol without taking the request's body";
         (ErrorKind::HttpUpgradeFailed, detail)
     } else {
@@ -427,8 +443,9 @@ async fn agreed(
     Err(DownloadError::NoResponse { trouble, silent: false })
 }
 
-/// Waits until the request has left whole; false: it never will. ([`Attempt::race`] polls again then.)
-async fn has_left(upload: &Cell<Upload>) -> bool {
+/// Waits until the request has been sent whole; false: it never will be. ([`Attempt::race`] polls again
+/// when the upload changes.)
+async fn is_uploaded(upload: &Cell<Upload>) -> bool {
     poll_fn(|_| match upload.get() {
         Upload::Running => Poll::Pending,
         Upload::Complete => Poll::Ready(true),
@@ -437,20 +454,20 @@ async fn has_left(upload: &Cell<Upload>) -> bool {
     .await
 }
 
-/// Whether what is here of a body can be read.
-async fn begins_well(source: &mut impl Source) -> Result<(), ReadError> {
+/// Checks that what is buffered of a body can be read.
+async fn check_body_start(source: &mut impl Source) -> Result<(), ReadError> {
     let mut ready = pin!(source.ready());
     match poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await {
-        // The reason of a reset is passed on.
+        // The reason of a reset is forwarded with the response.
         Poll::Ready(Err(error)) if !matches!(error, ReadError::Reset(..)) => Err(error),
         Poll::Ready(_) | Poll::Pending => Ok(()),
     }
 }
 
-/// Takes off what has come of a body that nobody gets, without waiting for more.
-async fn take_off(source: &mut impl Source) {
-    let mut taken = 0;
-    while taken < UNWANTED_BYTES_MAX {
+/// Reads and discards what has arrived of a body that is not forwarded, without waiting for more.
+async fn discard_buffered(source: &mut impl Source) {
+    let mut discarded = 0;
+    while discarded < UNWANTED_BYTES_MAX {
         let at_once = {
             let mut ready = pin!(source.ready());
             poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await
@@ -458,7 +475,7 @@ async fn take_off(source: &mut impl Source) {
         let Poll::Ready(Ok(true)) = at_once else { return };
         let count = source.data().len();
         source.consume(count);
-        taken += count;
+        discarded += count;
     }
 }
 

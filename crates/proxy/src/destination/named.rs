@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use config::UpstreamTimeouts;
 use observe::Record;
 
+use super::EndpointTimeouts;
+use super::FoundLink;
 use super::NamedDestination;
+use super::NextTry;
 use super::NoConnection;
 use super::Presence;
 use super::Search;
-use super::Taken;
-use super::Times;
-use super::Turn;
 use super::in_time;
 use crate::body::unless_zero;
 use crate::core::Core;
@@ -21,29 +21,29 @@ use crate::pool::Connection;
 use crate::upstream::{Link, dial};
 
 impl NamedDestination<'_> {
-    pub(super) async fn connection(
+    pub(super) async fn connect(
         &mut self,
         search: &Search<'_>,
         record: &mut Record,
         client: &mut impl Presence,
-        turn: Turn,
+        next_try: NextTry,
         files_max: u64,
-    ) -> Result<Taken, NoConnection> {
+    ) -> Result<FoundLink, NoConnection> {
         let Search { context, settings, retries, deadline } = *search;
-        let timeouts = Times::new(settings, &UpstreamTimeouts::default());
+        let timeouts = EndpointTimeouts::new(settings, &UpstreamTimeouts::default());
         let core = context.core;
-        match turn {
-            Turn::First => {
+        match next_try {
+            NextTry::First => {
                 let port = self.addresses.first().map_or(0, SocketAddr::port);
                 let own = context
-                    .asker
+                    .requester
                     .connection
                     .and_then(|c| c.bound.take_host(self.host, port, core.wheel.now()));
                 if let Some(connection) = own
                     && connection.address.is_some_and(|address| (self.judge)(address).is_ok())
                 {
                     record.dialled = connection.address;
-                    return Ok(Taken { link: Link::http1(connection), timeouts });
+                    return Ok(FoundLink { link: Link::http1(connection), timeouts });
                 }
                 for &address in self.addresses {
                     let pool = core.forward_pool(address, self.host, settings.upstream_idle);
@@ -52,12 +52,12 @@ impl NamedDestination<'_> {
                     {
                         record.dialled = connection.address;
                         self.pool = Some(pool);
-                        return Ok(Taken { link: Link::http1(connection), timeouts });
+                        return Ok(FoundLink { link: Link::http1(connection), timeouts });
                     }
                 }
             }
-            Turn::Same(failed) | Turn::Other(failed) => {
-                record.add_retry(retries.note(&failed, None));
+            NextTry::SameEndpoint(failed) | NextTry::OtherEndpoint(failed) => {
+                record.add_retry(retries.record_retry(&failed, None));
             }
         }
         let bounds = (timeouts.connect, files_max);
@@ -65,7 +65,7 @@ impl NamedDestination<'_> {
         self.pool = connection
             .address
             .map(|address| core.forward_pool(address, self.host, settings.upstream_idle));
-        Ok(Taken { link: Link::http1(connection), timeouts })
+        Ok(FoundLink { link: Link::http1(connection), timeouts })
     }
 
     /// A new connection.

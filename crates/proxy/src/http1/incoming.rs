@@ -13,7 +13,7 @@ use wire::http1::{BodyDecoder, Piece};
 use crate::body::{BULK_BYTES_MIN, Bulk, Patience, ReadError, Source};
 
 /// The receiving direction of a connection.
-pub(crate) struct Incoming<'a> {
+pub(crate) struct Http1Receiver<'a> {
     pub(crate) stream: &'a Stream,
     pub(crate) buffer: Buffer,
     decoder: BodyDecoder,
@@ -80,7 +80,7 @@ pub(crate) enum HeadEnd {
     Full,
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> Http1Receiver<'a> {
     pub(crate) fn new(
         stream: &'a Stream,
         buffer: Buffer,
@@ -220,7 +220,7 @@ impl<'a> Incoming<'a> {
     /// The peer has closed its side (RFC 9112, section 9.6). Either it only does not want to say more, or it has left.
     /// If it did so with its request, in one flight, it waits for the answer. If later, it is gone unless the answer
     /// comes soon; and it is there as long as it takes one.
-    fn poll_left(&mut self, at_once: bool, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, at_once: bool, cx: &mut Context<'_>) -> Poll<()> {
         let Some(written) = self.written.map(Cell::get) else { return Poll::Ready(()) };
         let now = self.wheel.now();
         match self.side {
@@ -237,7 +237,7 @@ impl<'a> Incoming<'a> {
         if let Side::Closed { until, .. } = self.side {
             self.alarm.set(until.saturating_duration_since(now));
             if self.alarm.poll_fired(cx).is_ready() {
-                return self.poll_left(false, cx);
+                return self.poll_gone(false, cx);
             }
         }
         Poll::Pending
@@ -290,7 +290,7 @@ impl<'a> Incoming<'a> {
     }
 }
 
-impl Source for Incoming<'_> {
+impl Source for Http1Receiver<'_> {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         loop {
             if self.piece > 0 {
@@ -364,16 +364,16 @@ impl Source for Incoming<'_> {
         self.buffer.prefer(size);
     }
 
-    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let at_once = !std::mem::replace(&mut self.watched, true);
         if self.side != Side::Open {
-            return self.poll_left(at_once, cx);
+            return self.poll_gone(at_once, cx);
         }
         // What comes now is the next request of a client that does not wait for its answers. It is
         // taken in as far as there is room; beyond, the client waits, and is not watched.
         while self.buffer.spare() > 0 {
             match self.buffer.poll_fill(cx, self.stream) {
-                Poll::Ready(Ok(0)) => return self.poll_left(at_once, cx),
+                Poll::Ready(Ok(0)) => return self.poll_gone(at_once, cx),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(count)) => self.raw += count as u64,
                 Poll::Pending => break,

@@ -1,6 +1,6 @@
 //! HTTP/1.1 on a socket: heads and bodies, the same towards clients and upstreams.
 //!
-//! [`Incoming`] reads messages from one direction of a connection, [`Outgoing`] writes them to the
+//! [`Http1Receiver`] reads messages from one direction of a connection, [`Http1Sender`] writes them to the
 //! other. The protocol itself is in `wire::http1`; here are only buffers, sockets and patience.
 
 mod head;
@@ -8,5 +8,5 @@ mod incoming;
 mod outgoing;
 
 pub(crate) use head::{ClientHead, with_date, write_number};
-pub(crate) use incoming::{HeadEnd, Incoming};
-pub(crate) use outgoing::{Framing, Outgoing, Scratch};
+pub(crate) use incoming::{HeadEnd, Http1Receiver};
+pub(crate) use outgoing::{Framing, Http1Sender, Scratch};

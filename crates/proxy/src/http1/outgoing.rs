@@ -7,7 +7,7 @@ use message::Fields;
 use net::{Alarm, Stream, Wheel};
 use wire::http1::{LAST_CHUNK, allowed_trailer, chunk_header, write_field};
 
-use crate::body::{Bulk, Look, Patience, PumpError, Sink, WriteError};
+use crate::body::{Bulk, DeliverySample, Patience, PumpError, Sink, WriteError};
 
 /// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
 /// the kernel from where they are.
@@ -57,7 +57,7 @@ pub(crate) enum Framing {
 }
 
 /// The sending direction of a connection.
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct Http1Sender<'a> {
     stream: &'a Stream,
     /// What waits to be written; without memory if nothing does.
     out: Vec<u8>,
@@ -76,7 +76,7 @@ pub(crate) struct Outgoing<'a> {
     written: Option<&'a Cell<u64>>,
 }
 
-impl<'a> Outgoing<'a> {
+impl<'a> Http1Sender<'a> {
     pub(crate) fn new(
         stream: &'a Stream,
         scratch: &'a Scratch,
@@ -160,7 +160,7 @@ impl<'a> Outgoing<'a> {
                     wheel,
                     alarm,
                     *raw,
-                    || Look::at(stream),
+                    || DeliverySample::of(stream),
                     |cx| match (waiting.is_empty(), rest.is_empty()) {
                         (false, true) => stream.poll_write(cx, waiting),
                         (true, _) => stream.poll_write(cx, rest),
@@ -188,13 +188,13 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-impl Drop for Outgoing<'_> {
+impl Drop for Http1Sender<'_> {
     fn drop(&mut self) {
         self.scratch.give_back(std::mem::take(&mut self.out));
     }
 }
 
-impl Sink for Outgoing<'_> {
+impl Sink for Http1Sender<'_> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         if bytes.is_empty() {
             return Ok(()); // an empty chunk would end the body

@@ -17,11 +17,11 @@ thread_local! {
     static WORKSPACE: RefCell<(GuardMemory, Vec<u8>)> = RefCell::default();
 }
 
-use crate::body::Look;
+use crate::body::DeliverySample;
 
 /// What is seen of a connection from outside of `h2`.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct GuardState {
     /// What the guard has found; from then on nothing more is read.
     pub(crate) violation: Cell<Option<Violation>>,
     /// Bytes read and written.
@@ -40,37 +40,37 @@ pub(crate) struct Watch {
 
 /// The connection below a stream, for a look at what has become of its bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Carrier<'a> {
-    pub(crate) below: Below<'a>,
-    pub(crate) watch: &'a Watch,
+pub(crate) struct UnderlyingConnection<'a> {
+    pub(crate) below: UnderlyingStream<'a>,
+    pub(crate) guard_state: &'a GuardState,
 }
 
 /// A stream that `h2` has.
 #[derive(Clone, Copy)]
-pub(crate) enum Below<'a> {
+pub(crate) enum UnderlyingStream<'a> {
     /// A client's, which lives as long as its exchanges.
     Client(&'a Stream),
     /// An endpoint's, which ends with its task.
     Endpoint(&'a Weak<Stream>),
 }
 
-impl Carrier<'_> {
+impl UnderlyingConnection<'_> {
     /// As long as there is no room below, a stream waits for all that was written before. Otherwise it waits for its
     /// own window, which its peer alone can open.
-    pub(crate) fn look(&self) -> Look {
-        Look { delivery: self.delivery(), shared: self.watch.is_blocked.get() }
+    pub(crate) fn look(&self) -> DeliverySample {
+        DeliverySample { delivery: self.delivery(), shared: self.guard_state.is_blocked.get() }
     }
 
     /// What has become of all bytes of the connection.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         match self.below {
-            Below::Client(stream) => stream.delivery(),
-            Below::Endpoint(stream) => stream.upgrade()?.delivery(),
+            UnderlyingStream::Client(stream) => stream.delivery(),
+            UnderlyingStream::Endpoint(stream) => stream.upgrade()?.delivery(),
         }
     }
 }
 
-impl Watch {
+impl GuardState {
     /// How much content `h2` holds at most: what was reset counts until something else is written.
     pub(crate) fn backlog(&self) -> u64 {
         self.handed.get().saturating_sub(self.written.get())
@@ -78,7 +78,7 @@ impl Watch {
 }
 
 /// A stream, as `h2` takes one.
-pub(crate) struct Guarded<S> {
+pub(crate) struct GuardedStream<S> {
     stream: S,
     /// What was read and not yet taken; without memory if there is nothing.
     buffer: Buffer,
@@ -89,16 +89,16 @@ pub(crate) struct Guarded<S> {
     guard: Guard,
     /// The frame that is not whole, as the guard counts.
     unfinished: Option<u32>,
-    watch: Rc<Watch>,
+    guard_state: Rc<GuardState>,
     wheel: Wheel,
     origin: Instant,
 }
 
-impl<S: Deref<Target = Stream>> Guarded<S> {
+impl<S: Deref<Target = Stream>> GuardedStream<S> {
     /// `before`: what was read of it already.
     pub(crate) fn new(stream: S, before: Option<Buffer>, guard: Guard, wheel: &Wheel) -> Self {
         let buffer = before.unwrap_or_else(|| Buffers::of_thread().buffer(Size::Large));
-        let (watch, wheel, origin) = (Rc::default(), wheel.clone(), wheel.now());
+        let (guard_state, wheel, origin) = (Rc::default(), wheel.clone(), wheel.now());
         Self {
             stream,
             buffer,
@@ -106,14 +106,14 @@ impl<S: Deref<Target = Stream>> Guarded<S> {
             same: 0,
             guard,
             unfinished: None,
-            watch,
+            guard_state,
             wheel,
             origin,
         }
     }
 
-    pub(crate) fn watch(&self) -> Rc<Watch> {
-        Rc::clone(&self.watch)
+    pub(crate) fn guard_state(&self) -> Rc<GuardState> {
+        Rc::clone(&self.guard_state)
     }
 
     /// Hands over what the guard has let through.
@@ -156,26 +156,26 @@ impl<S: Deref<Target = Stream>> Guarded<S> {
         let unfinished = self.guard.unfinished();
         if unfinished != self.unfinished {
             self.unfinished = unfinished;
-            self.watch.unfinished.set(unfinished.map(|_| now));
+            self.guard_state.unfinished.set(unfinished.map(|_| now));
         }
         Ok(())
     }
 
     fn wrote(&mut self, count: usize) {
-        self.watch.sent.set(self.watch.sent.get() + count as u64);
-        self.watch.written.set(self.guard.content_sent());
-        self.watch.refused.set(self.guard.refused());
+        self.guard_state.sent.set(self.guard_state.sent.get() + count as u64);
+        self.guard_state.written.set(self.guard.content_sent());
+        self.guard_state.refused.set(self.guard.refused());
     }
 }
 
-impl<S: Deref<Target = Stream> + Unpin> AsyncRead for Guarded<S> {
+impl<S: Deref<Target = Stream> + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watch.violation.get().is_some() {
+        if this.guard_state.violation.get().is_some() {
             return Poll::Pending;
         }
         let before = out.filled().len();
@@ -190,10 +190,10 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for Guarded<S> {
                 if count == 0 {
                     return Poll::Ready(Ok(())); // the end
                 }
-                this.watch.received.set(this.watch.received.get() + count as u64);
+                this.guard_state.received.set(this.guard_state.received.get() + count as u64);
             }
             if let Err(violation) = this.show(out) {
-                this.watch.violation.set(Some(violation));
+                this.guard_state.violation.set(Some(violation));
                 // Who looks after the connection ends it.
                 return if came { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
@@ -201,7 +201,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for Guarded<S> {
+impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -209,7 +209,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = this.stream.poll_write(cx, bytes);
-        this.watch.is_blocked.set(written.is_pending());
+        this.guard_state.is_blocked.set(written.is_pending());
         let count = ready!(written)?;
         this.guard.sent(bytes.get(..count).unwrap_or_default());
         this.wrote(count);
@@ -223,7 +223,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = this.stream.poll_write_vectored(cx, pieces);
-        this.watch.is_blocked.set(written.is_pending());
+        this.guard_state.is_blocked.set(written.is_pending());
         let count = ready!(written)?;
         let mut left = count;
         for piece in pieces {

@@ -1,7 +1,7 @@
 //! Messages over streams of HTTP/2, by the `h2` crate: the same towards clients and endpoints.
 //!
-//! [`Receiving`] and [`Sending`] are the two directions of a stream. `request` and `response` turn heads
-//! into canonical messages and back: no byte of one passes unjudged. [`Guarded`] is what `h2` reads from and
+//! [`Http2Receiver`] and [`Http2Sender`] are the two directions of a stream. `request` and `response` turn heads
+//! into canonical messages and back: no byte of one passes unjudged. [`GuardedStream`] is what `h2` reads from and
 //! writes to.
 //! Not here: clients' connections and their streams (`serve`), endpoints' (`pool`, `upstream`), what a peer may
 //! overdo (`wire::http2`).
@@ -14,10 +14,10 @@ mod response;
 mod send;
 
 pub(crate) use fields::{carried, load, map};
-pub(crate) use guarded::{Below, Carrier, Guarded, Watch};
-pub(crate) use receive::Receiving;
-pub(crate) use request::{Reading, RefusedRequest};
-pub(crate) use send::{Half, Sending, Share};
+pub(crate) use guarded::{GuardState, GuardedStream, UnderlyingConnection, UnderlyingStream};
+pub(crate) use receive::Http2Receiver;
+pub(crate) use request::{RequestReader, RequestRefusal};
+pub(crate) use send::{ClientBudget, Http2Sender, SendHalf};
 
 use std::cell::RefCell;
 
@@ -30,11 +30,11 @@ use crate::body::{Patience, Reset};
 pub(crate) struct StreamEnds {
     /// `None` if it has ended already.
     receive: Option<RecvStream>,
-    send: RefCell<Half>,
+    send: RefCell<SendHalf>,
 }
 
 impl StreamEnds {
-    pub(crate) fn new(receive: Option<RecvStream>, send: RefCell<Half>) -> Self {
+    pub(crate) fn new(receive: Option<RecvStream>, send: RefCell<SendHalf>) -> Self {
         Self { receive, send }
     }
 
@@ -43,11 +43,11 @@ impl StreamEnds {
         &'a mut self,
         wheel: &'a Wheel,
         [reading, writing]: &'a [Alarm; 2],
-    ) -> (Receiving<'a>, Sending<'a>) {
+    ) -> (Http2Receiver<'a>, Http2Sender<'a>) {
         let (receive, patience) = (self.receive.take(), Patience::endless());
-        let mut source = Receiving::new(receive, &self.send, wheel, reading, patience.clone());
+        let mut source = Http2Receiver::new(receive, &self.send, wheel, reading, patience.clone());
         source.refuse_trailers(); // RFC 9113, section 8.5: nothing but DATA
-        (source, Sending::new(&self.send, wheel, writing, patience, None))
+        (source, Http2Sender::new(&self.send, wheel, writing, patience, None))
     }
 
     /// Ends it at once.

@@ -11,11 +11,11 @@ use message::Fields;
 use net::{Alarm, Wheel};
 
 use super::fields;
-use super::send::Half;
+use super::send::SendHalf;
 use crate::body::{Bulk, Patience, ReadError, Reset, Source};
 
 /// The body of a message, from a stream.
-pub(crate) struct Receiving<'a> {
+pub(crate) struct Http2Receiver<'a> {
     /// `None` where there is no body.
     stream: Option<RecvStream>,
     /// What has come and was not given up yet.
@@ -25,7 +25,7 @@ pub(crate) struct Receiving<'a> {
     /// Whether there may be none.
     trailers_refused: bool,
     /// The other direction, by which a reset is noticed once this one has ended.
-    sending: &'a RefCell<Half>,
+    sending: &'a RefCell<SendHalf>,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
@@ -35,10 +35,10 @@ pub(crate) struct Receiving<'a> {
     failed: Option<ReadError>,
 }
 
-impl<'a> Receiving<'a> {
+impl<'a> Http2Receiver<'a> {
     pub(crate) fn new(
         stream: Option<RecvStream>,
-        sending: &'a RefCell<Half>,
+        sending: &'a RefCell<SendHalf>,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
         patience: Patience<'a>,
@@ -167,7 +167,7 @@ fn broken(error: h2::Error) -> ReadError {
     }
 }
 
-impl Source for Receiving<'_> {
+impl Source for Http2Receiver<'_> {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         if self.piece.is_empty() && !self.done && self.failed.is_none() {
             let (wheel, alarm) = (self.wheel, self.alarm);
@@ -230,7 +230,7 @@ impl Source for Receiving<'_> {
 
     fn moved_past(&mut self, _count: u64) {}
 
-    fn poll_vanished(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sending.borrow_mut().poll_reset(cx)
     }
 }

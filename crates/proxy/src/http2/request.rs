@@ -10,7 +10,7 @@ use wire::http2::{Malformed, PackedFields};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RefusedRequest {
+pub(crate) enum RequestRefusal {
     #[error("the method is too long")]
     MethodTooLong,
     #[error("the method is malformed")]
@@ -47,7 +47,7 @@ pub(crate) enum RefusedRequest {
     Protocol,
 }
 
-impl RefusedRequest {
+impl RequestRefusal {
     /// The status it is answered with.
     pub(crate) fn status(self) -> u16 {
         match self {
@@ -62,7 +62,7 @@ impl RefusedRequest {
 }
 
 /// What a head is held to, and where it has come in.
-pub(crate) struct Reading<'a> {
+pub(crate) struct RequestReader<'a> {
     pub(crate) limits: &'a HeadLimits,
     /// That of the connection.
     pub(crate) scheme: Scheme,
@@ -72,13 +72,13 @@ pub(crate) struct Reading<'a> {
     pub(crate) ended: bool,
 }
 
-impl Reading<'_> {
+impl RequestReader<'_> {
     /// Fills `request` from a head; after an error it holds nothing of use.
     pub(crate) fn read(
         &self,
         head: PackedFields<'_>,
         request: &mut Request,
-    ) -> Result<(), RefusedRequest> {
+    ) -> Result<(), RequestRefusal> {
         request.clear();
         request.version = Version::Http2;
         request.keep_alive = true;
@@ -97,7 +97,7 @@ impl Reading<'_> {
         &self,
         head: PackedFields<'m>,
         request: &mut Request,
-    ) -> Result<Option<&'m [u8]>, RefusedRequest> {
+    ) -> Result<Option<&'m [u8]>, RequestRefusal> {
         let packed = head.bytes();
         request.fields.load(packed);
         let (mut host, mut cookie, mut bytes) = (None, None, 0);
@@ -111,14 +111,14 @@ impl Reading<'_> {
             let known = Known::of(name);
             match known {
                 Known::Host if host.replace(value).is_some() => {
-                    return Err(RefusedRequest::RepeatedHost);
+                    return Err(RequestRefusal::RepeatedHost);
                 }
                 // RFC 9113, section 8.2.2: the guard lets no other value through.
                 Known::Te => {
                     request.takes_trailers = true;
                     continue;
                 }
-                Known::Http2Settings => return Err(RefusedRequest::ConnectionField),
+                Known::Http2Settings => return Err(RequestRefusal::ConnectionField),
                 // Last, in the spelling of HTTP/1.
                 Known::Cookie => {
                     cookie = Some(value);
@@ -127,7 +127,7 @@ impl Reading<'_> {
                 _ => {}
             }
             if request.fields.len() >= self.limits.fields {
-                return Err(RefusedRequest::TooManyFields);
+                return Err(RequestRefusal::TooManyFields);
             }
             request.fields.push_range(known, at, value_at);
         }
@@ -135,7 +135,7 @@ impl Reading<'_> {
             request.fields.push_known(Known::Cookie, cookie);
         }
         if bytes > self.limits.bytes {
-            return Err(RefusedRequest::TooLarge);
+            return Err(RequestRefusal::TooLarge);
         }
         Ok(host)
     }
@@ -145,11 +145,11 @@ impl Reading<'_> {
         pseudo: &Pseudo<'_>,
         host: Option<&[u8]>,
         request: &mut Request,
-    ) -> Result<(), RefusedRequest> {
+    ) -> Result<(), RequestRefusal> {
         let target = &mut request.target;
         if request.method == Method::Connect {
             // RFC 9113, section 8.5: the guard has seen that there is nothing else.
-            let authority = pseudo.authority.ok_or(RefusedRequest::NoAuthority)?;
+            let authority = pseudo.authority.ok_or(RequestRefusal::NoAuthority)?;
             same(authority, host)?;
             target.parse(&request.method, authority, Some(authority), self.scheme)?;
             return Ok(());
@@ -157,26 +157,26 @@ impl Reading<'_> {
         let asked = match pseudo.scheme {
             scheme if scheme.eq_ignore_ascii_case(b"http") => Scheme::Http,
             scheme if scheme.eq_ignore_ascii_case(b"https") => Scheme::Https,
-            _ => return Err(RefusedRequest::Scheme),
+            _ => return Err(RequestRefusal::Scheme),
         };
         let path = pseudo.path;
         // RFC 9113, section 8.3.1: a path, and no URI.
         if !path.starts_with(b"/") && path != b"*" {
-            return Err(RefusedRequest::NoPath);
+            return Err(RequestRefusal::NoPath);
         }
         if path.len() > self.limits.target {
-            return Err(RefusedRequest::TargetTooLong);
+            return Err(RequestRefusal::TargetTooLong);
         }
         let named = match pseudo.authority {
             Some(authority) => {
                 same(authority, host)?;
                 authority
             }
-            None => host.ok_or(RefusedRequest::NoAuthority)?,
+            None => host.ok_or(RequestRefusal::NoAuthority)?,
         };
         // RFC 9113, section 8.3.1: neither may be empty.
         if named.is_empty() {
-            return Err(RefusedRequest::NoAuthority);
+            return Err(RequestRefusal::NoAuthority);
         }
         if !self.forward {
             // What a proxy before us took the request by says nothing of this connection.
@@ -194,16 +194,16 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn body(&self, upgraded: bool, request: &mut Request) -> Result<(), RefusedRequest> {
+    fn body(&self, upgraded: bool, request: &mut Request) -> Result<(), RequestRefusal> {
         let length = match request.fields.get(Known::ContentLength) {
-            Some(digits) => Some(length(digits).ok_or(RefusedRequest::Length)?),
+            Some(digits) => Some(length(digits).ok_or(RequestRefusal::Length)?),
             None => None,
         };
         request.body = match length {
             // What the stream carries is the tunnel's.
             _ if upgraded || request.method == Method::Connect => {
                 if length.is_some() {
-                    return Err(RefusedRequest::UnexpectedBody);
+                    return Err(RequestRefusal::UnexpectedBody);
                 }
                 BodyLength::None
             }
@@ -215,11 +215,11 @@ impl Reading<'_> {
             None => BodyLength::Chunked,
         };
         if request.method == Method::Trace && !request.body.is_empty() {
-            return Err(RefusedRequest::UnexpectedBody);
+            return Err(RequestRefusal::UnexpectedBody);
         }
         for expectation in request.fields.list(Known::Expect) {
             if !expectation.eq_ignore_ascii_case(b"100-continue") {
-                return Err(RefusedRequest::Expectation);
+                return Err(RequestRefusal::Expectation);
             }
             request.expect_continue = !request.body.is_empty();
         }
@@ -254,10 +254,10 @@ impl<'a> Pseudo<'a> {
     }
 }
 
-fn method(name: &[u8]) -> Result<Method, RefusedRequest> {
+fn method(name: &[u8]) -> Result<Method, RequestRefusal> {
     Method::parse(name).map_err(|error| match error {
-        MethodError::TooLong => RefusedRequest::MethodTooLong,
-        MethodError::NotAToken => RefusedRequest::Method,
+        MethodError::TooLong => RequestRefusal::MethodTooLong,
+        MethodError::NotAToken => RequestRefusal::Method,
     })
 }
 
@@ -268,19 +268,19 @@ fn takes_content(method: &Method) -> bool {
 
 /// RFC 9113, section 8.3.1: both must name the same host; `:authority` counts. Ports, and the dot of
 /// the root, choose nothing here, and differ behind port mappings.
-fn same(authority: &[u8], host: Option<&[u8]>) -> Result<(), RefusedRequest> {
+fn same(authority: &[u8], host: Option<&[u8]>) -> Result<(), RequestRefusal> {
     match host {
         Some(host) if !message::Target::is_same_host(host, authority) => {
-            Err(RefusedRequest::DifferingHosts)
+            Err(RequestRefusal::DifferingHosts)
         }
         _ => Ok(()),
     }
 }
 
 /// Extended CONNECT (RFC 8441) for WebSocket is the same as an upgrade over HTTP/1.1.
-fn upgrade(protocol: &[u8], request: &mut Request) -> Result<(), RefusedRequest> {
+fn upgrade(protocol: &[u8], request: &mut Request) -> Result<(), RequestRefusal> {
     if request.method != Method::Connect || protocol != b"websocket" {
-        return Err(RefusedRequest::Protocol);
+        return Err(RequestRefusal::Protocol);
     }
     request.method = Method::Get;
     request.upgrade = true;

@@ -11,10 +11,10 @@ use h2::{Reason, SendStream};
 use message::{Fields, Request, Response};
 use net::{Alarm, Size, Wheel};
 
-use super::guarded::{Carrier, Watch};
+use super::guarded::{GuardState, UnderlyingConnection};
 use super::{fields, response};
-use crate::account::{Account, Charge, What};
-use crate::body::{Bulk, Look, Patience, PumpError, Reset, Sink, WriteError};
+use crate::account::{Account, Charge, Resource};
+use crate::body::{Bulk, DeliverySample, Patience, PumpError, Reset, Sink, WriteError};
 use crate::downstream::Reply;
 
 /// Bytes that are gathered before they are handed to `h2`.
@@ -24,16 +24,16 @@ const GATHERED_BYTES: usize = 16 * 1024;
 const BACKLOG_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a client's connection may have of what is bounded per client.
-pub(crate) struct Share {
+pub(crate) struct ClientBudget {
     /// `None`: it is not counted.
     pub(crate) account: Option<Rc<Account>>,
     /// The most bytes that may be read ahead for all of the client's streams.
     pub(crate) bytes: u64,
-    pub(crate) watch: Rc<Watch>,
+    pub(crate) guard_state: Rc<GuardState>,
 }
 
 /// What is left to be sent on a stream.
-pub(crate) enum Half {
+pub(crate) enum SendHalf {
     /// Nothing: the stream has not begun.
     Idle,
     /// A response, from its head on.
@@ -42,7 +42,7 @@ pub(crate) enum Half {
     Data(SendStream<Bytes>),
 }
 
-impl Half {
+impl SendHalf {
     /// Ready once the peer has reset the stream, or the connection has gone.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -88,10 +88,10 @@ impl Half {
 }
 
 /// A message on its way out.
-pub(crate) struct Sending<'a> {
-    half: &'a RefCell<Half>,
+pub(crate) struct Http2Sender<'a> {
+    half: &'a RefCell<SendHalf>,
     /// Towards a client: what it may have.
-    share: Option<Rc<Share>>,
+    budget: Option<Rc<ClientBudget>>,
     /// What is read ahead for this stream.
     ahead: Option<Charge>,
     /// The head of the response, until it is known whether anything follows.
@@ -104,22 +104,22 @@ pub(crate) struct Sending<'a> {
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
     /// What is below, unless nobody is in a hurry.
-    carrier: Option<Carrier<'a>>,
+    underlying: Option<UnderlyingConnection<'a>>,
     sent: u64,
     raw: u64,
 }
 
-impl<'a> Sending<'a> {
+impl<'a> Http2Sender<'a> {
     pub(crate) fn new(
-        half: &'a RefCell<Half>,
+        half: &'a RefCell<SendHalf>,
         wheel: &'a Wheel,
         alarm: &'a Alarm,
         patience: Patience<'a>,
-        carrier: Option<Carrier<'a>>,
+        underlying: Option<UnderlyingConnection<'a>>,
     ) -> Self {
         Self {
             half,
-            share: None,
+            budget: None,
             ahead: None,
             head: None,
             begun: false,
@@ -128,24 +128,24 @@ impl<'a> Sending<'a> {
             wheel,
             alarm,
             patience,
-            carrier,
+            underlying,
             sent: 0,
             raw: 0,
         }
     }
 
     /// The same towards a client.
-    pub(crate) fn shared(self, share: Rc<Share>) -> Self {
-        Self { share: Some(share), ..self }
+    pub(crate) fn shared(self, budget: Rc<ClientBudget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// Sends the head if it still waits; `end`: nothing follows.
     fn begin(&mut self, end: bool) -> Result<(), WriteError> {
         let Some(head) = self.head.take() else { return Ok(()) };
         let mut half = self.half.borrow_mut();
-        if let Half::Answer(answer) = &mut *half {
+        if let SendHalf::Answer(answer) = &mut *half {
             let data = answer.send_response(head, end).map_err(broken)?;
-            *half = Half::Data(data);
+            *half = SendHalf::Data(data);
         }
         Ok(())
     }
@@ -153,9 +153,9 @@ impl<'a> Sending<'a> {
     /// Hands over what was gathered; `end`: nothing follows.
     async fn push(&mut self, end: bool) -> Result<(), WriteError> {
         while !self.waiting.is_empty() {
-            let Self { half, waiting, wheel, alarm, patience, carrier, raw, .. } = self;
+            let Self { half, waiting, wheel, alarm, patience, underlying, raw, .. } = self;
             let wanted = waiting.len();
-            let backlog = self.share.as_ref().map_or(0, |share| share.watch.backlog());
+            let backlog = self.budget.as_ref().map_or(0, |budget| budget.guard_state.backlog());
             if end
                 && self.sent == wanted as u64
                 && wanted <= GATHERED_BYTES
@@ -168,7 +168,7 @@ impl<'a> Sending<'a> {
                 self.raw += piece.len() as u64;
                 return self.send(piece, true);
             }
-            let look = || carrier.map_or(Look::nowhere(), |carrier| carrier.look());
+            let look = || underlying.map_or(DeliverySample::none(), |underlying| underlying.look());
             let capacity = patience
                 .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))
                 .await?
@@ -185,8 +185,8 @@ impl<'a> Sending<'a> {
     async fn pass(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
         self.begin(false)?;
         while !bytes.is_empty() {
-            let Self { half, wheel, alarm, patience, carrier, raw, .. } = self;
-            let look = || carrier.map_or(Look::nowhere(), |carrier| carrier.look());
+            let Self { half, wheel, alarm, patience, underlying, raw, .. } = self;
+            let look = || underlying.map_or(DeliverySample::none(), |underlying| underlying.look());
             let wanted = bytes.len();
             let capacity = patience
                 .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))
@@ -201,12 +201,12 @@ impl<'a> Sending<'a> {
     }
 
     fn send(&mut self, piece: Bytes, end: bool) -> Result<(), WriteError> {
-        if let Some(share) = &self.share {
-            share.watch.handed.set(share.watch.handed.get() + piece.len() as u64);
+        if let Some(budget) = &self.budget {
+            budget.guard_state.handed.set(budget.guard_state.handed.get() + piece.len() as u64);
         }
         match &mut *self.half.borrow_mut() {
-            Half::Data(data) => data.send_data(piece, end).map_err(broken),
-            Half::Answer(_) | Half::Idle => Err(gone()),
+            SendHalf::Data(data) => data.send_data(piece, end).map_err(broken),
+            SendHalf::Answer(_) | SendHalf::Idle => Err(gone()),
         }
     }
 }
@@ -219,7 +219,7 @@ fn gone() -> WriteError {
     WriteError::Broken(io::ErrorKind::BrokenPipe.into())
 }
 
-impl Sink for Sending<'_> {
+impl Sink for Http2Sender<'_> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         if self.suppressed {
             return Ok(());
@@ -235,11 +235,12 @@ impl Sink for Sending<'_> {
     }
 
     fn room(&mut self) -> Size {
-        let Some(Share { account: Some(account), bytes, .. }) = self.share.as_deref() else {
+        let Some(ClientBudget { account: Some(account), bytes, .. }) = self.budget.as_deref()
+        else {
             return Size::Large;
         };
         if self.ahead.is_none() {
-            self.ahead = account.charge(What::Bytes, Size::Large.bytes() as u64, *bytes);
+            self.ahead = account.charge(Resource::Bytes, Size::Large.bytes() as u64, *bytes);
         }
         if self.ahead.is_some() { Size::Large } else { Size::Small }
     }
@@ -262,8 +263,8 @@ impl Sink for Sending<'_> {
         if let Some(trailers) = trailers {
             self.push(false).await?;
             return match &mut *self.half.borrow_mut() {
-                Half::Data(data) => data.send_trailers(trailers).map_err(broken),
-                Half::Answer(_) | Half::Idle => Err(gone()),
+                SendHalf::Data(data) => data.send_trailers(trailers).map_err(broken),
+                SendHalf::Answer(_) | SendHalf::Idle => Err(gone()),
             };
         }
         if self.waiting.is_empty() {
@@ -273,12 +274,12 @@ impl Sink for Sending<'_> {
     }
 }
 
-impl Reply for Sending<'_> {
+impl Reply for Http2Sender<'_> {
     async fn interim(&mut self, _request: &Request, response: &Response) -> Result<(), WriteError> {
         let head = response::interim(response);
         match &mut *self.half.borrow_mut() {
-            Half::Answer(answer) => answer.send_informational(head).map_err(broken),
-            Half::Data(_) | Half::Idle => Ok(()),
+            SendHalf::Answer(answer) => answer.send_informational(head).map_err(broken),
+            SendHalf::Data(_) | SendHalf::Idle => Ok(()),
         }
     }
 

@@ -14,9 +14,9 @@ use crate::account::Charge;
 /// When a connection is not to be used any more: tenths of a second since the first one with an end
 /// was opened; 0: never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Ends(u32);
+pub(crate) struct Expiry(u32);
 
-impl Ends {
+impl Expiry {
     /// After a life time that varies by a tenth, so that connections which were opened together do
     /// not end together; never if it is zero.
     pub(super) fn within(now: Instant, lifetime: Duration) -> Self {
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     /// Whether it belongs to one client's connection (`login`).
     pub(crate) bound: bool,
     /// When it is not to be used any more.
-    pub(crate) ends: Ends,
+    pub(crate) expiry: Expiry,
     /// Of an endpoint with a name: at which version of its addresses this was one of them.
     pub(crate) names_version: u64,
     /// Where it is counted; `None` for destinations that clients name.
@@ -60,9 +60,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// One that was opened just now.
     pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
-        let (reused, bound, ends, names_version) = (false, false, Ends(0), 0);
+        let (reused, bound, expiry, names_version) = (false, false, Expiry(0), 0);
         let (meter, charge) = (None, None);
-        Self { stream, address, reused, bound, ends, names_version, meter, charge }
+        Self { stream, address, reused, bound, expiry, names_version, meter, charge }
     }
 }
 
@@ -77,11 +77,11 @@ impl Meter {
     /// A connection was opened.
     pub(crate) fn opened(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         metrics.upstream_opened(slot);
-        Self::carried_on(metrics, slot)
+        Self::continued(metrics, slot)
     }
 
     /// One that another core has counted so far.
-    pub(super) fn carried_on(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
+    pub(super) fn continued(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         Self { metrics: Rc::clone(metrics), slot }
     }
 
@@ -91,7 +91,7 @@ impl Meter {
     }
 
     /// It has no exchange now, or one again.
-    pub(crate) fn idles(&self, idle: bool) {
+    pub(crate) fn count_idle(&self, idle: bool) {
         if idle {
             self.metrics.upstream_pooled(self.slot);
         } else {

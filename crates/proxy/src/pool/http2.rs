@@ -1,7 +1,7 @@
 //! Connections to endpoints that speak HTTP/2: few, each with many exchanges at once.
 //!
-//! A [`Multiplexer`] has those of one endpoint on one core. [`Multiplexer::acquire`] gives a
-//! [`Ticket`], the right to one stream, or the task of opening a connection ([`Opening`]), which one
+//! A [`Http2Pool`] has those of one endpoint on one core. [`Http2Pool::acquire`] gives a
+//! [`StreamPermit`], the right to one stream, or the task of opening a connection ([`Opening`]), which one
 //! exchange does for all that wait. A connection that runs full, is to go or has idled too long gets
 //! no more streams, and ends with its last one.
 //! Not here: dialling, and an exchange over a stream (`upstream`).
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use crate::trouble::Trouble;
 
-pub(crate) use connection::{Multiplexed, Ticket};
+pub(crate) use connection::{Http2Connection, StreamPermit};
 
 /// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each this is more
 /// than a core can do with.
@@ -32,7 +32,7 @@ const WAITING_MAX: u32 = 1024;
 
 /// What an endpoint was found to speak, where TLS lets it choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Spoken {
+pub(crate) enum KnownProtocol {
     #[default]
     Unknown,
     Http1,
@@ -41,13 +41,13 @@ pub(crate) enum Spoken {
 
 /// The connections of one endpoint on one core.
 #[derive(Default)]
-pub(crate) struct Multiplexer {
-    connections: RefCell<Vec<Rc<Multiplexed>>>,
+pub(crate) struct Http2Pool {
+    connections: RefCell<Vec<Rc<Http2Connection>>>,
     /// Whether one is being opened.
     opening: Cell<bool>,
     /// Whether nobody looks after connections any more.
     closed: Cell<bool>,
-    pub(crate) spoken: Cell<Spoken>,
+    pub(crate) known_protocol: Cell<KnownProtocol>,
     waiting: Cell<u32>,
     /// Tells those who wait that there is a stream, a connection, or a failure.
     changed: Rc<Notify>,
@@ -57,9 +57,9 @@ pub(crate) struct Multiplexer {
 }
 
 /// What an exchange got.
-pub(crate) enum Acquired<'a> {
+pub(crate) enum Acquisition<'a> {
     /// A stream.
-    Ticket(Ticket),
+    Permit(StreamPermit),
     /// The task of opening a connection.
     Open(Opening<'a>),
     /// The endpoint was found to speak HTTP/1.1 only.
@@ -70,43 +70,47 @@ pub(crate) enum Acquired<'a> {
 
 /// What kind of stream is wanted.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct StreamNeeds<'a> {
     /// Where the endpoint is now; connections to elsewhere get no more streams.
-    pub(crate) is_current: &'a dyn Fn(&Multiplexed) -> bool,
+    pub(crate) is_current: &'a dyn Fn(&Http2Connection) -> bool,
     /// A connection that is not wanted, because it has refused the exchange.
-    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+    pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
-impl Multiplexer {
+impl Http2Pool {
     /// A stream of a connection that is there, or the task of opening one. Waits no longer than
     /// `limit`.
-    pub(crate) async fn acquire(&self, wanted: Wanted<'_>, limit: Duration) -> Acquired<'_> {
+    pub(crate) async fn acquire(
+        &self,
+        wanted: StreamNeeds<'_>,
+        limit: Duration,
+    ) -> Acquisition<'_> {
         let until = Instant::now().checked_add(limit);
         let failures = self.failures.get();
         loop {
-            if let Some(ticket) = self.ticket(wanted) {
-                return Acquired::Ticket(ticket);
+            if let Some(permit) = self.permit(wanted) {
+                return Acquisition::Permit(permit);
             }
             if self.failures.get() != failures
                 && let Some(trouble) = &*self.failure.borrow()
             {
-                return Acquired::Failed(trouble.clone());
+                return Acquisition::Failed(trouble.clone());
             }
-            if self.spoken.get() == Spoken::Http1 {
-                return Acquired::Http1;
+            if self.known_protocol.get() == KnownProtocol::Http1 {
+                return Acquisition::Http1;
             }
             // A connection that has not told its limit yet will soon: it may have room for all.
             let settling = self.connections.borrow().iter().any(|c| !c.has_settled());
             let room = self.connections.borrow().len() < CONNECTIONS_MAX;
             if !self.opening.get() && !settling && room {
                 self.opening.set(true);
-                return Acquired::Open(Opening { of: self });
+                return Acquisition::Open(Opening { of: self });
             }
             if self.waiting.get() >= WAITING_MAX {
-                return Acquired::Failed(exhausted());
+                return Acquisition::Failed(exhausted());
             }
             self.waiting.set(self.waiting.get() + 1);
-            let waits = Waits(self);
+            let waits = WaiterGuard(self);
             let changed = self.changed.notified();
             let in_time = match until {
                 Some(until) => tokio::time::timeout_at(until, changed).await.is_ok(),
@@ -117,7 +121,7 @@ impl Multiplexer {
             };
             drop(waits);
             if !in_time {
-                return Acquired::Failed(exhausted());
+                return Acquisition::Failed(exhausted());
             }
         }
     }
@@ -129,21 +133,21 @@ impl Multiplexer {
         connection: Connection,
         wheel: &Wheel,
         limit: Duration,
-    ) -> Result<Ticket, Trouble> {
+    ) -> Result<StreamPermit, Trouble> {
         let opened = connection::open(connection, wheel, &self.changed, limit).await;
         let opened = opened.map_err(|error| h2_failed(&error).0)?;
         if self.closed.get() {
             opened.leave_when_idle();
         }
-        self.spoken.set(Spoken::Http2);
-        let ticket = Ticket::new(&opened);
+        self.known_protocol.set(KnownProtocol::Http2);
+        let permit = StreamPermit::new(&opened);
         self.connections.borrow_mut().push(opened);
         self.changed.notify_waiters();
-        Ok(ticket)
+        Ok(permit)
     }
 
     /// A stream of a connection that has room.
-    pub(crate) fn ticket(&self, wanted: Wanted<'_>) -> Option<Ticket> {
+    pub(crate) fn permit(&self, wanted: StreamNeeds<'_>) -> Option<StreamPermit> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| {
             if !(wanted.is_current)(connection) || connection.is_over() {
@@ -151,10 +155,10 @@ impl Multiplexer {
             }
             !connection.is_leaving()
         });
-        let fits = |connection: &&Rc<Multiplexed>| {
+        let fits = |connection: &&Rc<Http2Connection>| {
             connection.has_room() && wanted.avoid.is_none_or(|avoid| !Rc::ptr_eq(avoid, connection))
         };
-        connections.iter().find(fits).map(Ticket::new)
+        connections.iter().find(fits).map(StreamPermit::new)
     }
 
     /// Lets those go that have had no stream for longer than `idle`, have lived as long as they may,
@@ -181,9 +185,9 @@ impl Multiplexer {
 }
 
 /// Counts one who waits.
-struct Waits<'a>(&'a Multiplexer);
+struct WaiterGuard<'a>(&'a Http2Pool);
 
-impl Drop for Waits<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
     }
@@ -191,7 +195,7 @@ impl Drop for Waits<'_> {
 
 /// The task of opening a connection. Whoever gives up lets the next one try.
 pub(crate) struct Opening<'a> {
-    of: &'a Multiplexer,
+    of: &'a Http2Pool,
 }
 
 impl Opening<'_> {

@@ -67,10 +67,10 @@ impl Cores {
         let slot = Names::new(&loaded.config, &registry)
             .endpoint_slot(config::EndpointId::new(config::UpstreamId(0), 0));
         let metrics: Vec<_> = (0..cores).map(|_| Rc::new(CoreMetrics::new(&registry))).collect();
-        let shelf = Arc::new(Shelf::new(cores));
+        let shared_idle = Arc::new(SharedIdle::new(cores));
         let pools = metrics.iter().enumerate().map(|(core, metrics)| {
-            let (shelf, metrics) = (Arc::clone(&shelf), Rc::clone(metrics));
-            let pool = Pool::with(Common { shelf, core, cores, metrics });
+            let (shared_idle, metrics) = (Arc::clone(&shared_idle), Rc::clone(metrics));
+            let pool = Pool::with(PoolSharing { shared_idle, core, cores, metrics });
             pool.configure(settings, Duration::from_secs(4));
             pool
         });
@@ -84,7 +84,7 @@ impl Cores {
         let mut connection =
             Connection::fresh(Stream::connect(address).await.unwrap(), Some(address));
         connection.meter = Some(Meter::opened(&self.metrics[core], self.slot));
-        connection.ends = self.pools[core].ends(now);
+        connection.expiry = self.pools[core].expiry(now);
         (connection, self.listener.accept().unwrap().0)
     }
 
@@ -227,13 +227,13 @@ fn how_many_are_opened_ahead() {
         here.share(now + TICK);
         assert_eq!(missing(there, now).len(), 2);
         // Each failure doubles the pause.
-        here.fared(now, false);
+        here.note_ahead(now, false);
         assert_eq!(missing(here, now + Duration::from_millis(900)).len(), 0);
-        here.fared(now + Duration::from_secs(1), false);
+        here.note_ahead(now + Duration::from_secs(1), false);
         assert_eq!(missing(here, now + Duration::from_millis(2900)).len(), 0);
         assert_eq!(missing(here, now + Duration::from_secs(3)).len(), 1, "one at a time");
         // Unless the endpoint was away meanwhile.
-        here.fared(now, false);
+        here.note_ahead(now, false);
         assert!(here.missing(now, false, false).is_empty());
         assert_eq!(missing(here, now).len(), 2);
 
@@ -248,22 +248,22 @@ fn how_many_are_opened_ahead() {
 fn a_life_time_varies_by_a_tenth() {
     let start = Instant::now();
     let pool = Pool::new();
-    assert!(!pool.ends(start).is_over(start + Duration::from_secs(1 << 30)), "no limit");
+    assert!(!pool.expiry(start).is_over(start + Duration::from_secs(1 << 30)), "no limit");
     let lifetime = Duration::from_secs(100);
     pool.configure(&PoolSettings { lifetime, ..PoolSettings::default() }, lifetime);
-    let all: Vec<Ends> = (0..100).map(|_| pool.ends(start)).collect();
+    let all: Vec<Expiry> = (0..100).map(|_| pool.expiry(start)).collect();
     let over = |seconds| {
         let now = start + Duration::from_millis(seconds);
-        all.iter().filter(|ends| ends.is_over(now)).count()
+        all.iter().filter(|expiry| expiry.is_over(now)).count()
     };
     assert_eq!((over(89_800), over(110_200)), (0, 100));
     assert!((20..80).contains(&over(100_000)), "{}", over(100_000));
     let (mut connection, _peer) = connection();
-    connection.ends = all[0];
+    connection.expiry = all[0];
     pool.put(connection, start);
     assert!(pool.take(start + Duration::from_millis(110_200), Duration::MAX).is_none());
     let (mut connection, _peer) = self::connection();
-    connection.ends = all[0];
+    connection.expiry = all[0];
     pool.put(connection, start + Duration::from_secs(111));
     assert_eq!(pool.len(), 0, "it is closed once its response is complete");
 }

@@ -1,6 +1,6 @@
 //! TLS of connections: the handshake, and TLS as a layer of a stream, both ways.
 //!
-//! [`handshake`] carries a session over a stream, [`secured`] makes a layer of it, and [`TlsFacts`] is what requests
+//! [`handshake`] carries a session over a stream, [`with_tls`] makes a layer of it, and [`TlsFacts`] is what requests
 //! may know of it. What all that means for requests is in `admission`.
 //! Not here: TLS itself (`tls`), how a client's connection begins (`serve`).
 
@@ -51,12 +51,12 @@ impl TlsFacts {
 }
 
 /// TLS as a layer of a stream.
-struct Secured {
+struct TlsLayer {
     session: Session,
     early: Option<Arc<AtomicBool>>,
 }
 
-impl Layer for Secured {
+impl Layer for TlsLayer {
     fn room(&mut self) -> &mut [u8] {
         self.session.room()
     }
@@ -107,13 +107,13 @@ fn broken(error: TlsError) -> io::Error {
 }
 
 /// The stream with this session's TLS on top; the handshake is over, or goes on with the reads and writes.
-pub(crate) fn secured(stream: Stream, session: Session) -> Stream {
-    stream.layered(Box::new(Secured { session, early: None }))
+pub(crate) fn with_tls(stream: Stream, session: Session) -> Stream {
+    stream.layered(Box::new(TlsLayer { session, early: None }))
 }
 
 /// The same for a client's connection, over which `early` data may come.
-pub(crate) fn secured_early(stream: Stream, session: Session, early: Arc<AtomicBool>) -> Stream {
-    stream.layered(Box::new(Secured { session, early: Some(early) }))
+pub(crate) fn with_early_tls(stream: Stream, session: Session, early: Arc<AtomicBool>) -> Stream {
+    stream.layered(Box::new(TlsLayer { session, early: Some(early) }))
 }
 
 /// Why there is no TLS connection.
@@ -182,9 +182,9 @@ fn poll_handshake(
 pub(crate) const INTERNAL_ERROR: u8 = 80;
 /// Sends a fatal alert in clear, as far as that goes without waiting.
 pub(crate) async fn alert(stream: &Stream, description: u8) {
-    say(stream, &[21, 3, 3, 0, 2, 2, description]).await;
+    send_now(stream, &[21, 3, 3, 0, 2, 2, description]).await;
 }
 
-pub(crate) async fn say(stream: &Stream, bytes: &[u8]) {
+pub(crate) async fn send_now(stream: &Stream, bytes: &[u8]) {
     let _ = poll_fn(|cx| Poll::Ready(stream.poll_write(cx, bytes))).await;
 }

@@ -4,7 +4,7 @@ use net::{Stream, Wheel};
 use testkit::secure::Authority;
 use tls::{ClientHello, Contexts, Keeper};
 
-use super::{HandshakeError, handshake, secured};
+use super::{HandshakeError, handshake, with_tls};
 
 fn run<F: Future>(story: F) -> F::Output {
     let runtime =
@@ -49,7 +49,7 @@ async fn accept(stream: Stream, contexts: &Contexts) -> Result<Stream, Handshake
     let server = contexts.sites[0].as_ref().expect("a context");
     let mut session = server.session(&hello, &received).map_err(HandshakeError::Tls)?;
     handshake(&stream, &mut session, &alarm).await?;
-    Ok(secured(stream, session))
+    Ok(with_tls(stream, session))
 }
 
 async fn connect(
@@ -61,7 +61,7 @@ async fn connect(
     let client = contexts.upstreams[upstream].as_ref().expect("a context");
     let mut session = client.session("a.test").map_err(HandshakeError::Tls)?;
     handshake(&stream, &mut session, &alarm).await?;
-    Ok(secured(stream, session))
+    Ok(with_tls(stream, session))
 }
 
 fn pattern(at: usize) -> u8 {

@@ -17,7 +17,7 @@ use super::workspace::Next;
 use crate::body::unless_zero;
 use crate::client::Client;
 use crate::core::Core;
-use crate::patience::Rest;
+use crate::patience::DeliveryState;
 use crate::tunnel;
 
 /// Serves a connection until it ends.
@@ -25,17 +25,17 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
     let mut idle_since = None;
     loop {
         match wait_for_bytes(&core, &client, &mut idle_since).await {
-            Waited::Readable => {}
-            Waited::Leaving => return,
-            Waited::Idle => match Box::pin(take_rest(&core, &client)).await {
-                Taken::Readable => {}
-                Taken::All(true) => idle_since = None, // it has only just become idle
-                Taken::All(false) => return,
-                Taken::GivenUp => return client.stream.reset_when_closed(),
+            WaitResult::Readable => {}
+            WaitResult::Leaving => return,
+            WaitResult::Idle => match Box::pin(wait_for_delivery(&core, &client)).await {
+                DeliveryResult::Readable => {}
+                DeliveryResult::All(true) => idle_since = None, // it has only just become idle
+                DeliveryResult::All(false) => return,
+                DeliveryResult::GivenUp => return client.stream.reset_when_closed(),
             },
         }
         let mut worker = worker::borrow(&core);
-        let unfinished = Unfinished(&client.stream);
+        let unfinished = AbortOnDrop(&client.stream);
         let next = worker.serve(Job::Connection(Rc::clone(&client))).await;
         unfinished.has_finished();
         worker::give_back(worker);
@@ -56,22 +56,22 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
 
 /// Breaks a connection off whose exchange is dropped half-way, by a panic or the end of the process:
 /// closed in the ordinary way, a response that ends with the connection would look complete.
-struct Unfinished<'a>(&'a Stream);
+struct AbortOnDrop<'a>(&'a Stream);
 
-impl Unfinished<'_> {
+impl AbortOnDrop<'_> {
     fn has_finished(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
         self.0.reset_when_closed();
     }
 }
 
 /// How the wait for a request ended.
-enum Waited {
+enum WaitResult {
     /// There is something to read.
     Readable,
     /// The process or the listener is going.
@@ -85,14 +85,14 @@ async fn wait_for_bytes(
     core: &Core,
     client: &Client,
     idle_since: &mut Option<tokio::time::Instant>,
-) -> Waited {
+) -> WaitResult {
     let mut waiting = false;
     let waited = poll_fn(|cx| {
         if client.stream.poll_readable(cx).is_ready() {
-            return Poll::Ready(Waited::Readable); // an error too: reading will tell
+            return Poll::Ready(WaitResult::Readable); // an error too: reading will tell
         }
         if core.draining.get() || client.listening.closed.get() {
-            return Poll::Ready(Waited::Leaving);
+            return Poll::Ready(WaitResult::Leaving);
         }
         if !waiting {
             waiting = true;
@@ -100,7 +100,7 @@ async fn wait_for_bytes(
             let passed = now.saturating_duration_since(*idle_since.get_or_insert(now));
             client.alarm.set(unless_zero(idle_time(core, client)).saturating_sub(passed));
         }
-        client.alarm.poll_fired(cx).map(|()| Waited::Idle)
+        client.alarm.poll_fired(cx).map(|()| WaitResult::Idle)
     });
     let waited = waited.await;
     client.alarm.clear();
@@ -108,7 +108,7 @@ async fn wait_for_bytes(
 }
 
 /// What became of a connection whose last answer may not have been taken whole.
-enum Taken {
+enum DeliveryResult {
     /// All was taken; whether that took time.
     All(bool),
     /// There is something to read.
@@ -118,18 +118,18 @@ enum Taken {
 }
 
 /// Waits until a client has taken what was written for it.
-async fn take_rest(core: &Core, client: &Client) -> Taken {
-    let mut leftover = client.leftover(core.wheel.now());
+async fn wait_for_delivery(core: &Core, client: &Client) -> DeliveryResult {
+    let mut delivery_wait = client.delivery_wait(core.wheel.now());
     let mut waited = false;
     let taken = poll_fn(|cx| {
         if waited && client.stream.poll_readable(cx).is_ready() {
-            return Poll::Ready(Taken::Readable);
+            return Poll::Ready(DeliveryResult::Readable);
         }
         while !waited || client.alarm.poll_fired(cx).is_ready() {
-            match leftover.look(&client.stream, core.wheel.now()) {
-                Rest::Taken => return Poll::Ready(Taken::All(waited)),
-                Rest::GivenUp => return Poll::Ready(Taken::GivenUp),
-                Rest::Waits(again) => client.alarm.set(again),
+            match delivery_wait.look(&client.stream, core.wheel.now()) {
+                DeliveryState::Delivered => return Poll::Ready(DeliveryResult::All(waited)),
+                DeliveryState::GivenUp => return Poll::Ready(DeliveryResult::GivenUp),
+                DeliveryState::Pending(again) => client.alarm.set(again),
             }
             waited = true;
         }

@@ -9,7 +9,7 @@ use observe::Refusal;
 
 use crate::client::Client;
 use crate::core::Core;
-use crate::patience::Rest;
+use crate::patience::DeliveryState;
 
 /// How long a closing connection is read, so that the last answer is not lost by a reset
 /// (RFC 9112, section 9.6): without a byte, and in all. Many clients look for an answer only once
@@ -17,19 +17,19 @@ use crate::patience::Rest;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 /// Tells a client for whom there is no room why it is closed, as far as that goes without waiting.
-pub(crate) async fn turn_away(stream: Stream) {
+pub(crate) async fn refuse_with_503(stream: Stream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
         Content-Length: 34\r\nRetry-After: 1\r\nConnection: close\r\n\
         Proxy-Status: bothways; error=http_request_denied\r\n\r\nthe proxy has too many connections";
-    say(&stream, ANSWER).await;
+    send(&stream, ANSWER).await;
 }
 
 /// Sends a last word to a client, as far as that goes without waiting.
-pub(crate) async fn say_and_close(client: Client, answer: &[u8]) {
-    say(&client.stream, answer).await;
+pub(crate) async fn send_and_close(client: Client, answer: &[u8]) {
+    send(&client.stream, answer).await;
 }
 
-async fn say(stream: &Stream, answer: &[u8]) {
+async fn send(stream: &Stream, answer: &[u8]) {
     let written = stream.write(answer).await;
     if written.is_ok() && stream.shutdown_write().is_ok() {
         let _ = tokio::time::timeout(LINGER, stream.read(&mut [0; 1024])).await;
@@ -43,7 +43,7 @@ pub(crate) async fn linger(core: &Core, client: &Client) {
     }
     let mut buffer = core.buffers.buffer(Size::Large);
     let begun = core.wheel.now();
-    let mut leftover = client.leftover(core.wheel.now());
+    let mut delivery_wait = client.delivery_wait(core.wheel.now());
     let mut patience = LINGER;
     loop {
         client.alarm.set(patience);
@@ -60,10 +60,10 @@ pub(crate) async fn linger(core: &Core, client: &Client) {
             Some(_) | None => {}
         }
         // Closed with something unread, it would be reset, and what is still under way be lost.
-        match leftover.look(&client.stream, core.wheel.now()) {
-            Rest::Taken => return,
-            Rest::Waits(again) => patience = again,
-            Rest::GivenUp => return client.stream.reset_when_closed(),
+        match delivery_wait.look(&client.stream, core.wheel.now()) {
+            DeliveryState::Delivered => return,
+            DeliveryState::Pending(again) => patience = again,
+            DeliveryState::GivenUp => return client.stream.reset_when_closed(),
         }
     }
 }

@@ -25,9 +25,9 @@ use crate::deadline;
 use crate::downstream::{Downstream, Reply};
 use crate::ending::Ending;
 use crate::exchange;
-use crate::http1::{ClientHead, Framing, HeadEnd, Incoming, Outgoing};
+use crate::http1::{ClientHead, Framing, HeadEnd, Http1Receiver, Http1Sender};
 use crate::note;
-use crate::patience::Manners;
+use crate::patience::TakerLimits;
 use crate::snapshot::View;
 use crate::trouble::{Trouble, refused_head};
 use crate::work::Work;
@@ -39,21 +39,21 @@ const PIPELINED_MAX: u32 = 32;
 struct Http1<'a> {
     client: &'a Client,
     flow: &'a Flow,
-    body: Incoming<'a>,
+    body: Http1Receiver<'a>,
     reply: Http1Reply<'a>,
 }
 
 struct Http1Reply<'a> {
-    out: Outgoing<'a>,
+    out: Http1Sender<'a>,
     begun: bool,
     keep_alive: bool,
 }
 
 impl<'a> Downstream for Http1<'a> {
-    type Body = Incoming<'a>;
+    type Body = Http1Receiver<'a>;
     type Reply = Http1Reply<'a>;
 
-    fn split(&mut self) -> (&mut Incoming<'a>, &mut Http1Reply<'a>) {
+    fn split(&mut self) -> (&mut Http1Receiver<'a>, &mut Http1Reply<'a>) {
         (&mut self.body, &mut self.reply)
     }
 
@@ -61,8 +61,8 @@ impl<'a> Downstream for Http1<'a> {
         self.body.begin_body(request.body, limit);
     }
 
-    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts) {
-        self.client.manners.set(Manners::of(timeouts));
+    fn set_patience(&mut self, request: &Request, timeouts: &Timeouts) {
+        self.client.taker_limits.set(TakerLimits::of(timeouts));
         let rated = !deadline::is_grpc(request);
         self.body.patience = Patience::for_sender(timeouts, rated, self.flow);
         self.reply.out.patience = Patience::for_taker(timeouts, self.flow);
@@ -155,9 +155,9 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, workspace: &mut 
     let written = Cell::new(0);
     let patience = Patience::for_sender(&listener.timeouts, true, flow);
     let incoming =
-        Incoming::new(&client.stream, buffer, &core.wheel, alarm, patience).watching(&written);
+        Http1Receiver::new(&client.stream, buffer, &core.wheel, alarm, patience).watching(&written);
     let patience = Patience::for_taker(&listener.timeouts, flow);
-    let out = Outgoing::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience)
+    let out = Http1Sender::new(&client.stream, &core.scratch, &core.wheel, &client.alarm, patience)
         .counting(&written);
     let reply = Http1Reply { out, begun: false, keep_alive: false };
     let mut down = Http1 { client, flow, body: incoming, reply };
@@ -170,9 +170,9 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, workspace: &mut 
         Poll::Ready(_) => return Next::Close { linger: false },
         Poll::Pending => return Next::Unready,
     }
-    if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
+    if listener.proxy_protocol == ProxyProtocol::Required && !client.proxy_header_read.get() {
         alarm.set(unless_zero(listener.timeouts.head));
-        if let Err(refusal) = introduce(core, client, &mut down.body).await {
+        if let Err(refusal) = apply_proxy_header(core, client, &mut down.body).await {
             refused(core, client, refusal);
             return Next::Close { linger: false };
         }
@@ -211,7 +211,7 @@ async fn serve_requests(
             target: listener.limits.target_bytes as usize,
         };
         let reads = down.body.reads;
-        let may_be_http2 = listener.http2 && !client.spoken.get() && client.tls.is_none();
+        let may_be_http2 = listener.http2 && !client.has_requested.get() && client.tls.is_none();
         let (scheme, request) = (client.scheme(), &mut work.request);
         let head = read_head(&mut down.body, scheme, &limits, request, may_be_http2).await;
         let at_once = down.body.reads - reads <= 1;
@@ -219,7 +219,7 @@ async fn serve_requests(
         work.record.queue = Some(waited);
         let ending = match head {
             Head::Complete => {
-                client.spoken.set(true);
+                client.has_requested.set(true);
                 let alarms = (alarm, &client.alarm);
                 let at = (core, &view);
                 let context = ClientContext::new(at, client, listener_id, alarms, down.flow);
@@ -271,7 +271,7 @@ enum Head {
 }
 
 async fn read_head(
-    body: &mut Incoming<'_>,
+    body: &mut Http1Receiver<'_>,
     scheme: Scheme,
     limits: &HeadLimits,
     request: &mut Request,
@@ -309,12 +309,16 @@ async fn read_head(
 }
 
 /// Reads the PROXY protocol header that must come first.
-async fn introduce(core: &Core, client: &Client, body: &mut Incoming<'_>) -> Result<(), Refusal> {
+async fn apply_proxy_header(
+    core: &Core,
+    client: &Client,
+    body: &mut Http1Receiver<'_>,
+) -> Result<(), Refusal> {
     loop {
         match wire::proxy_protocol::parse(body.buffer.filled()) {
             Ok(Some((length, header))) => {
                 body.buffer.consume(length);
-                return client.introduce(core, &header);
+                return client.apply_proxy_header(core, &header);
             }
             Ok(None) => {}
             Err(_) => return Err(Refusal::ProxyProtocol),

@@ -22,15 +22,15 @@ use wire::http2::frame::code;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits, Violation, ViolationKind};
 
 use super::farewell::linger;
-use super::stream::{Arrived, refused};
+use super::stream::{StreamRequest, refused_record};
 use super::worker::{self, Job};
 use super::workspace::Next;
-use crate::account::{Account, Charge, What};
+use crate::account::{Account, Charge, Resource};
 use crate::body::unless_zero;
 use crate::client::Client;
 use crate::core::Core;
-use crate::http2::{Guarded, Share, Watch};
-use crate::patience::Rest;
+use crate::http2::{ClientBudget, GuardState, GuardedStream};
+use crate::patience::DeliveryState;
 use crate::trust;
 use crate::tunnel;
 
@@ -68,41 +68,41 @@ impl Deref for ClientStream {
 }
 
 /// Exchanges under way on a connection.
-struct Running {
+struct ActiveExchanges {
     count: Cell<u32>,
     /// How long there may be none.
     idle: Cell<Duration>,
 }
 
 /// One of them.
-struct OneRunning {
-    running: Rc<Running>,
+struct ActiveExchange {
+    active: Rc<ActiveExchanges>,
     client: Rc<Client>,
     /// How it counts on its client, where it does.
     _stream: Option<Charge>,
 }
 
-impl OneRunning {
-    fn new(running: &Rc<Running>, client: &Rc<Client>, stream: Option<Charge>) -> Self {
-        running.count.set(running.count.get() + 1);
+impl ActiveExchange {
+    fn new(active: &Rc<ActiveExchanges>, client: &Rc<Client>, stream: Option<Charge>) -> Self {
+        active.count.set(active.count.get() + 1);
         client.alarm.clear();
-        Self { running: Rc::clone(running), client: Rc::clone(client), _stream: stream }
+        Self { active: Rc::clone(active), client: Rc::clone(client), _stream: stream }
     }
 }
 
-impl Drop for OneRunning {
+impl Drop for ActiveExchange {
     fn drop(&mut self) {
-        let left = self.running.count.get().saturating_sub(1);
-        self.running.count.set(left);
+        let left = self.active.count.get().saturating_sub(1);
+        self.active.count.set(left);
         if left == 0 {
-            self.client.alarm.set(self.running.idle.get());
+            self.client.alarm.set(self.active.idle.get());
         }
     }
 }
 
 /// What happens on a connection.
 enum Event {
-    Arrived(Box<Arrived>),
+    Request(Box<StreamRequest>),
     /// The guard has seen enough.
     Violation(Violation),
     /// It has ended, well or not.
@@ -117,128 +117,170 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let Some(id) = client.listening.id.get() else { return };
     let Some(listener) = view.config().listener(id) else { return };
     let idle = unless_zero(listener.timeouts.client_idle);
-    let streams = listener.limits.streams;
-    let limits = GuardLimits {
-        streams,
-        frame_bytes: FRAME_BYTES_MAX,
-        list_bytes: listener.limits.head_bytes,
-        ..GuardLimits::default()
-    };
-    let io =
-        Guarded::new(ClientStream(Rc::clone(client)), before, Guard::server(&limits), &core.wheel);
-    let watch = io.watch();
+    let limits = guard_limits(listener);
+    let io = GuardedStream::new(
+        ClientStream(Rc::clone(client)),
+        before,
+        Guard::server(&limits),
+        &core.wheel,
+    );
+    let guard_state = io.guard_state();
     let trusted = trust::is_trusted(client.address.get().ip(), &listener.trusted_proxies);
     let account = (!trusted).then(|| client.account());
     let streams_max = u64::from(listener.limits.streams_per_client);
     let bytes = listener.limits.buffered_bytes_per_client;
-    let share = Rc::new(Share { account, bytes, watch: Rc::clone(&watch) });
+    let budget = Rc::new(ClientBudget { account, bytes, guard_state: Rc::clone(&guard_state) });
     let _open = core.http2_opened();
     let head = unless_zero(listener.timeouts.head);
     client.alarm.set(head);
-    let mut connection = match greet(core, client, listener, io, &watch).await {
-        Ok(connection) => connection,
-        Err(violation) => {
-            if let Some(violation) = violation {
-                complain(core, client, &violation);
-                // `h2` is not that far yet.
-                let _ = client.stream.write(&go_away(violation.reason)).await;
-            }
-            return farewell(client).await;
-        }
-    };
+    let opened = open(core, client, listener, io, &guard_state).await;
+    let Some(mut connection) = opened else { return };
     drop(view);
     client.alarm.set(idle);
-    let running = Rc::new(Running { count: Cell::new(0), idle: Cell::new(idle) });
-    let mut unfinished = Unfinished { since: None, allowed: head, alarm: core.wheel.alarm() };
-    let mut leaving = false;
-    let mut leftover = None;
+    let active = Rc::new(ActiveExchanges { count: Cell::new(0), idle: Cell::new(idle) });
+    let mut unfinished = FrameDeadline { since: None, allowed: head, alarm: core.wheel.alarm() };
+    let mut closing = false;
+    let mut delivery_wait = None;
     // Streams that were refused and stand in the log.
     let mut refusals = 0;
     loop {
-        while refusals < watch.refused.get() {
+        while refusals < guard_state.refused.get() {
             refusals += 1;
-            let mut record = refused(core, client, "the connection has as many streams as it may");
+            let mut record =
+                refused_record(core, client, "the connection has as many streams as it may");
             core.finish(&core.view(), &mut record);
         }
         let event = poll_fn(|cx| {
-            let goes = core.draining.get() || client.listening.closed.get() || client.leaving.get();
-            if !leaving && goes {
-                leaving = true;
+            let goes = core.draining.get() || client.listening.closed.get() || client.closing.get();
+            if !closing && goes {
+                closing = true;
                 connection.graceful_shutdown();
-                running.idle.set(Duration::ZERO);
-                if running.count.get() == 0 {
+                active.idle.set(Duration::ZERO);
+                if active.count.get() == 0 {
                     client.alarm.set(FAREWELL);
                 }
             }
-            match poll_event(&mut connection, client, &share, cx) {
-                Poll::Pending => unfinished.poll_late(&watch, &core.wheel, cx),
+            match poll_event(&mut connection, client, &budget, cx) {
+                Poll::Pending => unfinished.poll_late(&guard_state, &core.wheel, cx),
                 event => event,
             }
         });
         match event.await {
-            Event::Arrived(arrived) => {
-                let charge = |account: &Rc<Account>| account.charge(What::Streams, 1, streams_max);
-                let stream = share.account.as_ref().map(charge);
-                if matches!(stream, Some(None)) {
+            Event::Request(request) => {
+                if start(core, client, &active, (&budget, streams_max), request) {
+                    delivery_wait = None;
+                } else {
                     refusals += 1;
-                    arrived.refuse(core, "the client has as many streams as it may");
-                    continue;
                 }
-                leftover = None;
-                let one = OneRunning::new(&running, client, stream.flatten());
-                tokio::task::spawn_local(run(Rc::clone(core), arrived, one));
             }
             Event::Violation(violation) => {
-                complain(core, client, &violation);
-                return end(core, client, &watch, connection, Reason::from(violation.reason)).await;
+                log_violation(core, client, &violation);
+                return end(core, client, &guard_state, connection, Reason::from(violation.reason))
+                    .await;
             }
             Event::Ended(result) => {
-                if let Err(error) = result
-                    && error.is_library()
-                {
-                    let calm = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
-                    let reason = error.reason().map_or(1, u32::from);
-                    let kind = match calm {
-                        true => ViolationKind::Other,
-                        false => ViolationKind::Frame("a rule of HTTP/2 was broken"),
-                    };
-                    complain(core, client, &Violation { reason, kind });
-                }
+                log_end(core, client, result);
                 return farewell(client).await;
             }
             Event::Idle => {
                 // Idle is only who has taken all.
-                let waited = leftover.is_some();
-                let mut rest =
-                    leftover.take().unwrap_or_else(|| Box::new(client.leftover(core.wheel.now())));
+                let waited = delivery_wait.is_some();
+                let mut rest = delivery_wait
+                    .take()
+                    .unwrap_or_else(|| Box::new(client.delivery_wait(core.wheel.now())));
                 match rest.look(&client.stream, core.wheel.now()) {
-                    Rest::Waits(again) => {
+                    DeliveryState::Pending(again) => {
                         client.alarm.set(again);
-                        leftover = Some(rest);
+                        delivery_wait = Some(rest);
                     }
-                    Rest::Taken if waited && !leaving => client.alarm.set(idle),
-                    Rest::Taken => {
-                        return end(core, client, &watch, connection, Reason::NO_ERROR).await;
+                    DeliveryState::Delivered if waited && !closing => client.alarm.set(idle),
+                    DeliveryState::Delivered => {
+                        return end(core, client, &guard_state, connection, Reason::NO_ERROR).await;
                     }
-                    Rest::GivenUp => return client.stream.reset_when_closed(),
+                    DeliveryState::GivenUp => return client.stream.reset_when_closed(),
                 }
             }
         }
     }
 }
 
+fn guard_limits(listener: &Listener) -> GuardLimits {
+    GuardLimits {
+        streams: listener.limits.streams,
+        frame_bytes: FRAME_BYTES_MAX,
+        list_bytes: listener.limits.head_bytes,
+        ..GuardLimits::default()
+    }
+}
+
+/// Exchanges the prefaces; `None` if that has failed, and the connection is closed.
+async fn open(
+    core: &Core,
+    client: &Client,
+    listener: &Listener,
+    io: GuardedStream<ClientStream>,
+    guard_state: &GuardState,
+) -> Option<Connection<GuardedStream<ClientStream>, Bytes>> {
+    let violation = match exchange_prefaces(core, client, listener, io, guard_state).await {
+        Ok(connection) => return Some(connection),
+        Err(violation) => violation,
+    };
+    if let Some(violation) = violation {
+        log_violation(core, client, &violation);
+        // `h2` has no connection yet that could send this.
+        let _ = client.stream.write(&go_away(violation.reason)).await;
+    }
+    farewell(client).await;
+    None
+}
+
+/// Starts the task of a request; false if it was refused, as the client has `streams_max` already.
+fn start(
+    core: &Rc<Core>,
+    client: &Rc<Client>,
+    active: &Rc<ActiveExchanges>,
+    (budget, streams_max): (&ClientBudget, u64),
+    request: Box<StreamRequest>,
+) -> bool {
+    let charge = |account: &Rc<Account>| account.charge(Resource::Streams, 1, streams_max);
+    let stream = budget.account.as_ref().map(charge);
+    if matches!(stream, Some(None)) {
+        request.refuse(core, "the client has as many streams as it may");
+        return false;
+    }
+    let exchange = ActiveExchange::new(active, client, stream.flatten());
+    tokio::task::spawn_local(run(Rc::clone(core), request, exchange));
+    true
+}
+
+/// Logs why `h2` has ended a connection, if the client broke the rules.
+fn log_end(core: &Core, client: &Client, result: Result<(), h2::Error>) {
+    let Some(error) = result.err().filter(h2::Error::is_library) else { return };
+    let kind = match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => ViolationKind::Other,
+        _ => ViolationKind::Frame("a rule of HTTP/2 was broken"),
+    };
+    let reason = error.reason().map_or(1, u32::from);
+    log_violation(core, client, &Violation { reason, kind });
+}
+
 /// Watches over frames and field blocks that come in pieces: nothing else comes before the end of
 /// one, and it is nobody's request yet, so that no other time-out holds for it.
-struct Unfinished {
+struct FrameDeadline {
     since: Option<Instant>,
     allowed: Duration,
     alarm: Alarm,
 }
 
-impl Unfinished {
+impl FrameDeadline {
     /// Ready once one has taken too long.
-    fn poll_late(&mut self, watch: &Watch, wheel: &Wheel, cx: &mut Context<'_>) -> Poll<Event> {
-        let since = watch.unfinished.get();
+    fn poll_late(
+        &mut self,
+        guard_state: &GuardState,
+        wheel: &Wheel,
+        cx: &mut Context<'_>,
+    ) -> Poll<Event> {
+        let since = guard_state.unfinished.get();
         if self.since != since {
             self.since = since;
             let Some(since) = since else {
@@ -257,20 +299,20 @@ impl Unfinished {
 }
 
 fn poll_event(
-    connection: &mut Connection<Guarded<ClientStream>, Bytes>,
+    connection: &mut Connection<GuardedStream<ClientStream>, Bytes>,
     client: &Rc<Client>,
-    share: &Rc<Share>,
+    budget: &Rc<ClientBudget>,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
-    let watch = &share.watch;
+    let guard_state = &budget.guard_state;
     let accepted = connection.poll_accept(cx);
-    if let Some(violation) = watch.violation.get() {
+    if let Some(violation) = guard_state.violation.get() {
         return Poll::Ready(Event::Violation(violation));
     }
     match accepted {
-        Poll::Ready(Some(Ok((request, respond)))) => {
-            Poll::Ready(Event::Arrived(Box::new(Arrived::new(client, share, request, respond))))
-        }
+        Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Event::Request(Box::new(
+            StreamRequest::new(client, budget, request, respond),
+        ))),
         Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Err(error))),
         Poll::Ready(None) => Poll::Ready(Event::Ended(Ok(()))),
         Poll::Pending => client.alarm.poll_fired(cx).map(|()| Event::Idle),
@@ -278,18 +320,18 @@ fn poll_event(
 }
 
 /// The prefaces of both sides. `Err`: there is no connection, and perhaps why.
-async fn greet(
+async fn exchange_prefaces(
     core: &Core,
     client: &Client,
     listener: &Listener,
-    io: Guarded<ClientStream>,
-    watch: &Watch,
-) -> Result<Connection<Guarded<ClientStream>, Bytes>, Option<Violation>> {
-    let share = WINDOW_BYTES_IN_ALL / core.http2_open.get().max(1);
+    io: GuardedStream<ClientStream>,
+    guard_state: &GuardState,
+) -> Result<Connection<GuardedStream<ClientStream>, Bytes>, Option<Violation>> {
+    let budget = WINDOW_BYTES_IN_ALL / core.http2_open.get().max(1);
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW_BYTES.min(share.max(WINDOW_BYTES_MIN)))
-        .initial_connection_window_size(share.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX))
+        .initial_window_size(STREAM_WINDOW_BYTES.min(budget.max(WINDOW_BYTES_MIN)))
+        .initial_connection_window_size(budget.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX))
         .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(listener.limits.streams)
         // What is counted here has 32 bytes more for each field (RFC 9113, section 6.5.2).
@@ -303,7 +345,7 @@ async fn greet(
     let mut greeting = pin!(builder.handshake(io));
     poll_fn(|cx| {
         let greeted = greeting.as_mut().poll(cx);
-        if let Some(violation) = watch.violation.get() {
+        if let Some(violation) = guard_state.violation.get() {
             return Poll::Ready(Err(Some(violation)));
         }
         match greeted {
@@ -315,7 +357,7 @@ async fn greet(
     .await
 }
 
-fn complain(core: &Core, client: &Client, violation: &Violation) {
+fn log_violation(core: &Core, client: &Client, violation: &Violation) {
     core.metrics.http2_violation(violation.kind);
     let (address, kind) = (client.address.get(), violation.kind.name());
     observe::log_limited!(WARN, client = %address, kind, "HTTP/2 connection ended: {violation}");
@@ -331,8 +373,8 @@ fn go_away(reason: u32) -> [u8; 17] {
 async fn end(
     core: &Core,
     client: &Client,
-    watch: &Watch,
-    mut connection: Connection<Guarded<ClientStream>, Bytes>,
+    guard_state: &GuardState,
+    mut connection: Connection<GuardedStream<ClientStream>, Bytes>,
     reason: Reason,
 ) {
     let in_peace = reason == Reason::NO_ERROR;
@@ -342,21 +384,21 @@ async fn end(
         connection.abrupt_shutdown(reason);
     }
     // What answers have left behind goes out as long as the client takes it.
-    let mut sent = watch.sent.get();
-    let mut leftover = client.leftover(core.wheel.now());
+    let mut sent = guard_state.sent.get();
+    let mut delivery_wait = client.delivery_wait(core.wheel.now());
     client.alarm.set(FAREWELL);
     poll_fn(|cx| {
         if connection.poll_closed(cx).is_ready() {
             return Poll::Ready(());
         }
         while client.alarm.poll_fired(cx).is_ready() {
-            let before = std::mem::replace(&mut sent, watch.sent.get());
+            let before = std::mem::replace(&mut sent, guard_state.sent.get());
             if before != sent {
                 client.alarm.set(FAREWELL);
                 continue;
             }
-            match leftover.look(&client.stream, core.wheel.now()) {
-                Rest::Waits(again) if in_peace => client.alarm.set(again),
+            match delivery_wait.look(&client.stream, core.wheel.now()) {
+                DeliveryState::Pending(again) if in_peace => client.alarm.set(again),
                 _ => return Poll::Ready(()),
             }
         }
@@ -388,12 +430,12 @@ async fn farewell(client: &Client) {
 }
 
 /// A request's task.
-async fn run(core: Rc<Core>, arrived: Box<Arrived>, one: OneRunning) {
+async fn run(core: Rc<Core>, request: Box<StreamRequest>, exchange: ActiveExchange) {
     let mut worker = worker::borrow(&core);
-    let next = worker.serve(Job::Stream(arrived)).await;
+    let next = worker.serve(Job::Stream(request)).await;
     worker::give_back(worker);
     if let Next::Tunnel(tunnel) = next {
-        Box::pin(tunnel::run(&core, &one.client, tunnel)).await;
+        Box::pin(tunnel::run(&core, &exchange.client, tunnel)).await;
     }
-    drop(one);
+    drop(exchange);
 }

@@ -22,29 +22,31 @@ use config::Listener;
 use crate::client::Client;
 use crate::core::Core;
 
-pub(crate) use farewell::turn_away;
+pub(crate) use farewell::refuse_with_503;
 pub(crate) use worker::forget_all as forget_workers;
 
 /// What a listener's clients speak first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speech {
+pub(crate) enum ClientProtocol {
     /// HTTP in clear: HTTP/1, or HTTP/2 with prior knowledge.
     Http,
     /// TLS, and HTTP within it, or what passes through.
     Tls,
 }
 
-impl Speech {
+impl ClientProtocol {
     pub(crate) fn of(listener: &Listener) -> Self {
         if listener.tls { Self::Tls } else { Self::Http }
     }
 }
 
 /// Begins to serve a connection that was taken in.
-pub(crate) fn accept(core: &Rc<Core>, client: Client, speech: Speech) {
+pub(crate) fn accept(core: &Rc<Core>, client: Client, protocol: ClientProtocol) {
     let core = Rc::clone(core);
-    match speech {
-        Speech::Http => drop(tokio::task::spawn_local(connection::run(core, Rc::new(client)))),
-        Speech::Tls => drop(tokio::task::spawn_local(tls::serve(core, client))),
+    match protocol {
+        ClientProtocol::Http => {
+            drop(tokio::task::spawn_local(connection::run(core, Rc::new(client))))
+        }
+        ClientProtocol::Tls => drop(tokio::task::spawn_local(tls::serve(core, client))),
     }
 }

@@ -17,17 +17,17 @@ use tls::ClientHello;
 
 use crate::body::Flow;
 use crate::client::Client;
-use crate::context::{Asker, Context};
+use crate::context::{Context, Requester};
 use crate::core::Core;
-use crate::destination::{Destination, NoConnection, Presence, Search, Turn};
+use crate::destination::{Destination, NextTry, NoConnection, Presence, Search};
 use crate::ending::gone;
 use crate::secure::{INTERNAL_ERROR, alert};
 use crate::snapshot::View;
 use crate::trouble::Trouble;
-use crate::tunnel::{self, Switched};
+use crate::tunnel::{self, TunnelStart};
 
 /// A connection that passes through to the upstream of a site.
-pub(crate) struct Passage {
+pub(crate) struct Passthrough {
     pub(crate) client: Client,
     pub(crate) view: Rc<View>,
     pub(crate) site: SiteId,
@@ -36,7 +36,7 @@ pub(crate) struct Passage {
     pub(crate) record: Record,
 }
 
-impl Passage {
+impl Passthrough {
     pub(crate) fn new(
         client: Client,
         view: Rc<View>,
@@ -55,20 +55,20 @@ impl Passage {
 }
 
 /// Carries a connection to its end.
-pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
-    let Passage { client, view, site, mut sent, mut record, .. } = passage;
+pub(crate) async fn run(core: &Rc<Core>, passthrough: Passthrough) {
+    let Passthrough { client, view, site, mut sent, mut record, .. } = passthrough;
     let Some((route_id, route, upstream)) = upstream_of(&view, site) else { return };
     record.scope = Scope::Site(site, Some(route_id));
     record.decided = route.place;
     let connected = {
         let _under_way = core.enter_exchange();
-        let mut caller = Caller { stream: &client.stream, sent: &mut sent };
-        connect((core, &view), &client, (route, upstream), &mut record, &mut caller).await
+        let mut waiting = WaitingClient { stream: &client.stream, sent: &mut sent };
+        connect((core, &view), &client, (route, upstream), &mut record, &mut waiting).await
     };
     match connected {
-        Ok(switched) => {
+        Ok(tunnel_start) => {
             record.tunnel = true;
-            let tunnel = switched.begin(None, Some(sent), record, Rc::clone(&view));
+            let tunnel = tunnel_start.begin(None, Some(sent), record, Rc::clone(&view));
             tunnel::run(core, &Rc::new(client), tunnel).await;
         }
         Err(NoConnection::ClientGone) => {
@@ -84,15 +84,15 @@ pub(crate) async fn run(core: &Rc<Core>, passage: Passage) {
 }
 
 /// A client that waits for its upstream.
-struct Caller<'a> {
+struct WaitingClient<'a> {
     stream: &'a Stream,
     /// What it has sent.
     sent: &'a mut Buffer,
 }
 
-impl Presence for Caller<'_> {
+impl Presence for WaitingClient<'_> {
     /// What it sends meanwhile is taken in as far as there is room; beyond, it is not watched.
-    fn poll_left(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         while self.sent.spare() > 0 {
             match self.sent.poll_fill(cx, self.stream) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
@@ -120,15 +120,15 @@ async fn connect(
     client: &Client,
     (route, upstream): (&Route, UpstreamId),
     record: &mut Record,
-    caller: &mut Caller<'_>,
-) -> Result<Switched, NoConnection> {
+    waiting: &mut WaitingClient<'_>,
+) -> Result<TunnelStart, NoConnection> {
     let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
     let address = record.client.ip();
-    let asker = Asker { address, listener_id: record.listener, connection: Some(client) };
+    let requester = Requester { address, listener_id: record.listener, connection: Some(client) };
     let context = Context {
         core,
         view,
-        asker,
+        requester,
         alarm: &alarm,
         reply_alarm: &reply_alarm,
         flow: &Flow::new(&core.wheel),
@@ -142,9 +142,9 @@ async fn connect(
     let settings = &route.settings.timeouts;
     let retries = &destination.retries(&context, record.started);
     let search = Search { context: &context, settings, retries, deadline: None };
-    let taken = destination.connection(&search, record, caller, Turn::First).await?;
+    let found = destination.connect(&search, record, waiting, NextTry::First).await?;
     destination.report(Outcome::Connected, &"", Instant::now());
     let (lease, idle) = (destination.take_lease(), settings.tunnel_idle);
-    let far = taken.link.into_tunnel().ok_or_else(none)?;
-    Ok(Switched { far, lease, idle })
+    let far = found.link.into_tunnel().ok_or_else(none)?;
+    Ok(TunnelStart { far, lease, idle })
 }

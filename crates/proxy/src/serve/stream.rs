@@ -25,38 +25,39 @@ use crate::downstream::{Downstream, Reply};
 use crate::ending::Ending;
 use crate::exchange;
 use crate::http2::{
-    Below, Carrier, Half, Reading, Receiving, RefusedRequest, Sending, Share, StreamEnds, carried,
+    ClientBudget, Http2Receiver, Http2Sender, RequestReader, RequestRefusal, SendHalf, StreamEnds,
+    UnderlyingConnection, UnderlyingStream, carried,
 };
 use crate::note;
-use crate::patience::Manners;
+use crate::patience::TakerLimits;
 use crate::trouble::refused_head;
 
 /// A request that has come.
-pub(crate) struct Arrived {
+pub(crate) struct StreamRequest {
     client: Rc<Client>,
-    share: Rc<Share>,
+    budget: Rc<ClientBudget>,
     parts: Parts,
     body: RecvStream,
     respond: SendResponse<Bytes>,
 }
 
-impl Arrived {
+impl StreamRequest {
     pub(super) fn new(
         client: &Rc<Client>,
-        share: &Rc<Share>,
+        budget: &Rc<ClientBudget>,
         request: http::Request<RecvStream>,
         respond: SendResponse<Bytes>,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        Self { client: Rc::clone(client), share: Rc::clone(share), parts, body, respond }
+        Self { client: Rc::clone(client), budget: Rc::clone(budget), parts, body, respond }
     }
 
     /// Refuses it: it may be sent again (RFC 9113, section 8.7). It stands in the log.
     pub(super) fn refuse(mut self, core: &Core, why: &str) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
-        let mut record = refused(core, &self.client, why);
+        let mut record = refused_record(core, &self.client, why);
         if let Some(FieldBlock::Head(head)) = carried(&self.parts.headers) {
-            name(head, &mut record);
+            record_target(head, &mut record);
         }
         core.finish(&core.view(), &mut record);
     }
@@ -66,8 +67,8 @@ impl Arrived {
 struct Http2<'a> {
     client: &'a Client,
     flow: &'a Flow,
-    body: Receiving<'a>,
-    reply: Sending<'a>,
+    body: Http2Receiver<'a>,
+    reply: Http2Sender<'a>,
 }
 
 impl Http2<'_> {
@@ -87,10 +88,10 @@ impl Http2<'_> {
 }
 
 impl<'a> Downstream for Http2<'a> {
-    type Body = Receiving<'a>;
-    type Reply = Sending<'a>;
+    type Body = Http2Receiver<'a>;
+    type Reply = Http2Sender<'a>;
 
-    fn split(&mut self) -> (&mut Receiving<'a>, &mut Sending<'a>) {
+    fn split(&mut self) -> (&mut Http2Receiver<'a>, &mut Http2Sender<'a>) {
         (&mut self.body, &mut self.reply)
     }
 
@@ -98,8 +99,8 @@ impl<'a> Downstream for Http2<'a> {
         self.body.limit(limit);
     }
 
-    fn be_patient(&mut self, request: &Request, timeouts: &Timeouts) {
-        self.client.manners.set(Manners::of(timeouts));
+    fn set_patience(&mut self, request: &Request, timeouts: &Timeouts) {
+        self.client.taker_limits.set(TakerLimits::of(timeouts));
         let rated = !deadline::is_grpc(request);
         self.body.patience = Patience::for_sender(timeouts, rated, self.flow);
         self.reply.patience = Patience::for_taker(timeouts, self.flow);
@@ -115,9 +116,13 @@ impl<'a> Downstream for Http2<'a> {
 }
 
 /// Serves one request; on a worker.
-pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Workspace) -> Next {
+pub(crate) async fn serve(
+    core: &Rc<Core>,
+    stream_request: StreamRequest,
+    workspace: &mut Workspace,
+) -> Next {
     let Workspace { work, alarm, reply_alarm } = workspace;
-    let Arrived { client, share, parts, body, respond } = arrived;
+    let StreamRequest { client, budget, parts, body, respond } = stream_request;
     let client = &client;
     let view = core.view();
     let Some(listener_id) = client.listening.id.get() else { return Next::Idle };
@@ -129,19 +134,22 @@ pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Wor
     work.record.version = Version::Http2;
     alarm.clear();
     reply_alarm.clear();
-    let half = RefCell::new(Half::Answer(respond));
+    let half = RefCell::new(SendHalf::Answer(respond));
     let ended = body.is_end_stream();
     let flow = &Flow::new(&core.wheel);
     let patience = Patience::for_sender(&listener.timeouts, true, flow);
-    let body = Receiving::new(Some(body), &half, &core.wheel, alarm, patience);
+    let body = Http2Receiver::new(Some(body), &half, &core.wheel, alarm, patience);
     let patience = Patience::for_taker(&listener.timeouts, flow);
-    let carrier = Carrier { below: Below::Client(&client.stream), watch: &share.watch };
-    let reply = Sending::new(&half, &core.wheel, reply_alarm, patience, Some(carrier));
-    let reply = reply.shared(Rc::clone(&share));
+    let underlying = UnderlyingConnection {
+        below: UnderlyingStream::Client(&client.stream),
+        guard_state: &budget.guard_state,
+    };
+    let reply = Http2Sender::new(&half, &core.wheel, reply_alarm, patience, Some(underlying));
+    let reply = reply.shared(Rc::clone(&budget));
     let mut down = Http2 { client, flow, body, reply };
     let (head_bytes, read) = read_head(listener, client, &parts, ended, &mut work.request);
     if let (Err(_), Some(FieldBlock::Head(head))) = (&read, carried(&parts.headers)) {
-        name(head, &mut work.record);
+        record_target(head, &mut work.record);
     }
     drop(parts);
     let alarms = (&*alarm, &*reply_alarm);
@@ -151,7 +159,7 @@ pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Wor
             down.look(&mut work.request).await;
             exchange::run(context, work, &mut down).await
         }
-        Err(error @ RefusedRequest::Malformed(_)) => {
+        Err(error @ RequestRefusal::Malformed(_)) => {
             // RFC 9113, section 8.1.1: an error of the stream.
             half.borrow_mut().reset(Reset::Protocol);
             note::refused(&context, work, refused_head(error.status(), error.to_string()));
@@ -167,11 +175,11 @@ pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Wor
     let Http2 { body, reply, .. } = down;
     (record.response_body_bytes, record.sent_bytes) = Reply::sent(&reply);
     match ending {
-        Ending::Tunnel(switched) => {
+        Ending::Tunnel(tunnel_start) => {
             let receive = body.into_stream();
             drop(reply);
             let near = Some(StreamEnds::new(receive, half));
-            return Next::Tunnel(switched.begin(near, None, work.take_record(), view));
+            return Next::Tunnel(tunnel_start.begin(near, None, work.take_record(), view));
         }
         Ending::Broken => half.borrow_mut().reset(Reset::Internal),
         Ending::Kept | Ending::Closed => {}
@@ -181,7 +189,7 @@ pub(crate) async fn serve(core: &Rc<Core>, arrived: Arrived, workspace: &mut Wor
 }
 
 /// What is kept of a stream that is refused.
-pub(super) fn refused(core: &Core, client: &Client, why: &str) -> Record {
+pub(super) fn refused_record(core: &Core, client: &Client, why: &str) -> Record {
     core.metrics.http2_refused();
     let mut record = Record::new(Instant::now());
     if let Some(listener) = client.listening.id.get() {
@@ -194,9 +202,10 @@ pub(super) fn refused(core: &Core, client: &Client, why: &str) -> Record {
 }
 
 /// Notes what was asked for, as far as it can be told.
-fn name(head: PackedFields<'_>, record: &mut Record) {
-    let of =
-        |wanted: &[u8]| head.fields().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+fn record_target(head: PackedFields<'_>, record: &mut Record) {
+    let of = |wanted: &[u8]| {
+        head.fields().find(|(record_target, _)| *record_target == wanted).map(|(_, value)| value)
+    };
     if let Some(Ok(method)) = of(b":method").map(Method::parse) {
         record.method = method;
     }
@@ -215,11 +224,11 @@ fn read_head(
     parts: &Parts,
     ended: bool,
     request: &mut Request,
-) -> (u64, Result<(), RefusedRequest>) {
+) -> (u64, Result<(), RequestRefusal>) {
     let head = match carried(&parts.headers) {
         Some(FieldBlock::Head(head)) => head,
         Some(FieldBlock::Malformed(Malformed::TooLarge)) => {
-            return (0, Err(RefusedRequest::TooLarge));
+            return (0, Err(RequestRefusal::TooLarge));
         }
         Some(FieldBlock::Malformed(what)) => return (0, Err(what.into())),
         // The guard carries every head.
@@ -232,6 +241,6 @@ fn read_head(
     };
     let scheme = client.scheme();
     let forward = matches!(listener.serves, Serves::Forward(_));
-    let reading = Reading { limits: &limits, scheme, forward, ended };
+    let reading = RequestReader { limits: &limits, scheme, forward, ended };
     (head.size() as u64, reading.read(head, request))
 }

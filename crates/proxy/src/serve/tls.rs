@@ -19,33 +19,33 @@ use tls::{Alpn, ClientHello, HelloError, TlsError, TlsErrorKind};
 use super::connection;
 use super::farewell::{self, refused};
 use super::http2;
-use super::passthrough::{self, Passage};
+use super::passthrough::{self, Passthrough};
 use crate::admission::site_asked_for;
 use crate::body::unless_zero;
 use crate::client::Client;
 use crate::core::Core;
 use crate::secure::{
-    HandshakeError, INTERNAL_ERROR, TlsFacts, alert, handshake, say, secured_early,
+    HandshakeError, INTERNAL_ERROR, TlsFacts, alert, handshake, send_now, with_early_tls,
 };
 use crate::snapshot::View;
 
 /// What became of a client's connection.
 #[allow(clippy::large_enum_variant)] // moved once a connection; a box would be memory for each
-enum Accepted {
+enum TlsOutcome {
     Secured(Box<Client>),
-    Passes(Box<Passage>),
+    PassThrough(Box<Passthrough>),
 }
 
 /// Why a client's connection is closed before anything was served, and what it is sent.
-struct Rejected {
+struct Rejection {
     client: Client,
     why: HandshakeFailure,
     detail: String,
-    answer: Answer,
+    answer: RejectionReply,
 }
 
 /// What a rejected client is told.
-enum Answer {
+enum RejectionReply {
     /// Nothing, or it has been told.
     Nothing,
     /// An alert in clear (RFC 8446, section 6).
@@ -64,7 +64,7 @@ pub(crate) async fn serve(core: Rc<Core>, client: Client) {
     // In a box, so that an established connection does not carry the memory of its handshake.
     let accepted = Box::pin(accept(&core, client)).await;
     match accepted {
-        Some(Accepted::Secured(client)) => {
+        Some(TlsOutcome::Secured(client)) => {
             let is_http2 = client.tls.as_ref().is_some_and(|tls| tls.info.alpn == Some(Alpn::H2));
             let client = Rc::new(*client);
             match is_http2 {
@@ -72,12 +72,12 @@ pub(crate) async fn serve(core: Rc<Core>, client: Client) {
                 false => connection::run(core, client).await,
             }
         }
-        Some(Accepted::Passes(passage)) => Box::pin(passthrough::run(&core, *passage)).await,
+        Some(TlsOutcome::PassThrough(passage)) => Box::pin(passthrough::run(&core, *passage)).await,
         None => {}
     }
 }
 
-async fn accept(core: &Rc<Core>, client: Client) -> Option<Accepted> {
+async fn accept(core: &Rc<Core>, client: Client) -> Option<TlsOutcome> {
     let view = core.view();
     let id = client.listening.id.get()?;
     let listener = view.config().listener(id)?;
@@ -107,17 +107,17 @@ async fn read_hello(
     core: &Core,
     client: Client,
     listener: &Listener,
-) -> Option<Result<Hello, Box<Rejected>>> {
+) -> Option<Result<Hello, Box<Rejection>>> {
     let mut buffer = core.buffers.buffer(Size::Small);
     let reject = |client, why, detail: &dyn std::fmt::Display, answer| {
-        Some(Err(Box::new(Rejected { client, why, detail: detail.to_string(), answer })))
+        Some(Err(Box::new(Rejection { client, why, detail: detail.to_string(), answer })))
     };
     loop {
-        if listener.proxy_protocol == ProxyProtocol::Required && !client.introduced.get() {
+        if listener.proxy_protocol == ProxyProtocol::Required && !client.proxy_header_read.get() {
             match wire::proxy_protocol::parse(buffer.filled()) {
                 Ok(Some((length, header))) => {
                     buffer.consume(length);
-                    if let Err(refusal) = client.introduce(core, &header) {
+                    if let Err(refusal) = client.apply_proxy_header(core, &header) {
                         refused(core, &client, refusal);
                         return None;
                     }
@@ -129,17 +129,19 @@ async fn read_hello(
                 }
             }
         }
-        if client.introduced.get() || listener.proxy_protocol != ProxyProtocol::Required {
+        if client.proxy_header_read.get() || listener.proxy_protocol != ProxyProtocol::Required {
             match ClientHello::parse(buffer.filled()) {
                 Ok(Some(hello)) => return Some(Ok((client, hello, buffer))),
                 Ok(None) => {}
                 Err(error @ HelloError::NotTls) => {
                     let is_http = buffer.filled().first().is_some_and(u8::is_ascii_uppercase);
-                    let answer = if is_http { Answer::Plain } else { Answer::Nothing };
+                    let answer =
+                        if is_http { RejectionReply::Plain } else { RejectionReply::Nothing };
                     return reject(client, HandshakeFailure::NotTls, &error, answer);
                 }
                 Err(error) => {
-                    let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                    let answer =
+                        error.alert().map_or(RejectionReply::Nothing, RejectionReply::Alert);
                     return reject(client, HandshakeFailure::Protocol, &error, answer);
                 }
             }
@@ -147,7 +149,7 @@ async fn read_hello(
         if buffer.spare() == 0 {
             if buffer.capacity() >= BUFFER_BYTES_LARGE {
                 let error = HelloError::TooLong;
-                let answer = error.alert().map_or(Answer::Nothing, Answer::Alert);
+                let answer = error.alert().map_or(RejectionReply::Nothing, RejectionReply::Alert);
                 return reject(client, HandshakeFailure::Protocol, &error, answer);
             }
             buffer.grow(BUFFER_BYTES_LARGE);
@@ -165,11 +167,11 @@ async fn read_hello(
                     client,
                     HandshakeFailure::Closed,
                     &HandshakeError::Closed,
-                    Answer::Nothing,
+                    RejectionReply::Nothing,
                 );
             }
             Err(error) => {
-                return reject(client, HandshakeFailure::TimedOut, &error, Answer::Nothing);
+                return reject(client, HandshakeFailure::TimedOut, &error, RejectionReply::Nothing);
             }
         }
     }
@@ -183,15 +185,15 @@ async fn open(
     id: ListenerId,
     hello: &ClientHello,
     mut buffer: Buffer,
-) -> Result<Option<Accepted>, Box<Rejected>> {
+) -> Result<Option<TlsOutcome>, Box<Rejection>> {
     let reject = |client, why, detail: String, alert| {
-        Err(Box::new(Rejected { client, why, detail, answer: Answer::Alert(alert) }))
+        Err(Box::new(Rejection { client, why, detail, answer: RejectionReply::Alert(alert) }))
     };
-    let context = match destination(view, id, hello) {
-        Some(Destination::Here(context)) => context,
-        Some(Destination::Passes(site)) => {
+    let context = match hello_target(view, id, hello) {
+        Some(HelloTarget::Here(context)) => context,
+        Some(HelloTarget::PassThrough(site)) => {
             client.alarm.clear();
-            return Ok(Some(Accepted::Passes(Box::new(Passage::new(
+            return Ok(Some(TlsOutcome::PassThrough(Box::new(Passthrough::new(
                 client,
                 Rc::clone(view),
                 id,
@@ -200,7 +202,7 @@ async fn open(
                 buffer,
             )))));
         }
-        Some(Destination::Nowhere) => {
+        Some(HelloTarget::Nowhere) => {
             let detail = "the listener has no TLS settings for this client".to_owned();
             return reject(client, HandshakeFailure::Local, detail, INTERNAL_ERROR);
         }
@@ -216,9 +218,9 @@ async fn open(
     let mut session = match context.session(hello, buffer.filled()) {
         Ok(session) => session,
         Err(error) => {
-            let answer = Answer::Bytes(error.farewell().to_vec());
+            let answer = RejectionReply::Bytes(error.farewell().to_vec());
             let (why, detail) = (result_of(&error), error.to_string());
-            return Err(Box::new(Rejected { client, why, detail, answer }));
+            return Err(Box::new(Rejection { client, why, detail, answer }));
         }
     };
     buffer.clear();
@@ -229,8 +231,8 @@ async fn open(
             HandshakeError::Broken(_) | HandshakeError::Closed => HandshakeFailure::Closed,
             HandshakeError::TimedOut => HandshakeFailure::TimedOut,
         };
-        let (detail, answer) = (error.to_string(), Answer::Nothing);
-        return Err(Box::new(Rejected { client, why, detail, answer }));
+        let (detail, answer) = (error.to_string(), RejectionReply::Nothing);
+        return Err(Box::new(Rejection { client, why, detail, answer }));
     }
     client.alarm.clear();
     let info = session.info();
@@ -240,8 +242,8 @@ async fn open(
     }
     let early = Arc::new(AtomicBool::new(session.is_early()));
     let facts = Rc::new(TlsFacts::new(&session, context, Arc::clone(&early)));
-    let client = client.secured(|stream| secured_early(stream, session, early), facts);
-    Ok(Some(Accepted::Secured(Box::new(client))))
+    let client = client.secured(|stream| with_early_tls(stream, session, early), facts);
+    Ok(Some(TlsOutcome::Secured(Box::new(client))))
 }
 
 fn result_of(error: &TlsError) -> HandshakeFailure {
@@ -255,16 +257,20 @@ fn result_of(error: &TlsError) -> HandshakeFailure {
 }
 
 /// Where a connection goes.
-enum Destination<'v> {
+enum HelloTarget<'v> {
     /// It ends here.
     Here(&'v Arc<tls::Server>),
     /// To the upstream of this site.
-    Passes(SiteId),
+    PassThrough(SiteId),
     /// There should be a context, and is none.
     Nowhere,
 }
 
-fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Option<Destination<'v>> {
+fn hello_target<'v>(
+    view: &'v View,
+    id: ListenerId,
+    hello: &ClientHello,
+) -> Option<HelloTarget<'v>> {
     let config = view.config();
     let contexts = &view.shared.contexts;
     let listener = config.listener(id)?;
@@ -273,14 +279,14 @@ fn destination<'v>(view: &'v View, id: ListenerId, hello: &ClientHello) -> Optio
             let site = site_asked_for(view, id, hello.name.as_deref())?;
             let tls = config.site(site)?.tls.as_ref();
             if tls == Some(&SiteTls::Passthrough) {
-                return Some(Destination::Passes(site));
+                return Some(HelloTarget::PassThrough(site));
             }
             contexts.sites.get(site.index())
         }
         Serves::Forward(forward) => contexts.forwards.get(forward.index()),
     };
     let context = context.and_then(Option::as_ref);
-    Some(context.map_or(Destination::Nowhere, Destination::Here))
+    Some(context.map_or(HelloTarget::Nowhere, HelloTarget::Here))
 }
 
 /// Who asked for what, where there is no TLS connection.
@@ -303,11 +309,11 @@ fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) ->
     record
 }
 
-async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected) {
-    let Rejected { client, why, detail, answer } = rejected;
+async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejection) {
+    let Rejection { client, why, detail, answer } = rejected;
     core.metrics.handshake_failed(why);
     record.client = client.address.get();
-    record.status = if matches!(answer, Answer::Plain) { 400 } else { 0 };
+    record.status = if matches!(answer, RejectionReply::Plain) { 400 } else { 0 };
     record.note(why.error(), &detail);
     record.finish(Instant::now());
     // No request: it is counted among the handshakes.
@@ -320,15 +326,15 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejected
         observe::log_limited!(DEBUG, client = %address, %listener, why, %detail, "no TLS connection");
     }
     match answer {
-        Answer::Nothing => {}
-        Answer::Alert(description) => alert(&client.stream, description).await,
-        Answer::Bytes(bytes) => say(&client.stream, &bytes).await,
-        Answer::Plain => {
+        RejectionReply::Nothing => {}
+        RejectionReply::Alert(description) => alert(&client.stream, description).await,
+        RejectionReply::Bytes(bytes) => send_now(&client.stream, &bytes).await,
+        RejectionReply::Plain => {
             const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
                 Content-Length: 55\r\nConnection: close\r\n\
                 Proxy-Status: bothways; error=http_request_error\r\n\r\n\
                 this port speaks TLS: use https:// in place of http://\n";
-            farewell::say_and_close(client, ANSWER).await;
+            farewell::send_and_close(client, ANSWER).await;
         }
     }
 }

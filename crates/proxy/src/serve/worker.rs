@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::http1;
-use super::stream::{self, Arrived};
+use super::stream::{self, StreamRequest};
 use super::workspace::{Next, Workspace};
 use crate::client::Client;
 use crate::core::Core;
@@ -51,7 +51,7 @@ pub(crate) enum Job {
     /// What has arrived on a connection that speaks HTTP/1.
     Connection(Rc<Client>),
     /// A request that came on a stream of HTTP/2.
-    Stream(Box<Arrived>),
+    Stream(Box<StreamRequest>),
 }
 
 /// The place where a job is handed over and its outcome comes back.
@@ -104,7 +104,7 @@ async fn work(
         let Some(core) = core.upgrade() else { return std::future::pending().await };
         let outcome = match job {
             Job::Connection(client) => http1::serve(&core, &client, &mut workspace).await,
-            Job::Stream(arrived) => stream::serve(&core, *arrived, &mut workspace).await,
+            Job::Stream(request) => stream::serve(&core, *request, &mut workspace).await,
         };
         workspace.shrink();
         *handover.outcome.borrow_mut() = Some(outcome);

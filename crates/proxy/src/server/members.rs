@@ -44,7 +44,7 @@ impl Server {
         let config = Arc::clone(&state.config);
         let upstream = config.upstreams.iter().find(|one| &*one.name == upstream);
         let upstream = upstream.ok_or(EditError::NoUpstream)?;
-        let discovery = &self.inner.lasting.discovery;
+        let discovery = &self.inner.services.discovery;
         let (edited, before) = discovery.edit(upstream, edit)?;
         if let Err(error) = self.inner.refresh(&mut state) {
             discovery.set_changes(&upstream.name, before);
@@ -55,25 +55,25 @@ impl Server {
 
     /// What was changed at run time in an upstream.
     pub fn changes(&self, upstream: &str) -> Changes {
-        self.inner.lasting.discovery.changes(upstream)
+        self.inner.services.discovery.changes(upstream)
     }
 
     /// What was changed of these endpoints has been written where they come from: it is read again,
     /// and the changes are forgotten.
     pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
         let mut state = self.state();
-        self.inner.lasting.discovery.read_changed_files();
-        self.inner.lasting.discovery.forget(&upstream.into(), endpoints);
+        self.inner.services.discovery.read_changed_files();
+        self.inner.services.discovery.forget(&upstream.into(), endpoints);
         self.inner.refresh(&mut state)
     }
 
     /// Waits a moment for what endpoints come from and has not been looked up yet.
     pub async fn discovered(&self) {
         let config = self.config();
-        self.inner.lasting.discovery.wait_for_lookups(&config).await;
+        self.inner.services.discovery.wait_for_lookups(&config).await;
         let server = self.clone();
         // Ends only if the runtime does.
-        let _ = tokio::task::spawn_blocking(move || server.refresh_or_complain()).await;
+        let _ = tokio::task::spawn_blocking(move || server.refresh_or_log()).await;
     }
 
     /// What of an upstream's endpoints is otherwise than written or found.
@@ -94,7 +94,7 @@ impl Server {
     /// What people should know of an endpoint beside its state, if there is anything: that its name
     /// is not found any more.
     pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
-        self.inner.lasting.discovery.remark(endpoint)
+        self.inner.services.discovery.remark(endpoint)
     }
 
     fn of_upstream<T>(
@@ -104,7 +104,7 @@ impl Server {
     ) -> Option<T> {
         let config = self.config();
         let upstream = config.upstreams.iter().find(|one| &*one.name == name)?;
-        Some(look(&self.inner.lasting.discovery, upstream))
+        Some(look(&self.inner.services.discovery, upstream))
     }
 
     /// The upstreams with the members that they have now, and how it stands with these.
@@ -112,7 +112,7 @@ impl Server {
         self.state().snapshot.groups.clone()
     }
 
-    pub(super) fn refresh_or_complain(&self) {
+    pub(super) fn refresh_or_log(&self) {
         if let Err(error) = self.inner.refresh(&mut self.state()) {
             tracing::error!(%error, "the members of upstreams stay as they were");
         }

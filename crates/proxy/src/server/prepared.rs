@@ -21,7 +21,7 @@ use crate::sticky;
 const FILES_RESERVED: u64 = 64;
 
 /// What outlives configurations.
-pub(super) struct Lasting {
+pub(super) struct Services {
     pub(super) registry: Arc<Registry>,
     pub(super) resolver: Resolver,
     pub(super) keeper: Arc<Keeper>,
@@ -33,7 +33,7 @@ pub(super) struct Lasting {
 
 /// An address that is listened on.
 #[derive(Clone)]
-pub(super) struct Listens {
+pub(super) struct BoundAddress {
     /// As in the configuration.
     pub(super) address: SocketAddr,
     /// With the port that the system chose, if that was left to it.
@@ -42,37 +42,37 @@ pub(super) struct Listens {
 }
 
 /// Listening sockets that were opened: one for each core.
-pub(super) type Opened = (Listens, std::vec::IntoIter<RawListener>);
+pub(super) type OpenedListener = (BoundAddress, std::vec::IntoIter<RawListener>);
 
 /// The sockets of the next core.
-pub(super) fn for_next_core(opened: &mut [Opened]) -> Vec<(SocketAddr, RawListener)> {
+pub(super) fn for_next_core(opened: &mut [OpenedListener]) -> Vec<(SocketAddr, RawListener)> {
     let next = opened.iter_mut();
     next.filter_map(|(listens, sockets)| Some((listens.address, sockets.next()?))).collect()
 }
 
 /// A configuration that can take effect.
-pub(super) struct Prepared {
+pub(super) struct PreparedConfig {
     config: Arc<Config>,
     /// The same with the members that its upstreams have now.
     served: Arc<Config>,
     contexts: Arc<Contexts>,
     keys: sticky::Keys,
     /// What is listened on from now on.
-    pub(super) opened: Vec<Opened>,
+    pub(super) opened: Vec<OpenedListener>,
 }
 
-impl Prepared {
+impl PreparedConfig {
     /// Does all that can fail. `before`: what serves now, and where; `inherited`: sockets to use for listeners of the
     /// same address.
     pub(super) fn new(
-        lasting: &Lasting,
+        services: &Services,
         config: &Arc<Config>,
-        before: Option<(&Snapshot, &[Listens])>,
+        before: Option<(&Snapshot, &[BoundAddress])>,
         cores: usize,
         mut inherited: Vec<std::net::TcpListener>,
     ) -> Result<Self, StartError> {
-        let served = served(&lasting.discovery, config);
-        let contexts = Arc::new(contexts(&lasting.keeper, &served)?);
+        let served = served(&services.discovery, config);
+        let contexts = Arc::new(contexts(&services.keeper, &served)?);
         let keys = sticky::Keys::of(config, before.map(|(snapshot, _)| snapshot.keys()));
         let keys = keys.map_err(|(place, error)| StartError::StickyKey {
             place: config.locate(place),
@@ -89,18 +89,18 @@ impl Prepared {
     /// Lets it take effect, but for the cores, which are to go over to the snapshot; and tells what is new to listen on.
     pub(super) fn take_effect(
         self,
-        lasting: &Lasting,
-        listening: &[Listens],
-    ) -> (Arc<Snapshot>, Vec<Opened>) {
+        services: &Services,
+        listening: &[BoundAddress],
+    ) -> (Arc<Snapshot>, Vec<OpenedListener>) {
         let Self { config, served, contexts, keys, opened } = self;
         let files = net::raise_open_files_limit().unwrap_or(1024);
-        set_connections_max(&lasting.shared, &config, files);
-        let names = Names::new(&served, &lasting.registry);
+        set_connections_max(&services.shared, &config, files);
+        let names = Names::new(&served, &services.registry);
         let new = opened.iter().map(|(listens, _)| listens);
         let own = listening.iter().chain(new).map(|listens| listens.actual).collect();
         // New sites have their certificates before anybody asks for them.
-        lasting.keeper.install(&contexts);
-        let (resolver, states) = (&lasting.resolver, &lasting.states);
+        services.keeper.install(&contexts);
+        let (resolver, states) = (&services.resolver, &services.states);
         let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
         (Arc::new(snapshot), opened)
     }
@@ -167,7 +167,7 @@ fn bind(
     listener: &config::Listener,
     cores: usize,
     inherited: &mut Vec<std::net::TcpListener>,
-) -> Result<Opened, StartError> {
+) -> Result<OpenedListener, StartError> {
     let is_it = |socket: &std::net::TcpListener| {
         socket.local_addr().is_ok_and(|address| address == listener.address)
     };
@@ -182,5 +182,5 @@ fn bind(
     })?;
     let actual = bound.local_address();
     let written = listener.written.to_string();
-    Ok((Listens { address: listener.address, actual, written }, bound.split().into_iter()))
+    Ok((BoundAddress { address: listener.address, actual, written }, bound.split().into_iter()))
 }

@@ -14,22 +14,25 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::Command;
 use super::CoreHandle;
 use crate::client::Client;
-use crate::core::{Core, Seed};
+use crate::core::{Core, CoreParts};
 use crate::listening::Listening;
-use crate::serve::{self, Speech};
+use crate::serve::{self, ClientProtocol};
 use crate::upstream;
 
 /// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Starts the thread of a core, with its share of the listening sockets.
-pub(super) fn start(seed: Seed, open: Vec<(SocketAddr, RawListener)>) -> io::Result<CoreHandle> {
+pub(super) fn start(
+    parts: CoreParts,
+    open: Vec<(SocketAddr, RawListener)>,
+) -> io::Result<CoreHandle> {
     let (commands, receiver) = unbounded_channel();
-    let exchanges = Arc::clone(&seed.exchanges);
+    let exchanges = Arc::clone(&parts.exchanges);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX);
     let (ready, started) = mpsc::channel();
-    let index = seed.index;
+    let index = parts.index;
     let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
         if let Err(error) = net::pin_to_core(index) {
             tracing::debug!(core = index, %error, "the thread could not be pinned");
@@ -37,7 +40,7 @@ pub(super) fn start(seed: Seed, open: Vec<(SocketAddr, RawListener)>) -> io::Res
         match builder.build_local(tokio::runtime::LocalOptions::default()) {
             Ok(runtime) => {
                 let _ = ready.send(Ok(()));
-                runtime.block_on(live(seed, open, receiver));
+                runtime.block_on(run_core(parts, open, receiver));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -46,12 +49,12 @@ pub(super) fn start(seed: Seed, open: Vec<(SocketAddr, RawListener)>) -> io::Res
     Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
 }
 
-async fn live(
-    seed: Seed,
+async fn run_core(
+    parts: CoreParts,
     open: Vec<(SocketAddr, RawListener)>,
     mut commands: UnboundedReceiver<Command>,
 ) {
-    let core = Core::new(seed);
+    let core = Core::new(parts);
     open_listeners(&core, open);
     tokio::task::spawn_local(tick(Rc::downgrade(&core)));
     upstream::fill(&core);
@@ -148,14 +151,14 @@ async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
 }
 
 fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {
-    let speech = speech_of(core, listening);
+    let protocol = protocol_of(core, listening);
     match Client::admit(core, listening, stream, peer) {
-        Ok(client) => serve::accept(core, client, speech),
+        Ok(client) => serve::accept(core, client, protocol),
         Err((stream, refusal)) => {
             core.metrics.connection_refused(listening.slot, refusal);
             observe::log_limited!(WARN, client = %peer, why = refusal.name(), "connection refused");
-            if refusal == Refusal::ProcessLimit && speech == Speech::Http {
-                tokio::task::spawn_local(serve::turn_away(stream));
+            if refusal == Refusal::ProcessLimit && protocol == ClientProtocol::Http {
+                tokio::task::spawn_local(serve::refuse_with_503(stream));
             } else if refusal == Refusal::ClientLimit && !PARTING.replace(true) {
                 tokio::task::spawn_local(part(stream));
             }
@@ -179,7 +182,9 @@ async fn part(stream: net::Stream) {
 }
 
 /// What clients of a listener speak first.
-fn speech_of(core: &Core, listening: &Listening) -> Speech {
-    let Some(id) = listening.id.get() else { return Speech::Http };
-    core.with_view(|view| view.config().listener(id).map_or(Speech::Http, Speech::of))
+fn protocol_of(core: &Core, listening: &Listening) -> ClientProtocol {
+    let Some(id) = listening.id.get() else { return ClientProtocol::Http };
+    core.with_view(|view| {
+        view.config().listener(id).map_or(ClientProtocol::Http, ClientProtocol::of)
+    })
 }

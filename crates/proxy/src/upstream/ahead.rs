@@ -11,10 +11,10 @@ use std::rc::Rc;
 use balance::EndpointStatus;
 use config::UpstreamId;
 
-use super::connector::{Wants, Way};
-use super::dial::{complain_of, is_our_limit};
+use super::connector::{Connector, LinkNeeds};
+use super::dial::{is_our_limit, log_upstream_trouble};
 use crate::core::Core;
-use crate::pool::Ahead;
+use crate::pool::AheadOpening;
 use crate::snapshot::View;
 
 /// Begins to open what is lacking.
@@ -30,9 +30,9 @@ pub(crate) fn fill(core: &Rc<Core>) {
         let upstream = UpstreamId(index as u32);
         let members = view.group(upstream).map(|group| &group.balancer.group().members);
         for (index, member) in members.into_iter().flatten().enumerate() {
-            let Some(way) = way(core, &view, (upstream, index)) else { continue };
+            let Some(connector) = connector(core, &view, (upstream, index)) else { continue };
             let is_up = member.status() == EndpointStatus::Up;
-            let missing = way.pool.missing(core.wheel.now(), is_up, way.may_be_http2());
+            let missing = connector.pool.missing(core.wheel.now(), is_up, connector.may_be_http2());
             for ahead in missing {
                 let (core, view) = (Rc::clone(core), Rc::clone(&view));
                 tokio::task::spawn_local(open(core, view, (upstream, index), ahead));
@@ -41,31 +41,35 @@ pub(crate) fn fill(core: &Rc<Core>) {
     }
 }
 
-fn way<'a>(core: &'a Rc<Core>, view: &'a View, at: (UpstreamId, usize)) -> Option<Way<'a>> {
+fn connector<'a>(
+    core: &'a Rc<Core>,
+    view: &'a View,
+    at: (UpstreamId, usize),
+) -> Option<Connector<'a>> {
     let own = view.config().upstream(at.0)?.timeouts.connect;
     let limit = own.unwrap_or(config::Timeouts::default().connect);
-    Way::to(core, view, at, Wants { limit, ..Wants::default() })
+    Connector::to(core, view, at, LinkNeeds { limit, ..LinkNeeds::default() })
 }
 
-async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ahead) {
-    let Some(way) = way(&core, &view, at) else { return };
-    let found = way.found().await;
-    if let Err(trouble) = &found
+async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: AheadOpening) {
+    let Some(connector) = connector(&core, &view, at) else { return };
+    let obtained = connector.obtain().await;
+    if let Err(trouble) = &obtained
         && is_our_limit(trouble.kind)
     {
         return; // requests open enough of them, or share them
     }
-    way.pool.fared(core.wheel.now(), found.is_ok());
-    match found {
+    connector.pool.note_ahead(core.wheel.now(), obtained.is_ok());
+    match obtained {
         // One that is shared stays when its stream is given back.
         Ok(link) => {
             if let Some(connection) = link.into_connection() {
-                way.pool.put_ahead(connection, core.wheel.now(), ahead);
+                connector.pool.put_ahead(connection, core.wheel.now(), ahead);
             }
         }
         Err(trouble) => {
-            core.metrics.upstream_failed(way.slot);
-            complain_of(&way.endpoint.written, &trouble);
+            core.metrics.upstream_failed(connector.slot);
+            log_upstream_trouble(&connector.endpoint.written, &trouble);
         }
     }
 }

@@ -20,13 +20,15 @@ use super::dial::{connect_failed, connect_late, dial};
 use super::link::Link;
 use crate::body::unless_zero;
 use crate::core::Core;
-use crate::pool::{Acquired, Connection, Meter, Multiplexed, Pool, Spoken, Ticket, Wanted};
-use crate::secure::{HandshakeError, handshake, secured};
+use crate::pool::{
+    Acquisition, Connection, Http2Connection, KnownProtocol, Meter, Pool, StreamNeeds, StreamPermit,
+};
+use crate::secure::{HandshakeError, handshake, with_tls};
 use crate::snapshot::View;
 use crate::trouble::Trouble;
 
 /// How one endpoint is reached, for one request.
-pub(crate) struct Way<'a> {
+pub(crate) struct Connector<'a> {
     pub(crate) core: &'a Rc<Core>,
     pub(crate) view: &'a View,
     pub(crate) at: (UpstreamId, usize),
@@ -46,12 +48,12 @@ pub(crate) struct Way<'a> {
     /// Whether the client's bytes pass as they are.
     pub(crate) raw: bool,
     /// A connection that has refused the request.
-    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+    pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
 /// What a request wants of a way.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Wants<'a> {
+pub(crate) struct LinkNeeds<'a> {
     /// How long a connection may take; zero: as long as it likes.
     pub(crate) limit: Duration,
     /// The first number that its file must not have; `None`: that of a client with little.
@@ -63,23 +65,23 @@ pub(crate) struct Wants<'a> {
     /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
     pub(crate) raw: bool,
     /// A connection that has refused it.
-    pub(crate) avoid: Option<&'a Rc<Multiplexed>>,
+    pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
 /// What a new connection may speak.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Offer {
+enum AlpnOffer {
     Any,
     Http1,
 }
 
-impl<'a> Way<'a> {
+impl<'a> Connector<'a> {
     /// The way to an endpoint of the view, if it has that.
     pub(crate) fn to(
         core: &'a Rc<Core>,
         view: &'a View,
         at: (UpstreamId, usize),
-        wants: Wants<'a>,
+        needs: LinkNeeds<'a>,
     ) -> Option<Self> {
         let (id, index) = at;
         let upstream = view.config().upstream(id)?;
@@ -90,62 +92,62 @@ impl<'a> Way<'a> {
             view,
             at,
             endpoint,
-            protocol: if wants.http1 || wants.raw {
+            protocol: if needs.http1 || needs.raw {
                 UpstreamProtocol::Http1
             } else {
                 upstream.protocol
             },
             pool: view.group(id)?.pools.get(index)?,
-            tls: tls.filter(|_| endpoint.tls && !wants.raw),
-            raw: wants.raw,
+            tls: tls.filter(|_| endpoint.tls && !needs.raw),
+            raw: needs.raw,
             watched: view.shared.watched(id, index),
             slot: view.shared.names.endpoint_slot(EndpointId::new(id, index)),
-            limit: unless_zero(wants.limit),
-            files_max: wants.files_max.unwrap_or_else(|| core.shared.files.kept()),
-            upgrade: wants.upgrade,
-            avoid: wants.avoid,
+            limit: unless_zero(needs.limit),
+            files_max: needs.files_max.unwrap_or_else(|| core.shared.files.kept()),
+            upgrade: needs.upgrade,
+            avoid: needs.avoid,
         })
     }
 }
 
-impl Way<'_> {
+impl Connector<'_> {
     /// What there is to be had without waiting.
-    pub(crate) fn at_once(&self, idle: Duration) -> Option<Link> {
+    pub(crate) fn available(&self, idle: Duration) -> Option<Link> {
         if self.may_be_http2()
-            && let Some(ticket) = self.pool.http2.ticket(self.wanted(&|c| self.is_current(c)))
-            && (!self.upgrade || ticket.connection().takes_extended_connect())
+            && let Some(permit) = self.pool.http2.permit(self.stream_needs(&|c| self.is_current(c)))
+            && (!self.upgrade || permit.connection().takes_extended_connect())
         {
-            return Some(self.shared(ticket));
+            return Some(self.http2_link(permit));
         }
         if self.may_be_http1() && !self.raw { self.take_idle(idle).map(Link::http1) } else { None }
     }
 
     /// What there is to be had with patience: a stream that gets free, or a new connection.
-    pub(crate) async fn found(&self) -> Result<Link, Trouble> {
+    pub(crate) async fn obtain(&self) -> Result<Link, Trouble> {
         if !self.may_be_http2() {
-            return self.fresh(Offer::Http1).await;
+            return self.open_new(AlpnOffer::Http1).await;
         }
-        let link = self.any().await?;
-        let Link::Http2(shared) = &link else { return Ok(link) };
-        if !self.upgrade || shared.takes_extended_connect().await {
+        let link = self.obtain_any().await?;
+        let Link::Http2(stream) = &link else { return Ok(link) };
+        if !self.upgrade || stream.takes_extended_connect().await {
             return Ok(link);
         }
         if self.may_be_http1() {
             // The endpoint takes no upgrades over HTTP/2, but perhaps over a connection of their own.
-            return self.fresh(Offer::Http1).await;
+            return self.open_new(AlpnOffer::Http1).await;
         }
         let detail = "the endpoint takes no upgrades over HTTP/2 (extended CONNECT, RFC 8441)";
         Err(Trouble::new(ErrorKind::HttpUpgradeFailed, detail))
     }
 
-    async fn any(&self) -> Result<Link, Trouble> {
-        let is_current = |connection: &Multiplexed| self.is_current(connection);
-        match self.pool.http2.acquire(self.wanted(&is_current), self.limit).await {
-            Acquired::Ticket(ticket) => Ok(self.shared(ticket)),
-            Acquired::Http1 => self.fresh(Offer::Any).await,
-            Acquired::Failed(trouble) => Err(trouble),
-            Acquired::Open(opening) => {
-                let opened = self.fresh(Offer::Any).await;
+    async fn obtain_any(&self) -> Result<Link, Trouble> {
+        let is_current = |connection: &Http2Connection| self.is_current(connection);
+        match self.pool.http2.acquire(self.stream_needs(&is_current), self.limit).await {
+            Acquisition::Permit(permit) => Ok(self.http2_link(permit)),
+            Acquisition::Http1 => self.open_new(AlpnOffer::Any).await,
+            Acquisition::Failed(trouble) => Err(trouble),
+            Acquisition::Open(opening) => {
+                let opened = self.open_new(AlpnOffer::Any).await;
                 match &opened {
                     Ok(_) => drop(opening),
                     Err(trouble) => opening.failed(trouble),
@@ -168,18 +170,21 @@ impl Way<'_> {
         matches!(self.protocol, UpstreamProtocol::Auto | UpstreamProtocol::Http1)
     }
 
-    fn shared(&self, ticket: Ticket) -> Link {
-        Link::http2(ticket, self.tls.is_some())
+    fn http2_link(&self, permit: StreamPermit) -> Link {
+        Link::http2(permit, self.tls.is_some())
     }
 
-    fn wanted<'w>(&'w self, is_current: &'w dyn Fn(&Multiplexed) -> bool) -> Wanted<'w> {
-        Wanted { is_current, avoid: self.avoid }
+    fn stream_needs<'w>(
+        &'w self,
+        is_current: &'w dyn Fn(&Http2Connection) -> bool,
+    ) -> StreamNeeds<'w> {
+        StreamNeeds { is_current, avoid: self.avoid }
     }
 
     /// Whether a connection leads to where the endpoint is now. Those to addresses that its name does
     /// not have any more get no new requests: a busy connection would else hold its traffic there
     /// for ever.
-    fn is_current(&self, connection: &Multiplexed) -> bool {
+    fn is_current(&self, connection: &Http2Connection) -> bool {
         let Some(watched) = self.watched else { return true };
         let (version, seen) = (watched.version(), connection.names_version());
         if seen.get() != version {
@@ -214,13 +219,13 @@ impl Way<'_> {
     }
 
     /// A new connection.
-    async fn fresh(&self, offer: Offer) -> Result<Link, Trouble> {
+    async fn open_new(&self, offer: AlpnOffer) -> Result<Link, Trouble> {
         let begun = Instant::now();
-        let _opening = self.opening()?;
+        let _opening = self.connect_permit()?;
         let mut connection = self.dial().await?;
         connection.meter = Some(Meter::opened(&self.core.metrics, self.slot));
-        connection.ends = self.pool.ends(self.core.wheel.now());
-        let mut speaks_http2 = self.may_be_http2() && offer == Offer::Any;
+        connection.expiry = self.pool.expiry(self.core.wheel.now());
+        let mut speaks_http2 = self.may_be_http2() && offer == AlpnOffer::Any;
         if let Some(context) = self.tls {
             let left = self.limit.saturating_sub(begun.elapsed());
             let (stream, alpn) = self.secure(context, connection.stream, offer, left).await?;
@@ -234,21 +239,21 @@ impl Way<'_> {
         }
         if speaks_http2 {
             let left = self.limit.saturating_sub(begun.elapsed());
-            let ticket = self.pool.http2.open(connection, &self.core.wheel, left).await?;
-            return Ok(self.shared(ticket));
+            let permit = self.pool.http2.open(connection, &self.core.wheel, left).await?;
+            return Ok(self.http2_link(permit));
         }
-        if offer == Offer::Any {
-            self.pool.http2.spoken.set(Spoken::Http1);
+        if offer == AlpnOffer::Any {
+            self.pool.http2.known_protocol.set(KnownProtocol::Http1);
         }
         Ok(Link::http1(connection))
     }
 
     /// Counts a connection as being opened, until what this answers is dropped; refused if there are as
     /// many as there may be.
-    fn opening(&self) -> Result<Option<ConnectPermit>, Trouble> {
+    fn connect_permit(&self) -> Result<Option<ConnectPermit>, Trouble> {
         let Some(group) = self.view.group(self.at.0) else { return Ok(None) };
-        let opening = group.balancer.group().begin_connecting(self.at.1).map(Some);
-        opening.map_err(|why| Trouble::new(ErrorKind::CircuitOpen, why.words()))
+        let connect_permit = group.balancer.group().begin_connecting(self.at.1).map(Some);
+        connect_permit.map_err(|why| Trouble::new(ErrorKind::CircuitOpen, why.words()))
     }
 
     async fn dial(&self) -> Result<Connection, Trouble> {
@@ -288,7 +293,7 @@ impl Way<'_> {
         &self,
         context: &Arc<tls::Client>,
         stream: Stream,
-        offer: Offer,
+        offer: AlpnOffer,
         limit: Duration,
     ) -> Result<(Stream, Option<Alpn>), Trouble> {
         let written = &self.endpoint.written;
@@ -298,8 +303,8 @@ impl Way<'_> {
             (None, EndpointAddress::Unix(_)) => "localhost".to_owned(),
         };
         let session = match offer {
-            Offer::Any => context.session(&name),
-            Offer::Http1 => context.http1_session(&name),
+            AlpnOffer::Any => context.session(&name),
+            AlpnOffer::Http1 => context.http1_session(&name),
         };
         let failed = |error| handshake_failed(written, &error);
         let mut session = session.map_err(HandshakeError::Tls).map_err(failed)?;
@@ -307,7 +312,7 @@ impl Way<'_> {
         alarm.set(limit);
         handshake(&stream, &mut session, &alarm).await.map_err(failed)?;
         let alpn = session.info().alpn;
-        Ok((secured(stream, session), alpn))
+        Ok((with_tls(stream, session), alpn))
     }
 }
 

@@ -80,6 +80,6 @@ pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
 }
 
 /// Logs what was wrong with an endpoint or with a host that a client named.
-pub(crate) fn complain_of(endpoint: &str, trouble: &Trouble) {
+pub(crate) fn log_upstream_trouble(endpoint: &str, trouble: &Trouble) {
     observe::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }

@@ -9,13 +9,14 @@ use net::{Buffer, Size, Stream};
 use observe::ErrorKind;
 use wire::http1::{HeadError, HeadLimits, ResponseError, write_field, write_request_line};
 
-use super::link::{Alarms, FarEnd, Speech};
-use super::upward::{
-    Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward, is_ours, writing_failed,
+use super::exchange::{
+    Cancel, LinkState, NoHead, ResponseReader, Upload, UpstreamExchange, UpstreamHead, is_ours,
+    writing_failed,
 };
+use super::link::{Alarms, FarEnd, Protocol};
 use crate::body::{Patience, Sink, Source, unless_zero};
 use crate::core::Core;
-use crate::http1::{Framing, HeadEnd, Incoming, Outgoing, write_number};
+use crate::http1::{Framing, HeadEnd, Http1Receiver, Http1Sender, write_number};
 use crate::login;
 use crate::patience::Intake;
 use crate::pool::Connection;
@@ -39,34 +40,34 @@ impl Http1Link {
     }
 }
 
-impl Speech for Http1Link {
-    type Upward<'s> = Http1Upward<'s>;
+impl Protocol for Http1Link {
+    type UpstreamExchange<'s> = Http1Exchange<'s>;
 
     fn open<'s>(
         &'s mut self,
         core: &'s Core,
         alarms: Alarms<'s>,
         patience: Patience<'s>,
-    ) -> Http1Upward<'s> {
+    ) -> Http1Exchange<'s> {
         let (stream, wheel) = (&self.connection.stream, &core.wheel);
-        let out = Outgoing::new(stream, &core.scratch, wheel, alarms.sending, patience.clone());
+        let out = Http1Sender::new(stream, &core.scratch, wheel, alarms.sending, patience.clone());
         let buffer = core.buffers.buffer(Size::Large);
-        let mut incoming = Incoming::new(stream, buffer, wheel, alarms.receiving, patience);
+        let mut incoming = Http1Receiver::new(stream, buffer, wheel, alarms.receiving, patience);
         incoming.times_first_byte = true;
-        Http1Upward { out, incoming, unread: &mut self.unread }
+        Http1Exchange { out, incoming, unread: &mut self.unread }
     }
 }
 
 /// Both directions of a connection to an endpoint, for one exchange.
-pub(crate) struct Http1Upward<'a> {
-    out: Outgoing<'a>,
-    incoming: Incoming<'a>,
+pub(crate) struct Http1Exchange<'a> {
+    out: Http1Sender<'a>,
+    incoming: Http1Receiver<'a>,
     unread: &'a mut Option<Buffer>,
 }
 
-impl<'a> Upward for Http1Upward<'a> {
-    type Out = Outgoing<'a>;
-    type In = Incoming<'a>;
+impl<'a> UpstreamExchange for Http1Exchange<'a> {
+    type Out = Http1Sender<'a>;
+    type In = Http1Receiver<'a>;
     type Cancel<'s>
         = &'s Stream
     where
@@ -88,7 +89,7 @@ impl<'a> Upward for Http1Upward<'a> {
         out.flush().await.map_err(|error| writing_failed(&error))
     }
 
-    fn split(&mut self) -> (&mut Outgoing<'a>, &mut Incoming<'a>, &Stream) {
+    fn split(&mut self) -> (&mut Http1Sender<'a>, &mut Http1Receiver<'a>, &Stream) {
         let stream = self.incoming.stream;
         (&mut self.out, &mut self.incoming, stream)
     }
@@ -97,8 +98,8 @@ impl<'a> Upward for Http1Upward<'a> {
         self.incoming.buffer.prefer(size);
     }
 
-    fn finish(mut self, response: &Response) -> Left {
-        let left = Left {
+    fn finish(mut self, response: &Response) -> LinkState {
+        let left = LinkState {
             unsent: self.out.is_unsent(),
             unprocessed: false,
             closed: true,
@@ -158,7 +159,7 @@ impl Cancel for &Stream {
     }
 }
 
-impl Answer for Incoming<'_> {
+impl ResponseReader for Http1Receiver<'_> {
     async fn head(
         &mut self,
         request: &Request,
@@ -236,7 +237,7 @@ impl Answer for Incoming<'_> {
 
 /// Takes a head out of what has come; false: it is not whole yet.
 fn parse(
-    incoming: &mut Incoming<'_>,
+    incoming: &mut Http1Receiver<'_>,
     request: &Request,
     response: &mut Response,
 ) -> Result<bool, NoHead> {

@@ -18,65 +18,67 @@ use net::{Alarm, Wheel};
 use observe::ErrorKind;
 use wire::http2::FieldBlock;
 
-use super::link::{Alarms, FarEnd, Speech};
-use super::upward::{Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward};
+use super::exchange::{
+    Cancel, LinkState, NoHead, ResponseReader, Upload, UpstreamExchange, UpstreamHead,
+};
+use super::link::{Alarms, FarEnd, Protocol};
 use crate::body::{Bulk, Patience, ReadError, Reset, Source, unless_zero};
 use crate::core::Core;
-use crate::http2::{Half, Receiving, Sending, StreamEnds, carried};
+use crate::http2::{Http2Receiver, Http2Sender, SendHalf, StreamEnds, carried};
 use crate::patience::Intake;
-use crate::pool::{Multiplexed, Ticket, h2_failed};
+use crate::pool::{Http2Connection, StreamPermit, h2_failed};
 use crate::trouble::Trouble;
 
 /// The right to a stream of a connection that an endpoint's exchanges share.
 pub(crate) struct Http2Link {
-    ticket: Ticket,
+    permit: StreamPermit,
     /// Whether it is TLS below.
     secure: bool,
-    half: RefCell<Half>,
+    half: RefCell<SendHalf>,
     /// The receiving direction behind the final head, after the exchange.
     receiving: Option<RecvStream>,
 }
 
 impl Http2Link {
-    pub(crate) fn new(ticket: Ticket, secure: bool) -> Self {
-        Self { ticket, secure, half: RefCell::new(Half::Idle), receiving: None }
+    pub(crate) fn new(permit: StreamPermit, secure: bool) -> Self {
+        Self { permit, secure, half: RefCell::new(SendHalf::Idle), receiving: None }
     }
 
     pub(super) fn reused(&self) -> bool {
-        self.ticket.reused
+        self.permit.reused
     }
 
-    pub(super) fn connection(&self) -> &Rc<Multiplexed> {
-        self.ticket.connection()
+    pub(super) fn connection(&self) -> &Rc<Http2Connection> {
+        self.permit.connection()
     }
 
     /// Whether the endpoint takes upgrades; waits until it has told its settings.
     pub(super) async fn takes_extended_connect(&self) -> bool {
-        self.ticket.takes_extended_connect().await
+        self.permit.takes_extended_connect().await
     }
 
     /// What is the upstream's side of a tunnel; `None` if it ended as it began.
     pub(super) fn into_tunnel(self) -> Option<FarEnd> {
         let receive = Some(self.receiving?);
         let ends = StreamEnds::new(receive, self.half);
-        Some(FarEnd::Stream(ends, self.ticket))
+        Some(FarEnd::Stream(ends, self.permit))
     }
 }
 
-impl Speech for Http2Link {
-    type Upward<'s> = Http2Upward<'s>;
+impl Protocol for Http2Link {
+    type UpstreamExchange<'s> = Http2Exchange<'s>;
 
     fn open<'s>(
         &'s mut self,
         core: &'s Core,
         alarms: Alarms<'s>,
         patience: Patience<'s>,
-    ) -> Http2Upward<'s> {
-        let Self { ticket, secure, half, receiving } = self;
-        let (half, wheel, connection) = (&*half, &core.wheel, &**ticket.connection());
-        let carrier = Some(connection.carrier());
-        let out = Sending::new(half, wheel, alarms.sending, patience.clone(), carrier);
-        let incoming = Incoming {
+    ) -> Http2Exchange<'s> {
+        let Self { permit, secure, half, receiving } = self;
+        let (half, wheel, connection) = (&*half, &core.wheel, &**permit.connection());
+        let underlying = Some(connection.underlying());
+        let out = Http2Sender::new(half, wheel, alarms.sending, patience.clone(), underlying);
+        let incoming = Http2ResponseReader {
             connection,
             response: None,
             stream: None,
@@ -92,27 +94,27 @@ impl Speech for Http2Link {
             wants_http1: false,
             none: Fields::new(),
         };
-        Http2Upward { secure: *secure, half, receiving, out, incoming }
+        Http2Exchange { secure: *secure, half, receiving, out, incoming }
     }
 }
 
 /// Both directions of a stream to an endpoint, for one exchange.
-pub(crate) struct Http2Upward<'a> {
+pub(crate) struct Http2Exchange<'a> {
     secure: bool,
-    half: &'a RefCell<Half>,
+    half: &'a RefCell<SendHalf>,
     receiving: &'a mut Option<RecvStream>,
-    out: Sending<'a>,
-    incoming: Incoming<'a>,
+    out: Http2Sender<'a>,
+    incoming: Http2ResponseReader<'a>,
 }
 
 /// What comes over a stream: heads, then a body.
-pub(crate) struct Incoming<'a> {
-    connection: &'a Multiplexed,
+pub(crate) struct Http2ResponseReader<'a> {
+    connection: &'a Http2Connection,
     response: Option<ResponseFuture>,
     /// The stream behind the final head, until its body begins.
     stream: Option<RecvStream>,
-    body: Option<Receiving<'a>>,
-    half: &'a RefCell<Half>,
+    body: Option<Http2Receiver<'a>>,
+    half: &'a RefCell<SendHalf>,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     patience: Patience<'a>,
@@ -128,11 +130,11 @@ pub(crate) struct Incoming<'a> {
     none: Fields,
 }
 
-impl<'a> Upward for Http2Upward<'a> {
-    type Out = Sending<'a>;
-    type In = Incoming<'a>;
+impl<'a> UpstreamExchange for Http2Exchange<'a> {
+    type Out = Http2Sender<'a>;
+    type In = Http2ResponseReader<'a>;
     type Cancel<'s>
-        = &'s RefCell<Half>
+        = &'s RefCell<SendHalf>
     where
         Self: 's;
 
@@ -159,22 +161,24 @@ impl<'a> Upward for Http2Upward<'a> {
             sent.map_err(|error| h2_failed(&error).0)?;
         }
         self.incoming.response = Some(response);
-        *self.half.borrow_mut() = Half::Data(stream);
+        *self.half.borrow_mut() = SendHalf::Data(stream);
         Ok(())
     }
 
-    fn split(&mut self) -> (&mut Sending<'a>, &mut Incoming<'a>, &RefCell<Half>) {
+    fn split(
+        &mut self,
+    ) -> (&mut Http2Sender<'a>, &mut Http2ResponseReader<'a>, &RefCell<SendHalf>) {
         (&mut self.out, &mut self.incoming, self.half)
     }
 
-    fn finish(self, _response: &Response) -> Left {
-        let Incoming { unprocessed, closed, wants_http1, .. } = self.incoming;
+    fn finish(self, _response: &Response) -> LinkState {
+        let Http2ResponseReader { unprocessed, closed, wants_http1, .. } = self.incoming;
         if self.incoming.first_head.is_some() {
             self.incoming.connection.served();
         }
         *self.receiving = self.incoming.stream;
         let (reusable, offers_login) = (false, false);
-        Left { unsent: unprocessed, unprocessed, closed, wants_http1, reusable, offers_login }
+        LinkState { unsent: unprocessed, unprocessed, closed, wants_http1, reusable, offers_login }
     }
 }
 
@@ -183,7 +187,7 @@ fn left() -> Trouble {
     Trouble::new(ErrorKind::ConnectionTerminated, "the endpoint is closing the connection")
 }
 
-impl Incoming<'_> {
+impl Http2ResponseReader<'_> {
     /// The next head that comes: interim ones too.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
         let Some(response) = &mut self.response else { return Poll::Pending };
@@ -253,13 +257,13 @@ fn switched(request: &Request, status: StatusCode, response: &mut Response) {
     }
 }
 
-impl Cancel for &RefCell<Half> {
+impl Cancel for &RefCell<SendHalf> {
     fn cancel(&self) {
         self.borrow_mut().reset(Reset::Cancelled);
     }
 }
 
-impl Answer for Incoming<'_> {
+impl ResponseReader for Http2ResponseReader<'_> {
     async fn head(
         &mut self,
         request: &Request,
@@ -315,7 +319,7 @@ impl Answer for Incoming<'_> {
 
     fn begin_body(&mut self, _response: &Response) {
         let (stream, patience) = (self.stream.take(), self.patience.clone());
-        let body = Receiving::new(stream, self.half, self.wheel, self.alarm, patience);
+        let body = Http2Receiver::new(stream, self.half, self.wheel, self.alarm, patience);
         self.body = Some(body);
     }
 
@@ -328,7 +332,7 @@ impl Answer for Incoming<'_> {
     }
 }
 
-impl Source for Incoming<'_> {
+impl Source for Http2ResponseReader<'_> {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         match &mut self.body {
             Some(body) => body.ready().await,
@@ -372,7 +376,7 @@ impl Source for Incoming<'_> {
 
     fn moved_past(&mut self, _count: u64) {}
 
-    fn poll_vanished(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending // the next head or piece tells
     }
 }

@@ -1,7 +1,7 @@
 //! What a request goes over: one row for each protocol that endpoints speak.
 //!
 //! A [`Link`] is a connection, or a part of one, that one exchange has. [`over!`] runs the same code over a link
-//! of any protocol: it opens an exchange ([`Speech::open`]), which ends by [`Upward::finish`] and leaves to the link
+//! of any protocol: it opens an exchange ([`Protocol::open`]), which ends by [`UpstreamExchange::finish`] and leaves to the link
 //! what a tunnel begins with.
 
 use std::net::{IpAddr, SocketAddr};
@@ -9,18 +9,18 @@ use std::rc::Rc;
 
 use net::{Alarm, Buffer};
 
+use super::exchange::UpstreamExchange;
 use super::http1::Http1Link;
 use super::http2::Http2Link;
-use super::upward::Upward;
 use crate::account::Charge;
 use crate::body::Patience;
 use crate::core::Core;
 use crate::http2::StreamEnds;
-use crate::pool::{Connection, Multiplexed, Ticket};
+use crate::pool::{Connection, Http2Connection, StreamPermit};
 
 /// What an endpoint speaks.
-pub(crate) trait Speech {
-    type Upward<'s>: Upward
+pub(crate) trait Protocol {
+    type UpstreamExchange<'s>: UpstreamExchange
     where
         Self: 's;
 
@@ -30,7 +30,7 @@ pub(crate) trait Speech {
         core: &'s Core,
         alarms: Alarms<'s>,
         patience: Patience<'s>,
-    ) -> Self::Upward<'s>;
+    ) -> Self::UpstreamExchange<'s>;
 }
 
 /// The alarms of one exchange with an endpoint.
@@ -52,10 +52,10 @@ pub(crate) enum Link {
 
 /// Runs the same code over a link of any protocol.
 macro_rules! over {
-    ($link:expr, $speech:ident => $run:expr) => {
-        match $link {
-            $crate::upstream::Link::Http1($speech) => $run,
-            $crate::upstream::Link::Http2($speech) => $run,
+    ($target:expr, $link:ident => $run:expr) => {
+        match $target {
+            $crate::upstream::Link::Http1($link) => $run,
+            $crate::upstream::Link::Http2($link) => $run,
         }
     };
 }
@@ -68,8 +68,8 @@ impl Link {
     }
 
     /// A stream of a connection; `secure`: over TLS.
-    pub(crate) fn http2(ticket: Ticket, secure: bool) -> Self {
-        Self::Http2(Http2Link::new(ticket, secure))
+    pub(crate) fn http2(permit: StreamPermit, secure: bool) -> Self {
+        Self::Http2(Http2Link::new(permit, secure))
     }
 
     /// Whether a response came over the connection before.
@@ -95,7 +95,7 @@ impl Link {
     }
 
     /// The connection that it shares with others; `None` if it has one for itself.
-    pub(crate) fn shared(&self) -> Option<&Rc<Multiplexed>> {
+    pub(crate) fn http2_connection(&self) -> Option<&Rc<Http2Connection>> {
         match self {
             Self::Http1(_) => None,
             Self::Http2(link) => Some(link.connection()),
@@ -132,5 +132,5 @@ pub(crate) enum FarEnd {
     /// A connection as a whole, and what was read of it already.
     Connection(Connection, Option<Buffer>),
     /// A stream of one, and the right to it.
-    Stream(StreamEnds, Ticket),
+    Stream(StreamEnds, StreamPermit),
 }

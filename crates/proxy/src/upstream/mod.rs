@@ -1,23 +1,25 @@
 //! Endpoints: how one is reached, and what is spoken with it.
 //!
 //! The [`Connector`](connector) finds a connection that is there or opens a new one (`dial`), and gives a [`Link`] to
-//! one exchange. Each protocol that endpoints speak is a file (`http1`, `http2`) with a [`Speech`](link::Speech) and
-//! an [`Upward`], and a row of [`Link`]. `ahead` opens connections before they are needed.
+//! one exchange. Each protocol that endpoints speak is a file (`http1`, `http2`) with a [`Protocol`](link::Speech) and
+//! an [`UpstreamExchange`], and a row of [`Link`]. `ahead` opens connections before they are needed.
 //! Not here: which endpoint it is (`destination`), connections that are kept (`pool`).
 
 mod ahead;
 mod connector;
 mod dial;
+mod exchange;
 mod http1;
 mod http2;
 mod link;
-mod upward;
 
 pub(crate) use ahead::fill;
-pub(crate) use connector::{Wants, Way};
-pub(crate) use dial::{complain_of, dial, is_our_limit};
+pub(crate) use connector::{Connector, LinkNeeds};
+pub(crate) use dial::{dial, is_our_limit, log_upstream_trouble};
+pub(crate) use exchange::{
+    Cancel, LinkState, NoHead, ResponseReader, Upload, UpstreamExchange, UpstreamHead,
+};
 pub(crate) use http1::write_head;
 #[cfg(feature = "testing")]
 pub(crate) use http2::heads::response as read_http2_response;
-pub(crate) use link::{Alarms, FarEnd, Link, Speech, over};
-pub(crate) use upward::{Answer, Cancel, Left, NoHead, Upload, UpstreamHead, Upward};
+pub(crate) use link::{Alarms, FarEnd, Link, Protocol, over};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, RwLock};
 
 use message::Request;
-use proxy::{Incoming, Malformed, Outgoing};
+use proxy::{HeadRefusal, IncomingPreview, OutgoingPreview};
 use rules::{EntryPoint, Outcome, Query, Rules};
 use testkit::message_text::Message;
 use testkit::peer::Peer;
@@ -86,11 +86,11 @@ impl Bench {
             true => EntryPoint::Forward(config::ForwardId(0)),
             false => EntryPoint::Listener(config::ListenerId(id)),
         };
-        let incoming = Incoming { listener, peer: from };
+        let incoming = IncomingPreview { listener, peer: from };
         let mut request = Request::default();
         let client = match incoming.read(asked.head.as_bytes(), &mut request) {
             Ok(client) => client,
-            Err(Malformed { status, .. }) => return Fate::Answered(status, None),
+            Err(HeadRefusal { status, .. }) => return Fate::Answered(status, None),
         };
         if let Some(status) = incoming.last_hop(&request) {
             return Fate::Answered(status, None);
@@ -103,7 +103,7 @@ impl Bench {
                 from: client,
                 entry: through,
                 addresses: &[],
-                classify: &proxy::judged,
+                classify: &proxy::rule_address,
                 tls: None,
             },
         );
@@ -113,7 +113,7 @@ impl Bench {
         let settings = forward.map(|f| &f.settings).or(route.map(|route| &route.settings));
         let sent = |host: &str, path: &str| {
             let settings = settings.unwrap_or_else(|| panic!("settings\n{}", configuration.text));
-            let outgoing = Outgoing {
+            let outgoing = OutgoingPreview {
                 forward,
                 settings,
                 route,

@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 
-use super::super::connection::{Connection, Ends, Meter};
-use crate::http2::{Below, Carrier, Guarded, Watch as Watched};
+use super::super::connection::{Connection, Expiry, Meter};
+use crate::http2::{GuardState, GuardedStream, UnderlyingConnection, UnderlyingStream};
 
 /// Streams at once on one connection, whatever its endpoint allows; more open another connection.
 pub(super) const STREAMS_MAX: usize = 64;
@@ -41,12 +41,12 @@ const PONG: Duration = Duration::from_secs(15);
 const ASKED_AGAIN: Duration = Duration::from_secs(300);
 
 /// An open connection over which many exchanges go at once.
-pub(crate) struct Multiplexed {
+pub(crate) struct Http2Connection {
     address: Option<SocketAddr>,
     /// Of an endpoint with a name: at which version of its addresses this was one of them.
     names_version: Cell<u64>,
     /// When no new stream may begin any more.
-    ends: Ends,
+    expiry: Expiry,
     /// `None` once no new stream may begin.
     requests: RefCell<Option<SendRequest<Bytes>>>,
     /// Whether the endpoint has told its limits.
@@ -61,7 +61,7 @@ pub(crate) struct Multiplexed {
     /// Whether it ends as soon as it has no stream.
     leaves_when_idle: Cell<bool>,
     /// Whether it is counted as idle.
-    idles: Cell<bool>,
+    count_idle: Cell<bool>,
     wheel: Wheel,
     /// Tells of streams that have ended, to who waits for one.
     changed: Rc<Notify>,
@@ -71,18 +71,21 @@ pub(crate) struct Multiplexed {
     settles: Notify,
     meter: Option<Meter>,
     stream: Weak<Stream>,
-    guarded: Rc<Watched>,
+    guarded: Rc<GuardState>,
 }
 
-impl Multiplexed {
+impl Http2Connection {
     /// What has become of all bytes that were written to it.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
-        self.carrier().delivery()
+        self.underlying().delivery()
     }
 
     /// What is below.
-    pub(crate) fn carrier(&self) -> Carrier<'_> {
-        Carrier { below: Below::Endpoint(&self.stream), watch: &self.guarded }
+    pub(crate) fn underlying(&self) -> UnderlyingConnection<'_> {
+        UnderlyingConnection {
+            below: UnderlyingStream::Endpoint(&self.stream),
+            guard_state: &self.guarded,
+        }
     }
 
     pub(crate) fn address(&self) -> Option<SocketAddr> {
@@ -122,10 +125,10 @@ impl Multiplexed {
     }
 
     fn count_idle(&self, idle: bool) {
-        if self.idles.replace(idle) != idle
+        if self.count_idle.replace(idle) != idle
             && let Some(meter) = &self.meter
         {
-            meter.idles(idle);
+            meter.count_idle(idle);
         }
     }
 
@@ -139,7 +142,7 @@ impl Multiplexed {
 
     /// Whether it has lived as long as it may.
     pub(super) fn is_over(&self) -> bool {
-        self.ends.is_over(self.wheel.now())
+        self.expiry.is_over(self.wheel.now())
     }
 
     /// Opens streams.
@@ -200,14 +203,14 @@ impl Multiplexed {
 const UNSETTLED: usize = usize::MAX - 1;
 
 /// The right to one stream of a connection.
-pub(crate) struct Ticket {
-    connection: Rc<Multiplexed>,
+pub(crate) struct StreamPermit {
+    connection: Rc<Http2Connection>,
     /// Whether the connection had served before.
     pub(crate) reused: bool,
 }
 
-impl Ticket {
-    pub(super) fn new(connection: &Rc<Multiplexed>) -> Self {
+impl StreamPermit {
+    pub(super) fn new(connection: &Rc<Http2Connection>) -> Self {
         let before = connection.in_flight.get();
         connection.in_flight.set(before + 1);
         connection.count_idle(false);
@@ -218,7 +221,7 @@ impl Ticket {
     }
 
     /// Whose stream it is.
-    pub(crate) fn connection(&self) -> &Rc<Multiplexed> {
+    pub(crate) fn connection(&self) -> &Rc<Http2Connection> {
         &self.connection
     }
 
@@ -231,7 +234,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let connection = &self.connection;
         let left = connection.in_flight.get().saturating_sub(1);
@@ -255,8 +258,8 @@ pub(super) async fn open(
     wheel: &Wheel,
     changed: &Rc<Notify>,
     limit: Duration,
-) -> Result<Rc<Multiplexed>, h2::Error> {
-    let Connection { stream, address, ends, names_version, meter, .. } = connection;
+) -> Result<Rc<Http2Connection>, h2::Error> {
+    let Connection { stream, address, expiry, names_version, meter, .. } = connection;
     let limits = GuardLimits {
         streams: STREAMS_MAX as u32,
         list_bytes: FIELDS_BYTES_MAX,
@@ -264,8 +267,8 @@ pub(super) async fn open(
     };
     let stream = Rc::new(stream);
     let below = Rc::downgrade(&stream);
-    let guarded = Guarded::new(stream, None, Guard::client(&limits), wheel);
-    let seen = guarded.watch();
+    let guarded = GuardedStream::new(stream, None, Guard::client(&limits), wheel);
+    let seen = guarded.guard_state();
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -279,10 +282,10 @@ pub(super) async fn open(
         .max_local_error_reset_streams(None);
     let (requests, mut running) = builder.handshake(guarded).await?;
     let pings = running.ping_pong();
-    let opened = Rc::new(Multiplexed {
+    let opened = Rc::new(Http2Connection {
         address,
         names_version: Cell::new(names_version),
-        ends,
+        expiry,
         requests: RefCell::new(Some(requests)),
         settled: Cell::new(false),
         in_flight: Cell::new(0),
@@ -291,7 +294,7 @@ pub(super) async fn open(
         served: Cell::new(false),
         idle_since: Cell::new(wheel.now()),
         leaves_when_idle: Cell::new(false),
-        idles: Cell::new(false),
+        count_idle: Cell::new(false),
         wheel: wheel.clone(),
         changed: Rc::clone(changed),
         fault: Cell::new(None),
@@ -300,7 +303,7 @@ pub(super) async fn open(
         stream: below,
         guarded: Rc::clone(&seen),
     });
-    let watch = Watch {
+    let watch = Liveness {
         alarm: wheel.alarm(),
         wheel: wheel.clone(),
         pings,
@@ -316,9 +319,9 @@ pub(super) async fn open(
 
 /// Runs a connection to its end.
 async fn run(
-    mut running: h2::client::Connection<Guarded<Rc<Stream>>, Bytes>,
-    connection: Rc<Multiplexed>,
-    mut watch: Watch,
+    mut running: h2::client::Connection<GuardedStream<Rc<Stream>>, Bytes>,
+    connection: Rc<Http2Connection>,
+    mut watch: Liveness,
 ) {
     watch.alarm.set(watch.limit);
     poll_fn(|cx| {
@@ -339,30 +342,30 @@ async fn run(
 }
 
 /// Looks after an endpoint that says nothing.
-struct Watch {
+struct Liveness {
     alarm: Alarm,
     wheel: Wheel,
     pings: Option<PingPong>,
     /// What comes over it, and how many bytes had come when we looked last.
-    guarded: Rc<Watched>,
+    guarded: Rc<GuardState>,
     seen: u64,
     /// When something was heard last.
     heard: Instant,
     /// When it was asked whether it is there.
-    asked: Option<Asked>,
+    asked: Option<SentPing>,
     limit: Duration,
 }
 
-struct Asked {
+struct SentPing {
     at: Instant,
     answered: bool,
 }
 
-impl Watch {
+impl Liveness {
     /// Ready once the connection must be broken off, with the reason.
     fn poll_gone(
         &mut self,
-        connection: &Multiplexed,
+        connection: &Http2Connection,
         cx: &mut Context<'_>,
     ) -> Poll<(ErrorKind, &'static str)> {
         if let Some(violation) = self.guarded.violation.get() {
@@ -394,7 +397,7 @@ impl Watch {
                 self.alarm.clear();
                 return Poll::Pending;
             }
-            self.asked = Some(Asked { at: now, answered: false });
+            self.asked = Some(SentPing { at: now, answered: false });
             self.alarm.set(PONG);
         }
         Poll::Pending
@@ -476,7 +479,7 @@ mod tests {
             let connection = Connection::fresh(ours, None);
             let limit = Duration::from_secs(5);
             let opened = open(connection, &wheel, &Rc::default(), limit).await.unwrap();
-            let _ticket = in_use.then(|| Ticket::new(&opened));
+            let _ticket = in_use.then(|| StreamPermit::new(&opened));
             let mut requests = opened.requests().unwrap();
             let request = http::Request::get("http://a/").body(()).unwrap();
             let (mut response, _) = requests.send_request(request, true).unwrap();

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use message::{BodyLength, Field, Known, Request, Response, Version};
 use wire::http2::PackedFields;
 
-use super::super::upward::{UpstreamHead, is_ours};
+use super::super::exchange::{UpstreamHead, is_ours};
 use crate::http2::{load, map};
 
 /// Fields of a response that are taken, as for HTTP/1.

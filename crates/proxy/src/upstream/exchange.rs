@@ -37,9 +37,9 @@ pub(crate) enum Upload {
 }
 
 /// An exchange with an endpoint, whatever protocol it speaks.
-pub(crate) trait Upward {
+pub(crate) trait UpstreamExchange {
     type Out: Sink;
-    type In: Answer;
+    type In: ResponseReader;
     type Cancel<'s>: Cancel
     where
         Self: 's;
@@ -57,7 +57,7 @@ pub(crate) trait Upward {
     fn read_by(&mut self, _size: Size) {}
     /// Ends the exchange, and leaves to its link what a tunnel begins with. `response` is the last head
     /// that came.
-    fn finish(self, response: &Response) -> Left;
+    fn finish(self, response: &Response) -> LinkState;
 }
 
 /// Ends an exchange with an endpoint from outside.
@@ -67,7 +67,7 @@ pub(crate) trait Cancel {
 }
 
 /// What an endpoint answers.
-pub(crate) trait Answer: Source {
+pub(crate) trait ResponseReader: Source {
     /// Reads the next head, of an interim response or the final one, which must begin `first_byte`
     /// after the request has left.
     async fn head(
@@ -92,7 +92,7 @@ pub(crate) struct NoHead {
 }
 
 /// What an exchange leaves behind, beside how it ended.
-pub(crate) struct Left {
+pub(crate) struct LinkState {
     /// No byte of the request has reached the endpoint.
     pub(crate) unsent: bool,
     /// The endpoint says that it has done nothing about the request.

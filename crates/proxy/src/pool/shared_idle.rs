@@ -1,7 +1,7 @@
 //! Idle connections of an endpoint that any core may take.
 //!
 //! Each core keeps its own idle connections, without a lock. One that lies there for a tick of the
-//! wheel is more than the core needs just now: it goes on the endpoint's [`Shelf`], and a core that
+//! wheel is more than the core needs just now: it goes on the endpoint's [`SharedIdle`], and a core that
 //! would otherwise open a connection takes it from there. So connections are reused as often with
 //! many cores as with one, and none loses those that it lives on.
 //! Only connections of HTTP/1 move, TLS along with them; those of HTTP/2 are few per core, and stay.
@@ -22,7 +22,7 @@ use net::DetachedStream;
 use observe::EndpointSlot;
 use tokio::time::Instant;
 
-use super::connection::Ends;
+use super::connection::Expiry;
 
 /// Connections looked at in one go while the lock is held.
 const LOOKED_AT_MAX: usize = 64;
@@ -30,19 +30,19 @@ const LOOKED_AT_MAX: usize = 64;
 const SWEPT_AGAIN: Duration = Duration::from_millis(900);
 
 /// A connection between two cores.
-pub(crate) struct Shelved {
+pub(crate) struct DetachedConnection {
     pub(crate) stream: DetachedStream,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) names_version: u64,
     pub(crate) slot: Option<EndpointSlot>,
-    pub(crate) ends: Ends,
+    pub(crate) expiry: Expiry,
     pub(crate) since: Instant,
     /// Which core has put it here.
     pub(crate) core: usize,
 }
 
 /// What the cores share of the connections to one endpoint.
-pub(crate) struct Shelf {
+pub(crate) struct SharedIdle {
     /// How many are on it, to look before locking.
     len: AtomicUsize,
     state: Mutex<State>,
@@ -50,27 +50,27 @@ pub(crate) struct Shelf {
 
 struct State {
     /// The ones put here last at the back.
-    shelved: VecDeque<Shelved>,
+    detached: VecDeque<DetachedConnection>,
     /// By core.
-    cores: Box<[OfCore]>,
+    cores: Box<[CoreConnections]>,
     swept: Option<Instant>,
 }
 
 /// What one core has.
 #[derive(Clone, Copy, Default)]
-struct OfCore {
+struct CoreConnections {
     /// Idle in its own pool, as of its last look.
     own: usize,
     /// On the shelf, put there by it.
-    shelved: usize,
+    detached: usize,
     /// Being opened ahead.
     opening: usize,
 }
 
-impl Shelf {
+impl SharedIdle {
     pub(crate) fn new(cores: usize) -> Self {
-        let cores = vec![OfCore::default(); cores].into();
-        let state = State { shelved: VecDeque::new(), cores, swept: None };
+        let cores = vec![CoreConnections::default(); cores].into();
+        let state = State { detached: VecDeque::new(), cores, swept: None };
         Self { len: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 
@@ -79,56 +79,65 @@ impl Shelf {
     }
 
     /// The one put here last, if there is any.
-    pub(crate) fn take(&self) -> Option<Shelved> {
+    pub(crate) fn take(&self) -> Option<DetachedConnection> {
         if self.len.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut state = self.state();
-        let taken = state.shelved.pop_back()?;
+        let taken = state.detached.pop_back()?;
         self.removed(&mut state, &taken);
         Some(taken)
     }
 
     /// Puts some here, the one used last at the end. All are of the same core, which may have `max`
     /// in all and keeps `own` itself; of what is beyond, the oldest are given back.
-    pub(crate) fn put(&self, mut new: Vec<Shelved>, own: usize, max: usize) -> Vec<Shelved> {
+    pub(crate) fn put(
+        &self,
+        mut new: Vec<DetachedConnection>,
+        own: usize,
+        max: usize,
+    ) -> Vec<DetachedConnection> {
         let Some(core) = new.first().map(|first| first.core) else { return new };
         let mut state = self.state();
-        let Some(of_core) = state.cores.get_mut(core) else { return new };
-        let room = max.saturating_sub(own).saturating_sub(of_core.shelved).min(new.len());
+        let Some(connections) = state.cores.get_mut(core) else { return new };
+        let room = max.saturating_sub(own).saturating_sub(connections.detached).min(new.len());
         let put = new.split_off(new.len() - room);
-        of_core.shelved += put.len();
-        state.shelved.extend(put);
-        self.len.store(state.shelved.len(), Ordering::Relaxed);
+        connections.detached += put.len();
+        state.detached.extend(put);
+        self.len.store(state.detached.len(), Ordering::Relaxed);
         new
     }
 
-    fn removed(&self, state: &mut State, shelved: &Shelved) {
-        if let Some(of_core) = state.cores.get_mut(shelved.core) {
-            of_core.shelved = of_core.shelved.saturating_sub(1);
+    fn removed(&self, state: &mut State, detached: &DetachedConnection) {
+        if let Some(connections) = state.cores.get_mut(detached.core) {
+            connections.detached = connections.detached.saturating_sub(1);
         }
-        self.len.store(state.shelved.len(), Ordering::Relaxed);
+        self.len.store(state.detached.len(), Ordering::Relaxed);
     }
 
     /// Takes out what is not fit any more, once a second however many cores ask for that.
-    pub(crate) fn sweep(&self, now: Instant, fit: impl Fn(&Shelved) -> bool) -> Vec<Shelved> {
+    pub(crate) fn sweep(
+        &self,
+        now: Instant,
+        fit: impl Fn(&DetachedConnection) -> bool,
+    ) -> Vec<DetachedConnection> {
         let mut out = Vec::new();
         let mut index = 0;
         loop {
             let mut state = self.state();
             if index == 0 {
                 let since = state.swept.map(|swept| now.saturating_duration_since(swept));
-                if since.is_some_and(|since| since < SWEPT_AGAIN) || state.shelved.is_empty() {
+                if since.is_some_and(|since| since < SWEPT_AGAIN) || state.detached.is_empty() {
                     return out;
                 }
                 state.swept = Some(now);
             }
             for _ in 0..LOOKED_AT_MAX {
-                match state.shelved.get(index) {
+                match state.detached.get(index) {
                     None => return out,
-                    Some(shelved) if fit(shelved) => index += 1,
+                    Some(detached) if fit(detached) => index += 1,
                     Some(_) => {
-                        let Some(unfit) = state.shelved.remove(index) else { return out };
+                        let Some(unfit) = state.detached.remove(index) else { return out };
                         self.removed(&mut state, &unfit);
                         out.push(unfit);
                     }
@@ -138,10 +147,10 @@ impl Shelf {
     }
 
     /// Takes out all.
-    pub(crate) fn drain(&self) -> Vec<Shelved> {
+    pub(crate) fn drain(&self) -> Vec<DetachedConnection> {
         let mut state = self.state();
-        let all: Vec<Shelved> = state.shelved.drain(..).collect();
-        all.iter().for_each(|shelved| self.removed(&mut state, shelved));
+        let all: Vec<DetachedConnection> = state.detached.drain(..).collect();
+        all.iter().for_each(|detached| self.removed(&mut state, detached));
         all
     }
 
@@ -152,8 +161,8 @@ impl Shelf {
 
     /// Notes how many idle ones a core has itself.
     pub(crate) fn note(&self, core: usize, own: usize) {
-        if let Some(of_core) = self.state().cores.get_mut(core) {
-            of_core.own = own;
+        if let Some(connections) = self.state().cores.get_mut(core) {
+            connections.own = own;
         }
     }
 
@@ -166,29 +175,29 @@ impl Shelf {
         min: usize,
         at_once: usize,
         shared: bool,
-    ) -> Vec<Ahead> {
+    ) -> Vec<AheadOpening> {
         let mut state = self.state();
         let cores = state.cores.len();
         let wanted = if shared { min } else { (min + cores - 1 - core.min(cores - 1)) / cores };
         let there = if shared {
-            state.cores.iter().map(|it| it.own + it.shelved + it.opening).sum()
+            state.cores.iter().map(|it| it.own + it.detached + it.opening).sum()
         } else {
             state.cores.get(core).map_or(0, |it| it.own + it.opening)
         };
         let count = wanted.saturating_sub(there).min(at_once);
-        if let Some(of_core) = state.cores.get_mut(core) {
-            of_core.opening += count;
+        if let Some(connections) = state.cores.get_mut(core) {
+            connections.opening += count;
         }
-        (0..count).map(|_| Ahead { shelf: Arc::clone(self), core }).collect()
+        (0..count).map(|_| AheadOpening { shared_idle: Arc::clone(self), core }).collect()
     }
 
     /// One that a core opens for itself alone, unless it does already.
-    pub(crate) fn one_ahead(self: &Arc<Self>, core: usize) -> Vec<Ahead> {
+    pub(crate) fn one_ahead(self: &Arc<Self>, core: usize) -> Vec<AheadOpening> {
         let mut state = self.state();
         match state.cores.get_mut(core) {
-            Some(of_core) if of_core.opening == 0 => {
-                of_core.opening = 1;
-                vec![Ahead { shelf: Arc::clone(self), core }]
+            Some(connections) if connections.opening == 0 => {
+                connections.opening = 1;
+                vec![AheadOpening { shared_idle: Arc::clone(self), core }]
             }
             _ => Vec::new(),
         }
@@ -196,15 +205,15 @@ impl Shelf {
 }
 
 /// A connection that is being opened ahead of requests.
-pub(crate) struct Ahead {
-    shelf: Arc<Shelf>,
+pub(crate) struct AheadOpening {
+    shared_idle: Arc<SharedIdle>,
     core: usize,
 }
 
-impl Drop for Ahead {
+impl Drop for AheadOpening {
     fn drop(&mut self) {
-        if let Some(of_core) = self.shelf.state().cores.get_mut(self.core) {
-            of_core.opening = of_core.opening.saturating_sub(1);
+        if let Some(connections) = self.shared_idle.state().cores.get_mut(self.core) {
+            connections.opening = connections.opening.saturating_sub(1);
         }
     }
 }
