@@ -154,7 +154,7 @@ impl EndpointState {
     }
 
     /// Its status, except that a `drain` of the configuration does not show here: see
-    /// [`Member::status`](crate::Member::standing).
+    /// [`Member::status`](crate::Member::status).
     pub fn status(&self) -> EndpointStatus {
         status(self.flags())
     }

@@ -10,7 +10,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
     twox_hash::XxHash3_64::oneshot(bytes)
 }
 
-/// The key of a request for [`PickRequest::key`](crate::Ask::key): the hash of the first part that it has;
+/// The key of a request for [`PickRequest::key`](crate::PickRequest::key): the hash of the first part that it has;
 /// of the client's address, if it has none of those that are set.
 ///
 /// `part` looks one up; an empty value counts as none. The address is [`AddressOctets`].
