@@ -300,7 +300,7 @@ static SLOTS: [u8; 1 << SLOT_BITS] = {
     slots
 };
 
-/// Where in the table a name is, if it is known. Its length, first and last two letters tell all of them apart.
+/// Where in the table a name is, if it is known: by its length, first and last two letters.
 #[inline]
 const fn slot(name: &[u8]) -> Option<usize> {
     match slot_key(name) {
@@ -323,12 +323,31 @@ const fn slot_of_key(key: u32, multiplier: u32) -> usize {
 
 /// The first number found by which no two known names share a slot.
 const MULTIPLIER: u32 = {
+    assert!(keys_differ(), "two known names have the same length, first and last two letters");
     let mut multiplier = 0x9e37_79b9_u32;
     while !is_perfect(multiplier) {
         multiplier = multiplier.wrapping_mul(0x915f_77f5).wrapping_add(2);
     }
     multiplier
 };
+
+const fn keys_differ() -> bool {
+    let mut index = 0;
+    while index < Known::ALL.len() {
+        let Some(key) = slot_key(Known::ALL[index].1.as_bytes()) else { return false };
+        let mut other = 0;
+        while other < index {
+            if let Some(other) = slot_key(Known::ALL[other].1.as_bytes())
+                && other == key
+            {
+                return false;
+            }
+            other += 1;
+        }
+        index += 1;
+    }
+    true
+}
 
 const fn is_perfect(multiplier: u32) -> bool {
     let mut taken = [0_u64; (1 << SLOT_BITS) / 64];
