@@ -1,5 +1,8 @@
 //! Commands that end by themselves.
 
+use std::fs;
+use std::path::Path;
+
 use crate::support::Scratch;
 
 const SHOP: &str = r#"
@@ -335,4 +338,22 @@ fn the_example_that_is_shipped_holds() {
     // It serves files of a directory that is not on every machine.
     assert!(warnings.all(|line| line.contains("/srv/www")), "{}", outcome.err);
     scratch.run(&["fmt", "--check", example]).ended(0);
+}
+
+/// The tour of the README: its outputs of `check` and `explain` are those of today.
+#[test]
+fn the_readme_shows_real_output() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let example = readme.split("```kdl\n").nth(1).unwrap().split("```").next().unwrap();
+    let scratch = Scratch::new();
+    scratch.write("bothways.kdl", example);
+    let checked = scratch.run(&["check"]).ended(0).out;
+    let explained = scratch.run(&["explain", "http://shop.localhost:8080/api/7/list"]).ended(0).out;
+    let wrong = example.replace("status=308; }", "status=200; }");
+    scratch.write("bothways.kdl", &wrong.replacen("    to shop", "    prxoy shop", 1));
+    let mistakes = scratch.run(&["check"]).ended(78).err;
+    for output in [checked, explained, mistakes] {
+        assert!(readme.contains(output.trim()), "the README does not show:\n{output}");
+    }
 }
