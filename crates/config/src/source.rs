@@ -79,6 +79,14 @@ impl File {
         counted + self.text.as_bytes().get(block * STRIDE..offset).map_or(0, count_chars)
     }
 
+    /// How many characters start in between.
+    fn chars_between(&self, start: usize, end: usize) -> u32 {
+        match self.text.as_bytes().get(start..end) {
+            Some(bytes) if bytes.len() < STRIDE => count_chars(bytes),
+            _ => self.chars_before(end) - self.chars_before(start),
+        }
+    }
+
     fn line_text(&self, line: u32) -> &str {
         let Some(index) = (line as usize).checked_sub(1) else { return "" };
         let Some(&start) = self.lines.get(index) else { return "" };
@@ -131,7 +139,7 @@ impl Sources {
         let Some(file) = self.files.get(usize::from(span.file)) else { return Place::default() };
         let line = file.lines.partition_point(|&start| start <= span.start);
         let start = file.lines.get(line.wrapping_sub(1)).copied().unwrap_or_default();
-        let column = file.chars_before(span.start as usize) - file.chars_before(start as usize) + 1;
+        let column = file.chars_between(start as usize, span.start as usize) + 1;
         Place { file: span.file, line: line as u32, column }
     }
 

@@ -74,8 +74,8 @@ pub(crate) struct Layer {
     pub(crate) timeouts: Overrides,
     pub(crate) limits: Overrides,
     pub(crate) rewrite: Option<(Rewrite, Span)>,
-    pub(crate) request_fields: Vec<(FieldEdit, Span)>,
-    pub(crate) response_fields: Vec<(FieldEdit, Span)>,
+    pub(crate) request_fields: Edits,
+    pub(crate) response_fields: Edits,
     pub(crate) host: Option<(HostPolicy, Span)>,
     pub(crate) forwarded: Option<(bool, Span)>,
     pub(crate) drop_underscores: Option<(bool, Span)>,
@@ -108,18 +108,12 @@ impl HasLayer for Layer {
     }
 }
 
-/// Edits of fields, as they are read.
+/// Edits of fields.
+#[derive(Debug, Default)]
 pub(crate) struct Edits {
     in_request: bool,
     captures: Vec<Box<str>>,
     pub(crate) edits: Vec<(FieldEdit, Span)>,
-}
-
-impl Edits {
-    /// Those that were read, to be shown.
-    pub(super) fn shown(edits: &[(FieldEdit, Span)]) -> Self {
-        Self { in_request: true, captures: Vec::new(), edits: edits.to_vec() }
-    }
 }
 
 /// What is done, before names are looked up.
@@ -263,10 +257,10 @@ impl Decoder<'_> {
         node: &Checked<'_, '_>,
         in_request: bool,
         captures: &[Box<str>],
-    ) -> Vec<(FieldEdit, Span)> {
+    ) -> Edits {
         let mut edits = Edits { in_request, captures: captures.to_vec(), edits: Vec::new() };
         self.block(node, &FIELDS_BLOCK, &mut edits);
-        edits.edits
+        edits
     }
 
     pub(crate) fn edit(&mut self, edits: &mut Edits, node: &Checked<'_, '_>, verb: EditVerb) {

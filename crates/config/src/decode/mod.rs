@@ -387,9 +387,12 @@ impl Decoder<'_> {
         nodes: &'n [Node<'t>],
         table: &'static Table<T>,
     ) -> Vec<(&'static Row<T>, Checked<'n, 't>)> {
-        let nodes = self.nodes(nodes, table).into_iter();
         // All of them have one: it is how they were checked.
-        nodes.filter_map(|node| Some((table.find(node.row.name)?, node))).collect()
+        let of = |node: &Checked<'n, 't>| {
+            table.rows.iter().find(|row| std::ptr::eq(&raw const row.node, node.row)).copied()
+        };
+        let nodes = self.nodes(nodes, table).into_iter();
+        nodes.filter_map(|node| Some((of(&node)?, node))).collect()
     }
 
     /// Reads nodes into `target`, by their rows; gives where each setting stands.

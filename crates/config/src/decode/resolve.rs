@@ -236,8 +236,8 @@ impl Resolver<'_, '_> {
         let edits = |edits: &[(crate::model::FieldEdit, Span)]| {
             edits.iter().map(|(edit, _)| edit.clone()).collect::<Vec<_>>()
         };
-        settings.request_fields.extend(edits(&layer.request_fields));
-        settings.response_fields.extend(edits(&layer.response_fields));
+        settings.request_fields.extend(edits(&layer.request_fields.edits));
+        settings.response_fields.extend(edits(&layer.response_fields.edits));
         if let Some((host, _)) = &layer.host {
             settings.host = host.clone();
         }

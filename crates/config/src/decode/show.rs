@@ -12,7 +12,7 @@ use super::upstream::show::target_text;
 use super::{Decoder, Origins};
 use crate::Effective;
 use crate::effective::quoted;
-use crate::model::{Action, Config, EditVerb, FieldEdit, Place, SiteName};
+use crate::model::{Action, Config, EditVerb, Place, SiteName};
 use crate::schema::texts::path;
 use crate::schema::{
     ACME_BLOCK, ADD, EXPECT_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, FORWARD_BLOCK,
@@ -80,9 +80,10 @@ impl Writer<'_, '_> {
         set: &Origins,
         is_outermost: bool,
     ) {
-        let mut rows = table.rows.to_vec();
-        rows.sort_by_key(|row| row.node.rank);
-        for row in rows {
+        let ranks = || table.rows.iter().map(|row| row.node.rank);
+        let (first, last) = (ranks().min().unwrap_or(0), ranks().max().unwrap_or(0));
+        let ranked = |rank| table.rows.iter().filter(move |row| row.node.rank == rank);
+        for row in (first..=last).flat_map(ranked) {
             let (name, default) = (row.node.name, row.node.default);
             let shown = Shown { depth, row: &row.node, set };
             match row.show {
@@ -287,13 +288,12 @@ impl Writer<'_, '_> {
     }
 
     /// Edits of fields, in a block of their own.
-    pub(crate) fn edits(&mut self, edits: &[(FieldEdit, Span)], shown: Shown<'_>) {
-        if edits.is_empty() {
+    pub(crate) fn edits(&mut self, edits: &Edits, shown: Shown<'_>) {
+        if edits.edits.is_empty() {
             return;
         }
         self.open(shown);
-        let edits = Edits::shown(edits);
-        self.rows(shown.depth + 1, &FIELDS_BLOCK, &edits, &Origins::default());
+        self.rows(shown.depth + 1, &FIELDS_BLOCK, edits, &Origins::default());
     }
 
     /// All of them, in their order.

@@ -91,6 +91,11 @@ pub(crate) fn bounded() -> Vec<&'static str> {
     keyed().into_iter().chain(by_address).collect()
 }
 
+/// Whether an algorithm goes by a key.
+pub(crate) fn has_key(name: &str) -> bool {
+    ROWS.iter().any(|row| row.name == name && row.key != KeyUse::None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

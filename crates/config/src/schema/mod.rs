@@ -22,7 +22,7 @@ pub(crate) mod texts;
 mod tries;
 mod words;
 
-pub(crate) use algorithms::{bounded, keyed};
+pub(crate) use algorithms::{bounded, has_key, keyed};
 pub(crate) use balancing::{
     BALANCE_BLOCK, BALANCE_PROPERTIES, EJECT_PROPERTIES, ENDPOINT_PROPERTIES, HEALTH_BLOCK,
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,

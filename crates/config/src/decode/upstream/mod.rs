@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::schema::{
     ADAPTIVE_PROPERTIES, BALANCE_BLOCK, BALANCE_PROPERTIES, DEADLINE_PROPERTIES, EJECT_PROPERTIES,
-    POOL_PROPERTIES, RETRY_BLOCK, RETRY_PROPERTIES, STICKY_PROPERTIES, UPSTREAM_BLOCK, bounded,
+    POOL_PROPERTIES, RETRY_BLOCK, RETRY_PROPERTIES, STICKY_PROPERTIES, UPSTREAM_BLOCK, has_key,
 };
 use crate::source::Span;
 use crate::values::Datum;
@@ -62,7 +62,7 @@ impl RawUpstream {
     /// set that would be for one.
     pub(crate) fn shows_bound(&self) -> bool {
         let balance = &self.settings.balance;
-        bounded().contains(&&*balance.algorithm)
+        has_key(&balance.algorithm)
             || !balance.keys.is_empty()
             || self.set.property("balance", "bound").is_some()
     }

@@ -8,7 +8,9 @@ use crate::model::{
     Action, Check, Endpoint, EndpointAddress, KeyPart, Mirror, Split, SplitPart, Stay, Upstream,
     UpstreamId,
 };
-use crate::schema::{MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS, bounded, keyed};
+use crate::schema::{
+    MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS, bounded, has_key, keyed,
+};
 use crate::source::Span;
 use crate::tls::UpstreamProtocol;
 use crate::values::{Datum, duration_text, share_text};
@@ -200,8 +202,8 @@ impl Resolver<'_, '_> {
     fn check_balance(&mut self, raw: &RawUpstream) {
         let balance = &raw.settings.balance;
         let algorithm = &*balance.algorithm;
-        let is_keyed = keyed().contains(&algorithm);
         let Some(span) = raw.set.node("balance") else { return };
+        let is_keyed = keyed().contains(&algorithm);
         if !balance.keys.is_empty() && !is_keyed {
             let known = keyed().join(", ");
             self.decoder
@@ -209,7 +211,7 @@ impl Resolver<'_, '_> {
                 .hint(format!("those that do: {known}"));
         }
         let bound = raw.set.property("balance", "bound");
-        if let Some(span) = bound.filter(|_| !bounded().contains(&algorithm)) {
+        if let Some(span) = bound.filter(|_| !has_key(algorithm)) {
             self.decoder
                 .warning(span, format!("`{algorithm}` uses no key, so `bound` has no effect"))
                 .hint(format!("those that do: {}", bounded().join(", ")));
@@ -224,7 +226,7 @@ impl Resolver<'_, '_> {
                 )
                 .hint("write it last");
         }
-        if let Some(sticky) = raw.set.node("sticky").filter(|_| bounded().contains(&algorithm)) {
+        if let Some(sticky) = raw.set.node("sticky").filter(|_| has_key(algorithm)) {
             self.decoder
                 .warning(sticky, format!("`{algorithm}` chooses only for clients without the cookie; afterwards the cookie decides"))
                 .related(span, "clients are placed by a key here")
