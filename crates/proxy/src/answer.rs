@@ -1,8 +1,8 @@
-//! Answers that we make ourselves: errors, redirects, fixed texts, files.
+//! Responses of the proxy itself: errors, redirects, fixed texts, files.
 //!
-//! An error says what went wrong in words, as HTML or JSON by what the client accepts, and names
-//! the kind in `Proxy-Status` (RFC 9209). It never shows more of the inside than the client may
-//! know: addresses of endpoints stay in the log.
+//! An error says in words what went wrong, as HTML or JSON depending on what the client accepts,
+//! and names the kind in `Proxy-Status` (RFC 9209). It never reveals internals: addresses of
+//! endpoints appear in the log only.
 
 use std::io::Write;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::source::{BytesSource, FileSource};
 use crate::trouble::Trouble;
 use crate::work::Work;
 
-/// Sends what stands in `work.response` and `work.body`.
+/// Sends the response in `work.response` with the body in `work.body`.
 async fn send_body<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -37,7 +37,7 @@ async fn send_body<D: Downstream>(
     ending
 }
 
-/// Sends what stands in `work.response`, with this body, and settles the rest of the request.
+/// Sends the response in `work.response` with this body, and discards the rest of the request.
 async fn send<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -62,7 +62,8 @@ async fn send<D: Downstream>(
     ending_of(in_time(deadline.as_ref(), sending).await, keep, record)
 }
 
-/// What the end of an answer means for the client's connection. `keep`: as far as we are concerned, it stays open.
+/// What the end of a response means for the client's connection. `keep`: the proxy has no reason to
+/// close it.
 fn ending_of(
     sent: Result<Result<(), PumpError>, Trouble>,
     keep: bool,
@@ -85,8 +86,8 @@ fn ending_of(
     Ending::Broken
 }
 
-/// Takes off what is left of the request's body if it is here; false if more is to come, so that
-/// the connection cannot be used again.
+/// Discards the rest of the request's body if it is buffered; false if more is still to come, so
+/// that the connection cannot be reused.
 fn settle_body<D: Downstream>(down: &mut D) -> bool {
     if down.buffered_body().is_some() {
         down.skip_buffered_body();
@@ -140,12 +141,12 @@ pub(crate) async fn trouble<D: Downstream>(
     if let Some(methods) = trouble.allow() {
         fields.push(b"Allow", methods.as_bytes());
     }
-    // What is malformed or ambiguous leaves doubt about what comes after it, too.
+    // After a malformed or ambiguous message it is not certain where the next one begins.
     request.keep_alive &= status != 400;
     send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
-/// Answers a request for which the snapshot lacks what its own tables name, which cannot be.
+/// Answers a request for which the snapshot lacks an entry that its own tables name: a bug.
 pub(crate) async fn missing<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -159,8 +160,8 @@ pub(crate) async fn missing<D: Downstream>(
     trouble(context, work, down, None, internal).await
 }
 
-/// What a call of gRPC gets whose time is over ("gRPC over HTTP2", Responses): a head alone, with the
-/// status DEADLINE_EXCEEDED.
+/// The answer to a gRPC call whose deadline has passed ("gRPC over HTTP2", Responses): a head alone,
+/// with the status DEADLINE_EXCEEDED.
 fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) {
     response.clear();
     response.status = 200;
@@ -170,7 +171,7 @@ fn write_deadline_exceeded(response: &mut message::Response, trouble: &Trouble) 
     response.fields.push(b"grpc-message", trouble.detail.as_bytes());
 }
 
-/// What the client is told: all about its own request, little about what is behind us.
+/// What the client reads: all about its own request, little about the servers behind us.
 fn public_detail(trouble: &Trouble) -> &str {
     if let Some(words) = trouble.public() {
         return words;
@@ -193,7 +194,7 @@ fn public_detail(trouble: &Trouble) -> &str {
     }
 }
 
-/// RFC 9209, section 2: who speaks, and what kind of error it is.
+/// RFC 9209, section 2: which proxy reports, and what kind of error it is.
 fn write_proxy_status(out: &mut Vec<u8>, trouble: &Trouble, public_detail: &str) {
     out.extend_from_slice(b"bothways; error=");
     out.extend_from_slice(trouble.kind.proxy_status_token().as_bytes());
@@ -218,7 +219,7 @@ fn wants_json(request: &message::Request) -> bool {
     names("json") && !names("text/html")
 }
 
-// Writing to a Vec does not fail, so that the results below say nothing.
+// Writing to a Vec does not fail, so the results below are ignored.
 
 fn write_json(out: &mut Vec<u8>, status: u16, kind: ErrorKind, public_detail: &str) {
     let _ = write!(out, "{{\"status\":{status},\"title\":\"{}\",", reason_phrase(status));
@@ -259,7 +260,8 @@ fn write_html(out: &mut Vec<u8>, status: u16, public_detail: &str) {
     out.extend_from_slice(b".</p>\n");
 }
 
-/// Answers a request for which its site has no route: 404, or 405 with what is allowed.
+/// Answers a request for which its site has no route: 404, or 405 with the methods that are
+/// allowed.
 pub(crate) async fn no_route<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -281,7 +283,7 @@ pub(crate) async fn no_route<D: Downstream>(
     trouble(context, work, down, Some(settings), not_allowed).await
 }
 
-/// Answers a request that a template would make a path of that leads out of what it wrote.
+/// Answers a request whose rewritten path would leave the directory that the template wrote.
 pub(crate) async fn leads_out<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -292,8 +294,8 @@ pub(crate) async fn leads_out<D: Downstream>(
     trouble(context, work, down, Some(settings), leads_out).await
 }
 
-/// Answers a TRACE or OPTIONS that may go no further. TRACE would tell the client fields that
-/// proxies before us have added, so it is not done.
+/// Answers a TRACE or OPTIONS that may go no further. TRACE is refused: it would show the client
+/// the fields that proxies in front of us have added.
 pub(crate) async fn last_hop<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -309,7 +311,7 @@ pub(crate) async fn last_hop<D: Downstream>(
     send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
-/// Answers with what the route's own action says: a redirect or a fixed text.
+/// Answers as the route's action says: with a redirect or a fixed text.
 pub(crate) async fn local<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -349,10 +351,10 @@ pub(crate) async fn local<D: Downstream>(
     send_body(context, work, down, ResponseOrigin::Route(&plan)).await
 }
 
-/// Where challenges of HTTP-01 are fetched (RFC 8555, section 8.3).
+/// The path of HTTP-01 challenges (RFC 8555, section 8.3).
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
 
-/// Whether a directory fetches the answer to a challenge; nearly always this is one load.
+/// Whether an ACME server fetches the answer to a challenge; nearly always this is one load.
 pub(crate) fn is_acme(context: &ClientContext<'_>, request: &message::Request) -> bool {
     let challenges = &context.core.challenges;
     !challenges.is_empty()
@@ -365,7 +367,7 @@ fn token(request: &message::Request) -> Option<&str> {
     request.target.path().strip_prefix(ACME_PATH)
 }
 
-/// Answers the challenge, whatever the host's site says.
+/// Answers the challenge, whatever the host's site is configured to do.
 pub(crate) async fn acme<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -380,13 +382,13 @@ pub(crate) async fn acme<D: Downstream>(
         response.fields.push_known(Known::ContentType, b"application/octet-stream");
         body.extend_from_slice(answer.as_bytes());
     } else {
-        response.status = 404; // forgotten a moment ago
+        response.status = 404; // removed since `is_acme` looked
     }
     response.body = BodyLength::Exact(body.len() as u64);
     send_body(context, work, down, ResponseOrigin::Proxy).await
 }
 
-/// Answers with a file of a directory, or with what stands for it.
+/// Answers with a file of a directory, or with an error or redirect in its place.
 pub(crate) async fn file<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -436,7 +438,7 @@ pub(crate) async fn file<D: Downstream>(
     }
 }
 
-/// What a client gets instead of a file.
+/// Why a client gets no file.
 fn no_file(error: &FileError) -> Trouble {
     let (kind, detail) = match error {
         FileError::NotFound => (ErrorKind::DestinationNotFound, "there is no such file"),

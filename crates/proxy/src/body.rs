@@ -1,8 +1,8 @@
-//! Bodies on their way: where they come from, where they go, and the one loop that moves them.
+//! The transfer of bodies: their sources, their sinks, and the one loop that moves them.
 //!
-//! A [`Source`] yields a body piece by piece, a [`Sink`] takes it; [`pump`] joins them. Both keep
-//! the patience that their peer deserves. HTTP/1 has one of each (`http1`), used towards clients
-//! and upstreams alike; another protocol brings its own and the loop stays the same.
+//! A [`Source`] yields a body piece by piece, a [`Sink`] takes it; [`pump`] joins them. Both
+//! enforce the time-outs of their peer. HTTP/1 has one of each (`http1`), used for clients and
+//! upstreams alike; another protocol brings its own, and the loop stays the same.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,9 +18,9 @@ pub(crate) use crate::transfer::{PumpError, ReadError, Reset, WriteError};
 pub(crate) trait Source {
     /// Waits until there is data; false once the body has ended.
     async fn ready(&mut self) -> Result<bool, ReadError>;
-    /// The data that is there.
+    /// The data that has arrived.
     fn data(&self) -> &[u8];
-    /// Gives up the first `count` bytes of [`Source::data`].
+    /// Consumes the first `count` bytes of [`Source::data`].
     fn consume(&mut self, count: usize);
     /// True if the next [`Source::ready`] will probably have to wait.
     fn is_drained(&self) -> bool;
@@ -28,18 +28,18 @@ pub(crate) trait Source {
     fn is_done(&self) -> bool;
     /// The trailer fields, once the body has ended.
     fn trailers(&self) -> &Fields;
-    /// The same, to be sifted.
+    /// The same, to filter them.
     fn trailers_mut(&mut self) -> &mut Fields;
-    /// Bytes of the body that have come so far.
+    /// Bytes of the body that have arrived so far.
     fn received(&self) -> u64;
-    /// What is left, if its length is known and large, and nothing of it is buffered: then it may
+    /// The rest of the body, if its length is known and large and nothing of it is buffered: it can
     /// bypass us.
     fn bulk(&self) -> Option<Bulk<'_>>;
-    /// So much of it did.
+    /// Notes that this many bytes of it did.
     fn moved_past(&mut self, count: u64);
-    /// Reads no more at once than this from here on, if it can choose.
+    /// Limits how much is read in one go from here on, if the source can choose.
     fn read_by(&mut self, _size: Size) {}
-    /// Ready once the peer has gone. May read ahead, within the room that there is.
+    /// Ready once the peer has left. May read ahead, as far as there is room.
     fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -49,29 +49,29 @@ pub(crate) trait Sink {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError>;
     /// Sends what is kept.
     async fn flush(&mut self) -> Result<(), WriteError>;
-    /// Takes the rest straight from its socket, and tells how many bytes those were: fewer if it
-    /// ended before, none if this cannot be done.
+    /// Takes the rest directly from its socket, and returns how many bytes those were: fewer if it
+    /// ended early, none if this is not possible.
     async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError>;
-    /// How much may be read ahead for it.
+    /// How much may be read ahead for this sink.
     fn room(&mut self) -> Size {
         Size::Large
     }
-    /// Ends the body, and sends all.
+    /// Ends the body, and sends all that is kept.
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError>;
 }
 
-/// From this length on, what is left of a body goes from socket to socket within the kernel: below
-/// it a pipe costs more than the copies it saves.
+/// From this length on, the rest of a body moves from socket to socket within the kernel: below it
+/// a pipe costs more than the copies that it saves.
 pub(crate) const BULK_BYTES_MIN: u64 = 128 * 1024;
 
 /// Moves a body from its source to its sink, at the pace of the slower one. What one read brought
-/// leaves before the next read is waited for, so that events are never held back; so does the head,
-/// if nothing of the body is there yet.
+/// is sent before the next read is awaited, so that events are never held back; so is the head, if
+/// no byte of the body has arrived yet.
 pub(crate) async fn pump(source: &mut impl Source, sink: &mut impl Sink) -> Result<(), PumpError> {
     pump_sifted(source, sink, |_| true).await
 }
 
-/// The same, with those trailers alone that are kept.
+/// The same, but only with the trailers that `keeps` accepts.
 pub(crate) async fn pump_sifted(
     source: &mut impl Source,
     sink: &mut impl Sink,
@@ -96,7 +96,7 @@ pub(crate) async fn pump_sifted(
     sink.finish(source.trailers()).await.map_err(PumpError::Writing)
 }
 
-/// Waits until there is more of the body; but if that takes time, what the sink keeps goes first.
+/// Waits until there is more of the body. If that takes time, the sink is flushed first.
 async fn ready_or_flushed(
     source: &mut impl Source,
     sink: &mut impl Sink,

@@ -1,11 +1,11 @@
-//! Where a request goes, and how a connection to there is come by.
+//! Where a request goes, and how a connection to it is obtained.
 //!
 //! The destination is a group of endpoints that the configuration names (reverse), or a host that
-//! the client names (forward). Both offer connections in the same way: an idle one if there is one,
-//! else a new one; a group goes on to its other endpoints when one cannot be reached. For a request
-//! that is sent again an endpoint comes first that it was not tried at.
-//! Not here: whether a request is sent again (`settle`), and how often (`retry`).
-//! Invariant: an address that a client named is judged right before every use.
+//! the client names (forward). Both give connections in the same way: an idle one if there is one,
+//! else a new one. A group continues with its other endpoints when one cannot be reached. A request
+//! that is sent again goes first to endpoints that have not been tried. Not here: whether a request
+//! is sent again (`attempt::settle`), and how often (`retry`). Invariant: an address that a client
+//! named is checked against the rules right before every use.
 
 mod named;
 
@@ -40,7 +40,7 @@ use crate::trouble::Trouble;
 use crate::upstream::{Connector, Link, LinkNeeds, is_our_limit, log_upstream_trouble};
 use crate::websocket::wants_tunnel;
 
-/// The times that hold for an endpoint.
+/// The time-outs that hold for an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndpointTimeouts {
     pub(crate) connect: Duration,
@@ -49,7 +49,7 @@ pub(crate) struct EndpointTimeouts {
 }
 
 impl EndpointTimeouts {
-    /// Those of the route, unless the upstream has its own.
+    /// The time-outs of the route, unless the upstream has its own.
     fn new(settings: &Timeouts, own: &UpstreamTimeouts) -> Self {
         Self {
             connect: own.connect.unwrap_or(settings.connect),
@@ -59,20 +59,20 @@ impl EndpointTimeouts {
     }
 }
 
-/// A connection to send a request over.
+/// A connection for a request, and the time-outs that hold for it.
 pub(crate) struct FoundLink {
     pub(crate) link: Link,
     pub(crate) timeouts: EndpointTimeouts,
 }
 
-/// Why there is none.
+/// Why there is no connection.
 pub(crate) enum NoConnection {
-    /// The client left while we waited.
+    /// The client left during the wait.
     ClientGone,
     Trouble(Trouble),
 }
 
-/// How a connection is looked for.
+/// What a search for a connection needs to know.
 pub(crate) struct Search<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) settings: &'a Timeouts,
@@ -82,11 +82,11 @@ pub(crate) struct Search<'a> {
 
 /// Where the next try goes.
 pub(crate) enum NextTry {
-    /// It is the first.
+    /// This is the first try.
     First,
-    /// To the endpoint that it was meant for, as a connection to it was closed; over a new one.
+    /// To the same endpoint over a new connection, as the old one was closed.
     SameEndpoint(FailedTry),
-    /// To another one, if there is any.
+    /// To another endpoint, if there is one.
     OtherEndpoint(FailedTry),
 }
 
@@ -101,31 +101,30 @@ pub(crate) struct GroupDestination<'a> {
     id: UpstreamId,
     upstream: &'a Upstream,
     group: &'a Group,
-    /// The request, as it counts on the endpoint taken last.
+    /// The lease on the current endpoint: the request counts on it.
     lease: Option<Lease>,
-    /// Where it comes from and what it asks for.
+    /// Where the request comes from and what it asks for.
     origin: balance::RequestOrigin,
-    /// What an endpoint is chosen by, if the algorithm goes by a key.
+    /// The key, for algorithms that choose an endpoint by one.
     key: u64,
-    /// Endpoints that it was tried at in vain.
+    /// Endpoints that were tried and failed.
     tried: Vec<usize>,
     /// Whether the request asks for an upgrade.
     upgrade: bool,
-    /// Whether it is to go over HTTP/1.1, as the endpoint has asked for that.
+    /// Whether the request must go over HTTP/1.1, as the endpoint has asked for it.
     http1: bool,
-    /// The cookie that binds clients to endpoints, if there is one, and the endpoint that this one is
-    /// bound to.
+    /// The cookie that binds clients to endpoints, if there is one, and the endpoint that it names.
     sticky: Option<&'a Stickiness>,
     bound: Option<usize>,
-    /// The endpoint to which the client has a connection of its own.
+    /// The endpoint to which this client has a connection of its own (`login`).
     own: Option<usize>,
-    /// Whether it is to have one (`login`).
+    /// Whether the request needs such a connection.
     login: bool,
-    /// A connection that has refused the request.
+    /// An HTTP/2 connection that has refused the request.
     avoid: Option<Rc<Http2Connection>>,
-    /// Whether it is sent once, and to any endpoint.
+    /// Whether the request is sent once only, to any endpoint.
     once: bool,
-    /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
+    /// Whether bytes pass uninterpreted: over a new connection, without TLS of our own.
     raw: bool,
 }
 
@@ -163,7 +162,8 @@ impl<'a> Destination<'a> {
         }))
     }
 
-    /// The same for a request that is sent once, and to any endpoint, wherever its client is bound to.
+    /// The same for a request that is sent once only, to any endpoint, even if its client is bound
+    /// to one.
     pub(crate) fn once(mut self) -> Self {
         if let Self::Group(group) = &mut self {
             (group.once, group.sticky) = (true, None);
@@ -171,12 +171,12 @@ impl<'a> Destination<'a> {
         self
     }
 
-    /// The same for bytes of a client that we do not look into.
+    /// The same for bytes that pass uninterpreted.
     pub(crate) fn raw(mut self, client: IpAddr, started: Instant) -> Self {
         if let Self::Group(group) = &mut self {
             (group.raw, group.sticky) = (true, None);
             group.group.balancer.count_request(started);
-            // Of what a key may be made of, only the address is known.
+            // Of all parts of a key, only the address is known.
             let address = AddressOctets::of(client);
             group.key = balance::key(&group.upstream.balance, |part| match part {
                 KeyPart::Address => Some(address.as_bytes()),
@@ -187,7 +187,7 @@ impl<'a> Destination<'a> {
         self
     }
 
-    /// Notes what the request needs of a connection.
+    /// Sets what the request needs of a connection.
     pub(crate) fn prepare(
         &mut self,
         request: &Request,
@@ -203,7 +203,7 @@ impl<'a> Destination<'a> {
             group.upgrade = wants_tunnel(request);
             group.origin =
                 balance::RequestOrigin::new(record.client.ip(), request.target.path().as_bytes());
-            // Over HTTP/2 an upgrade is a stream of its own, without a body before it (RFC 8441).
+            // Over HTTP/2 an upgrade is a stream without a body before it (RFC 8441).
             let over_http1 = group.upgrade && !request.body.is_empty();
             group.own = client.and_then(|client| client.endpoint_of(&group.group.pools));
             group.login = group.own.is_some() || login::has_credentials(request);
@@ -213,26 +213,26 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// What the client is to be told of the endpoint that is tried, so that it stays there.
+    /// The cookie that binds the client to the current endpoint, if it needs one.
     pub(crate) fn binding(&self, secure: bool) -> Option<Binding<'a>> {
         let Self::Group(group) = self else { return None };
         group.binding_of(group.chosen()?, secure)
     }
 
-    /// Whether it speaks nothing but HTTP/2.
+    /// Whether its endpoints speak only HTTP/2.
     pub(crate) fn speaks_only_http2(&self) -> bool {
         use UpstreamProtocol::{H2, H2c};
         self.as_group().is_some_and(|group| matches!(group.upstream.protocol, H2 | H2c))
     }
 
-    /// The endpoint asks for HTTP/1.1; true if it may be spoken.
+    /// The endpoint asks for HTTP/1.1; true if the settings allow it.
     pub(crate) fn fall_back_to_http1(&mut self) -> bool {
         let Self::Group(group) = self else { return false };
         group.http1 = group.upstream.protocol == UpstreamProtocol::Auto;
         group.http1
     }
 
-    /// This connection has refused the request, which is to go over another one.
+    /// This connection has refused the request, which must go over another one.
     pub(crate) fn avoid(&mut self, refused: &Rc<Http2Connection>) {
         refused.refused();
         if let Self::Group(group) = self {
@@ -240,7 +240,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// How endpoints are told how much time is left.
+    /// How endpoints learn how much time is left.
     pub(crate) fn deadline(&self) -> Option<&'a config::Deadline> {
         match self {
             Self::Group(group) => Some(&group.upstream.deadline),
@@ -258,7 +258,7 @@ impl<'a> Destination<'a> {
         Retries::new(context, of, now)
     }
 
-    /// A connection: an idle one unless it must be a new one.
+    /// Obtains a connection: an idle one unless it must be a new one.
     pub(crate) async fn connect(
         &mut self,
         search: &Search<'_>,
@@ -285,11 +285,11 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// After how long a second try of this request is begun, if one is.
+    /// How late the response may be before a hedge starts; `None`: there is no hedge.
     pub(crate) fn hedge_after(&self, request: &Request) -> Option<Duration> {
         let Self::Group(group) = self else { return None };
         let hedge = group.upstream.hedge.as_ref()?;
-        // Nobody else knows a client that is bound to its endpoint.
+        // No other endpoint knows a client that is bound to one.
         let bound = group.bound.is_some() || group.login || group.once;
         if !request.method.is_idempotent() || !request.body.is_empty() || group.upgrade || bound {
             return None;
@@ -300,14 +300,14 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// An endpoint was tried in vain beside the one taken last.
+    /// Notes an endpoint whose hedge failed.
     pub(crate) fn add_tried(&mut self, other: Option<usize>) {
         if let Self::Group(group) = self {
             group.tried.extend(other);
         }
     }
 
-    /// Goes over to the endpoint of a second try.
+    /// Continues with the endpoint of a hedge.
     pub(crate) fn replace_lease(&mut self, lease: Lease, record: &mut Record) {
         if let Self::Group(group) = self {
             record.endpoint = Some(EndpointId::new(group.id, lease.index()));
@@ -315,7 +315,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Tells what came of the try, and when that was known.
+    /// Reports the outcome of the try, and when it was known.
     pub(crate) fn report(&mut self, outcome: Outcome, words: &dyn Display, at: Instant) {
         if let Self::Group(group) = self
             && let Some(lease) = &mut group.lease
@@ -324,7 +324,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// The request as it counts on its endpoint, for what goes on after the exchange.
+    /// Takes the lease, for what continues after the exchange.
     pub(crate) fn take_lease(&mut self) -> Option<Lease> {
         match self {
             Self::Group(group) => group.lease.take(),
@@ -352,7 +352,7 @@ impl<'a> Destination<'a> {
         }
     }
 
-    /// Keeps it for one client alone.
+    /// Keeps a connection for one client alone.
     pub(crate) fn bind(&self, client: &BoundConnections, connection: Connection) {
         let place = match self {
             Self::Group(group) => {
@@ -365,21 +365,22 @@ impl<'a> Destination<'a> {
         client.keep(place, connection);
     }
 
-    /// The endpoint says how long it keeps idle connections.
+    /// Notes how long the endpoint keeps idle connections, as it says.
     pub(crate) fn announce_keep_alive(&self, timeout: Duration) {
         if let Some(pool) = self.pool() {
             pool.announce_keep_alive(timeout);
         }
     }
 
-    /// A used connection turned out to be closed: those that have idled longer are closed too.
+    /// Drops all idle connections, as a reused one turned out to be closed: older ones are closed
+    /// too.
     pub(crate) fn drop_idle(&self) {
         if let Some(pool) = self.pool() {
             pool.clear();
         }
     }
 
-    /// Logs what was wrong with the destination.
+    /// Logs trouble with the destination.
     pub(crate) fn log_trouble(&self, trouble: &Trouble) {
         let endpoint = match self {
             Self::Group(group) => group.endpoint_name(),
@@ -403,7 +404,7 @@ fn write_host(
     });
 }
 
-/// What the client is told when no endpoint can be picked.
+/// Why no endpoint can be picked, for the client.
 pub(crate) fn not_picked(group: &Group, why: PickError) -> Trouble {
     let kind = match why {
         PickError::Down | PickError::Tried => ErrorKind::DestinationUnavailable,
@@ -415,7 +416,7 @@ pub(crate) fn not_picked(group: &Group, why: PickError) -> Trouble {
     Trouble::new(kind, why.words()).with_retry_after(retry_after)
 }
 
-/// What it shows of an endpoint that there is no connection to it.
+/// What the lack of a connection says about an endpoint.
 pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
     match trouble.kind {
         ErrorKind::ConnectionTimeout => Outcome::ConnectTimeout,
@@ -424,17 +425,17 @@ pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
 }
 
 impl<'a> GroupDestination<'a> {
-    /// The endpoint taken last.
+    /// The current endpoint.
     fn chosen(&self) -> Option<usize> {
         self.lease.as_ref().map(Lease::index)
     }
 
-    /// What the client is to be told if this endpoint answers.
+    /// The cookie that binds the client to this endpoint, if it needs one.
     pub(crate) fn binding_of(&self, index: usize, secure: bool) -> Option<Binding<'a>> {
         self.sticky?.binding(self.bound, index, secure)
     }
 
-    /// Writes the Host to send to one of the endpoints.
+    /// Writes the Host to send to an endpoint.
     pub(crate) fn write_host_of(
         &self,
         index: usize,
@@ -515,7 +516,7 @@ impl<'a> GroupDestination<'a> {
                 Err(trouble) => trouble,
             };
             if matches!(trouble.kind, ErrorKind::CircuitOpen | ErrorKind::ClientLimitReached) {
-                return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled either
+                return Err(NoConnection::Trouble(trouble)); // no other endpoint may be dialled
             }
             self.report_unreachable(context, slot, &trouble);
             if !retries.may_pass_over(&trouble) {
@@ -559,7 +560,7 @@ impl<'a> GroupDestination<'a> {
     /// Picks another endpoint than the current one, for a hedge.
     pub(crate) fn hedge_lease(&self, context: &Context<'_>) -> Option<(Lease, EndpointSlot)> {
         let first = self.chosen()?;
-        // Seldom has it been tried elsewhere before.
+        // Most requests have not been tried elsewhere, so the list needs no memory.
         let several = match &*self.tried {
             [] => Vec::new(),
             tried => [tried, &[first]].concat(),
@@ -572,7 +573,7 @@ impl<'a> GroupDestination<'a> {
         Some((lease, context.view.shared.names.endpoint_slot(endpoint)))
     }
 
-    /// A connection for it.
+    /// Obtains a connection for a hedge.
     pub(crate) async fn hedge_link(
         &self,
         context: &Context<'_>,
@@ -598,13 +599,13 @@ impl<'a> GroupDestination<'a> {
         Ok(link)
     }
 
-    /// The endpoint taken last was tried in vain.
+    /// The current endpoint failed: gives it up.
     fn leave_endpoint(&mut self) {
         self.tried.extend(self.chosen());
         self.lease = None;
     }
 
-    /// Picks an endpoint; one of those that were tried if no other is left, after a pause.
+    /// Picks an endpoint. If all were tried, picks one of them again after a pause.
     async fn pick(
         &mut self,
         search: &Search<'_>,
@@ -613,7 +614,7 @@ impl<'a> GroupDestination<'a> {
         last: Option<&FailedTry>,
     ) -> Result<Lease, NoConnection> {
         loop {
-            // The first pick goes by the time at which the exchange began, which is as good.
+            // The first pick uses the time at which the exchange began: it is recent enough.
             let now = if last.is_none() { record.started } else { Instant::now() };
             let bound = self.own.or(self.bound);
             let pick = PickRequest { key: self.key, bound, tried: &self.tried, now };
@@ -640,7 +641,7 @@ impl<'a> GroupDestination<'a> {
         }
     }
 
-    /// Waits until an endpoint has room, or no longer than that may take.
+    /// Waits until an endpoint has room, for as long as the queue allows.
     async fn queue(
         &self,
         search: &Search<'_>,
@@ -648,7 +649,7 @@ impl<'a> GroupDestination<'a> {
         pick: &PickRequest<'_>,
     ) -> Result<Result<Lease, PickError>, NoConnection> {
         let limit = self.upstream.queue.wait;
-        // Seldom enough for memory of its own, so that others need none.
+        // A queued request is rare: it allocates, so that the others need not.
         let waiting = Box::pin(tokio::time::timeout(limit, self.group.balancer.wait(pick)));
         in_time(client, search.deadline, waiting).await?.map_err(|_| {
             let detail = "no endpoint had room for the request in time";
@@ -670,20 +671,20 @@ impl<'a> GroupDestination<'a> {
     }
 }
 
-/// Who waits for something, and may leave before it is there.
+/// A client that waits for a connection and may leave before there is one.
 pub(crate) trait Presence {
-    /// Ready once it has left.
+    /// Ready once the client has left.
     fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()>;
 }
 
-/// The sender of a request's body.
+/// A client, seen by the body of its request.
 impl<S: Source> Presence for S {
     fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.poll_peer_gone(cx)
     }
 }
 
-/// Awaits, unless the client leaves before.
+/// Awaits the future, unless the client leaves first.
 pub(crate) async fn unless_client_gone<T>(
     client: &mut impl Presence,
     future: impl Future<Output = T>,
@@ -691,7 +692,7 @@ pub(crate) async fn unless_client_gone<T>(
     in_time(client, None, future).await.ok()
 }
 
-/// Awaits, unless the client leaves before or the time of the exchange is over.
+/// Awaits the future, unless the client leaves or the deadline passes first.
 pub(crate) async fn in_time<T>(
     client: &mut impl Presence,
     deadline: Option<&Deadline>,

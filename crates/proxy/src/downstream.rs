@@ -14,27 +14,27 @@ pub(crate) trait Downstream {
     type Reply: Reply;
     /// Both directions at once.
     fn split(&mut self) -> (&mut Self::Body, &mut Self::Reply);
-    /// The head has been read, and this is how its body is delimited.
+    /// Starts the body, delimited as the request's head says.
     fn begin_body(&mut self, request: &Request, limit: Option<u64>);
-    /// How slow the client may be, from here on.
+    /// Sets how slow the client may be, from here on.
     fn set_patience(&mut self, request: &Request, timeouts: &Timeouts);
-    /// The whole rest of the body, if it is here already and its length is known.
+    /// The whole rest of the body, if it is buffered and its length is known.
     fn buffered_body(&self) -> Option<&[u8]>;
-    /// Takes that off.
+    /// Discards it.
     fn skip_buffered_body(&mut self);
 }
 
-/// What a client is answered.
+/// The reply to a client.
 pub(crate) trait Reply: Sink {
-    /// Sends an interim response, if the client knows such.
+    /// Sends an interim response, if the client's version has those.
     async fn interim(&mut self, request: &Request, response: &Response) -> Result<(), WriteError>;
-    /// Begins the response; it leaves with the first data. `keep`: as far as we are concerned the
-    /// connection may stay open.
+    /// Starts the response; the head is sent with the first data. `keep`: the proxy has no reason
+    /// to close the connection.
     fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>);
-    /// Begins a tunnel by 101.
+    /// Starts a tunnel by 101.
     fn switch(&mut self, request: &Request, response: &Response);
-    /// Breaks the response off for the reason that the endpoint gave, where the client's protocol can
-    /// tell it.
+    /// Aborts the response with the reason that the endpoint gave, where the client's protocol can
+    /// express it.
     fn break_off(&mut self, _reason: Reset) {}
     /// Whether the response has begun.
     fn has_begun(&self) -> bool;

@@ -1,8 +1,8 @@
-//! Bodies of requests that can be sent again: what of them has left is kept, up to a bound.
+//! Request bodies that can be sent again: what was sent of them is kept, up to a limit.
 //!
-//! A body that is here whole stays in the client's buffer until a response has come, and needs none
-//! of this. One that streams passes through [`ReplayedBody`], which copies what is given up; the next try
-//! reads the copy first and then goes on with the client.
+//! A body that is buffered whole stays in the client's buffer until a response comes, and needs none of
+//! this. A streamed body passes through [`ReplayedBody`], which copies what it hands out; the next try
+//! reads the copy first and then continues with the client.
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
@@ -11,11 +11,11 @@ use message::Fields;
 
 use crate::body::{Bulk, ReadError, Source};
 
-/// What is kept of a body, in memory that is used again.
+/// What is kept of a body, in memory that is reused.
 #[derive(Default)]
 pub(crate) struct Replay {
     bytes: Vec<u8>,
-    /// Whether something of the body has left that was not kept.
+    /// Whether some of the body was sent without being kept.
     lost: Cell<bool>,
 }
 
@@ -54,20 +54,21 @@ impl Replay {
         &self.bytes
     }
 
-    /// The two parts of it, for a [`ReplayedBody`] and for who wants to know meanwhile whether it is whole.
+    /// Its two parts: for a [`ReplayedBody`] and for checks during the upload whether the body is
+    /// still whole.
     pub(crate) fn parts(&mut self) -> (&mut Vec<u8>, &Cell<bool>) {
         (&mut self.bytes, &self.lost)
     }
 }
 
-/// A body that is read from its start, however often it was before.
+/// A body that is read from its start again in each try.
 pub(crate) struct ReplayedBody<'a, S> {
     body: &'a mut S,
     bytes: &'a mut Vec<u8>,
     lost: &'a Cell<bool>,
-    /// How much of `bytes` has been given up in this try.
+    /// How much of `bytes` was handed out in this try.
     at: usize,
-    /// How many are kept at most.
+    /// The most bytes that are kept.
     bytes_max: usize,
 }
 

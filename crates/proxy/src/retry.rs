@@ -1,9 +1,9 @@
 //! How often a request may be sent again.
 //!
-//! What a failed try means for its request is decided in one place (`settle`): whether it can be
-//! sent again at all. Here is whether it still may: by the settings of its upstream, by the tries it
-//! had, and by the upstream's budget, which keeps an outage from being multiplied. Where to is
-//! decided by the `destination`.
+//! Whether a request can be sent again at all is decided in one place (`attempt::settle`). This
+//! module decides whether it still may be: by the settings of its upstream, the tries that it had,
+//! and the upstream's budget, which keeps retries from multiplying an outage. The `destination`
+//! decides to which endpoint.
 //!
 //! | why | counts as a try | charged to the budget |
 //! |---|---|---|
@@ -24,20 +24,19 @@ use observe::{EndpointSlot, ErrorKind, RetryReason, Try};
 use crate::context::Context;
 use crate::trouble::Trouble;
 
-/// How often a request goes over another connection because the one it had was closed.
+/// How often a request is sent again because its connection had been closed.
 const RESENT_MAX: u8 = 3;
-/// Endpoints that may be passed over because they cannot be reached, without that being a try.
+/// Unreachable endpoints that may be passed over without counting as tries.
 const PASSED_OVER_MAX: u8 = 16;
-/// How long it is waited before an endpoint is tried again that has failed already; twice as long
-/// the next time.
+/// The pause before an endpoint that failed is tried again; it doubles each time.
 const BACKOFF: Duration = Duration::from_millis(20);
 
-/// What is left of a request's tries.
+/// The tries that a request has left.
 pub(crate) struct Retries<'a> {
     context: &'a Context<'a>,
-    /// `None` for a destination that a client names.
+    /// The settings and the balancer; `None` for a destination that a client names.
     upstream: Option<(&'a Retry, &'a Rc<Balancer>)>,
-    /// Tries so far, the first one too.
+    /// Tries so far, including the first.
     tries: Cell<u8>,
     resent: Cell<u8>,
     passed_over: Cell<u8>,
@@ -48,12 +47,12 @@ pub(crate) struct Retries<'a> {
     began: Cell<Instant>,
 }
 
-/// A try that failed, after which there is to be another.
+/// A failed try that is followed by another.
 pub(crate) struct FailedTry {
     pub(crate) reason: RetryReason,
-    /// The status that was not passed on, or 0.
+    /// The status that was not forwarded, or 0.
     pub(crate) status: u16,
-    /// What the client is told if there is no other try.
+    /// What the client reads if there is no other try.
     pub(crate) trouble: Trouble,
 }
 
@@ -76,12 +75,12 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Where the try is counted that begins.
+    /// Sets the endpoint that the next try counts on.
     pub(crate) fn count_at(&self, slot: EndpointSlot) {
         self.slot.set(Some(slot));
     }
 
-    /// Bytes of a body that are kept to be sent again.
+    /// How many bytes of a body are kept to be sent again.
     pub(crate) fn kept_bytes_max(&self) -> usize {
         match self.upstream {
             Some((retry, _)) if retry.tries > 1 => retry.buffer as usize,
@@ -97,15 +96,15 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Whether the request may go over another connection to its endpoint, as the one it had was
-    /// closed.
+    /// Whether the request may be sent again over a new connection to the same endpoint, as the old
+    /// one was closed.
     pub(crate) fn may_resend(&self) -> bool {
         let may = self.resent.get() < RESENT_MAX;
         self.resent.set(self.resent.get() + u8::from(may));
         may
     }
 
-    /// Whether it may be tried once more; if so, that is a try.
+    /// Whether the request may be tried again; if so, this counts the try.
     pub(crate) fn may_retry(&self, reason: RetryReason) -> bool {
         let Some((retry, balancer)) = self.upstream else { return false };
         let wanted = match reason {
@@ -129,7 +128,7 @@ impl<'a> Retries<'a> {
         true
     }
 
-    /// Whether a second try may run beside the first.
+    /// Whether a hedge may run beside the first try.
     pub(crate) fn may_hedge(&self) -> bool {
         let Some((_, balancer)) = self.upstream else { return false };
         let may = !self.hedged.get() && balancer.may_retry(Instant::now());
@@ -141,18 +140,18 @@ impl<'a> Retries<'a> {
         self.tries.get() < retry.tries
     }
 
-    /// Whether a response with this status is dropped if the request may be sent again.
+    /// Whether a response with this status is not forwarded if the request may be sent again.
     pub(crate) fn is_unwanted(&self, status: u16) -> bool {
         self.upstream.is_some_and(|(retry, _)| retry.statuses.contains(&status))
     }
 
-    /// Whether another endpoint may be asked, as there is no connection to this one.
+    /// Whether another endpoint may be tried, as this one cannot be reached.
     pub(crate) fn may_pass_over(&self, trouble: &Trouble) -> bool {
         let Some((retry, _)) = self.upstream else { return false };
         if !retry.connect || retry.tries <= 1 {
             return false;
         }
-        // Refusals are quick; one that takes its time is a try.
+        // A refusal is quick and costs nothing; a time-out counts as a try.
         let late = matches!(trouble.kind, ErrorKind::ConnectionTimeout | ErrorKind::DnsTimeout);
         if !late && self.passed_over.get() < PASSED_OVER_MAX {
             self.passed_over.set(self.passed_over.get() + 1);
@@ -163,7 +162,7 @@ impl<'a> Retries<'a> {
         may
     }
 
-    /// Every endpoint has been tried: how long to wait before they are again, if they are.
+    /// Every endpoint has been tried: how long to wait before they are tried again, if they are.
     pub(crate) fn backoff(&self, failed: &FailedTry) -> Option<Duration> {
         let (retry, _) = self.upstream?;
         let may = match (failed.reason, failed.trouble.kind) {
@@ -176,7 +175,7 @@ impl<'a> Retries<'a> {
                 may
             }
             (RetryReason::Connect, _) => false,
-            // Who did not answer in a long time will not in another.
+            // An endpoint that did not answer within a long time will not do so the next time.
             (RetryReason::Timeout, _) => retry.try_timeout.is_some(),
             _ => true,
         };
@@ -185,18 +184,18 @@ impl<'a> Retries<'a> {
         }
         let before = self.backed_off.replace(self.backed_off.get().saturating_add(1));
         let longest = BACKOFF.saturating_mul(1 << before.min(6));
-        // Between half of it and all, so that requests that failed together do not come back together.
+        // Between half and all of it, so that requests that failed together do not return together.
         Some(longest.mul_f64(0.5 + random::fraction() / 2.0))
     }
 
-    /// A try that was so slow that another one, beside it, was answered first.
+    /// Records a try that was so slow that its hedge was answered first.
     pub(crate) fn slow_try(&self, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));
         Try { endpoint, reason: RetryReason::Slow, error: None, status: 0, took }
     }
 
-    /// Notes that there is another try after one that failed at `endpoint`.
+    /// Records a try that failed at `endpoint` and is followed by another.
     pub(crate) fn record_retry(&self, failed: &FailedTry, endpoint: Option<EndpointId>) -> Try {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began.replace(now));

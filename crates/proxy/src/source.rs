@@ -1,4 +1,4 @@
-//! Bodies that are here: in memory, or in a file.
+//! Bodies of our own: in memory, or in a file.
 
 use std::task::{Context, Poll};
 
@@ -20,7 +20,7 @@ impl<'a> BytesSource<'a> {
         Self { bytes, taken: 0, none: Fields::new() }
     }
 
-    /// What was not given up yet.
+    /// What is not consumed yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.bytes
     }
@@ -74,7 +74,7 @@ impl Source for BytesSource<'_> {
 /// A part of a file.
 pub(crate) struct FileSource<'a> {
     file: FileBody,
-    /// Memory for a piece, and how much of it is filled and given up.
+    /// Memory for a piece, and how much of it is filled and consumed.
     piece: &'a mut Vec<u8>,
     filled: usize,
     at: usize,

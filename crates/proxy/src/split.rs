@@ -1,9 +1,9 @@
-//! Which upstream of a split a request goes to.
+//! The choice of an upstream by a split.
 //!
-//! A request has a *point*, one of 10 000, and the parts of a split lie behind one another on that
-//! line as they are written, each as long as its share. A point made of the client's address, or one
-//! that it keeps in a cookie, leads to the same part each time; and when shares change, only those
-//! move whose points lie between the old border and the new one.
+//! A request has a *point*, one of 10 000, and the parts of a split divide that range in the order
+//! in which they are written, each as long as its share. A point made from the client's address, or
+//! kept in a cookie, leads to the same part each time. When shares change, only clients whose points
+//! lie between the old border and the new one move.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use message::{Request, Response};
 
 use crate::cookies::cookie;
 
-/// Points that there are: shares are counted in hundredths of a percent.
+/// The number of points: shares are counted in hundredths of a percent.
 const POINTS: u16 = 10_000;
 
-/// A choice that the client is to keep.
+/// A choice that the client keeps in a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Point<'a> {
     cookie: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct Point<'a> {
     secure: bool,
 }
 
-/// The upstream for a request; and what its client is to be told, if it is to keep to it. `random`
+/// Chooses the upstream for a request, and the cookie that keeps the client with it. `random`
 /// differs from request to request.
 pub(crate) fn choose<'a>(
     split: &'a Split,
@@ -44,7 +44,8 @@ pub(crate) fn choose<'a>(
     (part(split, point).map(|part| part.upstream), told)
 }
 
-/// The point that a request has by itself, and the part that it leads to; `None` if chance decides.
+/// The point that a request has by itself, and the part that it leads to; `None`: the choice is
+/// random.
 pub fn decided<'a>(
     split: &'a Split,
     request: &Request,
@@ -78,16 +79,16 @@ fn part(split: &Split, point: u16) -> Option<&SplitPart> {
         end += part.share;
         point < end
     });
-    // Shares add up to all points; should they not, the last one takes what is left.
+    // Shares add up to all points; if not, the last part takes the rest.
     part.or(split.parts.last())
 }
 
 impl Point<'_> {
-    /// Tells the client.
+    /// Adds the cookie to a response.
     pub(crate) fn mark(self, response: &mut Response) {
         let Self { cookie, point, secure } = self;
         let secure = if secure { "; Secure" } else { "" };
-        // Once a client, so that it may allocate.
+        // Once per client, so it may allocate.
         let value = format!("{cookie}={point}; Path=/; HttpOnly; SameSite=Lax{secure}");
         response.fields.push(b"Set-Cookie", value.as_bytes());
     }

@@ -292,7 +292,7 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    /// Tells the client.
+    /// Adds the cookie to a response.
     pub(crate) fn mark(self, response: &mut Response, scratch: &Scratch) {
         let mut value = scratch.take();
         self.stickiness.write(self.endpoint, self.secure, &mut value);

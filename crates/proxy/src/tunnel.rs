@@ -322,7 +322,7 @@ impl Sink for ClosingSink<'_> {
 
     async fn finish(&mut self, _trailers: &Fields) -> Result<(), WriteError> {
         self.outgoing.flush().await?;
-        let _ = self.stream.shutdown_write(); // one that has gone needs no word
+        let _ = self.stream.shutdown_write(); // a peer that has gone needs no FIN
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The memory of one exchange, used again and again.
+//! The memory of one exchange, reused by the next.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use message::{Request, Response};
 use crate::replay::Replay;
 use observe::Record;
 
-/// The part of it that every protocol has.
+/// The messages, the record and the buffers of one exchange.
 pub(crate) struct Work {
     pub(crate) request: Request,
     pub(crate) response: Response,
@@ -18,18 +18,18 @@ pub(crate) struct Work {
     /// The path and the host sent upstream.
     pub(crate) path: Vec<u8>,
     pub(crate) host: String,
-    /// The readings of its path, if there are several.
+    /// The readings of the request's path, if there are several.
     pub(crate) readings: message::Readings,
-    /// The host that a forward client names, and the addresses of it that may be dialled.
+    /// The host that a forward client names, and its addresses that may be dialled.
     pub(crate) named: String,
     pub(crate) addresses: Vec<SocketAddr>,
-    /// A body of our own.
+    /// The body of a response of our own.
     pub(crate) body: Vec<u8>,
     /// What is kept of the request's body.
     pub(crate) replay: Replay,
-    /// For which mirrors the request is copied once its body has been read: a bit for each.
+    /// The mirrors for which the request is copied once its body has been read: a bit for each.
     pub(crate) mirrored: u32,
-    /// How much of a body that streams is kept for those.
+    /// How much of a streamed body is kept for those.
     pub(crate) kept_for_copies: usize,
 }
 
@@ -54,7 +54,7 @@ impl Default for Work {
 }
 
 impl Work {
-    /// The record, for what goes on after the exchange.
+    /// Takes the record, for what continues after the exchange.
     pub(crate) fn take_record(&mut self) -> Record {
         std::mem::replace(&mut self.record, Record::new(Instant::now()))
     }

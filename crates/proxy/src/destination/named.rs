@@ -68,7 +68,7 @@ impl NamedDestination<'_> {
         Ok(FoundLink { link: Link::http1(connection), timeouts })
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub(crate) async fn dial(
         &self,
         core: &Core,

@@ -1,7 +1,7 @@
 //! Writing the head of a response that goes to a client.
 //!
-//! Here it is decided how the body is delimited on the next connection. Which fields leave was decided
-//! before (`leaving`).
+//! This module decides how the body is delimited on the client's connection. Not here: which fields
+//! are forwarded (`leaving`).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,22 +11,22 @@ use wire::http1::{write_field, write_status_line};
 
 use super::outgoing::Framing;
 
-/// What a response head for a client is made of, beside the response.
+/// The parts of a response head for a client, besides the response.
 pub(crate) struct ClientHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) method: &'a Method,
-    /// The version that the client spoke.
+    /// The version of the client's request.
     pub(crate) version: Version,
     /// Whether the client's connection stays open.
     pub(crate) keep_alive: bool,
-    /// Whether the client takes trailers.
+    /// Whether the client accepts trailers.
     pub(crate) trailers: bool,
-    /// Our name in Via, if it is to be there.
+    /// Our name in Via, if that is added.
     pub(crate) via: Option<&'a str>,
 }
 
 impl ClientHead<'_> {
-    /// Appends the head, tells how the body has to be delimited, and whether the connection can
+    /// Appends the head; returns how the body must be delimited, and whether the connection can
     /// stay open after it.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> (Framing, bool) {
         let response = self.response;
@@ -48,7 +48,7 @@ impl ClientHead<'_> {
         }
         let (framing, delimited) = self.write_framing(out);
         let keep_alive = self.keep_alive && delimited;
-        // RFC 9110, section 15.5.22: 426 says what is to be changed to.
+        // RFC 9110, section 15.5.22: 426 names the protocol to switch to.
         let upgrade = response.status == 426 && self.version == Version::Http11;
         let connection = match (self.version, keep_alive) {
             _ if upgrade && response.fields.has(Known::Upgrade) => {
@@ -77,8 +77,8 @@ impl ClientHead<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends the answer after which the connection is a tunnel: 101 to an upgrade, 200 to
-    /// CONNECT (which has no body and no length, RFC 9110, section 9.3.6).
+    /// Appends the response that makes the connection a tunnel: 101 to an upgrade, 200 to CONNECT
+    /// (which has no body and no length, RFC 9110, section 9.3.6).
     pub(crate) fn write_switch(&self, out: &mut Vec<u8>) {
         write_status_line(out, self.response.status, Version::Http11);
         for field in self.response.fields.end_to_end() {
@@ -108,7 +108,8 @@ impl ClientHead<'_> {
         }
         match response.body {
             BodyLength::None if response.is_interim() => (Framing::Plain, true),
-            // An endpoint of HTTP/2 can send content all the same. Here it would be the next response.
+            // An HTTP/2 endpoint can send content all the same. Here it would look like the next
+            // response.
             BodyLength::None if response.status == 204 => (Framing::Suppressed, true),
             BodyLength::None => {
                 out.extend_from_slice(b"Content-Length: 0\r\n");
@@ -122,7 +123,8 @@ impl ClientHead<'_> {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
                 (Framing::Chunked { trailers: self.trailers }, true)
             }
-            // RFC 9112, section 6.1: no chunks for a client of HTTP/1.0; its end is the close.
+            // RFC 9112, section 6.1: no chunks for a client of HTTP/1.0; the body ends with the
+            // connection.
             BodyLength::Chunked | BodyLength::UntilClose => (Framing::Plain, false),
         }
     }
@@ -140,10 +142,11 @@ pub(crate) fn push_date(out: &mut Vec<u8>) {
     with_date(|date| write_field(out, b"Date", date.as_bytes()));
 }
 
-/// Hands over the value of the field Date (RFC 9110, section 6.6.1), formatted once a second.
+/// Calls `take` with the value of the field Date (RFC 9110, section 6.6.1), formatted once a
+/// second.
 pub(crate) fn with_date<T>(take: impl FnOnce(&str) -> T) -> T {
     thread_local!(static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
-    // The year 9999 is the last that such a date can tell; a clock that is beyond must not panic.
+    // The format ends with the year 9999; a clock beyond that must not cause a panic.
     const LAST: u64 = 253_402_300_799;
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let second_now = since.map_or(0, |since| since.as_secs().min(LAST));

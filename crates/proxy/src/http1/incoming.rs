@@ -26,49 +26,48 @@ pub(crate) struct Http1Receiver<'a> {
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
-    /// Bytes of the body so far, and at most; of them those that have bypassed us, as long as it is not known that they
-    /// have done so to the end.
+    /// Bytes of the body so far, and at most; and those that are bypassing us, while the kernel moves them.
     pub(crate) received: u64,
     bypassed: Cell<u64>,
     limit: u64,
     /// Every byte read from the connection.
     pub(crate) raw: u64,
-    /// What has become of a client that waits for its answer.
+    /// What is known of a client that waits for its response.
     side: Side,
-    /// Whether it was looked for since its request came.
+    /// Whether it was checked since its request came.
     watched: bool,
-    /// How often something was written to it.
+    /// Counts the writes to it.
     written: Option<&'a Cell<u64>>,
-    /// A response has offered a login that holds for the connection.
+    /// A response has offered a login that applies to the whole connection.
     pub(crate) offers_login: bool,
-    /// Whether the time of the first byte is of interest.
+    /// Whether the time of the first byte is needed.
     pub(crate) times_first_byte: bool,
     /// How often a head was read from the socket.
     pub(crate) reads: u32,
-    /// When the first of them came.
+    /// When the first byte came.
     pub(crate) first_read: Option<std::time::Instant>,
 }
 
-/// How long it is waited for the response of a client that has closed its side, before it is taken for gone.
+/// How long a client that has closed its side may wait for its response before it is taken for
+/// gone.
 const HALF_CLOSED_MAX: Duration = Duration::from_millis(500);
 
-/// What is known of the other direction of a peer that waits for an answer.
+/// Whether a peer that waits for a response has closed its side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Open,
-    /// Closed; whether the peer has left is not known, and assumed at this time if nothing could be written to it
-    /// since.
+    /// Closed; the peer is taken for gone at this time, unless something was written to it since.
     Closed {
         until: Instant,
         written: u64,
     },
-    /// Closed, and the peer takes its answer all the same; should it not, writing will fail.
+    /// Half-closed: the peer still reads its response. If it does not, writing will fail.
     Half,
 }
 
-/// How the wait for more of a head ended.
+/// How a wait for more of a head ended.
 pub(crate) enum HeadEnd {
-    /// There are more bytes.
+    /// More bytes have arrived.
     More,
     /// The peer closed the connection.
     Closed,
@@ -76,7 +75,7 @@ pub(crate) enum HeadEnd {
     Broken(io::Error),
     /// Time is up.
     Expired,
-    /// The buffer is full: the head is longer than any that is taken.
+    /// The buffer is full: the head is too long.
     Full,
 }
 
@@ -113,18 +112,18 @@ impl<'a> Http1Receiver<'a> {
         }
     }
 
-    /// The same of a client, which may close its side before it has its answer. `written` counts up whenever something
-    /// could be written to it.
+    /// The same for a client, which may close its side before it has its response. `written` counts the writes
+    /// to it.
     pub(crate) fn watching(self, written: &'a Cell<u64>) -> Self {
         Self { written: Some(written), ..self }
     }
 
-    /// Bytes taken off the connection and out of the buffer: those of messages, not what waits.
+    /// Bytes of messages that were consumed, without those that wait in the buffer.
     pub(crate) fn taken(&self) -> u64 {
         self.raw + self.bypassed.get() - self.buffer.filled().len() as u64
     }
 
-    /// True if the message has ended and nothing has come after it.
+    /// True if the message has ended and no byte has come after it.
     pub(crate) fn is_reusable(&self) -> bool {
         self.done && self.buffer.is_empty() && !self.closed
     }
@@ -148,7 +147,7 @@ impl<'a> Http1Receiver<'a> {
         self.raw += self.bypassed.take();
         self.received = 0;
         if !self.done {
-            // What has come with the head counts in the sender's favour.
+            // What came with the head counts in the sender's favour.
             self.patience.received(self.buffer.len() as u64);
         }
         self.limit = limit.unwrap_or(u64::MAX);
@@ -166,7 +165,7 @@ impl<'a> Http1Receiver<'a> {
         }
     }
 
-    /// Takes that off.
+    /// Discards it.
     pub(crate) fn skip_buffered_body(&mut self) {
         if let BodyDecoder::Exact { left } = &mut self.decoder {
             self.received += *left;
@@ -178,22 +177,22 @@ impl<'a> Http1Receiver<'a> {
         self.done = self.decoder.is_done();
     }
 
-    /// Takes the time for a head away.
+    /// Clears the time-out for a head.
     pub(crate) fn clear_alarm(&self) {
         self.alarm.clear();
     }
 
-    /// What is left of a time that begins when bytes of the exchange move.
+    /// The rest of a time-out that restarts when bytes of the exchange move.
     pub(crate) fn left_of(&self, time: Duration) -> Option<Duration> {
         self.patience.left_of(time, self.wheel)
     }
 
-    /// Sets the time for a head to arrive.
+    /// Sets the time-out for a head.
     pub(crate) fn set_alarm(&self, after: Duration) {
         self.alarm.set(after);
     }
 
-    /// Reads more of a head. Fires at the alarm, which the caller has set.
+    /// Reads more of a head, until the alarm that the caller has set fires.
     pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<HeadEnd> {
         if self.buffer.spare() == 0 {
             if self.buffer.capacity() >= BUFFER_BYTES_LARGE {
@@ -217,9 +216,9 @@ impl<'a> Http1Receiver<'a> {
         }
     }
 
-    /// The peer has closed its side (RFC 9112, section 9.6). Either it only does not want to say more, or it has left.
-    /// If it did so with its request, in one flight, it waits for the answer. If later, it is gone unless the answer
-    /// comes soon; and it is there as long as it takes one.
+    /// The peer has closed its side (RFC 9112, section 9.6): either it has nothing more to send, or it has
+    /// left. If it did so together with its request, it waits for the response. If later, it is taken for gone
+    /// unless the response comes soon; and it is there as long as it reads one.
     fn poll_gone(&mut self, at_once: bool, cx: &mut Context<'_>) -> Poll<()> {
         let Some(written) = self.written.map(Cell::get) else { return Poll::Ready(()) };
         let now = self.wheel.now();
@@ -369,8 +368,8 @@ impl Source for Http1Receiver<'_> {
         if self.side != Side::Open {
             return self.poll_gone(at_once, cx);
         }
-        // What comes now is the next request of a client that does not wait for its answers. It is
-        // taken in as far as there is room; beyond, the client waits, and is not watched.
+        // What comes now is the next request of a client that pipelines. It is read as far as there
+        // is room; beyond that the client waits, and its leaving is not noticed.
         while self.buffer.spare() > 0 {
             match self.buffer.poll_fill(cx, self.stream) {
                 Poll::Ready(Ok(0)) => return self.poll_gone(at_once, cx),

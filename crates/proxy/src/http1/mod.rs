@@ -1,7 +1,7 @@
 //! HTTP/1.1 on a socket: heads and bodies, the same towards clients and upstreams.
 //!
 //! [`Http1Receiver`] reads messages from one direction of a connection, [`Http1Sender`] writes them to the
-//! other. The protocol itself is in `wire::http1`; here are only buffers, sockets and patience.
+//! other. The protocol itself is in `wire::http1`; this module adds buffers, sockets and time-outs.
 
 mod head;
 mod incoming;

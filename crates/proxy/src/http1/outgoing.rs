@@ -1,4 +1,4 @@
-//! Writing messages: a head, then its body, in as few writes as can be.
+//! Writing messages: a head, then its body, in as few writes as possible.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -9,29 +9,28 @@ use wire::http1::{LAST_CHUNK, allowed_trailer, chunk_header, write_field};
 
 use crate::body::{Bulk, DeliverySample, Patience, PumpError, Sink, WriteError};
 
-/// Up to this many bytes are copied behind what waits to be written; larger pieces are handed to
-/// the kernel from where they are.
+/// Up to this many bytes are copied behind what waits to be written; larger pieces are written from
+/// where they are.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 /// Vectors kept for reuse per core, and the memory that each may keep.
 const SCRATCH_MAX: usize = 64;
 const SCRATCH_BYTES_MAX: usize = 32 * 1024;
 
-/// Memory for what is about to be written. It is held only from the first byte to the write that
-/// takes the last, so that a core with a thousand exchanges under way needs one or two of these,
-/// which stay in the cache.
+/// Memory for output. It is held only from the first byte to the write of the last, so that a core
+/// with a thousand running exchanges needs one or two of these, which stay in the cache.
 #[derive(Default)]
 pub(crate) struct Scratch {
     free: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Scratch {
-    /// An empty one.
+    /// Takes an empty buffer.
     pub(crate) fn take(&self) -> Vec<u8> {
         self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(4096))
     }
 
-    /// Keeps it for the next, unless it has become too large.
+    /// Returns a buffer, which is kept unless it has become too large.
     pub(crate) fn give_back(&self, mut bytes: Vec<u8>) {
         let mut free = self.free.borrow_mut();
         if (1..=SCRATCH_BYTES_MAX).contains(&bytes.capacity()) && free.len() < SCRATCH_MAX {
@@ -44,15 +43,14 @@ impl Scratch {
 /// How the body that is being written is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// By nothing: there is none, or its length stands in the head, or it ends with the
-    /// connection.
+    /// By nothing: there is none, or its length is in the head, or it ends with the connection.
     Plain,
     /// In chunks.
     Chunked {
         /// Whether trailers may follow.
         trailers: bool,
     },
-    /// There is none, whatever is written (the answer to HEAD, 204).
+    /// It is suppressed (the answer to HEAD, 204).
     Suppressed,
 }
 
@@ -61,18 +59,18 @@ pub(crate) struct Http1Sender<'a> {
     stream: &'a Stream,
     /// What waits to be written; without memory if nothing does.
     out: Vec<u8>,
-    /// The chunk at the end of that, which may grow: where it begins, and bytes of data.
+    /// The last chunk in it, which may grow: where it begins, and its bytes of data.
     chunk: Option<(usize, usize)>,
     scratch: &'a Scratch,
     pub(crate) framing: Framing,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
-    /// Bytes of bodies, as given.
+    /// Bytes of bodies, before framing.
     pub(crate) sent: u64,
     /// Every byte written to the connection.
     pub(crate) raw: u64,
-    /// Counts up whenever something could be written.
+    /// Counts the writes.
     written: Option<&'a Cell<u64>>,
 }
 
@@ -100,13 +98,13 @@ impl<'a> Http1Sender<'a> {
         }
     }
 
-    /// The same to a client: counts whenever something could be written to it.
+    /// The same for a client: counts the writes to it.
     pub(crate) fn counting(mut self, written: &'a Cell<u64>) -> Self {
         self.written = Some(written);
         self
     }
 
-    /// Appends a chunk, or makes the last one longer: what comes in many small pieces leaves in few.
+    /// Appends a chunk, or makes the last one longer: many small pieces become few chunks.
     fn push_chunk(&mut self, bytes: &[u8]) {
         let open = self.chunk.take();
         let out = self.out();
@@ -134,7 +132,7 @@ impl<'a> Http1Sender<'a> {
         self.chunk = Some((at, length));
     }
 
-    /// Where to put what is to be written.
+    /// The buffer for output.
     pub(crate) fn out(&mut self) -> &mut Vec<u8> {
         if self.out.capacity() == 0 {
             self.out = self.scratch.take();

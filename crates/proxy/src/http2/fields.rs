@@ -1,4 +1,4 @@
-//! Fields between their two shapes: ours, in one buffer, and those of `http`.
+//! Converts fields between our type, which has one buffer, and that of `http`.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -6,8 +6,8 @@ use message::{Field, Fields, Known};
 use wire::http1::allowed_trailer;
 use wire::http2::{CARRIER, FieldBlock, Malformed, PackedFields};
 
-/// Fields as `h2` takes them: names in lower case, all values in one piece of memory. What cannot
-/// be such a field is left out.
+/// Fields as `h2` takes them: names in lower case, all values in one piece of memory. Fields that
+/// HTTP/2 does not allow are left out.
 pub(crate) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> HeaderMap {
     let (count, bytes) =
         fields.clone().fold((0, 0), |(count, bytes), field| (count + 1, bytes + field.value.len()));
@@ -22,7 +22,7 @@ pub(crate) fn map<'a>(fields: impl Iterator<Item = Field<'a>> + Clone) -> Header
     map
 }
 
-/// Adds a field, unless it cannot be one.
+/// Adds a field, unless it is not a valid one.
 pub(crate) fn push(map: &mut HeaderMap, name: &[u8], value: Bytes) {
     let value = HeaderValue::from_maybe_shared(value);
     append(map, HeaderName::from_bytes(name).ok(), value.ok());
@@ -35,7 +35,7 @@ fn append(map: &mut HeaderMap, name: Option<HeaderName>, value: Option<HeaderVal
     }
 }
 
-/// The name of a field; those that most responses have need not be looked up by their letters.
+/// The name of a field; the most common ones need no parsing.
 fn name(field: Field<'_>) -> Option<HeaderName> {
     Some(match field.known {
         Known::ContentType => header::CONTENT_TYPE,
@@ -65,14 +65,14 @@ pub(crate) fn trailers(trailers: &Fields) -> Option<HeaderMap> {
     (!allowed.is_empty()).then(|| map(allowed.iter().copied()))
 }
 
-/// What the guard has made of the field block that a map is of.
+/// The field block that the guard has put into a map.
 pub(crate) fn carried(map: &HeaderMap) -> Option<FieldBlock<'_>> {
     let mut fields = map.iter();
     let (_, value) = fields.find(|(name, _)| name.as_str() == CARRIER)?;
     FieldBlock::read(value.as_bytes())
 }
 
-/// Takes fields over, but for pseudo-fields, which are at the front.
+/// Loads fields, but not pseudo-fields, which are at the front.
 pub(crate) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
     let bytes = packed.bytes();
     fields.load(bytes);
@@ -84,7 +84,7 @@ pub(crate) fn load(packed: PackedFields<'_>, fields: &mut Fields) {
     }
 }
 
-/// Takes trailers in; or why the message is malformed.
+/// Loads trailers; an error says why the message is malformed.
 pub(crate) fn load_trailers(map: &HeaderMap, trailers: &mut Fields) -> Result<(), &'static str> {
     match carried(map) {
         Some(FieldBlock::Trailers(packed)) => {

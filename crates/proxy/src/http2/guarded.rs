@@ -1,4 +1,4 @@
-//! What `h2` reads from and writes to: a stream, with a guard before it.
+//! What `h2` reads from and writes to: a stream behind a guard.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -13,55 +13,55 @@ use tokio::time::Instant;
 use wire::http2::{Guard, GuardMemory, Violation};
 
 thread_local! {
-    /// What guards need for a moment: all of a core share it.
+    /// Scratch memory of guards: all of a core share it.
     static WORKSPACE: RefCell<(GuardMemory, Vec<u8>)> = RefCell::default();
 }
 
 use crate::body::DeliverySample;
 
-/// What is seen of a connection from outside of `h2`.
+/// What the rest of the proxy sees of a connection that `h2` runs.
 #[derive(Default)]
 pub(crate) struct GuardState {
-    /// What the guard has found; from then on nothing more is read.
+    /// The violation that the guard has found; from then on nothing more is read.
     pub(crate) violation: Cell<Option<Violation>>,
     /// Bytes read and written.
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
-    /// Content that was handed to `h2`, and how much of that was written.
+    /// Bytes of content that were handed to `h2`, and how many of them were written.
     pub(crate) handed: Cell<u64>,
     pub(crate) written: Cell<u64>,
     /// Streams that were refused.
     pub(crate) refused: Cell<u64>,
-    /// Since when a frame or a field block is not whole.
+    /// Since when a frame or a field block is incomplete.
     pub(crate) unfinished: Cell<Option<Instant>>,
-    /// Whether there is no room for what is to be written.
+    /// Whether the socket has no room for the next write.
     is_blocked: Cell<bool>,
 }
 
-/// The connection below a stream, for a look at what has become of its bytes.
+/// The connection below a stream, to see which of its bytes were delivered.
 #[derive(Clone, Copy)]
 pub(crate) struct UnderlyingConnection<'a> {
     pub(crate) below: UnderlyingStream<'a>,
     pub(crate) guard_state: &'a GuardState,
 }
 
-/// A stream that `h2` has.
+/// The socket's stream below `h2`.
 #[derive(Clone, Copy)]
 pub(crate) enum UnderlyingStream<'a> {
-    /// A client's, which lives as long as its exchanges.
+    /// A client's: it lives as long as its exchanges.
     Client(&'a Stream),
-    /// An endpoint's, which ends with its task.
+    /// An endpoint's: it ends with the connection's task.
     Endpoint(&'a Weak<Stream>),
 }
 
 impl UnderlyingConnection<'_> {
-    /// As long as there is no room below, a stream waits for all that was written before. Otherwise it waits for its
-    /// own window, which its peer alone can open.
+    /// As long as the socket has no room, a stream waits for all bytes that were written before. Otherwise it
+    /// waits for its own window, which only its peer can open.
     pub(crate) fn look(&self) -> DeliverySample {
         DeliverySample { delivery: self.delivery(), shared: self.guard_state.is_blocked.get() }
     }
 
-    /// What has become of all bytes of the connection.
+    /// The delivery of all bytes of the connection.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         match self.below {
             UnderlyingStream::Client(stream) => stream.delivery(),
@@ -71,23 +71,24 @@ impl UnderlyingConnection<'_> {
 }
 
 impl GuardState {
-    /// How much content `h2` holds at most: what was reset counts until something else is written.
+    /// The most content that `h2` may hold: that of reset streams counts until something else is
+    /// written.
     pub(crate) fn backlog(&self) -> u64 {
         self.handed.get().saturating_sub(self.written.get())
     }
 }
 
-/// A stream, as `h2` takes one.
+/// A stream in the form that `h2` needs.
 pub(crate) struct GuardedStream<S> {
     stream: S,
-    /// What was read and not yet taken; without memory if there is nothing.
+    /// What was read and not yet handed over; without memory if there is nothing.
     buffer: Buffer,
-    /// What goes to `h2` before that: seldom anything.
+    /// What is handed to `h2` before that: rarely anything.
     instead: Vec<u8>,
-    /// How much of the buffer the guard has let through.
+    /// How much of the buffer the guard has admitted.
     same: usize,
     guard: Guard,
-    /// The frame that is not whole, as the guard counts.
+    /// The incomplete frame, as the guard counts.
     unfinished: Option<u32>,
     guard_state: Rc<GuardState>,
     wheel: Wheel,
@@ -116,7 +117,7 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
         Rc::clone(&self.guard_state)
     }
 
-    /// Hands over what the guard has let through.
+    /// Hands over what the guard has admitted.
     fn hand_over(&mut self, out: &mut ReadBuf<'_>) {
         let count = self.instead.len().min(out.remaining());
         if count > 0 {
@@ -126,8 +127,8 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
         if self.instead.is_empty() {
             self.instead = Vec::new();
             let count = self.same.min(out.remaining());
-            // Not read into `out` at once: that would have to be zeroed first, whether or not
-            // anything comes.
+            // Not read into `out` directly: that would have to be zeroed first, even if nothing
+            // comes.
             out.put_slice(self.buffer.filled().get(..count).unwrap_or_default());
             self.buffer.consume(count);
             self.same -= count;
@@ -137,7 +138,7 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
         }
     }
 
-    /// Shows the guard what the buffer holds. What `h2` gets in place of it goes to `out`, as far as
+    /// Lets the guard inspect the buffer. What `h2` gets in place of it goes to `out`, as far as
     /// there is room.
     fn show(&mut self, out: &mut ReadBuf<'_>) -> Result<(), Violation> {
         let now = self.wheel.now();
@@ -194,7 +195,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for GuardedStream<S> {
             }
             if let Err(violation) = this.show(out) {
                 this.guard_state.violation.set(Some(violation));
-                // Who looks after the connection ends it.
+                // The task of the connection ends it.
                 return if came { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
         }

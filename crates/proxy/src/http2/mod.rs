@@ -1,10 +1,9 @@
 //! Messages over streams of HTTP/2, by the `h2` crate: the same towards clients and endpoints.
 //!
-//! [`Http2Receiver`] and [`Http2Sender`] are the two directions of a stream. `request` and `response` turn heads
-//! into canonical messages and back: no byte of one passes unjudged. [`GuardedStream`] is what `h2` reads from and
-//! writes to.
-//! Not here: clients' connections and their streams (`serve`), endpoints' (`pool`, `upstream`), what a peer may
-//! overdo (`wire::http2`).
+//! [`Http2Receiver`] and [`Http2Sender`] are the two directions of a stream. `request` and `response` turn
+//! heads into canonical messages and back: no byte of one passes unchecked. [`GuardedStream`] is what `h2`
+//! reads from and writes to. Not here: clients' connections and their streams (`serve`), endpoints' (`pool`,
+//! `upstream`), the limits for peers (`wire::http2`).
 
 mod fields;
 mod guarded;
@@ -26,7 +25,7 @@ use net::{Alarm, Wheel};
 
 use crate::body::{Patience, Reset};
 
-/// Both directions of a stream that carries bytes and no message: one side of a tunnel.
+/// Both directions of a stream that carries bytes and no message: an end of a tunnel.
 pub(crate) struct StreamEnds {
     /// `None` if it has ended already.
     receive: Option<RecvStream>,
@@ -38,7 +37,7 @@ impl StreamEnds {
         Self { receive, send }
     }
 
-    /// What comes, and where to put what goes.
+    /// The receiver and the sender.
     pub(crate) fn open<'a>(
         &'a mut self,
         wheel: &'a Wheel,
@@ -50,7 +49,7 @@ impl StreamEnds {
         (source, Http2Sender::new(&self.send, wheel, writing, patience, None))
     }
 
-    /// Ends it at once.
+    /// Resets the stream.
     pub(crate) fn reset(&self, reset: Reset) {
         self.send.borrow_mut().reset(reset);
     }

@@ -18,20 +18,20 @@ use crate::body::{Bulk, Patience, ReadError, Reset, Source};
 pub(crate) struct Http2Receiver<'a> {
     /// `None` where there is no body.
     stream: Option<RecvStream>,
-    /// What has come and was not given up yet.
+    /// The piece that has come and is not consumed yet.
     piece: Bytes,
     done: bool,
     trailers: Fields,
-    /// Whether there may be none.
+    /// Whether trailers are an error.
     trailers_refused: bool,
-    /// The other direction, by which a reset is noticed once this one has ended.
+    /// The other direction: it notices a reset once this one has ended.
     sending: &'a RefCell<SendHalf>,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
     received: u64,
     limit: u64,
-    /// What reading ahead has found, for when it is asked for.
+    /// The error that reading ahead has met, for the next call of `ready`.
     failed: Option<ReadError>,
 }
 
@@ -61,35 +61,35 @@ impl<'a> Http2Receiver<'a> {
         }
     }
 
-    /// The stream, for what follows an upgrade.
+    /// The stream, for the tunnel after an upgrade.
     pub(crate) fn into_stream(self) -> Option<RecvStream> {
         self.stream
     }
 
-    /// Fields after the data are an error.
+    /// Makes trailers an error.
     pub(crate) fn refuse_trailers(&mut self) {
         self.trailers_refused = true;
     }
 
-    /// At most so many bytes are taken.
+    /// Sets how many bytes are accepted.
     pub(crate) fn limit(&mut self, limit: Option<u64>) {
         self.limit = limit.unwrap_or(u64::MAX);
     }
 
-    /// The whole rest of the body, if it has come already.
+    /// The whole rest of the body, if it has arrived already.
     pub(crate) fn buffered(&self) -> Option<&[u8]> {
         let ended = self.done || self.stream.as_ref().is_some_and(RecvStream::is_end_stream);
         (ended && self.trailers.is_empty()).then_some(&*self.piece)
     }
 
-    /// Takes that off.
+    /// Discards it.
     pub(crate) fn skip_buffered(&mut self) {
         self.consume(self.piece.len());
         self.done = true;
         self.stream = None;
     }
 
-    /// Takes in what is here already, without waiting.
+    /// Reads what has arrived already, without waiting.
     pub(crate) async fn look(&mut self) {
         poll_fn(|cx| {
             if !self.done && self.piece.is_empty() && self.failed.is_none() {
@@ -100,7 +100,7 @@ impl<'a> Http2Receiver<'a> {
         .await;
     }
 
-    /// Waits for the next piece or the end; either is then in its place.
+    /// Waits for the next piece or the end, and stores it.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(stream) = &mut self.stream else {
             self.done = true;
@@ -149,7 +149,7 @@ impl<'a> Http2Receiver<'a> {
     }
 }
 
-/// The reason of a peer that reset a stream, if it means the same to others.
+/// The reason of a peer that reset a stream, if it has the same meaning for the other side.
 fn passed_on(error: &h2::Error) -> Option<Reset> {
     match error.reason().filter(|_| error.is_reset() && error.is_remote())? {
         Reason::CANCEL => Some(Reset::Cancelled),
@@ -159,7 +159,7 @@ fn passed_on(error: &h2::Error) -> Option<Reset> {
     }
 }
 
-/// How a stream ended before its time: by the peer, or by `h2` because of what came on it.
+/// Why a stream ended early: by the peer, or by `h2` because of what came on it.
 fn broken(error: h2::Error) -> ReadError {
     match error.is_library() && error.is_reset() {
         true => ReadError::Invalid("its content breaks a rule of HTTP/2 (RFC 9113, 8.1.1)"),
@@ -171,7 +171,7 @@ impl Source for Http2Receiver<'_> {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         if self.piece.is_empty() && !self.done && self.failed.is_none() {
             let (wheel, alarm) = (self.wheel, self.alarm);
-            // Put back afterwards: the wait needs it beside the stream.
+            // Cloned and put back: the wait needs it while `self` is borrowed.
             let patience = self.patience.clone();
             let waited = patience.reading(wheel, alarm, |cx| self.poll_piece(cx)).await;
             self.patience = patience;
@@ -195,7 +195,7 @@ impl Source for Http2Receiver<'_> {
         let _ = self.piece.split_to(count);
         self.patience.received(count as u64);
         if let Some(stream) = &mut self.stream {
-            // It fails only beyond what has come.
+            // It fails only for more than has come.
             let _ = stream.flow_control().release_capacity(count);
             if self.piece.is_empty() && stream.is_end_stream() {
                 self.done = true;

@@ -1,8 +1,9 @@
 //! The canonical request from the head of a stream (RFC 9113, section 8.3).
 //!
-//! The guard has seen to the pseudo-fields being there once, first and known, to names in lower case
-//! without fields of a connection, and to values without control characters or blanks around them
-//! (`wire::http2`). Everything else that could be read in two ways is refused here.
+//! The guard (`wire::http2`) has checked that the pseudo-fields are known, come first and once each,
+//! that names are in lower case and none belongs to a connection, and that values have no control
+//! characters and no surrounding blanks. This module refuses everything else that could be read in
+//! two ways.
 
 use message::{BodyLength, Known, Method, MethodError, Request, Scheme, TargetError, Version};
 use wire::http1::HeadLimits;
@@ -48,7 +49,7 @@ pub(crate) enum RequestRefusal {
 }
 
 impl RequestRefusal {
-    /// The status it is answered with.
+    /// The status of the answer.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::MethodTooLong | Self::Protocol => 501,
@@ -61,10 +62,10 @@ impl RequestRefusal {
     }
 }
 
-/// What a head is held to, and where it has come in.
+/// The limits for a head, and where it came in.
 pub(crate) struct RequestReader<'a> {
     pub(crate) limits: &'a HeadLimits,
-    /// That of the connection.
+    /// The scheme of the connection.
     pub(crate) scheme: Scheme,
     /// Whether the client names the destination (a forward listener).
     pub(crate) forward: bool,
@@ -92,7 +93,7 @@ impl RequestReader<'_> {
         self.body(pseudo.protocol.is_some(), request)
     }
 
-    /// Takes the fields over and tells the value of `Host`.
+    /// Loads the fields, and returns the value of `Host`.
     fn fields<'m>(
         &self,
         head: PackedFields<'m>,
@@ -113,13 +114,13 @@ impl RequestReader<'_> {
                 Known::Host if host.replace(value).is_some() => {
                     return Err(RequestRefusal::RepeatedHost);
                 }
-                // RFC 9113, section 8.2.2: the guard lets no other value through.
+                // RFC 9113, section 8.2.2: the guard admits no other value.
                 Known::Te => {
                     request.takes_trailers = true;
                     continue;
                 }
                 Known::Http2Settings => return Err(RequestRefusal::ConnectionField),
-                // Last, in the spelling of HTTP/1.
+                // It is added last, joined as in HTTP/1.
                 Known::Cookie => {
                     cookie = Some(value);
                     continue;
@@ -179,7 +180,7 @@ impl RequestReader<'_> {
             return Err(RequestRefusal::NoAuthority);
         }
         if !self.forward {
-            // What a proxy before us took the request by says nothing of this connection.
+            // The scheme that a proxy in front of us received says nothing about this connection.
             target.parse(&request.method, path, Some(named), self.scheme)?;
             return Ok(());
         }
@@ -200,7 +201,7 @@ impl RequestReader<'_> {
             None => None,
         };
         request.body = match length {
-            // What the stream carries is the tunnel's.
+            // The bytes of the stream belong to the tunnel.
             _ if upgraded || request.method == Method::Connect => {
                 if length.is_some() {
                     return Err(RequestRefusal::UnexpectedBody);

@@ -1,4 +1,4 @@
-//! Heads of responses between our shape and that of `h2`.
+//! Converts heads of responses from our type to that of `h2`.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,7 +7,7 @@ use message::{BodyLength, Field, Known, Method, Request, Response};
 use super::fields;
 use crate::http1::with_date;
 
-/// The head that a client is sent, and whether no body follows whatever is given.
+/// The head for a client, and whether the body is suppressed.
 pub(super) fn head(
     request: &Request,
     response: &Response,
@@ -41,8 +41,8 @@ pub(super) fn interim(response: &Response) -> http::Response<()> {
     made(response.status, fields::map(response.fields.end_to_end()))
 }
 
-/// The answer after which the stream is a tunnel: RFC 9113, section 8.5, and RFC 8441, section 5,
-/// both say 200. What proves an upgrade over HTTP/1.1 has no place in it.
+/// The answer that makes the stream a tunnel: RFC 9113, section 8.5, and RFC 8441, section 5, both
+/// say 200. The proof that an upgrade needs over HTTP/1.1 is left out.
 pub(super) fn switch(response: &Response) -> http::Response<()> {
     let kept = |field: &Field<'_>| {
         !matches!(field.known, Known::SecWebSocketAccept | Known::ContentLength)

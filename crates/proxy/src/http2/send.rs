@@ -17,22 +17,22 @@ use crate::account::{Account, Charge, Resource};
 use crate::body::{Bulk, DeliverySample, Patience, PumpError, Reset, Sink, WriteError};
 use crate::downstream::Reply;
 
-/// Bytes that are gathered before they are handed to `h2`.
+/// Bytes that are collected before they are handed to `h2`.
 const GATHERED_BYTES: usize = 16 * 1024;
 
-/// What `h2` may hold of whole answers on one connection, beyond what their windows let go.
+/// What `h2` may hold of whole responses on one connection, beyond their windows.
 const BACKLOG_BYTES_MAX: u64 = 64 * 1024;
 
-/// What a client's connection may have of what is bounded per client.
+/// The share of a client's limits that its connection may use.
 pub(crate) struct ClientBudget {
-    /// `None`: it is not counted.
+    /// `None`: the client is not counted.
     pub(crate) account: Option<Rc<Account>>,
     /// The most bytes that may be read ahead for all of the client's streams.
     pub(crate) bytes: u64,
     pub(crate) guard_state: Rc<GuardState>,
 }
 
-/// What is left to be sent on a stream.
+/// The sending half of a stream.
 pub(crate) enum SendHalf {
     /// Nothing: the stream has not begun.
     Idle,
@@ -43,7 +43,7 @@ pub(crate) enum SendHalf {
 }
 
 impl SendHalf {
-    /// Ready once the peer has reset the stream, or the connection has gone.
+    /// Ready once the peer has reset the stream, or the connection has ended.
     pub(crate) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Idle => Poll::Pending,
@@ -70,7 +70,7 @@ impl SendHalf {
         }
     }
 
-    /// How much may be sent now; at least one byte. `None`: the stream has ended.
+    /// How many bytes may be sent now, at least one. `None`: the stream has ended.
     fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Option<usize>> {
         let Self::Data(data) = self else { return Poll::Ready(None) };
         data.reserve_capacity(wanted);
@@ -87,23 +87,23 @@ impl SendHalf {
     }
 }
 
-/// A message on its way out.
+/// Sends a message on a stream.
 pub(crate) struct Http2Sender<'a> {
     half: &'a RefCell<SendHalf>,
-    /// Towards a client: what it may have.
+    /// Towards a client: its limits.
     budget: Option<Rc<ClientBudget>>,
-    /// What is read ahead for this stream.
+    /// The charge for what is read ahead for this stream.
     ahead: Option<Charge>,
-    /// The head of the response, until it is known whether anything follows.
+    /// The head of the response, until it is known whether a body follows.
     head: Option<http::Response<()>>,
     begun: bool,
-    /// Whether there is no body, whatever is given (the answer to HEAD).
+    /// Whether the body is suppressed (the answer to HEAD).
     suppressed: bool,
     waiting: BytesMut,
     wheel: &'a Wheel,
     alarm: &'a Alarm,
     pub(crate) patience: Patience<'a>,
-    /// What is below, unless nobody is in a hurry.
+    /// The connection below; `None` where no time-out needs it.
     underlying: Option<UnderlyingConnection<'a>>,
     sent: u64,
     raw: u64,
@@ -139,7 +139,7 @@ impl<'a> Http2Sender<'a> {
         Self { budget: Some(budget), ..self }
     }
 
-    /// Sends the head if it still waits; `end`: nothing follows.
+    /// Sends the head if that has not been done; `end`: nothing follows.
     fn begin(&mut self, end: bool) -> Result<(), WriteError> {
         let Some(head) = self.head.take() else { return Ok(()) };
         let mut half = self.half.borrow_mut();
@@ -150,7 +150,7 @@ impl<'a> Http2Sender<'a> {
         Ok(())
     }
 
-    /// Hands over what was gathered; `end`: nothing follows.
+    /// Hands over what was collected; `end`: nothing follows.
     async fn push(&mut self, end: bool) -> Result<(), WriteError> {
         while !self.waiting.is_empty() {
             let Self { half, waiting, wheel, alarm, patience, underlying, raw, .. } = self;
@@ -161,9 +161,9 @@ impl<'a> Http2Sender<'a> {
                 && wanted <= GATHERED_BYTES
                 && backlog <= BACKLOG_BYTES_MAX
             {
-                // A small answer is handed over whole, whatever the window is, as that costs less
-                // than asking for room. What a client does not take stays in `h2`, so that it is
-                // only done while there is little.
+                // A small response is handed over whole, without regard to the window, as that
+                // costs less than asking for capacity. What the client does not take stays in `h2`,
+                // so this is only done while the backlog is small.
                 let piece = std::mem::take(waiting).freeze();
                 self.raw += piece.len() as u64;
                 return self.send(piece, true);
@@ -180,8 +180,8 @@ impl<'a> Http2Sender<'a> {
         Ok(())
     }
 
-    /// Hands over bytes without gathering them, as there is room: of a client that takes nothing
-    /// they stay where they are.
+    /// Hands over bytes directly, as far as there is capacity: if the client takes nothing, they
+    /// stay where they are.
     async fn pass(&mut self, mut bytes: &[u8]) -> Result<(), WriteError> {
         self.begin(false)?;
         while !bytes.is_empty() {
@@ -225,7 +225,7 @@ impl Sink for Http2Sender<'_> {
             return Ok(());
         }
         self.sent += bytes.len() as u64;
-        // What is large goes at once; small pieces are put together.
+        // Large pieces are sent directly; small ones are collected.
         if bytes.len() < GATHERED_BYTES {
             self.waiting.extend_from_slice(bytes);
             return if self.waiting.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) };

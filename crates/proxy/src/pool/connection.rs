@@ -1,4 +1,4 @@
-//! One connection to an endpoint, and how it is counted.
+//! A connection to an endpoint, and how it is counted.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 
 use crate::account::Charge;
 
-/// When a connection is not to be used any more: tenths of a second since the first one with an end
-/// was opened; 0: never.
+/// When a connection expires: tenths of a second since the first one with a lifetime was opened; 0:
+/// never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Expiry(u32);
 
 impl Expiry {
-    /// After a life time that varies by a tenth, so that connections which were opened together do
-    /// not end together; never if it is zero.
+    /// After a lifetime that varies by a tenth, so that connections opened together do not expire
+    /// together; never if it is zero.
     pub(super) fn within(now: Instant, lifetime: Duration) -> Self {
         if lifetime.is_zero() {
             return Self::default();
@@ -43,22 +43,22 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     /// The address dialled; `None` for a unix socket.
     pub(crate) address: Option<SocketAddr>,
-    /// Whether a response came over it before.
+    /// Whether it has carried a response before.
     pub(crate) reused: bool,
     /// Whether it belongs to one client's connection (`login`).
     pub(crate) bound: bool,
-    /// When it is not to be used any more.
+    /// When it expires.
     pub(crate) expiry: Expiry,
-    /// Of an endpoint with a name: at which version of its addresses this was one of them.
+    /// For an endpoint with a name: the version of its addresses that contained this one.
     pub(crate) names_version: u64,
-    /// Where it is counted; `None` for destinations that clients name.
+    /// Its metrics; `None` for destinations that clients name.
     pub(crate) meter: Option<Meter>,
-    /// What it counts as on its client, while it has one.
+    /// Its charge on the client that uses it.
     pub(crate) charge: Option<Charge>,
 }
 
 impl Connection {
-    /// One that was opened just now.
+    /// A connection that has just been opened.
     pub(crate) fn fresh(stream: Stream, address: Option<SocketAddr>) -> Self {
         let (reused, bound, expiry, names_version) = (false, false, Expiry(0), 0);
         let (meter, charge) = (None, None);
@@ -66,31 +66,31 @@ impl Connection {
     }
 }
 
-/// Counts one connection to an endpoint, from its begin to its end. It may end on another core than
-/// it began: only the sum over the cores says anything.
+/// Counts one connection to an endpoint from start to end. It may end on another core than it
+/// started: only the sum over all cores is meaningful.
 pub(crate) struct Meter {
     metrics: Rc<CoreMetrics>,
     slot: EndpointSlot,
 }
 
 impl Meter {
-    /// A connection was opened.
+    /// Counts a new connection.
     pub(crate) fn opened(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         metrics.upstream_opened(slot);
         Self::continued(metrics, slot)
     }
 
-    /// One that another core has counted so far.
+    /// Continues to count one that another core has counted so far.
     pub(super) fn continued(metrics: &Rc<CoreMetrics>, slot: EndpointSlot) -> Self {
         Self { metrics: Rc::clone(metrics), slot }
     }
 
-    /// Leaves it to another core.
+    /// Stops counting, as another core continues.
     pub(super) fn leave(mut self) -> EndpointSlot {
         std::mem::replace(&mut self.slot, EndpointSlot::NOWHERE)
     }
 
-    /// It has no exchange now, or one again.
+    /// Counts the connection as idle, or no longer as idle.
     pub(crate) fn count_idle(&self, idle: bool) {
         if idle {
             self.metrics.upstream_pooled(self.slot);
@@ -99,7 +99,7 @@ impl Meter {
         }
     }
 
-    /// A stream of it begins or ends.
+    /// Counts a stream that starts or ends.
     pub(crate) fn stream(&self, open: bool) {
         if open {
             self.metrics.upstream_stream_opened(self.slot);

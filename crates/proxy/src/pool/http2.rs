@@ -1,11 +1,11 @@
-//! Connections to endpoints that speak HTTP/2: few, each with many exchanges at once.
+//! Connections to endpoints that speak HTTP/2: few, each with many concurrent exchanges.
 //!
-//! A [`Http2Pool`] has those of one endpoint on one core. [`Http2Pool::acquire`] gives a
-//! [`StreamPermit`], the right to one stream, or the task of opening a connection ([`Opening`]), which one
-//! exchange does for all that wait. A connection that runs full, is to go or has idled too long gets
-//! no more streams, and ends with its last one.
-//! Not here: dialling, and an exchange over a stream (`upstream`).
-//! Invariant: streams that are promised never exceed what the endpoint allows, as far as it has said.
+//! A [`Http2Pool`] holds those of one endpoint on one core. [`Http2Pool::acquire`] gives a
+//! [`StreamPermit`], for one stream, or the task to open a connection ([`Opening`]), which one exchange
+//! does for all that wait. A connection that is closing, has expired or has idled too long gets no more
+//! streams, and ends with its last one. Not here: dialling, and an exchange over a stream (`upstream`).
+//! Invariant: the permits never exceed the streams that the endpoint allows, as far as it has announced
+//! them.
 
 mod connection;
 
@@ -24,13 +24,13 @@ use crate::trouble::Trouble;
 
 pub(crate) use connection::{Http2Connection, StreamPermit};
 
-/// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each this is more
-/// than a core can do with.
+/// Connections to one endpoint, per core. With [`connection::STREAMS_MAX`] streams each, a core
+/// cannot use more.
 const CONNECTIONS_MAX: usize = 64;
 /// Exchanges that may wait for a stream of one endpoint, per core; beyond, they are refused.
 const WAITING_MAX: u32 = 1024;
 
-/// What an endpoint was found to speak, where TLS lets it choose.
+/// The protocol that an endpoint has chosen by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum KnownProtocol {
     #[default]
@@ -39,47 +39,46 @@ pub(crate) enum KnownProtocol {
     Http2,
 }
 
-/// The connections of one endpoint on one core.
+/// The HTTP/2 connections of one endpoint on one core.
 #[derive(Default)]
 pub(crate) struct Http2Pool {
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     /// Whether one is being opened.
     opening: Cell<bool>,
-    /// Whether nobody looks after connections any more.
+    /// Whether new connections are closed after their first exchanges.
     closed: Cell<bool>,
     pub(crate) known_protocol: Cell<KnownProtocol>,
     waiting: Cell<u32>,
-    /// Tells those who wait that there is a stream, a connection, or a failure.
+    /// Wakes waiting exchanges when there is a stream, a connection or a failure.
     changed: Rc<Notify>,
     /// How many attempts to open a connection have failed, and why the last did.
     failures: Cell<u64>,
     failure: RefCell<Option<Trouble>>,
 }
 
-/// What an exchange got.
+/// What an exchange obtains.
 pub(crate) enum Acquisition<'a> {
     /// A stream.
     Permit(StreamPermit),
-    /// The task of opening a connection.
+    /// The task to open a connection.
     Open(Opening<'a>),
-    /// The endpoint was found to speak HTTP/1.1 only.
+    /// The endpoint speaks HTTP/1.1 only.
     Http1,
-    /// Nothing: somebody else has tried in vain.
+    /// Nothing: the exchange that tried to open a connection has failed.
     Failed(Trouble),
 }
 
-/// What kind of stream is wanted.
+/// What an exchange needs of a stream.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamNeeds<'a> {
-    /// Where the endpoint is now; connections to elsewhere get no more streams.
+    /// Whether a connection leads to a current address of the endpoint; others get no more streams.
     pub(crate) is_current: &'a dyn Fn(&Http2Connection) -> bool,
-    /// A connection that is not wanted, because it has refused the exchange.
+    /// A connection to avoid, as it has refused the exchange.
     pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
 impl Http2Pool {
-    /// A stream of a connection that is there, or the task of opening one. Waits no longer than
-    /// `limit`.
+    /// A stream of an open connection, or the task to open one. Waits no longer than `limit`.
     pub(crate) async fn acquire(
         &self,
         wanted: StreamNeeds<'_>,
@@ -99,7 +98,8 @@ impl Http2Pool {
             if self.known_protocol.get() == KnownProtocol::Http1 {
                 return Acquisition::Http1;
             }
-            // A connection that has not told its limit yet will soon: it may have room for all.
+            // A connection that has not announced its limit yet will do so soon: it may have room
+            // for all.
             let settling = self.connections.borrow().iter().any(|c| !c.has_settled());
             let room = self.connections.borrow().len() < CONNECTIONS_MAX;
             if !self.opening.get() && !settling && room {
@@ -127,7 +127,7 @@ impl Http2Pool {
     }
 
     /// Begins HTTP/2 over a fresh connection, and takes its first stream. `limit`: how long the
-    /// endpoint may take to tell its settings.
+    /// endpoint may take to send its SETTINGS.
     pub(crate) async fn open(
         &self,
         connection: Connection,
@@ -161,8 +161,7 @@ impl Http2Pool {
         connections.iter().find(fits).map(StreamPermit::new)
     }
 
-    /// Lets those go that have had no stream for longer than `idle`, have lived as long as they may,
-    /// or are closed.
+    /// Removes those that have had no stream for longer than `idle`, have expired, or are closed.
     pub(crate) fn sweep(&self, now: Instant, idle: Duration) {
         self.connections.borrow_mut().retain(|connection| {
             if connection.has_idled(now, idle) || connection.is_over() {
@@ -172,7 +171,7 @@ impl Http2Pool {
         });
     }
 
-    /// Lets all go, and those that are opened from now on; exchanges under way end first.
+    /// Closes all, also those that are opened from now on; running exchanges end first.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.connections.borrow_mut().drain(..).for_each(|connection| connection.leave());
@@ -184,7 +183,7 @@ impl Http2Pool {
     }
 }
 
-/// Counts one who waits.
+/// Counts a waiting exchange until it is dropped.
 struct WaiterGuard<'a>(&'a Http2Pool);
 
 impl Drop for WaiterGuard<'_> {
@@ -193,13 +192,13 @@ impl Drop for WaiterGuard<'_> {
     }
 }
 
-/// The task of opening a connection. Whoever gives up lets the next one try.
+/// The task to open a connection. If it is dropped, the next exchange may try.
 pub(crate) struct Opening<'a> {
     of: &'a Http2Pool,
 }
 
 impl Opening<'_> {
-    /// It failed, for all that wait.
+    /// Reports a failure to all that wait.
     pub(crate) fn failed(self, trouble: &Trouble) {
         self.of.failures.set(self.of.failures.get() + 1);
         *self.of.failure.borrow_mut() = Some(trouble.clone());
@@ -218,7 +217,7 @@ fn exhausted() -> Trouble {
     Trouble::new(ErrorKind::ConnectionLimitReached, detail)
 }
 
-/// What an error means, and whether it proves that nothing was done about the request.
+/// What an error means, and whether it proves that the request was not processed.
 pub(crate) fn h2_failed(error: &h2::Error) -> (Trouble, bool) {
     // RFC 9113, section 8.7: streams above the last that GOAWAY names, and refused ones.
     let refused = error.reason() == Some(Reason::REFUSED_STREAM);

@@ -1,13 +1,12 @@
-//! Connections to upstreams: idle ones kept for reuse, new ones dialled.
+//! Open connections to upstreams: idle ones of HTTP/1, kept for reuse, and those of HTTP/2.
 //!
-//! A connection enters a [`Pool`] by [`Pool::put`] once its response is complete, and leaves by
-//! [`Pool::take`] or when it has idled too long, or lived. Each core has its own pools, without locks;
-//! a pool belongs to an endpoint's address, so that it outlives a reload of the configuration. What a
-//! core does not need goes where any core may take it (`shared_idle`).
-//! Not here: choosing an endpoint (`balance`), when a request is sent again (`exchange`), dialling
-//! (`way`), opening connections ahead (`ahead`).
-//! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled. Nobody has logged in over
-//! it (`login`).
+//! A connection enters a [`Pool`] by [`Pool::put`] once its response is complete, and leaves by [`Pool::take`]
+//! or when it has idled too long, or lived. Each core has its own pools, without locks; a pool belongs to an
+//! endpoint's address, so that it outlives a reload of the configuration. Connections that a core does not
+//! need are shared with the others (`shared_idle`). Not here: choosing an endpoint (`balance`), when a request
+//! is sent again (`attempt::settle`), dialling and opening connections ahead (`upstream`). Invariant: a pooled
+//! connection has no unread bytes. One that does is closed, never pooled. No client has logged in over it
+//! (`login`).
 
 mod connection;
 mod http2;
@@ -35,15 +34,15 @@ pub(crate) use shared_idle::{AheadOpening, SharedIdle};
 /// Shortest idle time that is learned from an endpoint that closes early.
 const IDLE_LEARNED_MIN: Duration = Duration::from_millis(20);
 
-/// Connections that go from a pool to the shelf within one tick, at most: 2 µs each.
+/// The most connections that a pool shares within one tick: 2 µs each.
 const SHARED_PER_TICK_MAX: usize = 64;
 /// Connections to one endpoint that a core opens ahead at once.
 const AHEAD_MAX: usize = 8;
-/// How long no connection is opened ahead after one failed; twice as long after each further one.
+/// How long no connection is opened ahead after a failure; it doubles with each further one.
 const AHEAD_PAUSE: Duration = Duration::from_secs(1);
 const AHEAD_PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// A connection in the pool, which no client has: without what only one in use needs.
+/// A connection in the pool, which no client uses: without the fields that only a used one needs.
 struct Idle {
     stream: Stream,
     address: Option<SocketAddr>,
@@ -54,7 +53,7 @@ struct Idle {
 }
 
 impl Idle {
-    /// Its client has it no more.
+    /// From a connection whose client is done with it.
     fn new(connection: Connection, since: Instant) -> Self {
         let Connection { stream, address, expiry, names_version, meter, .. } = connection;
         if let Some(meter) = &meter {
@@ -69,7 +68,7 @@ impl Idle {
         Connection { reused: true, expiry, names_version, meter, ..connection }
     }
 
-    /// An idle connection is in the pool exactly as long as it is counted there.
+    /// Counts that the connection leaves the pool.
     fn leave_idle(&self) {
         if let Some(meter) = &self.meter {
             meter.count_idle(false);
@@ -77,7 +76,7 @@ impl Idle {
     }
 }
 
-/// What a pool has in common with those of the other cores.
+/// What a pool shares with those of the other cores.
 pub(crate) struct PoolSharing {
     pub(crate) shared_idle: Arc<SharedIdle>,
     pub(crate) core: usize,
@@ -86,13 +85,13 @@ pub(crate) struct PoolSharing {
 }
 
 impl PoolSharing {
-    /// Closes one that was on the shelf.
+    /// Closes a connection that was shared.
     fn close(&self, detached: DetachedConnection) {
         drop(detached.slot.map(|slot| self.arrived(slot, false)));
         detached.stream.close();
     }
 
-    /// Counts one here that was on the shelf.
+    /// Counts a connection on this core that was shared.
     fn arrived(&self, slot: EndpointSlot, moved: bool) -> Meter {
         self.metrics.upstream_unpooled(slot);
         self.metrics.upstream_unshared(slot);
@@ -103,44 +102,44 @@ impl PoolSharing {
     }
 }
 
-/// How connections that are opened ahead have fared.
+/// The results of opening connections ahead.
 #[derive(Clone, Copy, Default)]
 struct AheadHistory {
     /// Failures since the last success.
     failures: u32,
-    /// No more are opened before.
+    /// No connection is opened ahead before this.
     until: Option<Instant>,
     /// Whether the endpoint took requests when it was looked at last.
     was_up: bool,
 }
 
-/// Connections of one endpoint on one core: idle ones of HTTP/1, the one used last first, and those
-/// of HTTP/2.
+/// The connections of one endpoint on one core: idle ones of HTTP/1, of which the one used last is
+/// taken first, and those of HTTP/2.
 pub(crate) struct Pool {
     pub(crate) http2: Http2Pool,
-    /// The oldest in front.
+    /// The oldest is in front.
     idle: RefCell<VecDeque<Idle>>,
     max: Cell<usize>,
-    /// Idle ones wanted on all cores together, whatever comes.
+    /// The least idle ones on all cores together.
     min: Cell<usize>,
     lifetime: Cell<Duration>,
     /// Whether other cores may take what idles here.
     steal: Cell<bool>,
-    /// What other cores know of it; `None` where they need not.
+    /// What it shares with other cores; `None` if nothing.
     sharing: Option<PoolSharing>,
-    /// Whether nobody comes for its connections any more: no view that begins has it.
+    /// Whether it takes no more connections, as no new view has it.
     closed: Cell<bool>,
-    /// How many idle ones they were told of.
+    /// How many idle ones the other cores know of.
     noted: Cell<usize>,
     ahead_history: Cell<AheadHistory>,
     /// How long a connection may have idled when it is taken, as set.
     allowed: Cell<Duration>,
-    /// The same, as the endpoint taught us by closing earlier.
+    /// The same, as learned from an endpoint that closes earlier.
     learned: Cell<Duration>,
 }
 
 impl Pool {
-    /// One of this core alone.
+    /// A pool of this core alone.
     pub(crate) fn new() -> Self {
         Self {
             http2: Http2Pool::default(),
@@ -158,7 +157,7 @@ impl Pool {
         }
     }
 
-    /// One with a shelf.
+    /// A pool that shares connections with other cores.
     pub(crate) fn with(sharing: PoolSharing) -> Self {
         Self { sharing: Some(sharing), ..Self::new() }
     }
@@ -175,7 +174,7 @@ impl Pool {
         }
     }
 
-    /// When a connection that is opened now is not to be used any more.
+    /// When a connection that is opened now expires.
     pub(crate) fn expiry(&self, now: Instant) -> Expiry {
         Expiry::within(now, self.lifetime.get())
     }
@@ -206,7 +205,7 @@ impl Pool {
         None
     }
 
-    /// One that this core or another did not need.
+    /// Takes a connection that this core or another has shared.
     fn take_shared(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
         let sharing = self.sharing.as_ref()?;
         loop {
@@ -231,7 +230,7 @@ impl Pool {
         }
     }
 
-    /// Puts on the shelf what has not been needed for a tick. To be called at each.
+    /// Shares connections that were not needed for a tick. Called at each tick.
     pub(crate) fn share(&self, now: Instant) {
         let Some(sharing) = &self.sharing else { return };
         let mut idle = self.idle.borrow_mut();
@@ -266,7 +265,7 @@ impl Pool {
         }
     }
 
-    /// How many connections are to be opened ahead now. To be called about once a second.
+    /// The connections to open ahead now. Called about once a second.
     pub(crate) fn missing(
         &self,
         now: Instant,
@@ -287,16 +286,16 @@ impl Pool {
         }
         self.note(sharing, self.idle.borrow().len());
         if may_be_http2 && self.http2.known_protocol.get() != KnownProtocol::Http1 {
-            // One carries what many of HTTP/1 do; it serves the core that has it.
+            // One HTTP/2 connection does the work of many of HTTP/1, for the core that has it.
             let wanted = sharing.core < min && self.http2.len() == 0;
             return if wanted { sharing.shared_idle.one_ahead(sharing.core) } else { Vec::new() };
         }
-        // After a failure one tells whether it goes on.
+        // After a failure, one attempt shows whether the endpoint is back.
         let at_once = if ahead_history.failures > 0 { 1 } else { AHEAD_MAX };
         sharing.shared_idle.missing(sharing.core, min, at_once, self.steal.get())
     }
 
-    /// A connection was opened ahead, or could not be.
+    /// Notes that a connection was opened ahead, or could not be.
     pub(crate) fn note_ahead(&self, now: Instant, well: bool) {
         let before = self.ahead_history.get();
         let failures = if well { 0 } else { before.failures.saturating_add(1) };
@@ -335,8 +334,9 @@ impl Pool {
         self.learned.set(self.learned.get().min(below));
     }
 
-    /// Drops what idled too long or was closed by the endpoint, and forgets a little of what was
-    /// learned, so that one early close does not count for ever. To be called about once a second.
+    /// Drops connections that idled too long or were closed by the endpoint, and forgets a little
+    /// of what was learned, so that one early close does not count for ever. Called about once a
+    /// second.
     pub(crate) fn sweep(&self, now: Instant) {
         let learned = self.learned.get();
         let keep = |idle: &Idle| {
@@ -366,15 +366,15 @@ impl Pool {
         self.idle.borrow().len() + self.http2.len()
     }
 
-    /// Closes all, those of HTTP/2 after their last exchange, and those to come: exchanges that began
-    /// before may still open some.
+    /// Closes all connections, those of HTTP/2 after their last exchange; also those that running
+    /// exchanges may still open.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         self.http2.close();
         self.clear();
     }
 
-    /// The same as [`clear`](Self::clear); answers how many there were.
+    /// The same as [`clear`](Self::clear); returns how many there were.
     pub(crate) fn close_idle(&self) -> usize {
         let count = self.idle.borrow().len();
         let detached = self.sharing.as_ref().map_or(0, |sharing| sharing.shared_idle.count());
@@ -382,7 +382,7 @@ impl Pool {
         count + detached
     }
 
-    /// Closes idle connections of HTTP/1, those on the shelf too.
+    /// Closes idle connections of HTTP/1, also the shared ones.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().drain(..).for_each(|idle| idle.leave_idle());
         if let Some(sharing) = &self.sharing {
@@ -391,7 +391,8 @@ impl Pool {
     }
 }
 
-/// Takes an idle connection out of this core: it leaves, or stays as it cannot; or it has been closed.
+/// Detaches an idle connection from this core. If that cannot be done, it stays, unless it has been
+/// closed.
 fn detach(
     idle: Idle,
     sharing: &PoolSharing,

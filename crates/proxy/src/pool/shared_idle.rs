@@ -1,16 +1,15 @@
 //! Idle connections of an endpoint that any core may take.
 //!
-//! Each core keeps its own idle connections, without a lock. One that lies there for a tick of the
-//! wheel is more than the core needs just now: it goes on the endpoint's [`SharedIdle`], and a core that
-//! would otherwise open a connection takes it from there. So connections are reused as often with
-//! many cores as with one, and none loses those that it lives on.
-//! Only connections of HTTP/1 move, TLS along with them; those of HTTP/2 are few per core, and stay.
-//! A shelf belongs to what a pool belongs to (`snapshot::PoolKey`) and lives as long as any of its
-//! pools. On it nobody watches a connection: whether it is still quiet is asked when it is taken, and
-//! once a second.
-//! Also here, as all cores count together: how many are opened ahead (`pool min`).
-//! Invariant: the lock is held for a bounded time, and never on the way of a request that finds an
-//! idle connection of its own core.
+//! Each core keeps its own idle connections, without a lock. One that idles for a tick of the wheel is
+//! more than the core needs now: it moves to the endpoint's [`SharedIdle`], and a core that would
+//! otherwise open a connection takes it from there. So many cores reuse connections as often as one core
+//! would, and none loses those that it uses all the time. Only HTTP/1 connections move, with their TLS;
+//! those of HTTP/2 are few per core, and stay. The shared connections belong to a
+//! [`PoolKey`](crate::snapshot::PoolKey), as pools do, and live as long as any of its pools. No task
+//! watches them: whether one is still open and silent is checked when it is taken, and once a second. As
+//! all cores count together, this module also decides how many connections are opened ahead (`pool
+//! min`). Invariant: the lock is held for a bounded time, and a request that finds an idle connection of
+//! its own core never takes it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,12 +23,12 @@ use tokio::time::Instant;
 
 use super::connection::Expiry;
 
-/// Connections looked at in one go while the lock is held.
+/// Connections checked in one go while the lock is held.
 const LOOKED_AT_MAX: usize = 64;
-/// Two cores do not sweep a shelf within this time.
+/// Within this time only one core sweeps the shared connections.
 const SWEPT_AGAIN: Duration = Duration::from_millis(900);
 
-/// A connection between two cores.
+/// An idle connection that belongs to no core.
 pub(crate) struct DetachedConnection {
     pub(crate) stream: DetachedStream,
     pub(crate) address: Option<SocketAddr>,
@@ -37,31 +36,31 @@ pub(crate) struct DetachedConnection {
     pub(crate) slot: Option<EndpointSlot>,
     pub(crate) expiry: Expiry,
     pub(crate) since: Instant,
-    /// Which core has put it here.
+    /// The core that has put it here.
     pub(crate) core: usize,
 }
 
-/// What the cores share of the connections to one endpoint.
+/// The idle connections to one endpoint that all cores share.
 pub(crate) struct SharedIdle {
-    /// How many are on it, to look before locking.
+    /// How many there are, to check before locking.
     len: AtomicUsize,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The ones put here last at the back.
+    /// Those put here last are at the back.
     detached: VecDeque<DetachedConnection>,
     /// By core.
     cores: Box<[CoreConnections]>,
     swept: Option<Instant>,
 }
 
-/// What one core has.
+/// The connections of one core.
 #[derive(Clone, Copy, Default)]
 struct CoreConnections {
-    /// Idle in its own pool, as of its last look.
+    /// Idle in its own pool, when it was counted last.
     own: usize,
-    /// On the shelf, put there by it.
+    /// Shared, put here by it.
     detached: usize,
     /// Being opened ahead.
     opening: usize,
@@ -78,7 +77,7 @@ impl SharedIdle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one put here last, if there is any.
+    /// Takes the one put here last, if there is any.
     pub(crate) fn take(&self) -> Option<DetachedConnection> {
         if self.len.load(Ordering::Relaxed) == 0 {
             return None;
@@ -89,8 +88,8 @@ impl SharedIdle {
         Some(taken)
     }
 
-    /// Puts some here, the one used last at the end. All are of the same core, which may have `max`
-    /// in all and keeps `own` itself; of what is beyond, the oldest are given back.
+    /// Adds connections, the one used last at the end. All are from the same core, which may have
+    /// `max` in all and keeps `own` itself; of the excess, the oldest are returned.
     pub(crate) fn put(
         &self,
         mut new: Vec<DetachedConnection>,
@@ -115,7 +114,7 @@ impl SharedIdle {
         self.len.store(state.detached.len(), Ordering::Relaxed);
     }
 
-    /// Takes out what is not fit any more, once a second however many cores ask for that.
+    /// Removes those that are no longer fit, once a second even if several cores call this.
     pub(crate) fn sweep(
         &self,
         now: Instant,
@@ -146,7 +145,7 @@ impl SharedIdle {
         }
     }
 
-    /// Takes out all.
+    /// Removes all.
     pub(crate) fn drain(&self) -> Vec<DetachedConnection> {
         let mut state = self.state();
         let all: Vec<DetachedConnection> = state.detached.drain(..).collect();
@@ -154,21 +153,21 @@ impl SharedIdle {
         all
     }
 
-    /// About how many are on it.
+    /// About how many there are.
     pub(crate) fn count(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Notes how many idle ones a core has itself.
+    /// Notes how many idle connections a core has itself.
     pub(crate) fn note(&self, core: usize, own: usize) {
         if let Some(connections) = self.state().cores.get_mut(core) {
             connections.own = own;
         }
     }
 
-    /// How many a core is to open now so that there are `min` idle ones: on all cores together if
-    /// they are `shared`, else the core's part of them. They count as idle until what this answers is
-    /// dropped.
+    /// The connections that a core has to open now so that there are `min` idle ones: on all cores
+    /// together if they are `shared`, else the core's part of them. They count as idle until the
+    /// result is dropped.
     pub(crate) fn missing(
         self: &Arc<Self>,
         core: usize,
@@ -191,7 +190,7 @@ impl SharedIdle {
         (0..count).map(|_| AheadOpening { shared_idle: Arc::clone(self), core }).collect()
     }
 
-    /// One that a core opens for itself alone, unless it does already.
+    /// A connection that a core opens for itself alone, unless it is doing so already.
     pub(crate) fn one_ahead(self: &Arc<Self>, core: usize) -> Vec<AheadOpening> {
         let mut state = self.state();
         match state.cores.get_mut(core) {
@@ -204,7 +203,7 @@ impl SharedIdle {
     }
 }
 
-/// A connection that is being opened ahead of requests.
+/// Counts a connection that is being opened ahead, until it is dropped.
 pub(crate) struct AheadOpening {
     shared_idle: Arc<SharedIdle>,
     core: usize,

@@ -1,10 +1,10 @@
 //! Connections that are opened before a request needs them (`pool min`).
 //!
-//! At the start, after each snapshot and then once a second a core looks what its endpoints lack and
-//! opens that, TLS and the preface of HTTP/2 included; which core does is settled on the shelf (`pool`).
-//! Endpoints that take no requests get none, and get them again as soon as they do; where opening
-//! fails, the next attempt waits, longer each time. What is opened here idles out as any other, and
-//! is then replaced. A failure here is no request's, and says nothing to `balance`.
+//! At the start, after each new snapshot and then once a second, a core opens the connections that its
+//! endpoints lack, including TLS and the preface of HTTP/2. `pool::shared_idle` decides which core opens
+//! them. An endpoint that is down gets none until it is up again. After a failure the next attempt
+//! waits, longer each time. A connection opened here idles out like any other and is then replaced. No
+//! request depends on it, so a failure is not reported to `balance`.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::pool::AheadOpening;
 use crate::snapshot::View;
 
-/// Begins to open what is lacking.
+/// Starts to open the connections that are missing.
 pub(crate) fn fill(core: &Rc<Core>) {
     if core.draining.get() {
         return;
@@ -57,11 +57,11 @@ async fn open(core: Rc<Core>, view: Rc<View>, at: (UpstreamId, usize), ahead: Ah
     if let Err(trouble) = &obtained
         && is_our_limit(trouble.kind)
     {
-        return; // requests open enough of them, or share them
+        return; // requests open enough connections themselves, or share them
     }
     connector.pool.note_ahead(core.wheel.now(), obtained.is_ok());
     match obtained {
-        // One that is shared stays when its stream is given back.
+        // An HTTP/2 connection stays in its pool when its stream permit is dropped.
         Ok(link) => {
             if let Some(connection) = link.into_connection() {
                 connector.pool.put_ahead(connection, core.wheel.now(), ahead);

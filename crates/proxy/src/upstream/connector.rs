@@ -1,10 +1,10 @@
-//! How one endpoint is reached: over which protocol, with or without TLS, by a connection that is
-//! there or a new one.
+//! Obtaining a connection to one endpoint: over which protocol, with or without TLS, an open one or
+//! a new one.
 //!
-//! Over TLS an endpoint may pick HTTP/2 or HTTP/1.1 (ALPN, RFC 7301). Until it has once, one exchange
-//! dials for all that wait; from then on it is remembered, for as long as its pool lives, which does
-//! not keep a later connection from being taken for what it says.
-//! Not here: which endpoint it is (`destination`), connections that are there (`pool`).
+//! Over TLS an endpoint may pick HTTP/2 or HTTP/1.1 (ALPN, RFC 7301). Until its choice is known, one
+//! exchange dials for all that wait. From then on the choice is remembered as long as its pool lives;
+//! but each new connection speaks what was negotiated for it. Not here: the choice of an endpoint
+//! (`destination`), open connections (`pool`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::secure::{HandshakeError, handshake, with_tls};
 use crate::snapshot::View;
 use crate::trouble::Trouble;
 
-/// How one endpoint is reached, for one request.
+/// Obtains a connection to one endpoint for one request.
 pub(crate) struct Connector<'a> {
     pub(crate) core: &'a Rc<Core>,
     pub(crate) view: &'a View,
@@ -36,39 +36,40 @@ pub(crate) struct Connector<'a> {
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) pool: &'a Pool,
     pub(crate) tls: Option<&'a Arc<tls::Client>>,
-    /// The endpoint's name, if it has one.
+    /// The endpoint's name as the resolver watches it, if it has one.
     pub(crate) watched: Option<&'a WatchedName>,
     pub(crate) slot: EndpointSlot,
-    /// How long a connection may take.
+    /// How long opening a connection may take.
     pub(crate) limit: Duration,
-    /// The first number that its file must not have.
+    /// The file descriptor of the connection must be lower than this.
     pub(crate) files_max: u64,
     /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
-    /// Whether the client's bytes pass as they are.
+    /// Whether bytes pass uninterpreted.
     pub(crate) raw: bool,
-    /// A connection that has refused the request.
+    /// An HTTP/2 connection that has refused the request.
     pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
-/// What a request wants of a way.
+/// What a request needs of a connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct LinkNeeds<'a> {
-    /// How long a connection may take; zero: as long as it likes.
+    /// How long opening a connection may take; zero: no limit.
     pub(crate) limit: Duration,
-    /// The first number that its file must not have; `None`: that of a client with little.
+    /// The file descriptor of the connection must be lower than this; `None`: the limit of a client
+    /// with few connections.
     pub(crate) files_max: Option<u64>,
-    /// Whether it asks for an upgrade.
+    /// Whether the request asks for an upgrade.
     pub(crate) upgrade: bool,
-    /// Whether it is to go over HTTP/1.1.
+    /// Whether the request must go over HTTP/1.1.
     pub(crate) http1: bool,
-    /// Whether bytes are to pass that we do not look into: over a new connection, without TLS of ours.
+    /// Whether bytes pass uninterpreted: over a new connection, without TLS of our own.
     pub(crate) raw: bool,
-    /// A connection that has refused it.
+    /// An HTTP/2 connection that has refused the request.
     pub(crate) avoid: Option<&'a Rc<Http2Connection>>,
 }
 
-/// What a new connection may speak.
+/// The protocols that a new connection offers by ALPN.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AlpnOffer {
     Any,
@@ -76,7 +77,7 @@ enum AlpnOffer {
 }
 
 impl<'a> Connector<'a> {
-    /// The way to an endpoint of the view, if it has that.
+    /// A connector to an endpoint of the view; `None` if there is no such endpoint.
     pub(crate) fn to(
         core: &'a Rc<Core>,
         view: &'a View,
@@ -111,7 +112,7 @@ impl<'a> Connector<'a> {
 }
 
 impl Connector<'_> {
-    /// What there is to be had without waiting.
+    /// A connection that is available without waiting.
     pub(crate) fn available(&self, idle: Duration) -> Option<Link> {
         if self.may_be_http2()
             && let Some(permit) = self.pool.http2.permit(self.stream_needs(&|c| self.is_current(c)))
@@ -122,7 +123,7 @@ impl Connector<'_> {
         if self.may_be_http1() && !self.raw { self.take_idle(idle).map(Link::http1) } else { None }
     }
 
-    /// What there is to be had with patience: a stream that gets free, or a new connection.
+    /// Waits for a connection: a stream that becomes free, or a new connection.
     pub(crate) async fn obtain(&self) -> Result<Link, Trouble> {
         if !self.may_be_http2() {
             return self.open_new(AlpnOffer::Http1).await;
@@ -133,7 +134,7 @@ impl Connector<'_> {
             return Ok(link);
         }
         if self.may_be_http1() {
-            // The endpoint takes no upgrades over HTTP/2, but perhaps over a connection of their own.
+            // The endpoint accepts no upgrades over HTTP/2, but it may over HTTP/1.1.
             return self.open_new(AlpnOffer::Http1).await;
         }
         let detail = "the endpoint takes no upgrades over HTTP/2 (extended CONNECT, RFC 8441)";
@@ -157,7 +158,7 @@ impl Connector<'_> {
         }
     }
 
-    /// Whether HTTP/2 may be spoken, as far as the settings say.
+    /// Whether the settings allow HTTP/2.
     pub(crate) fn may_be_http2(&self) -> bool {
         match self.protocol {
             UpstreamProtocol::Auto => self.tls.is_some(),
@@ -181,9 +182,8 @@ impl Connector<'_> {
         StreamNeeds { is_current, avoid: self.avoid }
     }
 
-    /// Whether a connection leads to where the endpoint is now. Those to addresses that its name does
-    /// not have any more get no new requests: a busy connection would else hold its traffic there
-    /// for ever.
+    /// Whether the endpoint's name still has the address of this connection. If not, the connection
+    /// gets no new requests: a busy one would otherwise keep its traffic there for ever.
     fn is_current(&self, connection: &Http2Connection) -> bool {
         let Some(watched) = self.watched else { return true };
         let (version, seen) = (watched.version(), connection.names_version());
@@ -197,7 +197,8 @@ impl Connector<'_> {
         true
     }
 
-    /// An idle connection of HTTP/1 to where the endpoint is now; those to elsewhere are closed.
+    /// An idle HTTP/1 connection to a current address of the endpoint; those to other addresses are
+    /// closed.
     fn take_idle(&self, idle: Duration) -> Option<Connection> {
         let now = self.core.wheel.now();
         let Some(watched) = self.watched else {
@@ -218,7 +219,7 @@ impl Connector<'_> {
         }
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     async fn open_new(&self, offer: AlpnOffer) -> Result<Link, Trouble> {
         let begun = Instant::now();
         let _opening = self.connect_permit()?;
@@ -248,8 +249,7 @@ impl Connector<'_> {
         Ok(Link::http1(connection))
     }
 
-    /// Counts a connection as being opened, until what this answers is dropped; refused if there are as
-    /// many as there may be.
+    /// Counts a connection as being opened until the permit is dropped; fails if the limit is reached.
     fn connect_permit(&self) -> Result<Option<ConnectPermit>, Trouble> {
         let Some(group) = self.view.group(self.at.0) else { return Ok(None) };
         let connect_permit = group.balancer.group().begin_connecting(self.at.1).map(Some);
@@ -273,8 +273,8 @@ impl Connector<'_> {
             }
             EndpointAddress::Name { .. } => {
                 if let Some(watched) = self.watched {
-                    // Right after the start a name may not have been looked up yet. Should that take
-                    // longer than a connection may, there is no address.
+                    // Right after the start a name may not have been looked up yet. If that takes
+                    // too long, there is no address.
                     let _ = tokio::time::timeout(limit, watched.ready()).await;
                 }
                 let addresses = self.view.shared.addresses(self.at.0, self.at.1);
@@ -288,7 +288,7 @@ impl Connector<'_> {
         }
     }
 
-    /// TLS over a new connection, and the protocol that the endpoint picked.
+    /// Starts TLS on a new connection; returns the protocol that the endpoint picked.
     async fn secure(
         &self,
         context: &Arc<tls::Client>,

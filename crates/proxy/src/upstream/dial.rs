@@ -1,4 +1,4 @@
-//! Dialling, with words for what goes wrong.
+//! Dialling, and how its failures are described.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use crate::core::Core;
 use crate::pool::Connection;
 use crate::trouble::Trouble;
 
-/// A new connection, whose file has a number below `files_max`. Idle connections go before one cannot be opened for
-/// lack of files, unless it is the client's own lack.
+/// Opens a connection whose file descriptor is below `files_max`. If files run short, idle connections are
+/// closed first, unless only this client is out of files.
 pub(crate) async fn dial(
     core: &Core,
     addresses: &[SocketAddr],
@@ -67,8 +67,7 @@ pub(crate) fn connect_failed(name: &str, error: &std::io::Error) -> Trouble {
     Trouble::new(kind, Cow::Owned(format!("cannot connect to {name}: {error}")))
 }
 
-/// Whether it is a limit or a lack of our own that keeps a connection from being opened, which says nothing of the
-/// endpoint.
+/// Whether a limit or a shortage of our own prevents a connection; that says nothing about the endpoint.
 pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -79,7 +78,7 @@ pub(crate) fn is_our_limit(kind: ErrorKind) -> bool {
     )
 }
 
-/// Logs what was wrong with an endpoint or with a host that a client named.
+/// Logs trouble with an endpoint or with a host that a client named.
 pub(crate) fn log_upstream_trouble(endpoint: &str, trouble: &Trouble) {
     observe::log_limited!(WARN, endpoint, error = trouble.kind.name(), "{}", trouble.detail);
 }

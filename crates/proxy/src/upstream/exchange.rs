@@ -1,4 +1,4 @@
-//! What an exchange needs of an endpoint's protocol: a way to send the request, and the response.
+//! What an exchange needs of an endpoint's protocol: to send the request and to read the response.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,29 +10,29 @@ use crate::body::{Sink, Source, WriteError};
 use crate::trouble::Trouble;
 use observe::ErrorKind;
 
-/// What a request head for an upstream is made of, beside the request.
+/// The parts of a request head for an upstream, besides the request.
 pub(crate) struct UpstreamHead<'a> {
     pub(crate) request: &'a Request,
     /// Path and query, or the whole URI towards another proxy.
     pub(crate) target: &'a [u8],
     pub(crate) host: &'a str,
-    /// Whether the request asks for an upgrade that we pass on.
+    /// Whether the request asks for an upgrade that is forwarded.
     pub(crate) upgrade: bool,
-    /// The key of a WebSocket whose client has none, as it speaks HTTP/2.
+    /// The WebSocket key that we made for a client of HTTP/2, which sends none.
     pub(crate) key: Option<&'a str>,
 }
 
-/// True for request fields that we write ourselves, each protocol in its way, or never pass on.
+/// True for request fields that each protocol writes itself, or that are never forwarded.
 pub(crate) fn is_ours(known: Known) -> bool {
     matches!(known, Known::Host | Known::ContentLength | Known::Expect | Known::Proxy)
 }
 
-/// How far the request has got.
+/// How far the request has been sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upload {
     Running,
     Complete,
-    /// The upstream takes no more; a response may come all the same.
+    /// The upstream reads no more of it; a response may come all the same.
     Refused,
 }
 
@@ -43,33 +43,33 @@ pub(crate) trait UpstreamExchange {
     type Cancel<'s>: Cancel
     where
         Self: 's;
-    /// Sends the head and, of the body, what is here already; `more`: the rest of it follows, and
-    /// all may wait for that.
+    /// Sends the head and the part of the body that is buffered; `more`: the rest follows, and the
+    /// head may wait for it.
     async fn begin(
         &mut self,
         head: &UpstreamHead<'_>,
         body: &[u8],
         more: bool,
     ) -> Result<(), Trouble>;
-    /// Both directions at once, and what ends them.
+    /// Both directions, and the means to cancel the exchange.
     fn split(&mut self) -> (&mut Self::Out, &mut Self::In, Self::Cancel<'_>);
-    /// Reads no more at once than this, where it can choose.
+    /// Limits how much is read in one go, where the protocol can choose.
     fn read_by(&mut self, _size: Size) {}
-    /// Ends the exchange, and leaves to its link what a tunnel begins with. `response` is the last head
+    /// Ends the exchange, and puts what a tunnel begins with into its link. `response` is the last head
     /// that came.
     fn finish(self, response: &Response) -> LinkState;
 }
 
-/// Ends an exchange with an endpoint from outside.
+/// Cancels an exchange with an endpoint.
 pub(crate) trait Cancel {
-    /// Lets the endpoint know that nobody waits for its response any more.
+    /// Tells the endpoint that its response is no longer needed.
     fn cancel(&self);
 }
 
-/// What an endpoint answers.
+/// Reads the response of an endpoint.
 pub(crate) trait ResponseReader: Source {
-    /// Reads the next head, of an interim response or the final one, which must begin `first_byte`
-    /// after the request has left.
+    /// Reads the next head, of an interim response or the final one, which must begin within
+    /// `first_byte` after the request was sent.
     async fn head(
         &mut self,
         request: &Request,
@@ -79,9 +79,9 @@ pub(crate) trait ResponseReader: Source {
     ) -> Result<(), NoHead>;
     /// Starts the body that follows the final head.
     fn begin_body(&mut self, response: &Response);
-    /// Whether an answer to an upgrade proves that it is meant for this key.
+    /// Whether the response to an upgrade contains the proof for this key.
     fn proves(&self, key: &[u8], response: &Response) -> bool;
-    /// When the first byte of all came.
+    /// When the first byte came.
     fn first_byte_at(&self) -> Option<Instant>;
 }
 
@@ -91,19 +91,19 @@ pub(crate) struct NoHead {
     pub(crate) silent: bool,
 }
 
-/// What an exchange leaves behind, beside how it ended.
+/// What is known of a link after an exchange.
 pub(crate) struct LinkState {
     /// No byte of the request has reached the endpoint.
     pub(crate) unsent: bool,
-    /// The endpoint says that it has done nothing about the request.
+    /// The endpoint says that it has not processed the request.
     pub(crate) unprocessed: bool,
     /// The connection has ended, not just the exchange.
     pub(crate) closed: bool,
-    /// The endpoint has not taken it because it is not over HTTP/1.1.
+    /// The endpoint has refused the request because it did not come over HTTP/1.1.
     pub(crate) wants_http1: bool,
-    /// The response has ended, the connection is open and nothing more has come over it.
+    /// The response is complete, the connection is open, and no further byte has arrived.
     pub(crate) reusable: bool,
-    /// A response has offered a login that holds for the connection.
+    /// A response has offered a login that applies to the whole connection.
     pub(crate) offers_login: bool,
 }
 

@@ -22,10 +22,10 @@ use crate::patience::Intake;
 use crate::pool::Connection;
 use crate::trouble::Trouble;
 
-/// A connection to an endpoint that speaks HTTP/1.1, which one exchange has for itself.
+/// An HTTP/1.1 connection to an endpoint, used by one exchange alone.
 pub(crate) struct Http1Link {
     pub(crate) connection: Connection,
-    /// What has come behind the head of a response, after the exchange.
+    /// After the exchange: bytes that were read behind the head of the response.
     unread: Option<Buffer>,
 }
 
@@ -34,7 +34,7 @@ impl Http1Link {
         Self { connection, unread: None }
     }
 
-    /// What is the upstream's side of a tunnel.
+    /// The upstream's side of a tunnel.
     pub(super) fn into_tunnel(self) -> FarEnd {
         FarEnd::Connection(self.connection, self.unread)
     }
@@ -84,7 +84,7 @@ impl<'a> UpstreamExchange for Http1Exchange<'a> {
         out.out().extend_from_slice(body);
         out.sent = body.len() as u64;
         if more {
-            return Ok(()); // the head leaves with what comes first
+            return Ok(()); // the head is sent with the first bytes of the body
         }
         out.flush().await.map_err(|error| writing_failed(&error))
     }
@@ -115,7 +115,7 @@ impl<'a> UpstreamExchange for Http1Exchange<'a> {
     }
 }
 
-/// Appends the head, and tells how the body has to be delimited.
+/// Appends the head, and returns how the body must be delimited.
 pub(crate) fn write_head(head: &UpstreamHead<'_>, out: &mut Vec<u8>) -> Framing {
     let UpstreamHead { request, target, host, upgrade, key } = *head;
     write_request_line(out, &request.method, target, Version::Http11);
@@ -155,7 +155,7 @@ pub(crate) fn write_head(head: &UpstreamHead<'_>, out: &mut Vec<u8>) -> Framing 
 impl Cancel for &Stream {
     fn cancel(&self) {
         self.reset_when_closed();
-        let _ = self.shutdown_write(); // one that has gone needs no word
+        let _ = self.shutdown_write(); // a peer that has gone needs no FIN
     }
 }
 
@@ -187,7 +187,7 @@ impl ResponseReader for Http1Receiver<'_> {
             let trouble = match more.await {
                 HeadEnd::More => continue,
                 HeadEnd::Expired if upload.get() == Upload::Running => {
-                    // The time runs from the end of the request.
+                    // The time-out runs from the end of the request.
                     self.set_alarm(first_byte);
                     continue;
                 }
@@ -235,7 +235,7 @@ impl ResponseReader for Http1Receiver<'_> {
     }
 }
 
-/// Takes a head out of what has come; false: it is not whole yet.
+/// Parses a head from the buffer; false: it is not complete yet.
 fn parse(
     incoming: &mut Http1Receiver<'_>,
     request: &Request,

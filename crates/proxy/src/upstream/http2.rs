@@ -1,4 +1,4 @@
-//! An exchange with an endpoint over a stream of a connection that it shares with others.
+//! An exchange with an endpoint over a stream of an HTTP/2 connection.
 
 pub(super) mod heads;
 
@@ -29,13 +29,13 @@ use crate::patience::Intake;
 use crate::pool::{Http2Connection, StreamPermit, h2_failed};
 use crate::trouble::Trouble;
 
-/// The right to a stream of a connection that an endpoint's exchanges share.
+/// A permit for one stream of an HTTP/2 connection.
 pub(crate) struct Http2Link {
     permit: StreamPermit,
-    /// Whether it is TLS below.
+    /// Whether the connection uses TLS.
     secure: bool,
     half: RefCell<SendHalf>,
-    /// The receiving direction behind the final head, after the exchange.
+    /// After the exchange: the receiving direction behind the final head.
     receiving: Option<RecvStream>,
 }
 
@@ -52,12 +52,12 @@ impl Http2Link {
         self.permit.connection()
     }
 
-    /// Whether the endpoint takes upgrades; waits until it has told its settings.
+    /// Whether the endpoint accepts upgrades; waits for its SETTINGS.
     pub(super) async fn takes_extended_connect(&self) -> bool {
         self.permit.takes_extended_connect().await
     }
 
-    /// What is the upstream's side of a tunnel; `None` if it ended as it began.
+    /// The upstream's side of a tunnel; `None` if it ended as it began.
     pub(super) fn into_tunnel(self) -> Option<FarEnd> {
         let receive = Some(self.receiving?);
         let ends = StreamEnds::new(receive, self.half);
@@ -98,7 +98,7 @@ impl Protocol for Http2Link {
     }
 }
 
-/// Both directions of a stream to an endpoint, for one exchange.
+/// Both directions of one stream to an endpoint.
 pub(crate) struct Http2Exchange<'a> {
     secure: bool,
     half: &'a RefCell<SendHalf>,
@@ -107,7 +107,7 @@ pub(crate) struct Http2Exchange<'a> {
     incoming: Http2ResponseReader<'a>,
 }
 
-/// What comes over a stream: heads, then a body.
+/// Reads a response from a stream: heads, then a body.
 pub(crate) struct Http2ResponseReader<'a> {
     connection: &'a Http2Connection,
     response: Option<ResponseFuture>,
@@ -121,7 +121,7 @@ pub(crate) struct Http2ResponseReader<'a> {
     /// Whether this is extended CONNECT.
     upgrade: bool,
     first_head: Option<Instant>,
-    /// The endpoint says that it has done nothing about the request.
+    /// The endpoint says that it has not processed the request.
     unprocessed: bool,
     /// The connection has ended, not just the stream.
     closed: bool,
@@ -146,7 +146,7 @@ impl<'a> UpstreamExchange for Http2Exchange<'a> {
     ) -> Result<(), Trouble> {
         let request = heads::request(head, self.secure)
             .map_err(|detail| Trouble::new(ErrorKind::HttpRequestError, detail))?;
-        // A connection that has gone in the meantime has seen nothing of the request.
+        // If the connection has ended since it was chosen, it has seen nothing of the request.
         self.incoming.unprocessed = true;
         self.incoming.closed = true;
         self.incoming.upgrade = head.upgrade;
@@ -182,13 +182,13 @@ impl<'a> UpstreamExchange for Http2Exchange<'a> {
     }
 }
 
-/// The connection was closed to new streams after it had been chosen.
+/// The connection was closed to new streams after it was chosen.
 fn left() -> Trouble {
     Trouble::new(ErrorKind::ConnectionTerminated, "the endpoint is closing the connection")
 }
 
 impl Http2ResponseReader<'_> {
-    /// The next head that comes: interim ones too.
+    /// Reads the next head, interim or final.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
         let Some(response) = &mut self.response else { return Poll::Pending };
         if let Some(interim) = ready!(response.poll_informational(cx)) {
@@ -230,7 +230,7 @@ impl Http2ResponseReader<'_> {
     }
 }
 
-/// A head, and what follows it if it is the final one.
+/// A head, and the stream that follows it if it is the final one.
 struct Head {
     parts: http::response::Parts,
     stream: Option<RecvStream>,
@@ -279,7 +279,7 @@ impl ResponseReader for Http2ResponseReader<'_> {
                 return Poll::Ready(Some(head));
             }
             if !set || (alarm.has_fired() && upload.get() == Upload::Running) {
-                // The time runs from the end of the request.
+                // The time-out runs from the end of the request.
                 set = true;
                 alarm.set(first_byte);
             }
@@ -324,7 +324,7 @@ impl ResponseReader for Http2ResponseReader<'_> {
     }
 
     fn proves(&self, _key: &[u8], _response: &Response) -> bool {
-        true // RFC 8441, section 5: there is nothing to be proved
+        true // RFC 8441, section 5: HTTP/2 needs no proof
     }
 
     fn first_byte_at(&self) -> Option<Instant> {
@@ -377,6 +377,6 @@ impl Source for Http2ResponseReader<'_> {
     fn moved_past(&mut self, _count: u64) {}
 
     fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending // the next head or piece tells
+        Poll::Pending // reading the next head or piece reveals it
     }
 }

@@ -1,8 +1,8 @@
-//! What a request goes over: one row for each protocol that endpoints speak.
+//! The link that a request goes over: one row for each protocol that endpoints speak.
 //!
-//! A [`Link`] is a connection, or a part of one, that one exchange has. [`over!`] runs the same code over a link
-//! of any protocol: it opens an exchange ([`Protocol::open`]), which ends by [`UpstreamExchange::finish`] and leaves to the link
-//! what a tunnel begins with.
+//! A [`Link`] is a connection, or a stream of one, that one exchange uses. [`over!`] runs the same code over a
+//! link of any protocol: it opens an exchange ([`Protocol::open`]), which [`UpstreamExchange::finish`] ends;
+//! the link then holds what a tunnel begins with.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -18,13 +18,13 @@ use crate::core::Core;
 use crate::http2::StreamEnds;
 use crate::pool::{Connection, Http2Connection, StreamPermit};
 
-/// What an endpoint speaks.
+/// A protocol that endpoints speak.
 pub(crate) trait Protocol {
     type UpstreamExchange<'s>: UpstreamExchange
     where
         Self: 's;
 
-    /// Begins an exchange.
+    /// Starts an exchange.
     fn open<'s>(
         &'s mut self,
         core: &'s Core,
@@ -38,15 +38,15 @@ pub(crate) trait Protocol {
 pub(crate) struct Alarms<'a> {
     /// For what is sent to the endpoint.
     pub(crate) sending: &'a Alarm,
-    /// For what comes from it.
+    /// For what the endpoint sends.
     pub(crate) receiving: &'a Alarm,
 }
 
-/// What a request goes over.
+/// A connection or a stream that carries one request.
 pub(crate) enum Link {
     /// A connection of its own.
     Http1(Http1Link),
-    /// A stream of a connection that it shares.
+    /// A stream of an HTTP/2 connection.
     Http2(Http2Link),
 }
 
@@ -67,12 +67,12 @@ impl Link {
         Self::Http1(Http1Link::new(connection))
     }
 
-    /// A stream of a connection; `secure`: over TLS.
+    /// A stream of an HTTP/2 connection; `secure`: it uses TLS.
     pub(crate) fn http2(permit: StreamPermit, secure: bool) -> Self {
         Self::Http2(Http2Link::new(permit, secure))
     }
 
-    /// Whether a response came over the connection before.
+    /// Whether the connection has carried a response before.
     pub(crate) fn reused(&self) -> bool {
         match self {
             Self::Http1(link) => link.connection.reused,
@@ -88,13 +88,13 @@ impl Link {
         }
     }
 
-    /// Our own address on it, where it tells that.
+    /// Our own address on the connection, where it is known.
     pub(crate) fn local_address(&self) -> Option<IpAddr> {
         let Self::Http1(link) = self else { return None };
         link.connection.stream.local_address().map(|address| address.ip().to_canonical())
     }
 
-    /// The connection that it shares with others; `None` if it has one for itself.
+    /// The HTTP/2 connection that the stream belongs to.
     pub(crate) fn http2_connection(&self) -> Option<&Rc<Http2Connection>> {
         match self {
             Self::Http1(_) => None,
@@ -102,14 +102,14 @@ impl Link {
         }
     }
 
-    /// From now on a connection of its own counts on its client.
+    /// Counts a connection of its own on the client from now on.
     pub(crate) fn charge(&mut self, charge: Option<Charge>) {
         if let Self::Http1(link) = self {
             link.connection.charge = charge;
         }
     }
 
-    /// Its connection, if that is its own.
+    /// The connection, unless it is shared.
     pub(crate) fn into_connection(self) -> Option<Connection> {
         match self {
             Self::Http1(link) => Some(link.connection),
@@ -117,7 +117,7 @@ impl Link {
         }
     }
 
-    /// What is the upstream's side of a tunnel, after an exchange that began one; `None` if it ended as it
+    /// The upstream's side of a tunnel, after an exchange that started one; `None` if it ended as it
     /// began.
     pub(crate) fn into_tunnel(self) -> Option<FarEnd> {
         match self {
@@ -129,8 +129,8 @@ impl Link {
 
 /// The upstream's side of a tunnel.
 pub(crate) enum FarEnd {
-    /// A connection as a whole, and what was read of it already.
+    /// A whole connection, and the bytes that were read of it already.
     Connection(Connection, Option<Buffer>),
-    /// A stream of one, and the right to it.
+    /// A stream, and the permit for it.
     Stream(StreamEnds, StreamPermit),
 }

@@ -1,9 +1,9 @@
-//! Endpoints: how one is reached, and what is spoken with it.
+//! Endpoints: how one is reached, and the protocols that it may speak.
 //!
-//! The [`Connector`](connector) finds a connection that is there or opens a new one (`dial`), and gives a [`Link`] to
-//! one exchange. Each protocol that endpoints speak is a file (`http1`, `http2`) with a [`Protocol`](link::Speech) and
-//! an [`UpstreamExchange`], and a row of [`Link`]. `ahead` opens connections before they are needed.
-//! Not here: which endpoint it is (`destination`), connections that are kept (`pool`).
+//! The [`Connector`](connector) finds an open connection or opens a new one (`dial`), and gives a [`Link`] to
+//! one exchange. Each protocol that endpoints speak is a file (`http1`, `http2`) with a
+//! [`Protocol`](link::Speech) and an [`UpstreamExchange`], and a row of [`Link`]. `ahead` opens connections
+//! before they are needed. Not here: the choice of an endpoint (`destination`), idle connections (`pool`).
 
 mod ahead;
 mod connector;

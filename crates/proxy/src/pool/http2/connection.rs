@@ -20,54 +20,55 @@ use wire::http2::{CARRIED_EXTRA, Guard, GuardLimits};
 use super::super::connection::{Connection, Expiry, Meter};
 use crate::http2::{GuardState, GuardedStream, UnderlyingConnection, UnderlyingStream};
 
-/// Streams at once on one connection, whatever its endpoint allows; more open another connection.
+/// The most concurrent streams on one connection, even if its endpoint allows more; beyond, another
+/// connection is opened.
 pub(super) const STREAMS_MAX: usize = 64;
-/// What an endpoint may send ahead on a stream whose client does not keep up.
+/// What an endpoint may send ahead on a stream whose client is slower.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all streams together: enough that no stalled one holds up the others.
+/// The same for all streams together: enough that a stalled stream does not block the others.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
-/// Largest list of fields that is taken, as for HTTP/1.
+/// The largest field list that is accepted, as for HTTP/1.
 const FIELDS_BYTES_MAX: u32 = 64 * 1024;
-/// What is taken from a request's body before the endpoint's window lets it go.
+/// How much of a request's body is buffered before the endpoint's window admits it.
 const SENDING_BYTES_MAX: usize = 64 * 1024;
-/// Streams that we have reset and whose late frames are passed over.
+/// Streams that we have reset and whose late frames are ignored.
 const RESET_MAX: usize = 256;
-/// How long an endpoint may be silent while streams are open before it is asked whether it is
-/// there, how long it may take to say so, and the pause before it is asked again: many servers take
-/// more frequent questions for an attack. One that does not say so gets no new streams on that
-/// connection; those that are open have the time that their requests have, and no less.
+/// How long an endpoint may be silent while streams are open before it is sent a PING, how long it
+/// may take to answer, and the pause before the next PING: many servers take more frequent ones for
+/// an attack. If it does not answer, the connection gets no new streams; open ones keep the
+/// time-outs of their requests.
 const SILENCE: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(15);
 const ASKED_AGAIN: Duration = Duration::from_secs(300);
 
-/// An open connection over which many exchanges go at once.
+/// An open HTTP/2 connection with many concurrent exchanges.
 pub(crate) struct Http2Connection {
     address: Option<SocketAddr>,
-    /// Of an endpoint with a name: at which version of its addresses this was one of them.
+    /// For an endpoint with a name: the version of its addresses that contained this one.
     names_version: Cell<u64>,
-    /// When no new stream may begin any more.
+    /// When no new stream may start.
     expiry: Expiry,
-    /// `None` once no new stream may begin.
+    /// `None` once no new stream may start.
     requests: RefCell<Option<SendRequest<Bytes>>>,
-    /// Whether the endpoint has told its limits.
+    /// Whether the endpoint has sent its SETTINGS.
     settled: Cell<bool>,
     in_flight: Cell<usize>,
-    /// How many there may be, and how many the endpoint said that there may.
+    /// How many streams there may be, and how many the endpoint allows.
     limit: Cell<usize>,
     allowed: Cell<usize>,
-    /// Whether a response came over it before.
+    /// Whether it has carried a response before.
     served: Cell<bool>,
     idle_since: Cell<Instant>,
-    /// Whether it ends as soon as it has no stream.
+    /// Whether it closes as soon as it has no stream.
     leaves_when_idle: Cell<bool>,
     /// Whether it is counted as idle.
     count_idle: Cell<bool>,
     wheel: Wheel,
-    /// Tells of streams that have ended, to who waits for one.
+    /// Wakes exchanges that wait for a stream when one has ended.
     changed: Rc<Notify>,
-    /// Why we have broken it off, if we have.
+    /// Why we have aborted it, if we have.
     fault: Cell<Option<(ErrorKind, &'static str)>>,
-    /// Tells that the endpoint has told its limits, or never will.
+    /// Notifies that the SETTINGS have come, or never will.
     settles: Notify,
     meter: Option<Meter>,
     stream: Weak<Stream>,
@@ -75,12 +76,12 @@ pub(crate) struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// What has become of all bytes that were written to it.
+    /// The delivery of all bytes that were written to it.
     pub(crate) fn delivery(&self) -> Option<Delivery> {
         self.underlying().delivery()
     }
 
-    /// What is below.
+    /// The connection below its streams.
     pub(crate) fn underlying(&self) -> UnderlyingConnection<'_> {
         UnderlyingConnection {
             below: UnderlyingStream::Endpoint(&self.stream),
@@ -92,12 +93,12 @@ impl Http2Connection {
         self.address
     }
 
-    /// At which version of the endpoint's addresses this was one of them.
+    /// The version of the endpoint's addresses that contained this one.
     pub(crate) fn names_version(&self) -> &Cell<u64> {
         &self.names_version
     }
 
-    /// Whether the endpoint has told its limits.
+    /// Whether the endpoint has sent its SETTINGS.
     pub(super) fn has_settled(&self) -> bool {
         self.settled.get()
     }
@@ -106,20 +107,20 @@ impl Http2Connection {
         !self.is_leaving() && self.in_flight.get() < self.limit.get()
     }
 
-    /// No more streams: the connection ends with its last one.
+    /// Allows no more streams: the connection ends with its last one.
     pub(crate) fn leave(&self) {
         self.requests.borrow_mut().take();
         self.count_idle(false);
     }
 
-    /// Its endpoint does not show that it is there: no more streams, and who waits for one opens
-    /// another connection.
+    /// The endpoint does not answer: allows no more streams, so that waiting exchanges open another
+    /// connection.
     fn doubt(&self) {
         self.leave();
         self.changed.notify_waiters();
     }
 
-    /// The same as soon as it has none.
+    /// Allows no more streams as soon as it has none.
     pub(super) fn leave_when_idle(&self) {
         self.leaves_when_idle.set(true);
     }
@@ -140,7 +141,7 @@ impl Http2Connection {
         self.in_flight.get() == 0 && now.saturating_duration_since(self.idle_since.get()) > allowed
     }
 
-    /// Whether it has lived as long as it may.
+    /// Whether it has expired.
     pub(super) fn is_over(&self) -> bool {
         self.expiry.is_over(self.wheel.now())
     }
@@ -150,34 +151,34 @@ impl Http2Connection {
         self.requests.borrow().clone()
     }
 
-    /// Whether the endpoint takes extended CONNECT (RFC 8441).
+    /// Whether the endpoint accepts extended CONNECT (RFC 8441).
     pub(crate) fn takes_extended_connect(&self) -> bool {
         let requests = self.requests.borrow();
         requests.as_ref().is_some_and(SendRequest::is_extended_connect_protocol_enabled)
     }
 
-    /// Why we have broken it off, if we have.
+    /// Why we have aborted it, if we have.
     pub(crate) fn fault(&self) -> Option<(ErrorKind, &'static str)> {
         self.fault.get()
     }
 
-    /// A response has come over it.
+    /// Notes that a response has come over it.
     pub(crate) fn served(&self) {
         self.served.set(true);
     }
 
-    /// It has refused a stream: what it has besides is all that it takes.
+    /// Notes that it has refused a stream: the streams that it has are all that it accepts.
     pub(crate) fn refused(&self) {
         let others = self.in_flight.get().saturating_sub(1).max(1);
         self.limit.set(self.limit.get().min(others));
     }
 
-    /// Looks at what the endpoint has said of late; true if that is of interest to who waits.
+    /// Checks what the endpoint has announced; true if that matters to waiting exchanges.
     fn look(&self, cx: &mut Context<'_>) -> bool {
         let allowed = {
             let mut requests = self.requests.borrow_mut();
             let Some(requests) = requests.as_mut() else { return false };
-            // After GOAWAY, and once the connection has failed, this tells the error.
+            // After GOAWAY, and once the connection has failed, this returns the error.
             let open = !matches!(requests.poll_ready(cx), Poll::Ready(Err(_)));
             open.then(|| requests.current_max_send_streams())
         };
@@ -199,10 +200,10 @@ impl Http2Connection {
     }
 }
 
-/// A number of streams that no endpoint allows: it has not said anything yet.
+/// A number of streams that no endpoint allows: its SETTINGS have not come yet.
 const UNSETTLED: usize = usize::MAX - 1;
 
-/// The right to one stream of a connection.
+/// The permit for one stream of a connection.
 pub(crate) struct StreamPermit {
     connection: Rc<Http2Connection>,
     /// Whether the connection had served before.
@@ -220,12 +221,12 @@ impl StreamPermit {
         Self { connection: Rc::clone(connection), reused: connection.served.get() }
     }
 
-    /// Whose stream it is.
+    /// The connection of the stream.
     pub(crate) fn connection(&self) -> &Rc<Http2Connection> {
         &self.connection
     }
 
-    /// Whether the endpoint takes extended CONNECT; waits until it has told its settings.
+    /// Whether the endpoint accepts extended CONNECT; waits for its SETTINGS.
     pub(crate) async fn takes_extended_connect(&self) -> bool {
         while !self.connection.has_settled() && !self.connection.is_leaving() {
             self.connection.settles.notified().await;
@@ -278,7 +279,7 @@ pub(super) async fn open(
         .max_header_list_size(FIELDS_BYTES_MAX + CARRIED_EXTRA)
         .max_send_buffer_size(SENDING_BYTES_MAX)
         .max_concurrent_reset_streams(RESET_MAX)
-        // Late frames of streams that were reset long ago are no reason to break the others off.
+        // Late frames of streams that were reset long ago are no reason to abort the others.
         .max_local_error_reset_streams(None);
     let (requests, mut running) = builder.handshake(guarded).await?;
     let pings = running.ping_pong();
@@ -341,17 +342,17 @@ async fn run(
     connection.settles.notify_waiters();
 }
 
-/// Looks after an endpoint that says nothing.
+/// Checks by PING that a silent endpoint is still there.
 struct Liveness {
     alarm: Alarm,
     wheel: Wheel,
     pings: Option<PingPong>,
-    /// What comes over it, and how many bytes had come when we looked last.
+    /// The state of the guard, and how many bytes had come at the last check.
     guarded: Rc<GuardState>,
     seen: u64,
-    /// When something was heard last.
+    /// When the last byte came.
     heard: Instant,
-    /// When it was asked whether it is there.
+    /// The PING that was sent last.
     asked: Option<SentPing>,
     limit: Duration,
 }
@@ -362,7 +363,7 @@ struct SentPing {
 }
 
 impl Liveness {
-    /// Ready once the connection must be broken off, with the reason.
+    /// Ready once the connection must be aborted, with the reason.
     fn poll_gone(
         &mut self,
         connection: &Http2Connection,
@@ -403,7 +404,7 @@ impl Liveness {
         Poll::Pending
     }
 
-    /// Notes what has come.
+    /// Notes the bytes and the answers that have come.
     fn hear(&mut self, cx: &mut Context<'_>) {
         let received = self.guarded.received.get();
         let came = received - self.seen;
@@ -421,7 +422,7 @@ impl Liveness {
                 self.alarm.set(SILENCE);
             }
         } else if came > 0 {
-            // More than the answer: the endpoint does something, and may be asked as before.
+            // More than the answer: the endpoint is active, and PINGs follow the usual rule again.
             self.asked = None;
             self.heard = self.wheel.now();
         }

@@ -1,4 +1,4 @@
-//! Heads between our shape and that of `h2`: requests that go to endpoints, responses from them.
+//! Converts heads between our types and those of `h2`: requests to endpoints, responses from them.
 
 use h2::ext::Protocol;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -9,10 +9,10 @@ use wire::http2::PackedFields;
 use super::super::exchange::{UpstreamHead, is_ours};
 use crate::http2::{load, map};
 
-/// Fields of a response that are taken, as for HTTP/1.
+/// The most fields of a response, as for HTTP/1.
 const FIELDS_MAX: usize = 500;
 
-/// The head of a request as it is sent; or what of it HTTP/2 cannot say.
+/// The head of a request as it is sent; or the part of it that HTTP/2 cannot express.
 pub(super) fn request(
     head: &UpstreamHead<'_>,
     secure: bool,
@@ -22,7 +22,7 @@ pub(super) fn request(
     *made.version_mut() = http::Version::HTTP_2;
     *made.uri_mut() = uri(head, secure)?;
     *made.method_mut() = if head.upgrade {
-        // RFC 8441, section 4: what is an upgrade over HTTP/1.1.
+        // RFC 8441, section 4: this is an upgrade over HTTP/1.1.
         let protocol = head.request.fields.get(Known::Upgrade).and_then(|p| str::from_utf8(p).ok());
         made.extensions_mut().insert(Protocol::from(protocol.unwrap_or_default()));
         Method::CONNECT
@@ -67,7 +67,8 @@ fn path(target: &[u8]) -> Result<PathAndQuery, http::uri::InvalidUri> {
 fn headers(head: &UpstreamHead<'_>) -> HeaderMap {
     let request = head.request;
     let kept = |field: &Field<'_>| match field.known {
-        // RFC 8441, section 5: nothing to be proved, as there is nothing to be taken by mistake.
+        // RFC 8441, section 5: no proof is needed, as a stream cannot be mistaken for another
+        // protocol.
         Known::SecWebSocketKey => !head.upgrade,
         known => !is_ours(known),
     };
