@@ -1,4 +1,4 @@
-//! A connection from a client, and the listener that it came in by.
+//! A client's connection, and what it holds.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -25,29 +25,28 @@ pub(crate) struct Client {
     pub(crate) stream: Stream,
     pub(crate) alarm: Alarm,
     pub(crate) listening: Rc<Listening>,
-    /// The peer, or whom a PROXY protocol header names.
+    /// The address of the peer, or the one in a PROXY protocol header.
     pub(crate) address: Cell<SocketAddr>,
     /// Whether a request has been read.
     pub(crate) has_requested: Cell<bool>,
     /// Whether the PROXY protocol header, if one is due, has been read.
     pub(crate) proxy_header_read: Cell<bool>,
-    /// Whether it ends after what is under way, for it may carry no further requests.
+    /// Whether it closes after the running exchanges, as it may carry no further requests.
     pub(crate) closing: Cell<bool>,
-    /// Whether that says that the client speaks TLS to the proxy in front.
+    /// Whether the PROXY protocol header says that the client uses TLS to the proxy in front.
     pub(crate) outer_tls: Cell<bool>,
-    /// What the last request's route asks of who takes its answer.
+    /// The limits for reading the response, by the route of the last request.
     pub(crate) taker_limits: Cell<TakerLimits>,
-    /// What is known of its TLS, if it speaks that.
+    /// The facts of its TLS, if it uses that.
     pub(crate) tls: Option<Rc<TlsFacts>>,
     /// Connections to endpoints that are this client's alone.
     pub(crate) bound: BoundConnections,
-    /// What the client holds, this connection among it; nothing is counted yet of one that a PROXY protocol header is
-    /// to name.
+    /// What the client holds, including this connection; nothing yet while a PROXY protocol header is due.
     holdings: RefCell<Holdings>,
     guard: ConnectionGuard,
 }
 
-/// A connection as it counts on its client.
+/// A connection that counts on its client.
 #[derive(Default)]
 struct Holdings {
     account: Option<Rc<Account>>,
@@ -55,16 +54,16 @@ struct Holdings {
     _connection: Option<Charge>,
 }
 
-/// A connection that is counted, as long as this lives.
+/// Counts a connection until it is dropped.
 struct ConnectionGuard {
     core: Rc<Core>,
     slot: ListenerSlot,
 }
 
-/// What a listener says of who is one client, and how much that may have.
+/// How a listener groups addresses into clients, and what a client may have.
 struct ClientLimits {
     ipv6_prefix: u8,
-    /// `None`: connections are not counted, as the peer is a proxy of ours and has many clients.
+    /// `None`: connections are not counted, as the peer is a trusted proxy with many clients.
     connections: Option<u32>,
     /// Whether a PROXY protocol header names the client.
     named_later: bool,
@@ -89,7 +88,7 @@ impl ClientLimits {
 }
 
 impl Holdings {
-    /// `file`: the number of its connection's file.
+    /// Charges a connection to its client. `file`: its file descriptor.
     fn by(
         core: &Core,
         client: IpAddr,
@@ -113,7 +112,7 @@ impl Holdings {
 }
 
 impl Client {
-    /// Takes a connection in, or refuses it.
+    /// Admits a connection, or refuses it.
     pub(crate) fn admit(
         core: &Rc<Core>,
         listening: &Rc<Listening>,
@@ -156,8 +155,8 @@ impl Client {
         })
     }
 
-    /// The PROXY protocol header has been read, and names the client if there is one beside the peer. Refused if that
-    /// has as many connections as it may.
+    /// Takes the client's address from the PROXY protocol header. Refuses the connection if that client has too
+    /// many.
     pub(crate) fn apply_proxy_header(&self, core: &Core, header: &Header) -> Result<(), Refusal> {
         if let Header::Client { source, tls, .. } = header {
             self.address.set(SocketAddr::new(source.ip().to_canonical(), source.port()));
@@ -184,7 +183,7 @@ impl Client {
         Rc::clone(account)
     }
 
-    /// For what is left to be taken of what was written, with nothing under way.
+    /// A wait until the client has read what was written, while no exchange is running.
     pub(crate) fn delivery_wait(&self, now: tokio::time::Instant) -> DeliveryWait {
         DeliveryWait::new(self.taker_limits.get(), now)
     }

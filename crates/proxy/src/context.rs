@@ -1,8 +1,8 @@
-//! Where an exchange takes place, and who asks for it.
+//! The context of an exchange: its core, its view of the configuration, its requester.
 //!
-//! A [`Context`] is all that sending a request upstream needs: nobody need wait for the answer at the other end of a
-//! connection, so that copies, and what a cache lacks, go the same way as clients' requests. What a live client's
-//! exchange has besides is a [`ClientContext`].
+//! A [`Context`] is all that sending a request upstream needs. It does not need a client's connection, so
+//! copies of requests (and a cache's own) go the same way as clients' requests. An exchange with a connected
+//! client has a [`ClientContext`].
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -21,38 +21,39 @@ use crate::secure;
 use crate::snapshot::View;
 use crate::trouble::Trouble;
 
-/// Where an exchange takes place, and who asks for it.
+/// The context of an exchange: its core, its view of the configuration, its requester.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) core: &'a Rc<Core>,
     pub(crate) view: &'a Rc<View>,
     pub(crate) requester: Requester<'a>,
-    /// For what comes from the asker and goes upstream.
+    /// For what comes from the requester and goes upstream.
     pub(crate) alarm: &'a Alarm,
-    /// For what comes from upstream and goes to the asker.
+    /// For what comes from upstream and goes to the requester.
     pub(crate) reply_alarm: &'a Alarm,
-    /// What both directions know of each other.
+    /// What both directions know about each other.
     pub(crate) flow: &'a Flow,
 }
 
-/// Who asks.
+/// The client or the task that sends a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Requester<'a> {
     /// The client, as far back as proxies are trusted.
     pub(crate) address: IpAddr,
-    /// The listener that it came in by, whose limits hold.
+    /// The listener that it used, whose limits apply.
     pub(crate) listener_id: ListenerId,
-    /// Its connection; `None` if nobody waits for the answer.
+    /// Its connection; `None` if no client waits for the response.
     pub(crate) connection: Option<&'a Client>,
 }
 
 impl Context<'_> {
-    /// What is known of the client's TLS, for rules and templates.
+    /// The facts of the client's TLS, for rules and templates.
     pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
         self.requester.connection?.tls.as_deref().map(secure::TlsFacts::for_rules)
     }
 
-    /// What the asker holds on this core: the connection's own, or one of those that a trusted proxy speaks for.
+    /// The account of the requester on this core: that of the connection, or of a client behind a
+    /// trusted proxy.
     pub(crate) fn account(&self) -> Rc<Account> {
         let ipv6_prefix = self.limits().map_or(64, |limits| limits.ipv6_prefix);
         let key = ClientKey::of(self.requester.address, ipv6_prefix);
@@ -60,7 +61,7 @@ impl Context<'_> {
         own.unwrap_or_else(|| self.core.accounts.of(key))
     }
 
-    /// Counts an upstream connection of the asker, until what this returns is dropped.
+    /// Counts an upstream connection of the requester until the charge is dropped.
     pub(crate) fn upstream_charge(&self) -> Result<Charge, Trouble> {
         let max = self.limits().map_or(u32::MAX, |limits| limits.upstream_connections_per_client);
         self.account().charge(Resource::Upstreams, 1, max.into()).ok_or_else(|| {
@@ -76,15 +77,15 @@ impl Context<'_> {
         Some(&listener.limits)
     }
 
-    /// Whether the asker's connection may stay open after this exchange, as far as we are
-    /// concerned: not if the process or the listener is going.
+    /// Whether the proxy has no reason to close the requester's connection after this exchange: not
+    /// while the process drains or the listener closes.
     pub(crate) fn may_keep(&self) -> bool {
         let stays = |client: &Client| !client.listening.closed.get() && !client.closing.get();
         !self.core.draining.get() && self.requester.connection.is_none_or(stays)
     }
 }
 
-/// An exchange with a client whose connection is there.
+/// The context of an exchange with a connected client.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientContext<'a> {
     pub(crate) client: &'a Client,
@@ -92,7 +93,7 @@ pub(crate) struct ClientContext<'a> {
 }
 
 impl<'a> ClientContext<'a> {
-    /// For a request that came over a connection, by a listener.
+    /// For a request that came over a connection.
     pub(crate) fn new(
         (core, view): (&'a Rc<Core>, &'a Rc<View>),
         client: &'a Client,

@@ -1,7 +1,7 @@
 //! What belongs to one core: its view of the configuration, its wheel, buffers, workers and pools.
 //!
-//! A core owns its connections. Nothing in here is shared with another core but what
-//! [`Shared`] holds, and that is not touched on the way of a request.
+//! A core owns its connections. Nothing in here is shared with another core but what [`Shared`]
+//! holds, and requests do not touch that.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -22,26 +22,26 @@ use crate::pool::Pool;
 use crate::room::Files;
 use crate::snapshot::{Pools, SharedPools, Snapshot, View};
 
-/// Addresses of forward clients' destinations to which idle connections are kept, per core.
+/// The most addresses of forward destinations to which idle connections are kept, per core.
 const FORWARD_POOLS_MAX: usize = 1024;
-/// Names of one such address, and idle connections for each.
+/// The most host names of one such address, and idle connections for each.
 const FORWARD_NAMES_MAX: usize = 64;
 const FORWARD_IDLE_MAX: u32 = 256;
 
-/// Idle connections for one of the names that an address has.
+/// Idle connections for one of the host names of an address.
 type NamedPool = (Box<str>, Rc<Pool>);
 
-/// What all cores share, beside the snapshot: what is touched once a connection.
+/// What all cores share besides the snapshot; touched once per connection.
 pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) tunnels: AtomicU64,
     pub(crate) connections_max: AtomicU64,
-    /// How many files may be open, and who may have the last ones.
+    /// How many files may be open, and which clients may use the last ones.
     pub(crate) files: Files,
     /// What each client holds.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) shared_pools: Arc<SharedPools>,
-    /// Where our own admin interface listens, which nobody reaches through us.
+    /// The address of our own admin interface, which no client may reach through us.
     admin: RwLock<Option<SocketAddr>>,
 }
 
@@ -59,13 +59,13 @@ impl Shared {
         }
     }
 
-    /// The admin interface listens there from now on.
+    /// Sets the address of the admin interface.
     pub(crate) fn set_admin(&self, address: Option<SocketAddr>) {
         *self.admin.write().unwrap_or_else(PoisonError::into_inner) = address;
     }
 
     /// Whether a connection to this address leads to the admin interface. The lock is taken only for
-    /// addresses of this machine, where alone it can be.
+    /// addresses of this machine: it can be nowhere else.
     pub(crate) fn is_admin(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         if !ip.is_loopback() && !ip.is_unspecified() {
@@ -74,22 +74,22 @@ impl Shared {
         let Some(admin) = *self.admin.read().unwrap_or_else(PoisonError::into_inner) else {
             return false;
         };
-        // Linux connects to a loopback address where the unspecified one is asked for.
+        // Linux connects to a loopback address if the unspecified one is given.
         let same = ip == admin.ip().to_canonical() || ip.is_unspecified();
         same && address.port() == admin.port()
     }
 }
 
-/// What a core is made of, each made elsewhere.
+/// The parts that a core is made from.
 pub(crate) struct CoreParts {
-    /// Which of the cores it is.
+    /// The index of the core.
     pub(crate) index: usize,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) access: AccessLog,
     pub(crate) resolver: Resolver,
     pub(crate) shared: Arc<Shared>,
-    /// Counts its exchanges under way.
+    /// Counts its running exchanges.
     pub(crate) exchanges: Arc<AtomicU64>,
     /// Answers to ACME challenges.
     pub(crate) challenges: Arc<tls::Challenges>,
@@ -158,7 +158,7 @@ impl Core {
         })
     }
 
-    /// The configuration as it is now. An exchange keeps the one it began with.
+    /// The current configuration. An exchange keeps the one it began with.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
     }
@@ -168,20 +168,20 @@ impl Core {
         look(&self.view.borrow())
     }
 
-    /// Counts an exchange, until what this answers is dropped. Only this core writes the number, so
-    /// no locked instruction is needed.
+    /// Counts an exchange until the guard is dropped. Only this core writes the number, so no
+    /// locked instruction is needed.
     pub(crate) fn enter_exchange(&self) -> ExchangeGuard<'_> {
         self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         ExchangeGuard(&self.exchanges)
     }
 
-    /// Counts an HTTP/2 connection of a client, until what this answers is dropped.
+    /// Counts an HTTP/2 connection of a client until the guard is dropped.
     pub(crate) fn http2_opened(&self) -> Http2ConnectionGuard<'_> {
         self.http2_open.set(self.http2_open.get() + 1);
         Http2ConnectionGuard(&self.http2_open)
     }
 
-    /// Goes over to a new snapshot, between two exchanges.
+    /// Switches to a new snapshot, between two exchanges.
     pub(crate) fn install(&self, snapshot: Arc<Snapshot>) {
         let before = self.view();
         let mut pools = self.pools.borrow_mut();
@@ -192,7 +192,7 @@ impl Core {
         *self.view.borrow_mut() = view;
     }
 
-    /// Hands a finished record over, to the metrics and the access log.
+    /// Hands a finished record to the metrics and the access log.
     pub(crate) fn finish(&self, view: &View, record: &mut Record) {
         record.finish(std::time::Instant::now());
         self.metrics.exchange_done(record, &view.shared.names);
@@ -200,7 +200,7 @@ impl Core {
     }
 
     /// The pool of connections to an address, for one host: connections are not shared between
-    /// names, lest a server that looks at the first request only mixes them up.
+    /// names, as some servers look at the host of the first request only.
     pub(crate) fn forward_pool(&self, address: SocketAddr, host: &str, idle: Duration) -> Rc<Pool> {
         let mut pools = self.forward_pools.borrow_mut();
         if pools.len() >= FORWARD_POOLS_MAX && !pools.contains_key(&address) {
@@ -223,7 +223,7 @@ impl Core {
         pool
     }
 
-    /// Closes idle connections to endpoints and destinations, as files are short; answers how many.
+    /// Closes idle connections to endpoints and destinations, as files are short; returns how many.
     pub(crate) fn close_idle(&self) -> usize {
         let pools = self.pools.borrow();
         let named = self.forward_pools.borrow();
@@ -231,13 +231,13 @@ impl Core {
         pools.iter().chain(named).map(Pool::close_idle).sum()
     }
 
-    /// The work of every tick: what this core does not need, the others may take.
+    /// The work of every tick: shares connections that this core does not need.
     pub(crate) fn share(&self) {
         let now = self.wheel.now();
         self.pools.borrow().iter().for_each(|pool| pool.share(now));
     }
 
-    /// The work of about every second: closing what has idled too long.
+    /// The work of about every second: closes what has idled too long.
     pub(crate) fn sweep(&self) {
         let now = self.wheel.now();
         self.accounts.sweep();
@@ -253,7 +253,7 @@ impl Core {
     }
 }
 
-/// An exchange that is counted.
+/// Counts an exchange until it is dropped.
 pub(crate) struct ExchangeGuard<'a>(&'a AtomicU64);
 
 impl Drop for ExchangeGuard<'_> {
@@ -262,7 +262,7 @@ impl Drop for ExchangeGuard<'_> {
     }
 }
 
-/// An HTTP/2 connection that is counted.
+/// Counts an HTTP/2 connection until it is dropped.
 pub(crate) struct Http2ConnectionGuard<'a>(&'a Cell<u32>);
 
 impl Drop for Http2ConnectionGuard<'_> {

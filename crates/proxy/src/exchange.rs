@@ -1,10 +1,9 @@
 //! One exchange, from canonical request to finished record.
 //!
 //! [`run`] is the one path that every request takes, whatever protocol its client speaks
-//! ([`Downstream`]) and whoever names the destination: decide, then answer or forward
-//! ([`forward_to`]). Forwarding takes a connection from the destination and tries it (`attempt`),
-//! and again at another endpoint where that is safe (`settle`) and allowed (`retry`).
-//! Not here: how a try goes (`attempt`), who may go where (`forward`), our own answers (`answer`).
+//! ([`Downstream`]), for reverse and forward listeners: decide, then answer (`answer`) or forward
+//! (`fetch`). Not here: a single try (`attempt`), the rules of forward listeners (`forward`), our
+//! own responses (`answer`).
 
 use std::net::SocketAddr;
 
@@ -33,7 +32,7 @@ use crate::trouble::Trouble;
 use crate::trust::Peer;
 use crate::work::Work;
 
-/// Carries out the exchange whose request head has been read.
+/// Runs the exchange of a request whose head has been read.
 pub(crate) async fn run<D: Downstream>(
     context: ClientContext<'_>,
     work: &mut Work,
@@ -57,7 +56,7 @@ pub(crate) async fn run<D: Downstream>(
     let context = &context.identified(client);
     let _under_way = context.core.enter_exchange();
     if listener.tls != context.client.tls.is_some() {
-        // A reload has changed what is spoken here since the connection was made.
+        // A reload has changed the protocol of this listener since the connection was made.
         down.begin_body(&work.request, None);
         let detail = "this port speaks TLS now, or does not any more; connect again";
         let trouble = Trouble::new(ErrorKind::MisdirectedRequest, detail);
@@ -78,7 +77,7 @@ pub(crate) async fn run<D: Downstream>(
     ending
 }
 
-/// Answers a request whose head cannot be taken.
+/// Answers a request whose head is refused.
 pub(crate) async fn refuse_head<D: Downstream>(
     context: &ClientContext<'_>,
     work: &mut Work,
@@ -86,14 +85,14 @@ pub(crate) async fn refuse_head<D: Downstream>(
     trouble: Trouble,
 ) -> Ending {
     note::listener(context, &mut work.record);
-    // What stands in a refused head counts for nothing, but the answer must not either pretend
-    // that the connection can be used again or that there was a HEAD.
+    // The content of a refused head is ignored: the answer must neither keep the connection open
+    // nor be that to a HEAD.
     work.request.clear();
     work.request.fields.clear();
     answer::trouble(context, work, down, None, trouble).await
 }
 
-/// Serves a request in reverse: the configuration names the destination.
+/// Serves a request of a reverse listener: the configuration names the destination.
 async fn reverse<D: Downstream>(
     context: &ClientContext<'_>,
     work: &mut Work,
@@ -104,7 +103,7 @@ async fn reverse<D: Downstream>(
     let rules = &context.view.shared.rules;
     let config = context.view.config();
     record.direction = Direction::Reverse;
-    // The connection is what it is, whatever an absolute target claims.
+    // The connection determines the scheme, not an absolute target.
     request.target.set_scheme(context.client.scheme());
     let target = &request.target;
     let (listener, method) = (context.requester.listener_id, &request.method);
@@ -197,7 +196,7 @@ async fn forwarded<D: Downstream>(
     ending
 }
 
-/// What holds for every request before anything is done with it.
+/// The checks that apply to every request before it is answered or forwarded.
 fn admissible(
     request: &Request,
     settings: &RouteSettings,

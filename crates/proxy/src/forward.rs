@@ -1,7 +1,8 @@
-//! Requests of forward clients: they name the destination, the rules say whether they may go there.
+//! Requests of forward clients: the client names the destination, the rules decide whether it may
+//! go there.
 //!
-//! A name is looked up once. Each of its addresses is judged, only those that are allowed are
-//! dialled, and each is judged again right before. A look-up that fails is a refusal.
+//! A name is looked up once. Each of its addresses is checked, only allowed ones are dialled, and
+//! each is checked again right before. A failed look-up is a refusal.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ pub(crate) async fn run<D: Downstream>(
     ending
 }
 
-/// By which listener a request has come, and where it wants to go.
+/// The listener of a request, and the destination that it names.
 struct ForwardTarget<'a> {
     id: ForwardId,
     peer: Peer<'a>,
@@ -78,7 +79,7 @@ async fn to_named<D: Downstream>(
 ) -> Ending {
     let settings = &forward.settings;
     let ForwardTarget { id, peer, host, addresses } = target;
-    // The name and what is asked for must outlive changes of the request.
+    // The name and the method must outlive changes of the request.
     let method = work.request.method;
     host.clear();
     host.push_str(work.request.target.host());
@@ -112,7 +113,7 @@ async fn to_named<D: Downstream>(
         return connect(context, work, down, &named).await;
     }
     work.path.clear();
-    // RFC 9110, section 7.7: path and query are none of a proxy's business.
+    // RFC 9110, section 7.7: a proxy does not change path and query.
     work.path.extend_from_slice(work.request.target.as_it_came());
     let address = std::mem::take(&mut work.address);
     let identity = Identity::forward(forward, peer, &address);
@@ -135,7 +136,7 @@ async fn to_named<D: Downstream>(
     ending
 }
 
-/// A forward client must say where it wants to go, in a way that we can.
+/// Checks that the request names its destination in a usable form, and is not in a loop.
 fn check_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
     if let Some(detail) = rules::unfit(&request.target) {
         return Err(Trouble::new(ErrorKind::HttpRequestError, detail));
@@ -147,7 +148,8 @@ fn check_form(request: &Request, forward: &Forward) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// RFC 9110, section 7.6.3: Via tells loops. A chain of two proxies with one name is no loop yet.
+/// RFC 9110, section 7.6.3: Via reveals loops. A chain of two proxies with the same name is no loop
+/// yet.
 fn has_our_via(request: &Request, forward: &Forward) -> bool {
     const HOPS_MAX: usize = 5;
     let ours =
@@ -155,7 +157,7 @@ fn has_our_via(request: &Request, forward: &Forward) -> bool {
     request.fields.list(message::Known::Via).filter(ours).count() >= HOPS_MAX
 }
 
-/// The rules of a listener, for one request.
+/// The rules of a forward listener, applied to one request.
 struct RuleCheck<'a> {
     context: &'a ClientContext<'a>,
     id: ForwardId,
@@ -165,7 +167,7 @@ struct RuleCheck<'a> {
     aliases: RefCell<Arc<[Box<str>]>>,
 }
 
-/// An address as rules see it.
+/// An address in the form that rules need.
 pub fn rule_address(ip: IpAddr) -> Address {
     let kind = AddressKind::of(ip);
     let mut inside = [None; 4];
@@ -243,12 +245,13 @@ impl RuleCheck<'_> {
                 self.refuse_loop(address)
             }
             Verdict::Deny { place, reason, .. } => Err(self.denied(place, reason)),
-            // Cannot be, as there is an address; if it were, nothing would have allowed it.
+            // Impossible, as there is an address; no rule would have allowed it.
             Verdict::NeedsAddresses => Err(self.denied(Place::default(), DenyReason::NoRule)),
         }
     }
 
-    /// A host may have other names in the hosts file: what an earlier rule denies to one of those, it denies to this one.
+    /// A host may have other names in the hosts file: if an earlier rule denies one of those, it
+    /// denies this one too.
     fn check_aliases(&self, allowed: Option<usize>, rule_address: Address) -> Result<(), Trouble> {
         let rules = &self.context.view.shared.rules;
         for host in self.aliases.borrow().iter() {
@@ -263,7 +266,7 @@ impl RuleCheck<'_> {
         Ok(())
     }
 
-    /// The same, for the moment before dialling.
+    /// The same check, right before dialling.
     fn judge(&self, address: SocketAddr) -> Result<(), AddressRefusal> {
         self.check(address).map_err(|trouble| AddressRefusal::Because(trouble.detail))
     }
@@ -303,7 +306,8 @@ impl RuleCheck<'_> {
         Trouble::new(kind, format!("{host} was not found: {error}{whole}"))
     }
 
-    /// The admin interface takes everybody who reaches it for a user of this machine.
+    /// The admin interface trusts every client that can reach it, as if it were a user of this
+    /// machine.
     fn refuse_admin(&self, address: SocketAddr) -> Result<(), Trouble> {
         if !self.context.core.shared.is_admin(address) {
             return Ok(());
@@ -315,7 +319,7 @@ impl RuleCheck<'_> {
         Err(Trouble::new(ErrorKind::DestinationIpProhibited, detail))
     }
 
-    /// Our own listeners are no destination: the request would come back to us.
+    /// Refuses our own listeners as a destination: the request would come back to us.
     fn refuse_loop(&self, address: SocketAddr) -> Result<(), Trouble> {
         let own = &self.context.view.shared.own_addresses;
         if !own.iter().any(|own| own.port() == address.port()) {
@@ -335,7 +339,7 @@ impl RuleCheck<'_> {
         Ok(())
     }
 
-    /// The address of ours that the client has reached.
+    /// The local address of the client's connection.
     fn reached_at(&self) -> Option<IpAddr> {
         self.context.client.stream.local_address().map(|address| address.ip().to_canonical())
     }
@@ -382,8 +386,8 @@ async fn connect<D: Downstream>(
     Ending::Tunnel(Box::new(TunnelStart { far, lease: None, idle }))
 }
 
-/// Whoever connects to an address of this machine has the same address at both ends: so an own
-/// address is told that no list has.
+/// A connection to an address of this machine has the same address at both ends: this reveals own
+/// addresses that are in no list.
 fn is_connected_to_us(context: &ClientContext<'_>, connection: &Connection) -> bool {
     let Some(address) = connection.address else { return false };
     let own = &context.view.shared.own_addresses;

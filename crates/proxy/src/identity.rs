@@ -1,10 +1,10 @@
-//! What the next server learns of the client, and of the way of its request.
+//! What the next server learns about the client and about the path of its request.
 //!
-//! What a client says of itself is dropped before ([`message::tells_of_client`]), and what a trusted
-//! proxy says is added to: so an upstream can believe what it reads. `X-Forwarded-*` and `Forwarded`
-//! (which is sent where the configuration asks for it) are made of the same values, whichever of them
-//! those came in, so that they never contradict each other.
-//! Not here: who the client is (`trust`), which of the request's own fields leave (`leaving`).
+//! Claims of an untrusted client are dropped before ([`message::tells_of_client`]), and those of a
+//! trusted proxy are extended: so an upstream can trust what it reads. `X-Forwarded-*` and
+//! `Forwarded` (which is sent where the configuration asks for it) are made from the same values, so
+//! that they never contradict each other. Not here: who the client is (`trust`), which of the
+//! request's own fields are forwarded (`leaving`).
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -15,7 +15,7 @@ use message::{Fields, Known, Request};
 
 use crate::trust::{Claims, Hop, Peer, parse_address};
 
-/// What the next server learns, and from whom.
+/// What the next server learns, and about which peer.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
     disclosure: Disclosure<'a>,
@@ -26,15 +26,15 @@ pub(crate) struct Identity<'a> {
 
 #[derive(Clone, Copy)]
 enum Disclosure<'a> {
-    /// In reverse: everything, over the client's own claims.
+    /// Reverse: everything, in place of the client's own claims.
     Reverse,
-    /// Forward: through which proxy, by our name in Via, and for whom.
+    /// Forward: our name in Via, and the client.
     Forward(&'a str),
     /// Nothing that names the client.
     Nothing,
 }
 
-/// The fields of this module that the configuration edits itself: there its word counts, not ours.
+/// The fields of this module that the configuration edits: these are left to it.
 #[derive(Clone, Copy)]
 struct EditedFields(u8);
 
@@ -62,7 +62,7 @@ impl EditedFields {
 }
 
 impl<'a> Identity<'a> {
-    /// In reverse, of a peer.
+    /// For a reverse listener.
     pub(crate) fn reverse(peer: Peer<'a>, peer_text: &'a str) -> Self {
         Self { disclosure: Disclosure::Reverse, peer, peer_text }
     }
@@ -76,23 +76,24 @@ impl<'a> Identity<'a> {
         Self { disclosure, peer, peer_text }
     }
 
-    /// For an answer of our own, which goes nowhere.
+    /// For a response of our own, which no next server sees.
     pub(crate) fn nobody() -> Self {
         let peer = Peer::untrusted(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         Self { disclosure: Disclosure::Nothing, peer, peer_text: "" }
     }
 
-    /// True if what the request says of its client is believed, and may be said on.
+    /// True if the request's claims about its client are trusted, and may be forwarded.
     pub(crate) fn believes(&self) -> bool {
         self.peer.trusted && !self.is_anonymous()
     }
 
-    /// True if nothing is to leave that names the client.
+    /// True if nothing may be forwarded that names the client.
     pub(crate) fn is_anonymous(&self) -> bool {
         matches!(self.disclosure, Disclosure::Nothing)
     }
 
-    /// Puts the fields into a request whose own claims are dropped already. `value` is memory.
+    /// Writes the fields into a request whose own claims are dropped already. `value` is scratch
+    /// memory.
     pub(crate) fn write_fields(
         &self,
         request: &mut Request,
@@ -110,7 +111,7 @@ impl<'a> Identity<'a> {
         if ours(Known::Via) {
             let Request { fields, version, .. } = request;
             value.clear();
-            // Through whom a request came on its way out is how servers tell loops.
+            // Servers detect loops by the proxies that a request came through.
             if self.peer.trusted || !is_reverse {
                 write_list(value, fields, Known::Via);
             }
@@ -137,7 +138,7 @@ impl<'a> Identity<'a> {
         let claimed_host =
             claims.as_ref().and_then(|claims| claims.host).filter(|_| target.has_outer_host());
         let host = claimed_host.unwrap_or(target.authority().as_bytes());
-        // All values are written before the fields that they are made of go.
+        // All values are written before the fields that they are made from are removed.
         if by_forwarded && ours(Known::Forwarded) {
             let chain = claims.as_ref().map_or(&[][..], |claims| claims.chain.hops());
             write_forwarded(value, chain, self.peer_text, host, target.outer_scheme().as_str());
@@ -178,17 +179,17 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// Our name in the Via of requests in reverse.
+/// Our name in Via, for requests of a reverse listener.
 const NAME: &str = "bothways";
 
-/// Our name in the Via of responses to forward clients, if that is there. Where the configuration edits
-/// the field, its word counts.
+/// Our name in Via, for responses to forward clients; `None` if it is not added, such as where the
+/// configuration edits the field.
 pub(crate) fn via_of_responses(forward: &Forward) -> Option<&str> {
     let is_edited = EditedFields::of(&forward.settings.response_fields).has(Known::Via);
     (forward.anonymous.is_none() && !is_edited).then_some(&*forward.via)
 }
 
-/// Puts one field in the place of all of its name.
+/// Replaces all fields of a name by one.
 fn replace(fields: &mut Fields, known: Known, value: &[u8]) {
     fields.remove(known);
     fields.push_known(known, value);
@@ -202,8 +203,8 @@ fn write_list(out: &mut Vec<u8>, fields: &Fields, known: Known) {
     }
 }
 
-/// RFC 7239: the proxies before us first, the peer last. What the client asked for stands in the first
-/// element alone: some servers read the first one, others the last one that has it.
+/// RFC 7239: the proxies before us first, the peer last. Only the first element has what the client
+/// asked for: some servers read the first one, others the last one that has it.
 fn write_forwarded(out: &mut Vec<u8>, chain: &[Hop<'_>], peer: &str, host: &[u8], scheme: &str) {
     let last = Hop::of(peer);
     for (index, hop) in chain.iter().chain([&last]).enumerate() {
@@ -231,7 +232,7 @@ fn write_forwarded(out: &mut Vec<u8>, chain: &[Hop<'_>], peer: &str, host: &[u8]
     }
 }
 
-/// A member of a chain: its address, or what stands for one (RFC 7239, section 6).
+/// A member of a chain: its address, or an identifier in its place (RFC 7239, section 6).
 fn write_node(out: &mut Vec<u8>, hop: &Hop<'_>) {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     match parse_address(hop.node) {
@@ -245,7 +246,7 @@ fn write_node(out: &mut Vec<u8>, hop: &Hop<'_>) {
     }
 }
 
-/// Writes an address as text into a buffer that is used again; IPv4, which is most, without `fmt`.
+/// Writes an address as text into a reused buffer; IPv4, the common case, without `fmt`.
 pub(crate) fn write_address(peer_text: &mut String, address: IpAddr) {
     peer_text.clear();
     let IpAddr::V4(v4) = address else {

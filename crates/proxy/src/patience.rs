@@ -1,10 +1,10 @@
-//! How long a peer is waited for.
+//! How long the proxy waits for a peer.
 //!
-//! A time-out measures the silence of the peer that has the word: `stream-idle`. A peer that takes bytes is not silent as
-//! long as its side acknowledges some, wherever the others lie meanwhile; a peer that sends is not, as long as bytes of
-//! the same exchange move the other way. Of a client an average is asked, too (`slow-rate`), over all the time that was
-//! spent waiting for it, so that nobody pays for the slowness of the other side, nor for a pause after many bytes.
-//! The kernel is asked only when an alarm fires.
+//! The time-out `stream-idle` measures the silence of the peer whose turn it is. A peer that reads is not
+//! silent as long as its kernel acknowledges bytes; a peer that sends is not silent as long as bytes of the
+//! same exchange move the other way. A client must also reach an average rate (`slow-rate`), over all the time
+//! that was spent waiting for it, so that it does not pay for the slowness of the other side, nor for a pause
+//! after many bytes. The kernel is asked only when an alarm fires.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -18,25 +18,25 @@ use tokio::time::Instant;
 
 use crate::transfer::{PumpError, ReadError, WriteError};
 
-/// How often a peer that is waited for is looked at: at least and at most.
+/// How often a peer is checked during a wait: the bounds.
 const LOOK_MIN: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(15);
 
-/// How far an exchange has got.
+/// The phase of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No response has begun.
     Asking,
     Answering,
-    /// The response is complete, whatever the client still sends.
+    /// The response is complete, even if the client still sends.
     Answered,
 }
 
-/// What both directions of an exchange know of each other.
+/// What the two directions of an exchange know about each other.
 #[derive(Debug)]
 pub(crate) struct Flow {
     phase: Cell<Phase>,
-    /// When bytes moved last, in either direction.
+    /// When bytes last moved, in either direction.
     moved_at: Cell<Instant>,
 }
 
@@ -45,23 +45,23 @@ impl Flow {
         Self { phase: Cell::new(Phase::Asking), moved_at: Cell::new(wheel.now()) }
     }
 
-    /// An exchange begins.
+    /// Starts an exchange.
     pub(crate) fn begin(&self) {
         self.phase.set(Phase::Asking);
     }
 
-    /// Its response has begun.
+    /// Notes that the response has begun.
     pub(crate) fn answering(&self) {
         self.phase.set(Phase::Answering);
     }
 
-    /// Its response is complete.
+    /// Notes that the response is complete.
     pub(crate) fn answered(&self) {
         self.phase.set(Phase::Answered);
     }
 }
 
-/// What is asked of a client that takes bytes.
+/// The limits for a client that reads a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TakerLimits {
     idle: Duration,
@@ -76,19 +76,20 @@ impl TakerLimits {
     }
 }
 
-/// How long a peer is waited for in one direction of an exchange.
+/// How long the proxy waits for a peer in one direction of an exchange.
 #[derive(Debug, Clone)]
 pub(crate) struct Patience<'a> {
     /// Without a byte.
     idle: Duration,
-    /// Bytes a second on average; 0: any rate will do.
+    /// Bytes per second on average; 0: no limit.
     rate: u64,
-    /// How long it is waited for before that is asked.
+    /// How long the wait may be before the rate is checked.
     grace: Duration,
-    /// Whether the rate holds only while no response is under way.
+    /// Whether the rate does not apply while the response is under way.
     asking_only: bool,
     flow: Option<&'a Flow>,
-    /// For which phase these two count: how long the peer was waited for, and how many bytes it has sent or taken.
+    /// The phase in which these two count: the time that was spent waiting for the peer, and the
+    /// bytes that it has sent or taken.
     phase: Cell<Phase>,
     waited: Cell<Duration>,
     credit: Cell<u64>,
@@ -98,13 +99,13 @@ pub(crate) struct Patience<'a> {
 pub(crate) struct Bulk<'a> {
     pub(crate) from: &'a Stream,
     pub(crate) length: u64,
-    /// How slow its sender may be.
+    /// The limits of its sender.
     pub(crate) patience: &'a Patience<'a>,
-    /// Counts what has moved, as it moves: also of what ends half-way.
+    /// Counts the bytes as they move, also if the transfer ends early.
     pub(crate) moved: &'a Cell<u64>,
 }
 
-/// What a peer has overdone.
+/// How a peer exceeds its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stall {
     Idle,
@@ -125,31 +126,31 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// For what a client sends. Its rate counts until the response begins: from then on it may have little to say, as
-    /// who listens to a stream. `rated`: whether any rate is asked.
+    /// For what a client sends. The rate applies until the response begins: from then on the client may have
+    /// little to send, such as one that listens to a stream. `rated`: whether a rate applies at all.
     pub(crate) fn for_sender(timeouts: &Timeouts, rated: bool, flow: &'a Flow) -> Self {
         let rate = if rated { timeouts.slow_rate } else { 0 };
         let grace = timeouts.slow_grace.unwrap_or(config::SLOW_GRACE);
         Self { asking_only: true, ..Self::new(timeouts.stream_idle, rate, grace, Some(flow)) }
     }
 
-    /// For what a client takes.
+    /// For what a client reads.
     pub(crate) fn for_taker(timeouts: &Timeouts, flow: &'a Flow) -> Self {
         let TakerLimits { idle, rate, grace } = TakerLimits::of(timeouts);
         Self::new(idle, rate, grace, Some(flow))
     }
 
-    /// For an upstream, who may think as long as `idle`.
+    /// For an upstream, which may be silent as long as `idle`.
     pub(crate) fn for_upstream(idle: Duration, flow: Option<&'a Flow>) -> Self {
         Self::new(idle, 0, Duration::ZERO, flow)
     }
 
-    /// For a side of a tunnel, which is watched as a whole.
+    /// For a side of a tunnel, which has a time-out as a whole.
     pub(crate) fn endless() -> Self {
         Self::for_upstream(Duration::ZERO, None)
     }
 
-    /// Counts bytes in the favour of a peer that sends.
+    /// Counts bytes that the peer has sent.
     pub(crate) fn received(&self, bytes: u64) {
         self.credit.set(self.credit.get().saturating_add(bytes));
     }
@@ -158,7 +159,7 @@ impl<'a> Patience<'a> {
         self.rate > 0 && !(self.asking_only && self.phase.get() == Phase::Answering)
     }
 
-    /// How long the peer may be waited for in all.
+    /// How long the wait for the peer may be in all.
     fn budget(&self) -> Duration {
         if !self.is_rated() {
             return Duration::MAX;
@@ -167,19 +168,19 @@ impl<'a> Patience<'a> {
         self.grace.saturating_add(earned)
     }
 
-    /// How often it is looked at while it is waited for.
+    /// How often the peer is checked during a wait.
     fn look_every(&self) -> Duration {
         let often = if self.is_rated() { self.grace.min(self.idle / 8) } else { self.idle / 8 };
         often.clamp(LOOK_MIN, LOOK_MAX)
     }
 
-    /// When a wait that begins is looked at: at once if the peer was waited for long enough already.
+    /// When a new wait is checked first: immediately if the peer has no time left.
     fn first_look(&self, latest: Duration) -> Duration {
         self.allowance(Duration::ZERO, self.waited.get())
             .map_or(Duration::ZERO, |left| left.min(latest))
     }
 
-    /// What was waited for in another phase does not count in this one. True if this is another.
+    /// Resets the wait if the phase has changed; true if it has.
     fn enter_phase(&self) -> bool {
         let Some(flow) = self.flow.filter(|_| self.asking_only) else { return false };
         let changed = self.phase.replace(flow.phase.get()) != flow.phase.get();
@@ -194,7 +195,8 @@ impl<'a> Patience<'a> {
         self.waited.set(self.waited.get().saturating_add(more));
     }
 
-    /// How long it may go on, after it has been `silent` for so long and waited for in all.
+    /// How long the wait may continue, after the peer was `silent` for so long and `waited` for so
+    /// long in all.
     fn allowance(&self, silent: Duration, waited: Duration) -> Result<Duration, Stall> {
         if silent >= self.idle {
             return Err(Stall::Idle);
@@ -206,12 +208,13 @@ impl<'a> Patience<'a> {
         Ok(left.min(self.idle - silent))
     }
 
-    /// Since when nothing has moved, as far as somebody who waits since `since` is concerned.
+    /// Since when nothing has moved, for a wait that started at `since`.
     fn quiet_since(&self, since: Instant) -> Instant {
         self.flow.map_or(since, |flow| flow.moved_at.get().max(since))
     }
 
-    /// What is left of a time that began when bytes of the exchange moved last, if anything is.
+    /// The rest of a time-out that restarts when bytes of the exchange move; `None` if it has
+    /// ended.
     pub(crate) fn left_of(&self, time: Duration, wheel: &Wheel) -> Option<Duration> {
         let passed = wheel.now().saturating_duration_since(self.flow?.moved_at.get());
         time.checked_sub(passed).filter(|left| !left.is_zero())
@@ -223,7 +226,7 @@ impl<'a> Patience<'a> {
         }
     }
 
-    /// Polls until the peer has sent something, for as long as it may take. The alarm is not touched unless there is
+    /// Polls until the peer has sent something or exceeds its limits. The alarm is only set if there is
     /// something to wait for.
     pub(crate) async fn reading<T>(
         &self,
@@ -231,7 +234,7 @@ impl<'a> Patience<'a> {
         alarm: &Alarm,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Stall> {
-        // When the wait began, and since when it is counted.
+        // When the wait began, and since when it counts.
         let mut waiting: Option<(Instant, Instant)> = None;
         poll_fn(|cx| {
             if let Poll::Ready(value) = poll(cx) {
@@ -265,8 +268,8 @@ impl<'a> Patience<'a> {
         .await
     }
 
-    /// Polls until the peer has taken something, for as long as it may take. `written`: bytes of this exchange that were
-    /// handed over; `look` asks what has become of them.
+    /// Polls until the peer has taken something or exceeds its limits. `written`: bytes of this exchange that
+    /// were written; `look` returns their delivery.
     pub(crate) async fn writing<T>(
         &self,
         wheel: &Wheel,
@@ -304,8 +307,8 @@ impl<'a> Patience<'a> {
         .await
     }
 
-    /// Moves bytes from socket to socket, for as long as both peers may take; the one that takes them is this one.
-    /// `written`: bytes of this exchange that were written before. `count` gets what moves.
+    /// Moves bytes from socket to socket, until either peer exceeds its limits; `self` is that of the reader.
+    /// `written`: bytes of this exchange that were written before. `count` is called with the bytes that move.
     pub(crate) async fn relay(
         &self,
         wheel: &Wheel,
@@ -342,7 +345,7 @@ impl<'a> Patience<'a> {
                     sender.moved(wheel);
                     taker_wait.quiet_since = now;
                 }
-                // Who lets the other wait: the one that takes, if there is no room for more.
+                // The reader is the slow one if its socket has no room; else the sender is.
                 if to.poll_writable(cx).is_pending() {
                     let look = DeliverySample::of(to);
                     taker_wait.look(self, &look, written + seen - before, now);
@@ -374,32 +377,33 @@ impl<'a> Patience<'a> {
     }
 }
 
-/// What is seen of a peer that takes bytes.
+/// What is known about a peer that reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeliverySample {
     pub(crate) delivery: Option<Delivery>,
-    /// Whether the bytes of others on the same connection are in the way, so that their progress is this one's.
+    /// Whether other bytes on the same connection come first, so that their progress counts for
+    /// this peer.
     pub(crate) shared: bool,
 }
 
 impl DeliverySample {
-    /// At a connection as a whole.
+    /// Of a whole connection.
     pub(crate) fn of(stream: &Stream) -> Self {
         Self { delivery: stream.delivery(), shared: true }
     }
 
-    /// At nothing: only what is taken counts.
+    /// Nothing is known: only what is written counts.
     pub(crate) fn none() -> Self {
         Self { delivery: None, shared: false }
     }
 }
 
-/// A wait for a peer that takes bytes.
+/// A wait for a peer that reads.
 #[derive(Debug)]
 struct TakerWait {
     since: Instant,
     quiet_since: Instant,
-    /// What it had acknowledged at the last look.
+    /// What the peer had acknowledged at the last check.
     acknowledged: Option<u64>,
 }
 
@@ -408,10 +412,10 @@ impl TakerWait {
         Self { since: now, quiet_since: now, acknowledged: None }
     }
 
-    /// Takes in what is seen.
+    /// Updates the wait with a sample.
     fn look(&mut self, patience: &Patience<'_>, look: &DeliverySample, written: u64, now: Instant) {
         let Some(Delivery { acknowledged, pending }) = look.delivery else {
-            patience.credit.set(patience.credit.get().max(written)); // nobody knows better
+            patience.credit.set(patience.credit.get().max(written)); // nothing better is known
             return;
         };
         let mut credit = patience.credit.get();
@@ -425,21 +429,21 @@ impl TakerWait {
     }
 }
 
-/// What is left to be taken of a connection on which nothing is under way any more.
+/// A wait until the peer has read what was written, while no exchange is running.
 #[derive(Debug)]
 pub(crate) struct DeliveryWait {
     patience: Patience<'static>,
     taker_wait: TakerWait,
 }
 
-/// What the peer has done about what is left of a connection.
+/// Whether the peer has read what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeliveryState {
-    /// There is nothing left.
+    /// The peer has read all of it.
     Delivered,
-    /// The peer is taking it; when to look again.
+    /// The peer is still reading; when to check again.
     Pending(Duration),
-    /// It has not taken any of it for too long, or too little.
+    /// The peer exceeds its limits.
     GivenUp,
 }
 
@@ -463,16 +467,16 @@ impl DeliveryWait {
     }
 }
 
-/// What is seen of an endpoint that does not answer in time: it may still be taking the request in.
+/// Detects an endpoint that does not answer in time because it is still reading the request.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
-    /// What it had acknowledged when it was looked at last.
+    /// What the endpoint had acknowledged at the last check.
     acknowledged: Option<u64>,
 }
 
 impl Intake {
-    /// How long it is waited for once more, if it is. An endpoint that has vanished takes nothing, and one that takes
-    /// little has it at once.
+    /// How long to wait once more, if the endpoint is still reading. One that is gone acknowledges nothing, and
+    /// a small rest has been read already.
     pub(crate) fn look(
         &mut self,
         delivery: Option<Delivery>,
@@ -481,7 +485,7 @@ impl Intake {
         const LITTLE: u64 = 16 * 1024;
         let Delivery { acknowledged, pending } = delivery?;
         if pending < LITTLE {
-            // If it had not taken all the last time, its time begins now.
+            // If it had not read all at the last check, its time-out starts now.
             return self.acknowledged.take().map(|_| first_byte);
         }
         let before = self.acknowledged.replace(acknowledged);
@@ -489,7 +493,7 @@ impl Intake {
     }
 }
 
-/// A time of zero stands for none at all: a century.
+/// A time-out of zero means none: a century.
 pub(crate) fn unless_zero(time: Duration) -> Duration {
     if time.is_zero() { Duration::from_secs(3_155_760_000) } else { time }
 }

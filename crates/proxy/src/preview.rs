@@ -1,5 +1,5 @@
-//! A request as it would be taken in and sent on, for `bothways explain` and `check`: by the very code
-//! that does so for real, without a connection.
+//! Previews how a request would be received and forwarded, for `bothways explain` and `check`, with
+//! the same code as for real requests but without a connection.
 
 use std::net::IpAddr;
 
@@ -17,25 +17,25 @@ use crate::trust::Peer;
 use crate::upstream::{UpstreamHead, write_head};
 use crate::websocket::wants_tunnel;
 
-/// A request as it comes in.
+/// Where a request would come in.
 pub struct IncomingPreview<'a> {
-    /// The listener that it comes in by.
+    /// The listener that receives the request.
     pub listener: &'a Listener,
-    /// The peer of its connection, or whom a PROXY protocol header names.
+    /// The address of the peer, or the one in a PROXY protocol header.
     pub peer: IpAddr,
 }
 
-/// Why a request is refused before anything is decided.
+/// Why a request is refused before any rule applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadRefusal {
-    /// With this status.
+    /// The status of the answer.
     pub status: u16,
     /// Why, for people.
     pub reason: String,
 }
 
 impl IncomingPreview<'_> {
-    /// Reads the head of a request of HTTP/1, and tells who its client is.
+    /// Reads the head of an HTTP/1 request; returns its client.
     pub fn read(&self, head: &[u8], request: &mut Request) -> Result<IpAddr, HeadRefusal> {
         let limits = HeadLimits {
             bytes: self.listener.limits.head_bytes as usize,
@@ -55,14 +55,14 @@ impl IncomingPreview<'_> {
         }
         let client = self.identify(request);
         if matches!(self.listener.serves, Serves::Sites(_)) {
-            // The connection is what it is, whatever an absolute target claims.
+            // The connection determines the scheme, not an absolute target.
             request.target.set_scheme(scheme);
         }
         Ok(client)
     }
 
-    /// The status that a request is answered with because it may go no further (RFC 9110, section
-    /// 7.6.2: `Max-Forwards`), whatever is configured.
+    /// The status of the answer to a request that may go no further (RFC 9110, section 7.6.2:
+    /// `Max-Forwards`), whatever is configured.
     pub fn last_hop(&self, request: &Request) -> Option<u16> {
         match hops::left(&mut request.clone()) {
             hops::Left::Some => None,
@@ -71,7 +71,7 @@ impl IncomingPreview<'_> {
         }
     }
 
-    /// The client of a request that is read already.
+    /// The client of a request that has been read.
     pub fn identify(&self, request: &mut Request) -> IpAddr {
         self.peer().identify(request)
     }
@@ -81,34 +81,34 @@ impl IncomingPreview<'_> {
     }
 }
 
-/// Where a request goes, and how.
+/// How a request would be forwarded.
 pub struct OutgoingPreview<'a> {
-    /// The forward listener, if it is one.
+    /// The settings of the listener, if it is a forward listener.
     pub forward: Option<&'a Forward>,
-    /// What holds for it.
+    /// The settings that apply.
     pub settings: &'a RouteSettings,
-    /// The route that takes it, in reverse.
+    /// The route, for a reverse listener.
     pub route: Option<&'a Route>,
     /// What is known of the client's TLS.
     pub tls: Option<TlsFacts<'a>>,
-    /// The client, as [`IncomingPreview::identify`] tells it.
+    /// The client, from [`IncomingPreview::identify`].
     pub client: IpAddr,
-    /// Path and query that are sent.
+    /// The path and query that are sent.
     pub target: &'a [u8],
     /// The host that is sent.
     pub host: &'a str,
 }
 
 impl OutgoingPreview<'_> {
-    /// The head as it leaves over HTTP/1.1. What changes with time or chance is not in it: a deadline
-    /// that the endpoint gets told.
+    /// The head as it is sent over HTTP/1.1, without what depends on time or chance, such as a
+    /// deadline for the endpoint.
     pub fn head(&self, incoming: &IncomingPreview<'_>, request: &mut Request) -> Vec<u8> {
         let peer = incoming.peer();
         let mut text = String::new();
         write_address(&mut text, peer.address);
         admission::forget_early(request, peer.trusted);
         if let hops::Left::None = hops::left(request) {
-            return Vec::new(); // it goes nowhere
+            return Vec::new(); // it is not forwarded
         }
         let identity = match self.forward {
             Some(forward) => Identity::forward(forward, peer, &text),

@@ -29,7 +29,7 @@ impl Replay {
         self.lost.set(false);
     }
 
-    /// Gives back memory that an unusual exchange took.
+    /// Frees memory that an unusual exchange has needed.
     pub(crate) fn shrink(&mut self) {
         self.bytes.shrink_to(KEPT_BYTES_USUAL);
     }

@@ -1,9 +1,10 @@
-//! The one way out: every response to a client leaves here, whoever made it.
+//! The one way out: every response to a client is sent here, whatever its origin.
 //!
-//! [`respond`] finishes the head (edits of the route, what clients are bound by, `Strict-Transport-Security`, our
-//! signature), begins the reply, and moves the body from its source by the one loop (`body::pump`). The response of an
-//! endpoint, an answer of our own and a file differ in their [`ResponseOrigin`] and in their source, and in nothing else.
-//! Not here: what answers of our own say (`answer`), what the end of an endpoint's response means (`attempt::settle`).
+//! [`respond`] finishes the head (edits of the route, cookies that bind the client,
+//! `Strict-Transport-Security`, `Proxy-Status`), starts the reply, and moves the body from its source by the
+//! one loop (`body::pump`). The response of an endpoint, a response of our own and a file differ in their
+//! [`ResponseOrigin`] and in their source, and in nothing else. Not here: the content of our own responses
+//! (`answer`), what the end of an endpoint's response means (`attempt::settle`).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -21,14 +22,14 @@ use crate::leaving;
 use crate::plan::Plan;
 use crate::trouble::Trouble;
 
-/// Who has made a response.
+/// Where a response comes from.
 #[derive(Clone, Copy)]
 pub(crate) enum ResponseOrigin<'a> {
     /// An endpoint.
     Endpoint(&'a Plan<'a>),
-    /// We, as a route says.
+    /// The proxy, as a route says.
     Route(&'a Plan<'a>),
-    /// We, whatever a route says: an error, say.
+    /// The proxy, regardless of the route: an error, for example.
     Proxy,
 }
 
@@ -41,9 +42,9 @@ impl<'a> ResponseOrigin<'a> {
     }
 }
 
-/// Sends a response, its body from `source`. `bind`: puts on the head what the client is bound by, which comes after the
-/// edits of the route, as these are about what the endpoint says. `keep`: as far as we are concerned the client's
-/// connection stays open.
+/// Sends a response with the body from `source`. `bind` adds the cookies that bind the client; it runs after
+/// the edits of the route, which concern what the endpoint says. `keep`: the proxy has no reason to close the
+/// client's connection.
 pub(crate) async fn respond<R: Reply>(
     context: &Context<'_>,
     (request, response): (&Request, &mut Response),
@@ -74,8 +75,9 @@ pub(crate) async fn respond<R: Reply>(
     let keeps = |field: message::Field<'_>| rules.is_none_or(|rules| rules.keeps_trailer(field));
     let pumped = pump_sifted(source, reply, keeps).await;
     if matches!(pumped, Err(PumpError::Reading(_))) {
-        // What came before it, the status first of all, is the client's. Whether that can be sent
-        // no longer matters to what went wrong; over HTTP/2 the connection has its turn to send it.
+        // The client gets what came before the error, above all the status. Whether that can be
+        // sent does not change the error; over HTTP/2 the connection's task gets its turn to send
+        // it.
         let _ = reply.flush().await;
         tokio::task::yield_now().await;
     }
@@ -83,14 +85,14 @@ pub(crate) async fn respond<R: Reply>(
     pumped
 }
 
-/// Tells that the answer is ours, where nothing more is told of it (RFC 9209, section 2).
+/// Marks the response as ours, unless it has a more detailed mark (RFC 9209, section 2).
 fn sign(response: &mut Response) {
     if !response.fields.has(Known::ProxyStatus) {
         response.fields.push_known(Known::ProxyStatus, b"bothways");
     }
 }
 
-/// Awaits, as long as the exchange may take.
+/// Awaits the future until the deadline.
 pub(crate) async fn in_time<T>(
     deadline: Option<&Deadline>,
     future: impl Future<Output = T>,

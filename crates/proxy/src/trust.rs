@@ -1,27 +1,27 @@
-//! Who the client is and what it asked for, where proxies in front of us are trusted.
+//! Who the client is and what it asked for, when proxies in front of us are trusted.
 //!
 //! The address of the connection counts (or the one in a PROXY protocol header), unless that peer is
-//! a trusted proxy: then what its fields say does, as far back as the proxies in between are trusted
-//! too. There are two dialects, `X-Forwarded-*` and `Forwarded` (RFC 7239); a proxy that speaks one
-//! of them may pass on what its own client said in the other. So the first one wins where both tell
-//! something, and the second one counts where it names the same client or is alone.
-//! Not here: what the next server learns (`identity`).
+//! a trusted proxy: then its fields count, as far back as the proxies in between are trusted too.
+//! There are two dialects, `X-Forwarded-*` and `Forwarded` (RFC 7239); a proxy that writes one of
+//! them may forward what its own client said in the other. So the first one wins where both say
+//! something, and the second one counts where it names the same client or is alone. Not here: what
+//! the next server learns (`identity`).
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use message::{Fields, Known, Request, Scheme};
 
-/// Members of a chain of proxies that are looked at, from the right.
+/// Members of a chain of proxies that are read, from the right.
 const HOPS_MAX: usize = 32;
 
-/// The peer of a connection, as far as it is to be believed.
+/// The peer of a connection, and whether it is trusted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer<'a> {
     pub(crate) address: IpAddr,
-    /// Whether what it says of its client is believed.
+    /// Whether its claims about its client are trusted.
     pub(crate) trusted: bool,
-    /// Who else is.
+    /// The networks that are trusted.
     proxies: &'a [IpNet],
 }
 
@@ -31,7 +31,7 @@ impl<'a> Peer<'a> {
         Self { address, trusted: is_trusted(address, proxies), proxies }
     }
 
-    /// Somebody who is not believed.
+    /// A peer that is not trusted.
     pub(crate) fn untrusted(address: IpAddr) -> Self {
         Self { address, trusted: false, proxies: &[] }
     }
@@ -53,14 +53,14 @@ impl<'a> Peer<'a> {
     }
 }
 
-/// What the fields of a trusted proxy say.
+/// What the fields of a trusted proxy claim.
 pub(crate) struct Claims<'a> {
     pub(crate) client: IpAddr,
     pub(crate) scheme: Option<Scheme>,
     pub(crate) host: Option<&'a [u8]>,
     /// The proxies and clients before the peer.
     pub(crate) chain: Chain<'a>,
-    /// Whether that stands in `X-Forwarded-For`.
+    /// Whether the chain comes from `X-Forwarded-For`.
     pub(crate) in_forwarded_for: bool,
 }
 
@@ -96,20 +96,20 @@ pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// One member of a chain.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Hop<'a> {
-    /// An address, a port perhaps, or a word that stands for one; without quotes.
+    /// An address, perhaps with a port, or an identifier; without quotes.
     pub(crate) node: &'a [u8],
     proto: Option<&'a [u8]>,
     host: Option<&'a [u8]>,
 }
 
 impl<'a> Hop<'a> {
-    /// A member that tells nothing but its address.
+    /// A member of which only the address is known.
     pub(crate) fn of(node: &'a str) -> Self {
         Self { node: node.as_bytes(), ..Self::default() }
     }
 }
 
-/// Clients and proxies, the first one first; the last ones, if there are many.
+/// Clients and proxies, the first one first. Of a long chain only the last ones are kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Chain<'a> {
     hops: [Hop<'a>; HOPS_MAX],
@@ -128,7 +128,7 @@ impl<'a> Chain<'a> {
         chain
     }
 
-    /// RFC 7239, section 4. What is malformed tells nothing.
+    /// RFC 7239, section 4. Malformed elements are ignored.
     fn of_forwarded(fields: &'a Fields) -> Self {
         let mut chain = Self::default();
         for line in fields.get_all(Known::Forwarded) {
@@ -156,7 +156,7 @@ impl<'a> Chain<'a> {
         self.hops.get(..self.length).unwrap_or_default()
     }
 
-    /// The client, as far back as members are trusted, and which of them that is.
+    /// The client, as far back as members are trusted, and its index.
     fn client(&self, peer: &Peer<'_>) -> (IpAddr, Option<usize>) {
         let (mut client, mut at) = (peer.address, None);
         for (index, hop) in self.hops().iter().enumerate().rev() {
@@ -169,15 +169,15 @@ impl<'a> Chain<'a> {
         (client, at)
     }
 
-    /// What the client's member says, or else the one nearest to it that was added later.
+    /// What the client's member says, or else the next member that says it.
     fn nearest<T>(&self, at: Option<usize>, part: impl Fn(&Hop<'a>) -> Option<T>) -> Option<T> {
         let last = self.length.saturating_sub(1);
         self.hops().get(at.unwrap_or(last)..)?.iter().find_map(part)
     }
 }
 
-/// The member of a list that is about the client: the only one; the one in its place, if the list is
-/// as long as the chain; else the last one, which the peer itself has added.
+/// The member of a list that concerns the client: the one at its index, if the list is as long as
+/// the chain; else the last one, which the peer itself has added.
 fn chosen<'a>(
     fields: &'a Fields,
     known: Known,
@@ -256,7 +256,7 @@ pub(crate) fn parse_address(peer_text: &[u8]) -> Option<IpAddr> {
     if let Ok(address) = peer_text.parse::<std::net::SocketAddr>() {
         return Some(address.ip().to_canonical());
     }
-    // A port may be a word (RFC 7239, section 6).
+    // A port may be an identifier (RFC 7239, section 6).
     let (node, port) = match peer_text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => peer_text.split_once(':')?,

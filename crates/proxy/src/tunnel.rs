@@ -1,9 +1,9 @@
-//! Tunnels: bytes both ways after CONNECT or an upgrade, without a look at them.
+//! Tunnels: bytes both ways after CONNECT or an upgrade, uninterpreted.
 //!
-//! Each direction ends on its own (half-close); the tunnel ends when both have, when one breaks, or
-//! when no byte has moved for too long. The record of the exchange is kept until then. Between two
-//! plain connections the kernel moves the bytes; a stream of HTTP/2 on one side, or on both, takes
-//! the loop that bodies take.
+//! Each direction ends on its own (half-close); the tunnel ends when both have ended, when one
+//! fails, or when no byte has moved for too long. The record of the exchange is kept until then.
+//! Between two plain connections the kernel moves the bytes; a stream of HTTP/2 on one side, or on
+//! both, takes the loop that bodies take.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -27,40 +27,40 @@ use crate::http2::StreamEnds;
 use crate::snapshot::View;
 use crate::upstream::FarEnd;
 
-/// A tunnel that begins.
+/// A tunnel that is ready to run.
 pub(crate) struct Tunnel {
-    /// The client's side, where that is not its connection as a whole.
+    /// The client's stream; `None`: its whole connection is the tunnel.
     client: Option<StreamEnds>,
     upstream: FarEnd,
-    /// What the client has sent before the tunnel began.
+    /// What the client had sent before the tunnel started.
     from_client: Option<Buffer>,
     idle: Duration,
-    /// The tunnel counts on its endpoint as long as it lasts.
+    /// The tunnel counts on its endpoint while it runs.
     lease: Option<Lease>,
     record: Record,
     view: Rc<View>,
 }
 
-/// The upstream's side of a tunnel that begins.
+/// The upstream's side of a tunnel that is about to start.
 pub(crate) struct TunnelStart {
     pub(crate) far: FarEnd,
-    /// The request as it counts on its endpoint.
+    /// The lease on the endpoint.
     pub(crate) lease: Option<Lease>,
     pub(crate) idle: Duration,
 }
 
-/// How a direction ended.
+/// Which side of a tunnel failed.
 enum TunnelError {
     Client(std::io::Error),
     Upstream(std::io::Error),
 }
 
-/// How a tunnel ended; `Err(None)`: no byte moved for too long.
+/// The result of a tunnel; `Err(None)`: no byte moved for too long.
 type TunnelResult = Result<(), Option<TunnelError>>;
 
 impl TunnelStart {
-    /// Makes a tunnel of it and the client's side, whose exchange ends with it. `client`: the client's
-    /// stream, where it is not its connection as a whole; `from_client`: what was read of it already.
+    /// Joins it with the client's side. `client`: the client's stream; `None`: its whole connection is
+    /// the tunnel; `from_client`: what was read of it already.
     pub(crate) fn begin(
         self,
         client: Option<StreamEnds>,
@@ -73,7 +73,7 @@ impl TunnelStart {
     }
 }
 
-/// Counts open tunnels, however they end.
+/// Counts an open tunnel until it is dropped.
 struct OpenTunnel<'a>(&'a Core);
 
 impl<'a> OpenTunnel<'a> {
@@ -91,7 +91,7 @@ impl Drop for OpenTunnel<'_> {
     }
 }
 
-/// What has moved, and the time that is left until something must again.
+/// The bytes that have moved, and the time-out until more must move.
 struct Progress<'a> {
     sent: Cell<u64>,
     received: Cell<u64>,
@@ -115,12 +115,14 @@ impl<'a> Progress<'a> {
         self.alarm.set(self.look_every());
     }
 
-    /// What one side does not take at once lies in the kernel: so it is looked at before the time is over.
+    /// The kernel buffers what one side does not take at once: so delivery is checked before the
+    /// time-out ends.
     fn look_every(&self) -> Duration {
         self.idle / 4
     }
 
-    /// Ready once neither side has sent or taken a byte for too long. `taken`: what both have taken so far.
+    /// Ready once neither side has sent or acknowledged a byte for too long. `taken`: what both
+    /// have acknowledged so far.
     fn poll_idle(
         &self,
         cx: &mut Context<'_>,
@@ -143,7 +145,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// How many bytes the peer of a stream has taken, as far as somebody tells.
+/// How many bytes the peer of a stream has acknowledged, if that is known.
 fn taken_of(delivery: Option<Delivery>) -> u64 {
     delivery.map_or(0, |delivery| delivery.acknowledged)
 }
@@ -208,7 +210,7 @@ pub(crate) async fn run(core: &Rc<Core>, client: &Rc<Client>, tunnel: Box<Tunnel
     core.finish(&view, &mut record);
 }
 
-/// A tunnel between two connections as a whole.
+/// A tunnel between two whole connections.
 async fn relay_streams(
     (near, far): (&Stream, &Stream),
     (from_near, from_far): (Option<Buffer>, Option<Buffer>),
@@ -241,7 +243,7 @@ async fn relay_streams(
     ended
 }
 
-/// Moves what was read before, then everything to the end, and passes the end on.
+/// Moves what was read before, then everything to the end, and forwards the end.
 async fn relay_direction(
     from: &Stream,
     to: &Stream,
@@ -254,21 +256,21 @@ async fn relay_direction(
         progress(bytes.len() as u64);
     }
     relay(from, to, None, progress).await.map_err(|error| (error.side, error.source))?;
-    // A peer that has gone already needs no word that we have finished.
+    // A peer that has left already needs no FIN.
     let _ = to.shutdown_write();
     Ok(())
 }
 
-/// A side of a tunnel as bodies see it: what comes from it, and where to put what goes to it.
+/// A side of a tunnel, as a source and a sink of bodies.
 trait TunnelSide {
     /// Both directions.
     fn ends(&mut self) -> (impl Source, impl Sink);
-    /// The other side has broken: this one must not take that for an end. `reset`: what a stream of
-    /// HTTP/2 is reset for.
+    /// Aborts this side, as the other one has failed: this one must not see an orderly end.
+    /// `reset`: the reason for an HTTP/2 stream.
     fn abort(&self, reset: Reset);
 }
 
-/// A connection as a whole.
+/// A whole connection.
 struct PlainSide<'a> {
     core: &'a Core,
     stream: &'a Stream,
@@ -286,7 +288,8 @@ impl<'a> PlainSide<'a> {
 impl TunnelSide for PlainSide<'_> {
     fn ends(&mut self) -> (impl Source, impl Sink) {
         let Self { core, stream, before, alarms: [reading, writing] } = self;
-        // A stream is on the other side, whose frames are no longer; it may stand still for long.
+        // The other side is a stream, whose frames are no longer than this; a tunnel may be idle
+        // for long.
         let buffer = before.take().unwrap_or_else(|| core.buffers.buffer(Size::Small));
         let mut incoming =
             Http1Receiver::new(stream, buffer, &core.wheel, reading, Patience::endless());
@@ -301,7 +304,7 @@ impl TunnelSide for PlainSide<'_> {
     }
 }
 
-/// The sending direction of a connection that ends with what it carries.
+/// The sending direction of a connection, which is shut with the end of the tunnel.
 struct ClosingSink<'a> {
     outgoing: Http1Sender<'a>,
     stream: &'a Stream,
@@ -351,8 +354,8 @@ impl TunnelSide for StreamSide<'_> {
     }
 }
 
-/// A tunnel with a stream of HTTP/2 on one side, or on both.
-/// `broken`: what the client's stream is reset for if the upstream breaks.
+/// A tunnel with an HTTP/2 stream on one side, or on both. `broken`: the reason for resetting the
+/// client's stream if the upstream fails.
 async fn pump_sides(
     mut near: impl TunnelSide,
     mut far: impl TunnelSide,
@@ -391,7 +394,7 @@ async fn pump_sides(
     ended
 }
 
-/// A sink whose bytes are counted.
+/// A sink that counts its bytes.
 struct CountingSink<'a, S> {
     sink: S,
     progress: &'a Progress<'a>,
@@ -409,7 +412,7 @@ impl<S: Sink> Sink for CountingSink<'_, S> {
     }
 
     async fn bulk(&mut self, _bulk: Bulk<'_>) -> Result<u64, PumpError> {
-        Ok(0) // it would pass uncounted
+        Ok(0) // those bytes would not be counted
     }
 
     async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
@@ -417,7 +420,7 @@ impl<S: Sink> Sink for CountingSink<'_, S> {
     }
 }
 
-/// Runs both directions; `Err(None)` when time is up.
+/// Runs both directions; `Err(None)`: the time-out has ended.
 async fn join_directions(
     outward: impl Future<Output = Result<(), TunnelError>>,
     inward: impl Future<Output = Result<(), TunnelError>>,

@@ -1,7 +1,7 @@
-//! A client's connection while nothing is under way: what an idle one costs, and where it goes next.
+//! A client's connection between exchanges: the task of an idle one, and what it does next.
 //!
-//! [`run`] is the small task that waits for bytes. Once some arrive it borrows a worker, which serves them
-//! ([`Job::Connection`]), and waits again, or becomes a tunnel, or a connection of HTTP/2.
+//! [`run`] is the small task that waits for bytes. When some arrive it borrows a worker, which serves them
+//! ([`Job::Connection`]). Then it waits again, becomes a tunnel, or becomes an HTTP/2 connection.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -54,8 +54,8 @@ pub(crate) async fn run(core: Rc<Core>, client: Rc<Client>) {
     }
 }
 
-/// Breaks a connection off whose exchange is dropped half-way, by a panic or the end of the process:
-/// closed in the ordinary way, a response that ends with the connection would look complete.
+/// Resets a connection whose exchange is dropped half-way, by a panic or the end of the process:
+/// after an orderly close, a response that ends with the connection would look complete.
 struct AbortOnDrop<'a>(&'a Stream);
 
 impl AbortOnDrop<'_> {
@@ -74,9 +74,9 @@ impl Drop for AbortOnDrop<'_> {
 enum WaitResult {
     /// There is something to read.
     Readable,
-    /// The process or the listener is going.
+    /// The process drains or the listener closes.
     Leaving,
-    /// The client has been idle for too long, as it seems.
+    /// The client seems to have been idle for too long.
     Idle,
 }
 
@@ -89,7 +89,7 @@ async fn wait_for_bytes(
     let mut waiting = false;
     let waited = poll_fn(|cx| {
         if client.stream.poll_readable(cx).is_ready() {
-            return Poll::Ready(WaitResult::Readable); // an error too: reading will tell
+            return Poll::Ready(WaitResult::Readable); // or an error, which reading will return
         }
         if core.draining.get() || client.listening.closed.get() {
             return Poll::Ready(WaitResult::Leaving);
@@ -107,17 +107,17 @@ async fn wait_for_bytes(
     waited
 }
 
-/// What became of a connection whose last answer may not have been taken whole.
+/// What a client has done that may not have read its last response yet.
 enum DeliveryResult {
-    /// All was taken; whether that took time.
+    /// It has read all; whether that took time.
     All(bool),
     /// There is something to read.
     Readable,
-    /// The client takes no more, or too little of it.
+    /// It has stopped reading, or reads too slowly.
     GivenUp,
 }
 
-/// Waits until a client has taken what was written for it.
+/// Waits until a client has read what was written to it.
 async fn wait_for_delivery(core: &Core, client: &Client) -> DeliveryResult {
     let mut delivery_wait = client.delivery_wait(core.wheel.now());
     let mut waited = false;

@@ -1,4 +1,4 @@
-//! How a client's connection is closed so that what was sent arrives.
+//! Closing a client's connection so that what was sent arrives.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -11,12 +11,13 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::patience::DeliveryState;
 
-/// How long a closing connection is read, so that the last answer is not lost by a reset
-/// (RFC 9112, section 9.6): without a byte, and in all. Many clients look for an answer only once
-/// they have sent everything, however early it was given.
+/// How long a closing connection is read, so that a reset does not destroy the last response (RFC
+/// 9112, section 9.6): without a byte, and in all. Many clients read a response only after they
+/// have sent everything, however early it came.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
-/// Tells a client for whom there is no room why it is closed, as far as that goes without waiting.
+/// Refuses a connection that exceeds the limits with 503, as far as that is possible without
+/// waiting.
 pub(crate) async fn refuse_with_503(stream: Stream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
         Content-Length: 34\r\nRetry-After: 1\r\nConnection: close\r\n\
@@ -24,7 +25,7 @@ pub(crate) async fn refuse_with_503(stream: Stream) {
     send(&stream, ANSWER).await;
 }
 
-/// Sends a last word to a client, as far as that goes without waiting.
+/// Sends a last response to a client, as far as that is possible without waiting.
 pub(crate) async fn send_and_close(client: Client, answer: &[u8]) {
     send(&client.stream, answer).await;
 }
@@ -59,7 +60,8 @@ pub(crate) async fn linger(core: &Core, client: &Client) {
             Some(_) if lasts < LINGER_IN_ALL => continue,
             Some(_) | None => {}
         }
-        // Closed with something unread, it would be reset, and what is still under way be lost.
+        // A close with unread bytes resets the connection, and would destroy what is still under
+        // way.
         match delivery_wait.look(&client.stream, core.wheel.now()) {
             DeliveryState::Delivered => return,
             DeliveryState::Pending(again) => patience = again,

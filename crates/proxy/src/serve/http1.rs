@@ -1,7 +1,7 @@
-//! What has arrived on a client's HTTP/1 connection, served on a borrowed worker.
+//! Serving what has arrived on a client's HTTP/1 connection, on a borrowed worker.
 //!
-//! [`serve`] reads heads and has each exchange carried out, until nothing more has arrived.
-//! Not here: what happens within an exchange (`exchange`), the wait for what arrives (`connection`).
+//! [`serve`] reads heads and runs each exchange, until nothing more has arrived. Not here: what
+//! happens within an exchange (`exchange`), the wait for what arrives (`connection`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -32,7 +32,7 @@ use crate::snapshot::View;
 use crate::trouble::{Trouble, refused_head};
 use crate::work::Work;
 
-/// Requests that one connection may send ahead without a pause before others get their turn.
+/// Pipelined requests that one connection may send before other connections get their turn.
 const PIPELINED_MAX: u32 = 32;
 
 /// A client that speaks HTTP/1.
@@ -162,8 +162,8 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, workspace: &mut 
     let reply = Http1Reply { out, begun: false, keep_alive: false };
     let mut down = Http1 { client, flow, body: incoming, reply };
 
-    // A new connection is taken for readable before anything has come over it, and so may others
-    // be: without a byte they are as idle as before, and need no worker.
+    // A new connection counts as readable before any byte has arrived, and others may too: without
+    // a byte they are as idle as before, and need no worker.
     alarm.clear();
     match poll_fn(|cx| Poll::Ready(down.body.poll_more(cx))).await {
         Poll::Ready(HeadEnd::More) => {}
@@ -258,12 +258,12 @@ async fn serve_requests(
         let Some(id) = client.listening.id.get() else { break };
         listener_id = id;
     }
-    Next::Close { linger: true } // the listener has gone
+    Next::Close { linger: true } // the listener is gone
 }
 
 enum Head {
     Complete,
-    /// The client left before a request began, or in the middle of its head.
+    /// The client left before a request or within its head.
     Gone,
     /// The preface of HTTP/2.
     Http2,

@@ -1,8 +1,8 @@
 //! A client's HTTP/2 connection: accepting streams, watching it, and ending it.
 //!
 //! Each request runs in a small task of its own on a borrowed worker, all on the core that has the
-//! connection, so that the answers of one turn leave in one write.
-//! Not here: a stream (`stream`), and the exchange, which does not know what protocol the client speaks.
+//! connection, so that the responses of one turn leave in one write. Not here: a stream (`stream`), and
+//! the exchange, which does not know what protocol the client speaks.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -36,27 +36,27 @@ use crate::tunnel;
 
 /// What a client may send ahead on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// What it may send ahead in all: the larger is for cores with few such connections.
+/// What it may send ahead in all: the larger value is for cores with few such connections.
 const WINDOW_BYTES_MIN: u32 = 64 * 1024 - 1;
 const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// What all of them may have sent ahead, per core.
 const WINDOW_BYTES_IN_ALL: u32 = 128 * 1024 * 1024;
-/// What we keep for a stream that the client does not take.
+/// What is buffered for a stream that the client does not read.
 const SEND_BYTES_MAX: usize = 32 * 1024;
-/// Streams that were reset before we have looked at them: more than the guard lets through at once.
+/// Streams that were reset before they were accepted: more than the guard admits at once.
 const PENDING_RESETS_MAX: usize = 512;
-/// Streams that we reset because of what came on them, over the life of a connection. The guard
-/// has a budget that grows back, but sees a reset only once it is written; this holds one that
+/// Streams that we reset because of what came on them, over the life of a connection. The guard's
+/// budget grows back, but it sees a reset only once that is written; this limits a client that
 /// reads nothing.
 const OWN_RESETS_MAX: usize = 1024;
-/// The longest frame that we take: the least that there may be (RFC 9113, section 4.2).
+/// The longest frame that we accept: the smallest limit that is allowed (RFC 9113, section 4.2).
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// How long a connection that is ending may take to send what is left.
+/// How long a closing connection may take to send what is left.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What is read from a client that was told to go, so that it gets to see why.
+/// What is read from a client after GOAWAY, so that it receives that.
 const FAREWELL_BYTES_MAX: u64 = 256 * 1024;
 
-/// A client's stream, as `h2` takes it.
+/// A client's stream in the form that `h2` needs.
 struct ClientStream(Rc<Client>);
 
 impl Deref for ClientStream {
@@ -67,10 +67,10 @@ impl Deref for ClientStream {
     }
 }
 
-/// Exchanges under way on a connection.
+/// The running exchanges of a connection.
 struct ActiveExchanges {
     count: Cell<u32>,
-    /// How long there may be none.
+    /// How long the connection may be idle.
     idle: Cell<Duration>,
 }
 
@@ -78,7 +78,7 @@ struct ActiveExchanges {
 struct ActiveExchange {
     active: Rc<ActiveExchanges>,
     client: Rc<Client>,
-    /// How it counts on its client, where it does.
+    /// Its charge on the client, if the client is counted.
     _stream: Option<Charge>,
 }
 
@@ -103,11 +103,11 @@ impl Drop for ActiveExchange {
 /// What happens on a connection.
 enum Event {
     Request(Box<StreamRequest>),
-    /// The guard has seen enough.
+    /// The guard has found a violation.
     Violation(Violation),
     /// It has ended, well or not.
     Ended(Result<(), h2::Error>),
-    /// Nothing has happened for too long.
+    /// The connection has been idle for too long.
     Idle,
 }
 
@@ -141,7 +141,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let mut unfinished = FrameDeadline { since: None, allowed: head, alarm: core.wheel.alarm() };
     let mut closing = false;
     let mut delivery_wait = None;
-    // Streams that were refused and stand in the log.
+    // Refused streams that are in the log already.
     let mut refusals = 0;
     loop {
         while refusals < guard_state.refused.get() {
@@ -183,7 +183,7 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                 return farewell(client).await;
             }
             Event::Idle => {
-                // Idle is only who has taken all.
+                // A client is only idle if it has read all.
                 let waited = delivery_wait.is_some();
                 let mut rest = delivery_wait
                     .take()
@@ -264,8 +264,8 @@ fn log_end(core: &Core, client: &Client, result: Result<(), h2::Error>) {
     log_violation(core, client, &Violation { reason, kind });
 }
 
-/// Watches over frames and field blocks that come in pieces: nothing else comes before the end of
-/// one, and it is nobody's request yet, so that no other time-out holds for it.
+/// The time-out for a frame or a field block that comes in pieces: nothing else can come before its
+/// end, and it belongs to no request yet, so that no other time-out applies.
 struct FrameDeadline {
     since: Option<Instant>,
     allowed: Duration,
@@ -273,7 +273,7 @@ struct FrameDeadline {
 }
 
 impl FrameDeadline {
-    /// Ready once one has taken too long.
+    /// Ready once the time-out has passed.
     fn poll_late(
         &mut self,
         guard_state: &GuardState,
@@ -319,7 +319,8 @@ fn poll_event(
     }
 }
 
-/// The prefaces of both sides. `Err`: there is no connection, and perhaps why.
+/// Exchanges the prefaces of both sides. `Err`: there is no connection, and the violation, if that
+/// is why.
 async fn exchange_prefaces(
     core: &Core,
     client: &Client,
@@ -334,7 +335,7 @@ async fn exchange_prefaces(
         .initial_connection_window_size(budget.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX))
         .max_frame_size(FRAME_BYTES_MAX)
         .max_concurrent_streams(listener.limits.streams)
-        // What is counted here has 32 bytes more for each field (RFC 9113, section 6.5.2).
+        // This limit counts 32 bytes more for each field (RFC 9113, section 6.5.2).
         .max_header_list_size(listener.limits.head_bytes.saturating_add(CARRIED_EXTRA))
         .max_concurrent_reset_streams(64)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
@@ -369,7 +370,7 @@ fn go_away(reason: u32) -> [u8; 17] {
     [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, r0, r1, r2, r3]
 }
 
-/// Tells the client that it is over, and closes.
+/// Sends GOAWAY, and closes.
 async fn end(
     core: &Core,
     client: &Client,
@@ -383,7 +384,7 @@ async fn end(
     } else {
         connection.abrupt_shutdown(reason);
     }
-    // What answers have left behind goes out as long as the client takes it.
+    // The rest of the responses is sent as long as the client reads it.
     let mut sent = guard_state.sent.get();
     let mut delivery_wait = client.delivery_wait(core.wheel.now());
     client.alarm.set(FAREWELL);
@@ -409,8 +410,8 @@ async fn end(
     if in_peace { linger(core, client).await } else { farewell(client).await }
 }
 
-/// Reads on for a little, so that the last words are not lost by a reset (RFC 9112, section 9.6,
-/// says why; it is the same here).
+/// Reads on for a while, so that a reset does not destroy the last frames (RFC 9112, section 9.6,
+/// explains it for HTTP/1).
 async fn farewell(client: &Client) {
     if client.stream.shutdown_write().is_err() {
         return;
@@ -429,7 +430,7 @@ async fn farewell(client: &Client) {
     }
 }
 
-/// A request's task.
+/// The task of a request.
 async fn run(core: Rc<Core>, request: Box<StreamRequest>, exchange: ActiveExchange) {
     let mut worker = worker::borrow(&core);
     let next = worker.serve(Job::Stream(request)).await;

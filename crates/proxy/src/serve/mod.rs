@@ -1,9 +1,9 @@
 //! Serving clients' connections: from their first byte to their last.
 //!
-//! [`accept`] looks what the listener speaks. A connection that is idle is a small task (`connection`,
-//! `http2`); what arrives is served on a borrowed worker (`worker`), as a request of HTTP/1 (`http1`) or on a
-//! stream of HTTP/2 (`stream`), by the one `exchange`. TLS comes before that (`tls`), or passes through
-//! (`passthrough`). `farewell` ends connections so that what was sent arrives.
+//! [`accept`] dispatches on the protocol of the listener. An idle connection is a small task (`connection`,
+//! `http2`); what arrives is served on a borrowed worker (`worker`), as an HTTP/1 request (`http1`) or an
+//! HTTP/2 stream (`stream`), by the one `exchange`. Before that TLS is terminated (`tls`) or passed through
+//! (`passthrough`). `farewell` closes connections so that what was sent arrives.
 
 mod connection;
 mod farewell;
@@ -25,12 +25,12 @@ use crate::core::Core;
 pub(crate) use farewell::refuse_with_503;
 pub(crate) use worker::forget_all as forget_workers;
 
-/// What a listener's clients speak first.
+/// The protocol that a listener's clients speak first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientProtocol {
-    /// HTTP in clear: HTTP/1, or HTTP/2 with prior knowledge.
+    /// HTTP without TLS: HTTP/1, or HTTP/2 with prior knowledge.
     Http,
-    /// TLS, and HTTP within it, or what passes through.
+    /// TLS, which is terminated or passed through.
     Tls,
 }
 
@@ -40,7 +40,7 @@ impl ClientProtocol {
     }
 }
 
-/// Begins to serve a connection that was taken in.
+/// Starts to serve a connection that was admitted.
 pub(crate) fn accept(core: &Rc<Core>, client: Client, protocol: ClientProtocol) {
     let core = Rc::clone(core);
     match protocol {

@@ -1,8 +1,8 @@
-//! TLS connections that pass through: we look at the name that the ClientHello asks for, and no further.
+//! TLS passthrough: only the server name in the ClientHello is read.
 //!
-//! The whole connection goes to the upstream of the site's own `to` as a tunnel, what was read of it first. To the
-//! log and the metrics it is one exchange of its site.
-//! Not here: reading the ClientHello (`tls`), the choice of an endpoint (`destination`), the tunnel itself (`tunnel`).
+//! The whole connection becomes a tunnel to the upstream of the site's own `to`, beginning with the
+//! ClientHello. The log and the metrics have it as one exchange of its site. Not here: reading the ClientHello
+//! (`tls`), the choice of an endpoint (`destination`), the tunnel itself (`tunnel`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ use crate::snapshot::View;
 use crate::trouble::Trouble;
 use crate::tunnel::{self, TunnelStart};
 
-/// A connection that passes through to the upstream of a site.
+/// A connection that is passed through to the upstream of a site.
 pub(crate) struct Passthrough {
     pub(crate) client: Client,
     pub(crate) view: Rc<View>,
     pub(crate) site: SiteId,
-    /// What the client has sent: the ClientHello, and more.
+    /// What the client has sent: the ClientHello, perhaps more.
     pub(crate) sent: Buffer,
     pub(crate) record: Record,
 }
@@ -54,7 +54,7 @@ impl Passthrough {
     }
 }
 
-/// Carries a connection to its end.
+/// Serves a connection to its end.
 pub(crate) async fn run(core: &Rc<Core>, passthrough: Passthrough) {
     let Passthrough { client, view, site, mut sent, mut record, .. } = passthrough;
     let Some((route_id, route, upstream)) = upstream_of(&view, site) else { return };
@@ -83,15 +83,16 @@ pub(crate) async fn run(core: &Rc<Core>, passthrough: Passthrough) {
     }
 }
 
-/// A client that waits for its upstream.
+/// A client that waits for a connection to its upstream.
 struct WaitingClient<'a> {
     stream: &'a Stream,
-    /// What it has sent.
+    /// What the client has sent.
     sent: &'a mut Buffer,
 }
 
 impl Presence for WaitingClient<'_> {
-    /// What it sends meanwhile is taken in as far as there is room; beyond, it is not watched.
+    /// What the client sends during the wait is read as far as there is room; beyond that its
+    /// leaving is not noticed.
     fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         while self.sent.spare() > 0 {
             match self.sent.poll_fill(cx, self.stream) {
@@ -107,14 +108,14 @@ impl Presence for WaitingClient<'_> {
 /// The upstream of a site's own `to`.
 fn upstream_of(view: &View, site: SiteId) -> Option<(RouteId, &Route, UpstreamId)> {
     let routes = &view.config().site(site)?.routes;
-    // It stands after the routes.
+    // The site's own `to` is the last route.
     routes.iter().enumerate().rev().find_map(|(index, route)| match &route.action {
         Action::To(upstream) => Some((RouteId(index as u32), route, *upstream)),
         _ => None,
     })
 }
 
-/// A new connection to one of the endpoints; to others if one cannot be reached.
+/// Opens a connection to one of the endpoints; to others if one cannot be reached.
 async fn connect(
     (core, view): (&Rc<Core>, &Rc<View>),
     client: &Client,

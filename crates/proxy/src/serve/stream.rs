@@ -1,4 +1,4 @@
-//! A client's stream: one request and its response.
+//! A client's HTTP/2 stream: one request and its response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ use crate::note;
 use crate::patience::TakerLimits;
 use crate::trouble::refused_head;
 
-/// A request that has come.
+/// A request that has arrived on a stream.
 pub(crate) struct StreamRequest {
     client: Rc<Client>,
     budget: Rc<ClientBudget>,
@@ -52,7 +52,7 @@ impl StreamRequest {
         Self { client: Rc::clone(client), budget: Rc::clone(budget), parts, body, respond }
     }
 
-    /// Refuses it: it may be sent again (RFC 9113, section 8.7). It stands in the log.
+    /// Refuses the request, which the client may send again (RFC 9113, section 8.7), and logs that.
     pub(super) fn refuse(mut self, core: &Core, why: &str) {
         self.respond.send_reset(Reason::REFUSED_STREAM);
         let mut record = refused_record(core, &self.client, why);
@@ -63,7 +63,7 @@ impl StreamRequest {
     }
 }
 
-/// A client's stream.
+/// A client, on one stream.
 struct Http2<'a> {
     client: &'a Client,
     flow: &'a Flow,
@@ -72,13 +72,13 @@ struct Http2<'a> {
 }
 
 impl Http2<'_> {
-    /// Takes in what of the body is here already.
+    /// Reads what has arrived of the body already.
     async fn look(&mut self, request: &mut Request) {
-        // What comes on a tunnel is for later, and must stay where it is.
+        // The bytes of a tunnel are read later, and must stay where they are.
         if !request.upgrade && request.method != Method::Connect {
             self.body.look().await;
         }
-        // Not every origin takes chunks; what is here whole has a length.
+        // Not every origin accepts chunks; a body that has arrived whole gets a length.
         if request.body == BodyLength::Chunked
             && let Some(whole) = self.body.buffered()
         {
@@ -115,7 +115,7 @@ impl<'a> Downstream for Http2<'a> {
     }
 }
 
-/// Serves one request; on a worker.
+/// Serves one request on a worker.
 pub(crate) async fn serve(
     core: &Rc<Core>,
     stream_request: StreamRequest,
@@ -188,7 +188,7 @@ pub(crate) async fn serve(
     Next::Idle
 }
 
-/// What is kept of a stream that is refused.
+/// The record of a stream that is refused.
 pub(super) fn refused_record(core: &Core, client: &Client, why: &str) -> Record {
     core.metrics.http2_refused();
     let mut record = Record::new(Instant::now());
@@ -201,7 +201,7 @@ pub(super) fn refused_record(core: &Core, client: &Client, why: &str) -> Record 
     record
 }
 
-/// Notes what was asked for, as far as it can be told.
+/// Notes the target of a refused request, as far as it can be read.
 fn record_target(head: PackedFields<'_>, record: &mut Record) {
     let of = |wanted: &[u8]| {
         head.fields().find(|(record_target, _)| *record_target == wanted).map(|(_, value)| value)
@@ -209,7 +209,7 @@ fn record_target(head: PackedFields<'_>, record: &mut Record) {
     if let Some(Ok(method)) = of(b":method").map(Method::parse) {
         record.method = method;
     }
-    // CONNECT has none.
+    // CONNECT has no scheme.
     let scheme = of(b":scheme");
     record.target.set(scheme.unwrap_or_default());
     record.target.push(if scheme.is_some() { "://" } else { "" });
@@ -217,7 +217,7 @@ fn record_target(head: PackedFields<'_>, record: &mut Record) {
     record.target.push(of(b":path").unwrap_or_default());
 }
 
-/// Reads the head, and tells how many bytes its names and values have.
+/// Reads the head; returns how many bytes its names and values have.
 fn read_head(
     listener: &Listener,
     client: &Client,
@@ -231,7 +231,7 @@ fn read_head(
             return (0, Err(RequestRefusal::TooLarge));
         }
         Some(FieldBlock::Malformed(what)) => return (0, Err(what.into())),
-        // The guard carries every head.
+        // The guard hands over every head.
         Some(FieldBlock::Trailers(_)) | None => return (0, Err(Malformed::MissingPseudo.into())),
     };
     let limits = HeadLimits {

@@ -1,8 +1,8 @@
-//! A client's connection to a TLS listener, from its first byte to the end of the handshake.
+//! A connection to a TLS listener, from its first byte to the end of the handshake.
 //!
-//! The ClientHello is read and names the site, whose context carries the handshake; what comes out is a layered
-//! stream with the facts of its TLS, and is served as any other. The memory of the handshake is free by then.
-//! Not here: TLS itself (`tls`), connections that are passed through (`passthrough`).
+//! The ClientHello names the site, whose context does the handshake. The result is a stream with a TLS layer
+//! and the facts of its TLS, and is served like any other. The memory of the handshake has been freed by then.
+//! Not here: TLS itself (the crate `tls`), connections that are passed through (`passthrough`).
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -29,14 +29,14 @@ use crate::secure::{
 };
 use crate::snapshot::View;
 
-/// What became of a client's connection.
-#[allow(clippy::large_enum_variant)] // moved once a connection; a box would be memory for each
+/// The result of a handshake, or of a ClientHello that needs none.
+#[allow(clippy::large_enum_variant)] // moved once per connection; a box would cost an allocation for each
 enum TlsOutcome {
     Secured(Box<Client>),
     PassThrough(Box<Passthrough>),
 }
 
-/// Why a client's connection is closed before anything was served, and what it is sent.
+/// Why a client's connection is closed before anything was served, and the reply to it.
 struct Rejection {
     client: Client,
     why: HandshakeFailure,
@@ -44,15 +44,15 @@ struct Rejection {
     answer: RejectionReply,
 }
 
-/// What a rejected client is told.
+/// The reply to a rejected client.
 enum RejectionReply {
-    /// Nothing, or it has been told.
+    /// Nothing, or it was sent already.
     Nothing,
     /// An alert in clear (RFC 8446, section 6).
     Alert(u8),
-    /// These bytes: an alert.
+    /// An alert, as these bytes.
     Bytes(Vec<u8>),
-    /// A client that speaks HTTP in clear is answered in kind.
+    /// An HTTP response, for a client that speaks HTTP without TLS.
     Plain,
 }
 
@@ -61,7 +61,7 @@ const UNRECOGNIZED_NAME: u8 = 112;
 
 /// Serves a client's connection that begins with TLS.
 pub(crate) async fn serve(core: Rc<Core>, client: Client) {
-    // In a box, so that an established connection does not carry the memory of its handshake.
+    // In a box, so that an established connection does not hold the memory of its handshake.
     let accepted = Box::pin(accept(&core, client)).await;
     match accepted {
         Some(TlsOutcome::Secured(client)) => {
@@ -102,7 +102,7 @@ async fn accept(core: &Rc<Core>, client: Client) -> Option<TlsOutcome> {
 
 type Hello = (Client, ClientHello, Buffer);
 
-/// Reads what comes first; nothing if the client left before it said anything.
+/// Reads the ClientHello; `None` if the client left without a byte, or was refused.
 async fn read_hello(
     core: &Core,
     client: Client,
@@ -160,7 +160,7 @@ async fn read_hello(
         });
         match filled.await {
             Ok(Ok(count)) if count > 0 => {}
-            // Probes of load balancers come and go without a word.
+            // Probes of load balancers connect and leave without a byte.
             Ok(_) if buffer.is_empty() => return None,
             Ok(_) => {
                 return reject(
@@ -177,7 +177,7 @@ async fn read_hello(
     }
 }
 
-/// Finds whom the hello is for, and carries the handshake.
+/// Finds the site of the ClientHello, and does the handshake.
 async fn open(
     core: &Rc<Core>,
     client: Client,
@@ -256,13 +256,13 @@ fn result_of(error: &TlsError) -> HandshakeFailure {
     }
 }
 
-/// Where a connection goes.
+/// What is done with a TLS connection.
 enum HelloTarget<'v> {
-    /// It ends here.
+    /// TLS is terminated here.
     Here(&'v Arc<tls::Server>),
-    /// To the upstream of this site.
+    /// It is passed through to the upstream of this site.
     PassThrough(SiteId),
-    /// There should be a context, and is none.
+    /// There should be a context for it, but there is none.
     Nowhere,
 }
 
@@ -289,7 +289,7 @@ fn hello_target<'v>(
     Some(context.map_or(HelloTarget::Nowhere, HelloTarget::Here))
 }
 
-/// Who asked for what, where there is no TLS connection.
+/// The record of a connection without a TLS handshake.
 fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) -> Record {
     let mut record = Record::new(began);
     record.listener = id;
@@ -316,7 +316,7 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejectio
     record.status = if matches!(answer, RejectionReply::Plain) { 400 } else { 0 };
     record.note(why.error(), &detail);
     record.finish(Instant::now());
-    // No request: it is counted among the handshakes.
+    // This is no request: it is counted among the handshakes.
     core.access.borrow_mut().write(&record, &view.shared.names);
     let (address, listener) = (client.address.get(), client.listening.address);
     if why == HandshakeFailure::Local {

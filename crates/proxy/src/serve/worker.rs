@@ -1,10 +1,10 @@
-//! Workers: what an exchange needs while it runs, used again and again.
+//! Workers: the memory that an exchange needs while it runs, reused by the next.
 //!
-//! An idle connection is a small task that waits for bytes. Once some arrive it borrows a
+//! An idle connection is a small task that waits for bytes. When some arrive it borrows a
 //! [`Worker`] from its core, which holds the memory of a whole exchange (heads, record, buffers,
-//! the state of its futures), and gives it back when the exchange is over. Workers are taken last
-//! in, first out, so that the same memory stays in the cache however many connections there are,
-//! and a request allocates nothing.
+//! the state of its futures), and returns it when the exchange is over. Workers are taken last in,
+//! first out, so that the same memory stays in the cache with any number of connections, and a
+//! request allocates nothing.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -27,12 +27,12 @@ thread_local! {
     static FREE: RefCell<Vec<Worker>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A worker to carry an exchange, the one used last first.
+/// Takes a worker, the one used last first.
 pub(crate) fn borrow(core: &Rc<Core>) -> Worker {
     FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Worker::new(core))
 }
 
-/// Takes a worker back that is done.
+/// Returns a worker that is done.
 pub(crate) fn give_back(worker: Worker) {
     FREE.with_borrow_mut(|free| {
         if free.len() < FREE_MAX {
@@ -46,22 +46,22 @@ pub(crate) fn forget_all() {
     drop(FREE.take());
 }
 
-/// What a worker can be given to do.
+/// The work that a worker can do.
 pub(crate) enum Job {
-    /// What has arrived on a connection that speaks HTTP/1.
+    /// What has arrived on an HTTP/1 connection.
     Connection(Rc<Client>),
-    /// A request that came on a stream of HTTP/2.
+    /// A request on an HTTP/2 stream.
     Stream(Box<StreamRequest>),
 }
 
-/// The place where a job is handed over and its outcome comes back.
+/// Where a job is handed over and its outcome is returned.
 #[derive(Default)]
 struct Handover {
     job: RefCell<Option<Job>>,
     outcome: RefCell<Option<Next>>,
 }
 
-/// Carries one exchange after another.
+/// Runs one exchange after another.
 pub(crate) struct Worker {
     handover: Rc<Handover>,
     future: Pin<Box<dyn Future<Output = Infallible>>>,
@@ -75,7 +75,7 @@ impl Worker {
         Self { handover, future }
     }
 
-    /// Does a job. If this is dropped in between, the worker must be dropped too.
+    /// Does a job. If this future is dropped before its end, the worker must be dropped too.
     pub(crate) async fn serve(&mut self, job: Job) -> Next {
         *self.handover.job.borrow_mut() = Some(job);
         poll_fn(|cx| {
@@ -100,7 +100,7 @@ async fn work(
             None => Poll::Pending,
         })
         .await;
-        // A worker whose core has gone is never given a job.
+        // A worker whose core has ended is never given a job.
         let Some(core) = core.upgrade() else { return std::future::pending().await };
         let outcome = match job {
             Job::Connection(client) => http1::serve(&core, &client, &mut workspace).await,

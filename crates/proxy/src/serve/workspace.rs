@@ -1,4 +1,4 @@
-//! The memory of an exchange that a worker has, and what becomes of the connection after it.
+//! The memory of an exchange on a worker, and what the connection does after it.
 
 use net::{Alarm, Buffer};
 
@@ -11,7 +11,7 @@ pub(crate) struct Workspace {
     pub(crate) work: Work,
     /// For what comes from the client.
     pub(crate) alarm: Alarm,
-    /// For what goes to it, where the connection's own alarm is not the exchange's to use.
+    /// For what goes to the client, on connections whose own alarm serves other exchanges too.
     pub(crate) reply_alarm: Alarm,
 }
 
@@ -21,7 +21,7 @@ impl Workspace {
         Self { work, alarm: core.wheel.alarm(), reply_alarm: core.wheel.alarm() }
     }
 
-    /// Gives back memory that an unusual exchange took.
+    /// Frees memory that an unusual exchange has needed.
     pub(super) fn shrink(&mut self) {
         const USUAL: usize = 32 * 1024;
         let Work { request, response, path, readings, body, replay, .. } = &mut self.work;
@@ -38,18 +38,19 @@ impl Workspace {
     }
 }
 
-/// What becomes of a connection after what has arrived was served.
+/// What a connection does after its worker has served what arrived.
 pub(crate) enum Next {
     /// It waits for the next request.
     Idle,
-    /// The same: nothing has come that could be read, such as a part of a TLS record.
+    /// The same: nothing has arrived that could be read, such as a part of a TLS record.
     Unready,
-    /// It is closed; with `linger` after reading on for a while.
+    /// It closes; with `linger` after reading on for a while.
     Close { linger: bool },
-    /// It is broken off, so that the client sees an incomplete message.
+    /// It is reset, so that the client sees an incomplete message.
     Abort,
-    /// It has become a tunnel.
+    /// It becomes a tunnel.
     Tunnel(Box<Tunnel>),
-    /// It speaks HTTP/2; this has been read of it. (In a box, so that idle connections stay small.)
+    /// It speaks HTTP/2; these bytes have been read. (In a box, so that idle connections stay
+    /// small.)
     Http2(Box<Buffer>),
 }
