@@ -1,13 +1,14 @@
-//! What each client holds of what all clients share: connections, upstream connections, streams, bytes that wait.
+//! What each client uses of the resources that all clients share: connections, upstream
+//! connections, streams, buffered bytes.
 //!
-//! A client is an address; of IPv6 it is a network ([`ClientKey`]), as one client has all of it. What its connections
-//! hold on all cores is one sum (`Totals`), which no more than a limit may be taken from. A core has an [`Account`]
-//! of each of its clients, found once a connection: it takes from the sum in steps that are small beside the limit,
-//! and gives back likewise, so that requests neither lock nor touch what cores share. The price: that much less than
-//! the limit may be had by a client whose connections are spread over the cores. Connections are counted one by one.
-//! Bounded: an account lives as long as one of its connections, charges or requests, and a second longer; a core has
-//! no more than [`ACCOUNTS_MAX`], and those beyond share one.
-//! Not here: what the limits are (`config::Limits`), and what is said when one is reached.
+//! A client is an IPv4 address or an IPv6 network ([`ClientKey`]), as one client has a whole network. The use
+//! on all cores is one sum (`Totals`), which may not exceed a limit. A core has an [`Account`] for each of its
+//! clients, looked up once per connection: it adds to the sum, and subtracts from it, in steps that are small
+//! compared to the limit, so that requests neither lock nor touch what cores share. The price: a client whose
+//! connections are spread over the cores may be limited a few steps too early. Connections are counted one by
+//! one. Bounded: an account lives a second longer than its last connection, charge or request; a core has no
+//! more than [`ACCOUNTS_MAX`], and further clients share one. Not here: the limits (`config::Limits`), and the
+//! answer when one is reached.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::HashMap;
 
-/// Accounts of one core.
+/// The most accounts of one core.
 const ACCOUNTS_MAX: usize = 1 << 17;
-/// Parts that the sums are kept in, so that cores seldom wait for each other.
+/// The table of sums is divided into this many parts, so that cores rarely wait for each other.
 const SHARDS: usize = 64;
 
 /// Who counts as one client.
@@ -27,10 +28,10 @@ const SHARDS: usize = 64;
 pub(crate) struct ClientKey(IpAddr);
 
 impl ClientKey {
-    /// Those for whom a core has no more room.
+    /// The clients beyond the most accounts of a core.
     const OTHERS: Self = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
 
-    /// An address of IPv4, or so many leading bits of one of IPv6.
+    /// An IPv4 address, or the first `ipv6_prefix` bits of an IPv6 address.
     pub(crate) fn of(address: IpAddr, ipv6_prefix: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V6(v6) => {
@@ -53,18 +54,18 @@ impl ClientKey {
 pub(crate) enum Resource {
     /// Connections from the client.
     Connections,
-    /// Connections to upstreams that its requests and tunnels have for themselves.
+    /// Connections to upstreams that its requests and tunnels use alone.
     Upstreams,
-    /// Its streams of HTTP/2.
+    /// Its HTTP/2 streams.
     Streams,
-    /// Bytes of its messages that we hold as somebody does not take them.
+    /// Bytes of its messages that are buffered because the receiver does not read them.
     Bytes,
 }
 
 impl Resource {
     const COUNT: usize = 4;
 
-    /// How much a core takes beyond what it needs at once.
+    /// How much a core adds to the sum beyond what it needs now.
     fn step(self, max: u64, cores: usize) -> u64 {
         match self {
             Self::Connections => 0,
@@ -73,7 +74,7 @@ impl Resource {
     }
 }
 
-/// What a client holds on all cores, with what those have taken ahead.
+/// What a client uses on all cores, including what those have added ahead.
 #[derive(Debug, Default)]
 struct Totals([AtomicU64; Resource::COUNT]);
 
@@ -124,11 +125,11 @@ impl Accounts {
         Arc::clone(shard.entry(key).or_default())
     }
 
-    /// A core does not need the sum any more; it goes with the last one.
+    /// A core no longer needs the sum; it is removed with the last core.
     fn leave(&self, key: ClientKey, totals: &Arc<Totals>) {
         let Some(shard) = self.shard(key) else { return };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        // The table has one, and the core that leaves the other; more come by the table alone.
+        // One reference is the table's, one the leaving core's; new ones come from the table only.
         if Arc::strong_count(totals) <= 2 {
             shard.remove(&key);
             if shard.capacity() > 4 * shard.len() + 1024 {
@@ -138,18 +139,18 @@ impl Accounts {
     }
 }
 
-/// How much a core has of one thing.
+/// What a client uses of one resource on a core.
 #[derive(Debug, Clone, Copy, Default)]
 struct ResourceUse {
-    /// What is in use.
+    /// In use.
     used: u64,
-    /// What has been taken from the sum; no less.
+    /// Added to the sum; at least what is in use.
     taken: u64,
-    /// How much more than is used may stay taken.
+    /// How much more than is in use may stay added.
     step: u64,
 }
 
-/// What a client holds on this core.
+/// What a client uses on this core.
 pub(crate) struct Account {
     key: ClientKey,
     totals: Arc<Totals>,
@@ -163,24 +164,24 @@ impl Account {
         Rc::new(Self { key, totals, accounts, usage: Default::default() })
     }
 
-    /// Whose it is.
+    /// Its owner.
     pub(crate) fn key(&self) -> ClientKey {
         self.key
     }
 
-    /// About what the client holds on all cores.
+    /// Roughly what the client uses on all cores.
     #[cfg(test)]
     pub(crate) fn held(&self, resource: Resource) -> u64 {
         self.totals.of(resource).map_or(0, |total| total.load(Ordering::Relaxed))
     }
 
-    /// What the client has in use on this core.
+    /// What the client uses on this core.
     pub(crate) fn used(&self, resource: Resource) -> u64 {
         self.usage.get(resource as usize).map_or(0, |usage| usage.get().used)
     }
 
-    /// Counts so much for the client until what this answers is dropped. `None`, and nothing is counted, if it would
-    /// hold more than `max` in all.
+    /// Charges `count` to the client until the charge is dropped. `None`, and nothing is charged, if the client
+    /// would exceed `max` in all.
     pub(crate) fn charge(
         self: &Rc<Self>,
         resource: Resource,
@@ -224,7 +225,7 @@ impl Account {
         cell.set(ResourceUse { used, taken, step });
     }
 
-    /// Gives back what was taken ahead. True if nothing is in use.
+    /// Subtracts what was added ahead. True if nothing is in use.
     fn settle(&self) -> bool {
         let resources =
             [Resource::Connections, Resource::Upstreams, Resource::Streams, Resource::Bytes];
@@ -246,7 +247,7 @@ impl Drop for Account {
     }
 }
 
-/// Something that a client holds, as long as this lives.
+/// A use of a resource that counts on a client until it is dropped.
 pub(crate) struct Charge {
     account: Rc<Account>,
     resource: Resource,
@@ -254,13 +255,13 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    /// Whose it is.
+    /// Its owner.
     pub(crate) fn account(&self) -> &Rc<Account> {
         &self.account
     }
 
-    /// Makes it more or less. False, and it stays as it was, if the client would hold more than `max` in all.
-    #[cfg_attr(not(test), allow(dead_code))] // for what waits in buffers
+    /// Changes the count. False, and nothing changes, if the client would exceed `max` in all.
+    #[cfg_attr(not(test), allow(dead_code))] // for bytes in buffers
     pub(crate) fn resize(&mut self, count: u64, max: u64) -> bool {
         if let Some(more) = count.checked_sub(self.count) {
             if !self.account.take(self.resource, more, max) {
@@ -302,7 +303,7 @@ impl CoreAccounts {
         Rc::clone(account)
     }
 
-    /// The work of about every second: closes accounts that nobody needs.
+    /// The work of about every second: removes unused accounts.
     pub(crate) fn sweep(&self) {
         let mut by_client = self.by_client.borrow_mut();
         by_client.retain(|_, account| !(account.settle() && Rc::strong_count(account) == 1));

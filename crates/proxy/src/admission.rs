@@ -1,7 +1,8 @@
-//! Whether a request may come over its client's connection: what TLS, its certificate and its site ask for.
+//! Whether a request may come over its client's connection: what its site requires of TLS and of
+//! certificates.
 //!
-//! Here is also what a client's TLS means for what it is answered (`Strict-Transport-Security`), and which site a
-//! connection is made for. Not here: TLS of connections (`secure`), the rules of a forward listener (`forward`).
+//! Also here: `Strict-Transport-Security`, and the site that a connection is made for. Not here: TLS of
+//! connections (`secure`), the rules of a forward listener (`forward`).
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::secure::TlsFacts;
 use crate::snapshot::View;
 use crate::trouble::Trouble;
 
-/// Whether a request for a site may come over the client's connection at all, before anything is done with it.
+/// Whether a request for a site may come over the client's connection at all, before it is answered
+/// or forwarded.
 pub(crate) fn admit(
     context: &ClientContext<'_>,
     site_id: SiteId,
@@ -36,8 +38,9 @@ pub(crate) fn admit(
     }
     let asked = facts.info.name.as_deref();
     let home = site_asked_for(context.view, context.requester.listener_id, asked);
-    // RFC 9110, section 7.4: or else rules for one of the two (about client certificates, say) would be evaded by the
-    // other. RFC 9113, section 9.1.1: clients use a connection for all names that its certificate covers.
+    // RFC 9110, section 7.4: otherwise a client could evade the rules of one site (about client certificates,
+    // for example) through the other. RFC 9113, section 9.1.1: clients use a connection for all names that its
+    // certificate covers.
     let is_for_it = home == Some(site_id)
         || server.is_some_and(|server| match home.and_then(context_of) {
             Some(home) => server.is_like(home, asked.is_some()),
@@ -55,8 +58,8 @@ pub(crate) fn admit(
     admit_early(facts, request, trusted)
 }
 
-/// Whether a connection may go on after a reload has brought other rules for connections: who has a certificate that
-/// was revoked, or of a CA that is not believed any more, has to connect again, and hears why.
+/// Whether a connection may continue after a reload has changed the rules for connections: a client whose
+/// certificate was revoked, or whose CA is no longer trusted, must connect again, and reads why.
 fn still_admitted(
     client: &Client,
     facts: &TlsFacts,
@@ -94,8 +97,8 @@ pub(crate) fn admit_forward(
     admit_early(facts, request, trusted)
 }
 
-/// RFC 8470, section 3: what was sent before the handshake was confirmed may be a replay, so that only what
-/// changes nothing is taken; the next server learns of it.
+/// RFC 8470, section 3: what was sent before the handshake was confirmed may be a replay, so only safe
+/// requests are accepted; the next server is informed by a field.
 fn admit_early(facts: &TlsFacts, request: &mut Request, trusted: bool) -> Result<(), Trouble> {
     if facts.is_early() {
         if !request.method.is_safe() || request.upgrade || !request.body.is_empty() {
@@ -116,7 +119,7 @@ pub(crate) fn forget_early(request: &mut Request, trusted: bool) {
     }
 }
 
-/// Whether a route takes the client, by its certificate.
+/// Whether a route admits the client's certificate.
 pub(crate) fn admit_client(
     context: &ClientContext<'_>,
     settings: &RouteSettings,
@@ -133,12 +136,12 @@ pub(crate) fn admit_client(
     })
 }
 
-/// Whether the client has asked over TLS, as far back as proxies are trusted.
+/// Whether the client has used TLS, as far back as proxies are trusted.
 pub(crate) fn is_secure(request: &Request) -> bool {
     request.target.outer_scheme() == Scheme::Https
 }
 
-/// What the site of an exchange says by `Strict-Transport-Security`; only to who has asked over TLS
+/// The value of `Strict-Transport-Security` for the site of an exchange; only for requests over TLS
 /// (RFC 6797, section 7.2).
 pub(crate) fn hsts<'a>(context: &Context<'a>, request: &Request, scope: Scope) -> Option<&'a [u8]> {
     if !is_secure(request) {
@@ -148,12 +151,12 @@ pub(crate) fn hsts<'a>(context: &Context<'a>, request: &Request, scope: Scope) -
     context.view.shared.hsts(site)
 }
 
-/// Puts it on a response. Ours alone: of several, clients take the first (section 8.1).
+/// Sets it on a response, in place of others: of several, clients take the first (section 8.1).
 pub(crate) fn mark_with(response: &mut Response, hsts: &[u8]) {
     response.fields.set(b"Strict-Transport-Security", hsts);
 }
 
-/// Puts what the site of an exchange says on a response of our own, unless an edit has done so.
+/// Sets it on a response of our own, unless an edit has done so.
 pub(crate) fn mark(
     context: &Context<'_>,
     request: &Request,
@@ -167,9 +170,9 @@ pub(crate) fn mark(
     }
 }
 
-/// The site that has a name which a client has asked for (SNI): as for a request. Without a name, or with an
-/// address in its place, the default site or else the first, of those that ask for no client certificate: for who
-/// names no site cannot mean one that is kept for few. Where there is no such, the default site or the only one.
+/// The site with the name that a client asks for by SNI, chosen as for a request. Without a name, or with an
+/// address in its place: the default site, or else the first, of those that ask for no client certificate, as a
+/// client that names no site cannot mean a restricted one. If there is none, the default site or the only one.
 pub(crate) fn site_asked_for(view: &View, id: ListenerId, name: Option<&str>) -> Option<SiteId> {
     let named = view.shared.rules.site(id, name.unwrap_or_default());
     if name.is_some() {

@@ -120,7 +120,7 @@ pub(crate) async fn trouble<D: Downstream>(
     let content_type = if let Some(page) = page {
         body.extend_from_slice(&page.body);
         &*page.content_type
-    } else if wants_json(request) {
+    } else if prefers_json(request) {
         write_json(body, status, trouble.kind, public_detail);
         "application/json"
     } else {
@@ -210,7 +210,7 @@ fn write_proxy_status(out: &mut Vec<u8>, trouble: &Trouble, public_detail: &str)
 }
 
 /// True if JSON is preferred: it is named in Accept, and HTML is not.
-fn wants_json(request: &message::Request) -> bool {
+fn prefers_json(request: &message::Request) -> bool {
     let names = |part: &str| {
         request.fields.get_all(Known::Accept).any(|value| {
             value.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))

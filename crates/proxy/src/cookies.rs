@@ -1,4 +1,4 @@
-//! Cookies of a request (RFC 6265, section 5.4), as far as we look at them ourselves.
+//! Reading cookies of a request (RFC 6265, section 5.4).
 
 use message::{Fields, Known};
 
@@ -7,7 +7,7 @@ pub(crate) fn cookie<'f>(fields: &'f Fields, name: &str) -> Option<&'f [u8]> {
     cookies(fields).find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
 }
 
-/// Names and values of all cookies; what is no pair is left out.
+/// Names and values of all cookies; parts without `=` are left out.
 pub(crate) fn cookies(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields.get_all(Known::Cookie).flat_map(|field| field.split(|&byte| byte == b';')).filter_map(
         |pair| {

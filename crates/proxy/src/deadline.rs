@@ -1,7 +1,7 @@
-//! When an exchange must be over, all its tries together, and how endpoints are told.
+//! When an exchange must be over, with all its tries, and how endpoints learn of it.
 //!
-//! The time is the one that the settings give an exchange, or the shorter one that a gRPC client asks
-//! for by `grpc-timeout`. What is left of it goes on to the endpoint with each try.
+//! The time is that of the settings, or a shorter one that a gRPC client asks for by `grpc-timeout`.
+//! The rest of it is forwarded to the endpoint with each try.
 
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use crate::trouble::Trouble;
 pub(crate) struct Deadline {
     at: Instant,
     alarm: Alarm,
-    /// Whether it is what the client asked for, not what is set.
+    /// Whether the client has asked for it, instead of the settings.
     pub(crate) by_client: bool,
-    /// Whether the endpoint is told by `grpc-timeout`.
+    /// Whether `grpc-timeout` carries it to the endpoint.
     grpc: bool,
 }
 
 impl Deadline {
-    /// The time that an exchange may take, which began at `started`. `limit`: what is set; zero: any
-    /// time. `settings`: those of the upstream, if there is one.
+    /// The deadline of an exchange that began at `started`. `limit`: the configured time; zero:
+    /// none. `settings`: those of the upstream, if there is one.
     pub(crate) fn new(
         context: &Context<'_>,
         started: Instant,
@@ -43,8 +43,8 @@ impl Deadline {
         Some(Self { at: started.checked_add(shorter)?, alarm, by_client, grpc })
     }
 
-    /// Writes what is left into the request.
-    pub(crate) fn tell(&self, settings: &config::Deadline, request: &mut Request) {
+    /// Writes the time that is left into the request.
+    pub(crate) fn write(&self, settings: &config::Deadline, request: &mut Request) {
         if settings.field.is_none() && !self.grpc {
             return;
         }
@@ -64,7 +64,7 @@ impl Deadline {
             request.fields.set(GRPC_TIMEOUT, value);
         }
         if let Some(field) = &settings.field {
-            // A caller that has less time than we has told so in the same way.
+            // A client with less time than ours has set the same field.
             let asked = request.fields.find(field.as_bytes());
             let asked = asked.and_then(|value| str::from_utf8(value).ok()?.trim().parse().ok());
             let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
@@ -73,12 +73,12 @@ impl Deadline {
         }
     }
 
-    /// Ready once it has passed.
+    /// Ready once the deadline has passed.
     pub(crate) fn poll_passed(&self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.alarm.poll_fired(cx)
     }
 
-    /// What the client is told then.
+    /// The trouble to answer with then.
     pub(crate) fn trouble(&self) -> Trouble {
         let detail = if self.by_client {
             "the exchange took longer than the client allows"
@@ -91,7 +91,7 @@ impl Deadline {
 
 const GRPC_TIMEOUT: &[u8] = b"grpc-timeout";
 
-/// Whether a request is a call of gRPC ("gRPC over HTTP2", Requests).
+/// Whether a request is a gRPC call ("gRPC over HTTP2", Requests).
 pub(crate) fn is_grpc(request: &Request) -> bool {
     request.method == Method::Post
         && request.fields.get(Known::ContentType).is_some_and(|value| {
@@ -101,8 +101,8 @@ pub(crate) fn is_grpc(request: &Request) -> bool {
         })
 }
 
-/// The time that a call may take: at most eight digits and a unit ("gRPC over HTTP2", Timeout). What is
-/// malformed is left to the endpoint to judge.
+/// The time that a call may take: at most eight digits and a unit ("gRPC over HTTP2", Timeout). A
+/// malformed value is ignored here; the endpoint may refuse it.
 fn asked_for(request: &Request) -> Option<Duration> {
     let (unit, digits) = request.fields.find(GRPC_TIMEOUT)?.split_last()?;
     let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
@@ -118,7 +118,7 @@ fn asked_for(request: &Request) -> Option<Duration> {
     })
 }
 
-/// The same the other way round, in the finest unit in which it has eight digits at most.
+/// Formats a time in the finest unit in which it has at most eight digits.
 fn in_grpc(time: Duration) -> (u64, u8) {
     const MAX: u64 = 99_999_999;
     let units = [(time.as_micros(), b'u'), (time.as_millis(), b'm')];

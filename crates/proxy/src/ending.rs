@@ -1,4 +1,4 @@
-//! How an exchange ends, for the connection that its client has.
+//! How an exchange ends, for the connection of its client.
 
 use crate::tunnel::TunnelStart;
 use observe::{ErrorKind, Record};
@@ -11,11 +11,11 @@ pub(crate) enum Ending {
     Closed,
     /// The response is not complete: the client must see that.
     Broken,
-    /// Bytes both ways from here on.
+    /// The connection becomes a tunnel.
     Tunnel(Box<TunnelStart>),
 }
 
-/// The client has left: nobody is there to be told.
+/// The client has left: there is no response.
 pub(crate) fn gone(record: &mut Record) -> Ending {
     record.fail(ErrorKind::ClientGone, "the client closed its connection before the end");
     Ending::Broken

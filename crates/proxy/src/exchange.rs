@@ -63,15 +63,13 @@ pub(crate) async fn run<D: Downstream>(
         work.request.keep_alive = false;
         return answer::trouble(context, work, down, None, trouble).await;
     }
-    let ending = match (&listener.serves, hops::left(&mut work.request)) {
+    let ending = match (&listener.serves, hops::take_hop(&mut work.request)) {
         (Serves::Sites(_), _) if answer::is_acme(context, &work.request) => {
             answer::acme(context, work, down).await
         }
-        (_, hops::Left::None) => answer::last_hop(context, work, down).await,
-        (Serves::Sites(_), hops::Left::Some) => reverse(context, work, down, peer).await,
-        (Serves::Forward(id), hops::Left::Some) => {
-            forward::run(context, work, down, *id, peer).await
-        }
+        (_, false) => answer::last_hop(context, work, down).await,
+        (Serves::Sites(_), true) => reverse(context, work, down, peer).await,
+        (Serves::Forward(id), true) => forward::run(context, work, down, *id, peer).await,
     };
     work.record.request_body_bytes = down.split().0.received();
     ending

@@ -1,8 +1,8 @@
-//! Sending a request to one of the places that a destination offers, and relaying the response.
+//! Sending a request to an endpoint of its destination, and relaying the response.
 //!
-//! [`run`] takes a connection from the destination and tries it (`attempt`), and again at another endpoint where that
-//! is safe (`attempt::settle`) and allowed (`retry`). It need not be a client that asks: a copy of a request goes
-//! the same way (`mirror`).
+//! [`run`] obtains a connection from the destination and tries it (`attempt`), and tries another endpoint where
+//! that is safe (`attempt::settle`) and allowed (`retry`). Copies of requests, which no client waits for, take
+//! the same path (`mirror`).
 
 use observe::ErrorKind;
 
@@ -20,7 +20,7 @@ use crate::login;
 use crate::plan::Plan;
 use crate::work::Work;
 
-/// Forwards a request to one of the places that `destination` offers, and relays the response.
+/// Forwards a request to an endpoint of `destination`, and relays the response.
 pub(crate) async fn run<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -31,11 +31,11 @@ pub(crate) async fn run<D: Downstream>(
     work.replay.clear();
     let settings = &plan.settings.timeouts;
     let (started, limit) = (work.record.started, settings.request);
-    let told = destination.deadline();
-    let deadline = Deadline::new(context, started, limit, told, &work.request);
+    let deadline_settings = destination.deadline();
+    let deadline = Deadline::new(context, started, limit, deadline_settings, &work.request);
     let deadline = deadline.as_ref();
     if work.request.upgrade && !work.request.body.is_empty() && destination.speaks_only_http2() {
-        // RFC 9110, section 7.8: nobody has to take an upgrade.
+        // RFC 9110, section 7.8: a server may ignore an upgrade.
         work.request.upgrade = false;
     }
     if login::wants_http1(&work.request) {
@@ -77,8 +77,8 @@ pub(crate) async fn run<D: Downstream>(
             hedge_after: destination.hedge_after(&work.request),
             is_hedge: false,
         };
-        if let (Some(deadline), Some(told)) = (deadline, told) {
-            deadline.tell(told, &mut work.request);
+        if let (Some(deadline), Some(deadline_settings)) = (deadline, deadline_settings) {
+            deadline.write(deadline_settings, &mut work.request);
         }
         let own = &context.view.shared.own_addresses;
         let to_us = hops::leads_to_us(

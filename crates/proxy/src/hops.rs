@@ -1,10 +1,9 @@
-//! How far a request may go: `Max-Forwards`, and requests that come back to us over a connection to a
-//! listener of our own.
+//! How far a request may go: `Max-Forwards`, and loops through listeners of our own.
 //!
-//! A site may hand its requests on to another site of the same process. A request that comes to a route which it has
-//! passed already will never arrive anywhere. So what goes to ourselves tells which routes it has passed, in a field
-//! of our own that no other server sees. `Via` would not do: a route may remove it, and it is forgotten where the
-//! peer is not trusted.
+//! A site may forward to another site of the same process. A request that reaches a route which it has passed
+//! already is in a loop. So a request to ourselves carries the routes that it has passed, in a field of our own
+//! that no other server sees. `Via` is no substitute: a route may remove it, and it is dropped if the peer is
+//! not trusted.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -15,35 +14,30 @@ use observe::Scope;
 
 use crate::upstream::Link;
 
-/// The field: a number of this process, then the routes.
+/// The name of the field; its value is a number of this process, then the routes.
 const FIELD: &str = "Bothways-Passed";
 /// Routes that one request may pass in one process.
 const PASSED_MAX: usize = 16;
 
-/// What tells our own fields from those of others; not there as long as nothing has led to ourselves.
+/// The number that marks our own fields; unset until a request leads to ourselves.
 static OWN: OnceLock<String> = OnceLock::new();
 
-/// Whether a request may go on to another server.
-pub(crate) enum Left {
-    Some,
-    None,
-}
-
-/// RFC 9110, section 7.6.2: `Max-Forwards` counts down with TRACE and OPTIONS, and ends at 0.
-pub(crate) fn left(request: &mut Request) -> Left {
+/// Counts one hop; false if the request may go no further. RFC 9110, section 7.6.2: `Max-Forwards` counts
+/// down with TRACE and OPTIONS, and ends at 0.
+pub(crate) fn take_hop(request: &mut Request) -> bool {
     if !matches!(request.method, Method::Trace | Method::Options) {
-        return Left::Some;
+        return true;
     }
     let value = request.fields.get(Known::MaxForwards);
     let Some(left) = value.and_then(|value| str::from_utf8(value).ok()?.parse::<u32>().ok()) else {
-        return Left::Some;
+        return true;
     };
-    let Some(left) = left.checked_sub(1) else { return Left::None };
+    let Some(left) = left.checked_sub(1) else { return false };
     request.fields.set(b"Max-Forwards", left.to_string().as_bytes());
-    Left::Some
+    true
 }
 
-/// Whether the request has passed the route before, or more than it may.
+/// Whether the request has passed the route before, or too many routes.
 pub(crate) fn has_passed(request: &Request, scope: Scope) -> bool {
     let Some(passed) = passed(request) else { return false };
     let mut routes = passed.split(|&byte| byte == b' ').filter(|route| !route.is_empty());
@@ -51,10 +45,11 @@ pub(crate) fn has_passed(request: &Request, scope: Scope) -> bool {
     routes.clone().count() >= PASSED_MAX || routes.any(|route| route == here.as_bytes())
 }
 
-/// Notes the route in a request that goes to ourselves, and takes all notes off one that does not.
+/// Adds the route to a request that goes to ourselves, and removes the field from one that does
+/// not.
 pub(crate) fn mark(request: &mut Request, to_us: bool, scope: Scope) {
     if to_us {
-        // Nobody may guess it, and so invent routes that a request has passed.
+        // It must not be guessable, or clients could forge the field.
         let number = || random::secret().map_or_else(|_| random::next(), u64::from_ne_bytes);
         let own = OWN.get_or_init(|| format!("{:016x}", number()));
         let before = passed(request).unwrap_or_default();
@@ -79,8 +74,7 @@ fn name(scope: Scope) -> String {
     }
 }
 
-/// Whether what is sent over a connection comes to a listener of our own. `client`: a connection that has come to
-/// one.
+/// Whether a connection leads to a listener of our own. `client`: a connection to such a listener.
 pub(crate) fn leads_to_us(own: &[SocketAddr], link: &Link, client: Option<&Stream>) -> bool {
     let Some(address) = link.address() else { return false };
     if !own.iter().any(|own| own.port() == address.port()) {
@@ -91,7 +85,7 @@ pub(crate) fn leads_to_us(own: &[SocketAddr], link: &Link, client: Option<&Strea
     is_own(own, address, link.local_address().or_else(of_client))
 }
 
-/// Whether an address is one of those that we listen on; `from`: an address of this machine, perhaps the same.
+/// Whether we listen on an address; `from`: an address of this machine, perhaps the same.
 fn is_own(own: &[SocketAddr], address: SocketAddr, from: Option<IpAddr>) -> bool {
     let ip = address.ip().to_canonical();
     own.iter().filter(|own| own.port() == address.port()).any(|own| {

@@ -1,4 +1,4 @@
-//! What a site says by `Strict-Transport-Security` (RFC 6797).
+//! `Strict-Transport-Security` (RFC 6797).
 
 use config::{Hsts, Site, SiteTls};
 

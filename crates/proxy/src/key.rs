@@ -1,4 +1,4 @@
-//! What an endpoint is chosen by where the algorithm goes by a key.
+//! The key of a request, for algorithms that choose an endpoint by one.
 
 use std::net::IpAddr;
 

@@ -1,12 +1,13 @@
-//! Which fields leave: the one place that decides it for requests, and for trailers both ways.
+//! Which fields are forwarded: the one place that decides it for requests, and for trailers both
+//! ways.
 //!
-//! [`request`] makes of the fields that came those that go on, whatever protocol the next server
-//! speaks: what is for us alone or not to be believed is dropped, what we tell is put in
-//! (`identity`), and the edits of the configuration come last, so that its word always counts.
-//! `bothways explain` prints what this makes. A server that reads `_` as a hyphen must not find in
-//! another spelling what was dropped or set here, so such twins are dropped too; and what a server
-//! may merge into the head that it finds in trailers is held to the same.
-//! Not here: framing and what belongs to a connection (`http1::head`, `http2`).
+//! [`request`] turns the received fields into the forwarded ones, for every upstream protocol:
+//! fields that are meant for us or not trusted are dropped, our own are added (`identity`), and the
+//! edits of the configuration come last, so that they always win. `bothways explain` prints the
+//! result. Some servers read `_` as a hyphen: they must not find another spelling of a field that
+//! was dropped or set here, so such twins are dropped too. The same rules apply to trailers, which
+//! a server may merge into the head. Not here: framing and fields of a connection (`http1::head`,
+//! `http2`).
 
 use std::net::IpAddr;
 
@@ -18,8 +19,8 @@ use crate::admission;
 use crate::http1::Scratch;
 use crate::plan::Plan;
 
-/// Makes of the request's fields those that leave. Once, before it is sent for the first time.
-/// `value` is memory.
+/// Turns the request's fields into those that are forwarded. Called once, before the first try.
+/// `value` is scratch memory.
 pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, client: IpAddr, value: &mut Vec<u8>) {
     let rules = Rules::of_request(plan);
     request.fields.retain(|field| rules.keeps(field));
@@ -32,7 +33,7 @@ pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, client: IpAddr, va
     }
 }
 
-/// Edits the response's fields.
+/// Edits the fields of a response.
 pub(crate) fn response(
     request: &Request,
     response: &mut Response,
@@ -47,7 +48,7 @@ pub(crate) fn response(
         edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
         scratch.give_back(value);
     }
-    // Where the configuration edits the field, its word counts.
+    // An edit of the field wins.
     let names_hsts = |edit: &FieldEdit| edit.name.eq_ignore_ascii_case("Strict-Transport-Security");
     if let Some(value) = plan.hsts
         && !edits.iter().any(names_hsts)
@@ -71,13 +72,13 @@ fn apply(fields: &mut Fields, edit: &FieldEdit, facts: &Facts<'_>, value: &mut V
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
     edits: &'a [FieldEdit],
-    /// Names that are dropped.
+    /// Names of fields that are dropped.
     remove: &'a [Box<str>],
-    /// What the sender says of its client may be said on.
+    /// The sender's claims about its client may be forwarded.
     believes: bool,
     anonymous: bool,
     drops_underscores: bool,
-    /// Whether an edit names a field with `_`, whose twin has a hyphen.
+    /// Whether an edit names a field with `_`: its twin has a hyphen.
     has_odd_edit: bool,
 }
 
@@ -113,8 +114,9 @@ impl<'a> Rules<'a> {
         let has_underscore = known == Known::Other && name.contains(&b'_');
         if has_underscore {
             let twin = Known::of_twin(name);
-            let told = tells_of_client(twin, name) || (self.anonymous && names_client(twin, name));
-            if self.drops_underscores || is_ours(twin) || told {
+            let is_claim =
+                tells_of_client(twin, name) || (self.anonymous && names_client(twin, name));
+            if self.drops_underscores || is_ours(twin) || is_claim {
                 return false;
             }
         } else {
@@ -129,7 +131,7 @@ impl<'a> Rules<'a> {
         self.remove.is_empty() || !self.removes(name)
     }
 
-    /// Whether a trailer is passed on.
+    /// Whether a trailer is forwarded.
     pub(crate) fn keeps_trailer(&self, field: Field<'_>) -> bool {
         let Field { known, name, .. } = field;
         let has_underscore = name.contains(&b'_');
@@ -140,11 +142,12 @@ impl<'a> Rules<'a> {
         may_pass && !is_dropped && !is_edited() && !self.removes(name)
     }
 
-    /// Whether an edit is about what some servers take for this field.
+    /// Whether an edit names a twin of this field.
     fn has_edited_twin(&self, name: &[u8], has_underscore: bool) -> bool {
         self.edits.iter().any(|edit| {
             let edited = edit.name.as_bytes();
-            // Who has `a_b` removed may well want `a-b`; but what is set must be the only one.
+            // An edit that removes `a_b` may leave `a-b`; but one that sets a field must leave no
+            // twin.
             (has_underscore || edit.verb != EditVerb::Remove)
                 && are_twins(edited, name)
                 && !edited.eq_ignore_ascii_case(name)
@@ -156,7 +159,8 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// True for fields that we write, read or keep to ourselves: there must be no other spelling of them.
+/// True for fields that the proxy writes, reads or does not forward: there must be no other
+/// spelling of them.
 fn is_ours(twin: Known) -> bool {
     twin.is_hop_by_hop()
         || matches!(
@@ -173,8 +177,7 @@ fn is_ours(twin: Known) -> bool {
         )
 }
 
-/// Fields beyond [`tells_of_client`] by which proxies and clients tell whose request it is, for those
-/// who want nobody to know.
+/// Fields beyond [`tells_of_client`] that name the client: an anonymous forward listener drops them.
 fn names_client(known: Known, name: &[u8]) -> bool {
     const NAMES: &[&str] = &[
         "CF-Connecting-IP",

@@ -9,7 +9,7 @@ use observe::ListenerSlot;
 /// An address that this core listens on, over all snapshots.
 pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
-    /// What it is in the present snapshot; `None` once it is not in it any more.
+    /// Its listener in the current snapshot; `None` if there is none.
     pub(crate) id: Cell<Option<ListenerId>>,
     pub(crate) slot: ListenerSlot,
     pub(crate) closed: Cell<bool>,

@@ -1,11 +1,11 @@
-//! Logins that hold for a connection instead of a request: NTLM and Negotiate (RFC 4559).
+//! Logins for a connection instead of a request: NTLM and Negotiate (RFC 4559).
 //!
-//! An endpoint that knows them takes all that comes over a connection for requests of the user who has logged in over
-//! it. So from the first answer that offers one of them, or from the first such credentials, a connection to an
-//! endpoint belongs to one connection of a client: it is kept there ([`BoundConnections`]) for the requests that follow, and never
-//! comes into a pool. A client of HTTP/2 may be a proxy whose connection many users share: of such a connection
-//! nothing is kept, so that each request logs in by itself (Kerberos does) or is to come over HTTP/1.1 (NTLM).
-//! Not here: when a connection can be used again (`settle`), connections that anybody may have (`upstream`).
+//! An endpoint with such a login attributes all requests on a connection to the user who has logged in over it.
+//! So from the first response that offers one, or from the first such credentials, a connection to an endpoint
+//! belongs to one connection of a client: it is kept there ([`BoundConnections`]) for later requests, and never
+//! enters a pool. An HTTP/2 client may be a proxy whose connection many users share: nothing is kept for it, so
+//! each request must log in by itself (as Kerberos does) or come over HTTP/1.1 (NTLM). Not here: when a
+//! connection can be reused (`attempt::settle`), connections for any client (`pool`).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,11 +18,11 @@ use crate::pool::{Connection, Pool};
 /// Connections kept at most for one connection of a client; then the oldest is closed.
 const BOUND_MAX: usize = 8;
 
-/// Where a connection leads.
+/// The endpoint or the host that a connection leads to.
 pub(crate) enum BoundTo {
-    /// To an endpoint: its pool, which outlives a reload.
+    /// An endpoint, by its pool, which outlives a reload.
     Endpoint(Rc<Pool>),
-    /// To a host that a client named.
+    /// A host that a client named.
     Host(Box<str>),
 }
 
@@ -41,7 +41,7 @@ impl BoundConnections {
         kept.push((target, connection));
     }
 
-    /// Which of these endpoints the client has a connection to.
+    /// The endpoint, of these, to which the client has a connection.
     pub(crate) fn endpoint_of(&self, pools: &[Rc<Pool>]) -> Option<usize> {
         let kept = self.0.borrow();
         let index = |target: &BoundTo| match target {
@@ -81,12 +81,12 @@ impl BoundConnections {
     }
 }
 
-/// Whether the request logs in for as long as its connection lasts.
+/// Whether the request has credentials for its connection.
 pub(crate) fn has_credentials(request: &Request) -> bool {
     credentials(request).any(|value| scheme_is(value, "NTLM") || scheme_is(value, "Negotiate"))
 }
 
-/// Whether it does so in a way that HTTP/2 cannot carry: the login takes several requests of one connection.
+/// Whether they need HTTP/1.1: an NTLM login takes several requests on one connection.
 pub(crate) fn wants_http1(request: &Request) -> bool {
     request.version == Version::Http2 && credentials(request).any(|value| scheme_is(value, "NTLM"))
 }
@@ -106,7 +106,7 @@ pub(crate) fn is_offered(response: &Response) -> bool {
         .fields
         .iter()
         .filter(|field| NAMES.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes())));
-    // What stands in quotes may be taken for a scheme, which costs a connection and no more.
+    // Quoted text may be taken for a scheme by mistake; that costs a connection and no more.
     let challenges = named.flat_map(|field| field.value.split(|&byte| byte == b','));
     challenges
         .map(<[u8]>::trim_ascii)

@@ -1,11 +1,10 @@
-//! Copies of requests for other upstreams, whose answers nobody waits for.
+//! Mirrors: copies of requests for other upstreams, whose responses are discarded.
 //!
-//! A request without a body, or whose body is here whole, is copied before it is sent; one whose body
-//! streams, once that has been read to its end, from what is kept of it. A copy is a task of its own
-//! that the exchange never waits for: it goes to one endpoint, once, by the same way as a client's request
-//! (`fetch`), and its answer is read and thrown away. How many there are at once and how long each may take is
-//! bounded; what is beyond is not copied, and counted.
-//! Invariant: a copy knows nothing of the client's connection, which may close before it is done.
+//! A request without a body, or whose body is buffered whole, is copied before it is sent. A streamed body is
+//! copied from what was kept of it, once it has been read to its end. A copy is a task of its own that the
+//! exchange never waits for: it goes once to one endpoint, on the same path as a client's request (`fetch`),
+//! and its response is read and discarded. Their number and their time are limited; requests beyond the limit
+//! are not copied but counted. Invariant: a copy does not use the client's connection, which may close first.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -28,14 +27,14 @@ use crate::snapshot::View;
 use crate::source::BytesSource;
 use crate::work::Work;
 
-/// How long a copy may take, from its begin to the last byte of the answer.
+/// How long a copy may take, from its start to the last byte of the response.
 const TIME_MAX: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read; the connection of a longer one is closed.
+/// Bytes of a response that are read; after a longer one the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-/// Mirrors of one route that count; the language allows no more.
+/// The most mirrors of one route; the configuration allows no more.
 const MIRRORS_MAX: usize = 32;
 
-/// Chooses for which mirrors a request is copied, and sends the copies of one whose body is here.
+/// Chooses the mirrors of a request, and sends the copies if its body is available.
 pub(crate) fn begin<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -51,7 +50,7 @@ pub(crate) fn begin<D: Downstream>(
     for (index, mirror) in mirrors.iter().take(MIRRORS_MAX).enumerate() {
         let fits = match work.request.body {
             BodyLength::Exact(length) => length <= u64::from(mirror.body_max),
-            _ => true, // it is known when it has been read
+            _ => true, // known once it has been read
         };
         if fits && random::next() % 10_000 < u64::from(mirror.share) {
             chosen |= 1 << index;
@@ -78,7 +77,7 @@ pub(crate) fn begin<D: Downstream>(
     }
 }
 
-/// Sends the copies of a request whose body has been read to its end, now that it has.
+/// Sends the copies of a request whose streamed body has been read to its end.
 pub(crate) fn finish<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
@@ -90,14 +89,14 @@ pub(crate) fn finish<D: Downstream>(
         return;
     }
     let body = work.replay.bytes();
-    // One that was refused before it was sent anywhere was not kept.
+    // The body of a request that was refused before it was sent was not kept.
     if matches!(work.request.body, BodyLength::Exact(length) if length != body.len() as u64) {
         return;
     }
     send(context, work, plan, chosen, body);
 }
 
-/// Begins the tasks.
+/// Starts the tasks of the copies.
 fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: &[u8]) {
     let Scope::Site(site, Some(route)) = work.record.scope else { return };
     let mirrors = plan.settings.mirrors.iter().enumerate();
@@ -129,7 +128,7 @@ fn send(context: &Context<'_>, work: &Work, plan: &Plan<'_>, chosen: u32, body: 
     }
 }
 
-/// One of the copies of an upstream that may be under way on this core.
+/// Counts a copy that runs to an upstream on this core.
 struct CopyPermit(Rc<Cell<u32>>);
 
 impl CopyPermit {
@@ -151,7 +150,7 @@ impl Drop for CopyPermit {
 struct MirrorCopy {
     core: Rc<Core>,
     view: Rc<View>,
-    /// The mirror: of which site and route, and which of them.
+    /// The mirror: its site, its route and its index there.
     at: (SiteId, RouteId, usize),
     request: Request,
     body: Box<[u8]>,
@@ -175,7 +174,7 @@ impl MirrorCopy {
         Some((settings, settings.mirrors.get(self.at.2)?))
     }
 
-    /// Carries the copy out; `None` if there is no usable answer.
+    /// Sends the copy; `None` if there is no usable response.
     async fn send(&self) -> Option<()> {
         let (settings, mirror) = self.route()?;
         let mut work = Work::default();
@@ -204,13 +203,13 @@ impl MirrorCopy {
     }
 }
 
-/// Stands where a client would: has the request's body, and throws the answer away.
+/// The downstream of a copy: has the request's body, and discards the response.
 struct NoClient<'a> {
     body: BytesSource<'a>,
     answer: DiscardedReply,
 }
 
-/// An answer that is read and thrown away.
+/// A reply that is read and discarded.
 #[derive(Default)]
 struct DiscardedReply {
     begun: bool,
@@ -264,7 +263,7 @@ impl Sink for DiscardedReply {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > ANSWER_BYTES_MAX {
-            return Err(WriteError::TooSlow); // so much of it is not worth the time
+            return Err(WriteError::TooSlow); // the response is too long
         }
         Ok(())
     }

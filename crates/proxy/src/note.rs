@@ -1,4 +1,4 @@
-//! What the record of an exchange begins with: who asks, and for what.
+//! The start of an exchange's record: the client and what it asks for.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::snapshot::View;
 use crate::trouble::Trouble;
 use crate::work::Work;
 
-/// Whose record it is, as far as the listener tells.
+/// Notes the client and the listener.
 pub(crate) fn listener(context: &ClientContext<'_>, record: &mut Record) {
     place(context.client, context.view, context.requester.listener_id, record);
 }
@@ -32,8 +32,7 @@ pub(crate) fn place(client: &Client, view: &View, listener_id: ListenerId, recor
     }
 }
 
-/// What a request line that cannot be taken says all the same, for the log alone: its parts as they
-/// stand.
+/// Notes the parts of a refused request line as they are, for the log only.
 pub(crate) fn request_line(record: &mut Record, arrived: &[u8]) {
     // Empty lines may come before it (RFC 9112, section 2.2).
     let arrived = arrived.trim_ascii_start();
@@ -59,7 +58,7 @@ pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {
     record.method = request.method;
     record.version = request.version;
     if !context.core.access.borrow().is_on() {
-        return; // the rest is for the log alone
+        return; // the rest is for the log only
     }
     record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
     let target = &request.target;
@@ -79,7 +78,7 @@ pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {
     }
 }
 
-/// Notes a request that is refused without an answer.
+/// Notes a request that is refused without a response.
 pub(crate) fn refused(context: &ClientContext<'_>, work: &mut Work, trouble: Trouble) {
     let record = &mut work.record;
     listener(context, record);

@@ -26,10 +26,10 @@ const LOOK_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No response has begun.
-    Asking,
-    Answering,
+    Requesting,
+    Responding,
     /// The response is complete, even if the client still sends.
-    Answered,
+    Responded,
 }
 
 /// What the two directions of an exchange know about each other.
@@ -42,22 +42,22 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(wheel: &Wheel) -> Self {
-        Self { phase: Cell::new(Phase::Asking), moved_at: Cell::new(wheel.now()) }
+        Self { phase: Cell::new(Phase::Requesting), moved_at: Cell::new(wheel.now()) }
     }
 
     /// Starts an exchange.
-    pub(crate) fn begin(&self) {
-        self.phase.set(Phase::Asking);
+    pub(crate) fn begin_exchange(&self) {
+        self.phase.set(Phase::Requesting);
     }
 
     /// Notes that the response has begun.
-    pub(crate) fn answering(&self) {
-        self.phase.set(Phase::Answering);
+    pub(crate) fn begin_response(&self) {
+        self.phase.set(Phase::Responding);
     }
 
     /// Notes that the response is complete.
-    pub(crate) fn answered(&self) {
-        self.phase.set(Phase::Answered);
+    pub(crate) fn end_response(&self) {
+        self.phase.set(Phase::Responded);
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Patience<'a> {
     /// How long the wait may be before the rate is checked.
     grace: Duration,
     /// Whether the rate does not apply while the response is under way.
-    asking_only: bool,
+    request_only: bool,
     flow: Option<&'a Flow>,
     /// The phase in which these two count: the time that was spent waiting for the peer, and the
     /// bytes that it has sent or taken.
@@ -118,9 +118,9 @@ impl<'a> Patience<'a> {
             idle: unless_zero(idle),
             rate,
             grace,
-            asking_only: false,
+            request_only: false,
             flow,
-            phase: Cell::new(Phase::Asking),
+            phase: Cell::new(Phase::Requesting),
             waited: Cell::default(),
             credit: Cell::default(),
         }
@@ -131,7 +131,7 @@ impl<'a> Patience<'a> {
     pub(crate) fn for_sender(timeouts: &Timeouts, rated: bool, flow: &'a Flow) -> Self {
         let rate = if rated { timeouts.slow_rate } else { 0 };
         let grace = timeouts.slow_grace.unwrap_or(config::SLOW_GRACE);
-        Self { asking_only: true, ..Self::new(timeouts.stream_idle, rate, grace, Some(flow)) }
+        Self { request_only: true, ..Self::new(timeouts.stream_idle, rate, grace, Some(flow)) }
     }
 
     /// For what a client reads.
@@ -156,7 +156,7 @@ impl<'a> Patience<'a> {
     }
 
     fn is_rated(&self) -> bool {
-        self.rate > 0 && !(self.asking_only && self.phase.get() == Phase::Answering)
+        self.rate > 0 && !(self.request_only && self.phase.get() == Phase::Responding)
     }
 
     /// How long the wait for the peer may be in all.
@@ -182,7 +182,7 @@ impl<'a> Patience<'a> {
 
     /// Resets the wait if the phase has changed; true if it has.
     fn enter_phase(&self) -> bool {
-        let Some(flow) = self.flow.filter(|_| self.asking_only) else { return false };
+        let Some(flow) = self.flow.filter(|_| self.request_only) else { return false };
         let changed = self.phase.replace(flow.phase.get()) != flow.phase.get();
         if changed {
             self.waited.set(Duration::ZERO);
@@ -602,7 +602,7 @@ mod tests {
 
     #[test]
     fn who_sends() {
-        use Phase::{Answered, Answering, Asking};
+        use Phase::{Requesting, Responded, Responding};
         #[derive(Clone, Copy)]
         struct Row {
             rated: bool,
@@ -610,24 +610,24 @@ mod tests {
             /// Whether the other direction moves, every minute.
             moves: bool,
         }
-        let asking = Row { rated: true, phase: Asking, moves: false };
-        let call = Row { rated: false, ..asking };
-        let answering = Row { phase: Answering, ..asking };
-        let listening = Row { moves: true, ..answering };
-        let answered = Row { phase: Answered, ..asking };
+        let requesting = Row { rated: true, phase: Requesting, moves: false };
+        let call = Row { rated: false, ..requesting };
+        let responding = Row { phase: Responding, ..requesting };
+        let listening = Row { moves: true, ..responding };
+        let responded = Row { phase: Responded, ..requesting };
         let rows: &[(Row, Habit, Outcome)] = &[
-            (asking, &[(2000, 1, 1000)], None),
-            (asking, &[(200_000, 240, 20)], None),
-            (asking, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
-            (asking, &[(0, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
-            (asking, &[(5000, 0, 1), (0, 1, FOR_EVER)], Some((Stall::TooSlow, 30..32))),
+            (requesting, &[(2000, 1, 1000)], None),
+            (requesting, &[(200_000, 240, 20)], None),
+            (requesting, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
+            (requesting, &[(0, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
+            (requesting, &[(5000, 0, 1), (0, 1, FOR_EVER)], Some((Stall::TooSlow, 30..32))),
             (call, &[(1, 240, 10)], None),
             (call, &[(0, 1, FOR_EVER)], Some((Stall::Idle, 300..302))),
-            (answering, &[(5, 2, 1000)], None),
-            (answering, &[(1, 240, 10)], None),
-            (answering, &[(0, 1, FOR_EVER)], Some((Stall::Idle, 300..302))),
+            (responding, &[(5, 2, 1000)], None),
+            (responding, &[(1, 240, 10)], None),
+            (responding, &[(0, 1, FOR_EVER)], Some((Stall::Idle, 300..302))),
             (listening, &[(0, 1, 3000)], None),
-            (answered, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
+            (responded, &[(1, 1, FOR_EVER)], Some((Stall::TooSlow, 20..22))),
         ];
         for (row, habit, expected) in rows {
             let found = run(async {

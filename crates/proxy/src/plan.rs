@@ -14,18 +14,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) via: Option<&'a str>,
     /// The route, for field edits with captures.
     pub(crate) route: Option<&'a config::Route>,
-    /// What the client's TLS is, for the same.
+    /// The facts of the client's TLS, for the same.
     pub(crate) tls: Option<TlsFacts<'a>>,
-    /// What `Strict-Transport-Security` says, if it is sent.
+    /// The value of `Strict-Transport-Security`, if it is sent.
     pub(crate) hsts: Option<&'a [u8]>,
-    /// What the client is told so that it stays with its part of a split.
+    /// The cookie that keeps the client with its part of a split.
     pub(crate) point: Option<Point<'a>>,
     /// Names of request fields that are removed, before the edits.
     pub(crate) remove: &'a [Box<str>],
 }
 
 impl<'a> Plan<'a> {
-    /// For a copy of a request: what is edited was edited before, and nobody gets the answer.
+    /// For a copy of a request: its fields were edited before, and its response is discarded.
     pub(crate) fn copy(settings: &'a RouteSettings) -> Self {
         Self {
             settings,
@@ -39,11 +39,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// For an answer of our own.
+    /// For a response of our own.
     pub(crate) fn local(route: &'a config::Route, tls: Option<TlsFacts<'a>>) -> Self {
         let (settings, identity) = (&route.settings, Identity::nobody());
         let route = Some(route);
-        // Answers of our own are marked as they are sent, errors too.
+        // `respond` sets `hsts` on our own responses, including errors.
         Self { settings, identity, via: None, route, tls, hsts: None, point: None, remove: &[] }
     }
 }

@@ -64,10 +64,10 @@ impl IncomingPreview<'_> {
     /// The status of the answer to a request that may go no further (RFC 9110, section 7.6.2:
     /// `Max-Forwards`), whatever is configured.
     pub fn last_hop(&self, request: &Request) -> Option<u16> {
-        match hops::left(&mut request.clone()) {
-            hops::Left::Some => None,
-            hops::Left::None if request.method == Method::Options => Some(200),
-            hops::Left::None => Some(405),
+        match hops::take_hop(&mut request.clone()) {
+            true => None,
+            false if request.method == Method::Options => Some(200),
+            false => Some(405),
         }
     }
 
@@ -107,7 +107,7 @@ impl OutgoingPreview<'_> {
         let mut text = String::new();
         write_address(&mut text, peer.address);
         admission::forget_early(request, peer.trusted);
-        if let hops::Left::None = hops::left(request) {
+        if !hops::take_hop(request) {
             return Vec::new(); // it is not forwarded
         }
         let identity = match self.forward {

@@ -70,7 +70,7 @@ pub(crate) async fn respond<R: Reply>(
         admission::mark(context, request, scope, response);
     }
     reply.head(request, response, keep, plan.and_then(|plan| plan.via));
-    context.flow.answering();
+    context.flow.begin_response();
     let rules = plan.map(leaving::Rules::of_response);
     let keeps = |field: message::Field<'_>| rules.is_none_or(|rules| rules.keeps_trailer(field));
     let pumped = pump_sifted(source, reply, keeps).await;
@@ -81,7 +81,7 @@ pub(crate) async fn respond<R: Reply>(
         let _ = reply.flush().await;
         tokio::task::yield_now().await;
     }
-    context.flow.answered();
+    context.flow.end_response();
     pumped
 }
 

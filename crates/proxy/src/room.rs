@@ -1,19 +1,18 @@
-//! Open files: who may have the last ones.
+//! Open files: which clients may use the last ones.
 //!
-//! The kernel gives every new file the lowest number that is free, so that a high number means that all below are in
-//! use. Numbers from [`Files::kept`] on are for names, logs, certificates, checks and the admin interface; those of the
-//! quarter before are for clients that have little, so that no client, by however many connections, keeps the others
-//! out. Nothing needs to be counted for that.
-//! Not here: how many connections a client may have (`account`).
+//! The kernel gives every new file the lowest number that is free, so a high number means that all below are in
+//! use. Numbers from [`Files::kept`] on are reserved for names, logs, certificates, checks and the admin
+//! interface; those of the quarter before are for clients with few connections, so that no client can keep the
+//! others out. This needs no counting. Not here: how many connections a client may have (`account`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::account::{Account, Resource};
 
-/// Files kept for ourselves: a sixteenth of all, within these bounds.
+/// Files that are reserved for the proxy itself: a sixteenth of all, within these bounds.
 const KEPT_MIN: u64 = 8;
 const KEPT_MAX: u64 = 128;
-/// A client has little if it has no more connections than this, both ways, on the core that looks.
+/// A client has few connections if it has no more than this, both ways, on its core.
 const LITTLE: u64 = 8;
 
 /// How many files may be open.
@@ -24,18 +23,18 @@ impl Files {
         Self(AtomicU64::new(limit))
     }
 
-    /// There is another limit now.
+    /// Sets the limit.
     pub(crate) fn set(&self, limit: u64) {
         self.0.store(limit, Ordering::Relaxed);
     }
 
-    /// The first number that no connection of a client or to an endpoint has.
+    /// The first number that no connection of a client or to an endpoint may have.
     pub(crate) fn kept(&self) -> u64 {
         let limit = self.0.load(Ordering::Relaxed);
         limit - (limit / 16).clamp(KEPT_MIN, KEPT_MAX).min(limit)
     }
 
-    /// The first number that a connection for this client must not have.
+    /// The first number that no connection for this client may have.
     pub(crate) fn of(&self, account: &Account) -> u64 {
         let kept = self.kept();
         match has_little(account) {

@@ -1,10 +1,10 @@
-//! The data plane as a whole: core threads, listeners, and going over to another configuration.
+//! The data plane as a whole: core threads, listeners, and reloads.
 //!
 //! [`Server::start`] binds every listener, starts a pinned thread per core and gives each its share
-//! of every listening socket. [`Server::reload`] makes a new snapshot, binds what is new, and has
-//! all cores go over to it; nothing changes if any of that fails. When upstreams get other members
-//! (`discovery`), a snapshot that shares everything else with the one before goes the same way.
-//! Not here: signals, files, the admin interface (the binary).
+//! of every listening socket. [`Server::reload`] makes a new snapshot, binds what is new, and
+//! switches all cores to it; nothing changes if any of that fails. When upstreams get other members
+//! (`discovery`), a snapshot that shares everything else with the previous one is installed in the
+//! same way. Not here: signals, files, the admin interface (the binary).
 
 mod error;
 mod members;
@@ -41,7 +41,7 @@ use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sweep;
 
-/// How long a reload waits for the cores to go over.
+/// How long a reload waits for the cores to switch.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ pub struct Change {
     pub generation: u64,
 }
 
-/// What is under way.
+/// The work that is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Open {
     /// Connections from clients.
@@ -83,7 +83,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// True if nobody would lose anything.
+    /// True if a stop would interrupt nothing.
     pub fn is_nothing(self) -> bool {
         self.exchanges == 0 && self.tunnels == 0
     }
@@ -108,13 +108,13 @@ struct CoreHandle {
 struct State {
     /// As written.
     config: Arc<Config>,
-    /// What serves: with the members that the upstreams have now.
+    /// The snapshot in use, with the current members of the upstreams.
     snapshot: Arc<Snapshot>,
     generation: u64,
     listening: Vec<BoundAddress>,
 }
 
-/// What a core is told.
+/// A command for a core.
 enum Command {
     Install {
         snapshot: Arc<Snapshot>,
@@ -197,9 +197,8 @@ impl Server {
         Ok(Self { inner })
     }
 
-    /// Goes over to another configuration: listeners are opened and closed by difference, and
-    /// connections, tunnels and pools that the change does not concern never notice. On an error
-    /// nothing has changed.
+    /// Reloads: listeners are opened and closed by difference, and connections, tunnels and pools
+    /// that the change does not concern are not disturbed. On an error nothing has changed.
     pub fn reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
         let changed = self.try_reload(config);
         match &changed {
@@ -243,23 +242,23 @@ impl Server {
         })
     }
 
-    /// Who looks after certificates.
+    /// The keeper of certificates.
     pub fn keeper(&self) -> &Arc<Keeper> {
         &self.inner.services.keeper
     }
 
-    /// Tells where the admin interface listens now: forward clients never reach it, whatever the
-    /// rules allow.
+    /// Sets the address of the admin interface: forward clients never reach it, even if the rules
+    /// allow it.
     pub fn admin_listens(&self, address: Option<SocketAddr>) {
         self.inner.services.shared.set_admin(address);
     }
 
-    /// How it stands with the endpoints that are checked.
+    /// The health of the endpoints that are checked.
     pub fn health_states(&self) -> Vec<EndpointHealth> {
         self.inner.checks.states()
     }
 
-    /// How it stands with every upstream and its endpoints.
+    /// The state of every upstream and its endpoints.
     pub fn upstreams(&self) -> Vec<UpstreamReport> {
         let snapshot = Arc::clone(&self.state().snapshot);
         let remark = |endpoint: &Endpoint| self.inner.services.discovery.remark(endpoint);
@@ -291,7 +290,7 @@ impl Server {
         self.inner.services.registry.reload_failed();
     }
 
-    /// What is under way now.
+    /// The work that is running now.
     pub fn open_exchanges(&self) -> Open {
         let shared = &self.inner.services.shared;
         let exchanges = self.inner.cores.iter().map(|c| c.exchanges.load(Ordering::Relaxed)).sum();
@@ -307,7 +306,7 @@ impl Server {
         self.inner.cores.len()
     }
 
-    /// Stops accepting, closes idle connections and lets everything else finish.
+    /// Stops accepting, closes idle connections, and lets everything else finish.
     pub fn begin_drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
         self.inner.cores.iter().for_each(|core| drop(core.commands.send(Command::Drain)));
@@ -333,18 +332,18 @@ impl Server {
         }
     }
 
-    /// Opens the access log anew, after it was moved away.
+    /// Reopens the access log, after it was moved away.
     pub fn reopen_logs(&self) -> io::Result<()> {
         self.writer().as_ref().map_or(Ok(()), AccessWriter::reopen)
     }
 
-    /// What is listened on: as written, and the address with its port.
+    /// The listeners: as written, and the address with its port.
     pub fn listening(&self) -> Vec<(String, SocketAddr)> {
         let state = self.state();
         state.listening.iter().map(|l| (l.written.clone(), l.actual)).collect()
     }
 
-    /// True as long as requests are taken.
+    /// True as long as requests are accepted.
     pub fn is_ready(&self) -> bool {
         !self.inner.draining.load(Ordering::Relaxed)
     }
@@ -359,13 +358,13 @@ impl Server {
 }
 
 impl Inner {
-    /// What is served; nothing while it is being replaced.
+    /// The snapshot in use; `None` while it is being replaced.
     fn snapshot_at_rest(&self) -> Option<Arc<Snapshot>> {
         self.state.try_lock().ok().map(|state| Arc::clone(&state.snapshot))
     }
 
-    /// Goes over to the members that the upstreams have now. Connections, tunnels, and pools of
-    /// endpoints that stay never notice. On an error nothing has changed.
+    /// Installs the current members of the upstreams. Connections, tunnels, and pools of endpoints
+    /// that stay are not disturbed. On an error nothing has changed.
     fn refresh(&self, state: &mut State) -> Result<(), StartError> {
         let before = Arc::clone(&state.snapshot);
         let members = self.services.discovery.members(&state.config);
@@ -390,7 +389,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Has all cores go over to a snapshot, and waits until they have.
+    /// Installs a snapshot on all cores, and waits until they use it.
     fn install(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -423,7 +422,7 @@ impl Inner {
     }
 }
 
-/// Whether an upstream has its first endpoint with TLS.
+/// Whether an upstream has got its first endpoint with TLS.
 fn needs_contexts(config: &Config, contexts: &Contexts) -> bool {
     let mut pairs = config.upstreams.iter().zip(&contexts.upstreams);
     pairs.any(|(upstream, context)| context.is_none() && upstream.endpoints.iter().any(|e| e.tls))

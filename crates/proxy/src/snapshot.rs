@@ -1,9 +1,9 @@
-//! One compiled configuration, and what a core makes of it.
+//! A compiled configuration, and a core's view of it.
 //!
-//! A [`Snapshot`] is immutable and shared by all cores. One in which upstreams have other members
-//! ([`Snapshot::with_members`]) shares everything else with the one before. Each core has a [`View`] of it, with what
-//! must not be shared: the state of balancing, and the pools of idle connections, which pass from
-//! view to view so that a reload closes none that is still wanted.
+//! A [`Snapshot`] is immutable and shared by all cores. One in which only members of upstreams differ
+//! ([`Snapshot::with_members`]) shares everything else with the previous one. Each core has a [`View`] of it,
+//! with what is not shared: the state of balancing, and the pools of connections, which move from view to view
+//! so that a reload closes none that is still needed.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -23,25 +23,25 @@ use crate::hsts;
 use crate::pool::{Pool, PoolSharing, SharedIdle};
 use crate::sticky::{self, Stickiness};
 
-/// One compiled configuration.
+/// A compiled configuration.
 pub(crate) struct Snapshot {
-    /// What is written, with the members that the upstreams have now.
+    /// The configuration as written, with the current members of the upstreams.
     pub(crate) config: Arc<Config>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) names: Names,
-    /// What TLS handshakes go by.
+    /// The contexts for TLS handshakes.
     pub(crate) contexts: Arc<tls::Contexts>,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
     hsts: Arc<[Option<Box<[u8]>>]>,
-    /// What cookies that bind clients to endpoints are made with.
+    /// The keys of sticky cookies.
     keys: Arc<sticky::Keys>,
-    /// By [`UpstreamId`]: those cookies.
+    /// By [`UpstreamId`]: the sticky cookies.
     sticky: Vec<Option<Stickiness>>,
-    /// By [`UpstreamId`]: what all cores share of the upstreams.
+    /// By [`UpstreamId`]: the state of an upstream that all cores share.
     pub(crate) groups: Vec<Arc<balance::Group>>,
-    /// By [`UpstreamId`], then by endpoint: the addresses of those that have a name.
+    /// By [`UpstreamId`], then by endpoint: the watched names of those that have one.
     watched: Vec<Vec<Option<Arc<WatchedName>>>>,
-    /// The ports that we listen on ourselves, for telling loops.
+    /// The addresses that we listen on, to detect loops.
     pub(crate) own_addresses: Arc<[SocketAddr]>,
 }
 
@@ -64,7 +64,7 @@ impl Snapshot {
         Self { config, rules, names, contexts, hsts, keys, sticky, groups, watched, own_addresses }
     }
 
-    /// The same with other members of those upstreams that `changed` says (by [`UpstreamId`]);
+    /// The same with other members of the upstreams that `changed` marks (by [`UpstreamId`]);
     /// `config` has them.
     pub(crate) fn with_members(
         &self,
@@ -97,22 +97,22 @@ impl Snapshot {
         }
     }
 
-    /// What a site says by `Strict-Transport-Security`, if anything.
+    /// The value of `Strict-Transport-Security` for a site, if it sends that.
     pub(crate) fn hsts(&self, site: SiteId) -> Option<&[u8]> {
         self.hsts.get(site.index())?.as_deref()
     }
 
-    /// What cookies that bind clients are made with.
+    /// The keys of sticky cookies.
     pub(crate) fn keys(&self) -> &sticky::Keys {
         &self.keys
     }
 
-    /// The cookie that binds clients to endpoints of an upstream, if it has one.
+    /// The sticky cookie of an upstream, if it has one.
     pub(crate) fn sticky(&self, upstream: UpstreamId) -> Option<&Stickiness> {
         self.sticky.get(upstream.index())?.as_ref()
     }
 
-    /// The addresses of an endpoint now; none for a name that has not been found yet, or for a
+    /// The current addresses of an endpoint; none for a name that has not been found yet, or for a
     /// unix socket.
     pub(crate) fn addresses(&self, upstream: UpstreamId, endpoint: usize) -> Vec<SocketAddr> {
         let group = self.config.upstream(upstream);
@@ -130,7 +130,7 @@ impl Snapshot {
         }
     }
 
-    /// The name of an endpoint, if it has one.
+    /// The watched name of an endpoint, if it has one.
     pub(crate) fn watched(&self, upstream: UpstreamId, endpoint: usize) -> Option<&WatchedName> {
         self.watched.get(upstream.index())?.get(endpoint)?.as_deref()
     }
@@ -154,7 +154,7 @@ fn watch(upstream: &Upstream, resolver: &Resolver) -> Vec<Option<Arc<WatchedName
     upstream.endpoints.iter().map(watch).collect()
 }
 
-/// A core's pools by where they lead, and how.
+/// A core's pools, by address, TLS and protocol.
 pub(crate) struct Pools {
     of: HashMap<PoolKey, Rc<Pool>>,
     core: usize,
@@ -176,7 +176,7 @@ impl Pools {
         self.of.values().map(Rc::as_ref)
     }
 
-    /// The pool for a key: the one that there is, or a new one.
+    /// The pool for a key: the existing one, or a new one.
     fn pool(&self, key: &PoolKey) -> Rc<Pool> {
         if let Some(pool) = self.of.get(key) {
             return Rc::clone(pool);
@@ -186,7 +186,7 @@ impl Pools {
         Rc::new(Pool::with(PoolSharing { shared_idle, core, cores, metrics }))
     }
 
-    /// Goes over to those that a new view has. The others are closed.
+    /// Replaces the pools by those of a new view, and closes the others.
     fn replace(&mut self, kept: HashMap<PoolKey, Rc<Pool>>) {
         let before = std::mem::replace(&mut self.of, kept);
         let gone = before.into_iter().filter(|(key, _)| !self.of.contains_key(key));
@@ -205,7 +205,7 @@ impl SharedPools {
         Self { cores, of: Mutex::default() }
     }
 
-    /// The one shelf for a key, as long as any core has a pool for that.
+    /// The shared connections for a key, as long as any core has a pool for it.
     fn shared_idle(&self, key: &PoolKey) -> Arc<SharedIdle> {
         let mut shared_pools = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared_idle) = shared_pools.get(key).and_then(Weak::upgrade) {
@@ -218,11 +218,12 @@ impl SharedPools {
     }
 }
 
-/// What the connections of one pool have in common. A reload that changes any of it begins anew.
+/// What the connections of one pool have in common. A reload that changes any of it starts a new
+/// pool.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     address: EndpointAddress,
-    /// The context of TLS, and the name that is asked for if it is not the address.
+    /// The TLS context, and the server name if that is not the address.
     tls: Option<(u64, Option<Arc<str>>)>,
     protocol: UpstreamProtocol,
 }
@@ -249,18 +250,19 @@ pub(crate) struct View {
 /// A core's state of an upstream.
 pub(crate) struct Group {
     pub(crate) balancer: Rc<Balancer>,
-    /// Copies of requests that are under way to it.
+    /// The running copies of requests to it.
     pub(crate) mirrored: Rc<Cell<u32>>,
     /// By endpoint.
     pub(crate) pools: Vec<Rc<Pool>>,
 }
 
 impl View {
-    /// Makes a view, taking over the pools of the one before, and what balances those upstreams that
-    /// are as they were.
+    /// Makes a view with the pools of the previous one, and with the balancers of unchanged
+    /// upstreams.
     pub(crate) fn new(shared: Arc<Snapshot>, pools: &mut Pools, before: Option<&Self>) -> Self {
         let mut kept = HashMap::default();
-        // What a route allows is seen to when a connection is taken; until then the longest counts.
+        // The idle time of a route is checked when a connection is taken; until then the longest
+        // applies.
         let sites = shared.config.sites.iter();
         let settings = sites.flat_map(|site| site.routes.iter().map(|route| &route.settings));
         let longest = settings.map(|settings| settings.timeouts.upstream_idle).max();
@@ -283,7 +285,7 @@ impl View {
                 || Rc::new(Balancer::new(Arc::clone(group), pools.core)),
                 |before| Rc::clone(&before.balancer),
             );
-            // Copies that are under way go on counting.
+            // Running copies continue to count.
             let named = |group: &&Group| group.balancer.group().settings.name == upstream.name;
             let known = before.and_then(|before| before.groups.get(index)).filter(named);
             let mirrored = known.map(|known| Rc::clone(&known.mirrored)).unwrap_or_default();
@@ -302,7 +304,7 @@ impl View {
         self.groups.get(upstream.index())
     }
 
-    /// What listens at an address, in this snapshot.
+    /// The listener at an address in this snapshot.
     pub(crate) fn listener(&self, address: SocketAddr) -> Option<ListenerId> {
         let index = self.config().listeners.iter().position(|l| l.address == address)?;
         Some(ListenerId(index as u32))

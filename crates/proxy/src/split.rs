@@ -33,7 +33,7 @@ pub(crate) fn choose<'a>(
     secure: bool,
     random: u64,
 ) -> (Option<UpstreamId>, Option<Point<'a>>) {
-    let (point, told) = match (own_point(split, request, client), &split.stay) {
+    let (point, cookie_to_set) = match (own_point(split, request, client), &split.stay) {
         (Some(point), _) => (point, None),
         (None, Stay::Cookie(cookie)) => {
             let point = point(random);
@@ -41,7 +41,7 @@ pub(crate) fn choose<'a>(
         }
         (None, Stay::No | Stay::Address) => (point(random), None),
     };
-    (part(split, point).map(|part| part.upstream), told)
+    (part(split, point).map(|part| part.upstream), cookie_to_set)
 }
 
 /// The point that a request has by itself, and the part that it leads to; `None`: the choice is
@@ -115,8 +115,8 @@ mod tests {
             request.fields.push(b"Cookie", cookie.as_bytes());
         }
         let client = client.parse().unwrap();
-        let (upstream, told) = choose(split, &request, client, false, random);
-        (upstream.unwrap().0, told.is_some())
+        let (upstream, cookie_to_set) = choose(split, &request, client, false, random);
+        (upstream.unwrap().0, cookie_to_set.is_some())
     }
 
     #[test]

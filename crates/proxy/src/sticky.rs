@@ -1,10 +1,10 @@
-//! Clients that stay with the endpoint they had, by a cookie of ours.
+//! Sticky clients: a cookie of ours keeps a client with its endpoint.
 //!
-//! The cookie's value is a keyed hash (HMAC-SHA-256, its first 128 bits, base64url) of the upstream
-//! and the endpoint as written: it tells nothing of the address, nobody without the key can make
-//! one, and it means the same after a restart and on every machine that has the key. All values of
-//! a group are worked out with the snapshot, so that a request costs one look into a table.
-//! Not here: what a binding is worth for an endpoint that is down or drains (`balance`).
+//! The cookie's value is a keyed hash (HMAC-SHA-256, its first 128 bits, base64url) of the names of
+//! the upstream and the endpoint: it reveals no address, cannot be made without the key, and means
+//! the same after a restart and on every machine with the key. All values of an upstream are
+//! computed with the snapshot, so that a request costs one look into a table. Not here: bindings to
+//! endpoints that are down or drain (`balance`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,20 +20,20 @@ use tls::{StateDir, StateError};
 use crate::cookies::cookie;
 use crate::http1::Scratch;
 
-/// Bytes of the hash that a value has.
+/// Bytes of the hash in a value.
 const HASH_BYTES: usize = 16;
-/// Bytes that a key has at least.
+/// The least bytes of a key.
 const KEY_BYTES_MIN: usize = 16;
 /// Where our own key is in the state directory.
 const KEY_FILE: &str = "sticky.key";
 const KEY_BYTES: usize = 32;
-/// No file with a key is larger.
+/// The most bytes of a key file.
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The cookie of one upstream.
 pub(crate) struct Stickiness {
     settings: Sticky,
-    /// What stands behind the value, but for `Secure`.
+    /// The attributes after the value, without `Secure`.
     attributes: Box<str>,
     /// By endpoint.
     values: Vec<Box<str>>,
@@ -41,7 +41,7 @@ pub(crate) struct Stickiness {
 }
 
 impl Stickiness {
-    /// The cookies of an upstream, with its members as they are.
+    /// The cookies of an upstream with its current members.
     pub(crate) fn new(upstream: &Upstream, settings: &Sticky, key: &Key) -> Self {
         let values: Vec<Box<str>> =
             upstream.endpoints.iter().map(|e| key.value(&upstream.name, &e.written)).collect();
@@ -56,8 +56,8 @@ impl Stickiness {
         self.endpoints.get(value).map(|&index| index as usize)
     }
 
-    /// What a client that came bound to `bound` is to be told after an answer of `endpoint`, if
-    /// anything.
+    /// The cookie to set after a response of `endpoint`, unless the client is `bound` to it
+    /// already.
     pub(crate) fn binding(
         &self,
         bound: Option<usize>,
@@ -80,7 +80,7 @@ impl Stickiness {
     }
 }
 
-/// The attributes of RFC 6265, section 4.1.2, that are the same for every client.
+/// The attributes (RFC 6265, section 4.1.2) that are the same for every client.
 fn attributes(settings: &Sticky) -> Box<str> {
     let mut out = format!("; Path={}", settings.path);
     if let Some(domain) = &settings.domain {
@@ -102,7 +102,7 @@ fn attributes(settings: &Sticky) -> Box<str> {
     out.into()
 }
 
-/// The secret that values are made with.
+/// The secret key for values.
 #[derive(Clone)]
 pub(crate) struct Key(hmac::Key);
 
@@ -119,12 +119,12 @@ impl Key {
         }
         let tag = context.sign();
         let hash = tag.as_ref().get(..HASH_BYTES).unwrap_or_default();
-        // Of this alphabet all may stand in a cookie as it is.
+        // A cookie may contain all letters of this alphabet.
         URL_SAFE_NO_PAD.encode(hash).into()
     }
 }
 
-/// The keys of a configuration: by [`UpstreamId`](config::UpstreamId), and our own one.
+/// The keys of a configuration: our own one, and those by [`UpstreamId`](config::UpstreamId).
 #[derive(Default)]
 pub(crate) struct Keys {
     own: Option<Key>,
@@ -137,17 +137,17 @@ pub(crate) enum KeyError {
     /// The file cannot be read.
     #[error("cannot read the key {path}: {source}")]
     Unreadable { path: String, source: std::io::Error },
-    /// It holds too little to be a secret, or is no key at all.
+    /// It is too short for a secret, or too long for a key.
     #[error("the key {path} has {bytes} bytes; it needs {KEY_BYTES_MIN} to {KEY_FILE_BYTES_MAX}")]
     Size { path: String, bytes: u64 },
-    /// A new one cannot be made.
+    /// A new key cannot be made.
     #[error("the system has no random numbers for a key")]
     Random,
 }
 
 impl Keys {
-    /// The keys for all upstreams of a configuration that bind clients; else the line that asks for one
-    /// that cannot be had, and why. `before`: those of the configuration before, whose own key stays.
+    /// The keys for all sticky upstreams of a configuration; an error has the line that asks for a key,
+    /// and why there is none. `before`: the keys of the previous configuration, whose own key stays.
     pub(crate) fn of(config: &Config, before: Option<&Self>) -> Result<Self, (Place, KeyError)> {
         let own = before.and_then(|before| before.own.clone());
         let mut keys = Self { own, by_upstream: Vec::new() };
@@ -172,8 +172,8 @@ impl Keys {
         cookies.collect()
     }
 
-    /// The key that an upstream's cookies are made with. A missing one of our own is made and kept in
-    /// the state directory; if that cannot be, it lasts as long as the process.
+    /// The key for an upstream's cookies. If our own key is missing, it is made and kept in the state
+    /// directory; if that is not possible, it lasts as long as the process.
     fn key(&mut self, settings: &Sticky, state: Option<&Path>) -> Result<Key, KeyError> {
         match &settings.key_file {
             Some(path) => read(path),
@@ -187,27 +187,27 @@ impl Keys {
     }
 }
 
-/// What is wrong with a file that is to hold the key of sticky cookies, if something is.
+/// The problem with a key file of sticky cookies, if there is one.
 pub fn key_file_problem(path: &Path) -> Option<String> {
     read(path).err().map(|error| error.to_string())
 }
 
-/// What a request's cookie means to an upstream that binds its clients.
+/// What a request's cookie means to a sticky upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StickyCookie {
-    /// There is none.
+    /// The request has no cookie.
     Missing,
     /// It names this one of the upstream's endpoints.
     Endpoint(usize),
-    /// It names none of them; by the key in this file.
+    /// It names none of them, according to the key in this file.
     Unknown(PathBuf),
-    /// There is no key to read it with, and why.
+    /// There is no key to read it with, for this reason.
     NoKey(String),
 }
 
 impl StickyCookie {
-    /// Reads the cookie that an upstream's `sticky` asks for. `state`: the state directory that is
-    /// configured. No key is made, as only the process that binds clients may.
+    /// Reads the cookie that an upstream's `sticky` asks for. `state`: the configured state
+    /// directory. This makes no key, as only the running proxy may.
     pub fn read(
         upstream: &Upstream,
         settings: &Sticky,
@@ -226,7 +226,7 @@ impl StickyCookie {
     }
 }
 
-/// The key that is kept in a file, and in which; else why there is none.
+/// The key in a file, and the file; an error says why there is none.
 fn known(settings: &Sticky, state: Option<&Path>) -> Result<(Key, PathBuf), String> {
     if let Some(path) = &settings.key_file {
         let key = read(path).map_err(|error| error.to_string())?;
@@ -282,7 +282,7 @@ fn kept(state: &StateDir, fresh: &[u8]) -> Result<Key, StateError> {
     }
 }
 
-/// A binding that the client is to be told.
+/// A cookie that binds the client to an endpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Binding<'a> {
     stickiness: &'a Stickiness,

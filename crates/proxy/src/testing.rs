@@ -1,4 +1,4 @@
-//! How heads of HTTP/2 are read: for the fuzz target `http2_heads`.
+//! Reading of HTTP/2 heads, for the fuzz target `http2_heads`.
 
 use http::StatusCode;
 use message::{Method, Request, Response, Scheme};
@@ -9,7 +9,7 @@ use crate::http2::RequestReader;
 use crate::upstream;
 
 /// Reads the head of a client's request. `scheme` is that of the connection; `forward`: the client names the
-/// destination; `ended`: no content follows. An error is told in words.
+/// destination; `ended`: no content follows. An error is a message in words.
 pub fn read_http2_request(
     head: PackedFields<'_>,
     (scheme, forward, ended): (Scheme, bool, bool),

@@ -1,4 +1,4 @@
-//! How the transfer of a body fails, in words that every protocol shares.
+//! The errors of a body's transfer, for all protocols.
 
 use std::io;
 
@@ -11,8 +11,8 @@ pub(crate) enum ReadError {
     Truncated,
     #[error("the connection broke: {0}")]
     Broken(io::Error),
-    /// The peer, or the connection below, has ended a stream; with the reason, if it means the same to
-    /// others: that nothing was done, as REFUSED_STREAM says, is not true of what had begun.
+    /// The peer or the connection has ended a stream; with the reason, if that has the same meaning
+    /// for the other side. (REFUSED_STREAM has not: it would claim that nothing was processed.)
     #[error("the connection broke: {1}")]
     Reset(Option<Reset>, io::Error),
     #[error("malformed chunked body: {0}")]
@@ -27,22 +27,22 @@ pub(crate) enum ReadError {
     TooSlow,
 }
 
-/// Why a stream ends before its time, in the words of whatever protocol knows streams.
+/// Why a stream is reset, for all protocols with streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reset {
-    /// Nobody wants it any more.
+    /// It is no longer needed.
     Cancelled,
-    /// There was too much of something.
+    /// The peer has sent too much of something.
     EnhanceYourCalm,
-    /// TLS below is not what is asked for.
+    /// The connection's TLS is too weak.
     InadequateSecurity,
-    /// It must come over HTTP/1.1.
+    /// The request must come over HTTP/1.1.
     Http11Required,
-    /// The other side of a tunnel broke (RFC 9113, section 8.5).
+    /// The other side of a tunnel has failed (RFC 9113, section 8.5).
     ConnectError,
-    /// What came breaks a rule of the protocol.
+    /// The peer has broken a rule of the protocol.
     Protocol,
-    /// We failed.
+    /// The proxy has failed.
     Internal,
 }
 

@@ -1,7 +1,7 @@
 //! Why an exchange cannot go on: what the client reads of it, and what the log says.
 //!
-//! A [`Trouble`] has all that an answer to the client is made of (`answer::trouble`): whoever meets one makes it and
-//! hands it on, and nobody sets a status beside it.
+//! A [`Trouble`] has all parts of the answer to the client (`answer::trouble`), including the status. The code
+//! that meets an error makes one and returns it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use observe::ErrorKind;
 pub(crate) struct Trouble {
     pub(crate) kind: ErrorKind,
     pub(crate) detail: Detail,
-    /// What is otherwise than the kind says; few have that.
+    /// Where the answer differs from that of the kind; few have this.
     special: Option<Box<Special>>,
 }
 
-/// Words for people. Most are fixed; the others are seldom enough to be made when needed.
+/// A message for people. Most are fixed; the others are rare enough to be formatted when needed.
 pub(crate) type Detail = Cow<'static, str>;
 
-/// What of an answer is otherwise than the kind of trouble says.
+/// How the answer differs from that of the kind.
 #[derive(Clone, Default)]
 struct Special {
     status: Option<u16>,
@@ -40,19 +40,19 @@ impl Trouble {
         self
     }
 
-    /// The same, with the methods that there are (Allow: RFC 9110, section 10.2.1).
+    /// The same, with the methods that are allowed (Allow: RFC 9110, section 10.2.1).
     pub(crate) fn with_allow(mut self, methods: &str) -> Self {
         self.special().allow = Some(methods.into());
         self
     }
 
-    /// The same, of which the client reads other words than the log has.
+    /// The same, with another message for the client than for the log.
     pub(crate) fn with_public(mut self, words: &'static str) -> Self {
         self.special().public = Some(words);
         self
     }
 
-    /// The same, after which the client is asked to wait for so long.
+    /// The same, with the time that the client should wait (Retry-After).
     pub(crate) fn with_retry_after(mut self, wait: Duration) -> Self {
         self.special().retry_after = Some(wait);
         self
@@ -68,7 +68,7 @@ impl Trouble {
         special.unwrap_or_else(|| self.kind.status())
     }
 
-    /// The methods that there are, for the field Allow.
+    /// The methods that are allowed, for the field Allow.
     pub(crate) fn allow(&self) -> Option<&str> {
         self.special.as_ref()?.allow.as_deref()
     }
@@ -78,14 +78,14 @@ impl Trouble {
         self.special.as_ref()?.public
     }
 
-    /// Seconds for the field Retry-After, where a client is asked to come again; at least one.
+    /// The seconds for the field Retry-After; at least one.
     pub(crate) fn retry_after_seconds(&self) -> u64 {
         let wait = self.special.as_ref().and_then(|special| special.retry_after);
         wait.map_or(1, |wait| wait.as_secs().max(1))
     }
 }
 
-/// A request whose head cannot be taken, by the status that says so.
+/// A refused request head, by the status of the answer.
 pub(crate) fn refused_head(status: u16, detail: String) -> Trouble {
     let kind = match status {
         414 => ErrorKind::RequestTargetTooLong,

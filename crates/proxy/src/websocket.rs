@@ -1,4 +1,4 @@
-//! The handshake of WebSockets over HTTP/1.1 (RFC 6455, section 4): the key and the proof of it, made for a side that
+//! The handshake of WebSockets over HTTP/1.1 (RFC 6455, section 4): the key and its proof, made for a side that
 //! has none, as HTTP/2 needs neither (RFC 8441, section 5).
 
 use aws_lc_rs::digest;
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use message::{Known, Request, Response, Version};
 
-/// True if the request asks to leave HTTP, and for a protocol that we let through.
+/// True if the request asks for an upgrade to a protocol that we forward.
 pub(crate) fn wants_tunnel(request: &Request) -> bool {
     // RFC 9113, section 3.1 made h2c obsolete; behind it requests would bypass all rules.
     request.upgrade
@@ -15,7 +15,7 @@ pub(crate) fn wants_tunnel(request: &Request) -> bool {
         })
 }
 
-/// What an answer must hold for a key.
+/// The value that proves a key.
 pub(crate) fn accept(key: &[u8]) -> String {
     // The RFC uses SHA-1 as a fingerprint; nothing depends on its strength.
     let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
@@ -24,7 +24,7 @@ pub(crate) fn accept(key: &[u8]) -> String {
     BASE64_STANDARD.encode(context.finish())
 }
 
-/// A key for a request for a WebSocket that lacks one because it came over HTTP/2.
+/// A key for a WebSocket request that lacks one because it came over HTTP/2.
 pub(crate) fn missing_key(request: &Request) -> Option<String> {
     if request.version != Version::Http2 {
         return None; // over HTTP/1.1 the client sends a key itself
@@ -33,7 +33,7 @@ pub(crate) fn missing_key(request: &Request) -> Option<String> {
     let lacks = protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
         && !request.fields.has(Known::SecWebSocketKey);
     lacks.then(|| {
-        // Not a secret, only a different one each time.
+        // It need not be secret, only different each time.
         BASE64_STANDARD
             .encode([random::next(), random::next()].map(u64::to_be_bytes).as_flattened())
     })

@@ -1,8 +1,8 @@
 //! TLS of connections: the handshake, and TLS as a layer of a stream, both ways.
 //!
-//! [`handshake`] carries a session over a stream, [`with_tls`] makes a layer of it, and [`TlsFacts`] is what requests
-//! may know of it. What all that means for requests is in `admission`.
-//! Not here: TLS itself (`tls`), how a client's connection begins (`serve`).
+//! [`handshake`] carries a session over a stream, [`with_tls`] makes a layer of it, and [`TlsFacts`] is what
+//! requests may know about it. What this means for requests is in `admission`. Not here: TLS itself (`tls`),
+//! how a client's connection begins (`serve`).
 
 #[cfg(test)]
 mod tests;
@@ -17,14 +17,14 @@ use std::task::{Context, Poll, ready};
 use net::{Alarm, Layer, LayerRead, Stream};
 use tls::{ReadResult, Session, TlsError};
 
-/// What is known of a client's TLS connection.
+/// The facts of a client's TLS connection.
 pub(crate) struct TlsFacts {
     pub(crate) info: Arc<tls::Info>,
-    /// The context that made it, or one of a later snapshot by whose rules it may go on.
+    /// The context that made it, or a later one whose rules it was checked against.
     pub(crate) judged_by: RefCell<Arc<tls::Server>>,
     /// The context for which a request was admitted last ([`tls::Server::id`]).
     pub(crate) admitted_for: Cell<u64>,
-    /// Whether what was read so far came before the handshake was confirmed, and may be replayed.
+    /// Whether the data read so far came before the handshake was confirmed, and may be a replay.
     early: Arc<AtomicBool>,
 }
 
@@ -38,7 +38,7 @@ impl TlsFacts {
         Self { info: Arc::new(session.info()), judged_by, admitted_for: Cell::new(0), early }
     }
 
-    /// Whether what was read last may have been replayed (RFC 8446, section 8).
+    /// Whether the data read last may be a replay (RFC 8446, section 8).
     pub(crate) fn is_early(&self) -> bool {
         self.early.load(Ordering::Relaxed)
     }
@@ -106,7 +106,7 @@ fn broken(error: TlsError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// The stream with this session's TLS on top; the handshake is over, or goes on with the reads and writes.
+/// The stream with TLS as a layer; the handshake is over, or continues with reads and writes.
 pub(crate) fn with_tls(stream: Stream, session: Session) -> Stream {
     stream.layered(Box::new(TlsLayer { session, early: None }))
 }
@@ -119,7 +119,7 @@ pub(crate) fn with_early_tls(stream: Stream, session: Session, early: Arc<Atomic
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
-    /// What the peer said or showed, or failed to.
+    /// The peer has sent an alert, a bad certificate or a malformed message.
     #[error(transparent)]
     Tls(TlsError),
     /// The connection broke.
@@ -133,7 +133,8 @@ pub(crate) enum HandshakeError {
     TimedOut,
 }
 
-/// Carries the handshake of either side to its end, or to the first bytes of early data. The caller has set the alarm.
+/// Does the handshake of either side, to its end or to the first bytes of early data. The caller
+/// has set the alarm.
 pub(crate) async fn handshake(
     stream: &Stream,
     session: &mut Session,
@@ -162,7 +163,7 @@ fn poll_handshake(
         ready!(stream.poll_readable(cx)).map_err(HandshakeError::Broken)?;
         let received = stream.poll_read(cx, session.room());
         let Poll::Ready(received) = received else {
-            session.received(0).map_err(HandshakeError::Tls)?; // its memory can go
+            session.received(0).map_err(HandshakeError::Tls)?; // frees its memory
             return Poll::Pending;
         };
         let outcome = match received {
@@ -171,7 +172,7 @@ fn poll_handshake(
             Err(error) => return Poll::Ready(Err(HandshakeError::Broken(error))),
         };
         if let Err(error) = outcome {
-            // The peer is told, as far as that goes without waiting.
+            // The peer gets an alert, as far as that is possible without waiting.
             let _ = stream.poll_write(cx, session.outgoing());
             return Poll::Ready(Err(HandshakeError::Tls(error)));
         }
@@ -180,7 +181,7 @@ fn poll_handshake(
 
 /// RFC 8446, section 6.2.
 pub(crate) const INTERNAL_ERROR: u8 = 80;
-/// Sends a fatal alert in clear, as far as that goes without waiting.
+/// Sends a fatal alert unencrypted, as far as that is possible without waiting.
 pub(crate) async fn alert(stream: &Stream, description: u8) {
     send_now(stream, &[21, 3, 3, 0, 2, 2, description]).await;
 }

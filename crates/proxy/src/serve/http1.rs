@@ -199,7 +199,7 @@ async fn serve_requests(
         }
         let started = Instant::now();
         work.record.clear(started);
-        down.flow.begin();
+        down.flow.begin_exchange();
         down.reply.begun = false;
         down.reply.out.sent = 0;
         down.reply.out.raw = 0;

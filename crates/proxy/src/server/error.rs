@@ -1,4 +1,4 @@
-//! Why a server cannot start or go over to another configuration.
+//! Why a server cannot start or reload.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::io;
 use config::LogTarget;
 use tls::Problem;
 
-/// Why a server cannot start or go over to another configuration.
+/// Why a server cannot start or reload.
 #[derive(Debug)]
 pub enum StartError {
     /// An address cannot be listened on.
@@ -29,14 +29,15 @@ pub enum StartError {
     Thread(io::Error),
     /// The name resolver cannot be set up.
     Resolver(io::Error),
-    /// The key of sticky cookies cannot be had.
+    /// There is no key for sticky cookies.
     StickyKey {
         /// The line that asks for it, as `file:line`.
         place: String,
         /// Why, in words.
         why: String,
     },
-    /// Certificates, keys or other settings of TLS cannot be used: where it is said, as `file:line`, and what.
+    /// Certificates, keys or other settings of TLS cannot be used: the line, as `file:line`, and
+    /// the problem.
     Tls(Vec<(String, Problem)>),
 }
 

@@ -1,4 +1,4 @@
-//! The members of upstreams while the process runs: what people ask and change.
+//! The members of upstreams at run time: queries and changes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{Server, StartError};
 pub enum MembersError {
     /// The change does not fit what is there.
     Edit(EditError),
-    /// The data plane cannot serve it.
+    /// The data plane cannot use it.
     Start(StartError),
 }
 
@@ -37,8 +37,8 @@ impl fmt::Display for MembersError {
 impl std::error::Error for MembersError {}
 
 impl Server {
-    /// Changes the endpoints of an upstream at run time; all cores have gone over to it when this
-    /// returns. Reloads keep the change until it is reverted or written into the file.
+    /// Changes the endpoints of an upstream at run time; all cores use it when this returns.
+    /// Reloads keep the change until it is reverted or written into the file.
     pub fn edit(&self, upstream: &str, edit: Edit) -> Result<EndpointChange, MembersError> {
         let mut state = self.state();
         let config = Arc::clone(&state.config);
@@ -58,8 +58,8 @@ impl Server {
         self.inner.services.discovery.changes(upstream)
     }
 
-    /// What was changed of these endpoints has been written where they come from: it is read again,
-    /// and the changes are forgotten.
+    /// The changes of these endpoints have been written to their source: reads that again, and
+    /// forgets the changes.
     pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {
         let mut state = self.state();
         self.inner.services.discovery.read_changed_files();
@@ -67,7 +67,7 @@ impl Server {
         self.inner.refresh(&mut state)
     }
 
-    /// Waits a moment for what endpoints come from and has not been looked up yet.
+    /// Waits a moment for names and files of endpoints that have not been looked up yet.
     pub async fn discovered(&self) {
         let config = self.config();
         self.inner.services.discovery.wait_for_lookups(&config).await;
@@ -76,12 +76,12 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || server.refresh_or_log()).await;
     }
 
-    /// What of an upstream's endpoints is otherwise than written or found.
+    /// How an upstream's endpoints differ from those that are written or found.
     pub fn differences(&self, upstream: &str) -> Option<Vec<Difference>> {
         self.of_upstream(upstream, Discovery::differences)
     }
 
-    /// How it stands with what an upstream's endpoints come from: names, services, files.
+    /// The state of the sources of an upstream's endpoints: names, services, files.
     pub fn sources(&self, upstream: &str) -> Option<Vec<SourceState>> {
         self.of_upstream(upstream, Discovery::sources)
     }
@@ -91,8 +91,8 @@ impl Server {
         self.of_upstream(upstream, Discovery::origins)
     }
 
-    /// What people should know of an endpoint beside its state, if there is anything: that its name
-    /// is not found any more.
+    /// A remark on an endpoint besides its state, if there is one: that its name is no longer
+    /// found.
     pub fn remark(&self, endpoint: &Endpoint) -> Option<String> {
         self.inner.services.discovery.remark(endpoint)
     }
@@ -107,7 +107,7 @@ impl Server {
         Some(look(&self.inner.services.discovery, upstream))
     }
 
-    /// The upstreams with the members that they have now, and how it stands with these.
+    /// The upstreams with their current members, and the state of these.
     pub fn groups(&self) -> Vec<Arc<balance::Group>> {
         self.state().snapshot.groups.clone()
     }

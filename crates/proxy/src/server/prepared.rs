@@ -1,4 +1,5 @@
-//! A configuration made ready to serve, at the start and for a reload: what can fail comes before anything changes.
+//! Preparing a configuration, at the start and for a reload: all that can fail is done before
+//! anything changes.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -17,16 +18,17 @@ use crate::core::Shared;
 use crate::snapshot::Snapshot;
 use crate::sticky;
 
-/// Files that are kept free of clients: for logs, pipes, names, the admin interface. Half of the others is for upstreams.
+/// Files that are reserved for logs, pipes, names and the admin interface. Half of the others are
+/// for upstreams.
 const FILES_RESERVED: u64 = 64;
 
-/// What outlives configurations.
+/// The parts that outlive configurations.
 pub(super) struct Services {
     pub(super) registry: Arc<Registry>,
     pub(super) resolver: Resolver,
     pub(super) keeper: Arc<Keeper>,
     pub(super) discovery: Arc<Discovery>,
-    /// The state of endpoints, over all snapshots.
+    /// The state of endpoints, across all snapshots.
     pub(super) states: States,
     pub(super) shared: Arc<Shared>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Services {
 pub(super) struct BoundAddress {
     /// As in the configuration.
     pub(super) address: SocketAddr,
-    /// With the port that the system chose, if that was left to it.
+    /// With the port that the system chose, if none is configured.
     pub(super) actual: SocketAddr,
     pub(super) written: String,
 }
@@ -50,20 +52,20 @@ pub(super) fn for_next_core(opened: &mut [OpenedListener]) -> Vec<(SocketAddr, R
     next.filter_map(|(listens, sockets)| Some((listens.address, sockets.next()?))).collect()
 }
 
-/// A configuration that can take effect.
+/// A configuration that is ready to take effect.
 pub(super) struct PreparedConfig {
     config: Arc<Config>,
-    /// The same with the members that its upstreams have now.
+    /// The same with the current members of its upstreams.
     served: Arc<Config>,
     contexts: Arc<Contexts>,
     keys: sticky::Keys,
-    /// What is listened on from now on.
+    /// The sockets that were opened for it.
     pub(super) opened: Vec<OpenedListener>,
 }
 
 impl PreparedConfig {
-    /// Does all that can fail. `before`: what serves now, and where; `inherited`: sockets to use for listeners of the
-    /// same address.
+    /// Does all that can fail. `before`: the current snapshot and its addresses; `inherited`: sockets to use
+    /// for listeners of the same address.
     pub(super) fn new(
         services: &Services,
         config: &Arc<Config>,
@@ -86,7 +88,8 @@ impl PreparedConfig {
         Ok(Self { config: Arc::clone(config), served, contexts, keys, opened })
     }
 
-    /// Lets it take effect, but for the cores, which are to go over to the snapshot; and tells what is new to listen on.
+    /// Applies it except to the cores; returns the snapshot and the new sockets, which the caller
+    /// installs on them.
     pub(super) fn take_effect(
         self,
         services: &Services,
@@ -98,7 +101,7 @@ impl PreparedConfig {
         let names = Names::new(&served, &services.registry);
         let new = opened.iter().map(|(listens, _)| listens);
         let own = listening.iter().chain(new).map(|listens| listens.actual).collect();
-        // New sites have their certificates before anybody asks for them.
+        // New sites have their certificates before the first client asks for them.
         services.keeper.install(&contexts);
         let (resolver, states) = (&services.resolver, &services.states);
         let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
@@ -106,7 +109,7 @@ impl PreparedConfig {
     }
 }
 
-/// A configuration with the members that its upstreams have now.
+/// A configuration with the current members of its upstreams.
 fn served(discovery: &Discovery, config: &Arc<Config>) -> Arc<Config> {
     let members = discovery.members(config);
     let mut pairs = members.iter().zip(&config.upstreams);
@@ -124,7 +127,7 @@ pub(super) fn with_members(config: &Config, members: Vec<Vec<Endpoint>>) -> Arc<
     Arc::new(config)
 }
 
-/// What TLS needs of a configuration; nothing that serves changes.
+/// The TLS contexts of a configuration; nothing in use changes.
 pub(super) fn contexts(keeper: &Keeper, config: &Config) -> Result<Contexts, StartError> {
     match keeper.prepare(config) {
         Ok(contexts) => {

@@ -1,4 +1,4 @@
-//! The thread of a core: its commands, its listeners, the connections that it takes in.
+//! The thread of a core: its commands, its listeners, the connections that it admits.
 
 use std::cell::Cell;
 use std::io;
@@ -19,7 +19,7 @@ use crate::listening::Listening;
 use crate::serve::{self, ClientProtocol};
 use crate::upstream;
 
-/// Threads per core for what the kernel does not have at hand, such as files on a slow disk.
+/// Threads per core for blocking work, such as files on a slow disk.
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Starts the thread of a core, with its share of the listening sockets.
@@ -65,7 +65,7 @@ async fn run_core(
                 upstream::fill(&core);
                 close_listeners(&core, |address| close.contains(&address));
                 open_listeners(&core, open);
-                // Nobody waits if it took too long.
+                // This fails if the server has stopped waiting.
                 let _ = done.send(());
             }
             Command::Drain => {
@@ -107,7 +107,7 @@ fn open_listeners(core: &Rc<Core>, open: Vec<(SocketAddr, RawListener)>) {
         };
         let view = core.view();
         let id = view.listener(address);
-        // One that is not in this snapshot is counted with those beyond what is counted apart.
+        // A listener that is not in this snapshot has no metrics of its own.
         let slot = id.map(|id| view.shared.names.listener_slot(id)).unwrap_or_default();
         let listening = Rc::new(Listening::new(address, id, slot));
         core.listening.borrow_mut().push(Rc::clone(&listening));
@@ -146,7 +146,7 @@ async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
             }
         }
     }
-    // Those who have reached the queue are served.
+    // Clients that have reached the queue are served.
     listener.drain().into_iter().for_each(|(stream, peer)| admit(&core, &listening, stream, peer));
 }
 
@@ -167,12 +167,12 @@ fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: 
 }
 
 thread_local! {
-    /// Whether a client that has too many connections is being parted from.
+    /// Whether a connection of a client with too many is being closed gently.
     static PARTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Ends a connection so that a client that is still sending sees an end, and no reset. One at a time, as it
-/// takes a file while files may be few.
+/// Closes a connection so that a client that is still sending sees an end instead of a reset. One at a
+/// time, as it holds a file while files may be short.
 async fn part(stream: net::Stream) {
     const PARTING_TIME: Duration = Duration::from_millis(200);
     if stream.shutdown_write().is_ok() {
@@ -181,7 +181,7 @@ async fn part(stream: net::Stream) {
     PARTING.set(false);
 }
 
-/// What clients of a listener speak first.
+/// The protocol that clients of a listener speak first.
 fn protocol_of(core: &Core, listening: &Listening) -> ClientProtocol {
     let Some(id) = listening.id.get() else { return ClientProtocol::Http };
     core.with_view(|view| {
