@@ -288,6 +288,7 @@ fn sensible() -> impl Strategy<Value = String> {
         "deadline field=a",
         "pool min=1 lifetime=\"1min\"",
         "srv \"_a._tcp.b\" tls=#true",
+        "endpoints \"a.json\"",
         "to \"https://10.0.0.9\" weight=999",
         "to \"https://b.internal\" zone=a addresses=each max=3 priority=3",
     ]);

@@ -122,6 +122,11 @@ impl Writer<'_, '_> {
         self.out.value(shown.depth, shown.row.name, text, place);
     }
 
+    /// A line of another row of the same block.
+    pub(crate) fn named_line_at(&mut self, depth: u8, name: &str, text: String, place: Place) {
+        self.out.value(depth, name, text, place);
+    }
+
     /// A value with its properties behind it, masked where they are secret.
     pub(crate) fn line_of<P>(
         &mut self,

@@ -156,10 +156,15 @@ static SRV: Row<RawUpstream> = Row {
     },
     read: Read::Node(|decoder, raw, node| decoder.source_line(raw, node, &SRV_PROPERTIES)),
     show: Show::Lines(|out, raw, shown| {
+        // In their order, whatever they are.
         for source in &raw.settings.sources {
-            if let SourceKind::Srv(name) = &source.kind {
-                out.line_at(shown, quoted(name) + &in_line(&SRV_PROPERTIES, source), source.place);
-            }
+            let (name, text) = match &source.kind {
+                SourceKind::Srv(name) => ("srv", quoted(name) + &in_line(&SRV_PROPERTIES, source)),
+                SourceKind::File(file) => {
+                    ("endpoints", path(file) + &in_line(&ENDPOINTS_PROPERTIES, source))
+                }
+            };
+            out.named_line_at(shown.depth, name, text, source.place);
         }
     }),
 };
@@ -184,17 +189,7 @@ static ENDPOINTS: Row<RawUpstream> = Row {
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, raw, node| decoder.source_line(raw, node, &ENDPOINTS_PROPERTIES)),
-    show: Show::Lines(|out, raw, shown| {
-        for source in &raw.settings.sources {
-            if let SourceKind::File(file) = &source.kind {
-                out.line_at(
-                    shown,
-                    path(file) + &in_line(&ENDPOINTS_PROPERTIES, source),
-                    source.place,
-                );
-            }
-        }
-    }),
+    show: Show::With("srv"),
 };
 
 pub(crate) static BALANCE_PROPERTIES: [Property<RawUpstream>; 1] = [

@@ -20,7 +20,7 @@ const AROUND: &[(&str, &str)] = &[
     ("files", "site { files \"/\" { @\n }; }"),
     ("tls of site", "site a.example { tls internal { @\n }; respond; }"),
     ("split", "site { split { to \"10.0.0.1:80\" \"60%\"; @\n }; }"),
-    ("upstream", "upstream u { to \"10.0.0.1:80\" max=9; @\n }\nsite { to u; }"),
+    ("upstream", "upstream u { endpoints \"Cargo.toml\"; @\n }\nsite { to u; }"),
     ("balance", "upstream u { to \"10.0.0.1:80\"; balance ring { @\n }; }\nsite { to u; }"),
     ("health", "upstream u { to \"10.0.0.1:80\"; health \"/\" { @\n }; }\nsite { to u; }"),
     ("retry", "upstream u { to \"10.0.0.1:80\"; retry { @\n }; }\nsite { to u; }"),
@@ -90,6 +90,15 @@ const BESIDE: &[(&str, &str, &str)] = &[
 const NONE: &[(&str, &str)] = &[
     // Another file stands in its place; see `tests/include.rs`.
     ("the top level", "include"),
+];
+
+/// Words that need properties beside them; those are tried by the properties.
+const INCOMPLETE: &[(&str, &str)] = &[
+    ("tls", "passthrough"),
+    ("tls", "auto"),
+    ("client", "request"),
+    ("client", "require"),
+    ("challenge", "dns"),
 ];
 
 /// Values of a kind; one at least is not the default of a row.
@@ -290,6 +299,12 @@ fn every_word_has_its_meaning() {
         };
         let held: Vec<_> = texts.iter().filter_map(read).collect();
         checked += held.len();
+        let is_held = |text: &&String| held.iter().any(|(other, _)| other == *text);
+        let is_incomplete = |text: &&String| {
+            INCOMPLETE.iter().any(|(node, word)| **text == format!("{node} \"{word}\""))
+        };
+        let refused = texts.iter().filter(|text| !is_held(text) && !is_incomplete(text));
+        wrong.extend(refused.map(|text| format!("{what}: {text} is refused")));
         for (index, (text, meaning)) in held.iter().enumerate() {
             let same = held.iter().take(index).find(|(_, earlier)| earlier == meaning);
             wrong.extend(same.map(|(other, _)| format!("{what}: {text} is {other}")));
