@@ -6,9 +6,10 @@
 //! clients, looked up once per connection: it adds to the sum, and subtracts from it, in steps that are small
 //! compared to the limit, so that requests neither lock nor touch what cores share. The price: a client whose
 //! connections are spread over the cores may be limited a few steps too early. Connections are counted one by
-//! one. Bounded: an account lives a second longer than its last connection, charge or request; a core has no
-//! more than [`ACCOUNTS_MAX`], and further clients share one. Not here: the limits (`config::Limits`), and the
-//! answer when one is reached.
+//! one.
+//! Bounded: an account lives a second longer than its last connection, charge or request; a core has no more
+//! than [`ACCOUNTS_MAX`], and further clients share one.
+//! Not here: the limits (`config::Limits`), and the answer when one is reached.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,8 +1,8 @@
 //! Whether a request may come over its client's connection: what its site requires of TLS and of
 //! certificates.
 //!
-//! Also here: `Strict-Transport-Security`, and the site that a connection is made for. Not here: TLS of
-//! connections (`secure`), the rules of a forward listener (`forward`).
+//! Also here: `Strict-Transport-Security`, and the site that a connection is made for.
+//! Not here: TLS of connections (`secure`), the rules of a forward listener (`forward`).
 
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 //! The destination is a group of endpoints that the configuration names (reverse), or a host that
 //! the client names (forward). Both give connections in the same way: an idle one if there is one,
 //! else a new one. A group continues with its other endpoints when one cannot be reached. A request
-//! that is sent again goes first to endpoints that have not been tried. Not here: whether a request
-//! is sent again (`attempt::settle`), and how often (`retry`). Invariant: an address that a client
-//! named is checked against the rules right before every use.
+//! that is sent again goes first to endpoints that have not been tried.
+//! Not here: whether a request is sent again (`attempt::settle`), and how often (`retry`).
+//! Invariant: an address that a client named is checked against the rules right before every use.
 
 mod named;
 

@@ -2,8 +2,9 @@
 //!
 //! [`run`] is the one path that every request takes, whatever protocol its client speaks
 //! ([`Downstream`]), for reverse and forward listeners: decide, then answer (`answer`) or forward
-//! (`fetch`). Not here: a single try (`attempt`), the rules of forward listeners (`forward`), our
-//! own responses (`answer`).
+//! (`fetch`).
+//! Not here: a single try (`attempt`), the rules of forward listeners (`forward`), our own
+//! responses (`answer`).
 
 use std::net::SocketAddr;
 

@@ -3,8 +3,9 @@
 //! Claims of an untrusted client are dropped before ([`message::tells_of_client`]), and those of a
 //! trusted proxy are extended: so an upstream can trust what it reads. `X-Forwarded-*` and
 //! `Forwarded` (which is sent where the configuration asks for it) are made from the same values, so
-//! that they never contradict each other. Not here: who the client is (`trust`), which of the
-//! request's own fields are forwarded (`leaving`).
+//! that they never contradict each other.
+//! Not here: who the client is (`trust`), which of the request's own fields are forwarded
+//! (`leaving`).
 
 use std::fmt::Write as _;
 use std::io::Write;

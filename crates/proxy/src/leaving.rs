@@ -6,8 +6,8 @@
 //! edits of the configuration come last, so that they always win. `bothways explain` prints the
 //! result. Some servers read `_` as a hyphen: they must not find another spelling of a field that
 //! was dropped or set here, so such twins are dropped too. The same rules apply to trailers, which
-//! a server may merge into the head. Not here: framing and fields of a connection (`http1::head`,
-//! `http2`).
+//! a server may merge into the head.
+//! Not here: framing and fields of a connection (`http1::head`, `http2`).
 
 use std::net::IpAddr;
 

@@ -1,11 +1,11 @@
 //! The data plane of Bothways: from a client's bytes to an upstream and back.
 //!
-//! A connection (`connection`) is a small task; once bytes arrive it borrows a worker (`worker`)
-//! that carries the exchange (`exchange`): decide, then answer (`answer`) or forward over a
-//! connection of the destination (`destination`, `upstream`). Forward clients name the
-//! destination themselves and are judged first (`forward`). Bodies move by one loop (`body`);
-//! HTTP/1 on a socket is in `http1`; after CONNECT or an upgrade there is a `tunnel`. Every
-//! exchange leaves one record (the crate `observe`). All of it happens on one core ([`Server`] has many),
+//! A client's connection (`serve`) is a small task; when bytes arrive it borrows a worker that runs the
+//! exchange (`exchange`): decide, then answer (`answer`) or forward (`fetch`) over a connection of the
+//! destination (`destination`, `upstream`, `pool`). Forward clients name the destination themselves, and
+//! the rules are applied first (`forward`). Every response to a client is sent in one place (`respond`),
+//! and every body is moved by one loop (`body`); after CONNECT or an upgrade there is a `tunnel`. Every
+//! exchange writes one record (the crate `observe`). All of it happens on one core ([`Server`] has many),
 //! under one immutable `snapshot` of the configuration.
 
 mod account;

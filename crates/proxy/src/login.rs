@@ -4,8 +4,8 @@
 //! So from the first response that offers one, or from the first such credentials, a connection to an endpoint
 //! belongs to one connection of a client: it is kept there ([`BoundConnections`]) for later requests, and never
 //! enters a pool. An HTTP/2 client may be a proxy whose connection many users share: nothing is kept for it, so
-//! each request must log in by itself (as Kerberos does) or come over HTTP/1.1 (NTLM). Not here: when a
-//! connection can be reused (`attempt::settle`), connections for any client (`pool`).
+//! each request must log in by itself (as Kerberos does) or come over HTTP/1.1 (NTLM).
+//! Not here: when a connection can be reused (`attempt::settle`), connections for any client (`pool`).
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -4,7 +4,8 @@
 //! copied from what was kept of it, once it has been read to its end. A copy is a task of its own that the
 //! exchange never waits for: it goes once to one endpoint, on the same path as a client's request (`fetch`),
 //! and its response is read and discarded. Their number and their time are limited; requests beyond the limit
-//! are not copied but counted. Invariant: a copy does not use the client's connection, which may close first.
+//! are not copied but counted.
+//! Invariant: a copy does not use the client's connection, which may close first.
 
 use std::cell::Cell;
 use std::net::SocketAddr;

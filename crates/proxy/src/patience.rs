@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes() {
+    fn limits_of_a_reader() {
         const PIPE: usize = 64 * 1024; // what lies between
         let rows: &[(Habit, Outcome)] = &[
             (&[(2000, 1, 3000)], None),
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends() {
+    fn limits_of_a_sender() {
         use Phase::{Requesting, Responded, Responding};
         #[derive(Clone, Copy)]
         struct Row {
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_taken_all_is_waited_for() {
+    fn a_reader_has_time_for_the_rest() {
         run(async {
             let (wheel, (ours, theirs)) = (Wheel::start(), Stream::pair());
             let taker_limits = TakerLimits::of(&Timeouts::default());

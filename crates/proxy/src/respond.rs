@@ -3,8 +3,9 @@
 //! [`respond`] finishes the head (edits of the route, cookies that bind the client,
 //! `Strict-Transport-Security`, `Proxy-Status`), starts the reply, and moves the body from its source by the
 //! one loop (`body::pump`). The response of an endpoint, a response of our own and a file differ in their
-//! [`ResponseOrigin`] and in their source, and in nothing else. Not here: the content of our own responses
-//! (`answer`), what the end of an endpoint's response means (`attempt::settle`).
+//! [`ResponseOrigin`] and in their source, and in nothing else.
+//! Not here: the content of our own responses (`answer`), what the end of an endpoint's response means
+//! (`attempt::settle`).
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -3,7 +3,8 @@
 //! The kernel gives every new file the lowest number that is free, so a high number means that all below are in
 //! use. Numbers from [`Files::kept`] on are reserved for names, logs, certificates, checks and the admin
 //! interface; those of the quarter before are for clients with few connections, so that no client can keep the
-//! others out. This needs no counting. Not here: how many connections a client may have (`account`).
+//! others out. This needs no counting.
+//! Not here: how many connections a client may have (`account`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,7 +4,8 @@
 //! of every listening socket. [`Server::reload`] makes a new snapshot, binds what is new, and
 //! switches all cores to it; nothing changes if any of that fails. When upstreams get other members
 //! (`discovery`), a snapshot that shares everything else with the previous one is installed in the
-//! same way. Not here: signals, files, the admin interface (the binary).
+//! same way.
+//! Not here: signals, files, the admin interface (the binary).
 
 mod error;
 mod members;

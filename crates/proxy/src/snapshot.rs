@@ -183,7 +183,7 @@ impl Pools {
         }
         let (core, metrics) = (self.core, Rc::clone(&self.metrics));
         let (shared_idle, cores) = (self.shared_pools.shared_idle(key), self.shared_pools.cores);
-        Rc::new(Pool::with(PoolSharing { shared_idle, core, cores, metrics }))
+        Rc::new(Pool::shared(PoolSharing { shared_idle, core, cores, metrics }))
     }
 
     /// Replaces the pools by those of a new view, and closes the others.

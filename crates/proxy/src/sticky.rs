@@ -3,8 +3,8 @@
 //! The cookie's value is a keyed hash (HMAC-SHA-256, its first 128 bits, base64url) of the names of
 //! the upstream and the endpoint: it reveals no address, cannot be made without the key, and means
 //! the same after a restart and on every machine with the key. All values of an upstream are
-//! computed with the snapshot, so that a request costs one look into a table. Not here: bindings to
-//! endpoints that are down or drain (`balance`).
+//! computed with the snapshot, so that a request costs one look into a table.
+//! Not here: bindings to endpoints that are down or drain (`balance`).
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

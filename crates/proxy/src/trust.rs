@@ -4,8 +4,8 @@
 //! a trusted proxy: then its fields count, as far back as the proxies in between are trusted too.
 //! There are two dialects, `X-Forwarded-*` and `Forwarded` (RFC 7239); a proxy that writes one of
 //! them may forward what its own client said in the other. So the first one wins where both say
-//! something, and the second one counts where it names the same client or is alone. Not here: what
-//! the next server learns (`identity`).
+//! something, and the second one counts where it names the same client or is alone.
+//! Not here: what the next server learns (`identity`).
 
 use std::net::IpAddr;
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn who_the_client_is() {
+    fn which_address_is_the_client() {
         #[track_caller]
         fn check(forwarded_for: &[&str], expected: &str) {
             let lines: Vec<_> = forwarded_for.iter().map(|v| ("X-Forwarded-For", *v)).collect();

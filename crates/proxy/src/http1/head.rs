@@ -1,7 +1,7 @@
 //! Writing the head of a response that goes to a client.
 //!
-//! This module decides how the body is delimited on the client's connection. Not here: which fields
-//! are forwarded (`leaving`).
+//! This module decides how the body is delimited on the client's connection.
+//! Not here: which fields are forwarded (`leaving`).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

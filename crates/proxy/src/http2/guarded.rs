@@ -57,7 +57,7 @@ pub(crate) enum UnderlyingStream<'a> {
 impl UnderlyingConnection<'_> {
     /// As long as the socket has no room, a stream waits for all bytes that were written before. Otherwise it
     /// waits for its own window, which only its peer can open.
-    pub(crate) fn look(&self) -> DeliverySample {
+    pub(crate) fn sample(&self) -> DeliverySample {
         DeliverySample { delivery: self.delivery(), shared: self.guard_state.is_blocked.get() }
     }
 
@@ -84,9 +84,9 @@ pub(crate) struct GuardedStream<S> {
     /// What was read and not yet handed over; without memory if there is nothing.
     buffer: Buffer,
     /// What is handed to `h2` before that: rarely anything.
-    instead: Vec<u8>,
+    replacement: Vec<u8>,
     /// How much of the buffer the guard has admitted.
-    same: usize,
+    admitted: usize,
     guard: Guard,
     /// The incomplete frame, as the guard counts.
     unfinished: Option<u32>,
@@ -103,8 +103,8 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
         Self {
             stream,
             buffer,
-            instead: Vec::new(),
-            same: 0,
+            replacement: Vec::new(),
+            admitted: 0,
             guard,
             unfinished: None,
             guard_state,
@@ -119,19 +119,19 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
 
     /// Hands over what the guard has admitted.
     fn hand_over(&mut self, out: &mut ReadBuf<'_>) {
-        let count = self.instead.len().min(out.remaining());
+        let count = self.replacement.len().min(out.remaining());
         if count > 0 {
-            out.put_slice(self.instead.get(..count).unwrap_or_default());
-            self.instead.drain(..count);
+            out.put_slice(self.replacement.get(..count).unwrap_or_default());
+            self.replacement.drain(..count);
         }
-        if self.instead.is_empty() {
-            self.instead = Vec::new();
-            let count = self.same.min(out.remaining());
+        if self.replacement.is_empty() {
+            self.replacement = Vec::new();
+            let count = self.admitted.min(out.remaining());
             // Not read into `out` directly: that would have to be zeroed first, even if nothing
             // comes.
             out.put_slice(self.buffer.filled().get(..count).unwrap_or_default());
             self.buffer.consume(count);
-            self.same -= count;
+            self.admitted -= count;
         }
         if self.buffer.is_empty() {
             self.buffer.release();
@@ -140,7 +140,7 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
 
     /// Lets the guard inspect the buffer. What `h2` gets in place of it goes to `out`, as far as
     /// there is room.
-    fn show(&mut self, out: &mut ReadBuf<'_>) -> Result<(), Violation> {
+    fn inspect(&mut self, out: &mut ReadBuf<'_>) -> Result<(), Violation> {
         let now = self.wheel.now();
         let since = now.saturating_duration_since(self.origin);
         let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -149,11 +149,11 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
             let step = self.guard.inspect(self.buffer.filled(), now_ms, workspace, made)?;
             let (fits, rest) = made.split_at(made.len().min(out.remaining()));
             out.put_slice(fits);
-            self.instead.extend_from_slice(rest);
+            self.replacement.extend_from_slice(rest);
             Ok(step)
         })?;
         self.buffer.consume(step.taken);
-        self.same = step.same;
+        self.admitted = step.same;
         let unfinished = self.guard.unfinished();
         if unfinished != self.unfinished {
             self.unfinished = unfinished;
@@ -162,7 +162,7 @@ impl<S: Deref<Target = Stream>> GuardedStream<S> {
         Ok(())
     }
 
-    fn wrote(&mut self, count: usize) {
+    fn note_written(&mut self, count: usize) {
         self.guard_state.sent.set(self.guard_state.sent.get() + count as u64);
         self.guard_state.written.set(self.guard.content_sent());
         self.guard_state.refused.set(self.guard.refused());
@@ -193,7 +193,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncRead for GuardedStream<S> {
                 }
                 this.guard_state.received.set(this.guard_state.received.get() + count as u64);
             }
-            if let Err(violation) = this.show(out) {
+            if let Err(violation) = this.inspect(out) {
                 this.guard_state.violation.set(Some(violation));
                 // The task of the connection ends it.
                 return if came { Poll::Ready(Ok(())) } else { Poll::Pending };
@@ -213,7 +213,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for GuardedStream<S> {
         this.guard_state.is_blocked.set(written.is_pending());
         let count = ready!(written)?;
         this.guard.sent(bytes.get(..count).unwrap_or_default());
-        this.wrote(count);
+        this.note_written(count);
         Poll::Ready(Ok(count))
     }
 
@@ -232,7 +232,7 @@ impl<S: Deref<Target = Stream> + Unpin> AsyncWrite for GuardedStream<S> {
             this.guard.sent(part);
             left -= part.len();
         }
-        this.wrote(count);
+        this.note_written(count);
         Poll::Ready(Ok(count))
     }
 

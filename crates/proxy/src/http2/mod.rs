@@ -2,8 +2,9 @@
 //!
 //! [`Http2Receiver`] and [`Http2Sender`] are the two directions of a stream. `request` and `response` turn
 //! heads into canonical messages and back: no byte of one passes unchecked. [`GuardedStream`] is what `h2`
-//! reads from and writes to. Not here: clients' connections and their streams (`serve`), endpoints' (`pool`,
-//! `upstream`), the limits for peers (`wire::http2`).
+//! reads from and writes to.
+//! Not here: clients' connections and their streams (`serve`), endpoints' (`pool`, `upstream`), the limits
+//! for peers (`wire::http2`).
 
 mod fields;
 mod guarded;

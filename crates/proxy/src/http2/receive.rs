@@ -90,7 +90,7 @@ impl<'a> Http2Receiver<'a> {
     }
 
     /// Reads what has arrived already, without waiting.
-    pub(crate) async fn look(&mut self) {
+    pub(crate) async fn read_ahead(&mut self) {
         poll_fn(|cx| {
             if !self.done && self.piece.is_empty() && self.failed.is_none() {
                 let _ = self.poll_piece(cx);

@@ -168,7 +168,8 @@ impl<'a> Http2Sender<'a> {
                 self.raw += piece.len() as u64;
                 return self.send(piece, true);
             }
-            let look = || underlying.map_or(DeliverySample::none(), |underlying| underlying.look());
+            let look =
+                || underlying.map_or(DeliverySample::none(), |underlying| underlying.sample());
             let capacity = patience
                 .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))
                 .await?
@@ -186,7 +187,8 @@ impl<'a> Http2Sender<'a> {
         self.begin(false)?;
         while !bytes.is_empty() {
             let Self { half, wheel, alarm, patience, underlying, raw, .. } = self;
-            let look = || underlying.map_or(DeliverySample::none(), |underlying| underlying.look());
+            let look =
+                || underlying.map_or(DeliverySample::none(), |underlying| underlying.sample());
             let wanted = bytes.len();
             let capacity = patience
                 .writing(wheel, alarm, *raw, look, |cx| half.borrow_mut().poll_capacity(cx, wanted))

@@ -3,7 +3,8 @@
 //! A [`Http2Pool`] holds those of one endpoint on one core. [`Http2Pool::acquire`] gives a
 //! [`StreamPermit`], for one stream, or the task to open a connection ([`Opening`]), which one exchange
 //! does for all that wait. A connection that is closing, has expired or has idled too long gets no more
-//! streams, and ends with its last one. Not here: dialling, and an exchange over a stream (`upstream`).
+//! streams, and ends with its last one.
+//! Not here: dialling, and an exchange over a stream (`upstream`).
 //! Invariant: the permits never exceed the streams that the endpoint allows, as far as it has announced
 //! them.
 

@@ -3,10 +3,11 @@
 //! A connection enters a [`Pool`] by [`Pool::put`] once its response is complete, and leaves by [`Pool::take`]
 //! or when it has idled too long, or lived. Each core has its own pools, without locks; a pool belongs to an
 //! endpoint's address, so that it outlives a reload of the configuration. Connections that a core does not
-//! need are shared with the others (`shared_idle`). Not here: choosing an endpoint (`balance`), when a request
-//! is sent again (`attempt::settle`), dialling and opening connections ahead (`upstream`). Invariant: a pooled
-//! connection has no unread bytes. One that does is closed, never pooled. No client has logged in over it
-//! (`login`).
+//! need are shared with the others (`shared_idle`).
+//! Not here: choosing an endpoint (`balance`), when a request is sent again (`attempt::settle`), dialling and
+//! opening connections ahead (`upstream`).
+//! Invariant: a pooled connection has no unread bytes. One that does is closed, never pooled. No client has
+//! logged in over it (`login`).
 
 mod connection;
 mod http2;
@@ -69,7 +70,7 @@ impl Idle {
     }
 
     /// Counts that the connection leaves the pool.
-    fn leave_idle(&self) {
+    fn count_leave(&self) {
         if let Some(meter) = &self.meter {
             meter.count_idle(false);
         }
@@ -87,12 +88,12 @@ pub(crate) struct PoolSharing {
 impl PoolSharing {
     /// Closes a connection that was shared.
     fn close(&self, detached: DetachedConnection) {
-        drop(detached.slot.map(|slot| self.arrived(slot, false)));
+        drop(detached.slot.map(|slot| self.count_unshared(slot, false)));
         detached.stream.close();
     }
 
     /// Counts a connection on this core that was shared.
-    fn arrived(&self, slot: EndpointSlot, moved: bool) -> Meter {
+    fn count_unshared(&self, slot: EndpointSlot, moved: bool) -> Meter {
         self.metrics.upstream_unpooled(slot);
         self.metrics.upstream_unshared(slot);
         if moved {
@@ -158,7 +159,7 @@ impl Pool {
     }
 
     /// A pool that shares connections with other cores.
-    pub(crate) fn with(sharing: PoolSharing) -> Self {
+    pub(crate) fn shared(sharing: PoolSharing) -> Self {
         Self { sharing: Some(sharing), ..Self::new() }
     }
 
@@ -188,10 +189,10 @@ impl Pool {
     fn take_own(&self, now: Instant, idle_max: Duration) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(newest) = idle.pop_back() {
-            newest.leave_idle();
+            newest.count_leave();
             let age = now.saturating_duration_since(newest.since);
             if age > self.learned.get().min(idle_max) {
-                idle.drain(..).for_each(|older| older.leave_idle());
+                idle.drain(..).for_each(|older| older.count_leave());
                 return None;
             }
             if newest.expiry.is_over(now) {
@@ -219,7 +220,7 @@ impl Pool {
                 detached;
             let attached = stream.attach();
             let moved = attached.is_ok() && core != sharing.core;
-            let meter = slot.map(|slot| sharing.arrived(slot, moved));
+            let meter = slot.map(|slot| sharing.count_unshared(slot, moved));
             match attached {
                 Ok(stream) => {
                     let idle = Idle { stream, address, expiry, names_version, meter, since };
@@ -317,7 +318,7 @@ impl Pool {
         if idle.len() >= max
             && let Some(oldest) = idle.pop_front()
         {
-            oldest.leave_idle();
+            oldest.count_leave();
         }
         idle.push_back(Idle::new(connection, now));
     }
@@ -344,7 +345,7 @@ impl Pool {
             let is_over = idle.expiry.is_over(now);
             let keep = age <= learned && !is_over && idle.stream.is_quiet();
             if !keep {
-                idle.leave_idle();
+                idle.count_leave();
             }
             keep
         };
@@ -384,7 +385,7 @@ impl Pool {
 
     /// Closes idle connections of HTTP/1, also the shared ones.
     pub(crate) fn clear(&self) {
-        self.idle.borrow_mut().drain(..).for_each(|idle| idle.leave_idle());
+        self.idle.borrow_mut().drain(..).for_each(|idle| idle.count_leave());
         if let Some(sharing) = &self.sharing {
             sharing.shared_idle.drain().into_iter().for_each(|detached| sharing.close(detached));
         }
@@ -422,7 +423,7 @@ fn detach(
             if idle.stream.is_quiet() {
                 stay.push(idle);
             } else {
-                idle.leave_idle();
+                idle.count_leave();
             }
         }
     }

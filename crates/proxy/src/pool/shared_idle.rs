@@ -5,11 +5,12 @@
 //! otherwise open a connection takes it from there. So many cores reuse connections as often as one core
 //! would, and none loses those that it uses all the time. Only HTTP/1 connections move, with their TLS;
 //! those of HTTP/2 are few per core, and stay. The shared connections belong to a
-//! [`PoolKey`](crate::snapshot::PoolKey), as pools do, and live as long as any of its pools. No task
+//! `snapshot::PoolKey`, as pools do, and live as long as any of its pools. No task
 //! watches them: whether one is still open and silent is checked when it is taken, and once a second. As
 //! all cores count together, this module also decides how many connections are opened ahead (`pool
-//! min`). Invariant: the lock is held for a bounded time, and a request that finds an idle connection of
-//! its own core never takes it.
+//! min`).
+//! Invariant: the lock is held for a bounded time, and a request that finds an idle connection of its
+//! own core never takes it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

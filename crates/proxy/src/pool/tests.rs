@@ -70,7 +70,7 @@ impl Cores {
         let shared_idle = Arc::new(SharedIdle::new(cores));
         let pools = metrics.iter().enumerate().map(|(core, metrics)| {
             let (shared_idle, metrics) = (Arc::clone(&shared_idle), Rc::clone(metrics));
-            let pool = Pool::with(PoolSharing { shared_idle, core, cores, metrics });
+            let pool = Pool::shared(PoolSharing { shared_idle, core, cores, metrics });
             pool.configure(settings, Duration::from_secs(4));
             pool
         });
@@ -152,7 +152,7 @@ fn nothing_is_shared_if_that_is_off() {
 }
 
 #[test]
-fn the_shelf_keeps_only_what_can_be_used() {
+fn only_usable_connections_stay_shared() {
     run(async {
         let settings = PoolSettings { lifetime: Duration::from_secs(2), ..PoolSettings::default() };
         let cores = Cores::new(2, &settings);
@@ -189,7 +189,7 @@ fn the_shelf_keeps_only_what_can_be_used() {
 }
 
 #[test]
-fn the_shelf_is_bounded_and_cleared() {
+fn shared_connections_are_bounded_and_cleared() {
     run(async {
         let cores = Cores::new(2, &PoolSettings { max: 3, ..PoolSettings::default() });
         let [here, there] = &cores.pools[..] else { panic!("two cores") };

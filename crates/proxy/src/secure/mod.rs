@@ -1,8 +1,8 @@
 //! TLS of connections: the handshake, and TLS as a layer of a stream, both ways.
 //!
 //! [`handshake`] carries a session over a stream, [`with_tls`] makes a layer of it, and [`TlsFacts`] is what
-//! requests may know about it. What this means for requests is in `admission`. Not here: TLS itself (`tls`),
-//! how a client's connection begins (`serve`).
+//! requests may know about it. What this means for requests is in `admission`.
+//! Not here: TLS itself (`tls`), how a client's connection begins (`serve`).
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Serving what has arrived on a client's HTTP/1 connection, on a borrowed worker.
 //!
-//! [`serve`] reads heads and runs each exchange, until nothing more has arrived. Not here: what
-//! happens within an exchange (`exchange`), the wait for what arrives (`connection`).
+//! [`serve`] reads heads and runs each exchange, until nothing more has arrived.
+//! Not here: what happens within an exchange (`exchange`), the wait for what arrives
+//! (`connection`).
 
 use std::cell::Cell;
 use std::future::poll_fn;

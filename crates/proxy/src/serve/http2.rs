@@ -1,8 +1,9 @@
 //! A client's HTTP/2 connection: accepting streams, watching it, and ending it.
 //!
 //! Each request runs in a small task of its own on a borrowed worker, all on the core that has the
-//! connection, so that the responses of one turn leave in one write. Not here: a stream (`stream`), and
-//! the exchange, which does not know what protocol the client speaks.
+//! connection, so that the responses of one turn leave in one write.
+//! Not here: a stream (`stream`), and the exchange, which does not know what protocol the client
+//! speaks.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -136,6 +137,33 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     let opened = open(core, client, listener, io, &guard_state).await;
     let Some(mut connection) = opened else { return };
     drop(view);
+    let limits = (streams_max, idle, head);
+    match run_connection(core, client, &mut connection, &budget, limits).await {
+        ConnectionEnd::GoAway(reason) => end(core, client, &guard_state, connection, reason).await,
+        ConnectionEnd::Ended => farewell(client).await,
+        ConnectionEnd::GivenUp => client.stream.reset_when_closed(),
+    }
+}
+
+/// How a connection ends.
+enum ConnectionEnd {
+    /// GOAWAY with this reason is to be sent.
+    GoAway(Reason),
+    /// `h2` has ended it.
+    Ended,
+    /// The client does not read what was sent.
+    GivenUp,
+}
+
+/// Accepts streams, and watches the connection until it must end.
+async fn run_connection(
+    core: &Rc<Core>,
+    client: &Rc<Client>,
+    connection: &mut Connection<GuardedStream<ClientStream>, Bytes>,
+    budget: &Rc<ClientBudget>,
+    (streams_max, idle, head): (u64, Duration, Duration),
+) -> ConnectionEnd {
+    let guard_state = &budget.guard_state;
     client.alarm.set(idle);
     let active = Rc::new(ActiveExchanges { count: Cell::new(0), idle: Cell::new(idle) });
     let mut unfinished = FrameDeadline { since: None, allowed: head, alarm: core.wheel.alarm() };
@@ -160,14 +188,14 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                     client.alarm.set(FAREWELL);
                 }
             }
-            match poll_event(&mut connection, client, &budget, cx) {
-                Poll::Pending => unfinished.poll_late(&guard_state, &core.wheel, cx),
+            match poll_event(connection, client, budget, cx) {
+                Poll::Pending => unfinished.poll_late(guard_state, &core.wheel, cx),
                 event => event,
             }
         });
         match event.await {
             Event::Request(request) => {
-                if start(core, client, &active, (&budget, streams_max), request) {
+                if start(core, client, &active, (budget, streams_max), request) {
                     delivery_wait = None;
                 } else {
                     refusals += 1;
@@ -175,12 +203,11 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
             }
             Event::Violation(violation) => {
                 log_violation(core, client, &violation);
-                return end(core, client, &guard_state, connection, Reason::from(violation.reason))
-                    .await;
+                return ConnectionEnd::GoAway(Reason::from(violation.reason));
             }
             Event::Ended(result) => {
                 log_end(core, client, result);
-                return farewell(client).await;
+                return ConnectionEnd::Ended;
             }
             Event::Idle => {
                 // A client is only idle if it has read all.
@@ -195,9 +222,9 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
                     }
                     DeliveryState::Delivered if waited && !closing => client.alarm.set(idle),
                     DeliveryState::Delivered => {
-                        return end(core, client, &guard_state, connection, Reason::NO_ERROR).await;
+                        return ConnectionEnd::GoAway(Reason::NO_ERROR);
                     }
-                    DeliveryState::GivenUp => return client.stream.reset_when_closed(),
+                    DeliveryState::GivenUp => return ConnectionEnd::GivenUp,
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! TLS passthrough: only the server name in the ClientHello is read.
 //!
 //! The whole connection becomes a tunnel to the upstream of the site's own `to`, beginning with the
-//! ClientHello. The log and the metrics have it as one exchange of its site. Not here: reading the ClientHello
-//! (`tls`), the choice of an endpoint (`destination`), the tunnel itself (`tunnel`).
+//! ClientHello. The log and the metrics have it as one exchange of its site.
+//! Not here: reading the ClientHello (`tls`), the choice of an endpoint (`destination`), the tunnel itself
+//! (`tunnel`).
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -76,7 +76,7 @@ impl Http2<'_> {
     async fn look(&mut self, request: &mut Request) {
         // The bytes of a tunnel are read later, and must stay where they are.
         if !request.upgrade && request.method != Method::Connect {
-            self.body.look().await;
+            self.body.read_ahead().await;
         }
         // Not every origin accepts chunks; a body that has arrived whole gets a length.
         if request.body == BodyLength::Chunked

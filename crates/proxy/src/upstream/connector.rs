@@ -3,8 +3,8 @@
 //!
 //! Over TLS an endpoint may pick HTTP/2 or HTTP/1.1 (ALPN, RFC 7301). Until its choice is known, one
 //! exchange dials for all that wait. From then on the choice is remembered as long as its pool lives;
-//! but each new connection speaks what was negotiated for it. Not here: the choice of an endpoint
-//! (`destination`), open connections (`pool`).
+//! but each new connection speaks what was negotiated for it.
+//! Not here: the choice of an endpoint (`destination`), open connections (`pool`).
 
 use std::rc::Rc;
 use std::sync::Arc;

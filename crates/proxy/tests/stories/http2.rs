@@ -198,7 +198,7 @@ fn web_sockets_take_a_stream() {
     let origin = Origin::start(|peer, index| {
         let request = peer.request();
         if index > 0 {
-            return peer.send(&ok("the next"));
+            return peer.send(ok("the next"));
         }
         assert!(request.start.starts_with("GET /chat HTTP/1.1"), "{request:?}");
         assert_eq!(request.field("Upgrade"), Some("websocket"));

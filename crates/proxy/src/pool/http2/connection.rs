@@ -62,7 +62,7 @@ pub(crate) struct Http2Connection {
     /// Whether it closes as soon as it has no stream.
     leaves_when_idle: Cell<bool>,
     /// Whether it is counted as idle.
-    count_idle: Cell<bool>,
+    counted_idle: Cell<bool>,
     wheel: Wheel,
     /// Wakes exchanges that wait for a stream when one has ended.
     changed: Rc<Notify>,
@@ -72,7 +72,7 @@ pub(crate) struct Http2Connection {
     settles: Notify,
     meter: Option<Meter>,
     stream: Weak<Stream>,
-    guarded: Rc<GuardState>,
+    guard_state: Rc<GuardState>,
 }
 
 impl Http2Connection {
@@ -85,7 +85,7 @@ impl Http2Connection {
     pub(crate) fn underlying(&self) -> UnderlyingConnection<'_> {
         UnderlyingConnection {
             below: UnderlyingStream::Endpoint(&self.stream),
-            guard_state: &self.guarded,
+            guard_state: &self.guard_state,
         }
     }
 
@@ -126,7 +126,7 @@ impl Http2Connection {
     }
 
     fn count_idle(&self, idle: bool) {
-        if self.count_idle.replace(idle) != idle
+        if self.counted_idle.replace(idle) != idle
             && let Some(meter) = &self.meter
         {
             meter.count_idle(idle);
@@ -269,7 +269,7 @@ pub(super) async fn open(
     let stream = Rc::new(stream);
     let below = Rc::downgrade(&stream);
     let guarded = GuardedStream::new(stream, None, Guard::client(&limits), wheel);
-    let seen = guarded.guard_state();
+    let guard_state = guarded.guard_state();
     let mut builder = Builder::new();
     builder
         .enable_push(false)
@@ -295,26 +295,26 @@ pub(super) async fn open(
         served: Cell::new(false),
         idle_since: Cell::new(wheel.now()),
         leaves_when_idle: Cell::new(false),
-        count_idle: Cell::new(false),
+        counted_idle: Cell::new(false),
         wheel: wheel.clone(),
         changed: Rc::clone(changed),
         fault: Cell::new(None),
         settles: Notify::new(),
         meter,
         stream: below,
-        guarded: Rc::clone(&seen),
+        guard_state: Rc::clone(&guard_state),
     });
-    let watch = Liveness {
+    let liveness = Liveness {
         alarm: wheel.alarm(),
         wheel: wheel.clone(),
         pings,
-        guarded: seen,
-        seen: 0,
+        guard_state,
+        received_before: 0,
         heard: wheel.now(),
         asked: None,
         limit,
     };
-    tokio::task::spawn_local(run(running, Rc::clone(&opened), watch));
+    tokio::task::spawn_local(run(running, Rc::clone(&opened), liveness));
     Ok(opened)
 }
 
@@ -322,9 +322,9 @@ pub(super) async fn open(
 async fn run(
     mut running: h2::client::Connection<GuardedStream<Rc<Stream>>, Bytes>,
     connection: Rc<Http2Connection>,
-    mut watch: Liveness,
+    mut liveness: Liveness,
 ) {
-    watch.alarm.set(watch.limit);
+    liveness.alarm.set(liveness.limit);
     poll_fn(|cx| {
         let ended = Pin::new(&mut running).poll(cx);
         if connection.look(cx) {
@@ -334,7 +334,7 @@ async fn run(
         if ended.is_ready() {
             return Poll::Ready(());
         }
-        watch.poll_gone(&connection, cx).map(|fault| connection.fault.set(Some(fault)))
+        liveness.poll_gone(&connection, cx).map(|fault| connection.fault.set(Some(fault)))
     })
     .await;
     connection.leave();
@@ -348,8 +348,8 @@ struct Liveness {
     wheel: Wheel,
     pings: Option<PingPong>,
     /// The state of the guard, and how many bytes had come at the last check.
-    guarded: Rc<GuardState>,
-    seen: u64,
+    guard_state: Rc<GuardState>,
+    received_before: u64,
     /// When the last byte came.
     heard: Instant,
     /// The PING that was sent last.
@@ -369,7 +369,7 @@ impl Liveness {
         connection: &Http2Connection,
         cx: &mut Context<'_>,
     ) -> Poll<(ErrorKind, &'static str)> {
-        if let Some(violation) = self.guarded.violation.get() {
+        if let Some(violation) = self.guard_state.violation.get() {
             return Poll::Ready((ErrorKind::HttpProtocolError, violation.text()));
         }
         self.hear(cx);
@@ -406,9 +406,9 @@ impl Liveness {
 
     /// Notes the bytes and the answers that have come.
     fn hear(&mut self, cx: &mut Context<'_>) {
-        let received = self.guarded.received.get();
-        let came = received - self.seen;
-        self.seen = received;
+        let received = self.guard_state.received.get();
+        let came = received - self.received_before;
+        self.received_before = received;
         let Some(asked) = &mut self.asked else {
             if came > 0 {
                 self.heard = self.wheel.now();
@@ -480,7 +480,7 @@ mod tests {
             let connection = Connection::fresh(ours, None);
             let limit = Duration::from_secs(5);
             let opened = open(connection, &wheel, &Rc::default(), limit).await.unwrap();
-            let _ticket = in_use.then(|| StreamPermit::new(&opened));
+            let _permit = in_use.then(|| StreamPermit::new(&opened));
             let mut requests = opened.requests().unwrap();
             let request = http::Request::get("http://a/").body(()).unwrap();
             let (mut response, _) = requests.send_request(request, true).unwrap();
