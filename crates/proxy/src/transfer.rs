@@ -57,7 +57,7 @@ pub(crate) enum WriteError {
     TooSlow,
 }
 
-/// Which end of a [`pump`] failed.
+/// Which end of a transfer (`body::pump`) failed.
 #[derive(Debug)]
 pub(crate) enum PumpError {
     Reading(ReadError),

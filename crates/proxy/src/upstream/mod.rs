@@ -2,7 +2,7 @@
 //!
 //! The [`Connector`](connector) finds an open connection or opens a new one (`dial`), and gives a [`Link`] to
 //! one exchange. Each protocol that endpoints speak is a file (`http1`, `http2`) with a
-//! [`Protocol`](link::Speech) and an [`UpstreamExchange`], and a row of [`Link`]. `ahead` opens connections
+//! [`Protocol`] and an [`UpstreamExchange`], and a row of [`Link`]. `ahead` opens connections
 //! before they are needed.
 //! Not here: the choice of an endpoint (`destination`), idle connections (`pool`).
 
