@@ -13,7 +13,7 @@ from pathlib import Path
 
 import websockets.sync.server
 
-from .programs import Program, environment, find, free_port
+from .programs import Program, environment, find, free_port, wait_until
 from .story import once
 
 # Connections that end without a goodbye are what some stories are about.
@@ -116,6 +116,19 @@ class Flask(Program):
 def flask(directory):
     """A Flask application for all."""
     return Flask(directory)
+
+
+class Wiki(Program):
+    """The application in `apps/wiki.py`, which flup serves over SCGI at a Unix socket or a port."""
+
+    def __init__(self, directory, at=None):
+        self.at = at or f"127.0.0.1:{free_port()}"
+        command = [sys.executable, APPS / "wiki.py", self.at]
+        super().__init__("wiki", command, directory, env=environment(directory, PYTHONDONTWRITEBYTECODE=1))
+        if self.at.startswith("unix:"):
+            wait_until(Path(self.at.removeprefix("unix:")).exists, "the socket is there", program=self)
+        else:
+            self.wait_for_port(int(self.at.split(":")[1]))
 
 
 class WebSocketEcho:

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::{
-    Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route, RouteSettings,
-    Stay, UpstreamId,
+    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route,
+    RouteSettings, Stay, UpstreamId, UpstreamProtocol,
 };
 use message::{Known, Method, Request, Scheme, Target};
 use proxy::{HeadRefusal, IncomingPreview, OutgoingPreview};
@@ -313,8 +313,8 @@ impl ExplainReport<'_> {
             named.filter(|edit| edit.verb != EditVerb::Remove)
         };
         for (index, line) in head.iter().enumerate() {
-            let name = line.split(':').next().filter(|_| index > 0).unwrap_or_default();
-            let _ = match of(name) {
+            let name = self.field_name(line).filter(|_| index > 0).unwrap_or_default();
+            let _ = match of(&name) {
                 Some(edit) => {
                     let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
                     writeln!(text, "  {line}  {at}")
@@ -323,8 +323,8 @@ impl ExplainReport<'_> {
             };
         }
         for edit in edits.iter().filter(|edit| edit.verb == EditVerb::Remove) {
-            let start = format!("{}:", edit.name.to_ascii_lowercase());
-            if !head.iter().any(|line| line.to_ascii_lowercase().starts_with(&start)) {
+            let is_edited = |name: String| name.eq_ignore_ascii_case(&edit.name);
+            if !head.iter().any(|line| self.field_name(line).is_some_and(is_edited)) {
                 let at = paint.dim(&format!("<- {}", self.config.locate(edit.place)));
                 let _ = writeln!(text, "  (without {})  {at}", edit.name);
             }
@@ -379,10 +379,31 @@ impl ExplainReport<'_> {
             client: self.from,
             target: path.as_bytes(),
             host,
+            protocol: self.protocol(),
         };
         let head = outgoing.head(&self.incoming, &mut self.request.clone());
         let head = String::from_utf8_lossy(&head);
         head.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// What the endpoints speak; of a split the first part's.
+    fn protocol(&self) -> UpstreamProtocol {
+        let id = match self.route().map(|route| &route.action) {
+            Some(Action::To(id)) => Some(*id),
+            Some(Action::Split(split)) => split.parts.first().map(|part| part.upstream),
+            _ => None,
+        };
+        let upstream = id.and_then(|id| self.config.upstream(id));
+        upstream.map_or(UpstreamProtocol::Auto, |upstream| upstream.protocol)
+    }
+
+    /// The name of the field in a line of the head.
+    fn field_name(&self, line: &str) -> Option<String> {
+        if self.protocol() != UpstreamProtocol::Scgi {
+            return line.split(':').next().map(str::to_owned);
+        }
+        let name = line.split('=').next()?.strip_prefix("HTTP_")?;
+        Some(name.replace('_', "-"))
     }
 
     /// The lines of the head, if the request would be sent to a server.
@@ -458,9 +479,9 @@ impl ExplainReport<'_> {
         let head = self.head_sent();
         let identity = head.as_ref().map(|head| {
             let is_identity = |line: &&String| {
-                let name = line.split(':').next().unwrap_or_default().as_bytes();
-                let known = Known::of(name);
-                known == Known::Via || message::tells_of_client(known, name)
+                let name = self.field_name(line).unwrap_or_default();
+                let known = Known::of(name.as_bytes());
+                known == Known::Via || message::tells_of_client(known, name.as_bytes())
             };
             head.iter().skip(1).filter(is_identity).collect::<Vec<_>>()
         });

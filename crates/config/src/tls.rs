@@ -209,7 +209,7 @@ impl Default for UpstreamTls {
     }
 }
 
-/// Which HTTP an upstream is spoken to with.
+/// What an upstream is spoken to with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum UpstreamProtocol {
     /// What ALPN picks over TLS, HTTP/1.1 in clear.
@@ -221,4 +221,6 @@ pub enum UpstreamProtocol {
     H2,
     /// HTTP/2 in clear, by prior knowledge.
     H2c,
+    /// SCGI.
+    Scgi,
 }

@@ -62,7 +62,7 @@ pub(super) async fn open(target: &Target, stage: &Stage) -> Result<Connection, C
         (_, UpstreamProtocol::H2 | UpstreamProtocol::H2c) => true,
         // gRPC has no other transport.
         (Check::Grpc(_), _) => true,
-        (_, UpstreamProtocol::Auto | UpstreamProtocol::Http1) => false,
+        (_, UpstreamProtocol::Auto | UpstreamProtocol::Http1 | UpstreamProtocol::Scgi) => false,
     };
     let socket = dial(target, stage).await?;
     let Some(context) = &target.tls else {

@@ -225,6 +225,11 @@ impl<'a> Destination<'a> {
         self.as_group().is_some_and(|group| matches!(group.upstream.protocol, H2 | H2c))
     }
 
+    /// Whether it speaks SCGI.
+    pub(crate) fn is_scgi(&self) -> bool {
+        self.as_group().is_some_and(|group| group.upstream.protocol == UpstreamProtocol::Scgi)
+    }
+
     /// The endpoint asks for HTTP/1.1; true if the settings allow it.
     pub(crate) fn fall_back_to_http1(&mut self) -> bool {
         let Self::Group(group) = self else { return false };

@@ -4,6 +4,7 @@
 //! that is safe (`attempt::settle`) and allowed (`retry`). Copies of requests, which no client waits for, take
 //! the same path (`mirror`).
 
+use message::Version;
 use observe::ErrorKind;
 
 use crate::admission::is_secure;
@@ -18,6 +19,7 @@ use crate::ending::{Ending, gone};
 use crate::hops;
 use crate::login;
 use crate::plan::Plan;
+use crate::trouble::Trouble;
 use crate::work::Work;
 
 /// Forwards a request to an endpoint of `destination`, and relays the response.
@@ -36,6 +38,15 @@ pub(crate) async fn run<D: Downstream>(
     let deadline = deadline.as_ref();
     if work.request.upgrade && !work.request.body.is_empty() && destination.speaks_only_http2() {
         // RFC 9110, section 7.8: a server may ignore an upgrade.
+        work.request.upgrade = false;
+    }
+    if work.request.upgrade && destination.is_scgi() {
+        if work.request.version == Version::Http2 {
+            // RFC 8441, section 5: without a change of protocols an answer of success would begin a tunnel.
+            let detail = "the upstream speaks SCGI, which has no WebSockets";
+            let trouble = Trouble::new(ErrorKind::NotImplemented, detail);
+            return answer::trouble(context, work, down, Some(plan.settings), trouble).await;
+        }
         work.request.upgrade = false;
     }
     if login::wants_http1(&work.request) {

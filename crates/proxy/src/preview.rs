@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use config::{Forward, Listener, Route, RouteSettings, Serves};
+use config::{Forward, Listener, Route, RouteSettings, Serves, UpstreamProtocol};
 use message::{Method, Request, Scheme};
 use rules::TlsFacts;
 use wire::http1::HeadLimits;
@@ -14,7 +14,7 @@ use crate::identity::{Identity, write_address};
 use crate::leaving;
 use crate::plan::Plan;
 use crate::trust::Peer;
-use crate::upstream::{UpstreamHead, write_head};
+use crate::upstream::{ClientFacts, UpstreamHead, print_head};
 use crate::websocket::wants_tunnel;
 
 /// Where a request would come in.
@@ -97,10 +97,12 @@ pub struct OutgoingPreview<'a> {
     pub target: &'a [u8],
     /// The host that is sent.
     pub host: &'a str,
+    /// What the endpoints speak.
+    pub protocol: UpstreamProtocol,
 }
 
 impl OutgoingPreview<'_> {
-    /// The head as it is sent over HTTP/1.1, without what depends on time or chance, such as a
+    /// The head as it is sent over HTTP/1.1, or the variables of SCGI, without what depends on time or chance, such as a
     /// deadline for the endpoint.
     pub fn head(&self, incoming: &IncomingPreview<'_>, request: &mut Request) -> Vec<u8> {
         let peer = incoming.peer();
@@ -128,9 +130,11 @@ impl OutgoingPreview<'_> {
         leaving::request(request, &plan, self.client, &mut Vec::new());
         let upgrade = wants_tunnel(request);
         let (target, host) = (self.target, self.host);
-        let head = UpstreamHead { request, target, host, upgrade, key: None };
+        let listener_port = incoming.listener.address.port();
+        let client = ClientFacts { address: self.client.to_canonical(), port: None, listener_port };
+        let head = UpstreamHead { request, target, host, upgrade, key: None, client };
         let mut out = Vec::new();
-        write_head(&head, &mut out);
+        print_head(self.protocol, &head, &mut out);
         out
     }
 }

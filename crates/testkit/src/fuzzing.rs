@@ -30,6 +30,8 @@ pub mod http2_heads;
 #[cfg(feature = "language")]
 #[path = "fuzzing/kdl_text.rs"]
 pub mod kdl_text;
+#[path = "fuzzing/scgi.rs"]
+pub mod scgi;
 #[cfg(feature = "tls")]
 #[path = "fuzzing/tls_record.rs"]
 pub mod tls_record;
@@ -57,6 +59,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("http2_guard", http2_guard),
     ("http2_fields", http2_fields),
     ("grpc_health", grpc_health),
+    ("scgi", scgi::check),
 ];
 
 /// The fuzz targets of TLS; the tests of `tls` replay their corpora.

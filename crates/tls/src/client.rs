@@ -78,7 +78,7 @@ impl Client {
             UpstreamProtocol::Auto => &[Alpn::H2, Alpn::Http1],
             UpstreamProtocol::Http1 => &[Alpn::Http1],
             UpstreamProtocol::H2 => &[Alpn::H2],
-            UpstreamProtocol::H2c => &[],
+            UpstreamProtocol::H2c | UpstreamProtocol::Scgi => &[],
         };
         config.alpn_protocols = alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);

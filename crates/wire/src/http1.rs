@@ -27,6 +27,7 @@ pub use body::{BodyDecoder, TruncatedBody};
 pub use chunked::{ChunkError, ChunkedDecoder, Piece};
 pub use framing::FramingError;
 pub use head::{HeadError, HeadLimits};
+pub(crate) use lenient::respell_fields;
 pub use print::{
     LAST_CHUNK, chunk_header, write_field, write_fields, write_request_line, write_status_line,
 };

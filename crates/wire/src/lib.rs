@@ -7,3 +7,4 @@ pub mod grpc_health;
 pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;
+pub mod scgi;

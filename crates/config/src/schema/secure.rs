@@ -454,13 +454,17 @@ const PROTOCOLS: &[WordRow] = &[
     word("h1", "HTTP/1.1"),
     word("h2", "HTTP/2 over TLS; the endpoints are `https://`"),
     word("h2c", "HTTP/2 in clear, by prior knowledge; such as gRPC servers on a private network"),
+    word(
+        "scgi",
+        "SCGI, for applications that get CGI variables; in clear, and a connection for each request",
+    ),
 ];
 
 pub(super) static PROTOCOL: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "protocol",
         arguments: &[argument("protocol", Kind::Word(PROTOCOLS), One)],
-        doc: "Which HTTP is spoken to the endpoints.",
+        doc: "What is spoken to the endpoints: a version of HTTP, or SCGI.",
         default: "auto",
         example: "upstream grpc {\n    to \"10.0.0.1:50051\"\n    protocol h2c\n}\nsite { to grpc }",
         ..NodeRow::NEW
@@ -470,6 +474,7 @@ pub(super) static PROTOCOL: Row<RawUpstream> = Row {
             "h1" => UpstreamProtocol::Http1,
             "h2" => UpstreamProtocol::H2,
             "h2c" => UpstreamProtocol::H2c,
+            "scgi" => UpstreamProtocol::Scgi,
             _ => UpstreamProtocol::Auto,
         };
     }),
@@ -479,6 +484,7 @@ pub(super) static PROTOCOL: Row<RawUpstream> = Row {
             UpstreamProtocol::Http1 => "h1".into(),
             UpstreamProtocol::H2 => "h2".into(),
             UpstreamProtocol::H2c => "h2c".into(),
+            UpstreamProtocol::Scgi => "scgi".into(),
         })
     }),
 };

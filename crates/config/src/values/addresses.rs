@@ -220,9 +220,9 @@ pub(super) fn endpoint(text: &str) -> Result<(EndpointAddress, bool), Wrong> {
     let (authority, scheme_port) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, Some(80)),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (rest, Some(443)),
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("h2c") => {
-            return Err(wrong("`h2c` is not a known scheme here")
-                .hinted("write protocol h2c in an `upstream`"));
+        Some((scheme @ ("h2c" | "scgi"), _)) => {
+            return Err(wrong(&format!("`{scheme}` is not a known scheme here"))
+                .hinted(format!("write protocol {scheme} in an `upstream`")));
         }
         Some((scheme, _)) => return Err(wrong(&format!("`{scheme}` is not a known scheme here"))),
         None => (text, None),

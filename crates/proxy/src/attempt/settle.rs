@@ -216,7 +216,7 @@ impl Attempt<'_> {
         let silent = silent && !malformed;
         let repeatable = nothing_done || (silent && request.method.is_idempotent());
         // What the endpoint's protocol cannot express now, it cannot express the next time.
-        let cannot_be_sent = trouble.kind == ErrorKind::HttpRequestError;
+        let cannot_be_sent = cannot_express(trouble.kind);
         if !has_body || !repeatable || cannot_be_sent {
             return Settlement::Failed(trouble);
         }
@@ -252,6 +252,11 @@ fn reason_of(trouble: &Trouble, link_state: &LinkState, reused: bool) -> RetryRe
     } else {
         RetryReason::Reset
     }
+}
+
+/// Whether the endpoint's protocol cannot express the request.
+fn cannot_express(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::HttpRequestError | ErrorKind::RequestBodyTooLarge)
 }
 
 fn is_late(kind: ErrorKind) -> bool {
@@ -302,7 +307,7 @@ pub(crate) fn report(
         TryEnd::Download(Err(DownloadError::NoResponse { trouble, silent })) => {
             let outcome = match reason_of(trouble, link_state, facts.reused) {
                 // The endpoint's protocol cannot express the request.
-                _ if trouble.kind == ErrorKind::HttpRequestError => return,
+                _ if cannot_express(trouble.kind) => return,
                 _ if link_state.wants_http1 => Outcome::Refused,
                 RetryReason::Closed if *silent => return,
                 RetryReason::Refused => Outcome::Refused,

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use balance::EndpointStatus;
-use config::UpstreamId;
+use config::{UpstreamId, UpstreamProtocol};
 
 use super::connector::{Connector, LinkNeeds};
 use super::dial::{is_our_limit, log_upstream_trouble};
@@ -24,7 +24,8 @@ pub(crate) fn fill(core: &Rc<Core>) {
     }
     let view = core.view();
     for (index, upstream) in view.config().upstreams.iter().enumerate() {
-        if upstream.pool.min == 0 {
+        // A server of SCGI may have one process for each connection, which would wait for its request.
+        if upstream.pool.min == 0 || upstream.protocol == UpstreamProtocol::Scgi {
             continue;
         }
         let upstream = UpstreamId(index as u32);

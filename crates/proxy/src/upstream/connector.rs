@@ -162,7 +162,7 @@ impl Connector<'_> {
     pub(crate) fn may_be_http2(&self) -> bool {
         match self.protocol {
             UpstreamProtocol::Auto => self.tls.is_some(),
-            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Scgi => false,
             UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
         }
     }
@@ -246,7 +246,10 @@ impl Connector<'_> {
         if offer == AlpnOffer::Any {
             self.pool.http2.known_protocol.set(KnownProtocol::Http1);
         }
-        Ok(Link::http1(connection))
+        Ok(match self.protocol {
+            UpstreamProtocol::Scgi => Link::scgi(connection),
+            _ => Link::http1(connection),
+        })
     }
 
     /// Counts a connection as being opened until the permit is dropped; fails if the limit is reached.

@@ -10,10 +10,9 @@ use observe::ErrorKind;
 use wire::http1::{HeadError, HeadLimits, ResponseError, write_field, write_request_line};
 
 use super::exchange::{
-    Cancel, LinkState, NoHead, ResponseReader, Upload, UpstreamExchange, UpstreamHead, is_ours,
-    writing_failed,
+    Alarms, Cancel, FarEnd, LinkState, NoHead, Protocol, ResponseReader, Upload, UpstreamExchange,
+    UpstreamHead, is_ours, writing_failed,
 };
-use super::link::{Alarms, FarEnd, Protocol};
 use crate::body::{Patience, Sink, Source, unless_zero};
 use crate::core::Core;
 use crate::http1::{Framing, HeadEnd, Http1Receiver, Http1Sender, write_number};
@@ -117,7 +116,7 @@ impl<'a> UpstreamExchange for Http1Exchange<'a> {
 
 /// Appends the head, and returns how the body must be delimited.
 pub(crate) fn write_head(head: &UpstreamHead<'_>, out: &mut Vec<u8>) -> Framing {
-    let UpstreamHead { request, target, host, upgrade, key } = *head;
+    let UpstreamHead { request, target, host, upgrade, key, .. } = *head;
     write_request_line(out, &request.method, target, Version::Http11);
     write_field(out, b"Host", host.as_bytes());
     for field in request.fields.end_to_end() {
@@ -167,59 +166,7 @@ impl ResponseReader for Http1Receiver<'_> {
         first_byte: Duration,
         upload: &Cell<Upload>,
     ) -> Result<(), NoHead> {
-        let first_byte = unless_zero(first_byte);
-        let mut alarm_set = false;
-        let mut intake = Intake::default();
-        loop {
-            if !self.is_drained() && parse(self, request, response)? {
-                self.clear_alarm();
-                return Ok(());
-            }
-            let more = poll_fn(|cx| {
-                let polled = self.poll_more(cx);
-                if polled.is_pending() && !alarm_set {
-                    alarm_set = true;
-                    self.set_alarm(first_byte);
-                    return self.poll_more(cx);
-                }
-                polled
-            });
-            let trouble = match more.await {
-                HeadEnd::More => continue,
-                HeadEnd::Expired if upload.get() == Upload::Running => {
-                    // The time-out runs from the end of the request.
-                    self.set_alarm(first_byte);
-                    continue;
-                }
-                HeadEnd::Expired if let Some(more) = self.left_of(first_byte) => {
-                    self.set_alarm(more);
-                    continue;
-                }
-                HeadEnd::Expired
-                    if let Some(more) = intake.look(self.stream.delivery(), first_byte) =>
-                {
-                    self.set_alarm(more);
-                    continue;
-                }
-                HeadEnd::Expired => Trouble::new(
-                    ErrorKind::HttpResponseTimeout,
-                    "the endpoint did not begin its response in time",
-                ),
-                HeadEnd::Closed => Trouble::new(
-                    ErrorKind::ConnectionTerminated,
-                    "the endpoint closed the connection without a response",
-                ),
-                HeadEnd::Broken(error) => Trouble::new(
-                    ErrorKind::ConnectionTerminated,
-                    format!("the connection to the endpoint broke before a response: {error}"),
-                ),
-                HeadEnd::Full => Trouble::new(
-                    ErrorKind::HttpResponseHeaderSectionSize,
-                    "the head of the endpoint's response is too large",
-                ),
-            };
-            return Err(NoHead { trouble, silent: self.raw == 0 });
-        }
+        read_head(self, first_byte, upload, |receiver| parse(receiver, request, response)).await
     }
 
     fn begin_body(&mut self, response: &Response) {
@@ -232,6 +179,68 @@ impl ResponseReader for Http1Receiver<'_> {
 
     fn first_byte_at(&self) -> Option<Instant> {
         self.first_read
+    }
+}
+
+/// Reads until `parse` finds a whole head, which must begin `first_byte` after the end of the request.
+pub(super) async fn read_head<'a>(
+    receiver: &mut Http1Receiver<'a>,
+    first_byte: Duration,
+    upload: &Cell<Upload>,
+    mut parse: impl FnMut(&mut Http1Receiver<'a>) -> Result<bool, NoHead>,
+) -> Result<(), NoHead> {
+    let first_byte = unless_zero(first_byte);
+    let mut alarm_set = false;
+    let mut intake = Intake::default();
+    loop {
+        if !receiver.is_drained() && parse(receiver)? {
+            receiver.clear_alarm();
+            return Ok(());
+        }
+        let more = poll_fn(|cx| {
+            let polled = receiver.poll_more(cx);
+            if polled.is_pending() && !alarm_set {
+                alarm_set = true;
+                receiver.set_alarm(first_byte);
+                return receiver.poll_more(cx);
+            }
+            polled
+        });
+        let trouble = match more.await {
+            HeadEnd::More => continue,
+            HeadEnd::Expired if upload.get() == Upload::Running => {
+                // The time-out runs from the end of the request.
+                receiver.set_alarm(first_byte);
+                continue;
+            }
+            HeadEnd::Expired if let Some(more) = receiver.left_of(first_byte) => {
+                receiver.set_alarm(more);
+                continue;
+            }
+            HeadEnd::Expired
+                if let Some(more) = intake.look(receiver.stream.delivery(), first_byte) =>
+            {
+                receiver.set_alarm(more);
+                continue;
+            }
+            HeadEnd::Expired => Trouble::new(
+                ErrorKind::HttpResponseTimeout,
+                "the endpoint did not begin its response in time",
+            ),
+            HeadEnd::Closed => Trouble::new(
+                ErrorKind::ConnectionTerminated,
+                "the endpoint closed the connection without a response",
+            ),
+            HeadEnd::Broken(error) => Trouble::new(
+                ErrorKind::ConnectionTerminated,
+                format!("the connection to the endpoint broke before a response: {error}"),
+            ),
+            HeadEnd::Full => Trouble::new(
+                ErrorKind::HttpResponseHeaderSectionSize,
+                "the head of the endpoint's response is too large",
+            ),
+        };
+        return Err(NoHead { trouble, silent: receiver.raw == 0 });
     }
 }
 

@@ -19,9 +19,9 @@ use observe::ErrorKind;
 use wire::http2::FieldBlock;
 
 use super::exchange::{
-    Cancel, LinkState, NoHead, ResponseReader, Upload, UpstreamExchange, UpstreamHead,
+    Alarms, Cancel, FarEnd, LinkState, NoHead, Protocol, ResponseReader, Upload, UpstreamExchange,
+    UpstreamHead,
 };
-use super::link::{Alarms, FarEnd, Protocol};
 use crate::body::{Bulk, Patience, ReadError, Reset, Source, unless_zero};
 use crate::core::Core;
 use crate::http2::{Http2Receiver, Http2Sender, SendHalf, StreamEnds, carried};

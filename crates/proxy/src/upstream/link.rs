@@ -1,46 +1,21 @@
 //! The link that a request goes over: one row for each protocol that endpoints speak.
 //!
 //! A [`Link`] is a connection, or a stream of one, that one exchange uses. [`over!`] runs the same code over a
-//! link of any protocol: it opens an exchange ([`Protocol::open`]), which [`UpstreamExchange::finish`] ends;
+//! link of any protocol: it opens an exchange ([`Protocol::open`](super::Protocol::open)), which
+//! [`UpstreamExchange::finish`](super::UpstreamExchange::finish) ends;
 //! the link then holds what a tunnel begins with.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use net::{Alarm, Buffer};
+use config::UpstreamProtocol;
 
-use super::exchange::UpstreamExchange;
-use super::http1::Http1Link;
+use super::exchange::{FarEnd, UpstreamHead};
+use super::http1::{Http1Link, write_head};
 use super::http2::Http2Link;
+use super::scgi::{ScgiLink, print_variables};
 use crate::account::Charge;
-use crate::body::Patience;
-use crate::core::Core;
-use crate::http2::StreamEnds;
 use crate::pool::{Connection, Http2Connection, StreamPermit};
-
-/// A protocol that endpoints speak.
-pub(crate) trait Protocol {
-    type UpstreamExchange<'s>: UpstreamExchange
-    where
-        Self: 's;
-
-    /// Starts an exchange.
-    fn open<'s>(
-        &'s mut self,
-        core: &'s Core,
-        alarms: Alarms<'s>,
-        patience: Patience<'s>,
-    ) -> Self::UpstreamExchange<'s>;
-}
-
-/// The alarms of one exchange with an endpoint.
-#[derive(Clone, Copy)]
-pub(crate) struct Alarms<'a> {
-    /// For what is sent to the endpoint.
-    pub(crate) sending: &'a Alarm,
-    /// For what the endpoint sends.
-    pub(crate) receiving: &'a Alarm,
-}
 
 /// A connection or a stream that carries one request.
 pub(crate) enum Link {
@@ -48,6 +23,8 @@ pub(crate) enum Link {
     Http1(Http1Link),
     /// A stream of an HTTP/2 connection.
     Http2(Http2Link),
+    /// A connection of its own, for this exchange alone.
+    Scgi(ScgiLink),
 }
 
 /// Runs the same code over a link of any protocol.
@@ -56,10 +33,21 @@ macro_rules! over {
         match $target {
             $crate::upstream::Link::Http1($link) => $run,
             $crate::upstream::Link::Http2($link) => $run,
+            $crate::upstream::Link::Scgi($link) => $run,
         }
     };
 }
 pub(crate) use over;
+
+/// Appends the head of a request as an endpoint of this protocol gets it, in lines for people.
+pub(crate) fn print_head(protocol: UpstreamProtocol, head: &UpstreamHead<'_>, out: &mut Vec<u8>) {
+    match protocol {
+        UpstreamProtocol::Scgi => print_variables(head, out),
+        _ => {
+            write_head(head, out);
+        }
+    }
+}
 
 impl Link {
     /// A connection that speaks HTTP/1.1.
@@ -72,11 +60,17 @@ impl Link {
         Self::Http2(Http2Link::new(permit, secure))
     }
 
+    /// A connection that speaks SCGI.
+    pub(crate) fn scgi(connection: Connection) -> Self {
+        Self::Scgi(ScgiLink::new(connection))
+    }
+
     /// Whether the connection has carried a response before.
     pub(crate) fn reused(&self) -> bool {
         match self {
             Self::Http1(link) => link.connection.reused,
             Self::Http2(link) => link.reused(),
+            Self::Scgi(_) => false,
         }
     }
 
@@ -85,27 +79,34 @@ impl Link {
         match self {
             Self::Http1(link) => link.connection.address,
             Self::Http2(link) => link.connection().address(),
+            Self::Scgi(link) => link.connection.address,
         }
     }
 
     /// Our own address on the connection, where it is known.
     pub(crate) fn local_address(&self) -> Option<IpAddr> {
-        let Self::Http1(link) = self else { return None };
-        link.connection.stream.local_address().map(|address| address.ip().to_canonical())
+        let connection = match self {
+            Self::Http1(link) => &link.connection,
+            Self::Http2(_) => return None,
+            Self::Scgi(link) => &link.connection,
+        };
+        connection.stream.local_address().map(|address| address.ip().to_canonical())
     }
 
     /// The HTTP/2 connection that the stream belongs to.
     pub(crate) fn http2_connection(&self) -> Option<&Rc<Http2Connection>> {
         match self {
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Scgi(_) => None,
             Self::Http2(link) => Some(link.connection()),
         }
     }
 
     /// Counts a connection of its own on the client from now on.
     pub(crate) fn charge(&mut self, charge: Option<Charge>) {
-        if let Self::Http1(link) = self {
-            link.connection.charge = charge;
+        match self {
+            Self::Http1(link) => link.connection.charge = charge,
+            Self::Http2(_) => {}
+            Self::Scgi(link) => link.connection.charge = charge,
         }
     }
 
@@ -114,6 +115,7 @@ impl Link {
         match self {
             Self::Http1(link) => Some(link.connection),
             Self::Http2(_) => None,
+            Self::Scgi(link) => Some(link.connection),
         }
     }
 
@@ -123,14 +125,7 @@ impl Link {
         match self {
             Self::Http1(link) => Some(link.into_tunnel()),
             Self::Http2(link) => link.into_tunnel(),
+            Self::Scgi(_) => None,
         }
     }
-}
-
-/// The upstream's side of a tunnel.
-pub(crate) enum FarEnd {
-    /// A whole connection, and the bytes that were read of it already.
-    Connection(Connection, Option<Buffer>),
-    /// A stream, and the permit for it.
-    Stream(StreamEnds, StreamPermit),
 }

@@ -121,6 +121,7 @@ impl Bench {
                 client,
                 target: path.as_bytes(),
                 host,
+                protocol: config::UpstreamProtocol::Auto,
             };
             let head = outgoing.head(&incoming, &mut request.clone());
             let head = String::from_utf8_lossy(&head);

@@ -30,6 +30,7 @@ mod queues;
 mod records;
 mod reload;
 mod retries;
+mod scgi;
 mod staying;
 mod tls;
 mod tls_sites;

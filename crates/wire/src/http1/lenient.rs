@@ -41,6 +41,14 @@ pub(super) fn respell(input: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, 
     }
     let Some(line) = lines.next()? else { return Ok(None) };
     write_status(line, out)?;
+    let before = input.len() - lines.rest.len();
+    Ok(respell_fields(lines.rest, out)?.map(|length| before + length))
+}
+
+/// Appends the canonical spelling of the fields at the beginning of `input` and of the empty line behind
+/// them; `None` if that is not there. The answer is their length as they came.
+pub(crate) fn respell_fields(input: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, HeadError> {
+    let mut lines = Lines { rest: input };
     let mut fields = FieldWriter { out, last: Last::Start };
     while let Some(line) = lines.next()? {
         if line.is_empty() {

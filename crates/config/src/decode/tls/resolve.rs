@@ -459,6 +459,9 @@ impl Resolver<'_, '_> {
                         "write h2 for HTTP/2 over TLS",
                     )
                 }),
+                UpstreamProtocol::Scgi => found(true).map(|written| {
+                    (format!("`scgi` is cleartext, but `{written}` has TLS"), "omit `https://`")
+                }),
                 UpstreamProtocol::Auto | UpstreamProtocol::Http1 => None,
             };
             if let Some((message, hint)) = wrong {

@@ -263,6 +263,13 @@ impl Resolver<'_, '_> {
                 .warning(span, format!("the zone `{zone}` has no effect: the process has no zone"))
                 .hint(format!("write process {{ zone \"{zone}\" }}"));
         }
+        let opens_ahead = raw.set.property("pool", "min").filter(|_| raw.settings.pool.min > 0);
+        if let Some(span) = opens_ahead.filter(|_| raw.settings.protocol == UpstreamProtocol::Scgi)
+        {
+            let words =
+                "over SCGI each request has a connection of its own, so `min` has no effect";
+            self.decoder.warning(span, words);
+        }
         let can_wait = endpoints.iter().any(|endpoint| endpoint.max.is_some())
             || raw.settings.adaptive.is_some()
             || has_sources
@@ -300,6 +307,14 @@ impl Resolver<'_, '_> {
                         self.decoder.warning(span, message).hint("write protocol h2c");
                     }
                     _ => {}
+                }
+            }
+            if protocol == UpstreamProtocol::Scgi && health.check != Check::Tcp {
+                let words = "endpoints that speak SCGI do not answer this check";
+                let problem = self.decoder.error(span, words);
+                problem.hint("write health tcp");
+                if let Some(related) = related {
+                    problem.related(related, "said here");
                 }
             }
             let down = set.property("health", "every-down");

@@ -134,7 +134,13 @@ mod tests {
             }
             request.fields.mark_connection_options();
             let (target, host) = (&b"/a?b"[..], "api.internal:8443");
-            let head = UpstreamHead { request: &request, target, host, upgrade: false, key: None };
+            let client = crate::upstream::ClientFacts {
+                address: [127, 0, 0, 1].into(),
+                port: None,
+                listener_port: 80,
+            };
+            let (request, upgrade) = (&request, false);
+            let head = UpstreamHead { request, target, host, upgrade, key: None, client };
             let made = super::request(&head, true).unwrap();
             assert_eq!(made.uri().to_string(), "https://api.internal:8443/a?b");
             let sent = made.headers().iter();
