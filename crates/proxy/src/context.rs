@@ -106,10 +106,9 @@ impl<'a> ClientContext<'a> {
         Self { client, context: Context { core, view, requester, alarm, reply_alarm, flow } }
     }
 
-    /// The same for the client that a trusted proxy names.
-    pub(crate) fn identified(self, address: IpAddr) -> Self {
-        let requester = Requester { address, ..self.context.requester };
-        Self { context: Context { requester, ..self.context }, ..self }
+    /// The client is the one that a trusted proxy names.
+    pub(crate) fn identify(&mut self, address: IpAddr) {
+        self.context.requester.address = address;
     }
 }
 

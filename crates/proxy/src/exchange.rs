@@ -35,15 +35,15 @@ use crate::work::Work;
 
 /// Runs the exchange of a request whose head has been read.
 pub(crate) async fn run<D: Downstream>(
-    context: ClientContext<'_>,
+    context: &mut ClientContext<'_>,
     work: &mut Work,
     down: &mut D,
 ) -> Ending {
     let config = context.view.config();
     let Some(listener) = config.listener(context.requester.listener_id) else {
-        return answer::missing(&context, work, down, "listener").await;
+        return answer::missing(context, work, down, "listener").await;
     };
-    note::begin(&context, work);
+    note::begin(context, work);
     let peer = Peer::new(work.record.client.ip(), &listener.trusted_proxies);
     identity::write_address(&mut work.address, peer.address);
     if context.client.outer_tls.get() {
@@ -54,7 +54,8 @@ pub(crate) async fn run<D: Downstream>(
         work.record.via = Some(peer.address);
         work.record.client = SocketAddr::new(client, 0);
     }
-    let context = &context.identified(client);
+    context.identify(client);
+    let context = &*context;
     let _under_way = context.core.enter_exchange();
     if listener.tls != context.client.tls.is_some() {
         // A reload has changed the protocol of this listener since the connection was made.

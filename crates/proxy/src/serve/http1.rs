@@ -218,21 +218,17 @@ async fn serve_requests(
         let at_once = down.body.reads - reads <= 1;
         let waited = if at_once { Duration::ZERO } else { started.elapsed() };
         work.record.queue = Some(waited);
+        let (at, alarms) = ((core, &view), (alarm, &client.alarm));
+        let mut context = ClientContext::new(at, client, listener_id, alarms, down.flow);
         let ending = match head {
             Head::Complete => {
                 client.has_requested.set(true);
-                let alarms = (alarm, &client.alarm);
-                let at = (core, &view);
-                let context = ClientContext::new(at, client, listener_id, alarms, down.flow);
-                exchange::run(context, work, down).await
+                exchange::run(&mut context, work, down).await
             }
             Head::Gone => return Next::Close { linger: false },
             Head::Http2 => return Next::Http2(Box::new(down.body.buffer.take())),
             Head::Refused(trouble) => {
                 note::request_line(&mut work.record, down.body.buffer.filled());
-                let alarms = (alarm, &client.alarm);
-                let at = (core, &view);
-                let context = ClientContext::new(at, client, listener_id, alarms, down.flow);
                 exchange::refuse_head(&context, work, down, trouble).await
             }
         };

@@ -153,11 +153,11 @@ pub(crate) async fn serve(
     }
     drop(parts);
     let alarms = (&*alarm, &*reply_alarm);
-    let context = ClientContext::new((core, &view), client, listener_id, alarms, flow);
+    let mut context = ClientContext::new((core, &view), client, listener_id, alarms, flow);
     let ending = match read {
         Ok(()) => {
             down.look(&mut work.request).await;
-            exchange::run(context, work, &mut down).await
+            exchange::run(&mut context, work, &mut down).await
         }
         Err(error @ RequestRefusal::Malformed(_)) => {
             // RFC 9113, section 8.1.1: an error of the stream.
