@@ -275,6 +275,8 @@ pub struct Limits {
     pub streams: u32,
     /// Requests at once on all HTTP/2 connections of one client address; more are refused.
     pub streams_per_client: u32,
+    /// Requests that one client connection carries before it is closed; 0: any number.
+    pub requests_per_connection: u32,
     /// Bytes of responses that are held for one client address, as it does not take them over HTTP/2.
     pub buffered_bytes_per_client: u64,
 }
@@ -291,6 +293,7 @@ impl Default for Limits {
             ipv6_prefix: 64,
             streams: 100,
             streams_per_client: 1000,
+            requests_per_connection: 0,
             buffered_bytes_per_client: 16 * 1024 * 1024,
         }
     }

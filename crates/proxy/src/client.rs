@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(crate) has_requested: Cell<bool>,
     /// Whether the PROXY protocol header, if one is due, has been read.
     pub(crate) proxy_header_read: Cell<bool>,
+    /// Requests that have been read.
+    requests: Cell<u32>,
     /// Whether it closes after the running exchanges, as it may carry no further requests.
     pub(crate) closing: Cell<bool>,
     /// Whether the PROXY protocol header says that the client uses TLS to the proxy in front.
@@ -146,6 +148,7 @@ impl Client {
             has_requested: Cell::new(false),
             proxy_header_read: Cell::new(false),
             closing: Cell::new(false),
+            requests: Cell::new(0),
             outer_tls: Cell::new(false),
             taker_limits: Cell::new(TakerLimits::of(&Timeouts::default())),
             tls: None,
@@ -168,6 +171,15 @@ impl Client {
         let file = self.stream.file_number();
         *self.holdings.borrow_mut() = Holdings::by(core, address, file, &bounds)?;
         Ok(())
+    }
+
+    /// Counts a request. After so many (0: any number) the connection closes.
+    pub(crate) fn count_request(&self, max: u32) {
+        let requests = self.requests.get().saturating_add(1);
+        self.requests.set(requests);
+        if max > 0 && requests >= max {
+            self.closing.set(true);
+        }
     }
 
     /// What the client holds on this core.

@@ -177,6 +177,8 @@ settings! { LIMITS: Limits,
         "Requests at once on one HTTP/2 connection; what a client begins beyond is refused, and it may send it again.";
     EARLY "streams-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.streams_per_client = v.number() as u32, |l| l.streams_per_client.to_string(),
         "Requests at once on all HTTP/2 connections of one client address; what it begins beyond is refused (REFUSED_STREAM), and it may send it again. Connections of `trusted-proxies` are not counted. Each takes up to 32 KiB as long as the client does not take its response.";
+    EARLY "requests-per-connection" Kind::Number { min: 0, max: u32::MAX as u64 }, |l, v| l.requests_per_connection = v.number() as u32, |l| l.requests_per_connection.to_string(),
+        "Requests that one client connection carries before it is closed: over HTTP/1 the last response says `Connection: close`, over HTTP/2 the client is asked to open another connection (GOAWAY), and what it has begun meanwhile is served. `0`: any number. Helps where a balancer in front spreads connections, not requests.";
     EARLY "buffered-bytes-per-client" Kind::Size { min: 64 * 1024, max: 1 << 40 }, |l, v| l.buffered_bytes_per_client = v.number(), |l| size_text(l.buffered_bytes_per_client),
         "What is read ahead of responses over HTTP/2 for one client address, on all its connections. Beyond it, its responses are read from endpoints in pieces of 16 KiB that wait for the client: slower, but nothing is lost. Connections of `trusted-proxies` are not counted.";
 }

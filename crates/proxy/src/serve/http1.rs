@@ -223,6 +223,7 @@ async fn serve_requests(
         let ending = match head {
             Head::Complete => {
                 client.has_requested.set(true);
+                client.count_request(listener.limits.requests_per_connection);
                 exchange::run(&mut context, work, down).await
             }
             Head::Gone => return Next::Close { linger: false },

@@ -136,8 +136,13 @@ pub(crate) async fn serve(core: &Rc<Core>, client: &Rc<Client>, before: Option<B
     client.alarm.set(head);
     let opened = open(core, client, listener, io, &guard_state).await;
     let Some(mut connection) = opened else { return };
+    let limits = ConnectionLimits {
+        streams: streams_max,
+        requests: listener.limits.requests_per_connection,
+        idle,
+        head,
+    };
     drop(view);
-    let limits = (streams_max, idle, head);
     match run_connection(core, client, &mut connection, &budget, limits).await {
         ConnectionEnd::GoAway(reason) => end(core, client, &guard_state, connection, reason).await,
         ConnectionEnd::Ended => farewell(client).await,
@@ -155,14 +160,27 @@ enum ConnectionEnd {
     GivenUp,
 }
 
+/// What a connection may have, and for how long.
+struct ConnectionLimits {
+    /// Streams at once on all connections of its client.
+    streams: u64,
+    /// Requests in all; 0: any number.
+    requests: u32,
+    /// How long it may be idle.
+    idle: Duration,
+    /// How long a frame or a field block may take.
+    head: Duration,
+}
+
 /// Accepts streams, and watches the connection until it must end.
 async fn run_connection(
     core: &Rc<Core>,
     client: &Rc<Client>,
     connection: &mut Connection<GuardedStream<ClientStream>, Bytes>,
     budget: &Rc<ClientBudget>,
-    (streams_max, idle, head): (u64, Duration, Duration),
+    limits: ConnectionLimits,
 ) -> ConnectionEnd {
+    let ConnectionLimits { streams, requests, idle, head } = limits;
     let guard_state = &budget.guard_state;
     client.alarm.set(idle);
     let active = Rc::new(ActiveExchanges { count: Cell::new(0), idle: Cell::new(idle) });
@@ -195,7 +213,8 @@ async fn run_connection(
         });
         match event.await {
             Event::Request(request) => {
-                if start(core, client, &active, (budget, streams_max), request) {
+                if start(core, client, &active, (budget, streams), request) {
+                    client.count_request(requests);
                     delivery_wait = None;
                 } else {
                     refusals += 1;

@@ -315,6 +315,24 @@ fn a_drain_lets_streams_end_and_takes_no_new_ones() {
 }
 
 #[test]
+fn a_connection_that_has_carried_its_requests_is_told_to_end() {
+    let origin = Origin::serving(|request| ok(request.target()));
+    let server = TestServer::start(&format!(
+        "limits {{ requests-per-connection 2; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = client(&server);
+    client.get(1, "/1");
+    assert_eq!(client.message(1).unwrap().text(), "/1");
+    client.get(3, "/2");
+    assert_eq!(client.message(3).unwrap().text(), "/2");
+    let (goodbye, ended) = client.goodbye();
+    assert!(goodbye.as_ref().is_none_or(|(code, _)| *code == code::NO_ERROR), "{goodbye:?}");
+    assert!(matches!(ended, ConnectionEnd::Closed), "{ended:?}");
+}
+
+#[test]
 fn an_idle_connection_is_told_before_it_is_closed() {
     let origin = Origin::answering(ok("once"));
     let server = TestServer::start(&format!(

@@ -29,6 +29,23 @@ fn one_connection_carries_many_exchanges_on_both_sides() {
 }
 
 #[test]
+fn a_connection_carries_as_many_requests_as_it_may() {
+    let origin = Origin::serving(path_echo);
+    let server = TestServer::start(&format!(
+        "limits {{ requests-per-connection 2; }}
+         site \"*\" {{ listen \"127.0.0.1:0\"; to \"{}\"; }}",
+        origin.address()
+    ));
+    let mut client = server.connect();
+    client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(!client.response().has("Connection"));
+    client.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = client.response();
+    assert_eq!((last.text(), last.field("Connection")), ("/2".into(), Some("close")));
+    client.expect_closed();
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let origin = Origin::serving(path_echo);
     let server = TestServer::reverse(origin.address(), "");
