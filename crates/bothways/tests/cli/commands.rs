@@ -95,7 +95,7 @@ fn completions_for_shells() {
 fn without_a_file_it_says_how_to_start() {
     let outcome = Scratch::new().run(&["run"]);
     // A machine that runs the tests may have one.
-    if !std::path::Path::new("/etc/bothways/bothways.kdl").exists() {
+    if !Path::new("/etc/bothways/bothways.kdl").exists() {
         outcome.ended(78).complains("bothways reverse --listen");
     }
 }
@@ -246,7 +246,7 @@ site "mail.example.com" { tls passthrough; to "127.0.0.1:9003"; }
     http.says("has https://, where shop.example.com on :80 is sent")
         .says("redirected to https://shop.example.com/a?b (308)")
         .says("decided by bothways.kdl:3");
-    let trusting = std::fs::read_to_string(scratch.path("bothways.kdl")).unwrap();
+    let trusting = fs::read_to_string(scratch.path("bothways.kdl")).unwrap();
     scratch.write("trusting.kdl", &format!("trusted-proxy \"127.0.0.1\"{trusting}"));
     let secure = ["-H", "X-Forwarded-Proto: https", "-c", "trusting.kdl"];
     let secure = [&["explain", "http://shop.example.com/a?b"], &secure[..]].concat();

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use message::{BodyLength, Request, Response};
+use message::{BodyLength, Request, Response, Version};
 use observe::{ErrorKind, RetryReason, Scope};
 
 use crate::body::{Patience, PumpError, ReadError, Reset, Sink, Source, WriteError, pump_sifted};
@@ -374,6 +374,12 @@ impl Attempt<'_> {
                     let written = reply.interim(request, response).await;
                     claim.put_back(reply);
                     written.map_err(DownloadError::Client)?;
+                }
+                // RFC 8441, section 5: to a client of HTTP/2 this would say that the tunnel is open.
+                200..300 if request.upgrade && request.version == Version::Http2 => {
+                    let detail = "the endpoint answers the upgrade without changing the protocol";
+                    let trouble = Trouble::new(ErrorKind::HttpUpgradeFailed, detail);
+                    return Err(DownloadError::NoResponse { trouble, silent: false });
                 }
                 _ => break,
             }

@@ -252,6 +252,19 @@ fn web_sockets_take_a_stream() {
 }
 
 #[test]
+fn a_success_without_an_upgrade_opens_no_web_socket() {
+    // RFC 8441, section 5: 2xx opens it.
+    let origin = Origin::answering(ok("a page"));
+    let server = TestServer::reverse(origin.address(), "");
+    let mut client = client(&server);
+    let mut fields = request("CONNECT", "http", "a", "/chat").to_vec();
+    fields.extend([(":protocol", "websocket"), ("sec-websocket-version", "13")]);
+    client.send(headers(0, 1, &fields));
+    let head = client.expect_kind(kind::HEADERS);
+    assert_eq!(client.fields_of(&head)[0], (":status".to_owned(), "502".to_owned()));
+}
+
+#[test]
 fn connect_is_a_tunnel_on_a_stream() {
     // RFC 9113, section 8.5
     let origin = Origin::start(|peer, _| {
