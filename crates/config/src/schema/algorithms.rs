@@ -53,13 +53,13 @@ const ROWS: &[AlgorithmRow] = &[
     row(
         "first",
         KeyUse::None,
-        "the first endpoint that has not yet as many requests as its `max`, in the order of the configuration",
+        "the first endpoint with fewer requests than its `max`, in the order of the configuration",
     ),
-    row("source", KeyUse::Address, "the same endpoint for the same address of a client"),
+    row("source", KeyUse::Address, "the same endpoint for the same client address"),
     row(
         "ring",
         KeyUse::Chosen,
-        "the same endpoint for the same key, by a ring of points (as ketama)",
+        "the same endpoint for the same key, by a ring of points (like ketama)",
     ),
     row(
         "rendezvous",

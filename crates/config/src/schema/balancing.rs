@@ -49,9 +49,9 @@ pub(super) const COUNT: Kind = Kind::Number { min: 1, max: 1_000_000 };
 pub(super) const OFF: &[WordRow] = &[word("off", "it is not done")];
 
 const ADDRESSES: &[WordRow] = &[
-    word("auto", "as `each` if one family has several, else as `one`"),
+    word("auto", "like `each` if one address family has several, else like `one`"),
     word("each", "an endpoint of each"),
-    word("one", "one server that all of them lead to; the first that answers is taken"),
+    word("one", "one server that all of them lead to; the first that answers is used"),
 ];
 
 pub(crate) static ENDPOINT_PROPERTIES: [Property<Endpoint>; 7] = [
@@ -59,49 +59,49 @@ pub(crate) static ENDPOINT_PROPERTIES: [Property<Endpoint>; 7] = [
             "weight",
             Kind::Number { min: 1, max: 1000 },
             "1",
-            "Its share of the requests, beside that of the others.",
+            "Its share of the requests, relative to the other endpoints.",
         )
         .of(|it, number| it.weight = number.number_in(), |it| Some(it.weight.to_string())),
     property(
             "zone",
             Kind::Token,
             "",
-            "Where it stands. Those in the `zone` of the process are taken first, see `spill`.",
+            "The zone of the endpoint. Endpoints in the `zone` of the process are used first, see `spill`.",
         )
         .of(|it, text| it.zone = Some(text.text().into()), |it| it.zone.as_deref().map(quoted)),
     property(
             "priority",
             Kind::Number { min: 0, max: 65_535 },
             "0",
-            "Lower ones are taken first, see `spill`.",
+            "Endpoints with a lower priority are used first, see `spill`.",
         )
         .of(|it, number| it.priority = number.number_in(), |it| Some(it.priority.to_string())),
     property(
             "max",
             COUNT,
             "",
-            "Requests at once at most, over all cores; when every endpoint is full, requests wait in the `queue`.",
+            "The maximum of concurrent requests, over all cores; when every endpoint is full, requests wait in the `queue`.",
         )
         .of(|it, number| it.max = Some(number.number_in()), |it| it.max.map(|number| number.to_string())),
     property(
             "backup",
             Kind::Flag,
             "#false",
-            "Whether it is taken only when none of the others is up.",
+            "Whether it is used only when no other endpoint is up.",
         )
         .of(|it, value| it.backup = value.flag(), |it| Some(flag(it.backup))),
     property(
             "drain",
             Kind::Flag,
             "#false",
-            "Whether it gets no new clients: only those whose `sticky` cookie names it.",
+            "Whether it gets no new clients, only those whose `sticky` cookie names it.",
         )
         .of(|it, value| it.draining = value.flag(), |it| Some(flag(it.draining))),
     property(
             "addresses",
             Kind::Word(ADDRESSES),
             "auto",
-            "What is made of a name with several addresses.",
+            "How a name with several addresses is used.",
         )
         .of(|it, word| {
             it.addresses = match word.text() {
@@ -126,7 +126,7 @@ static ENDPOINT: Row<RawUpstream> = Row {
         arguments: &[argument("endpoint", Kind::Endpoint, AtLeastOne)],
         properties: &ENDPOINT_PROPERTIES,
         repeats: true,
-        doc: "An endpoint, `https://` for one that is spoken to over TLS. Names are looked up again when their time to live is over; the proxy starts even if they cannot be, and a name that stops resolving keeps the addresses it had. One that stands here twice is one endpoint, and its weights add up.",
+        doc: "An endpoint; `https://` connects to it over TLS. The proxy looks names up again when their time to live ends. It starts even if a lookup fails, and a name that stops resolving keeps its last addresses. An endpoint listed twice is one endpoint, and its weights add up.",
         example: "upstream app {\n    to \"10.0.0.1:8080\" weight=3 zone=\"eu-1a\"\n    to \"10.0.0.2:8080\" max=100 zone=\"eu-1b\"\n    to \"unix:/run/app.sock\" backup=#true\n}\nprocess { zone \"eu-1a\" }\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -139,9 +139,13 @@ static ENDPOINT: Row<RawUpstream> = Row {
     }),
 };
 
-static SRV_PROPERTIES: [Property<Source>; 1] =
-    [property("tls", Kind::Flag, "#false", "Whether the endpoints are spoken to over TLS.")
-        .of(|it, value| it.tls = value.flag(), |it| Some(flag(it.tls)))];
+static SRV_PROPERTIES: [Property<Source>; 1] = [property(
+    "tls",
+    Kind::Flag,
+    "#false",
+    "Whether the proxy connects to the endpoints over TLS.",
+)
+.of(|it, value| it.tls = value.flag(), |it| Some(flag(it.tls)))];
 
 static SRV: Row<RawUpstream> = Row {
     node: NodeRow {
@@ -149,7 +153,7 @@ static SRV: Row<RawUpstream> = Row {
         arguments: &[argument("name", Kind::Host, One)],
         properties: &SRV_PROPERTIES,
         repeats: true,
-        doc: "Endpoints from the `SRV` records of a name (RFC 2782), with their ports, weights and priorities, looked up again when their time to live is over. The proxy starts even if they cannot be.",
+        doc: "Endpoints from the `SRV` records of a name (RFC 2782), with their ports, weights and priorities. The proxy looks them up again when their time to live ends, and starts even if the lookup fails.",
         default: "none",
         example: "upstream app { srv \"_http._tcp.app.internal\" }\nsite { to app }",
         ..NodeRow::NEW
@@ -173,7 +177,7 @@ static ENDPOINTS_PROPERTIES: [Property<Source>; 1] = [property(
     "tls",
     Kind::Flag,
     "#false",
-    "Whether those are spoken to over TLS whose `address` does not say so.",
+    "Whether the proxy connects over TLS to endpoints whose `address` does not say so.",
 )
 .of(|it, value| it.tls = value.flag(), |it| Some(flag(it.tls)))];
 
@@ -183,7 +187,7 @@ static ENDPOINTS: Row<RawUpstream> = Row {
         arguments: &[argument("file", Kind::Path, One)],
         properties: &ENDPOINTS_PROPERTIES,
         repeats: true,
-        doc: "Endpoints from a JSON file, which is read again whenever it changes: `{\"endpoints\": [{\"address\": \"10.0.0.1:8080\", \"weight\": 3}]}`. `address` is written as behind `to`; `weight`, `zone`, `priority`, `backup`, `max` and `drain` mean what they mean there. While the file cannot be used, the endpoints that it had before go on, and the error log says why.",
+        doc: "Endpoints from a JSON file, which the proxy reads again whenever it changes: `{\"endpoints\": [{\"address\": \"10.0.0.1:8080\", \"weight\": 3}]}`. `address` is written as in `to`; `weight`, `zone`, `priority`, `backup`, `max` and `drain` mean the same as there. While the file is unusable, the previous endpoints stay in use, and the error log gives the reason.",
         default: "none",
         example: "upstream app { endpoints \"app-endpoints.json\" }\nsite { to app }",
         ..NodeRow::NEW
@@ -197,7 +201,7 @@ pub(crate) static BALANCE_PROPERTIES: [Property<RawUpstream>; 1] = [
         "bound",
         Kind::PercentOrOff { min: 101, max: 1000 },
         "125%",
-        "For those that go by a key: an endpoint takes at most so many times the average of requests in flight, and what is beyond goes to the next one; with fewer than 8 in flight it takes what comes. `off`: no bound.",
+        "For algorithms that use a key: an endpoint gets at most this many times the average of requests in flight, and further requests go to the next endpoint; with fewer than 8 in flight the bound does not apply. `off`: no bound.",
     )
         .of(|raw, bound| {
             raw.settings.balance.bound = bound.limit().map(|_| bound.number_in());
@@ -213,7 +217,7 @@ static BALANCE: Row<RawUpstream> = Row {
         arguments: &[argument("algorithm", Kind::Word(ALGORITHMS), One)],
         properties: &BALANCE_PROPERTIES,
         block: Some(&BALANCE_BLOCK),
-        doc: "How an endpoint is chosen among those that are up.",
+        doc: "How the proxy chooses among the endpoints that are up.",
         default: "p2c",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    balance ring bound=\"150%\" {\n        by header=\"X-User\"\n        by cookie=\"session\"\n    }\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -245,7 +249,7 @@ static BY: Row<Balance> = Row {
             property("query", Kind::Text, "", "The value of this parameter of the query."),
         ],
         repeats: true,
-        doc: "What the key is made of, for algorithms that go by one. Of several, the first that a request has counts; if it has none of them, the client's address.",
+        doc: "The source of the key, for algorithms that use one. With several, the first that the request has is used; if it has none of them, the client's address.",
         default: "address",
         ..NodeRow::NEW
     },
@@ -265,29 +269,29 @@ static BY: Row<Balance> = Row {
 };
 
 const SAME_SITE: &[WordRow] = &[
-    word("lax", "not with requests that other sites make, save for following a link"),
+    word("lax", "not with requests that other sites make, except when the user follows a link"),
     word("strict", "with no request that comes from another site"),
-    word("none", "with every request; browsers want `secure` then"),
+    word("none", "with every request; browsers then require `secure`"),
     word("unset", "the browser decides"),
 ];
 
 pub(crate) static STICKY_PROPERTIES: [Property<Sticky>; 7] = [
-    property("max-age", DURATION, "", "How long the client keeps it; without: until it ends.")
+    property("max-age", DURATION, "", "How long the client keeps it; without: until the client ends.")
         .of(|it, value| it.max_age = Some(value.duration()), |it| it.max_age.map(time)),
     property("path", Kind::CookiePath, "/", "Its path.")
         .of(|it, text| it.path = text.text().into(), |it| Some(quoted(&it.path))),
-    property("domain", Kind::Host, "", "Its domain; without: the host that was asked for.")
+    property("domain", Kind::Host, "", "Its domain; without: the requested host.")
         .of(|it, text| it.domain = Some(text.text().into()), |it| it.domain.as_deref().map(quoted)),
     property(
             "secure",
             Kind::Flag,
             "",
-            "Whether it goes over TLS only; without: if the request came over TLS.",
+            "Whether it is sent over TLS only; without: if the request came over TLS.",
         )
         .of(|it, value| it.secure = Some(value.flag()), |it| it.secure.map(flag)),
-    property("http-only", Kind::Flag, "#true", "Whether scripts do not see it.")
+    property("http-only", Kind::Flag, "#true", "Whether it is hidden from scripts.")
         .of(|it, value| it.http_only = value.flag(), |it| Some(flag(it.http_only))),
-    property("same-site", Kind::Word(SAME_SITE), "lax", "Which requests it goes with.")
+    property("same-site", Kind::Word(SAME_SITE), "lax", "Which requests it is sent with.")
         .of(|it, word| {
             it.same_site = match word.text() {
                 "strict" => SameSite::Strict,
@@ -307,7 +311,7 @@ pub(crate) static STICKY_PROPERTIES: [Property<Sticky>; 7] = [
             "key-file",
             Kind::Path,
             "",
-            "A file with the secret that it is authenticated with, at least 16 bytes, the same on every proxy that serves the site; without: one that is made in the `state` directory.",
+            "A file with the secret that authenticates the cookie, at least 16 bytes, the same on every proxy that serves the site; without: one that the proxy generates in the `state` directory.",
         )
         .of(|it, file| it.key_file = Some(file.path()), |it| it.key_file.as_deref().map(path)),
 ];
@@ -317,7 +321,7 @@ static STICKY: Row<RawUpstream> = Row {
         name: "sticky",
         arguments: &[argument("cookie", Kind::Token, One)],
         properties: &STICKY_PROPERTIES,
-        doc: "Keeps a client with the endpoint that it had, by a cookie of the proxy's own that nobody else can make and that names no address. When the endpoint is gone or down, the client goes on with another one.",
+        doc: "Keeps a client on the same endpoint by a cookie of the proxy, which nobody else can forge and which contains no address. When the endpoint is gone or down, the client moves to another one.",
         default: "none",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    sticky \"BW\" max-age=\"1h\"\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -336,7 +340,7 @@ static SPILL: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "spill",
         arguments: &[argument("share", Kind::Percent { min: 1, max: 100 }, One)],
-        doc: "Endpoints are taken in tiers: lower `priority` first, and among those the own `zone` first. As long as so many of a tier (by weight) are up, it takes all requests; below, the rest of its load spills over to the next tier.",
+        doc: "The proxy uses endpoints in tiers: lower `priority` first, and within a priority its own `zone` first. As long as this share of a tier (by weight) is up, the tier gets all requests; below it, the rest of its load spills over to the next tier.",
         default: "70%",
         example: "process { zone \"eu-1a\" }\nupstream app {\n    to \"10.0.0.1:8080\" zone=\"eu-1a\"\n    to \"10.0.1.1:8080\" zone=\"eu-1b\"\n    spill \"50%\"\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -349,7 +353,7 @@ static SLOW_START: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "slow-start",
         arguments: &[argument("time", DURATION_OR_ZERO, One)],
-        doc: "How long an endpoint that comes, or comes back, takes to get its full share. For applications that are slow while their caches are cold.",
+        doc: "How long a new or recovered endpoint takes to reach its full share. For applications that are slow while their caches are cold.",
         default: "0s",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    slow-start \"30s\"\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -362,7 +366,7 @@ static SLOW_START: Row<RawUpstream> = Row {
 pub(crate) const HTTP_CHECK: &[&str] = &["method", "host", "status", "body"];
 
 pub(crate) static HEALTH_PROPERTIES: [Property<Health>; 12] = [
-    property("every", DURATION, "5s", "From one check of an endpoint to the next.").of(
+    property("every", DURATION, "5s", "The time from one check of an endpoint to the next.").of(
         |it, value| {
             it.every = value.duration();
         },
@@ -379,7 +383,7 @@ pub(crate) static HEALTH_PROPERTIES: [Property<Health>; 12] = [
         "jitter",
         Kind::Percent { min: 0, max: 100 },
         "10%",
-        "How far these times vary by chance.",
+        "How much these times vary at random.",
     )
     .of(|it, share| it.jitter = share.number_in(), |it| Some(percent(it.jitter))),
     property("timeout", DURATION, "2s", "How long a check may take.")
@@ -388,21 +392,21 @@ pub(crate) static HEALTH_PROPERTIES: [Property<Health>; 12] = [
         "rise",
         Kind::Number { min: 1, max: 1000 },
         "2",
-        "Good checks in a row after which an endpoint is up again.",
+        "Successful checks in a row after which an endpoint is up again.",
     )
     .of(|it, number| it.rise = number.number_in(), |it| Some(it.rise.to_string())),
     property(
         "fall",
         Kind::Number { min: 1, max: 1000 },
         "3",
-        "Bad checks in a row after which it is down.",
+        "Failed checks in a row after which it is down.",
     )
     .of(|it, number| it.fall = number.number_in(), |it| Some(it.fall.to_string())),
     property(
         "port",
         Kind::Number { min: 1, max: 65_535 },
         "",
-        "Another port than that of the endpoint.",
+        "The port to check, if not that of the endpoint.",
     )
     .of(
         |it, number| it.port = Some(number.number_in()),
@@ -416,28 +420,23 @@ pub(crate) static HEALTH_PROPERTIES: [Property<Health>; 12] = [
         |it, text| it.http_mut(|check| check.host = Some(text.text().into())),
         |it| it.http()?.host.as_deref().map(quoted),
     ),
-    property("status", Kind::Statuses, "200-399", "HTTP: statuses that are good.").of(
+    property("status", Kind::Statuses, "200-399", "HTTP: statuses that count as success.").of(
         |it, statuses| it.http_mut(|check| check.statuses = statuses.statuses()),
         |it| Some(quoted(&statuses_text(&it.http()?.statuses))),
     ),
-    property(
-        "body",
-        Kind::Text,
-        "",
-        "HTTP: text that the first 64 KiB of the body must have in them.",
-    )
-    .of(
-        |it, text| {
-            let text = Some(text.text()).filter(|text| !text.is_empty());
-            it.http_mut(|check| check.body = text.map(Into::into));
-        },
-        |it| it.http()?.body.as_deref().map(quoted),
-    ),
+    property("body", Kind::Text, "", "HTTP: text that the first 64 KiB of the body must contain.")
+        .of(
+            |it, text| {
+                let text = Some(text.text()).filter(|text| !text.is_empty());
+                it.http_mut(|check| check.body = text.map(Into::into));
+            },
+            |it| it.http()?.body.as_deref().map(quoted),
+        ),
     property(
         "service",
         Kind::Text,
         "",
-        "gRPC: the service that is asked for; without: the server as a whole.",
+        "gRPC: the service to check; without: the server as a whole.",
     )
     .of(
         |it, text| {
@@ -459,8 +458,8 @@ static HEALTH: Row<RawUpstream> = Row {
         properties: &HEALTH_PROPERTIES,
         block: Some(&HEALTH_BLOCK),
         repeats: true,
-        doc: "Checks each endpoint, once per process: `tcp` connects (over TLS if the endpoint has it), a path is asked for by HTTP, `grpc` asks `grpc.health.v1.Health/Check`. Endpoints are up until a check says otherwise; with several of these, all must be good.",
-        default: "none: only what requests show counts, see `eject`",
+        doc: "Checks each endpoint, once per process: `tcp` connects (over TLS if the endpoint uses it), a path is requested over HTTP, `grpc` calls `grpc.health.v1.Health/Check`. Endpoints are up until a check fails them; with several `health` lines, all must succeed.",
+        default: "none: only the results of requests count, see `eject`",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    health \"/healthz\" every=\"2s\" status=\"200,204\" { field \"Authorization\" \"Bearer check\" }\n}\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -478,7 +477,7 @@ pub(crate) static HEALTH_FIELD: Row<HttpCheck> = Row {
             argument("value", Kind::FieldValue, One),
         ],
         repeats: true,
-        doc: "A field that is sent with the check.",
+        doc: "A field sent with the check.",
         default: "none",
         ..NodeRow::NEW
     },
@@ -495,28 +494,28 @@ pub(crate) static EJECT_PROPERTIES: [Property<Ejection>; 8] = [
             "consecutive",
             Kind::Number { min: 0, max: 10_000 },
             "5",
-            "Failures in a row (no connection, reset, time-out, 5xx) after which an endpoint is ejected; 0: never. Resets, time-outs and 5xx must be of several clients and paths, or such that the others answer well: what one URL or one client shows takes no endpoint from others.",
+            "Failures in a row (no connection, reset, time-out, 5xx) after which an endpoint is ejected; 0: never. Resets, time-outs and 5xx must come from several clients and paths, or the other endpoints must answer such requests well: failures of one URL or one client do not take an endpoint from others.",
         )
         .of(|it, number| it.consecutive = number.number_in(), |it| Some(it.consecutive.to_string())),
     property(
             "failures",
             Kind::Flag,
             "#true",
-            "Whether one is that fails clearly more often than the others.",
+            "Whether an endpoint that fails clearly more often than the others is ejected.",
         )
         .of(|it, value| it.failures = value.flag(), |it| Some(flag(it.failures))),
     property(
             "latency",
             Kind::Factor,
             "0",
-            "Whether one is whose mean time to the first byte is more than so many times the median of the group, such as `3.0`; 0: never.",
+            "Ejects an endpoint whose mean time to the first byte is more than this many times the median of the group, such as `3.0`; 0: never.",
         )
         .of(|it, factor| it.latency = factor.factor(), |it| Some(it.latency.to_string())),
     property(
             "min",
             COUNT,
             "50",
-            "Requests that an endpoint must have had within the window to be compared.",
+            "Requests that an endpoint must have within the window to be compared.",
         )
         .of(|it, number| it.requests_min = number.number_in(), |it| Some(it.requests_min.to_string())),
     property("window", DURATION, "10s", "How far back is looked.")
@@ -525,7 +524,7 @@ pub(crate) static EJECT_PROPERTIES: [Property<Ejection>; 8] = [
             "term",
             DURATION,
             "2s",
-            "How long the first term is; each further one is twice as long.",
+            "How long the first ejection lasts; each further one is twice as long.",
         )
         .of(|it, value| it.term = value.duration(), |it| Some(time(it.term))),
     property("term-max", DURATION, "5min", "The longest term.")
@@ -534,7 +533,7 @@ pub(crate) static EJECT_PROPERTIES: [Property<Ejection>; 8] = [
             "share",
             Kind::Percent { min: 1, max: 100 },
             "50%",
-            "The largest share of the endpoints that is ejected at once for what they answer. The last one never is.",
+            "The largest share of the endpoints that may be ejected at once for their responses. The last one is never ejected.",
         )
         .of(|it, share| it.share = share.number_in(), |it| Some(percent(it.share))),
 ];
@@ -544,7 +543,7 @@ static EJECT: Row<RawUpstream> = Row {
         name: "eject",
         arguments: &[argument("off", Kind::Word(OFF), Optional)],
         properties: &EJECT_PROPERTIES,
-        doc: "Lets an endpoint be for a while because of what requests show; it comes back by itself, by `slow-start`. `eject off`: never.",
+        doc: "Stops using an endpoint for a while because of the results of requests; it returns automatically, with `slow-start`. `eject off`: never.",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\" \"10.0.0.3:8080\"\n    eject consecutive=3 latency=3.0 term-max=\"1min\"\n}\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -564,7 +563,7 @@ static PANIC: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "panic",
         arguments: &[argument("mode", Kind::Word(PANIC_WORDS), One)],
-        doc: "What is done when the checks say that every endpoint is down.",
+        doc: "What the proxy does when every endpoint is down according to the checks.",
         default: "fail",
         ..NodeRow::NEW
     },

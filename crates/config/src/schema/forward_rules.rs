@@ -16,14 +16,14 @@ property(
             "to",
             Kind::Destinations,
             "",
-            "Destinations: `host`, `*.suffix` (the suffix itself too), a network, or `*`; several with commas.",
+            "Destinations: `host`, `*.suffix` (the suffix itself too), a network, or `*`; separate several with commas.",
         )
 .of(|it, to| {
  if let Datum::Destinations(to) = to {
  it.rule.to.clone_from(to);
  }
  }, |it| joined(&it.rule.to.iter().map(destination_text).collect::<Vec<_>>())),
-property("from", Kind::Networks, "", "Networks that the client is in, several with commas.")
+property("from", Kind::Networks, "", "Networks of the client; separate several with commas.")
 .of(|it, from| {
  if let Datum::Networks(from) = from {
  it.rule.from.clone_from(from);
@@ -33,7 +33,7 @@ property(
             "port",
             Kind::Ports,
             "",
-            "Ports of the destination, several with commas, ranges as `8000-9000`. In `allow`, it replaces what `ports` says.",
+            "Ports of the destination; separate several with commas, write ranges as `8000-9000`. In `allow`, it replaces `ports`.",
         )
 .of(|it, ports| {
  if let Datum::Ports(ports) = ports {
@@ -42,7 +42,7 @@ property(
  it.rule.ports = if any { vec![PortRange::ALL] } else { ports.clone() };
  }
  }, |it| (!it.rule.ports.is_empty()).then(|| quoted(&ports_text(&it.rule.ports)))),
-property("method", Kind::Methods, "", "Methods, several with commas.")
+property("method", Kind::Methods, "", "Methods; separate several with commas.")
 .of(|it, methods| {
  if let Datum::Methods(methods) = methods {
  it.rule.methods.clone_from(methods);
@@ -52,14 +52,14 @@ property(
             "client-name",
             Kind::CertificateNames,
             "",
-            "A name in the client's certificate, as in `client` of a site; several with commas. `tls` must ask for certificates.",
+            "A name in the client's certificate, as in `client` of a site; separate several with commas. `tls` must ask for certificates.",
         )
 .of(|it, names| it.clients.names = names.texts().to_vec(), |it| joined(&it.clients.names)),
 property(
             "client-fingerprint",
             Kind::Fingerprints,
             "",
-            "The SHA-256 of the client's certificate; several with commas.",
+            "The SHA-256 of the client's certificate; separate several with commas.",
         )
 .of(|it, all| it.clients.fingerprints = all.texts().to_vec(), |it| joined(&it.clients.fingerprints)),
 property("client-subject", Kind::Subject, "", "The whole subject of the client's certificate.")
@@ -75,7 +75,7 @@ pub(crate) static ALLOW_PROPERTIES: [Property<RawRule>; 8] = rule_properties![pr
     "special",
     Kind::Flag,
     "#false",
-    "Whether special addresses are allowed too that the rule does not name: private ones, and those of this machine, its link and its cloud (loopback, link-local, metadata services), whichever name leads there. Who controls the name then says what of that is reached.",
+    "Whether the rule also allows special addresses that it does not name: private ones, and those of this machine, its link and its cloud (loopback, link-local, metadata services), whichever name resolves to them. Then the owner of the name decides which of these addresses clients reach.",
 )
 .of(|it, value| it.rule.special = value.flag(), |it| it.rule.special.then(|| flag(true))),];
 
@@ -84,7 +84,7 @@ pub(super) static DENY: Row<RawForward> = Row {
         name: "deny",
         properties: &DENY_PROPERTIES,
         repeats: true,
-        doc: "Refuses requests that match in every property given; without any, all. Names are compared with the one that the client asks for, and its aliases in the hosts file; where CNAME records lead counts by its addresses alone. A network of IPv4 also has the IPv6 addresses that carry one of its addresses (NAT64, 6to4, Teredo, ISATAP, mapped).",
+        doc: "Refuses requests that match every given property; without properties, all requests. Names are compared with the name that the client asks for and its aliases in the hosts file; the target of a CNAME record counts only by its addresses. An IPv4 network also includes the IPv6 addresses that embed one of its addresses (NAT64, 6to4, Teredo, ISATAP, mapped).",
         example: "forward \"127.0.0.1:3128\" {\n    deny to=\"*.facebook.com,example.net\" method=CONNECT\n}",
         rank: -2,
         ..NodeRow::NEW
@@ -107,7 +107,7 @@ pub(super) static ALLOW: Row<RawForward> = Row {
         name: "allow",
         properties: &ALLOW_PROPERTIES,
         repeats: true,
-        doc: "Allows requests that match in every property given. A private address may be a destination only if such a rule names it, as an exact host or by a network; one of this machine, its link or its cloud (loopback, link-local, metadata services) only by address or network, or with `special=#true`. `localhost` names loopback.",
+        doc: "Allows requests that match every given property. A private address may be a destination only if such a rule names it, as an exact host or by a network. An address of this machine, its link or its cloud (loopback, link-local, metadata services) must be named by address or network, or allowed with `special=#true`. `localhost` names loopback.",
         example: "forward \"127.0.0.1:3128\" {\n    allow to=\"127.0.0.1\" port=\"8000-9000\"\n    allow from=\"10.0.0.0/8\"\n}",
         ..NodeRow::NEW
     },

@@ -42,7 +42,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site, beside its routes, it is for every path that no route takes.",
+            doc: "Sends requests to an upstream, by its name, or to endpoints written here (`https://` for TLS). In a site with routes, it handles every path that no route matches.",
             example: "site \"a.example\" { to \"10.0.0.1:8080\" \"app.internal:8080\" }",
             rank: 4,
             ..NodeRow::NEW
@@ -60,7 +60,7 @@ impl<T: HasLayer> Row<T> {
             block: Some(&SPLIT_BLOCK),
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Sends requests to several upstreams, each its share.",
+            doc: "Divides requests among several upstreams by share.",
             example: "upstream app { to \"10.0.0.1:8080\"; }\nupstream canary { to \"10.0.0.9:8080\"; }\nsite {\n    split stay=cookie {\n        to app \"95%\"\n        to canary \"5%\"\n    }\n}",
             rank: 4,
             ..NodeRow::NEW
@@ -78,7 +78,7 @@ impl<T: HasLayer> Row<T> {
             properties: &REDIRECT_PROPERTIES,
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Sends the client elsewhere. The target may have captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values); a `?` before an empty `{query}` is left out; `{{` stands for a brace itself.",
+            doc: "Redirects the client. The target may contain captures of the route, `{rest}`, `{host}`, `{path}`, `{query}` and the other [parts](#values). A `?` before an empty `{query}` is omitted; `{{` is a literal brace.",
             example: "site \"a.example\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" status=301 }\n}",
             rank: 4,
             ..NodeRow::NEW
@@ -116,7 +116,7 @@ impl<T: HasLayer> Row<T> {
             block: Some(&FILES_BLOCK),
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Serves the files of a directory, with ranges and ETags; nothing outside of it can be reached, and names that begin with a dot are not served. The path, after `strip-prefix` or `rewrite`, is looked for below the directory.",
+            doc: "Serves the files of a directory, with ranges and ETags. Nothing outside the directory can be reached, and names that begin with a dot are not served. The proxy looks up the path below the directory, after `strip-prefix` or `rewrite`.",
             example: "site \"a.example\" {\n    files \"/srv/www\" {\n        fallback \"/index.html\"\n    }\n}",
             rank: 4,
             ..NodeRow::NEW
@@ -133,7 +133,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("upstream", Kind::Target, AtLeastOne)],
             properties: &MIRROR_PROPERTIES,
             repeats: true,
-            doc: "Sends a copy of requests that go to an upstream to another one as well, whose answers nobody waits for and nobody sees. Those of a route take the place of the site's; `mirror off`: none.",
+            doc: "Sends a copy of requests that go to an upstream to another upstream as well, and discards its responses without waiting for them. The `mirror` lines of a route replace the site's; `mirror off`: none.",
             default: "none",
             example: "upstream shadow { to \"10.0.9.1:8080\"; }\nsite {\n    mirror shadow share=\"10%\"\n    to \"10.0.0.1:8080\"\n}",
             rank: 1,
@@ -151,7 +151,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("path", Kind::Prefix, One)],
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Takes this from the start of the path sent upstream, where it is there.",
+            doc: "Removes this prefix from the path sent upstream, if the path begins with it.",
             example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
             ..NodeRow::NEW
         },
@@ -172,7 +172,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("path", Kind::PathTemplate, One)],
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "The path sent upstream; the query is kept. It may have what the target of `redirect` may have. What clients put into it does not lead out of what stands here: by whatever reading a `..` appears, the answer is 400.",
+            doc: "The path sent upstream; the query is kept. It may contain what the target of `redirect` may contain. What clients put into it cannot lead out of the path written here: if a `..` appears in any reading of it, the response is 400.",
             example: "site \"a.example\" {\n    route \"/v1/*\" {\n        rewrite \"/v2/{rest}\"\n        to \"10.0.0.3:9000\"\n    }\n}",
             ..NodeRow::NEW
         },
@@ -191,7 +191,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "request",
             block: Some(&FIELDS_BLOCK),
-            doc: "Edits of the request's fields before it goes upstream, in their order; those of the site come first, then those of the route.",
+            doc: "Edits the request's fields before it goes upstream, in the order written; the site's edits come first, then the route's.",
             example: "site \"a.example\" {\n    request {\n        set \"X-Client\" \"{client}\"\n        remove \"Cookie\"\n    }\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
@@ -206,7 +206,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "response",
             block: Some(&FIELDS_BLOCK),
-            doc: "Edits of the response's fields before it goes to the client, in their order; those of the site come first, then those of the route.",
+            doc: "Edits the response's fields before it goes to the client, in the order written; the site's edits come first, then the route's.",
             example: "site \"a.example\" {\n    response {\n        set \"Strict-Transport-Security\" \"max-age=31536000\"\n        remove \"Server\" \"X-Powered-By\"\n    }\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
@@ -221,7 +221,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "host",
             arguments: &[argument("host", Kind::HostPolicy, One)],
-            doc: "The Host that is sent upstream: the client's as it was written (`preserve`), the endpoint's as written (`endpoint`), or this one.",
+            doc: "The Host sent upstream: the client's as written (`preserve`), the endpoint's as written (`endpoint`), or this one.",
             default: "preserve",
             example: "site \"a.example\" {\n    host endpoint\n    to \"app.internal:8080\"\n}",
             ..NodeRow::NEW
@@ -244,7 +244,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "forwarded",
             arguments: &[argument("mode", Kind::Word(FORWARDED_WORDS), One)],
-            doc: "Whether the next server is sent `Forwarded` (RFC 7239). Addresses of the proxies before stand in it in their order; scheme and host that the client asked for stand in its first element alone, as some servers read the first one and others the last.",
+            doc: "Whether the proxy sends `Forwarded` (RFC 7239) to the next server. The field lists the addresses of the previous proxies in order. Only its first element has the scheme and host that the client asked for, as some servers read the first one and others the last.",
             default: "off",
             example: "site \"a.example\" {\n    forwarded on\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
@@ -260,7 +260,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "underscores",
             arguments: &[argument("mode", Kind::Word(UNDERSCORES_WORDS), One)],
-            doc: "What happens to request fields whose names have a `_`. CGI and its heirs read it as a hyphen, so that, whatever this says, none passes that would there be a field that we write, believe or edit (`X_Real_IP`); those are dropped. Where an application trusts other fields that a server in front of it writes, `drop` is safer.",
+            doc: "What happens to request fields with a `_` in their name. CGI and its successors read it as a hyphen. So the proxy always drops a field that they would read as one that it writes, trusts or edits (`X_Real_IP`). Where an application trusts other fields that a server in front of it writes, `drop` is safer.",
             default: "pass",
             example: "site \"a.example\" {\n    underscores drop\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
@@ -280,7 +280,7 @@ impl<T: HasLayer> Row<T> {
             name: "client",
             properties: &CLIENT_PROPERTIES,
             repeats: true,
-            doc: "Only clients with such certificates are taken; others get 403. Every property of a line must match, and any of several lines. Those of a route take the place of the site's. `tls` must ask for certificates.",
+            doc: "Accepts only clients with such a certificate; others get 403. A line matches if all its properties match; one matching line is enough. The lines of a route replace the site's. `tls` must ask for certificates.",
             default: "every client",
             example: "site \"intranet.example.com\" {\n    tls auto { client request ca=\"staff-ca.pem\" }\n    route \"/admin/*\" {\n        client name=\"ops.example.com\"\n        to \"10.0.0.1:80\"\n    }\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
@@ -304,7 +304,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
             properties: &ERROR_PAGE_PROPERTIES,
             repeats: true,
-            doc: "The body of answers with these statuses that the proxy makes itself; those of endpoints pass as they are.",
+            doc: "The body of responses with these statuses that the proxy makes itself; responses of endpoints pass unchanged.",
             example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
@@ -322,7 +322,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "path-readings",
             arguments: &[argument("reading", Kind::Word(PATH_READINGS_WORDS), AtLeastOne)],
-            doc: "How the servers behind may read a path, beside as it stands. Routes are chosen by each reading that a path makes possible (few paths have any but one); where all lead to the same route, the request goes on as the client wrote it, and where they differ it gets 400, since a server could take it for one that another route is about. Leave out what your servers do not do, where such requests must pass; add `case` where they ignore case.",
+            doc: "How the servers behind the proxy may read a path, besides literally. The proxy chooses a route for each possible reading of the path (few paths have more than one). If all lead to the same route, the request goes on as the client wrote it. If they differ, it gets 400, since a server could read it as a path of another route. Where such requests must pass, leave out what your servers do not do; add `case` where they ignore case.",
             default: "merged host decoded parameters",
             example: "site \"a.example\" {\n    path-readings merged decoded\n    route \"/admin/*\" { respond status=403; }\n    to \"10.0.0.1:80\"\n}",
             rank: 2,
@@ -336,7 +336,7 @@ impl<T: HasLayer> Row<T> {
         node: NodeRow {
             name: "encoded-separators",
             arguments: &[argument("mode", Kind::Word(ENCODED_SEPARATORS_WORDS), One)],
-            doc: "The older word for a part of `path-readings`. It is still taken, with a warning.",
+            doc: "The older word for a part of `path-readings`. It still works, with a warning.",
             example: "site \"a.example\" {\n    encoded-separators pass\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
@@ -346,10 +346,10 @@ impl<T: HasLayer> Row<T> {
 }
 
 static FORWARDED_WORDS: &[WordRow] = &[
-    word("on", "it is, beside `X-Forwarded-*`, and says the same"),
+    word("on", "it does, in addition to `X-Forwarded-*`, with the same content"),
     word(
         "off",
-        "it is not; one that came is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
+        "it does not; a received one is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
     ),
 ];
 
@@ -365,7 +365,7 @@ static PATH_READINGS_WORDS: &[WordRow] = &[
     ),
     word("parameters", "what follows a `;` is cut from its segment: `/a;b/c` is `/a/c`"),
     word("case", "upper and lower case are the same: `/A` is `/a`"),
-    word("none", "nothing of it: a path is what it is"),
+    word("none", "no other reading: a path is read literally"),
 ];
 
 static ENCODED_SEPARATORS_WORDS: &[WordRow] =
@@ -376,8 +376,8 @@ const COUNT: Kind = Kind::Number { min: 1, max: 1_000_000 };
 
 const STAYS: &[WordRow] = &[
     word("address", "the client's address decides"),
-    word("cookie", "a cookie says what was decided for the client at first"),
-    word("no", "each request is decided anew"),
+    word("cookie", "a cookie keeps the first decision for the client"),
+    word("no", "each request is decided separately"),
 ];
 
 pub(crate) static MIRROR_PROPERTIES: [Property<RawMirror>; 3] = [
@@ -397,7 +397,7 @@ pub(crate) static MIRROR_PROPERTIES: [Property<RawMirror>; 3] = [
         "in-flight",
         COUNT,
         "64",
-        "The maximum of copies in flight, per core; further requests are not copied.",
+        "Copies in flight at most, per core; further requests are not copied.",
     )
     .of(|it, number| it.in_flight = number.number_in(), |it| Some(it.in_flight.to_string())),
 ];
@@ -450,7 +450,7 @@ property(
         "file",
         Kind::Path,
         "",
-        "The body, at most 1 MiB, read with the configuration; its Content-Type is by its ending. Required.",
+        "The file with the body, at most 1 MiB, read with the configuration; its extension gives the Content-Type. Required.",
     ).of(|it, file| *it = file.path(), |it| Some(path(it))),
 ];
 
@@ -459,13 +459,13 @@ property(
             "name",
             Kind::CertificateNames,
             "",
-            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` is every host below. Several with commas.",
+            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` matches every host below. Separate several with commas.",
         ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names)),
 property(
             "fingerprint",
             Kind::Fingerprints,
             "",
-            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Several with commas.",
+            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Separate several with commas.",
         ).of(|it, all| it.fingerprints = all.texts().to_vec(), |it| joined(&it.fingerprints)),
 property(
             "subject",
@@ -514,7 +514,7 @@ static PART: Row<RawSplit> = Row {
             argument("share", Kind::Share { zero: true }, One),
         ],
         repeats: true,
-        doc: "An upstream, or an endpoint written here, and its share of the requests; all together make 100%.",
+        doc: "An upstream, or an endpoint written here, and its share of the requests; all shares add up to 100%.",
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, split, node| decoder.part(split, node)),
@@ -535,7 +535,7 @@ static INDEX: Row<FileServing> = Row {
     node: NodeRow {
         name: "index",
         arguments: &[argument("file", Kind::Text, AtLeastOne)],
-        doc: "What is served for a directory: the first of these that is there. `index off`: nothing.",
+        doc: "The file served for a directory: the first of these that exists. `index off`: none.",
         default: "index.html",
         ..NodeRow::NEW
     },
@@ -561,7 +561,7 @@ static FALLBACK: Row<FileServing> = Row {
     node: NodeRow {
         name: "fallback",
         arguments: &[argument("path", Kind::Prefix, One)],
-        doc: "What is served where there is no such file, below the directory; for single-page applications.",
+        doc: "The file, below the directory, served when the requested file does not exist; for single-page applications.",
         default: "none: 404",
         ..NodeRow::NEW
     },
@@ -581,7 +581,7 @@ pub(crate) static FIELD_PROPERTIES: [Property<FieldEdit>; 1] = [property(
     "secret",
     Kind::Flag,
     "",
-    "Whether `show` and `/config` mask the value; without it they do if the name (`Authorization`, `Cookie`, `X-Api-Key`, …) or the value (`Bearer …`) tells that it is one.",
+    "Whether `show` and `/config` mask the value; by default they do if the name (`Authorization`, `Cookie`, `X-Api-Key`, …) or the value (`Bearer …`) shows that it is a secret.",
 )
     .of(|it, value| it.secret = Some(value.flag()), |it| it.secret.map(flag))];
 
@@ -594,7 +594,7 @@ pub(crate) static SET: Row<Edits> = Row {
         ],
         properties: &FIELD_PROPERTIES,
         repeats: true,
-        doc: "Replaces every field of this name by one, whatever came or the proxy writes there itself. The value may have what the target of `redirect` may have. Fields that say how a message is framed or a connection used are not edited (`Content-Length`, `Connection`, `Upgrade` …), nor is `Host` (see `host`); `Expect` and `Proxy` never go upstream.",
+        doc: "Replaces every field of this name by one, both received fields and those that the proxy writes itself. The value may contain what the target of `redirect` may contain. Fields that control message framing or the connection (`Content-Length`, `Connection`, `Upgrade` …) cannot be edited, nor can `Host` (see `host`); `Expect` and `Proxy` never go upstream.",
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, edits, node| decoder.edit(edits, node, EditVerb::Set)),
@@ -610,7 +610,7 @@ pub(crate) static ADD: Row<Edits> = Row {
         ],
         properties: &FIELD_PROPERTIES,
         repeats: true,
-        doc: "Adds one more field of this name.",
+        doc: "Adds another field of this name.",
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, edits, node| decoder.edit(edits, node, EditVerb::Add)),

@@ -92,7 +92,7 @@ impl NodeRow {
 /// A value behind a node's name.
 #[derive(Debug)]
 pub(crate) struct ArgumentRow {
-    /// What it stands for, in the reference.
+    /// What it means, in the reference.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) count: Count,

@@ -30,7 +30,7 @@ static CORES: Row<RawProcess> = Row {
 
 const ADMIN_METRICS: &[WordRow] = &[
     word("token", "only with the token"),
-    word("open", "every process of this machine may read them"),
+    word("open", "every process on this machine may read them"),
 ];
 
 static ADMIN_PROPERTIES: [Property<RawProcess>; 2] = [
@@ -38,7 +38,7 @@ static ADMIN_PROPERTIES: [Property<RawProcess>; 2] = [
                 "token-file",
                 Kind::Path,
                 "",
-                "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP has to bring (`Authorization: Bearer …`), but for `/healthz` and `/readyz`. Without it every process of this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that is made in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either.",
+                "A file with a token (16 to 1024 characters, not readable for everybody) that every request over TCP must carry (`Authorization: Bearer …`), except for `/healthz` and `/readyz`. Without it every process on this machine may read over TCP (secrets are masked), and `POST /reload` and changes of endpoints need the token that the proxy generates in the file `admin-token` of the `state` directory. `bothways reload` and `bothways upstreams` find either token.",
             )
             .of(
                 |raw, file| raw.process.admin_token = Some(file.path()),
@@ -48,7 +48,7 @@ static ADMIN_PROPERTIES: [Property<RawProcess>; 2] = [
                 "metrics",
                 Kind::Word(ADMIN_METRICS),
                 "token",
-                "With `token-file`: whether `/metrics` needs the token as well.",
+                "With `token-file`: whether `/metrics` needs the token too.",
             )
             .of(
                 |raw, mode| raw.process.admin_metrics_open = mode.text() == "open",
@@ -61,7 +61,7 @@ static ADMIN: Row<RawProcess> = Row {
         name: "admin",
         arguments: &[argument("address", Kind::Admin, One)],
         properties: &ADMIN_PROPERTIES,
-        doc: "Where `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams` are served, endpoints changed and reloads asked for. Only loopback and unix sockets. The file system says who may use the socket, and who may needs no token. Forward clients never reach it, whatever the rules allow.",
+        doc: "The address that serves `/metrics`, `/healthz`, `/readyz`, `/config` and `/upstreams`, and accepts changes of endpoints and reloads. Only loopback and unix sockets. File permissions decide who may use the socket; its users need no token. Forward clients never reach this address, whatever the rules allow.",
         default: "off",
         example: "process { admin \"unix:/run/bothways.sock\" }",
         ..NodeRow::NEW
@@ -86,7 +86,7 @@ static ZONE: Row<RawProcess> = Row {
     node: NodeRow {
         name: "zone",
         arguments: &[argument("name", Kind::Token, One)],
-        doc: "Where the process stands: endpoints of the same `zone` are taken first.",
+        doc: "The zone of the process: endpoints of the same `zone` are used first.",
         default: "none",
         example: "process { zone \"eu-1a\" }",
         ..NodeRow::NEW
@@ -96,7 +96,7 @@ static ZONE: Row<RawProcess> = Row {
 };
 
 static ACCESS_FORMATS: &[WordRow] = &[
-    word("json", "one JSON object a line, with everything that is known of the exchange"),
+    word("json", "one JSON object per line, with everything known about the exchange"),
     word("combined", "the combined format of Apache"),
 ];
 static LEVELS: &[WordRow] = &[
@@ -106,7 +106,7 @@ static LEVELS: &[WordRow] = &[
     word("debug", "each connection"),
     word(
         "trace",
-        "everything; as `debug` in a build for release, where the calls are left out for their cost",
+        "everything; the same as `debug` in a release build, which omits these calls for their cost",
     ),
 ];
 
@@ -115,10 +115,10 @@ static LOG_PROPERTIES: [Property<RawProcess>; 4] = [
         "access",
         Kind::Log,
         "stdout",
-        "Where a line for each exchange goes. Files are opened again on SIGUSR1.",
+        "Where the proxy writes a line for each exchange. It reopens files on SIGUSR1.",
     )
     .of(|raw, to| raw.process.access_log = to.log(), |raw| Some(log_text(&raw.process.access_log))),
-    property("format", Kind::Word(ACCESS_FORMATS), "json", "How such a line looks.").of(
+    property("format", Kind::Word(ACCESS_FORMATS), "json", "The format of these lines.").of(
         |raw, format| {
             raw.process.access_format = match format.text() {
                 "combined" => AccessFormat::Combined,
@@ -146,7 +146,7 @@ static LOG: Row<RawProcess> = Row {
     node: NodeRow {
         name: "log",
         properties: &LOG_PROPERTIES,
-        doc: "Where logs go and how they look.",
+        doc: "Where logs go, and their format.",
         example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
         ..NodeRow::NEW
     },
@@ -171,7 +171,7 @@ static CONNECTIONS: Row<RawProcess> = Row {
     node: NodeRow {
         name: "connections",
         arguments: &[argument("number", Kind::Number { min: 1, max: u32::MAX as u64 }, One)],
-        doc: "Client connections at once, in the whole process; more wait to be accepted.",
+        doc: "Concurrent client connections in the whole process; further ones wait to be accepted.",
         default: "from the limit of open files",
         example: "process { connections 10000 }",
         ..NodeRow::NEW
@@ -204,7 +204,7 @@ static SERVER: Row<ResolverSettings> = Row {
         name: "server",
         arguments: &[argument("address", Kind::Socket, AtLeastOne)],
         repeats: true,
-        doc: "Name servers to ask, in their order.",
+        doc: "Name servers to ask, in this order.",
         default: "those of the system",
         example: "process { resolver { server \"127.0.0.1:5353\"; } }",
         ..NodeRow::NEW
@@ -236,7 +236,7 @@ static TRIES: Row<ResolverSettings> = Row {
     node: NodeRow {
         name: "tries",
         arguments: &[argument("number", Kind::Number { min: 1, max: 10 }, One)],
-        doc: "How often a name server is asked before giving up.",
+        doc: "How often the proxy asks a name server before it gives up.",
         default: "2",
         ..NodeRow::NEW
     },
@@ -248,7 +248,7 @@ static HOSTS: Row<ResolverSettings> = Row {
     node: NodeRow {
         name: "hosts",
         arguments: &[argument("flag", Kind::Flag, One)],
-        doc: "Whether `/etc/hosts` is honoured.",
+        doc: "Whether the proxy uses `/etc/hosts`.",
         default: "#true",
         ..NodeRow::NEW
     },
@@ -260,7 +260,7 @@ static TTL_MIN: Row<ResolverSettings> = Row {
     node: NodeRow {
         name: "ttl-min",
         arguments: &[argument("time", Kind::Duration { zero: true }, One)],
-        doc: "The shortest time that an answer is kept, even if it says less.",
+        doc: "The shortest time to cache an answer, even if its time to live is shorter.",
         default: "1s",
         ..NodeRow::NEW
     },
@@ -272,7 +272,7 @@ static TTL_MAX: Row<ResolverSettings> = Row {
     node: NodeRow {
         name: "ttl-max",
         arguments: &[argument("time", Kind::Duration { zero: false }, One)],
-        doc: "The longest time that an answer is kept, even if it says more.",
+        doc: "The longest time to cache an answer, even if its time to live is longer.",
         default: "1h",
         ..NodeRow::NEW
     },

@@ -91,7 +91,7 @@ static INCLUDE: Row<Raw> = Row {
         name: "include",
         arguments: &[argument("file", Kind::Path, AtLeastOne)],
         repeats: true,
-        doc: "Reads other files as if they stood here. A relative path starts at the directory of this file; `*` and `?` stand for any characters of a name, and the files that match are read in the order of their names. A pattern may match nothing; a file without `*` and `?` must be there. No file is read twice.",
+        doc: "Reads other files as if their content were written here. A relative path starts at the directory of this file. `*` and `?` match any characters of a name, and matching files are read in the order of their names. A pattern may match nothing; a file without `*` and `?` must exist. No file is read twice.",
         example: "include \"sites/*.kdl\"",
         ..NodeRow::NEW
     },
@@ -159,7 +159,7 @@ pub(super) const fn timeouts(scope: Scope) -> NodeRow {
     NodeRow {
         name: "timeouts",
         block: Some(timeouts_block(scope)),
-        doc: "How long things may take: see [timeouts](#timeouts). What is set here wins over what is set further out.",
+        doc: "Time limits: see [timeouts](#timeouts). A setting here overrides the same setting further out.",
         example: "timeouts {\n    connect \"3s\"\n    first-byte \"2min\"\n}",
         ..NodeRow::NEW
     }
@@ -169,7 +169,7 @@ pub(super) const fn limits(scope: Scope) -> NodeRow {
     NodeRow {
         name: "limits",
         block: Some(limits_block(scope)),
-        doc: "How much of something is taken: see [limits](#limits). What is set here wins over what is set further out.",
+        doc: "Limits on sizes and numbers: see [limits](#limits). A setting here overrides the same setting further out.",
         example: "limits {\n    body \"10MiB\"\n}",
         ..NodeRow::NEW
     }
@@ -179,7 +179,7 @@ const TRUSTED_PROXY: NodeRow = NodeRow {
     name: "trusted-proxy",
     arguments: &[argument("network", Kind::Networks, AtLeastOne)],
     repeats: true,
-    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields are believed: they say who the client is (as far back as the proxies in between are trusted too), and which scheme and host it asked for, which `{client}`, `{scheme}`, `{host}`, `Secure` of cookies, `hsts` and `redirect-http` go by. Where both kinds say different things, `X-Forwarded-*` counts. Of all others every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL` is dropped. At the top level for every listening address, in `listen` for that one in addition.",
+    doc: "Peers whose `X-Forwarded-*` and `Forwarded` fields the proxy trusts. These give the client (as far back as the proxies in between are trusted too) and the scheme and host that it asked for; `{client}`, `{scheme}`, `{host}`, `Secure` of cookies, `hsts` and `redirect-http` use them. If the two kinds differ, `X-Forwarded-*` counts. From all other peers, the proxy drops every `X-Forwarded-…`, `Forwarded`, `X-Real-IP`, `X-Original-URL` and `X-Rewrite-URL`. At the top level it applies to every listening address; in `listen` it adds peers for that address.",
     default: "none",
     example: "trusted-proxy \"10.0.0.0/8\" \"192.0.2.1\"",
     ..NodeRow::NEW
@@ -208,7 +208,7 @@ static LISTEN: Row<Raw> = Row {
         arguments: &[argument("address", Kind::Listen, One)],
         block: Some(&LISTEN_BLOCK),
         repeats: true,
-        doc: "Options of an address that sites or a `forward` listen on. Needed only where there are options.",
+        doc: "Options of an address that sites or a `forward` listen on. Needed only to set options.",
         example: "listen \":8080\" {\n    proxy-protocol required\n    trusted-proxy \"10.0.0.0/8\"\n}",
         ..NodeRow::NEW
     },
@@ -222,7 +222,7 @@ static SITE: Row<Raw> = Row {
         arguments: &[argument("name", Kind::SiteName, Any)],
         block: Some(&SITE_BLOCK),
         repeats: true,
-        doc: "A set of host names served in reverse. `*.example.com` takes every host below, at any depth; an exact name wins over it, and a longer one over a shorter. `*`, or no name, is what every other host gets. A host that no site has gets 421.",
+        doc: "A set of host names to serve as a reverse proxy. `*.example.com` matches every host below, at any depth; an exact name wins over it, and a longer pattern over a shorter one. `*`, or no name, matches every other host. A host that no site matches gets 421.",
         example: "site \"shop.example.com\" \"*.shop.example.com\" {\n    listen \":80\"\n    route \"/api/*\" { to \"10.0.0.3:9000\" }\n    to \"10.0.0.1:8080\"\n}",
         rank: 1,
         ..NodeRow::NEW
@@ -240,7 +240,7 @@ static UPSTREAM: Row<Raw> = Row {
         arguments: &[argument("name", Kind::Name, One)],
         block: Some(&UPSTREAM_BLOCK),
         repeats: true,
-        doc: "A named group of endpoints that requests are spread over.",
+        doc: "A named group of endpoints that share requests.",
         example: "upstream shop {\n    to \"10.0.0.1:8080\" weight=3\n    to \"10.0.0.2:8080\"\n}\nsite \"shop.example.com\" { to shop }",
         ..NodeRow::NEW
     },
@@ -254,7 +254,7 @@ static FORWARD: Row<Raw> = Row {
         arguments: &[argument("address", Kind::Listen, One)],
         block: Some(&FORWARD_BLOCK),
         repeats: true,
-        doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. Its rules are tried in their order and the first that matches decides. When none matches, the request is refused, save for clients on loopback as long as no `allow` speaks of them (by having no `from`, or one with them in it). Private and other special destinations (loopback, link-local, metadata services …) are refused, whatever name they were found by, unless an `allow` rule that matches names them: private ones by network or exact host, those of this machine, its link and its cloud by address or network. Names are looked up as they stand, without the system's search list.",
+        doc: "A forward-proxy listener: clients name the destination, by `CONNECT` or with a whole URL. The proxy tries its rules in order, and the first that matches decides. When none matches, it refuses the request, except from clients on loopback as long as no `allow` covers them (by having no `from`, or one that includes them). It refuses private and other special destinations (loopback, link-local, metadata services …), whatever name resolves to them, unless a matching `allow` rule names them: private ones by network or exact host, those of this machine, its link and its cloud by address or network. Names are looked up as written, without the system's search list.",
         example: "forward \":3128\" {\n    deny to=\"*.facebook.com\"\n    allow from=\"10.0.0.0/8\"\n}",
         rank: 2,
         ..NodeRow::NEW
@@ -276,7 +276,7 @@ pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
         "forward",
         Kind::Listen,
         "",
-        "The `forward` that the request is sent to; without it, the request goes to a site.",
+        "The `forward` that gets the request; without it, the request goes to a site.",
     )
     .of(
         |it, address| {
@@ -290,7 +290,7 @@ pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
         "status",
         Kind::Status { min: 200, max: 599 },
         "",
-        "The status of an answer that the proxy makes itself.",
+        "The status of a response that the proxy makes itself.",
     )
     .of(
         |it, number| it.status = Some(number.number_in()),
@@ -309,15 +309,15 @@ pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
         "The upstream, or an endpoint of it, that gets the request.",
     )
     .of(|it, text| it.upstream = Some(text.text().into()), |it| it.upstream.as_deref().map(quoted)),
-    property("site", Kind::Text, "", "The first name of the site that takes the request.")
+    property("site", Kind::Text, "", "The first name of the site that serves the request.")
         .of(|it, text| it.site = Some(text.text().into()), |it| it.site.as_deref().map(quoted)),
-    property("path", Kind::Text, "", "Path and query that are sent upstream.")
+    property("path", Kind::Text, "", "The path and query sent upstream.")
         .of(|it, text| it.path = Some(text.text().into()), |it| it.path.as_deref().map(quoted)),
     property(
         "client-name",
         Kind::CertificateNames,
         "",
-        "The client has shown a good certificate with this name.",
+        "The client has presented a valid certificate with this name.",
     )
     .of(
         |it, names| it.client_name = names.texts().first().cloned(),
@@ -331,7 +331,7 @@ static EXPECT: Row<Raw> = Row {
         arguments: &[argument("request", Kind::RequestLine, One)],
         properties: &EXPECT_PROPERTIES,
         repeats: true,
-        doc: "What must hold. `bothways check` decides the request offline, without any connection, and fails if something else comes out.",
+        doc: "An expected decision. `bothways check` decides the request offline, without any connection, and fails if the result differs.",
         example: "site \"shop.example.com\" {\n    route \"/old/*\" { redirect \"/new/{rest}\" }\n}\nexpect \"GET http://shop.example.com/old/a\" status=308 location=\"/new/a\"",
         rank: 4,
         ..NodeRow::NEW
@@ -348,15 +348,15 @@ pub(crate) static LISTEN_BLOCK: Table<RawListen> = Table {
 };
 
 static PROXY_PROTOCOL_WORDS: &[WordRow] = &[
-    word("off", "clients send none; one that comes is a malformed request"),
-    word("required", "a connection that does not begin with one (version 1 or 2) is closed"),
+    word("off", "clients send none; a received header is a malformed request"),
+    word("required", "the proxy closes a connection that does not begin with one (version 1 or 2)"),
 ];
 
 static PROXY_PROTOCOL: Row<RawListen> = Row {
     node: NodeRow {
         name: "proxy-protocol",
         arguments: &[argument("mode", Kind::Word(PROXY_PROTOCOL_WORDS), One)],
-        doc: "Whether connections begin with a PROXY protocol header that tells the client's address. Use it only where nobody but the load balancer in front can connect.",
+        doc: "Whether connections begin with a PROXY protocol header, which gives the client's address. Use it only where nobody but the load balancer in front can connect.",
         default: "off",
         example: "listen \":8080\" { proxy-protocol required; }\nsite { listen \":8080\"; to \"10.0.0.1:80\"; }",
         ..NodeRow::NEW
@@ -434,7 +434,7 @@ static SITE_LISTEN: Row<RawSite> = Row {
         name: "listen",
         arguments: &[argument("address", Kind::Listen, AtLeastOne)],
         repeats: true,
-        doc: "Where the site listens. `:8080` is every address of the machine, IPv6 and IPv4. Sites may share an address, as long as all of them have `tls` or none.",
+        doc: "Where the site listens. `:8080` means every address of the machine, IPv6 and IPv4. Sites may share an address if all of them have `tls` or none has.",
         default: "`:80`, with `tls` `:443`",
         example: "site \"a.example\" {\n    listen \":80\" \"127.0.0.1:8080\"\n    to \"10.0.0.1:80\"\n}",
         rank: -2,
@@ -456,7 +456,7 @@ pub(crate) static ROUTE_PROPERTIES: [Property<RawRoute>; 1] = [property(
     "method",
     Kind::Methods,
     "",
-    "Only requests with one of these methods; without it, all. `GET` has `HEAD` in it.",
+    "Matches only requests with one of these methods; without it, all. `GET` includes `HEAD`.",
 )
 .of(
     |it, methods| {
@@ -474,7 +474,7 @@ static ROUTE: Row<RawSite> = Row {
         properties: &ROUTE_PROPERTIES,
         block: Some(&ROUTE_BLOCK),
         repeats: true,
-        doc: "A part of a site, by path. `/a` is that path alone, `/a/*` is `/a` and everything below, `{name}` stands for one segment and may be used by that name in templates; what `*` stands for is `{rest}`. The most specific route wins, whatever the order. It does exactly one of `to`, `split`, `redirect`, `respond` and `files`. Where no route matches, the answer is 404.",
+        doc: "A part of a site, by path. `/a` matches that path alone, `/a/*` matches `/a` and everything below. `{name}` matches one segment, and templates can use it by that name; what `*` matches is `{rest}`. The most specific route wins, whatever the order. A route has exactly one of `to`, `split`, `redirect`, `respond` and `files`. If no route matches, the response is 404.",
         example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
         rank: 3,
         ..NodeRow::NEW
@@ -514,7 +514,7 @@ static PORTS: Row<RawForward> = Row {
     node: NodeRow {
         name: "ports",
         arguments: &[argument("port", Kind::Ports, AtLeastOne)],
-        doc: "Ports of destinations that may be reached at all, unless the rule that allows names others; `ports any`: every one.",
+        doc: "Destination ports that clients may reach, unless the rule that allows a request names others; `ports any`: every port.",
         default: "80 443",
         example: "forward \"127.0.0.1:3128\" {\n    ports 80 443 \"8000-9000\"\n}",
         rank: -2,
@@ -535,7 +535,7 @@ static ANONYMOUS: Row<RawForward> = Row {
     node: NodeRow {
         name: "anonymous",
         block: Some(&ANONYMOUS_BLOCK),
-        doc: "Nothing that names the client leaves: no `Via`, no `Forwarded`, no `X-Forwarded-…`, none of the fields in which proxies tell addresses (`X-Real-IP`, `X-Client-IP`, `True-Client-IP` …), and without the fields named here.",
+        doc: "Sends nothing that identifies the client: no `Via`, no `Forwarded`, no `X-Forwarded-…`, none of the fields in which proxies send addresses (`X-Real-IP`, `X-Client-IP`, `True-Client-IP` …), and none of the fields named here.",
         default: "off",
         example: "forward \"127.0.0.1:3128\" {\n    anonymous { remove \"Referer\" \"User-Agent\" \"Cookie\" }\n}",
         rank: -2,
@@ -565,7 +565,7 @@ static ANONYMOUS_REMOVE: Row<Anonymous> = Row {
         name: "remove",
         arguments: &[argument("field", Kind::FieldName, AtLeastOne)],
         repeats: true,
-        doc: "Request fields that do not leave. Those of tunnels are not seen.",
+        doc: "Request fields to remove. The proxy does not see fields inside tunnels.",
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, anonymous, node| decoder.anonymous_field(anonymous, node)),
@@ -576,7 +576,7 @@ static VIA: Row<RawForward> = Row {
     node: NodeRow {
         name: "via",
         arguments: &[argument("name", Kind::Token, One)],
-        doc: "What this proxy is called in Via.",
+        doc: "The name of this proxy in `Via`.",
         default: "bothways",
         example: "forward \"127.0.0.1:3128\" { via \"office\" }",
         rank: -2,

@@ -17,15 +17,15 @@ use crate::tls::{
 const MODES: &[WordRow] = &[
     word(
         "auto",
-        "certificates come from an ACME directory (Let's Encrypt unless `acme` says otherwise), and are renewed by themselves",
+        "certificates come from an ACME directory (Let's Encrypt unless `acme` says otherwise) and are renewed automatically",
     ),
     word(
         "internal",
-        "certificates come from an own CA, made on first use; `bothways ca root` prints it",
+        "certificates come from the proxy's own CA, created on first use; `bothways ca root` prints it",
     ),
     word(
         "passthrough",
-        "connections go to the site's own `to` as they are; only the name that the client asks for is looked at",
+        "connections go to the site's own `to` unchanged; the proxy reads only the name that the client asks for",
     ),
     word("off", "the site is served in clear"),
 ];
@@ -33,11 +33,11 @@ const MODES: &[WordRow] = &[
 const FORWARD_MODES: &[WordRow] = &[
     word(
         "auto",
-        "certificates come from an ACME directory, and are renewed by themselves; needs `name`",
+        "certificates come from an ACME directory and are renewed automatically; needs `name`",
     ),
     word(
         "internal",
-        "certificates come from an own CA, made on first use; `bothways ca root` prints it",
+        "certificates come from the proxy's own CA, created on first use; `bothways ca root` prints it",
     ),
     word("off", "clients speak in clear"),
 ];
@@ -46,7 +46,7 @@ const CERT: Property<TlsNode> = property(
     "cert",
     Kind::Path,
     "",
-    "A file with a certificate chain in PEM, the leaf first. It is watched, and read again when it changes.",
+    "A file with a certificate chain in PEM, the leaf first. The proxy watches it and reads it again when it changes.",
 ).of(|it, file| it.cert = Some(file.path()), |it| it.cert.as_deref().map(path));
 const KEY: Property<TlsNode> =
     property("key", Kind::Path, "", "The file with its key in PEM; it may be the same file.")
@@ -55,7 +55,7 @@ const ACME_NAME: Property<TlsNode> = property(
     "acme",
     Kind::Name,
     "",
-    "With `auto`: the name of the `acme` block that says which directory; without it, the one without a name.",
+    "With `auto`: the name of the `acme` block with the directory to use; without it, the block without a name.",
 ).of(|it, name| it.acme = Some(name.text().into()), |it| it.acme.as_deref().map(str::to_owned));
 
 pub(crate) static SITE_TLS_PROPERTIES: [Property<TlsNode>; 3] = [CERT, KEY, ACME_NAME];
@@ -64,7 +64,7 @@ pub(crate) static FORWARD_TLS_PROPERTIES: [Property<TlsNode>; 4] = [CERT, KEY, A
             "name",
             Kind::Hosts,
             "",
-            "With `auto` or `internal`: the names that clients reach the proxy by, several with commas.",
+            "With `auto` or `internal`: the names that clients use to reach the proxy; separate several with commas.",
         ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names))];
 
 pub(super) static SITE_TLS: Row<RawSite> = Row {
@@ -74,7 +74,7 @@ pub(super) static SITE_TLS: Row<RawSite> = Row {
         properties: &SITE_TLS_PROPERTIES,
         block: Some(&TLS_BLOCK),
         repeats: true,
-        doc: "HTTPS. Either one of these words, or `cert` and `key`; those may stand several times, for several kinds of keys (ECDSA and RSA). A site with `tls` listens on `:443` unless `listen` says otherwise, and speaks HTTP/2 and HTTP/1.1.",
+        doc: "HTTPS. Either one of these words, or `cert` and `key`; `tls` with these may be repeated, for several kinds of keys (ECDSA and RSA). A site with `tls` listens on `:443` unless `listen` says otherwise, and speaks HTTP/2 and HTTP/1.1.",
         default: "off",
         example: "site \"shop.example.com\" {\n    tls auto {\n        hsts max-age=\"365d\"\n    }\n    to \"10.0.0.1:8080\"\n}",
         rank: -2,
@@ -90,7 +90,7 @@ pub(super) static FORWARD_TLS: Row<RawForward> = Row {
         properties: &FORWARD_TLS_PROPERTIES,
         block: Some(&FORWARD_TLS_BLOCK),
         repeats: true,
-        doc: "TLS towards the clients: an HTTPS proxy. What they send through it, tunnels too, is encrypted on its way to the proxy.",
+        doc: "TLS towards the clients: an HTTPS proxy. It encrypts everything that they send on its way to the proxy, including tunnels.",
         default: "off",
         example: "forward \":3129\" {\n    tls internal name=\"proxy.lan\"\n    allow from=\"10.0.0.0/8\"\n}",
         rank: -2,
@@ -113,7 +113,7 @@ static VERSIONS: Row<RawTlsOptions> = Row {
     node: NodeRow {
         name: "versions",
         arguments: &[argument("version", Kind::Word(VERSION_WORDS), AtLeastOne)],
-        doc: "The versions of TLS that are spoken. Of 1.2, only suites with forward secrecy and authenticated encryption. Older versions are broken and not there.",
+        doc: "The supported TLS versions. TLS 1.2 has only suites with forward secrecy and authenticated encryption. Older versions are broken and not supported.",
         default: "\"1.2\" \"1.3\"",
         example: "site \"a.example.com\" {\n    tls auto { versions \"1.3\" }\n    to \"10.0.0.1:80\"\n}",
         ..NodeRow::NEW
@@ -134,9 +134,12 @@ static VERSIONS: Row<RawTlsOptions> = Row {
 };
 
 const POLICIES: &[WordRow] = &[
-    word("off", "clients are not asked for a certificate"),
-    word("request", "they are asked, and one that is shown must be good"),
-    word("require", "without a good one there is no connection"),
+    word("off", "the proxy does not ask clients for a certificate"),
+    word(
+        "request",
+        "the proxy asks for one, and a certificate that the client sends must be valid",
+    ),
+    word("require", "a connection without a valid certificate fails"),
 ];
 
 pub(crate) static TLS_CLIENT_PROPERTIES: [Property<ClientCertificates>; 2] = [
@@ -144,7 +147,7 @@ pub(crate) static TLS_CLIENT_PROPERTIES: [Property<ClientCertificates>; 2] = [
             "ca",
             Kind::Path,
             "",
-            "A file with the CAs in PEM that clients' certificates come from, or with the very certificates of clients.",
+            "A file with the CAs in PEM that issue the clients' certificates, or with the clients' certificates themselves.",
         )
         .of(|it, file| it.ca = vec![file.path()], |it| it.ca.first().map(|file| path(file))),
     property("crl", Kind::Path, "", "A file with lists of revoked certificates, PEM or DER.")
@@ -156,7 +159,7 @@ static TLS_CLIENT: Row<RawTlsOptions> = Row {
         name: "client",
         arguments: &[argument("policy", Kind::Word(POLICIES), One)],
         properties: &TLS_CLIENT_PROPERTIES,
-        doc: "Certificates of clients. What they say is in `{client-subject}`, `{client-names}` and `{client-fingerprint}` for fields that go upstream, and may be asked for by `client` in sites and routes and by `client-name` and so on in the rules of a `forward`.",
+        doc: "Certificates of clients. Their content is in `{client-subject}`, `{client-names}` and `{client-fingerprint}` for fields that go upstream; `client` in sites and routes, and `client-name` and so on in the rules of a `forward`, can require it.",
         default: "off",
         example: "site \"intranet.example.com\" {\n    tls auto { client require ca=\"staff-ca.pem\" }\n    request { set \"X-Client-Subject\" \"{client-subject}\"; }\n    to \"10.0.0.1:80\"\n}",
         ..NodeRow::NEW
@@ -180,7 +183,7 @@ static EARLY_DATA: Row<RawTlsOptions> = Row {
     node: NodeRow {
         name: "early-data",
         arguments: &[argument("flag", Kind::Flag, One)],
-        doc: "Whether requests with safe methods are taken within the first flight of a resumed session (0-RTT, RFC 8470). It saves a round trip, and whoever records such a request can send it again: `Early-Data: 1` tells the upstream, which may answer 425.",
+        doc: "Whether the proxy accepts requests with safe methods in the first flight of a resumed session (0-RTT, RFC 8470). This saves a round trip, but an attacker who records such a request can replay it. The upstream sees it marked with `Early-Data: 1` and may answer 425.",
         default: "#false",
         rank: 1,
         ..NodeRow::NEW
@@ -195,7 +198,7 @@ static TICKETS: Row<RawTlsOptions> = Row {
     node: NodeRow {
         name: "tickets",
         arguments: &[argument("flag", Kind::Flag, One)],
-        doc: "Whether sessions are resumed by tickets. Their keys are made in memory and change every six hours.",
+        doc: "Whether clients can resume sessions with tickets. The ticket keys exist only in memory and change every six hours.",
         default: "#true",
         ..NodeRow::NEW
     },
@@ -206,15 +209,15 @@ static TICKETS: Row<RawTlsOptions> = Row {
 };
 
 pub(crate) static HSTS_PROPERTIES: [Property<Hsts>; 3] = [
-    property("max-age", Kind::Duration { zero: true }, "365d", "How long browsers keep to HTTPS.")
+    property("max-age", Kind::Duration { zero: true }, "365d", "How long browsers use only HTTPS.")
         .of(|it, value| it.max_age = value.duration(), |it| Some(time(it.max_age))),
-    property("subdomains", Kind::Flag, "#false", "Whether they do so for every name below too.")
+    property("subdomains", Kind::Flag, "#false", "Whether this includes every name below.")
         .of(|it, value| it.subdomains = value.flag(), |it| Some(flag(it.subdomains))),
     property(
         "preload",
         Kind::Flag,
         "#false",
-        "Whether the name may be put into browsers' own lists, which is hard to take back.",
+        "Whether the name may be added to the browsers' built-in lists, which is hard to undo.",
     )
     .of(|it, value| it.preload = value.flag(), |it| Some(flag(it.preload))),
 ];
@@ -223,7 +226,7 @@ static HSTS: Row<RawTlsOptions> = Row {
     node: NodeRow {
         name: "hsts",
         properties: &HSTS_PROPERTIES,
-        doc: "`Strict-Transport-Security` (RFC 6797) in every answer: browsers then come by HTTPS only.",
+        doc: "`Strict-Transport-Security` (RFC 6797) in every response: browsers then use only HTTPS.",
         default: "off",
         example: "site \"a.example.com\" {\n    tls auto { hsts max-age=\"30d\" }\n    to \"10.0.0.1:80\"\n}",
         rank: 2,
@@ -242,7 +245,7 @@ pub(super) static REDIRECT_HTTP: Row<RawSite> = Row {
     node: NodeRow {
         name: "redirect-http",
         arguments: &[argument("address", Kind::ListenOrOff, One)],
-        doc: "Where clients that come in clear are sent to `https://` (308), or `off`. A plain site with the same name on that address is left alone. Requests that a `trusted-proxy` took over TLS are not sent there again, which would never end: they are served by the site, unless it has `client require`.",
+        doc: "The address where the proxy redirects plain HTTP clients to `https://` (308), or `off`. A plain site with the same name on that address stays unchanged. Requests that a `trusted-proxy` received over TLS are not redirected again, which would loop: the site serves them, unless it has `client require`.",
         default: "`:80` for a site with `tls` that has no `listen`, else off",
         example: "site \"a.example.com\" {\n    tls auto\n    redirect-http off\n    to \"10.0.0.1:80\"\n}",
         rank: -2,
@@ -261,7 +264,7 @@ pub(super) static ACME: Row<Raw> = Row {
         arguments: &[argument("name", Kind::Name, Optional)],
         block: Some(&ACME_BLOCK),
         repeats: true,
-        doc: "A directory that certificates come from (ACME, RFC 8555). The one without a name is what `tls auto` asks; others are asked by `tls auto acme=\"name\"`.",
+        doc: "A directory that issues certificates (ACME, RFC 8555). `tls auto` uses the one without a name; `tls auto acme=\"name\"` uses another.",
         example: "acme {\n    contact \"ops@example.com\"\n    challenge dns command=\"/etc/bothways/dns-hook\"\n}\nsite \"*.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
         rank: 3,
         ..NodeRow::NEW
@@ -282,7 +285,7 @@ static DIRECTORY: Row<RawAcme> = Row {
     node: NodeRow {
         name: "directory",
         arguments: &[argument("url", Kind::Directory, One)],
-        doc: "The URL of the directory; `letsencrypt` and `letsencrypt-staging` are short for those of Let's Encrypt. Try things with the latter: the former has rate limits.",
+        doc: "The URL of the directory; `letsencrypt` and `letsencrypt-staging` are short for the URLs of Let's Encrypt. Test with the latter: the former has rate limits.",
         default: "letsencrypt",
         example: "acme staging { directory letsencrypt-staging }\nsite \"a.example.com\" {\n    tls auto acme=staging\n    to \"10.0.0.1:80\"\n}",
         ..NodeRow::NEW
@@ -296,7 +299,7 @@ static CONTACT: Row<RawAcme> = Row {
         name: "contact",
         arguments: &[argument("address", Kind::Mail, AtLeastOne)],
         repeats: true,
-        doc: "Mail addresses of the account, for what the CA has to tell.",
+        doc: "Mail addresses of the account, for notices of the CA.",
         default: "none",
         ..NodeRow::NEW
     },
@@ -307,23 +310,23 @@ static CONTACT: Row<RawAcme> = Row {
 };
 
 const CHALLENGES: &[WordRow] = &[
-    word("http", "HTTP-01: the CA asks on port 80, and every plain listener answers"),
-    word("tls-alpn", "TLS-ALPN-01: the CA asks on port 443, and every TLS listener answers"),
-    word("dns", "DNS-01: `command` puts a record into the zone; the only one for wildcards"),
+    word("http", "HTTP-01: the CA connects to port 80, and every plain listener answers"),
+    word("tls-alpn", "TLS-ALPN-01: the CA connects to port 443, and every TLS listener answers"),
+    word("dns", "DNS-01: `command` adds a record to the zone; the only challenge for wildcards"),
 ];
 
 pub(crate) static CHALLENGE_PROPERTIES: [Property<RawChallenge>; 2] = [property(
             "command",
             Kind::Text,
             "",
-            "With `dns`: a program, and arguments after spaces. It is called with `set _acme-challenge.NAME VALUE` behind them, and with `clear` once it is over.",
+            "With `dns`: a program and its arguments, separated by spaces. The proxy appends `set _acme-challenge.NAME VALUE` when it calls it, and `clear` in place of `set` when the challenge is over.",
         )
         .secret(Secrecy::Arguments).of(|it, text| it.command = text.text().into(), |it| Some(quoted(&it.command))),
 property(
             "wait",
             Kind::Duration { zero: true },
             "30s",
-            "With `dns`: how long the record may take to be seen.",
+            "With `dns`: how long the record may take to become visible.",
         ).of(|it, value| it.wait = value.duration(), |it| Some(time(it.wait))),
 ];
 
@@ -332,7 +335,7 @@ static CHALLENGE: Row<RawAcme> = Row {
         name: "challenge",
         arguments: &[argument("kind", Kind::Word(CHALLENGES), One)],
         properties: &CHALLENGE_PROPERTIES,
-        doc: "How control of a name is shown.",
+        doc: "How the proxy proves control of a name.",
         default: "http",
         ..NodeRow::NEW
     },
@@ -363,7 +366,7 @@ static EAB: Row<RawAcme> = Row {
     node: NodeRow {
         name: "eab",
         properties: &EAB_PROPERTIES,
-        doc: "External account binding: what ties the account to a customer of the CA.",
+        doc: "External account binding: links the account to a customer of the CA.",
         default: "none",
         ..NodeRow::NEW
     },
@@ -381,7 +384,7 @@ static PROFILE: Row<RawAcme> = Row {
     node: NodeRow {
         name: "profile",
         arguments: &[argument("name", Kind::Token, One)],
-        doc: "The profile of certificates to ask for, such as `shortlived`; the CA says which there are.",
+        doc: "The certificate profile to request, such as `shortlived`; the CA documents which exist.",
         default: "what the CA gives",
         ..NodeRow::NEW
     },
@@ -393,7 +396,7 @@ static ACME_CA: Row<RawAcme> = Row {
     node: NodeRow {
         name: "ca",
         arguments: &[argument("file", Kind::Path, One)],
-        doc: "A file with the CA in PEM that the directory's own certificate comes from.",
+        doc: "A file with the CA in PEM that issued the directory's own certificate.",
         default: "those of the system",
         ..NodeRow::NEW
     },
@@ -412,7 +415,7 @@ static ACME_KEY: Row<RawAcme> = Row {
     node: NodeRow {
         name: "key",
         arguments: &[argument("kind", Kind::Word(KEY_KINDS), One)],
-        doc: "What kind of keys certificates get.",
+        doc: "The kind of key for certificates.",
         default: "ec256",
         ..NodeRow::NEW
     },
@@ -440,7 +443,7 @@ pub(super) static HTTP2: Row<RawListen> = Row {
     node: NodeRow {
         name: "http2",
         arguments: &[argument("mode", Kind::Word(ON_OFF), One)],
-        doc: "Whether clients may speak HTTP/2: over TLS when they ask for it (ALPN), in clear when they begin with it (prior knowledge). Its bounds are in [limits](#limits).",
+        doc: "Whether clients may use HTTP/2: over TLS when they ask for it (ALPN), in clear when they start with it (prior knowledge). For its limits see [limits](#limits).",
         default: "on",
         example: "listen \":443\" { http2 off }\nsite \"a.example.com\" {\n    tls auto\n    to \"10.0.0.1:80\"\n}",
         ..NodeRow::NEW
@@ -456,7 +459,7 @@ const PROTOCOLS: &[WordRow] = &[
     word("h2c", "HTTP/2 in clear, by prior knowledge; such as gRPC servers on a private network"),
     word(
         "scgi",
-        "SCGI, for applications that get CGI variables; in clear, and a connection for each request",
+        "SCGI, for applications that use CGI variables; in clear, with one connection per request",
     ),
 ];
 
@@ -464,7 +467,7 @@ pub(super) static PROTOCOL: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "protocol",
         arguments: &[argument("protocol", Kind::Word(PROTOCOLS), One)],
-        doc: "What is spoken to the endpoints: a version of HTTP, or SCGI.",
+        doc: "The protocol towards the endpoints: a version of HTTP, or SCGI.",
         default: "auto",
         example: "upstream grpc {\n    to \"10.0.0.1:50051\"\n    protocol h2c\n}\nsite { to grpc }",
         ..NodeRow::NEW
@@ -493,7 +496,7 @@ pub(super) static UPSTREAM_TLS: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "tls",
         block: Some(&UPSTREAM_TLS_BLOCK),
-        doc: "TLS towards the endpoints that are written with `https://`. Their certificates are verified; what is here changes by what, and what is shown to them.",
+        doc: "TLS towards endpoints written with `https://`. The proxy verifies their certificates; this block changes how, and which certificate the proxy presents.",
         default: "the system's CAs, the endpoint's own name",
         example: "upstream api {\n    to \"https://10.0.0.1:8443\"\n    tls { ca \"ca.pem\"; name \"api.internal\"; }\n}\nsite { to api }",
         ..NodeRow::NEW
@@ -511,8 +514,8 @@ static UPSTREAM_CA: Row<RawUpstreamTls> = Row {
     node: NodeRow {
         name: "ca",
         arguments: &[argument("file", Kind::Path, One)],
-        doc: "A file with the CAs in PEM that are believed, instead of the system's. The endpoint's own certificate will do: \
-          its dates and names count (the common name, if it has no others), and nothing else.",
+        doc: "A file with the trusted CAs in PEM, instead of the system's. The endpoint's own certificate works too: \
+          only its dates and names count (the common name, if it has no others).",
         default: "those of the system",
         ..NodeRow::NEW
     },
@@ -524,7 +527,7 @@ static SERVER_NAME: Row<RawUpstreamTls> = Row {
     node: NodeRow {
         name: "name",
         arguments: &[argument("host", Kind::Hosts, One)],
-        doc: "The name that is asked for (SNI) and that the certificate must have.",
+        doc: "The name to ask for (SNI), which the certificate must have.",
         default: "the host of the endpoint",
         ..NodeRow::NEW
     },
@@ -536,7 +539,7 @@ static UPSTREAM_CERT: Row<RawUpstreamTls> = Row {
     node: NodeRow {
         name: "cert",
         arguments: &[argument("file", Kind::Path, One)],
-        doc: "A file with a certificate chain in PEM that we show to endpoints that ask; goes with `key`.",
+        doc: "A file with a certificate chain in PEM that the proxy presents to endpoints that ask for one; needs `key`.",
         default: "none",
         ..NodeRow::NEW
     },
@@ -565,10 +568,10 @@ static UPSTREAM_KEY: Row<RawUpstreamTls> = Row {
 };
 
 const VERIFY_WORDS: &[WordRow] = &[
-    word("on", "a certificate that is not good is an error (502)"),
+    word("on", "an invalid certificate is an error (502)"),
     word(
         "off",
-        "any certificate is taken: an attacker between them can read and change everything",
+        "any certificate is accepted: an attacker on the path can read and change everything",
     ),
 ];
 
@@ -576,7 +579,7 @@ static VERIFY: Row<RawUpstreamTls> = Row {
     node: NodeRow {
         name: "verify",
         arguments: &[argument("mode", Kind::Word(VERIFY_WORDS), One)],
-        doc: "Whether the endpoint's certificate is verified.",
+        doc: "Whether the proxy verifies the endpoint's certificate.",
         default: "on",
         ..NodeRow::NEW
     },
@@ -588,7 +591,7 @@ pub(super) static STATE: Row<RawProcess> = Row {
     node: NodeRow {
         name: "state",
         arguments: &[argument("directory", Kind::Path, One)],
-        doc: "Where what must outlast the process is kept: the own CA of `tls internal`, and the accounts, keys and certificates of `tls auto`. Only its owner can read it.",
+        doc: "The directory for data that must outlast the process: the CA of `tls internal`, and the accounts, keys and certificates of `tls auto`. Only its owner can read it.",
         default: "`$STATE_DIRECTORY`, else `/var/lib/bothways` for root and `~/.local/state/bothways` for others",
         example: "process { state \"/var/lib/bothways\" }",
         ..NodeRow::NEW

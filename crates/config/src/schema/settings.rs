@@ -137,50 +137,50 @@ const DURATION_OR_OFF: Kind = Kind::Duration { zero: true };
 
 settings! { TIMEOUTS: Timeouts,
     EARLY "head" DURATION, |t, v| t.head = v.duration(), |t| duration_text(t.head),
-        "For a request head to arrive whole, from its first byte; what is slower gets 408. Over HTTP/2 for every frame and field block but content, whatever else the connection does; then GOAWAY. Also for a TLS handshake with a client to end, from the connection's begin (that with an endpoint counts as a part of `connect`), and for a PROXY protocol header or the preface of HTTP/2. Too short, it hurts clients far away on bad lines; too long, it lets idlers hold connections.";
+        "The time for a complete request head to arrive, from its first byte; a slower one gets 408. Over HTTP/2 it applies to every frame and field block except content, whatever else the connection does; then GOAWAY. It also limits the TLS handshake with a client, from the start of the connection (the handshake with an endpoint counts as part of `connect`), and the PROXY protocol header or the HTTP/2 preface. Too short, it cuts off distant clients on bad lines; too long, idle clients can hold connections.";
     EARLY "client-idle" DURATION, |t, v| t.client_idle = v.duration(), |t| duration_text(t.client_idle),
-        "For an idle client connection to begin its next request; then it is closed. Idle is only who has taken all of the answers: as long as some of them is under way, `stream-idle` and `slow-rate` hold. Shorter than the keep-alive time of a balancer in front, it makes that one see closed connections.";
+        "The time for an idle client connection to begin its next request; then it is closed. A connection is idle only when the client has received all responses: while one is under way, `stream-idle` and `slow-rate` apply. If this is shorter than the keep-alive time of a load balancer in front, that balancer sees closed connections.";
     BACK "connect" DURATION, |t, v| t.connect = v.duration(), |t| duration_text(t.connect),
-        "For a connection to an endpoint or destination, all its addresses together. Then another endpoint is tried, or the client gets 504.";
+        "The time to connect to an endpoint or destination, over all its addresses. Then another endpoint is tried, or the client gets 504.";
     BACK "first-byte" DURATION_OR_OFF, |t, v| t.first_byte = v.duration(), |t| duration_text(t.first_byte),
-        "From the end of the request (its body taken in by the endpoint's side) to the first byte of the response; then 504. `0s`: no limit. Raise it for slow reports and long polls.";
+        "The time from the end of the request (when the endpoint's side has received its body) to the first byte of the response; then 504. `0s`: no limit. Raise it for slow reports and long polls.";
     BACK "stream-idle" DURATION_OR_OFF, |t, v| t.stream_idle = v.duration(), |t| duration_text(t.stream_idle),
-        "Without a byte while a message is under way: for a peer that sends, in either direction; for one that takes, without a byte acknowledged by its side. `0s`: no limit. Raise it for event streams that are silent for longer; shorter, it cuts readers off that pause (players, downloads on bad lines).";
+        "The time without a byte while a message is under way: for a peer that sends, in either direction; for a peer that receives, without a byte acknowledged by its side. `0s`: no limit. Raise it for event streams that are silent for longer. A shorter time cuts off readers that pause (players, downloads on bad lines).";
     LATE "tunnel-idle" DURATION_OR_OFF, |t, v| t.tunnel_idle = v.duration(), |t| duration_text(t.tunnel_idle),
-        "Without a byte in either direction of a tunnel (CONNECT, WebSocket). `0s`: no limit.";
+        "The time without a byte in either direction of a tunnel (CONNECT, WebSocket). `0s`: no limit.";
     BACK "upstream-idle" DURATION_OR_OFF, |t, v| t.upstream_idle = v.duration(), |t| duration_text(t.upstream_idle),
-        "For an idle upstream connection to be used again (`0s`: never). It is learned downwards from what the peer does. Stay below the endpoint's own keep-alive time.";
+        "How long an idle upstream connection may be reused (`0s`: never). The proxy lowers it by what it sees the peer do. Keep it below the endpoint's own keep-alive time.";
     LATE "slow-rate" Kind::Size { min: 0, max: u64::MAX }, |t, v| t.slow_rate = v.number(), |t| size_text(t.slow_rate),
-        "Bytes per second that a client must keep up on average over all the time that was spent waiting for it, beyond `slow-grace`; slower ones are cut off. It holds for what a client takes, by what its side has acknowledged, and for the body of a request until the response begins, except gRPC. `0`: none. Raised, it cuts off clients on slow lines first.";
+        "Bytes per second that a client must keep up on average, over all the time that the proxy waited for it, beyond `slow-grace`; slower clients are cut off. It applies to what a client receives, by what its side has acknowledged, and to the request body until the response begins, except with gRPC. `0`: none. A higher rate cuts off clients on slow lines first.";
     LATE "slow-grace" DURATION, |t, v| t.slow_grace = Some(v.duration()), |t| optional(t.slow_grace),
-        "How long a client is waited for in all before `slow-rate` is asked of it. Unless set: 20 s for what it sends, `stream-idle` for what it takes, so that a reader may pause at any time.";
+        "How long the proxy waits for a client in total before `slow-rate` applies. Unless set: 20 s for what the client sends, `stream-idle` for what it receives, so that a reader may pause at any time.";
     LATE "request" DURATION_OR_OFF, |t, v| t.request = v.duration(), |t| duration_text(t.request),
-        "For a whole exchange, from the request head to the last byte of the response; it bounds files and other answers of the proxy's own, too. `0s`: no limit.";
+        "The time for a whole exchange, from the request head to the last byte of the response. It also limits files and other responses that the proxy makes itself. `0s`: no limit.";
 }
 
 settings! { LIMITS: Limits,
     EARLY "head-bytes" Kind::Size { min: 1024, max: 60 * 1024 }, |l, v| l.head_bytes = v.number() as u32, |l| size_text(l.head_bytes.into()),
-        "Bytes of a request head, request line included; 431 beyond.";
+        "Bytes of a request head, including the request line; more gets 431.";
     EARLY "head-fields" Kind::Number { min: 1, max: 1000 }, |l, v| l.head_fields = v.number() as u16, |l| l.head_fields.to_string(),
-        "Fields of a request head; 431 beyond.";
+        "Fields of a request head; more gets 431.";
     EARLY "target-bytes" Kind::Size { min: 64, max: 60 * 1024 }, |l, v| l.target_bytes = v.number() as u32, |l| size_text(l.target_bytes.into()),
-        "Bytes of a request target; 414 beyond.";
+        "Bytes of a request target; more gets 414.";
     LATE "body" Kind::Limit, |l, v| l.body_bytes = v.limit(), |l| l.body_bytes.map_or_else(|| "off".into(), size_text),
-        "Bytes of a request body; 413 beyond. `off`: no limit. Bodies stream and are never held whole, so a limit protects the endpoint, not the proxy.";
+        "Bytes of a request body; more gets 413. `off`: no limit. Bodies are streamed and never held whole, so a limit protects the endpoint, not the proxy.";
     EARLY "connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.connections_per_client = v.number() as u32, |l| l.connections_per_client.to_string(),
-        "Connections at once from one client address, the one that the PROXY protocol tells where it is spoken; more are closed at once. Connections of `trusted-proxies` are not counted, as they carry many clients.";
+        "Concurrent connections from one client address (with the PROXY protocol, the address in its header); the proxy closes further ones at once. Connections of `trusted-proxies` do not count, as they carry many clients.";
     EARLY "upstream-connections-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.upstream_connections_per_client = v.number() as u32, |l| l.upstream_connections_per_client.to_string(),
-        "Upstream connections at once that the requests and tunnels of one client address have for themselves (streams of HTTP/2 towards an endpoint share theirs, and idle ones are nobody's); 503 beyond. As many as it could have by HTTP/1.1, so that streams of HTTP/2 do not multiply them.";
+        "Concurrent upstream connections that the requests and tunnels of one client address have to themselves (HTTP/2 streams to an endpoint share theirs, and idle ones belong to no client); more gets 503. As many as the client could have over HTTP/1.1, so that HTTP/2 streams do not multiply them.";
     EARLY "ipv6-prefix" Kind::Number { min: 16, max: 128 }, |l, v| l.ipv6_prefix = v.number() as u8, |l| l.ipv6_prefix.to_string(),
-        "How many leading bits of an IPv6 address stand for one client, in all that is counted per client. `64`: a network of one link, which a single machine can have all addresses of. `56` or `48`: what a household or a company gets from its provider.";
+        "How many leading bits of an IPv6 address identify one client, in everything that the proxy counts per client. `64`: the network of one link; a single machine can have all of its addresses. `56` or `48`: what a household or a company gets from its provider.";
     EARLY "streams" Kind::Number { min: 1, max: 10_000 }, |l, v| l.streams = v.number() as u32, |l| l.streams.to_string(),
-        "Requests at once on one HTTP/2 connection; what a client begins beyond is refused, and it may send it again.";
+        "Concurrent requests on one HTTP/2 connection; the proxy refuses further ones, and the client may send them again.";
     EARLY "streams-per-client" Kind::Number { min: 1, max: u32::MAX as u64 }, |l, v| l.streams_per_client = v.number() as u32, |l| l.streams_per_client.to_string(),
-        "Requests at once on all HTTP/2 connections of one client address; what it begins beyond is refused (REFUSED_STREAM), and it may send it again. Connections of `trusted-proxies` are not counted. Each takes up to 32 KiB as long as the client does not take its response.";
+        "Concurrent requests on all HTTP/2 connections of one client address; the proxy refuses further ones (REFUSED_STREAM), and the client may send them again. Connections of `trusted-proxies` do not count. Each request uses up to 32 KiB as long as the client does not read its response.";
     EARLY "requests-per-connection" Kind::Number { min: 0, max: u32::MAX as u64 }, |l, v| l.requests_per_connection = v.number() as u32, |l| l.requests_per_connection.to_string(),
-        "Requests that one client connection carries before it is closed: over HTTP/1 the last response says `Connection: close`, over HTTP/2 the client is asked to open another connection (GOAWAY), and what it has begun meanwhile is served. `0`: any number. Helps where a balancer in front spreads connections, not requests.";
+        "Requests that one client connection carries before it is closed. Over HTTP/1 the last response has `Connection: close`. Over HTTP/2 the proxy asks the client to open another connection (GOAWAY) and serves what the client has begun meanwhile. `0`: no limit. Helps where a load balancer in front spreads connections, not requests.";
     EARLY "buffered-bytes-per-client" Kind::Size { min: 64 * 1024, max: 1 << 40 }, |l, v| l.buffered_bytes_per_client = v.number(), |l| size_text(l.buffered_bytes_per_client),
-        "What is read ahead of responses over HTTP/2 for one client address, on all its connections. Beyond it, its responses are read from endpoints in pieces of 16 KiB that wait for the client: slower, but nothing is lost. Connections of `trusted-proxies` are not counted.";
+        "Bytes of HTTP/2 responses that the proxy reads ahead for one client address, on all its connections. Beyond that, it reads the client's responses from endpoints in pieces of 16 KiB that wait for the client: slower, but nothing is lost. Connections of `trusted-proxies` do not count.";
 }
 
 fn optional(value: Option<Duration>) -> String {

@@ -15,35 +15,35 @@ pub(crate) static RETRY_PROPERTIES: [Property<Retry>; 5] = [
             "tries",
             Kind::Number { min: 1, max: 20 },
             "3",
-            "Tries in all, the first one too.",
+            "Tries in total, including the first.",
         )
         .of(|it, number| it.tries = number.number_in(), |it| Some(it.tries.to_string())),
     property(
             "budget",
             Kind::Percent { min: 0, max: 100 },
             "20%",
-            "How many may be sent again, of the requests of the last ten seconds, so that an outage is not multiplied. What an endpoint never got is not counted.",
+            "The share of the requests of the last ten seconds that may be sent again, so that retries do not multiply an outage. Retries of a request that the endpoint never received do not count.",
         )
         .of(|it, share| it.budget = share.number_in(), |it| Some(percent(it.budget))),
     property(
             "budget-min",
             Kind::Number { min: 0, max: 1_000_000 },
             "3",
-            "So many a second are allowed however few requests there are.",
+            "Retries per second that are always allowed, however few requests there are.",
         )
         .of(|it, number| it.budget_min = number.number_in(), |it| Some(it.budget_min.to_string())),
     property(
             "buffer",
             Kind::Size { min: 0, max: 16 << 20 },
             "64KiB",
-            "How much of a request's body is kept to be sent again; a request with a longer one is sent once.",
+            "How much of a request body the proxy keeps for a retry; a request with a longer body is sent once.",
         )
         .of(|it, size| it.buffer = size.number_in(), |it| Some(quoted(&size_text(it.buffer.into())))),
     property(
             "try",
             DURATION,
             "",
-            "How long one try may take to begin a response; without: `first-byte` alone counts.",
+            "How long one try may take to begin a response; without: only `first-byte` applies.",
         )
         .of(|it, value| it.try_timeout = Some(value.duration()), |it| it.try_timeout.map(time)),
 ];
@@ -54,7 +54,7 @@ pub(super) static RETRY: Row<RawUpstream> = Row {
         arguments: &[argument("off", Kind::Word(OFF), Optional)],
         properties: &RETRY_PROPERTIES,
         block: Some(&RETRY_BLOCK),
-        doc: "Sends a request again, to another endpoint first. Only what cannot do harm is: a request of which nothing can have been handled, or one with an idempotent method (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) of whose response no byte has come. `retry off`: each is sent once.",
+        doc: "Sends a request again, to another endpoint first. The proxy retries only where it is safe: a request that no endpoint can have processed in any part, or one with an idempotent method (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) before the first byte of its response. `retry off`: each request is sent once.",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    retry tries=2 try=\"2s\" { on connect refused reset timeout 502 503 }\n}\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -74,7 +74,10 @@ pub(crate) static RETRY_BLOCK: Table<Retry> = Table { name: "retry", rows: &[&ON
 /// Why a request is sent again, beside statuses.
 pub(crate) static RETRY_REASONS: &[WordRow] = &[
     word("connect", "there is no connection"),
-    word("refused", "the endpoint says that it did nothing (REFUSED_STREAM, GOAWAY)"),
+    word(
+        "refused",
+        "the endpoint says that it did not process the request (REFUSED_STREAM, GOAWAY)",
+    ),
     word("reset", "the connection ends before the first byte of a response"),
     word("timeout", "no response begins in time"),
 ];
@@ -83,7 +86,7 @@ static ON: Row<Retry> = Row {
     node: NodeRow {
         name: "on",
         arguments: &[argument("reason", Kind::RetryOn, AtLeastOne)],
-        doc: "When a request is sent again; statuses from 400 to 599 may stand here too. What is not named is no reason.",
+        doc: "The reasons to send a request again; statuses from 400 to 599 may be listed too. Nothing else causes a retry.",
         default: "connect refused reset timeout",
         ..NodeRow::NEW
     },
@@ -116,7 +119,7 @@ pub(super) static HEDGE: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "hedge",
         arguments: &[argument("after", Kind::After, One)],
-        doc: "Begins a second try of an idempotent request without body beside a first that is slow, and takes the answer that comes first. `p95`: when it is slower than 95 of 100 before it; or a time. The tries count in the budget of `retry`.",
+        doc: "Starts a second try of an idempotent request without body while a slow first one is still running, and uses the response that comes first. `p95`: when the first is slower than 95 of 100 before it; or a time. These tries count towards the budget of `retry`.",
         default: "none",
         example: "upstream app {\n    to \"10.0.0.1:8080\" \"10.0.0.2:8080\"\n    hedge p95\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -142,10 +145,10 @@ static QUEUE_PROPERTIES: [Property<Queue>; 2] = [
         "max",
         Kind::Number { min: 0, max: 1_000_000 },
         "1024",
-        "How many wait at once, over all cores; what is beyond gets 503 with `Retry-After`.",
+        "How many requests may wait at once, over all cores; further ones get 503 with `Retry-After`.",
     )
     .of(|it, number| it.max = number.number_in(), |it| Some(it.max.to_string())),
-    property("wait", DURATION, "5s", "How long one waits; then 503 with `Retry-After`.")
+    property("wait", DURATION, "5s", "How long a request may wait; then 503 with `Retry-After`.")
         .of(|it, value| it.wait = value.duration(), |it| Some(time(it.wait))),
 ];
 
@@ -154,7 +157,7 @@ pub(super) static QUEUE: Row<RawUpstream> = Row {
         name: "queue",
         arguments: &[argument("off", Kind::Word(OFF), Optional)],
         properties: &QUEUE_PROPERTIES,
-        doc: "Where requests wait while every endpoint is full (`max` of `to`, or `adaptive`), in the order in which they came. `queue off`: none does.",
+        doc: "Where requests wait while every endpoint is full (`max` of `to`, or `adaptive`), in the order of their arrival. `queue off`: no request waits.",
         example: "upstream app {\n    to \"10.0.0.1:8080\" max=50\n    queue max=200 wait=\"2s\"\n}\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -184,7 +187,7 @@ pub(super) static BREAKER: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "breaker",
         properties: &BREAKER_PROPERTIES,
-        doc: "What the upstream as a whole takes at once, over all cores; what is beyond gets 503 at once.",
+        doc: "Limits the concurrent load of the upstream as a whole, over all cores; further requests get 503 at once.",
         default: "no limit",
         example: "upstream app {\n    to \"10.0.0.1:8080\"\n    breaker in-flight=10000 connecting=64\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -209,7 +212,7 @@ pub(super) static ADAPTIVE: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "adaptive",
         properties: &ADAPTIVE_PROPERTIES,
-        doc: "Finds out how many requests the upstream takes at once by how its latency grows with their number; what is beyond waits in the `queue`.",
+        doc: "Measures how many concurrent requests the upstream can handle, by how its latency grows with their number; further requests wait in the `queue`.",
         default: "off",
         example: "upstream app {\n    to \"10.0.0.1:8080\"\n    adaptive max=500\n}\nsite { to app }",
         ..NodeRow::NEW
@@ -226,14 +229,14 @@ pub(crate) static DEADLINE_PROPERTIES: [Property<Deadline>; 2] = [
         "field",
         Kind::FieldName,
         "",
-        "A request field that gets the time that is left, in milliseconds.",
+        "A request field that carries the remaining time, in milliseconds.",
     )
     .of(|it, text| it.field = Some(text.text().into()), |it| it.field.as_deref().map(quoted)),
     property(
         "grpc",
         Kind::Flag,
         "#true",
-        "Whether `grpc-timeout` is heeded, and passed on shortened by the time spent.",
+        "Whether the proxy honours `grpc-timeout`, and forwards it minus the time spent.",
     )
     .of(|it, value| it.grpc = value.flag(), |it| Some(flag(it.grpc))),
 ];
@@ -242,7 +245,7 @@ pub(super) static DEADLINE: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "deadline",
         properties: &DEADLINE_PROPERTIES,
-        doc: "How the endpoint is told the time that is left for a request (`request` of [timeouts](#timeouts)).",
+        doc: "How the endpoint learns the remaining time for a request (`request` of [timeouts](#timeouts)).",
         example: "timeouts { request \"10s\" }\nupstream app {\n    to \"10.0.0.1:8080\"\n    deadline field=\"X-Request-Timeout\"\n}\nsite { to app }",
         ..NodeRow::NEW
     },
@@ -257,28 +260,28 @@ pub(crate) static POOL_PROPERTIES: [Property<PoolSettings>; 4] = [
         "max",
         Kind::Number { min: 0, max: 65_536 },
         "1024",
-        "Idle connections kept at most, per endpoint and core; 0: each is used once.",
+        "The maximum of idle connections to keep, per endpoint and core; 0: each connection is used once.",
     )
     .of(|it, number| it.max = number.number_in(), |it| Some(it.max.to_string())),
     property(
         "min",
         Kind::Number { min: 0, max: 65_536 },
         "0",
-        "Idle connections that are opened ahead, per endpoint, all cores together.",
+        "Idle connections that the proxy opens in advance, per endpoint, over all cores.",
     )
     .of(|it, number| it.min = number.number_in(), |it| Some(it.min.to_string())),
     property(
         "lifetime",
         DURATION_OR_ZERO,
         "0s",
-        "How long a connection is used at most, give or take a tenth. `0s`: no limit.",
+        "The maximum lifetime of a connection, plus or minus a tenth. `0s`: no limit.",
     )
     .of(|it, value| it.lifetime = value.duration(), |it| Some(time(it.lifetime))),
     property(
         "steal",
         Kind::Flag,
         "#true",
-        "Whether a core takes an idle connection of another one rather than open one.",
+        "Whether a core uses an idle connection of another core instead of opening one.",
     )
     .of(|it, value| it.steal = value.flag(), |it| Some(flag(it.steal))),
 ];
@@ -287,7 +290,7 @@ pub(super) static POOL: Row<RawUpstream> = Row {
     node: NodeRow {
         name: "pool",
         properties: &POOL_PROPERTIES,
-        doc: "How connections to an endpoint are kept to be used again.",
+        doc: "How the proxy keeps connections to an endpoint for reuse.",
         example: "upstream app {\n    to \"10.0.0.1:8080\"\n    pool max=32 min=4 lifetime=\"10min\"\n}\nsite { to app }",
         ..NodeRow::NEW
     },
