@@ -160,8 +160,8 @@ impl Attempt<'_> {
         let hedge = Attempt { is_hedge: true, hedge_after: None, binding, ..*self };
         let mut response = Response::default();
         let (downloaded, first_byte, link_state) = over!(&mut link, link => {
-            let up = link.open(core, alarms, patience);
-            hedge.exchange(up, &head, &mut response, claim).await
+            let mut up = link.open(core, alarms, patience);
+            hedge.exchange(&mut up, &head, &mut response, claim).await
         });
         if claim.winner() != Some(true) {
             plan.failed_at.set(Some(lease.index()));
@@ -213,7 +213,7 @@ impl Attempt<'_> {
     /// Sends the request, and relays the response once the reply can be claimed.
     async fn exchange<U: UpstreamExchange, R: Reply>(
         &self,
-        mut up: U,
+        up: &mut U,
         head: &UpstreamHead<'_>,
         response: &mut Response,
         claim: &ReplyClaim<'_, R>,

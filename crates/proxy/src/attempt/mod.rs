@@ -147,8 +147,8 @@ impl Attempt<'_> {
         let alarms = Alarms { sending: alarm, receiving: reply_alarm };
         let reused = link.reused();
         let result = over!(&mut link, link => {
-            let up = link.open(core, alarms, patience);
-            self.carry_out(up, reused, work, down, destination).await
+            let mut up = link.open(core, alarms, patience);
+            self.carry_out(&mut up, reused, work, down, destination).await
         });
         self.settle(result, link, work, down, destination)
     }
@@ -156,7 +156,7 @@ impl Attempt<'_> {
     /// Sends the request and relays the response.
     async fn carry_out<U: UpstreamExchange, D: Downstream>(
         &self,
-        mut up: U,
+        up: &mut U,
         reused: bool,
         work: &mut Work,
         down: &mut D,
@@ -200,7 +200,7 @@ impl Attempt<'_> {
                 let (kept, lost) = replay.parts();
                 let sent = SentRequest { request, upload: &Cell::new(Upload::Running), lost, key };
                 let unsent = unsent_body.then_some(kept);
-                self.race(down, &mut up, sent, unsent, response, hedge).await
+                self.race(down, up, sent, unsent, response, hedge).await
             }
             Err(trouble) => {
                 TryEnd::Download(Err(DownloadError::NoResponse { trouble, silent: true }))

@@ -118,7 +118,7 @@ pub(crate) trait UpstreamExchange {
     fn read_by(&mut self, _size: Size) {}
     /// Ends the exchange, and puts what a tunnel begins with into its link. `response` is the last head
     /// that came.
-    fn finish(self, response: &Response) -> LinkState;
+    fn finish(&mut self, response: &Response) -> LinkState;
 }
 
 /// Cancels an exchange with an endpoint.

@@ -97,7 +97,7 @@ impl<'a> UpstreamExchange for Http1Exchange<'a> {
         self.incoming.buffer.prefer(size);
     }
 
-    fn finish(mut self, response: &Response) -> LinkState {
+    fn finish(&mut self, response: &Response) -> LinkState {
         let left = LinkState {
             unsent: self.out.is_unsent(),
             unprocessed: false,

@@ -171,12 +171,12 @@ impl<'a> UpstreamExchange for Http2Exchange<'a> {
         (&mut self.out, &mut self.incoming, self.half)
     }
 
-    fn finish(self, _response: &Response) -> LinkState {
+    fn finish(&mut self, _response: &Response) -> LinkState {
         let Http2ResponseReader { unprocessed, closed, wants_http1, .. } = self.incoming;
         if self.incoming.first_head.is_some() {
             self.incoming.connection.served();
         }
-        *self.receiving = self.incoming.stream;
+        *self.receiving = self.incoming.stream.take();
         let (reusable, offers_login) = (false, false);
         LinkState { unsent: unprocessed, unprocessed, closed, wants_http1, reusable, offers_login }
     }

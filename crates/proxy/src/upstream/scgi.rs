@@ -110,7 +110,7 @@ impl<'a> UpstreamExchange for ScgiExchange<'a> {
         self.incoming.incoming.buffer.prefer(size);
     }
 
-    fn finish(self, _response: &Response) -> LinkState {
+    fn finish(&mut self, _response: &Response) -> LinkState {
         LinkState {
             unsent: self.out.out.is_unsent(),
             unprocessed: false,

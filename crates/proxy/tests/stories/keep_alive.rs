@@ -41,7 +41,7 @@ fn a_connection_carries_as_many_requests_as_it_may() {
     assert!(!client.response().has("Connection"));
     client.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     let last = client.response();
-    assert_eq!((last.text(), last.field("Connection")), ("/2".into(), Some("close")));
+    assert_eq!((last.text(), last.field("Connection")), ("/2", Some("close")));
     client.expect_closed();
 }
 
