@@ -4,9 +4,9 @@
 //! A client is an IPv4 address or an IPv6 network ([`ClientKey`]), as one client has a whole network. The use
 //! on all cores is one sum (`Totals`), which may not exceed a limit. A core has an [`Account`] for each of its
 //! clients, looked up once per connection: it adds to the sum, and subtracts from it, in steps that are small
-//! compared to the limit, so that requests neither lock nor touch what cores share. The price: a client whose
-//! connections are spread over the cores may be limited a few steps too early. Connections are counted one by
-//! one.
+//! compared to the limit and to what is left below it, so that requests neither lock nor touch what cores share, and
+//! use close to the limit is counted almost one by one. The price: a client that has moved from one core to
+//! another may be limited a few steps too early. Connections are always counted one by one.
 //! Bounded: an account lives a second longer than its last connection, charge or request; a core has no more
 //! than [`ACCOUNTS_MAX`], and further clients share one.
 //! Not here: the limits (`config::Limits`), and the answer when one is reached.
@@ -66,11 +66,13 @@ pub(crate) enum Resource {
 impl Resource {
     const COUNT: usize = 4;
 
-    /// How much a core adds to the sum beyond what it needs now.
-    fn step(self, max: u64, cores: usize) -> u64 {
+    /// How much a core adds to the sum beyond what it needs now. `left`: what is left below the limit. What all
+    /// cores may have added ahead at a time is a part of that.
+    fn step(self, max: u64, left: u64, cores: usize) -> u64 {
+        let parts = 16 * (cores as u64).max(1);
         match self {
             Self::Connections => 0,
-            Self::Upstreams | Self::Streams | Self::Bytes => max / (16 * cores as u64).max(1),
+            Self::Upstreams | Self::Streams | Self::Bytes => (max / parts).min(left / parts),
         }
     }
 }
@@ -88,6 +90,10 @@ impl Totals {
         let Some(total) = self.of(resource) else { return false };
         let within = |held: u64| held.checked_add(count).filter(|sum| *sum <= max);
         total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
+
+    fn sum(&self, resource: Resource) -> u64 {
+        self.of(resource).map_or(0, |total| total.load(Ordering::Relaxed))
     }
 
     fn subtract(&self, resource: Resource, count: u64) {
@@ -173,7 +179,7 @@ impl Account {
     /// Roughly what the client uses on all cores.
     #[cfg(test)]
     pub(crate) fn held(&self, resource: Resource) -> u64 {
-        self.totals.of(resource).map_or(0, |total| total.load(Ordering::Relaxed))
+        self.totals.sum(resource)
     }
 
     /// What the client uses on this core.
@@ -201,7 +207,9 @@ impl Account {
         let mut usage = cell.get();
         let used = usage.used.saturating_add(count);
         if used > usage.taken {
-            let (lack, step) = (used - usage.taken, resource.step(max, self.accounts.cores));
+            let lack = used - usage.taken;
+            let left = max.saturating_sub(self.totals.sum(resource).saturating_add(lack));
+            let step = resource.step(max, left, self.accounts.cores);
             if self.totals.add(resource, lack + step, max) {
                 usage.taken += lack + step;
             } else if self.totals.add(resource, lack, max) {
@@ -357,6 +365,25 @@ mod tests {
         assert!(cores.iter().all(|core| core.by_client.borrow().is_empty()));
         assert!(accounts.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));
         assert!(cores[1].of(key).charge(Resource::Upstreams, 320, 320).is_some());
+    }
+
+    #[test]
+    fn who_stays_below_the_limit_is_never_refused() {
+        // A thousand exchanges of one client on two cores, which end on one and begin on the other.
+        let accounts = Arc::new(Accounts::new(2));
+        let cores = [CoreAccounts::new(&accounts), CoreAccounts::new(&accounts)];
+        let key = key("192.0.2.1", 64);
+        let charge = |core: usize| {
+            let charge = cores[core].of(key).charge(Resource::Upstreams, 1, 1024);
+            charge.unwrap_or_else(|| panic!("refused at {:?}", accounts.totals(key)))
+        };
+        let mut charges: Vec<_> = (0..1000).map(|number| charge(number % 2)).collect();
+        let mut random = random::Random::seeded(1);
+        for _ in 0..100_000 {
+            let ended = (random.next() % 1000) as usize;
+            charges.swap_remove(ended);
+            charges.push(charge((random.next() % 2) as usize));
+        }
     }
 
     #[test]
