@@ -85,6 +85,8 @@ pub(crate) fn finish<D: Downstream>(
     down: &mut D,
     plan: &Plan<'_>,
 ) {
+    // The next exchange of this memory may be one that has no mirrors.
+    work.kept_for_copies = 0;
     let chosen = std::mem::take(&mut work.mirrored);
     if chosen == 0 || !work.replay.is_whole() || !down.split().0.is_done() {
         return;

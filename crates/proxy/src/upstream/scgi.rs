@@ -176,8 +176,8 @@ fn write_shown(out: &mut Vec<u8>, name: &str, value: impl Display) -> Result<(),
 /// names do not leave: they would be taken for others.
 fn write_fields(fields: &Fields, out: &mut Vec<u8>) -> Result<(), ContainsNul> {
     let leaves = |field: &Field<'_>| {
-        let is_told = is_ours(field.known) || field.known == Known::ContentType;
-        !is_told && !field.name.contains(&b'_')
+        let is_set = is_ours(field.known) || field.known == Known::ContentType;
+        !is_set && !field.name.contains(&b'_')
     };
     let leaving = fields.end_to_end().filter(leaves);
     for (index, field) in leaving.clone().enumerate() {
