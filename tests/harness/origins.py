@@ -294,7 +294,7 @@ class Dns:
 
     def stop(self):
         # The thread must be gone before the number of its socket is another's, whose bytes it would take.
-        with contextlib.suppress(OSError):  # it is not connected, but whoever waits is woken
+        with contextlib.suppress(OSError):  # it is not connected, but a waiting thread wakes
             self.socket.shutdown(socket.SHUT_RDWR)
         self.thread.join()
         self.socket.close()

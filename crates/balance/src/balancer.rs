@@ -329,8 +329,8 @@ impl Balancer {
         let mut before = std::mem::take(&mut candidates.tiers).into_iter();
         for tier in plan.tiers {
             let before = before.next().map(|tier| tier.algorithm);
-            let anew = || Arc::clone(&group.factory).on_core(group, self.core_index);
-            let mut algorithm = before.unwrap_or_else(anew);
+            let made = || Arc::clone(&group.factory).on_core(group, self.core_index);
+            let mut algorithm = before.unwrap_or_else(made);
             algorithm.refresh(group, &tier.eligible);
             candidates.tiers.push(Tier { up_to: tier.up_to, algorithm });
         }

@@ -1,7 +1,7 @@
 //! Random numbers, of two kinds. Nothing else in Bothways makes them.
 //!
 //! - **Fast**: [`next`] and [`fraction`] for jitter, splits, samples and numbers that need only differ; a few
-//!   instructions, no lock. Each thread, and so each core, has its own generator. Not cryptographically secure: whoever
+//!   instructions, no lock. Each thread, and so each core, has its own generator. Not cryptographically secure: a reader who
 //!   sees a few numbers can compute the next ones. [`Random`] is the same generator with a seed of the caller's, for
 //!   what must be reproducible.
 //! - **Secret**: [`secret`] for keys, tokens, nonces, and every number that a peer must not guess (such as the ID of

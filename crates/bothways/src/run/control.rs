@@ -86,7 +86,7 @@ pub(super) struct Start {
     pub(super) logging: Logging,
 }
 
-/// Serves until the process is told to stop and all open exchanges have finished. Watches the files
+/// Serves until a signal stops the process and all open exchanges have finished. Watches the files
 /// if `since` is set, the time when they were read.
 pub(super) async fn run(
     start: Start,
