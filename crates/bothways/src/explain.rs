@@ -17,7 +17,10 @@ use config::{
 };
 use message::{Known, Method, Request, Scheme, Target};
 use proxy::{HeadRefusal, IncomingPreview, OutgoingPreview};
-use rules::{EntryPoint, Explanation, Facts, Outcome, Query, Rules, Step, StepOutcome, TlsFacts};
+use rules::{
+    ClientFacts, EntryPoint, Explanation, Facts, Maps, Outcome, Query, REQUEST_ID_PLACEHOLDER,
+    Rules, Step, StepOutcome, TlsFacts,
+};
 use serde_json::{Value, json};
 
 use crate::cli::Explain;
@@ -38,6 +41,9 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         IncomingPreview { listener: listener_of(rules.config(), through)?, peer: options.from };
     let read = read_as_received(options, &incoming, through, &mut request)?;
     let client = *read.as_ref().unwrap_or(&options.from);
+    if !request.id.is_known() {
+        request.id.take(REQUEST_ID_PLACEHOLDER);
+    }
     let assumes_address = matches!(through, EntryPoint::Forward(_))
         && request.target.ip().is_none()
         && options.address.is_empty();
@@ -50,8 +56,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     let mut explanation = rules::explain(
         &rules,
         &Query {
-            method: &request.method,
-            target: &request.target,
+            request: &request,
             from: client,
             entry: through,
             addresses: &options.address,
@@ -67,6 +72,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     }
     let mut report = ExplainReport {
         config: rules.config(),
+        maps: rules.maps(),
         request: &request,
         incoming,
         from: client,
@@ -223,6 +229,7 @@ fn through(rules: &Rules, options: &Explain, request: &Request) -> Result<EntryP
 
 struct ExplainReport<'a> {
     config: &'a Config,
+    maps: &'a Maps,
     request: &'a Request,
     incoming: IncomingPreview<'a>,
     /// The client's address, possibly from a trusted proxy.
@@ -375,8 +382,8 @@ impl ExplainReport<'_> {
             forward: self.forward(),
             settings,
             route: self.route(),
-            tls: self.tls,
-            client: self.from,
+            client: self.client(),
+            maps: self.maps,
             target: path.as_bytes(),
             host,
             protocol: self.protocol(),
@@ -417,6 +424,13 @@ impl ExplainReport<'_> {
         }
     }
 
+    /// What templates learn of the client.
+    fn client(&self) -> ClientFacts<'_> {
+        let listener_port = self.incoming.listener.address.port();
+        let address = self.from.to_canonical();
+        ClientFacts { address, port: None, listener_port, tls: self.tls }
+    }
+
     fn settings(&self) -> Option<&RouteSettings> {
         if let Some(forward) = self.forward() {
             return Some(&forward.settings);
@@ -431,13 +445,7 @@ impl ExplainReport<'_> {
 
     /// The edits of request fields, with their values.
     fn edits(&self) -> Vec<(&FieldEdit, String)> {
-        let Request { method, target, .. } = self.request;
-        let route = self
-            .explanation
-            .site
-            .zip(self.explanation.route)
-            .and_then(|(site, route)| self.config.route(site, route));
-        let facts = Facts::of(self.from, method, target, route, self.tls);
+        let facts = Facts::of(self.client(), self.request, self.route(), self.maps);
         let edits = self.settings().map_or(&[][..], |settings| &settings.request_fields);
         let filled_in = edits.iter().map(|edit| {
             let mut value = Vec::new();

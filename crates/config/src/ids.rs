@@ -56,6 +56,8 @@ ids! {
     ForwardId;
     /// Counts in [`Config::acme`](crate::Config::acme).
     AcmeId;
+    /// Counts in [`Config::maps`](crate::Config::maps).
+    MapId;
 }
 
 /// An endpoint: an upstream, and which of its endpoints.

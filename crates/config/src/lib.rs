@@ -17,6 +17,7 @@ mod ids;
 pub mod model;
 mod nearest;
 mod reference;
+mod regex;
 mod schema;
 mod source;
 mod syntax;

@@ -43,24 +43,36 @@ const VALUES: &str = "\
 | path of a file | as text; a relative path starts at the directory of the file that contains it |
 | host name | in ASCII; other names in their encoded form, which starts with `xn--` |
 
-The text of redirects, rewrites and field values can contain variables in braces: the captures of the
-route, `{rest}` for what `*` matches (empty in a route without it), and
+The text of redirects, rewrites, field values and `respond` can contain variables in braces: the captures of the
+route, `{rest}` for what `*` matches (empty in a route without it), the names of [maps](#map), and
 
 | variable | value |
 |---|---|
 | `{client}` | the client's address |
+| `{client-port}` | its port, or empty if a trusted proxy does not say it |
 | `{host}` | the host, in lower case, without port |
 | `{scheme}` | `http` or `https` |
 | `{method}` | the method |
 | `{path}` | the path as the client wrote it, without dot segments |
 | `{query}` | the query, without its question mark |
+| `{uri}` | path and query as the client wrote them (in a path without dot segments) |
+| `{port}` | the port of the listener |
+| `{request-id}` | the id of the request: that of a trusted proxy in `X-Request-Id`, or a new one (UUID version 7); the same one everywhere, and in the log as `request_id` |
+| `{field:NAME}` | the request's fields of this name, separated by commas, or empty; `{header:NAME}` is the same. In `request` and `response` blocks as edited so far |
+| `{cookie:NAME}` | the value of the first cookie of this name, or empty |
+| `{query:NAME}` | the value of the first query parameter of this name as the client wrote it, percent-encoded, or empty |
+| `{env:NAME}` | an environment variable of the proxy, read with the configuration |
+| `{file:PATH}` | the content of a small text file without the line break at its end, read with the configuration; for secrets, which `show` and `/config` then do not print |
 | `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in cleartext |
 | `{tls-name}` | the server name that the client sent (SNI), or empty |
 | `{client-subject}` | the subject of the client's certificate, in the form of RFC 4514, or empty |
 | `{client-names}` | its alternative names, separated by commas, or empty |
 | `{client-fingerprint}` | its SHA-256 in hexadecimal, or empty |
+| `{client-cert}` | the certificate itself: PEM, percent-encoded as by nginx and Apache, or empty |
 
-`{{` and `}}` mean literal braces.
+`{{` and `}}` mean literal braces. What a variable writes is encoded for its place. A field value gets no control characters. In a path, a
+variable other than `{path}`, `{uri}`, `{rest}` and captures is one segment, so that its `/` is `%2F`; in a query it is one value; it never
+adds `..`, a host or a fragment. In `respond` see there. `{env:NAME}` and `{file:PATH}` stand as if they were written in the configuration.
 
 ";
 

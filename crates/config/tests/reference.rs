@@ -51,6 +51,13 @@ fn surroundings(name: &str) -> PathBuf {
     fs::create_dir_all(directory.join("sites")).unwrap();
     fs::write(directory.join("down.html"), "<h1>Back soon</h1>\n").unwrap();
     fs::write(directory.join("app-endpoints.json"), "[]\n").unwrap();
+    fs::write(directory.join("api-token.txt"), "k-1\n").unwrap();
+    fs::create_dir_all(directory.join("snippets")).unwrap();
+    fs::write(
+        directory.join("snippets/security.kdl"),
+        "response { set \"X-Frame-Options\" \"DENY\"; }\n",
+    )
+    .unwrap();
     directory
 }
 

@@ -11,4 +11,6 @@ pub struct ClientCertificate {
     pub names: Vec<Box<str>>,
     /// SHA-256 of the certificate: 64 hexadecimal digits in lower case.
     pub fingerprint: Box<str>,
+    /// The certificate itself, in DER.
+    pub der: Box<[u8]>,
 }

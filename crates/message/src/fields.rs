@@ -111,6 +111,7 @@ known! {
     XForwardedHost = "X-Forwarded-Host",
     XForwardedPort = "X-Forwarded-Port",
     XRealIp = "X-Real-IP",
+    XRequestId = "X-Request-Id",
     XOriginalUrl = "X-Original-URL",
     XRewriteUrl = "X-Rewrite-URL",
     /// CGI programs take it for `HTTP_PROXY` (CVE-2016-5385); never passed on.

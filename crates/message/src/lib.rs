@@ -8,13 +8,17 @@
 mod certificate;
 mod fields;
 mod method;
+mod named;
 mod request;
+mod request_id;
 mod response;
 mod target;
 
 pub use certificate::ClientCertificate;
 pub use fields::{Field, Fields, Known, are_twins, tells_of_client};
 pub use method::{Method, MethodError, is_token_byte};
+pub use named::{cookie, cookies, query_parameter};
 pub use request::{BodyLength, Request, Version};
+pub use request_id::RequestId;
 pub use response::{Response, reason_phrase};
 pub use target::{Form, PathSteps, Readings, Scheme, Target, TargetError, TooManyReadings};

@@ -1,6 +1,6 @@
 //! A canonical request.
 
-use crate::{Fields, Method, Target};
+use crate::{Fields, Method, RequestId, Target};
 
 /// The protocol version a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -77,6 +77,8 @@ pub struct Request {
     pub upgrade: bool,
     /// `TE: trailers`: the client takes trailers.
     pub takes_trailers: bool,
+    /// Its id.
+    pub id: RequestId,
 }
 
 impl Request {
@@ -91,5 +93,6 @@ impl Request {
         self.expect_continue = false;
         self.upgrade = false;
         self.takes_trailers = false;
+        self.id.clear();
     }
 }

@@ -83,6 +83,8 @@ fields! {
     "route": name(names.route(record.scope));
     /// The line that decided, as `file:line`.
     "decided": place(decided(record, names));
+    /// The id of the request, if `request-id` is on or a template names it.
+    "request_id": text(text_of(&record.request_id));
     /// The method of the request; left out with the next two if the request could not be read.
     "method": word(has_target(record).then(|| record.method.as_str()));
     /// The target of the request, without userinfo.

@@ -147,6 +147,8 @@ pub struct Record {
     pub referer: Text,
     /// The request's User-Agent.
     pub user_agent: Text,
+    /// The request's id, if something has asked for it.
+    pub request_id: Text,
 }
 
 impl Record {
@@ -184,21 +186,25 @@ impl Record {
             detail: Text::default(),
             referer: Text::default(),
             user_agent: Text::default(),
+            request_id: Text::default(),
         }
     }
 
     /// Forgets everything of the last exchange, keeps the memory.
     pub fn clear(&mut self, now: Instant) {
-        let Self { target, detail, referer, user_agent, tries, .. } = self;
+        let Self { target, detail, referer, user_agent, request_id, tries, .. } = self;
         let (mut target, mut detail) = (std::mem::take(target), std::mem::take(detail));
         let (mut referer, mut user_agent) = (std::mem::take(referer), std::mem::take(user_agent));
+        let mut request_id = std::mem::take(request_id);
         let mut tries = std::mem::take(tries);
         target.clear();
         detail.clear();
         referer.clear();
         user_agent.clear();
+        request_id.clear();
         tries.clear();
-        *self = Self { target, detail, referer, user_agent, tries, ..Self::new(now) };
+        let empty = Self::new(now);
+        *self = Self { target, detail, referer, user_agent, request_id, tries, ..empty };
     }
 
     /// Records a try that lost to another one beside it.

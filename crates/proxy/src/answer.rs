@@ -11,7 +11,6 @@ use config::{Action, FileServing, Route, RouteSettings, SiteId};
 use files::{Body, FileError, FileRequest};
 use message::{BodyLength, Known, Method, reason_phrase};
 use observe::{Blame, ErrorKind, Record};
-use rules::Facts;
 
 use crate::body::{PumpError, Sink, Source, WriteError};
 use crate::context::{ClientContext, Context};
@@ -323,7 +322,7 @@ pub(crate) async fn local<D: Downstream>(
     body.clear();
     match &route.action {
         Action::Redirect { to, status } => {
-            let facts = facts(context, request, route);
+            let facts = context.facts(request, route);
             path.clear();
             rules::location(to, &facts, path);
             response.status = *status;
@@ -331,9 +330,9 @@ pub(crate) async fn local<D: Downstream>(
             write_html(body, *status, "what you look for is elsewhere");
             response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
         }
-        Action::Respond { status, body: text, content_type } => {
+        Action::Respond { status, text, content_type, kind } => {
             response.status = *status;
-            body.extend_from_slice(text);
+            rules::text(text, *kind, &context.facts(request, route), body);
             if !body.is_empty() {
                 response.fields.push_known(Known::ContentType, content_type.as_bytes());
             }
@@ -347,7 +346,7 @@ pub(crate) async fn local<D: Downstream>(
     }
     let length = BodyLength::Exact(body.len() as u64);
     response.body = if bodiless { BodyLength::None } else { length };
-    let plan = Plan::local(route, context.tls());
+    let plan = Plan::local(route, context.client_facts(), context.maps());
     send_body(context, work, down, ResponseOrigin::Route(&plan)).await
 }
 
@@ -397,7 +396,7 @@ pub(crate) async fn file<D: Downstream>(
     serving: &FileServing,
 ) -> Ending {
     let Work { request, response, body, path, .. } = &mut *work;
-    let facts = facts(context, request, route);
+    let facts = context.facts(request, route);
     path.clear();
     if rules::upstream_path(&route.settings.rewrite, &facts, path).is_err() {
         return leads_out(context, work, down, &route.settings).await;
@@ -420,7 +419,7 @@ pub(crate) async fn file<D: Downstream>(
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
     body.clear();
-    let plan = Plan::local(route, context.tls());
+    let plan = Plan::local(route, context.client_facts(), context.maps());
     let origin = ResponseOrigin::Route(&plan);
     match found.body {
         Body::Empty => send_body(context, work, down, origin).await,
@@ -451,18 +450,4 @@ fn no_file(error: &FileError) -> Trouble {
         FileError::Failed(_) => (ErrorKind::ProxyInternalError, "the file cannot be read"),
     };
     Trouble::new(kind, detail)
-}
-
-fn facts<'a>(
-    context: &'a Context<'_>,
-    request: &'a message::Request,
-    route: &'a Route,
-) -> Facts<'a> {
-    Facts::of(
-        context.requester.address,
-        &request.method,
-        &request.target,
-        Some(route),
-        context.tls(),
-    )
 }

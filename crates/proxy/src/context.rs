@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use config::ListenerId;
+use config::{ListenerId, Route};
+use message::Request;
 use net::Alarm;
 use observe::ErrorKind;
-use rules::TlsFacts;
+use rules::{ClientFacts, Facts, Maps, TlsFacts};
 
 use crate::account::{Account, Charge, ClientKey, Resource};
 use crate::body::Flow;
@@ -50,6 +51,36 @@ impl Context<'_> {
     /// The facts of the client's TLS, for rules and templates.
     pub(crate) fn tls(&self) -> Option<TlsFacts<'_>> {
         self.requester.connection?.tls.as_deref().map(secure::TlsFacts::for_rules)
+    }
+
+    /// What templates and some protocols tell of the client.
+    pub(crate) fn client_facts(&self) -> ClientFacts<'_> {
+        let requester = &self.requester;
+        let peer = requester.connection.map(|client| client.address.get());
+        let peer = peer.filter(|peer| peer.ip().to_canonical() == requester.address.to_canonical());
+        let listener = self.view.config().listener(requester.listener_id);
+        let listener_port = listener.map_or(0, |listener| listener.address.port());
+        // Where the configuration leaves it to the system, the connection tells it.
+        let own_port = || requester.connection?.stream.local_address().map(|own| own.port());
+        ClientFacts {
+            address: requester.address.to_canonical(),
+            port: peer.map(|peer| peer.port()).filter(|&port| port != 0),
+            listener_port: match listener_port {
+                0 => own_port().unwrap_or(0),
+                port => port,
+            },
+            tls: self.tls(),
+        }
+    }
+
+    /// The maps that templates name.
+    pub(crate) fn maps(&self) -> &Maps {
+        self.view.shared.rules.maps()
+    }
+
+    /// What templates may name of a request that a route took.
+    pub(crate) fn facts<'f>(&'f self, request: &'f Request, route: &'f Route) -> Facts<'f> {
+        Facts::of(self.client_facts(), request, Some(route), self.maps())
     }
 
     /// The account of the requester on this core: that of the connection, or of a client behind a

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use config::{Action, Route, RouteSettings, Serves};
 use message::{Request, Scheme};
 use observe::{Direction, ErrorKind, Scope};
-use rules::{Facts, Routing};
+use rules::Routing;
 
 use crate::admission::{self, is_secure};
 use crate::answer;
@@ -74,6 +74,7 @@ pub(crate) async fn run<D: Downstream>(
         (Serves::Forward(id), true) => forward::run(context, work, down, *id, peer).await,
     };
     work.record.request_body_bytes = down.split().0.received();
+    note::request_id(work);
     ending
 }
 
@@ -127,6 +128,7 @@ async fn reverse<D: Downstream>(
     };
     let route = route_id.and_then(|id| site.routes.get(id.index()));
     let settings = route.map_or(&site.base, |route| &route.settings);
+    note::wanted_id(request, settings);
     record.decided = route.map_or(site.place, |route| route.place);
     down.set_patience(request, &settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
@@ -177,8 +179,7 @@ async fn forwarded<D: Downstream>(
         return answer::missing(context, work, down, "upstream").await;
     };
     let Work { request, path, .. } = &mut *work;
-    let tls = context.tls();
-    let facts = Facts::of(client, &request.method, &request.target, Some(route), tls);
+    let facts = context.facts(request, route);
     path.clear();
     if rules::upstream_path(&settings.rewrite, &facts, path).is_err() {
         return answer::leads_out(context, work, down, settings).await;
@@ -187,8 +188,10 @@ async fn forwarded<D: Downstream>(
     let address = std::mem::take(&mut work.address);
     let identity = Identity::reverse(peer, &address);
     let route = Some(route);
-    let plan = Plan { settings, identity, via: None, route, tls, hsts, point, remove: &[] };
-    leaving::request(&mut work.request, &plan, client, &mut work.body);
+    let (client, maps) = (context.client_facts(), context.maps());
+    let plan =
+        Plan { settings, identity, via: None, route, client, maps, hsts, point, remove: &[] };
+    leaving::request(&mut work.request, &plan, &mut work.body);
     mirror::begin(context, work, down, &plan);
     let ending = fetch::run(context, work, down, &mut destination, &plan).await;
     mirror::finish(context, work, down, &plan);

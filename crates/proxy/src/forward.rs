@@ -24,6 +24,7 @@ use crate::ending::{Ending, gone};
 use crate::fetch;
 use crate::identity::{self, Identity};
 use crate::leaving;
+use crate::note;
 use crate::plan::Plan;
 use crate::pool::Connection;
 use crate::trouble::Trouble;
@@ -45,6 +46,7 @@ pub(crate) async fn run<D: Downstream>(
         return answer::missing(context, work, down, "forward").await;
     };
     let settings = &forward.settings;
+    note::wanted_id(&work.request, settings);
     work.record.direction = Direction::Forward;
     work.record.scope = Scope::Forward(id);
     work.record.decided = forward.place;
@@ -124,13 +126,14 @@ async fn to_named<D: Downstream>(
         identity,
         via,
         route: None,
-        tls: context.tls(),
+        client: context.client_facts(),
+        maps: context.maps(),
         hsts: None,
         point: None,
         remove,
     };
     let mut destination = Destination::Named(named);
-    leaving::request(&mut work.request, &plan, context.requester.address, &mut work.body);
+    leaving::request(&mut work.request, &plan, &mut work.body);
     let ending = fetch::run(context, work, down, &mut destination, &plan).await;
     work.address = address;
     ending

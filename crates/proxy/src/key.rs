@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use balance::AddressOctets;
 use config::{Balance, KeyPart};
-use message::Request;
-
-use crate::cookies::cookie;
+use message::{Request, cookie};
 
 /// The key of a request.
 pub fn of(settings: &Balance, request: &Request, client: IpAddr) -> u64 {

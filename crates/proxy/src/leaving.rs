@@ -9,11 +9,8 @@
 //! a server may merge into the head.
 //! Not here: framing and fields of a connection (`http1::head`, `http2`).
 
-use std::net::IpAddr;
-
 use config::{EditVerb, FieldEdit, RouteSettings};
 use message::{Field, Fields, Known, Request, Response, are_twins, tells_of_client};
-use rules::Facts;
 
 use crate::admission;
 use crate::http1::Scratch;
@@ -21,15 +18,15 @@ use crate::plan::Plan;
 
 /// Turns the request's fields into those that are forwarded. Called once, before the first try.
 /// `value` is scratch memory.
-pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, client: IpAddr, value: &mut Vec<u8>) {
+pub(crate) fn request(request: &mut Request, plan: &Plan<'_>, value: &mut Vec<u8>) {
     let rules = Rules::of_request(plan);
     request.fields.retain(|field| rules.keeps(field));
     plan.identity.write_fields(request, plan.settings, value);
-    let Request { method, target, fields, .. } = request;
-    let edits = &plan.settings.request_fields;
-    if !edits.is_empty() {
-        let facts = Facts::of(client, method, target, plan.route, plan.tls);
-        edits.iter().for_each(|edit| apply(fields, edit, &facts, value));
+    for edit in &plan.settings.request_fields {
+        // An edit may name a field that the one before it has made.
+        value.clear();
+        rules::expand(&edit.value, &plan.facts(request), value);
+        apply(&mut request.fields, edit, value);
     }
 }
 
@@ -38,14 +35,17 @@ pub(crate) fn response(
     request: &Request,
     response: &mut Response,
     plan: &Plan<'_>,
-    client: IpAddr,
     scratch: &Scratch,
 ) {
     let edits = &plan.settings.response_fields;
     if !edits.is_empty() {
-        let facts = Facts::of(client, &request.method, &request.target, plan.route, plan.tls);
+        let facts = plan.facts(request);
         let mut value = scratch.take();
-        edits.iter().for_each(|edit| apply(&mut response.fields, edit, &facts, &mut value));
+        for edit in edits {
+            value.clear();
+            rules::expand(&edit.value, &facts, &mut value);
+            apply(&mut response.fields, edit, &value);
+        }
         scratch.give_back(value);
     }
     // An edit of the field wins.
@@ -57,9 +57,7 @@ pub(crate) fn response(
     }
 }
 
-fn apply(fields: &mut Fields, edit: &FieldEdit, facts: &Facts<'_>, value: &mut Vec<u8>) {
-    value.clear();
-    rules::expand(&edit.value, facts, value);
+fn apply(fields: &mut Fields, edit: &FieldEdit, value: &[u8]) {
     let name = edit.name.as_bytes();
     match edit.verb {
         EditVerb::Set => fields.set(name, value),

@@ -15,7 +15,6 @@ mod attempt;
 mod body;
 mod client;
 mod context;
-mod cookies;
 mod core;
 mod deadline;
 mod destination;

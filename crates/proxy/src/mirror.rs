@@ -197,7 +197,7 @@ impl MirrorCopy {
             flow: &Flow::new(&self.core.wheel),
         };
         let mut destination = Destination::group(&context, mirror.upstream)?.once();
-        let plan = Plan::copy(settings);
+        let plan = Plan::copy(settings, context.client_facts(), context.maps());
         let mut no_client =
             NoClient { body: BytesSource::new(&self.body), answer: DiscardedReply::default() };
         let ending = fetch::run(&context, &mut work, &mut no_client, &mut destination, &plan).await;

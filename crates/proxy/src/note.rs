@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use config::{ListenerId, Serves};
-use message::{Known, Method};
+use config::{ListenerId, RouteSettings, Serves};
+use message::{Known, Method, Request};
 use observe::{Direction, Record, Scope};
 
 use crate::client::Client;
@@ -50,6 +50,20 @@ pub(crate) fn request_line(record: &mut Record, arrived: &[u8]) {
         record.version = message::Version::Http10;
     }
     record.target.set(target.join(&b' '));
+}
+
+/// Makes the id of a request, if it is to be in the log whatever becomes of the request.
+pub(crate) fn wanted_id(request: &Request, settings: &RouteSettings) {
+    if settings.request_id {
+        rules::request_id(&request.id);
+    }
+}
+
+/// Notes the id of the request, if something has asked for it.
+pub(crate) fn request_id(work: &mut Work) {
+    if let Some(id) = work.request.id.if_used() {
+        work.record.request_id.set(id);
+    }
 }
 
 pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {

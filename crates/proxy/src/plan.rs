@@ -1,7 +1,8 @@
 //! What the rules decided for one exchange.
 
 use config::RouteSettings;
-use rules::TlsFacts;
+use message::Request;
+use rules::{ClientFacts, Facts, Maps};
 
 use crate::identity::Identity;
 use crate::split::Point;
@@ -14,8 +15,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) via: Option<&'a str>,
     /// The route, for field edits with captures.
     pub(crate) route: Option<&'a config::Route>,
-    /// The facts of the client's TLS, for the same.
-    pub(crate) tls: Option<TlsFacts<'a>>,
+    /// The client, for the same.
+    pub(crate) client: ClientFacts<'a>,
+    /// What templates may name by maps.
+    pub(crate) maps: &'a Maps,
     /// The value of `Strict-Transport-Security`, if it is sent.
     pub(crate) hsts: Option<&'a [u8]>,
     /// The cookie that keeps the client with its part of a split.
@@ -26,13 +29,18 @@ pub(crate) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// For a copy of a request: its fields were edited before, and its response is discarded.
-    pub(crate) fn copy(settings: &'a RouteSettings) -> Self {
+    pub(crate) fn copy(
+        settings: &'a RouteSettings,
+        client: ClientFacts<'a>,
+        maps: &'a Maps,
+    ) -> Self {
         Self {
             settings,
             identity: Identity::nobody(),
             via: None,
             route: None,
-            tls: None,
+            client,
+            maps,
             hsts: None,
             point: None,
             remove: &[],
@@ -40,10 +48,25 @@ impl<'a> Plan<'a> {
     }
 
     /// For a response of our own.
-    pub(crate) fn local(route: &'a config::Route, tls: Option<TlsFacts<'a>>) -> Self {
+    pub(crate) fn local(route: &'a config::Route, client: ClientFacts<'a>, maps: &'a Maps) -> Self {
         let (settings, identity) = (&route.settings, Identity::nobody());
         let route = Some(route);
         // `respond` sets `hsts` on our own responses, including errors.
-        Self { settings, identity, via: None, route, tls, hsts: None, point: None, remove: &[] }
+        Self {
+            settings,
+            identity,
+            via: None,
+            route,
+            client,
+            maps,
+            hsts: None,
+            point: None,
+            remove: &[],
+        }
+    }
+
+    /// What templates may name of a request.
+    pub(crate) fn facts<'f>(&'f self, request: &'f Request) -> Facts<'f> {
+        Facts::of(self.client, request, self.route, self.maps)
     }
 }

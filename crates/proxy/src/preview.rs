@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use config::{Forward, Listener, Route, RouteSettings, Serves, UpstreamProtocol};
 use message::{Method, Request, Scheme};
-use rules::TlsFacts;
+use rules::{ClientFacts, Maps};
 use wire::http1::HeadLimits;
 
 use crate::admission;
@@ -14,7 +14,7 @@ use crate::identity::{Identity, write_address};
 use crate::leaving;
 use crate::plan::Plan;
 use crate::trust::Peer;
-use crate::upstream::{ClientFacts, UpstreamHead, print_head};
+use crate::upstream::{UpstreamHead, print_head};
 use crate::websocket::wants_tunnel;
 
 /// Where a request would come in.
@@ -89,10 +89,10 @@ pub struct OutgoingPreview<'a> {
     pub settings: &'a RouteSettings,
     /// The route, for a reverse listener.
     pub route: Option<&'a Route>,
-    /// What is known of the client's TLS.
-    pub tls: Option<TlsFacts<'a>>,
-    /// The client, from [`IncomingPreview::identify`].
-    pub client: IpAddr,
+    /// The client, its address from [`IncomingPreview::identify`].
+    pub client: ClientFacts<'a>,
+    /// What templates may name by maps.
+    pub maps: &'a Maps,
     /// The path and query that are sent.
     pub target: &'a [u8],
     /// The host that is sent.
@@ -122,16 +122,16 @@ impl OutgoingPreview<'_> {
             identity,
             via: None,
             route: self.route,
-            tls: self.tls,
+            client: self.client,
+            maps: self.maps,
             hsts: None,
             point: None,
             remove: anonymous.map_or(&[], |anonymous| &anonymous.remove),
         };
-        leaving::request(request, &plan, self.client, &mut Vec::new());
+        leaving::request(request, &plan, &mut Vec::new());
         let upgrade = wants_tunnel(request);
         let (target, host) = (self.target, self.host);
-        let listener_port = incoming.listener.address.port();
-        let client = ClientFacts { address: self.client.to_canonical(), port: None, listener_port };
+        let client = self.client;
         let head = UpstreamHead { request, target, host, upgrade, key: None, client };
         let mut out = Vec::new();
         print_head(self.protocol, &head, &mut out);

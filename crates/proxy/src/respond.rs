@@ -57,13 +57,7 @@ pub(crate) async fn respond<R: Reply>(
 ) -> Result<(), PumpError> {
     let plan = origin.plan();
     if let Some(plan) = plan {
-        leaving::response(
-            request,
-            response,
-            plan,
-            context.requester.address,
-            &context.core.scratch,
-        );
+        leaving::response(request, response, plan, &context.core.scratch);
     }
     bind(response);
     if !matches!(origin, ResponseOrigin::Endpoint(_)) {

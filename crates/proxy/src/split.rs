@@ -8,9 +8,7 @@
 use std::net::IpAddr;
 
 use config::{Split, SplitPart, Stay, UpstreamId};
-use message::{Request, Response};
-
-use crate::cookies::cookie;
+use message::{Request, Response, cookie};
 
 /// The number of points: shares are counted in hundredths of a percent.
 const POINTS: u16 = 10_000;

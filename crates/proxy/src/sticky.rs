@@ -14,10 +14,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
 use config::{Config, Place, SameSite, Sticky, Upstream};
 use foldhash::HashMap;
-use message::{Fields, Response};
+use message::{Fields, Response, cookie};
 use tls::{StateDir, StateError};
 
-use crate::cookies::cookie;
 use crate::http1::Scratch;
 
 /// Bytes of the hash in a value.

@@ -36,12 +36,17 @@ impl<'a> Peer<'a> {
         Self { address, trusted: false, proxies: &[] }
     }
 
-    /// The client of a request; scheme and host that it asked for go into the target.
+    /// The client of a request; scheme and host that it asked for go into the target, and the id of the request is taken
+    /// from a trusted proxy.
     pub(crate) fn identify(&self, request: &mut Request) -> IpAddr {
         if !self.trusted {
             return self.address;
         }
-        let Request { fields, target, .. } = request;
+        let Request { fields, target, id, .. } = request;
+        let mut ids = fields.get_all(Known::XRequestId);
+        if let (Some(sent), None) = (ids.next(), ids.next()) {
+            id.take(sent);
+        }
         let claims = Claims::of(self, fields);
         if let Some(scheme) = claims.scheme {
             target.set_outer_scheme(scheme);

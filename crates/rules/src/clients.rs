@@ -73,6 +73,7 @@ pub fn assumed_certificate(name: &str) -> ClientCertificate {
         common_name: Some(name.into()),
         names: vec![name.into()],
         fingerprint: "".into(),
+        der: Box::default(),
     }
 }
 

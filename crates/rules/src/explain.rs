@@ -12,23 +12,25 @@ use config::{
     Action, ClientMatch, Config, Expect, ForwardId, HostPolicy, ListenerId, Place, RouteId,
     RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream,
 };
-use message::{ClientCertificate, Form, Method, Readings, Scheme, Target};
+use message::{ClientCertificate, Form, Method, Readings, Request, Scheme, Target};
 
 use crate::forward::{Address, DenyReason, DialTarget, ForwardRequest, Verdict};
 use crate::sites::{self, bare_site_text};
 use crate::template::{
-    Facts, PathTraversal, TlsFacts, location, upstream_host, upstream_path, without_scheme,
+    ClientFacts, Facts, PathTraversal, TlsFacts, location, upstream_host, upstream_path,
+    without_scheme,
 };
 use crate::trace::{Step, StepOutcome, Steps, Trace};
-use crate::{Decision, Routing, Rules, assumed_certificate, canonical, client_allowed};
+use crate::{
+    Decision, REQUEST_ID_PLACEHOLDER, Routing, Rules, assumed_certificate, canonical,
+    client_allowed,
+};
 
 /// A request to be explained.
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// Its target.
-    pub target: &'a Target,
+    /// The request.
+    pub request: &'a Request,
     /// The client.
     pub from: IpAddr,
     /// Where it comes in.
@@ -244,7 +246,7 @@ pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
 }
 
 fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Explanation {
-    let Query { method, target, .. } = *query;
+    let Request { method, target, .. } = query.request;
     let mut trace = Steps::default();
     if let Some(passed) = pass_on(rules, target, listener, &mut trace) {
         return Explanation { steps: trace.0, ..passed };
@@ -341,8 +343,8 @@ fn written_client(clients: &[ClientMatch], line: Place) -> String {
 
 /// What a route does.
 fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
-    let Query { method, target, from, .. } = *query;
-    let facts = Facts::of(from, method, target, Some(route), query.tls);
+    let target = &query.request.target;
+    let facts = Facts::of(client_facts(rules, query), query.request, Some(route), &rules.maps);
     let mut sent = Vec::new();
     let is_sent = matches!(route.action, Action::To(_) | Action::Split(_) | Action::Files(_));
     if is_sent && upstream_path(&route.settings.rewrite, &facts, &mut sent).is_err() {
@@ -381,6 +383,17 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
         Action::Respond { status, .. } => Outcome::Respond { status: *status },
         Action::Files(files) => Outcome::Files { root: files.root.clone(), path: path() },
     }
+}
+
+/// What templates learn of the client. Its port is not known.
+fn client_facts<'a>(rules: &Rules, query: &Query<'a>) -> ClientFacts<'a> {
+    let listener = match query.entry {
+        EntryPoint::Listener(id) => Some(id),
+        EntryPoint::Forward(id) => rules.config.forward(id).map(|forward| forward.listener),
+    };
+    let listener = listener.and_then(|id| rules.config.listener(id));
+    let listener_port = listener.map_or(0, |listener| listener.address.port());
+    ClientFacts { address: query.from, port: None, listener_port, tls: query.tls }
 }
 
 /// The endpoints of an upstream, as written.
@@ -423,7 +436,7 @@ pub fn unfit(target: &Target) -> Option<&'static str> {
 }
 
 fn explain_forward(rules: &Rules, query: &Query<'_>, id: ForwardId) -> Explanation {
-    let Query { method, target, from, .. } = *query;
+    let Query { request: Request { method, target, .. }, from, .. } = *query;
     if let Some(reason) = unfit(target) {
         let outcome = Outcome::Refused { status: 400, reason: reason.into() };
         let decided_by = Place::default();
@@ -515,13 +528,15 @@ fn check(
     let nowhere = Place::default();
     let method = Method::parse(expect.method.as_bytes())
         .map_err(|_| fail(nowhere, format!("`{}` is not a method", expect.method)))?;
-    let mut target = Target::default();
+    let mut request = Request { method, ..Request::default() };
+    request.id.take(REQUEST_ID_PLACEHOLDER);
+    let target = &mut request.target;
     target
         .parse(&method, expect.target.as_bytes(), None, Scheme::Http)
         .map_err(|error| fail(nowhere, format!("`{}`: {error}", expect.target)))?;
     let entry = match &expect.forward {
         Some(written) => forward_named(&rules.config, written).map(EntryPoint::Forward),
-        None => listener_for(rules, &target).map(EntryPoint::Listener),
+        None => listener_for(rules, target).map(EntryPoint::Listener),
     };
     let certificate = expect.client_name.as_deref().map(assumed_certificate);
     let entry = entry.ok_or_else(|| {
@@ -538,13 +553,12 @@ fn check(
         fail(nowhere, message)
     })?;
     let query = Query {
-        method: &method,
-        target: &target,
+        request: &request,
         from: expect.from,
         entry,
         addresses: &[],
         classify,
-        tls: assumed_tls(rules, entry, &target, certificate.as_ref()),
+        tls: assumed_tls(rules, entry, &request.target, certificate.as_ref()),
     };
     let explanation = explain(rules, &query);
     match difference(&rules.config, expect, &explanation) {

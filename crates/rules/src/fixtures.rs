@@ -2,7 +2,6 @@
 #![allow(dead_code)]
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use config::*;
 use message::ClientCertificate;
@@ -31,7 +30,12 @@ pub(crate) fn route(line: u32, text: &str) -> Route {
         place: at(line),
         pattern: pattern(path),
         methods,
-        action: Action::Respond { status: 200, body: Arc::new([]), content_type: "".into() },
+        action: Action::Respond {
+            status: 200,
+            text: Template::default(),
+            content_type: "".into(),
+            kind: TextKind::Plain,
+        },
         action_place: at(line),
         settings: RouteSettings::default(),
     }
@@ -126,6 +130,7 @@ pub(crate) fn certificate() -> ClientCertificate {
         common_name: Some("ops".into()),
         names: vec!["ops.example.com".into(), "ops@mail.example.com".into(), "10.0.0.1".into()],
         fingerprint: "ab".repeat(32).into(),
+        der: (*b"abc").into(),
     }
 }
 
@@ -179,17 +184,28 @@ pub(crate) fn template(text: &str) -> Template {
         }
         parts.push(match name {
             "client" => TemplatePart::Variable(Variable::Client),
+            "client-port" => TemplatePart::Variable(Variable::ClientPort),
             "host" => TemplatePart::Variable(Variable::Host),
             "scheme" => TemplatePart::Variable(Variable::Scheme),
             "method" => TemplatePart::Variable(Variable::Method),
             "path" => TemplatePart::Variable(Variable::Path),
             "query" => TemplatePart::Variable(Variable::Query),
+            "uri" => TemplatePart::Variable(Variable::Uri),
+            "port" => TemplatePart::Variable(Variable::Port),
+            "request-id" => TemplatePart::Variable(Variable::RequestId),
             "tls-version" => TemplatePart::Variable(Variable::TlsVersion),
             "tls-name" => TemplatePart::Variable(Variable::TlsName),
             "client-subject" => TemplatePart::Variable(Variable::ClientSubject),
             "client-names" => TemplatePart::Variable(Variable::ClientNames),
             "client-fingerprint" => TemplatePart::Variable(Variable::ClientFingerprint),
-            name => TemplatePart::Capture(name.into()),
+            "client-cert" => TemplatePart::Variable(Variable::ClientCert),
+            "m" => TemplatePart::Map(MapId(0)),
+            name => match name.split_once(':') {
+                Some(("field", name)) => TemplatePart::Field(name.into()),
+                Some(("cookie", name)) => TemplatePart::Cookie(name.into()),
+                Some((_, name)) => TemplatePart::Parameter(name.into()),
+                None => TemplatePart::Capture(name.into()),
+            },
         });
         rest = after;
     }

@@ -25,8 +25,10 @@ mod explain;
 #[cfg(test)]
 mod fixtures;
 mod forward;
+mod maps;
 mod net_index;
 mod readings;
+mod request_id;
 mod routes;
 mod sites;
 mod template;
@@ -48,9 +50,12 @@ pub use explain::{
     check_expectations, explain, forward_named, listener_for, unfit,
 };
 pub use forward::{Address, DenyReason, ForwardRequest, Verdict};
+pub use maps::Maps;
 pub use readings::{Conflict, Decision};
+pub use request_id::{REQUEST_ID_PLACEHOLDER, request_id};
 pub use template::{
-    Captures, Facts, PathTraversal, TlsFacts, expand, location, upstream_host, upstream_path,
+    Captures, ClientFacts, Facts, PathTraversal, TlsFacts, expand, html, location, log, text,
+    upstream_host, upstream_path,
 };
 pub use trace::{Step, StepOutcome, Steps, Trace};
 pub use warnings::Warning;
@@ -65,6 +70,7 @@ pub struct Rules {
     hosts: Table<ListenerId, HostIndex>,
     routes: Table<SiteId, RouteTree>,
     forwards: Table<ForwardId, ForwardIndex>,
+    maps: Maps,
 }
 
 /// Where a request in reverse goes.
@@ -98,7 +104,13 @@ impl Rules {
         let hosts = hosts.collect();
         let routes = config.sites.iter().map(|site| RouteTree::of(&site.routes)).collect();
         let forwards = config.forwards.iter().map(ForwardIndex::of).collect();
-        Self { config, hosts, routes, forwards }
+        let maps = Maps::of(&config);
+        Self { config, hosts, routes, forwards, maps }
+    }
+
+    /// The maps that templates name.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
     }
 
     /// What was compiled.

@@ -1,23 +1,28 @@
 //! Templates filled in: values of fields, where a redirect leads, the path sent upstream.
 //!
-//! What a client sends may end up in a response head, in a Location, in a path. So there are three functions, and each
-//! encodes what would change the meaning of the text around it:
+//! What a client sends may end up in a response head, in a Location, in a path, in a text. So there is a function for
+//! each place, which encodes what would change the meaning of the text around it:
 //! [`expand`] yields no control byte; [`location`] stays on the site unless the template itself
-//! names another; [`upstream_path`] yields no path that leads out of what the template wrote.
+//! names another; [`upstream_path`] yields no path that leads out of what the template wrote; [`text()`] and [`log`]
+//! keep their syntax.
 //! Paths and captures are those of [`Target::sent_path`]: what the client wrote, segment by segment
 //! those by which the route was chosen.
-//! Nothing is allocated beyond the room in `out`.
+//! Nothing is allocated beyond the room in `out`, unless a map chooses parts.
 
-use std::io::Write;
+mod parts;
+mod text;
+
 use std::net::IpAddr;
 
 use config::{
     Endpoint, EndpointAddress, HostPolicy, Pattern, Rewrite, Route, Segment, Template,
     TemplatePart, Variable,
 };
-use message::{ClientCertificate, Method, Scheme, Target};
+use message::{ClientCertificate, Fields, Method, Request, RequestId, Scheme, Target};
 
-use crate::canonical;
+use crate::maps::Maps;
+use parts::{Parts, each_piece};
+pub use text::{expand, html, log, text};
 
 /// What a pattern's captures hold for a path that it has. Nothing is kept: a capture is found
 /// again by counting segments.
@@ -36,6 +41,11 @@ impl<'a> Captures<'a> {
     /// The captures of a path that the pattern has.
     pub fn of_pattern(pattern: &'a Pattern, path: &'a [u8]) -> Self {
         Self { pattern: Some(pattern), path }
+    }
+
+    /// The captures of the same pattern in another spelling of the path.
+    fn with_path(self, path: &'a [u8]) -> Self {
+        Self { path, ..self }
     }
 
     /// The value of `{name}`; `{rest}` is what `*` matched.
@@ -64,6 +74,10 @@ impl<'a> Captures<'a> {
 pub struct Facts<'a> {
     /// The client's address.
     pub client: IpAddr,
+    /// Its port, if that is known.
+    pub client_port: Option<u16>,
+    /// The port of the listener.
+    pub port: u16,
     /// The method.
     pub method: &'a Method,
     /// The scheme that the client asked by, as far back as proxies are trusted.
@@ -76,9 +90,32 @@ pub struct Facts<'a> {
     pub path: &'a [u8],
     /// The query, without its question mark.
     pub query: Option<&'a [u8]>,
+    /// Path and query as the client wrote them.
+    pub uri: &'a [u8],
+    /// Host and port as the client wrote them.
+    pub authority: &'a str,
+    /// The request's fields.
+    pub fields: &'a Fields,
+    /// The request's id.
+    pub id: &'a RequestId,
     /// The captures of the route.
     pub captures: Captures<'a>,
     /// The facts of the client's connection, if it is TLS.
+    pub tls: Option<TlsFacts<'a>>,
+    /// What templates may name by the maps of the configuration.
+    pub maps: &'a Maps,
+}
+
+/// The client of a request, and where it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientFacts<'a> {
+    /// Its address, as far back as proxies are trusted.
+    pub address: IpAddr,
+    /// Its port, if that is known.
+    pub port: Option<u16>,
+    /// The port of the listener that it came in by.
+    pub listener_port: u16,
+    /// The facts of its connection, if it is TLS.
     pub tls: Option<TlsFacts<'a>>,
 }
 
@@ -96,71 +133,35 @@ pub struct TlsFacts<'a> {
 impl<'a> Facts<'a> {
     /// The facts of a request that a route took.
     pub fn of(
-        client: IpAddr,
-        method: &'a Method,
-        target: &'a Target,
+        client: ClientFacts<'a>,
+        request: &'a Request,
         route: Option<&'a Route>,
-        tls: Option<TlsFacts<'a>>,
+        maps: &'a Maps,
     ) -> Self {
+        let Request { method, target, fields, id, .. } = request;
         let path = target.sent_path();
         Self {
-            client,
+            client: client.address,
+            client_port: client.port,
+            port: client.listener_port,
             method,
             scheme: target.outer_scheme(),
             host: target.outer_host(),
             routed: target.path(),
             path,
             query: target.sent_query(),
+            uri: target.as_it_came(),
+            authority: target.written_authority(),
+            fields,
+            id,
             captures: route.map(|route| Captures::of(route, path)).unwrap_or_default(),
-            tls,
+            tls: client.tls,
+            maps,
         }
     }
 
     fn certificate(&self) -> Option<&'a ClientCertificate> {
         self.tls.and_then(|tls| tls.client)
-    }
-
-    /// The text of a part; `None` for literals and for what is not text yet.
-    fn text(&self, part: &TemplatePart) -> Option<&'a [u8]> {
-        match part {
-            TemplatePart::Literal(_)
-            | TemplatePart::Variable(Variable::Client | Variable::ClientNames) => None,
-            TemplatePart::Capture(name) => Some(self.captures.get(name).unwrap_or_default()),
-            TemplatePart::Variable(Variable::Host) => Some(self.host.as_bytes()),
-            TemplatePart::Variable(Variable::Scheme) => Some(self.scheme.as_str().as_bytes()),
-            TemplatePart::Variable(Variable::Path) => Some(self.path),
-            TemplatePart::Variable(Variable::Query) => Some(self.query.unwrap_or_default()),
-            TemplatePart::Variable(Variable::TlsVersion) => {
-                self.tls.map(|tls| tls.version.as_bytes())
-            }
-            TemplatePart::Variable(Variable::TlsName) => {
-                self.tls.and_then(|tls| tls.name).map(str::as_bytes)
-            }
-            TemplatePart::Variable(Variable::ClientSubject) => {
-                self.certificate().map(|certificate| certificate.subject.as_bytes())
-            }
-            TemplatePart::Variable(Variable::ClientFingerprint) => {
-                self.certificate().map(|certificate| certificate.fingerprint.as_bytes())
-            }
-            TemplatePart::Variable(Variable::Method) => None,
-        }
-    }
-}
-
-/// Writes the value of a field. What a client sent is copied, except for bytes that no field value may hold and bytes
-/// beyond ASCII in a path or query: these are percent-encoded.
-pub fn expand(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    for part in &template.parts {
-        match part {
-            // The decoder refuses them in a literal; a space does no harm.
-            TemplatePart::Literal(text) => {
-                out.extend(text.bytes().map(|b| if b.is_ascii_control() { b' ' } else { b }));
-            }
-            TemplatePart::Capture(_) | TemplatePart::Variable(Variable::Path | Variable::Query) => {
-                push_value(part, facts, out, |byte| byte.is_ascii() && !byte.is_ascii_control());
-            }
-            part => push_value(part, facts, out, |byte| !byte.is_ascii_control()),
-        }
     }
 }
 
@@ -171,25 +172,7 @@ fn push_value(
     out: &mut Vec<u8>,
     pass: impl Fn(u8) -> bool,
 ) {
-    match part {
-        TemplatePart::Variable(Variable::Client) => {
-            let _ = write!(out, "{}", canonical(facts.client)); // writing to memory does not fail
-        }
-        TemplatePart::Variable(Variable::Method) => {
-            push_encoded(facts.method.as_str().as_bytes(), out, pass);
-        }
-        TemplatePart::Variable(Variable::ClientNames) => {
-            let names = facts.certificate().map_or(&[][..], |certificate| &certificate.names);
-            for (index, name) in names.iter().enumerate() {
-                if index > 0 {
-                    push_encoded(b",", out, &pass);
-                }
-                // A comma within a name would make two of it.
-                push_encoded(name.as_bytes(), out, |byte| byte != b',' && pass(byte));
-            }
-        }
-        part => push_encoded(facts.text(part).unwrap_or_default(), out, pass),
-    }
+    each_piece(part, facts, &mut |piece| push_encoded(piece, out, &pass));
 }
 
 fn push_encoded(bytes: &[u8], out: &mut Vec<u8>, pass: impl Fn(u8) -> bool) {
@@ -261,12 +244,13 @@ fn is_uri_byte(byte: u8) -> bool {
 /// it never completes the host.
 pub fn location(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let start = out.len();
+    let parts = Parts::of(template, facts);
     let mut at = Component::Start;
     let mut absolute = false;
-    for (index, part) in template.parts.iter().enumerate() {
+    for (index, part) in parts.iter().enumerate() {
         match part {
             TemplatePart::Literal(text) => {
-                let text = without_empty_query(text, &template.parts, index, facts);
+                let text = without_empty_query(text, &parts, index, facts);
                 push_encoded(text.as_bytes(), out, is_uri_byte);
                 absolute |= at == Component::Start && after_scheme(text).is_some();
                 at = at.after(text);
@@ -277,35 +261,76 @@ pub fn location(template: &Template, facts: &Facts<'_>, out: &mut Vec<u8>) {
             TemplatePart::Variable(Variable::Host) if at == Component::Authority => {
                 push_host(facts.host, out);
             }
+            TemplatePart::Variable(Variable::Port) if at == Component::Authority => {
+                push_value(part, facts, out, |byte| byte.is_ascii_digit());
+            }
             part => {
-                let next = template.parts.get(index + 1);
+                let next = parts.get(index + 1);
                 let in_name = at == Component::Authority
                     && matches!(next, Some(TemplatePart::Literal(next)) if next.starts_with('.'));
                 if !in_name && matches!(at, Component::Start | Component::Authority) {
                     at = Component::Path;
-                    let slash = facts.text(part).is_some_and(|text| text.starts_with(b"/"));
-                    if !slash {
+                    if !begins_with_slash(part, facts) {
                         out.push(b'/');
                     }
                 }
-                push_in_uri(part, facts, at, out);
+                at = push_in_uri(part, facts, at, out);
             }
         }
     }
     if !absolute {
         keep_on_site(out, start);
     }
+    if parts.iter().any(|part| !matches!(part, TemplatePart::Literal(_))) {
+        keep_below(out, start);
+    }
+}
+
+/// Encodes the dots of segments `..`, so that no reader takes them for the way up: a client must not
+/// lead others out of the path that a template wrote. (`%2E` is the same as a dot to browsers, so that it is encoded
+/// twice.) Paths of clients have none, but a value of another kind may be one, or parts that are joined.
+fn keep_below(out: &mut Vec<u8>, start: usize) {
+    let mut at = start;
+    while let Some(rest) = out.get(at..) {
+        let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        let end = at + length.unwrap_or(rest.len());
+        let segment = out.get(at..end).unwrap_or_default();
+        if is_parent(segment) {
+            let encoded = b"%252E%252E";
+            let dots = if segment.starts_with(b".") { 1 } else { 3 };
+            let second = segment.get(dots..).unwrap_or_default();
+            let dots = dots + if second.starts_with(b".") { 1 } else { 3 };
+            let grown = end + encoded.len() - dots;
+            out.splice(at..at + dots, *encoded);
+            at = grown;
+        } else {
+            at = end;
+        }
+        if out.get(at) != Some(&b'/') {
+            return;
+        }
+        at += 1;
+    }
+}
+
+/// Whether what a part writes into a path begins with a slash.
+fn begins_with_slash(part: &TemplatePart, facts: &Facts<'_>) -> bool {
+    match part {
+        TemplatePart::Variable(Variable::Path | Variable::Uri) => facts.path.starts_with(b"/"),
+        TemplatePart::Capture(_) => facts.text(part).is_some_and(|text| text.starts_with(b"/")),
+        _ => false,
+    }
 }
 
 /// A literal without the `?` at its end, if an empty `{query}` is all that would follow.
 fn without_empty_query<'a>(
     literal: &'a str,
-    parts: &[TemplatePart],
+    parts: &Parts<'_>,
     index: usize,
     facts: &Facts<'_>,
 ) -> &'a str {
-    let follows = parts.get(index + 1..).unwrap_or_default();
-    let is_empty = follows == [TemplatePart::Variable(Variable::Query)] && facts.query.is_none();
+    let is_query = parts.get(index + 1) == Some(&TemplatePart::Variable(Variable::Query));
+    let is_empty = is_query && parts.get(index + 2).is_none() && facts.query.is_none();
     literal.strip_suffix('?').filter(|_| is_empty).unwrap_or(literal)
 }
 
@@ -316,16 +341,50 @@ fn after_scheme(literal: &str) -> Option<&str> {
     (scheme.is_empty() || is_scheme).then_some(after)
 }
 
-fn push_in_uri(part: &TemplatePart, facts: &Facts<'_>, at: Component, out: &mut Vec<u8>) {
-    if at == Component::Query && *part == TemplatePart::Variable(Variable::Query) {
-        push_value(part, facts, out, |byte| is_uri_byte(byte) && byte != b'#');
-    } else {
-        let start = out.len();
-        push_value(part, facts, out, |byte| at.passes(byte));
-        if at == Component::Path {
+/// Writes a part into a component of a URI; gives the component that follows.
+///
+/// Of what a request says, paths and captures of paths have slashes and percent-encodings that count. Any other part is
+/// plain text, or a value within something: in a path it is (a part of) one segment.
+fn push_in_uri(
+    part: &TemplatePart,
+    facts: &Facts<'_>,
+    at: Component,
+    out: &mut Vec<u8>,
+) -> Component {
+    let start = out.len();
+    match (at, part) {
+        (Component::Path, TemplatePart::Variable(Variable::Uri)) => {
+            push_value(&TemplatePart::Variable(Variable::Path), facts, out, |byte| at.passes(byte));
+            encode_stray_percents(out, start);
+            if let Some(query) = facts.query {
+                out.push(b'?');
+                push_encoded(query, out, |byte| is_uri_byte(byte) && byte != b'#');
+                return Component::Query;
+            }
+        }
+        (
+            Component::Query,
+            TemplatePart::Variable(Variable::Query) | TemplatePart::Parameter(_),
+        ) => push_value(part, facts, out, |byte| is_uri_byte(byte) && byte != b'#'),
+        (Component::Path, TemplatePart::Parameter(_)) => {
+            push_value(part, facts, out, |byte| at.passes(byte) && byte != b'/');
             encode_stray_percents(out, start);
         }
+        // The whole of it is one value: what reads it gets it back as it is here.
+        (
+            _,
+            TemplatePart::Field(_)
+            | TemplatePart::Cookie(_)
+            | TemplatePart::Variable(Variable::Uri | Variable::RequestId),
+        ) => push_value(part, facts, out, |byte| Component::Authority.passes(byte)),
+        (at, part) => {
+            push_value(part, facts, out, |byte| at.passes(byte));
+            if at == Component::Path {
+                encode_stray_percents(out, start);
+            }
+        }
     }
+    at
 }
 
 /// Makes `%25` of each `%` from `start` on without two hexadecimal digits: of such, servers make
@@ -402,16 +461,20 @@ pub fn upstream_path(
         Rewrite::To(template) => template,
     };
     let start = out.len();
+    let parts = Parts::of(template, facts);
     let mut at = Component::Path;
-    for (index, part) in template.parts.iter().enumerate() {
+    let mut has_query = false;
+    for (index, part) in parts.iter().enumerate() {
+        has_query |= *part == TemplatePart::Variable(Variable::Query)
+            || (at, part) == (Component::Path, &TemplatePart::Variable(Variable::Uri));
         if let TemplatePart::Literal(text) = part {
-            let text = without_empty_query(text, &template.parts, index, facts);
+            let text = without_empty_query(text, &parts, index, facts);
             push_encoded(text.as_bytes(), out, |byte| is_uri_byte(byte) && byte != b'#');
             at = at.after(text);
         } else if (at, part) == (Component::Query, &TemplatePart::Variable(Variable::Query)) {
             out.extend_from_slice(facts.query.unwrap_or_default());
         } else {
-            push_in_uri(part, facts, at, out);
+            at = push_in_uri(part, facts, at, out);
         }
     }
     // `//name` at the start is a host to some (RFC 3986, section 4.2).
@@ -424,7 +487,7 @@ pub fn upstream_path(
     if leads_out(path.get(..length).unwrap_or_default()) {
         return Err(PathTraversal);
     }
-    if !template.parts.contains(&TemplatePart::Variable(Variable::Query)) {
+    if !has_query {
         push_query(facts, if at == Component::Query { b'&' } else { b'?' }, out);
     }
     Ok(())

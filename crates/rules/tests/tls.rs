@@ -122,13 +122,12 @@ fn what_fails_says_what_is_the_case() {
 #[test]
 fn a_redirect_says_whose_it_is() {
     let rules = rules(TEXT);
-    let mut target = message::Target::default();
-    let method = message::Method::Get;
+    let mut request = message::Request::default();
+    let (method, target) = (request.method, &mut request.target);
     target.parse(&method, b"http://b.shop.example.com/", None, message::Scheme::Http).unwrap();
-    let entry = EntryPoint::Listener(listener_for(&rules, &target).unwrap());
+    let entry = EntryPoint::Listener(listener_for(&rules, target).unwrap());
     let query = Query {
-        method: &method,
-        target: &target,
+        request: &request,
         from: IpAddr::from([192, 0, 2, 1]),
         entry,
         addresses: &[],
@@ -145,7 +144,7 @@ fn a_redirect_says_whose_it_is() {
     let site = &rules.config().sites[explanation.site.unwrap().0 as usize];
     assert_eq!(site.https, Some(config::SiteId(0)));
     let EntryPoint::Listener(listener) = entry else { panic!() };
-    let direct = rules.route(listener, &method, target.host(), "/", &mut Steps::default());
+    let direct = rules.route(listener, &method, request.target.host(), "/", &mut Steps::default());
     assert!(matches!(direct, rules::Routing::Route { .. }));
 }
 
@@ -154,20 +153,19 @@ fn the_line_about_clients_is_a_step() {
     #[track_caller]
     fn check(client: Option<&str>, expected: (&str, &str, Option<u16>)) {
         let rules = rules(TEXT);
-        let mut target = message::Target::default();
-        let method = message::Method::Get;
+        let mut request = message::Request::default();
+        let (method, target) = (request.method, &mut request.target);
         let url = b"https://shop.example.com/admin/x";
         target.parse(&method, url, None, message::Scheme::Https).unwrap();
-        let entry = EntryPoint::Listener(listener_for(&rules, &target).unwrap());
+        let entry = EntryPoint::Listener(listener_for(&rules, target).unwrap());
         let certificate = client.map(rules::assumed_certificate);
         let query = Query {
-            method: &method,
-            target: &target,
+            request: &request,
             from: IpAddr::from([192, 0, 2, 1]),
             entry,
             addresses: &[],
             classify: &rules::Address::global,
-            tls: rules::assumed_tls(&rules, entry, &target, certificate.as_ref()),
+            tls: rules::assumed_tls(&rules, entry, &request.target, certificate.as_ref()),
         };
         let explanation = explain(&rules, &query);
         let step = explanation.steps.last().unwrap();

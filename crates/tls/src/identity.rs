@@ -44,6 +44,7 @@ pub(crate) fn of_client(leaf: &[u8]) -> Result<ClientCertificate, TlsError> {
         common_name: common_name.map(Into::into),
         names: names.collect(),
         fingerprint: fingerprint(leaf).into(),
+        der: leaf.into(),
     })
 }
 

@@ -11,14 +11,14 @@ use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
     Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, PathReadings,
-    Rewrite, Stay, Template,
+    Rewrite, Stay, Template, TextKind,
 };
 use crate::schema::{
     ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, REDIRECT_PROPERTIES,
     RESPOND_PROPERTIES, Setting,
 };
 use crate::source::Span;
-use crate::values::{self, Datum};
+use crate::values::Datum;
 
 /// Bytes of an error page at most.
 const ERROR_PAGE_BYTES_MAX: u64 = 1 << 20;
@@ -77,6 +77,7 @@ pub(crate) struct Layer {
     pub(crate) request_fields: Edits,
     pub(crate) response_fields: Edits,
     pub(crate) host: Option<(HostPolicy, Span)>,
+    pub(crate) request_id: Option<(bool, Span)>,
     pub(crate) forwarded: Option<(bool, Span)>,
     pub(crate) drop_underscores: Option<(bool, Span)>,
     pub(crate) error_pages: Vec<(ErrorPage, Span)>,
@@ -174,13 +175,7 @@ impl Decoder<'_> {
         span: Span,
         captures: &[Box<str>],
     ) -> Option<Template> {
-        match values::template(text, captures) {
-            Ok(template) => Some(template),
-            Err(wrong) => {
-                self.wrong(span, wrong);
-                None
-            }
-        }
+        self.template_in(text, span, captures, None)
     }
 
     pub(crate) fn rewrite(
@@ -437,10 +432,16 @@ impl Decoder<'_> {
         Some(RawActionKind::Ready(action))
     }
 
-    pub(crate) fn respond(&mut self, node: &Checked<'_, '_>) -> Option<RawActionKind> {
+    pub(crate) fn respond(
+        &mut self,
+        node: &Checked<'_, '_>,
+        captures: &[Box<str>],
+    ) -> Option<RawActionKind> {
         let text = node.first().map_or("", |given| given.datum.text());
-        let (body, content_type) = (text.as_bytes().into(), "text/plain; charset=utf-8".into());
-        let mut action = Action::Respond { status: 200, body, content_type };
+        let content_type = "text/plain; charset=utf-8".into();
+        let body = Template::default();
+        let kind = TextKind::Plain;
+        let mut action = Action::Respond { status: 200, text: body, content_type, kind };
         node.put(&RESPOND_PROPERTIES, &mut action);
         // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
         if let Action::Respond { status: status @ (204 | 205 | 304), .. } = action
@@ -448,6 +449,12 @@ impl Decoder<'_> {
         {
             self.error(given.span, format!("a response with status {status} has no body"));
             return None;
+        }
+        if let Action::Respond { text: body, content_type, kind, .. } = &mut action
+            && let Some(given) = node.first()
+        {
+            *kind = TextKind::of(content_type);
+            *body = self.template_in(text, given.span, captures, Some(*kind))?;
         }
         Some(RawActionKind::Ready(action))
     }

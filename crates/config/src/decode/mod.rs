@@ -13,6 +13,7 @@ mod process;
 mod resolve;
 mod reverse;
 mod show;
+mod templates;
 mod tls;
 mod upstream;
 
@@ -22,6 +23,7 @@ pub(crate) use process::RawProcess;
 pub(crate) use resolve::addresses;
 pub(crate) use reverse::{Raw, RawListen, RawRoute, RawSite, add_networks};
 pub(crate) use show::{Shown, Writer, quoted_unless_number};
+pub(crate) use templates::RawMap;
 pub(crate) use tls::{
     ClientLists, RawAcme, RawChallenge, RawEab, RawTlsOptions, RawUpstreamTls, TlsNode,
 };
@@ -96,7 +98,8 @@ fn finish(
         // What stands in the wrong block would be told as many mistakes that are none.
         return Err(problems.failure(&sources));
     }
-    let mut decoder = Decoder { sources: &sources, directories, problems };
+    let maps = templates::MapNames::of(&nodes);
+    let mut decoder = Decoder { sources: &sources, directories, problems, maps };
     let raw = decoder.top(&nodes);
     let (config, effective) = resolve::resolve(&mut decoder, raw);
     let problems = decoder.problems;
@@ -311,6 +314,7 @@ pub(crate) struct Decoder<'s> {
     /// Where relative paths of each file start.
     directories: &'s [PathBuf],
     problems: Problems,
+    maps: templates::MapNames,
 }
 
 impl Decoder<'_> {

@@ -14,9 +14,10 @@ use super::tls::resolve::Speech;
 use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
-    AcmeId, Action, Config, Endpoint, Forward, ForwardId, Limits, Listener, ListenerId, Pattern,
-    PortRange, ProxyProtocol, Route, RouteSettings, Serves, Site, SiteId, SiteName, Table,
-    Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
+    AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId, Limits, Listener,
+    ListenerId, Pattern, Place, PortRange, ProxyProtocol, Route, RouteSettings, Serves, Site,
+    SiteId, SiteName, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId,
+    UpstreamTimeouts, Variable,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
@@ -96,6 +97,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     };
     resolver.config.files = resolver.decoder.sources.names();
     resolver.config.process = raw.process.process.clone();
+    resolver.config.maps = resolver.decoder.checked_maps(&raw.maps);
     resolver.upstreams(&raw.upstreams);
     resolver.acmes(&raw);
     for site in &raw.sites {
@@ -117,6 +119,22 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     }
     let effective = show::effective(decoder, &raw, &config, &outer, &listeners);
     (config, effective)
+}
+
+/// Sends the id of a request both ways, before every other edit, or no longer.
+fn set_request_id(settings: &mut RouteSettings, on: bool, place: Place) {
+    for edits in [&mut settings.request_fields, &mut settings.response_fields] {
+        if settings.request_id && !edits.is_empty() {
+            edits.remove(0);
+        }
+        if on {
+            let parts = vec![TemplatePart::Variable(Variable::RequestId)];
+            let value = Template { written: "{request-id}".into(), parts };
+            let (verb, name) = (EditVerb::Set, "X-Request-Id".into());
+            edits.insert(0, FieldEdit { secret: None, place, verb, name, value });
+        }
+    }
+    settings.request_id = on;
 }
 
 pub(super) struct Resolver<'d, 's> {
@@ -226,16 +244,24 @@ impl Resolver<'_, '_> {
     }
 
     /// What a layer makes of what is further out.
-    fn settings(layer: &Layer, outer: &RouteSettings, bounds: &Bounds) -> RouteSettings {
+    fn settings(
+        decoder: &Decoder<'_>,
+        layer: &Layer,
+        outer: &RouteSettings,
+        bounds: &Bounds,
+    ) -> RouteSettings {
         let mut settings = outer.clone();
         settings.timeouts = bounds.timeouts.value.clone();
         settings.limits = bounds.limits.value.clone();
         if let Some((rewrite, _)) = &layer.rewrite {
             settings.rewrite = rewrite.clone();
         }
-        let edits = |edits: &[(crate::model::FieldEdit, Span)]| {
+        let edits = |edits: &[(FieldEdit, Span)]| {
             edits.iter().map(|(edit, _)| edit.clone()).collect::<Vec<_>>()
         };
+        if let Some((on, span)) = layer.request_id {
+            set_request_id(&mut settings, on, decoder.place(span));
+        }
         settings.request_fields.extend(edits(&layer.request_fields.edits));
         settings.response_fields.extend(edits(&layer.response_fields.edits));
         if let Some((host, _)) = &layer.host {
@@ -264,7 +290,7 @@ impl Resolver<'_, '_> {
     fn site(&mut self, raw: &RawSite) {
         let id = SiteId::at(self.config.sites.len());
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
-        let mut base = Self::settings(&raw.layer, &RouteSettings::default(), &bounds);
+        let mut base = Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds);
         base.mirrors = self.mirrors(&raw.layer.mirrors);
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
         for route in &raw.routes {
@@ -325,8 +351,11 @@ impl Resolver<'_, '_> {
         let done = self.action(action)?;
         let (timeouts, limits) = (&raw.layer.timeouts, &raw.layer.limits);
         let mut settings = match timeouts.is_empty() && limits.is_empty() {
-            true => Self::settings(&raw.layer, base, outer),
-            false => Self::settings(&raw.layer, base, &outer.with(timeouts, limits)),
+            true => Self::settings(self.decoder, &raw.layer, base, outer),
+            false => {
+                let bounds = outer.with(timeouts, limits);
+                Self::settings(self.decoder, &raw.layer, base, &bounds)
+            }
         };
         if !raw.layer.mirrors.is_empty() {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
@@ -398,7 +427,7 @@ impl Resolver<'_, '_> {
             ports: raw.ports.as_ref().map_or_else(|| PORTS.to_vec(), |(ports, _)| ports.clone()),
             anonymous: raw.anonymous.as_ref().map(|(anonymous, _)| anonymous.clone()),
             via: raw.via.as_ref().map_or_else(|| "bothways".into(), |(via, _)| via.clone()),
-            settings: Self::settings(&raw.layer, &RouteSettings::default(), &bounds),
+            settings: Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds),
             tls,
         });
     }

@@ -9,6 +9,7 @@ use super::forward::{RawExpect, RawForward};
 use super::layer::{HasLayer, Layer, Overrides};
 use super::process::RawProcess;
 use super::resolve::Bounds;
+use super::templates::RawMap;
 use super::tls::{RawAcme, RawTls, RawTlsKind};
 use super::upstream::RawUpstream;
 use super::{Checked, Decoder, Given, Origins};
@@ -31,6 +32,7 @@ pub(crate) struct Raw {
     pub(crate) upstreams: Vec<RawUpstream>,
     pub(crate) forwards: Vec<RawForward>,
     pub(crate) acmes: Vec<RawAcme>,
+    pub(crate) maps: Vec<RawMap>,
     pub(crate) expects: Vec<RawExpect>,
 }
 

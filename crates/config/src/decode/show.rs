@@ -363,9 +363,8 @@ impl Writer<'_, '_> {
                 Action::Redirect { to, .. } => {
                     quoted(&to.written) + &in_line(&REDIRECT_PROPERTIES, action)
                 }
-                Action::Respond { body, .. } => {
-                    let text = quoted(&String::from_utf8_lossy(body));
-                    text + &in_line(&RESPOND_PROPERTIES, action)
+                Action::Respond { text, .. } => {
+                    quoted(&text.written) + &in_line(&RESPOND_PROPERTIES, action)
                 }
                 Action::To(_) | Action::Split(_) | Action::Files(_) => return,
             },

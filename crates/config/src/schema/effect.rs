@@ -29,6 +29,7 @@ const AROUND: &[(&str, &str)] = &[
     ("tls of forward", "forward \"127.0.0.1:1\" { tls internal name=a { @\n }; }"),
     ("anonymous", "forward \"127.0.0.1:1\" { anonymous { @\n }; }"),
     ("acme", "acme { @\n }\nsite a.example.com { tls auto; respond; }"),
+    ("map", "map m \"{path}\" { @\n }\nsite { respond \"{m}\"; }"),
 ];
 
 /// Rows that need something beside them: the block, the node (and its property), and what stands
@@ -104,7 +105,9 @@ const INCOMPLETE: &[(&str, &str)] = &[
 /// Values of a kind; one at least is not the default of a row.
 fn values(kind: Kind) -> Vec<String> {
     let texts: &[&str] = match kind {
-        Kind::Text | Kind::FieldValue | Kind::ValueTemplate | Kind::Token => &["a", "b"],
+        Kind::Text | Kind::FieldValue | Kind::ValueTemplate | Kind::Token | Kind::Regex => {
+            &["a", "b"]
+        }
         Kind::Path => &["Cargo.toml", "src/lib.rs"],
         Kind::Duration { .. } => &["70s", "400d"],
         Kind::Size { .. } | Kind::Limit => &["3KiB", "5MiB"],

@@ -98,13 +98,15 @@ impl<T: HasLayer> Row<T> {
             properties: &RESPOND_PROPERTIES,
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Answers with this text.",
+            doc: "Answers with this text. It may contain the same [parts](#values) as the target of `redirect`, encoded for its type: HTML and XML escape `<`, `&` and quotes, JSON and JavaScript are escaped for strings. In JSON, JavaScript and CSS a brace that opens no known part is kept; elsewhere `{{` and `}}` are braces.",
             example: "site \"a.example\" {\n    route \"/robots.txt\" { respond \"User-agent: *\\nDisallow: /\\n\" }\n    respond status=204\n}",
             rank: 4,
             ..NodeRow::NEW
         },
         read: Read::Node(|decoder, of, node| {
-            decoder.action(of.layer_mut(), node, |decoder, _, node| decoder.respond(node));
+            decoder.action(of.layer_mut(), node, |decoder, captures, node| {
+                decoder.respond(node, captures)
+            });
         }),
         show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
     };
@@ -240,6 +242,22 @@ impl<T: HasLayer> Row<T> {
         }),
     };
 
+    pub(super) const REQUEST_ID: Self = Row {
+        node: NodeRow {
+            name: "request-id",
+            arguments: &[argument("mode", Kind::Word(REQUEST_ID_WORDS), One)],
+            doc: "Whether each request has an id that goes upstream and to the client as `X-Request-Id`, and into the log as `request_id`. It is the one that a trusted proxy has sent, if that has 1 to 128 visible ASCII characters; otherwise the proxy makes one (UUID version 7). Later edits of the field win. `{request-id}` names the same id in templates, with or without this setting.",
+            default: "off",
+            example: "site \"a.example\" {\n    request-id on\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|_, of, node| {
+            let on = node.data().any(|mode| mode.text() == "on");
+            of.layer_mut().request_id = Some((on, node.name_span()));
+        }),
+        show: Show::Inherited(|of| Some(on_off(of.layer().request_id?.0))),
+    };
+
     pub(super) const FORWARDED: Self = Row {
         node: NodeRow {
             name: "forwarded",
@@ -344,6 +362,11 @@ impl<T: HasLayer> Row<T> {
         show: Show::With("path-readings"),
     };
 }
+
+static REQUEST_ID_WORDS: &[WordRow] = &[
+    word("on", "it is sent upstream and to the client, and logged"),
+    word("off", "it is made and logged only where a template names it"),
+];
 
 static FORWARDED_WORDS: &[WordRow] = &[
     word("on", "it does, in addition to `X-Forwarded-*`, with the same content"),

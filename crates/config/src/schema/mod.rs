@@ -12,6 +12,7 @@ mod balancing;
 mod effect;
 mod forward_rules;
 mod layer;
+mod maps;
 mod process;
 mod row;
 mod rows;
@@ -28,6 +29,7 @@ pub(crate) use balancing::{
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
 pub(crate) use layer::*;
+pub(crate) use maps::MAP_BLOCK;
 pub(crate) use process::RESOLVER_BLOCK;
 pub(crate) use row::{
     Block, Properties, Property, Read, Row, Show, Table, in_line, in_line_masked,
@@ -229,6 +231,8 @@ pub(crate) enum Kind {
     UrlTemplate,
     /// The value of a field, with `{name}` parts.
     ValueTemplate,
+    /// A regular expression.
+    Regex,
     /// The name of a field.
     FieldName,
     /// The value of a field.
@@ -332,6 +336,7 @@ impl Kind {
             Self::PathTemplate => "a path such as \"/v2/{rest}\"".into(),
             Self::UrlTemplate => "a path or URL such as \"/new/{rest}\"".into(),
             Self::ValueTemplate => "the value of a field, which may have `{client}` and so on".into(),
+            Self::Regex => "a regular expression such as \"^/u/[0-9]+$\"".into(),
             Self::FieldName => "the name of a field such as \"X-Forwarded-For\"".into(),
             Self::FieldValue => "the value of a field".into(),
             Self::Token => "a name without spaces".into(),

@@ -4,6 +4,7 @@ use super::Count::{Any, AtLeastOne, One};
 use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, UPSTREAM_BLOCK};
 use super::forward_rules::{ALLOW, DENY};
 use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
+use super::maps::{MAP, MAP_BLOCK};
 use super::process::{PROCESS_BLOCK, RESOLVER_BLOCK};
 use super::secure::{
     ACME, ACME_BLOCK, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS, TLS_BLOCK,
@@ -54,6 +55,7 @@ pub(crate) static TOP: Table<Raw> = Table {
         &TOP_TIMEOUTS,
         &TOP_LIMITS,
         &TOP_TRUSTED_PROXY,
+        &MAP,
         &LISTEN,
         &SITE,
         &UPSTREAM,
@@ -84,6 +86,7 @@ pub(crate) static BLOCKS: &[&dyn Block] = &[
     &FORWARD_TLS_BLOCK,
     &ANONYMOUS_BLOCK,
     &ACME_BLOCK,
+    &MAP_BLOCK,
 ];
 
 static INCLUDE: Row<Raw> = Row {
@@ -393,6 +396,7 @@ pub(crate) static SITE_BLOCK: Table<RawSite> = Table {
         &Row::REQUEST,
         &Row::RESPONSE,
         &Row::HOST,
+        &Row::REQUEST_ID,
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::CLIENT,
@@ -418,6 +422,7 @@ pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
         &Row::REQUEST,
         &Row::RESPONSE,
         &Row::HOST,
+        &Row::REQUEST_ID,
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::CLIENT,
@@ -502,6 +507,7 @@ pub(crate) static FORWARD_BLOCK: Table<RawForward> = Table {
         &VIA,
         &Row::REQUEST,
         &Row::RESPONSE,
+        &Row::REQUEST_ID,
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::ERROR_PAGE,

@@ -21,7 +21,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{
-    AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, SiteName,
+    AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, Regex,
+    SiteName,
 };
 use crate::nearest::nearest;
 use crate::schema::{FOREIGN_WORDS, Kind, WordRow};
@@ -30,7 +31,7 @@ use crate::syntax::{Value, ValueKind};
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
 pub(crate) use balancing::{share_text, statuses_text};
 pub(crate) use secure::LETSENCRYPT;
-pub(crate) use template::template;
+pub(crate) use template::{Names, Outside, is_reserved, template};
 pub(crate) use units::{duration_text, size_text};
 
 /// A value that is what it should be.
@@ -76,6 +77,7 @@ pub(crate) enum Datum {
     Texts(Vec<Box<str>>),
     Statuses(Vec<(u16, u16)>),
     Factor(f64),
+    Regex(Regex),
 }
 
 impl Datum {
@@ -285,6 +287,7 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Prefix => paths::prefix(text).map(Datum::Text),
         Kind::PathTemplate => paths::path_template(text).map(Datum::Text),
         Kind::UrlTemplate => paths::url_template(text).map(Datum::Text),
+        Kind::Regex => tokens::regex(text).map(Datum::Regex),
         Kind::FieldName => tokens::field_name(text).map(Datum::Text),
         Kind::FieldValue | Kind::ValueTemplate => tokens::field_value(text).map(Datum::Text),
         Kind::Token => tokens::token(text).map(Datum::Text),

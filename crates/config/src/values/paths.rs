@@ -143,7 +143,8 @@ pub(super) fn prefix(text: &str) -> Result<Box<str>, Wrong> {
 /// A path that may have `{name}` parts.
 pub(super) fn path_template(text: &str) -> Result<Box<str>, Wrong> {
     let wrong = |why: &str| Wrong::new(format!("`{text}` is not a path to send: {why}"));
-    if !text.starts_with('/') && !text.starts_with("{path}") {
+    // What a part at the start writes gets its `/` where it lacks one.
+    if !text.starts_with(['/', '{']) {
         return Err(wrong("it must start with `/`"));
     }
     if text.contains(['?', '#']) {
@@ -163,7 +164,7 @@ pub(super) fn url_template(text: &str) -> Result<Box<str>, Wrong> {
     let absolute = ["http://", "https://", "{scheme}://"];
     let known = absolute.iter().find_map(|start| text.strip_prefix(start));
     match known {
-        None if !text.starts_with('/') => {
+        None if !text.starts_with(['/', '{']) => {
             let hint = format!("write \"/{text}\" or \"https://{text}\"");
             return Err(wrong("it must start with `/`, `http://` or `https://`").hinted(hint));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Wrong;
-use crate::model::LogTarget;
+use crate::model::{LogTarget, Regex};
 
 /// RFC 9110, section 5.6.2.
 pub(super) fn is_token(text: &str) -> bool {
@@ -52,6 +52,20 @@ pub(super) fn log(text: &str) -> Result<LogTarget, Wrong> {
         "stderr" => Ok(LogTarget::Stderr),
         text => path(text).map(LogTarget::File),
     }
+}
+
+/// A regular expression.
+pub(super) fn regex(text: &str) -> Result<Regex, Wrong> {
+    Regex::new(text).map_err(|why| {
+        let wrong = Wrong::new(format!("`{text}` is not a regular expression: {why}"));
+        if why.contains("look-around") || why.contains("backreferences") {
+            wrong.hinted("these take time without bound, so they do not exist here")
+        } else if why.contains("Unicode") {
+            wrong.hinted("it compares bytes; paths have everything beyond ASCII percent-encoded")
+        } else {
+            wrong.hinted("its syntax is that of the Rust crate `regex`, near that of Perl and RE2")
+        }
+    })
 }
 
 /// RFC 9110, section 5.1.

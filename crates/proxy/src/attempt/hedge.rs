@@ -27,8 +27,8 @@ use crate::body::Patience;
 use crate::destination::{GroupDestination, unreachable};
 use crate::downstream::Reply;
 use crate::upstream::{
-    Alarms, ClientFacts, Link, LinkState, Protocol, ResponseReader, Upload, UpstreamExchange,
-    UpstreamHead, is_our_limit, over,
+    Alarms, Link, LinkState, Protocol, ResponseReader, Upload, UpstreamExchange, UpstreamHead,
+    is_our_limit, over,
 };
 
 /// The reply to the client, for the try that has a response first.
@@ -150,7 +150,7 @@ impl Attempt<'_> {
         let mut host = String::new();
         group.write_host_of(lease.index(), request, self.plan.settings, &mut host);
         let (target, host) = (plan.target, host.as_str());
-        let client = ClientFacts::of(self.context);
+        let client = self.context.client_facts();
         let head = UpstreamHead { request, target, host, upgrade: false, key: None, client };
         let core = self.context.core;
         let (sending, receiving) = (core.wheel.alarm(), core.wheel.alarm());

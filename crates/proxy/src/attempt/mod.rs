@@ -30,8 +30,8 @@ use crate::retry::Retries;
 use crate::sticky::Binding;
 use crate::trouble::Trouble;
 use crate::upstream::{
-    Alarms, Cancel, ClientFacts, Link, LinkState, NoHead, Protocol, ResponseReader, Upload,
-    UpstreamExchange, UpstreamHead, over,
+    Alarms, Cancel, Link, LinkState, NoHead, Protocol, ResponseReader, Upload, UpstreamExchange,
+    UpstreamHead, over,
 };
 use crate::websocket::{self, wants_tunnel};
 use crate::work::Work;
@@ -182,7 +182,7 @@ impl Attempt<'_> {
         // RFC 6455 requires a key and its proof over HTTP/1.1; a client of HTTP/2 sends none.
         let key = if upgrade { websocket::missing_key(request) } else { None };
         let key = key.as_deref();
-        let client = ClientFacts::of(self.context);
+        let client = self.context.client_facts();
         let head = UpstreamHead { request, target, host, upgrade, key, client };
         let body = down.buffered_body().filter(|_| sent_with_head).unwrap_or_default();
         if self.kept_for_copies >= body.len() && replay.is_empty() {

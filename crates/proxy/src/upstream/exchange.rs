@@ -1,14 +1,13 @@
 //! What an exchange needs of an endpoint's protocol: to send the request and to read the response.
 
 use std::cell::Cell;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use message::{Known, Request, Response};
 use net::{Alarm, Buffer, Size};
+use rules::ClientFacts;
 
 use crate::body::{Patience, Sink, Source, WriteError};
-use crate::context::Context;
 use crate::core::Core;
 use crate::http2::StreamEnds;
 use crate::pool::{Connection, StreamPermit};
@@ -25,38 +24,8 @@ pub(crate) struct UpstreamHead<'a> {
     pub(crate) upgrade: bool,
     /// The WebSocket key that we made for a client of HTTP/2, which sends none.
     pub(crate) key: Option<&'a str>,
-    pub(crate) client: ClientFacts,
-}
-
-/// What some protocols tell of the client beside the request's fields.
-#[derive(Clone, Copy)]
-pub(crate) struct ClientFacts {
-    /// Its address, as far back as proxies are trusted.
-    pub(crate) address: IpAddr,
-    /// Its port, if that is known.
-    pub(crate) port: Option<u16>,
-    /// The port of the listener that it came in by.
-    pub(crate) listener_port: u16,
-}
-
-impl ClientFacts {
-    pub(crate) fn of(context: &Context<'_>) -> Self {
-        let requester = &context.requester;
-        let peer = requester.connection.map(|client| client.address.get());
-        let peer = peer.filter(|peer| peer.ip().to_canonical() == requester.address.to_canonical());
-        let listener = context.view.config().listener(requester.listener_id);
-        let listener_port = listener.map_or(0, |listener| listener.address.port());
-        // Where the configuration leaves it to the system, the connection tells it.
-        let own_port = || requester.connection?.stream.local_address().map(|own| own.port());
-        Self {
-            address: requester.address.to_canonical(),
-            port: peer.map(|peer| peer.port()).filter(|&port| port != 0),
-            listener_port: match listener_port {
-                0 => own_port().unwrap_or(0),
-                port => port,
-            },
-        }
-    }
+    /// What some protocols tell of the client beside the request's fields.
+    pub(crate) client: ClientFacts<'a>,
 }
 
 /// True for request fields that each protocol writes itself, or that are never forwarded.

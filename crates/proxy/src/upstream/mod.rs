@@ -19,8 +19,8 @@ pub(crate) use ahead::fill;
 pub(crate) use connector::{Connector, LinkNeeds};
 pub(crate) use dial::{dial, is_our_limit, log_upstream_trouble};
 pub(crate) use exchange::{
-    Alarms, Cancel, ClientFacts, FarEnd, LinkState, NoHead, Protocol, ResponseReader, Upload,
-    UpstreamExchange, UpstreamHead,
+    Alarms, Cancel, FarEnd, LinkState, NoHead, Protocol, ResponseReader, Upload, UpstreamExchange,
+    UpstreamHead,
 };
 #[cfg(feature = "testing")]
 pub(crate) use http2::heads::response as read_http2_response;

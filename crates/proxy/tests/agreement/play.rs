@@ -98,8 +98,7 @@ impl Bench {
         let explanation = rules::explain(
             &rules,
             &Query {
-                method: &request.method,
-                target: &request.target,
+                request: &request,
                 from: client,
                 entry: through,
                 addresses: &[],
@@ -117,8 +116,13 @@ impl Bench {
                 forward,
                 settings,
                 route,
-                tls: None,
-                client,
+                client: rules::ClientFacts {
+                    address: client.to_canonical(),
+                    port: None,
+                    listener_port: listener.address.port(),
+                    tls: None,
+                },
+                maps: rules.maps(),
                 target: path.as_bytes(),
                 host,
                 protocol: config::UpstreamProtocol::Auto,

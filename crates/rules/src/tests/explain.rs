@@ -5,7 +5,7 @@ use config::{
     Action, Config, Endpoint, EndpointAddress, Expect, FileServing, ForwardId, HostPolicy,
     Listener, ListenerId, Rewrite, Serves, Split, SplitPart, Stay, Upstream, UpstreamId,
 };
-use message::{Method, Scheme, Target};
+use message::{Method, Request, Scheme, Target};
 
 use crate::fixtures::{at, forward, listener, reverse, site, template};
 use crate::{
@@ -63,8 +63,7 @@ fn explained(rules: &Rules, method: &str, target: &str, from: &str) -> Explanati
     explain(
         rules,
         &Query {
-            method: &method,
-            target: &parsed,
+            request: &Request { method, target: parsed, ..Request::default() },
             from,
             entry,
             addresses: &[],
@@ -218,11 +217,11 @@ fn the_best_address_decides() {
     let rules = Rules::compile(Arc::new(both_ways()));
     let mut target = Target::default();
     target.parse(&Method::Get, b"http://b.example/", None, Scheme::Http).unwrap();
+    let request = Request { target, ..Request::default() };
     let outcome = |addresses: &[&str]| {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let query = Query {
-            method: &Method::Get,
-            target: &target,
+            request: &request,
             from: IpAddr::from([10, 0, 0, 1]),
             entry: EntryPoint::Forward(ForwardId(0)),
             addresses: &addresses,

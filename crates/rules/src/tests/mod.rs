@@ -1,6 +1,7 @@
 mod clients;
 mod explain;
 mod forward;
+mod places;
 mod readings;
 mod reverse;
 mod template;

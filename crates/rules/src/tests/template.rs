@@ -1,12 +1,13 @@
 use std::net::IpAddr;
 
 use config::{Endpoint, EndpointAddress, HostPolicy, Rewrite};
-use message::{Method, Scheme, Target};
+use message::{Method, Request, Scheme, Target};
 use proptest::prelude::*;
 
 use crate::fixtures::{pattern, template};
 use crate::{
-    Captures, Facts, PathTraversal, TlsFacts, expand, location, upstream_host, upstream_path,
+    Captures, ClientFacts, Facts, Maps, PathTraversal, TlsFacts, expand, location, upstream_host,
+    upstream_path,
 };
 
 /// Facts of `GET http://a.example{path}` from 192.0.2.7, whose route has the pattern.
@@ -20,17 +21,30 @@ fn with_facts<R>(
         None => (path_and_query, None),
     };
     let pattern = pattern(pattern_text);
+    let request = Request::default();
     then(&Facts {
         client: "::ffff:192.0.2.7".parse().unwrap(),
-        method: &Method::Get,
-        scheme: Scheme::Http,
-        host: "a.example",
+        client_port: Some(40_000),
+        port: 8443,
         routed: path,
         path: path.as_bytes(),
         query: query.map(str::as_bytes),
+        uri: path_and_query.as_bytes(),
         captures: Captures::of_pattern(&pattern, path.as_bytes()),
-        tls: None,
+        ..facts_of(&request)
     })
+}
+
+/// Facts of `GET http://a.example` from 192.0.2.1 with the fields of a request.
+pub(super) fn facts_of(request: &Request) -> Facts<'_> {
+    let client = ClientFacts {
+        address: IpAddr::from([192, 0, 2, 1]),
+        port: None,
+        listener_port: 80,
+        tls: None,
+    };
+    let facts = Facts::of(client, request, None, Maps::none());
+    Facts { scheme: Scheme::Http, host: "a.example", authority: "A.example:81", ..facts }
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -249,16 +263,13 @@ proptest! {
     #[test]
     fn no_control_bytes(text in some_template(), path in "(/[a-z.%:\\x00-\\x20@\\\\]{0,3}){1,5}", query in "\\PC{0,6}") {
         let pattern = pattern("/{a}/*");
+        let request = Request::default();
         let facts = Facts {
-            client: IpAddr::from([192, 0, 2, 1]),
-            method: &Method::Get,
-            scheme: Scheme::Http,
-            host: "a.example",
             routed: &path,
             path: path.as_bytes(),
             query: Some(query.as_bytes()),
             captures: Captures::of_pattern(&pattern, path.as_bytes()),
-            tls: None,
+            ..facts_of(&request)
         };
         let template = template(&text);
         let (mut value, mut to) = (Vec::new(), Vec::new());
@@ -273,13 +284,12 @@ proptest! {
 
     #[test]
     fn rewritten_paths_lead_nowhere_else(text in some_template(), path in "(/[a-z.]{0,3}){1,5}", query in "[a-z./%2eE]{0,9}") {
-        let method = Method::Get;
-        let mut target = Target::default();
+        let mut request = Request::default();
         let url = format!("http://a.example{path}?{query}");
-        prop_assume!(target.parse(&method, url.as_bytes(), None, Scheme::Http).is_ok());
+        prop_assume!(request.target.parse(&Method::Get, url.as_bytes(), None, Scheme::Http).is_ok());
         let pattern = pattern("/{a}/*");
-        let captures = Captures::of_pattern(&pattern, target.sent_path());
-        let facts = Facts { captures, ..Facts::of(IpAddr::from([192, 0, 2, 1]), &method, &target, None, None) };
+        let captures = Captures::of_pattern(&pattern, request.target.sent_path());
+        let facts = Facts { captures, ..facts_of(&request) };
         let mut out = Vec::new();
         let written = upstream_path(&Rewrite::To(template(&text)), &facts, &mut out);
         prop_assume!(written.is_ok());

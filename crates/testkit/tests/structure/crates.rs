@@ -12,7 +12,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("random", &[]),
     ("wire", &["message"]),
-    ("rules", &["config", "message"]),
+    ("rules", &["config", "message", "random"]),
     ("balance", &["config", "random"]),
     ("tls", &["config", "message", "random"]),
     ("net", &["random"]),

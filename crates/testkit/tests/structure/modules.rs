@@ -14,7 +14,7 @@ use super::{no_complaints, workspace};
 /// The layers of the data plane, from the ground up.
 const LAYERS: &[&[&str]] = &[
     // Values and words, and what is counted: no I/O.
-    &["account", "cookies", "hsts", "listening", "transfer", "trouble", "trust", "websocket"],
+    &["account", "hsts", "listening", "transfer", "trouble", "trust", "websocket"],
     &["identity", "key", "patience", "room", "split"],
     // Bodies, and messages over sockets and streams.
     &["body", "plan"],

@@ -134,10 +134,11 @@ mod tests {
             }
             request.fields.mark_connection_options();
             let (target, host) = (&b"/a?b"[..], "api.internal:8443");
-            let client = crate::upstream::ClientFacts {
+            let client = rules::ClientFacts {
                 address: [127, 0, 0, 1].into(),
                 port: None,
                 listener_port: 80,
+                tls: None,
             };
             let (request, upgrade) = (&request, false);
             let head = UpstreamHead { request, target, host, upgrade, key: None, client };
