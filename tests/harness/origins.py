@@ -118,6 +118,25 @@ def flask(directory):
     return Flask(directory)
 
 
+class Portal(Program):
+    """The application in `apps/portal.py`, run by gunicorn; what it `knows` are its environment variables."""
+
+    def __init__(self, directory, name="portal", **knows):
+        self.port = free_port()
+        command = [
+            *(sys.executable, "-m", "gunicorn", "--chdir", APPS, "--bind", self.at),
+            *("--workers", "1", "--threads", "4", "--worker-tmp-dir", directory),
+            *("--graceful-timeout", "1", "--no-control-socket", "portal:app"),
+        ]
+        home = environment(directory, PYTHONDONTWRITEBYTECODE=1, **knows)
+        super().__init__(name, command, directory, env=home)
+        self.wait_for_port(self.port)
+
+    @property
+    def at(self):
+        return f"127.0.0.1:{self.port}"
+
+
 class Wiki(Program):
     """The application in `apps/wiki.py`, which flup serves over SCGI at a Unix socket or a port."""
 

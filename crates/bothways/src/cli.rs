@@ -5,6 +5,7 @@
 
 mod cert;
 mod endpoints;
+mod maintenance;
 mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,6 +21,7 @@ pub(crate) use cert::{
 };
 
 pub(crate) use endpoints::{Add, EndpointName, UpstreamsTask};
+pub(crate) use maintenance::{Maintenance, MaintenanceTask};
 pub(crate) use upstreams::{Upstreams, UpstreamsView};
 
 const EXAMPLES: &str = "\
@@ -154,6 +156,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Make the running process reload its configuration
     Reload(Reload),
+    /// Close sites of the running process for maintenance, and open them again
+    Maintenance(Maintenance),
     /// Show the endpoints of the running process; drain, weight, add and remove them
     Upstreams(Upstreams),
     /// Create keys and certificate requests, inspect certificates

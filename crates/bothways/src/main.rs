@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 mod fmt;
 mod load;
+mod maintenance;
 mod reload;
 mod run;
 mod shortcut;
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(options) => show::show(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Maintenance(options) => maintenance::maintenance(&options),
         Command::Upstreams(options) => upstreams::upstreams(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),

@@ -58,6 +58,8 @@ ids! {
     AcmeId;
     /// Counts in [`Config::maps`](crate::Config::maps).
     MapId;
+    /// Counts in [`Config::switches`](crate::Config::switches).
+    SwitchId;
 }
 
 /// An endpoint: an upstream, and which of its endpoints.

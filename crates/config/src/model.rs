@@ -6,6 +6,7 @@
 //! its upstream by [`UpstreamId`].
 //! Not here: text, spans of tokens, diagnostics (`decode`, `diagnostic`), matching (`rules`).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Config {
     pub acme: Vec<Acme>,
     /// Maps that templates name.
     pub maps: Vec<Map>,
+    /// What closes sites and routes for maintenance, each once.
+    pub switches: Vec<Switch>,
     /// What must hold, run by `check`.
     pub expects: Vec<Expect>,
 }
@@ -340,6 +343,17 @@ pub enum SiteName {
     Default,
 }
 
+impl fmt::Display for SiteName {
+    /// As one writes it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => out.write_str(host),
+            Self::Wildcard(suffix) => write!(out, "*.{suffix}"),
+            Self::Default => out.write_str("*"),
+        }
+    }
+}
+
 /// A part of a site.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -571,6 +585,8 @@ pub struct RouteSettings {
     pub host: HostPolicy,
     /// Whether the id of the request is sent both ways. The edits that do it are the first of the two lists above.
     pub request_id: bool,
+    /// Whether what an application says of itself stays, in place of the client's terms.
+    pub keep_responses: bool,
     /// Whether `Forwarded` (RFC 7239) is sent.
     pub forwarded: bool,
     /// Whether request fields whose names have a `_` are dropped.
@@ -579,14 +595,24 @@ pub struct RouteSettings {
     pub timeouts: Timeouts,
     /// Limits.
     pub limits: Limits,
-    /// Bodies for answers that we make ourselves, by status.
+    /// Pages in place of the bodies of errors, by status.
     pub error_pages: Vec<ErrorPage>,
+    /// How it is closed for maintenance, if it can be.
+    pub maintenance: Option<Maintenance>,
     /// How servers may read a path, beside as it stands.
     pub path_readings: PathReadings,
     /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
     pub clients: Vec<ClientMatch>,
     /// Where copies of the requests go.
     pub mirrors: Vec<Mirror>,
+}
+
+impl RouteSettings {
+    /// Every page that it has.
+    pub fn pages(&self) -> impl Iterator<Item = &Page> {
+        let closed = self.maintenance.iter().filter_map(|maintenance| maintenance.page.as_ref());
+        self.error_pages.iter().map(|error| &error.page).chain(closed)
+    }
 }
 
 /// How servers may read a path, beside as it stands. A request passes if all of these lead to the
@@ -681,17 +707,74 @@ pub enum HostPolicy {
     Literal(Box<str>),
 }
 
-/// A body for answers that we make ourselves.
+/// A page in place of the body of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorPage {
     /// For this status.
     pub status: u16,
+    /// Whose errors.
+    pub from: ErrorsFrom,
+    /// The page.
+    pub page: Page,
+}
+
+/// Whose errors get a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ErrorsFrom {
+    /// Those of the proxy.
+    #[default]
+    Proxy,
+    /// Those of endpoints.
+    Upstream,
+    /// Both.
+    Both,
+}
+
+impl ErrorsFrom {
+    /// Whether errors of the proxy get the page.
+    pub fn has_proxy(self) -> bool {
+        matches!(self, Self::Proxy | Self::Both)
+    }
+
+    /// Whether errors of endpoints get the page.
+    pub fn has_upstream(self) -> bool {
+        matches!(self, Self::Upstream | Self::Both)
+    }
+}
+
+/// A page, read with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
     /// The file it was read from.
     pub file: PathBuf,
     /// Its Content-Type, by the file's ending.
     pub content_type: Box<str>,
     /// What it held when the configuration was read.
     pub body: Arc<[u8]>,
+}
+
+/// How a site or route is closed for maintenance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maintenance {
+    /// The line of it.
+    pub place: Place,
+    /// What closes it.
+    pub switch: SwitchId,
+    /// When clients should ask again.
+    pub retry_after: Duration,
+    /// What they get meanwhile.
+    pub page: Option<Page>,
+    /// Clients that are served all the same.
+    pub except: Vec<IpNet>,
+}
+
+/// What closes sites and routes: a file, as long as it exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// This one.
+    File(PathBuf),
+    /// One in the state directory, for the site with this first name.
+    Site(Box<str>),
 }
 
 /// A forward-proxy listener.

@@ -52,7 +52,7 @@ fn patterns_are_read_in_the_order_of_names() {
     assert_eq!(config.files.len(), 5);
     assert!(config.locate(config.sites[2].place).ends_with("deep/x.kdl:1"));
     // A path starts at the directory of the file that names it.
-    let page = &config.sites[2].base.error_pages[0];
+    let page = &config.sites[2].base.error_pages[0].page;
     assert_eq!(
         (&*page.body, &*page.content_type),
         (&b"<p>down</p>"[..], "text/html; charset=utf-8")

@@ -49,7 +49,9 @@ fn examples(page: &str) -> Vec<(usize, String)> {
 fn surroundings(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(directory.join("sites")).unwrap();
-    fs::write(directory.join("down.html"), "<h1>Back soon</h1>\n").unwrap();
+    for page in ["down.html", "sorry.html", "maintenance.html"] {
+        fs::write(directory.join(page), "<h1>Back soon</h1>\n").unwrap();
+    }
     fs::write(directory.join("app-endpoints.json"), "[]\n").unwrap();
     fs::write(directory.join("api-token.txt"), "k-1\n").unwrap();
     fs::create_dir_all(directory.join("snippets")).unwrap();

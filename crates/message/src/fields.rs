@@ -110,6 +110,7 @@ known! {
     XForwardedProto = "X-Forwarded-Proto",
     XForwardedHost = "X-Forwarded-Host",
     XForwardedPort = "X-Forwarded-Port",
+    XForwardedPrefix = "X-Forwarded-Prefix",
     XRealIp = "X-Real-IP",
     XRequestId = "X-Request-Id",
     XOriginalUrl = "X-Original-URL",
@@ -136,6 +137,7 @@ known! {
     From = "From",
     Origin = "Origin",
     Location = "Location",
+    Refresh = "Refresh",
     Server = "Server",
     Date = "Date",
     ETag = "ETag",
@@ -230,6 +232,7 @@ impl Known {
                 | Self::XForwardedProto
                 | Self::XForwardedHost
                 | Self::XForwardedPort
+                | Self::XForwardedPrefix
                 | Self::XRealIp
                 | Self::XOriginalUrl
                 | Self::XRewriteUrl
@@ -265,6 +268,7 @@ pub fn tells_of_client(known: Known, name: &[u8]) -> bool {
         | Known::XForwardedProto
         | Known::XForwardedHost
         | Known::XForwardedPort
+        | Known::XForwardedPrefix
         | Known::XRealIp
         | Known::XOriginalUrl
         | Known::XRewriteUrl => true,
@@ -524,6 +528,27 @@ impl Fields {
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove_named(name);
         self.push(name, value);
+    }
+
+    /// Gives fields other values, in their places: `rewrite` writes the new value of a field into the empty
+    /// `scratch` and returns true, or returns false if the field stays as it is.
+    pub fn rewrite_values(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        mut rewrite: impl FnMut(Field<'_>, &mut Vec<u8>) -> bool,
+    ) {
+        for index in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(index).copied() else { break };
+            scratch.clear();
+            if !rewrite(self.field(&entry), scratch) {
+                continue;
+            }
+            let value = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(scratch);
+            if let Some(entry) = self.entries.get_mut(index) {
+                (entry.value, entry.value_length) = (value, scratch.len() as u32);
+            }
+        }
     }
 
     /// Marks the fields that `Connection` names as hop-by-hop (RFC 9110, section 7.6.1), except those that resist

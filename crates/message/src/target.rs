@@ -348,6 +348,12 @@ impl Target {
         self.outer.host().unwrap_or(self).host()
     }
 
+    /// Host and port for which the client asked, as far back as proxies are trusted; else the same as
+    /// [`Target::authority`].
+    pub fn outer_authority(&self) -> &str {
+        self.outer.host().unwrap_or(self).authority()
+    }
+
     /// The host: a name in lower case without trailing dot, or the canonical text of an address
     /// (IPv6 without brackets). Empty if the request names none.
     pub fn host(&self) -> &str {

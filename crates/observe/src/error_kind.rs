@@ -156,6 +156,8 @@ error_kinds! {
     /// The process or the machine has no file, port or memory left for a connection, or not the family of addresses that
     /// it would need. It says nothing of the upstream.
     LocalResources = "local_resources", "proxy_internal_error", Us, 503;
+    /// The site or route is closed for maintenance.
+    Maintenance = "maintenance", "http_request_denied", Policy, 503;
     /// We have no room: a limit of the process is reached.
     Overloaded = "overloaded", "http_request_denied", Us, 503;
     /// The process is going down.

@@ -119,6 +119,24 @@ pub(crate) fn forget_early(request: &mut Request, trusted: bool) {
     }
 }
 
+/// Whether a route is not closed for maintenance, or serves this client all the same.
+pub(crate) fn admit_while_open(
+    context: &ClientContext<'_>,
+    settings: &RouteSettings,
+    record: &mut Record,
+) -> Result<(), Trouble> {
+    let Some(maintenance) = &settings.maintenance else { return Ok(()) };
+    let client = context.requester.address.to_canonical();
+    if !context.view.shared.is_closed(maintenance.switch)
+        || maintenance.except.iter().any(|net| net.contains(&client))
+    {
+        return Ok(());
+    }
+    record.decided = maintenance.place;
+    let trouble = Trouble::new(ErrorKind::Maintenance, "closed for maintenance");
+    Err(trouble.with_retry_after(maintenance.retry_after))
+}
+
 /// Whether a route admits the client's certificate.
 pub(crate) fn admit_client(
     context: &ClientContext<'_>,
@@ -168,6 +186,27 @@ pub(crate) fn mark(
     {
         mark_with(response, hsts);
     }
+}
+
+/// The settings of a request that no site has taken: those of the site that it most likely is for. That is the one
+/// with the host that it names; without one, that of the TLS connection, the default site, or the only one.
+pub(crate) fn likely_settings<'a>(
+    context: &ClientContext<'a>,
+    host: Option<&str>,
+) -> Option<&'a RouteSettings> {
+    let (view, listener) = (context.view, context.requester.listener_id);
+    let config = view.config();
+    if let Serves::Forward(id) = &config.listener(listener)?.serves {
+        return Some(&config.forward(*id)?.settings);
+    }
+    let site = match host {
+        Some(host) => view.shared.rules.site(listener, host),
+        None => {
+            let tls = context.client.tls.as_deref();
+            site_asked_for(view, listener, tls.and_then(|facts| facts.info.name.as_deref()))
+        }
+    };
+    Some(&config.site(site?)?.base)
 }
 
 /// The site with the name that a client asks for by SNI, chosen as for a request. Without a name, or with an

@@ -7,10 +7,10 @@
 use std::io::Write;
 use std::time::Duration;
 
-use config::{Action, FileServing, Route, RouteSettings, SiteId};
+use config::{Action, FileServing, Page, Route, RouteSettings, SiteId};
 use files::{Body, FileError, FileRequest};
 use message::{BodyLength, Known, Method, reason_phrase};
-use observe::{Blame, ErrorKind, Record};
+use observe::{Blame, ErrorKind, Record, Scope};
 
 use crate::body::{PumpError, Sink, Source, WriteError};
 use crate::context::{ClientContext, Context};
@@ -53,7 +53,7 @@ async fn send<D: Downstream>(
     }
     let limit = match origin {
         ResponseOrigin::Route(plan) => plan.settings.timeouts.request,
-        ResponseOrigin::Endpoint(_) | ResponseOrigin::Proxy => Duration::ZERO,
+        ResponseOrigin::Endpoint(_) | ResponseOrigin::Proxy(_) => Duration::ZERO,
     };
     let deadline = Deadline::new(context, record.started, limit, None, request);
     let by = (origin, record.scope);
@@ -105,16 +105,19 @@ pub(crate) async fn trouble<D: Downstream>(
     let Work { request, response, record, body, .. } = &mut *work;
     record.status = trouble.status();
     record.fail(trouble.kind, &trouble.detail);
+    let route = route_of(context, record.scope);
+    let plan = settings.map(|settings| own_plan(context, settings, route));
+    let origin = ResponseOrigin::Proxy(plan.as_ref());
     if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
         write_deadline_exceeded(response, &trouble);
         body.clear();
-        return send_body(context, work, down, ResponseOrigin::Proxy).await;
+        return send_body(context, work, down, origin).await;
     }
     let status = record.status;
     response.clear();
     response.status = status;
     let public_detail = public_detail(&trouble);
-    let page = settings.and_then(|s| s.error_pages.iter().find(|page| page.status == status));
+    let page = settings.and_then(|settings| page_of(settings, trouble.kind, status));
     body.clear();
     let content_type = if let Some(page) = page {
         body.extend_from_slice(&page.body);
@@ -142,7 +145,34 @@ pub(crate) async fn trouble<D: Downstream>(
     }
     // After a malformed or ambiguous message it is not certain where the next one begins.
     request.keep_alive &= status != 400;
-    send_body(context, work, down, ResponseOrigin::Proxy).await
+    send_body(context, work, down, origin).await
+}
+
+/// The plan for a response of ours with these settings.
+fn own_plan<'a>(
+    context: &'a Context<'_>,
+    settings: &'a RouteSettings,
+    route: Option<&'a Route>,
+) -> Plan<'a> {
+    Plan::own(settings, route, context.client_facts(), context.maps())
+}
+
+/// The page for an error of ours.
+fn page_of(settings: &RouteSettings, kind: ErrorKind, status: u16) -> Option<&Page> {
+    let closed = settings.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
+    if let Some(page) = closed.filter(|_| kind == ErrorKind::Maintenance) {
+        return Some(page);
+    }
+    let mut pages = settings.error_pages.iter().filter(|page| page.from.has_proxy());
+    pages.find(|page| page.status == status).map(|page| &page.page)
+}
+
+/// The route of an exchange, if one took it.
+fn route_of<'a>(context: &Context<'a>, scope: Scope) -> Option<&'a Route> {
+    match scope {
+        Scope::Site(site, Some(route)) => context.view.config().route(site, route),
+        Scope::Site(_, None) | Scope::Forward(_) | Scope::None => None,
+    }
 }
 
 /// Answers a request for which the snapshot lacks an entry that its own tables name: a bug.
@@ -299,6 +329,7 @@ pub(crate) async fn last_hop<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
+    settings: Option<&RouteSettings>,
 ) -> Ending {
     down.begin_body(&work.request, None);
     let Work { request, response, body, .. } = &mut *work;
@@ -307,7 +338,8 @@ pub(crate) async fn last_hop<D: Downstream>(
     response.status = if request.method == Method::Options { 200 } else { 405 };
     response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.body = BodyLength::Exact(0);
-    send_body(context, work, down, ResponseOrigin::Proxy).await
+    let plan = settings.map(|settings| own_plan(context, settings, None));
+    send_body(context, work, down, ResponseOrigin::Proxy(plan.as_ref())).await
 }
 
 /// Answers as the route's action says: with a redirect or a fixed text.
@@ -384,7 +416,7 @@ pub(crate) async fn acme<D: Downstream>(
         response.status = 404; // removed since `is_acme` looked
     }
     response.body = BodyLength::Exact(body.len() as u64);
-    send_body(context, work, down, ResponseOrigin::Proxy).await
+    send_body(context, work, down, ResponseOrigin::Proxy(None)).await
 }
 
 /// Answers with a file of a directory, or with an error or redirect in its place.

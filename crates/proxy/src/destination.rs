@@ -337,6 +337,11 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// The current endpoint, if the configuration names it.
+    pub(crate) fn endpoint(&self) -> Option<&'a Endpoint> {
+        self.as_group().and_then(GroupDestination::endpoint)
+    }
+
     /// Writes the Host to send.
     pub(crate) fn write_host(&self, request: &Request, settings: &RouteSettings, out: &mut String) {
         let endpoint = self.as_group().and_then(GroupDestination::endpoint);
@@ -451,8 +456,13 @@ impl<'a> GroupDestination<'a> {
         write_host(self.upstream.endpoints.get(index), request, settings, out);
     }
 
-    fn endpoint(&self) -> Option<&Endpoint> {
-        self.upstream.endpoints.get(self.chosen()?)
+    fn endpoint(&self) -> Option<&'a Endpoint> {
+        self.endpoint_at(self.chosen()?)
+    }
+
+    /// The endpoint with this index.
+    pub(crate) fn endpoint_at(&self, index: usize) -> Option<&'a Endpoint> {
+        self.upstream.endpoints.get(index)
     }
 
     fn endpoint_name(&self) -> &str {

@@ -69,7 +69,10 @@ pub(crate) async fn run<D: Downstream>(
         (Serves::Sites(_), _) if answer::is_acme(context, &work.request) => {
             answer::acme(context, work, down).await
         }
-        (_, false) => answer::last_hop(context, work, down).await,
+        (_, false) => {
+            let settings = admission::likely_settings(context, Some(work.request.target.host()));
+            answer::last_hop(context, work, down, settings).await
+        }
         (Serves::Sites(_), true) => reverse(context, work, down, peer).await,
         (Serves::Forward(id), true) => forward::run(context, work, down, *id, peer).await,
     };
@@ -90,7 +93,8 @@ pub(crate) async fn refuse_head<D: Downstream>(
     // nor be that to a HEAD.
     work.request.clear();
     work.request.fields.clear();
-    answer::trouble(context, work, down, None, trouble).await
+    let settings = admission::likely_settings(context, None);
+    answer::trouble(context, work, down, settings, trouble).await
 }
 
 /// Serves a request of a reverse listener: the configuration names the destination.
@@ -133,6 +137,7 @@ async fn reverse<D: Downstream>(
     down.set_patience(request, &settings.timeouts);
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = admission::admit(context, site_id, request, peer.trusted)
+        .and_then(|()| admission::admit_while_open(context, settings, record))
         .and_then(|()| admission::admit_client(context, settings, record))
         .and_then(|()| admissible(request, settings, conflict));
     if let Err(trouble) = admitted {

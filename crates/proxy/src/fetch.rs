@@ -84,6 +84,7 @@ pub(crate) async fn run<D: Downstream>(
             deadline,
             scope: work.record.scope,
             kept_for_copies: work.kept_for_copies,
+            endpoint: destination.endpoint(),
             binding,
             hedge_after: destination.hedge_after(&work.request),
             is_hedge: false,

@@ -40,12 +40,13 @@ enum Disclosure<'a> {
 struct EditedFields(u8);
 
 impl EditedFields {
-    const NAMES: [Known; 5] = [
+    const NAMES: [Known; 6] = [
         Known::Via,
         Known::Forwarded,
         Known::XForwardedFor,
         Known::XForwardedProto,
         Known::XForwardedHost,
+        Known::XForwardedPrefix,
     ];
 
     fn of(edits: &[FieldEdit]) -> Self {
@@ -109,6 +110,16 @@ impl<'a> Identity<'a> {
         let edited = EditedFields::of(&settings.request_fields);
         let ours = |known: Known| !edited.has(known);
         self.write_forwarded_fields(request, ours, settings.forwarded, is_reverse, value);
+        if ours(Known::XForwardedPrefix)
+            && let Some(prefix) = rules::stripped_prefix(&settings.rewrite, &request.target)
+        {
+            // An application makes its URLs of the whole: what proxies before us took comes first.
+            let outer = request.fields.get(Known::XForwardedPrefix).unwrap_or_default();
+            value.clear();
+            value.extend_from_slice(outer.strip_suffix(b"/").unwrap_or(outer));
+            value.extend_from_slice(prefix.as_bytes());
+            replace(&mut request.fields, Known::XForwardedPrefix, value);
+        }
         if ours(Known::Via) {
             let Request { fields, version, .. } = request;
             value.clear();

@@ -11,6 +11,7 @@
 mod account;
 mod admission;
 mod answer;
+mod application;
 mod attempt;
 mod body;
 mod client;
@@ -32,6 +33,7 @@ mod key;
 mod leaving;
 mod listening;
 mod login;
+mod maintenance;
 mod mirror;
 mod note;
 mod patience;
@@ -63,6 +65,7 @@ mod work;
 
 pub use forward::rule_address;
 pub use key::of as request_key;
+pub use maintenance::{MaintenanceError, MaintenanceState};
 pub use preview::{HeadRefusal, IncomingPreview, OutgoingPreview};
 pub use server::{Change, Inherited, MembersError, Open, Server, StartError};
 pub use split::decided as split_part;

@@ -47,10 +47,19 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// For a response of our own.
+    /// For a response of our own, as a route says.
     pub(crate) fn local(route: &'a config::Route, client: ClientFacts<'a>, maps: &'a Maps) -> Self {
-        let (settings, identity) = (&route.settings, Identity::nobody());
-        let route = Some(route);
+        Self::own(&route.settings, Some(route), client, maps)
+    }
+
+    /// For a response of our own with these settings; the route, if one is known.
+    pub(crate) fn own(
+        settings: &'a RouteSettings,
+        route: Option<&'a config::Route>,
+        client: ClientFacts<'a>,
+        maps: &'a Maps,
+    ) -> Self {
+        let identity = Identity::nobody();
         // `respond` sets `hsts` on our own responses, including errors.
         Self {
             settings,

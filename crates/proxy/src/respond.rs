@@ -30,15 +30,16 @@ pub(crate) enum ResponseOrigin<'a> {
     Endpoint(&'a Plan<'a>),
     /// The proxy, as a route says.
     Route(&'a Plan<'a>),
-    /// The proxy, regardless of the route: an error, for example.
-    Proxy,
+    /// The proxy, in place of what a route says: an error, for example. Its fields are edited as the site says,
+    /// if that is known.
+    Proxy(Option<&'a Plan<'a>>),
 }
 
 impl<'a> ResponseOrigin<'a> {
     fn plan(self) -> Option<&'a Plan<'a>> {
         match self {
             Self::Endpoint(plan) | Self::Route(plan) => Some(plan),
-            Self::Proxy => None,
+            Self::Proxy(plan) => plan,
         }
     }
 }

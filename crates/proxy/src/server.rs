@@ -38,6 +38,7 @@ use prepared::{
 };
 
 use crate::core::{CoreParts, Shared};
+use crate::maintenance::{self, MaintenanceError, MaintenanceState};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sweep;
@@ -98,6 +99,8 @@ struct Inner {
     state: Mutex<State>,
     draining: AtomicBool,
     sweeping: OnceLock<AbortHandle>,
+    /// Looks at what closes sites for maintenance.
+    looking: OnceLock<AbortHandle>,
 }
 
 struct CoreHandle {
@@ -148,6 +151,7 @@ impl Server {
             discovery: Arc::new(Discovery::new(resolver.clone())),
             states: States::default(),
             shared: Arc::new(Shared::new(count)),
+            switches: Arc::default(),
             registry,
             resolver,
         };
@@ -180,12 +184,17 @@ impl Server {
             state,
             draining: AtomicBool::new(false),
             sweeping: OnceLock::new(),
+            looking: OnceLock::new(),
         });
         let weak = Arc::downgrade(&inner);
         let _ = inner.sweeping.set(sweep::start(move || {
             let Some(inner) = weak.upgrade() else { return ControlFlow::Break(()) };
             inner.services.registry.remember(Instant::now());
             ControlFlow::Continue(inner.snapshot_at_rest())
+        }));
+        let weak = Arc::downgrade(&inner);
+        let _ = inner.looking.set(maintenance::look_regularly(move || {
+            weak.upgrade().map(|inner| Arc::clone(&inner.services.switches))
         }));
         let weak = Arc::downgrade(&inner);
         inner.services.discovery.start(move || match weak.upgrade() {
@@ -266,6 +275,22 @@ impl Server {
         report::upstreams(&snapshot, &self.inner.services.registry, self.health_states(), remark)
     }
 
+    /// The sites that can be closed for maintenance, or those with these names.
+    pub fn maintenance(&self, names: &[String]) -> Result<Vec<MaintenanceState>, MaintenanceError> {
+        maintenance::states(&self.config(), names)
+    }
+
+    /// Closes or opens these sites, or all that can be closed.
+    pub fn set_maintenance(
+        &self,
+        names: &[String],
+        closed: bool,
+    ) -> Result<Vec<MaintenanceState>, MaintenanceError> {
+        let mut states = self.maintenance(names)?;
+        maintenance::set(&self.inner.services.switches, &mut states, closed)?;
+        Ok(states)
+    }
+
     /// The configuration that is in effect.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.state().config)
@@ -326,6 +351,7 @@ impl Server {
         self.inner.checks.stop();
         self.inner.services.keeper.stop();
         self.inner.sweeping.get().inspect(|sweeping| sweeping.abort());
+        self.inner.looking.get().inspect(|looking| looking.abort());
         if let Some(writer) = self.writer().take()
             && !writer.shutdown(LOG_FLUSH_TIME_MAX)
         {

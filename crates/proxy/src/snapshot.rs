@@ -8,11 +8,13 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use balance::{Balancer, States};
 use config::{
-    Config, Endpoint, EndpointAddress, ListenerId, SiteId, Upstream, UpstreamId, UpstreamProtocol,
+    Config, Endpoint, EndpointAddress, ListenerId, SiteId, SwitchId, Upstream, UpstreamId,
+    UpstreamProtocol,
 };
 use foldhash::HashMap;
 use net::{Resolver, WatchedName};
@@ -20,6 +22,7 @@ use observe::{CoreMetrics, Names};
 use rules::Rules;
 
 use crate::hsts;
+use crate::maintenance;
 use crate::pool::{Pool, PoolSharing, SharedIdle};
 use crate::sticky::{self, Stickiness};
 
@@ -33,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) contexts: Arc<tls::Contexts>,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
     hsts: Arc<[Option<Box<[u8]>>]>,
+    /// By [`config::SwitchId`]: whether what it closes is closed for maintenance.
+    switches: Arc<[maintenance::Flag]>,
     /// The keys of sticky cookies.
     keys: Arc<sticky::Keys>,
     /// By [`UpstreamId`]: the sticky cookies.
@@ -53,6 +58,7 @@ impl Snapshot {
         resolver: &Resolver,
         states: &States,
         keys: sticky::Keys,
+        switches: Arc<[maintenance::Flag]>,
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
         let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
@@ -61,7 +67,19 @@ impl Snapshot {
         let hsts = config.sites.iter().map(hsts::of).collect();
         let (keys, own_addresses) = (Arc::new(keys), own_addresses.into());
         let sticky = keys.cookies(&config);
-        Self { config, rules, names, contexts, hsts, keys, sticky, groups, watched, own_addresses }
+        Self {
+            config,
+            rules,
+            names,
+            contexts,
+            hsts,
+            switches,
+            keys,
+            sticky,
+            groups,
+            watched,
+            own_addresses,
+        }
     }
 
     /// The same with other members of the upstreams that `changed` marks (by [`UpstreamId`]);
@@ -89,6 +107,7 @@ impl Snapshot {
             names,
             contexts,
             hsts: Arc::clone(&self.hsts),
+            switches: Arc::clone(&self.switches),
             keys: Arc::clone(&self.keys),
             sticky,
             groups,
@@ -100,6 +119,11 @@ impl Snapshot {
     /// The value of `Strict-Transport-Security` for a site, if it sends that.
     pub(crate) fn hsts(&self, site: SiteId) -> Option<&[u8]> {
         self.hsts.get(site.index())?.as_deref()
+    }
+
+    /// Whether what a switch closes is closed for maintenance.
+    pub(crate) fn is_closed(&self, switch: SwitchId) -> bool {
+        self.switches.get(switch.index()).is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 
     /// The keys of sticky cookies.

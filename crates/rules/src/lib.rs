@@ -54,8 +54,8 @@ pub use maps::Maps;
 pub use readings::{Conflict, Decision};
 pub use request_id::{REQUEST_ID_PLACEHOLDER, request_id};
 pub use template::{
-    Captures, ClientFacts, Facts, PathTraversal, TlsFacts, expand, html, location, log, text,
-    upstream_host, upstream_path,
+    Captures, ClientFacts, Facts, PathTraversal, TlsFacts, expand, html, location, log,
+    stripped_prefix, text, upstream_host, upstream_path, written_authority,
 };
 pub use trace::{Step, StepOutcome, Steps, Trace};
 pub use warnings::Warning;

@@ -493,6 +493,14 @@ pub fn upstream_path(
     Ok(())
 }
 
+/// The leading part of a path that an application does not see, as it is cut from this request.
+pub fn stripped_prefix<'a>(rewrite: &'a Rewrite, target: &Target) -> Option<&'a str> {
+    match rewrite {
+        Rewrite::StripPrefix(prefix) if strips(target.path(), prefix) => Some(prefix),
+        Rewrite::StripPrefix(_) | Rewrite::Keep | Rewrite::To(_) => None,
+    }
+}
+
 /// True if a canonical path has this leading part.
 pub(crate) fn strips(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -565,6 +573,11 @@ pub fn upstream_host<'a>(
         (_, EndpointAddress::Unix(_)) => "localhost",
         (_, _) => without_scheme(&endpoint.written),
     }
+}
+
+/// An endpoint's host and port, as they are written.
+pub fn written_authority(endpoint: &Endpoint) -> &str {
+    without_scheme(&endpoint.written)
 }
 
 /// An endpoint's host and port, without what else may be written around them: the scheme, and the

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use config::{Config, SiteTls, Sources};
+use config::{Config, RouteSettings, SiteTls, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -171,7 +171,8 @@ pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
     let routes =
         config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
     let forwards = config.forwards.iter().map(|forward| &forward.settings);
-    let pages = routes.chain(forwards).flat_map(|settings| &settings.error_pages);
+    let bases = config.sites.iter().map(|site| &site.base);
+    let pages = bases.chain(routes).chain(forwards).flat_map(RouteSettings::pages);
     let pages = pages.map(|page| page.file.clone());
     let all = files_read(sources).into_iter().chain(pages).chain(authorities(config));
     let files: BTreeSet<PathBuf> = all.collect();

@@ -3,25 +3,27 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::tls::RawClients;
 use super::upstream::resolve::{RawMirror, RawSplit};
 use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
-    Action, EditVerb, Endpoint, ErrorPage, FieldEdit, FileServing, HostPolicy, PathReadings,
-    Rewrite, Stay, Template, TextKind,
+    Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, FileServing, HostPolicy, Page,
+    PathReadings, Rewrite, Stay, Template, TextKind,
 };
 use crate::schema::{
-    ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, REDIRECT_PROPERTIES,
-    RESPOND_PROPERTIES, Setting,
+    ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, MAINTENANCE_PROPERTIES,
+    REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Setting,
 };
 use crate::source::Span;
 use crate::values::Datum;
 
-/// Bytes of an error page at most.
-const ERROR_PAGE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a page at most.
+const PAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// Fields of one connection (RFC 9110, section 7.6.1), and framing (RFC 9112, section 6).
 const HOP_BY_HOP: [&str; 12] = [
@@ -78,9 +80,11 @@ pub(crate) struct Layer {
     pub(crate) response_fields: Edits,
     pub(crate) host: Option<(HostPolicy, Span)>,
     pub(crate) request_id: Option<(bool, Span)>,
+    pub(crate) keep_responses: Option<(bool, Span)>,
     pub(crate) forwarded: Option<(bool, Span)>,
     pub(crate) drop_underscores: Option<(bool, Span)>,
     pub(crate) error_pages: Vec<(ErrorPage, Span)>,
+    pub(crate) maintenance: Option<(RawMaintenance, Span)>,
     pub(crate) path_readings: Option<(PathReadings, Span)>,
     pub(crate) clients: Vec<RawClients>,
     pub(crate) mirrors: Vec<RawMirror>,
@@ -115,6 +119,38 @@ pub(crate) struct Edits {
     in_request: bool,
     captures: Vec<Box<str>>,
     pub(crate) edits: Vec<(FieldEdit, Span)>,
+}
+
+/// A page of errors, as it is read.
+#[derive(Debug, Default)]
+pub(crate) struct RawErrorPage {
+    pub(crate) file: PathBuf,
+    pub(crate) from: ErrorsFrom,
+}
+
+impl From<&ErrorPage> for RawErrorPage {
+    fn from(page: &ErrorPage) -> Self {
+        Self { file: page.page.file.clone(), from: page.from }
+    }
+}
+
+/// How a site or route is closed, as it is read.
+#[derive(Debug)]
+pub(crate) struct RawMaintenance {
+    pub(crate) is_off: bool,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) retry_after: Duration,
+    pub(crate) page_file: Option<PathBuf>,
+    pub(crate) page: Option<Page>,
+    pub(crate) except: Vec<IpNet>,
+}
+
+impl Default for RawMaintenance {
+    fn default() -> Self {
+        let retry_after = Duration::from_secs(300);
+        let (is_off, except) = (false, Vec::new());
+        Self { is_off, file: None, retry_after, page_file: None, page: None, except }
+    }
 }
 
 /// What is done, before names are looked up.
@@ -322,9 +358,9 @@ impl Decoder<'_> {
             }
             return;
         };
-        let mut file = PathBuf::new();
-        node.put(&ERROR_PAGE_PROPERTIES, &mut file);
-        let Some(body) = self.page(&file, given.span) else { return };
+        let mut raw = RawErrorPage::default();
+        node.put(&ERROR_PAGE_PROPERTIES, &mut raw);
+        let Some(page) = self.page(&raw.file, given.span) else { return };
         for status in &node.arguments {
             let number = status.datum.number() as u16;
             let earlier = layer.error_pages.iter().find(|(page, _)| page.status == number);
@@ -333,28 +369,45 @@ impl Decoder<'_> {
                     .related(earlier, "the other one");
                 continue;
             }
-            let content_type = content_type(&file).into();
-            let page =
-                ErrorPage { status: number, file: file.clone(), content_type, body: body.clone() };
+            let page = ErrorPage { status: number, from: raw.from, page: page.clone() };
             layer.error_pages.push((page, node.name_span()));
         }
     }
 
-    fn page(&mut self, file: &Path, span: Span) -> Option<Arc<[u8]>> {
+    pub(crate) fn maintenance(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+        let mut raw = RawMaintenance::default();
+        raw.is_off = node.data().any(|mode| mode.text() == "off");
+        node.put(&MAINTENANCE_PROPERTIES, &mut raw);
+        if raw.is_off
+            && let Some(property) = node.node.properties.first()
+        {
+            self.error(property.name_span, "`maintenance off` takes no more words")
+                .hint("omit `off`: the site is open as long as the file does not exist");
+            return;
+        }
+        if let (Some(file), Some(given)) = (&raw.page_file, node.property("page")) {
+            raw.page = self.page(file, given.span);
+        }
+        layer.maintenance = Some((raw, node.name_span()));
+    }
+
+    /// Reads a page.
+    fn page(&mut self, file: &Path, span: Span) -> Option<Page> {
         let mut body = Vec::new();
-        let limit = ERROR_PAGE_BYTES_MAX + 1;
+        let limit = PAGE_BYTES_MAX + 1;
         let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut body));
         let shown = file.display();
         if let Err(error) = read {
             self.error(span, format!("`{shown}` cannot be read: {}", plain_io(&error)));
             return None;
         }
-        if body.len() as u64 > ERROR_PAGE_BYTES_MAX {
+        if body.len() as u64 > PAGE_BYTES_MAX {
             self.error(span, format!("`{shown}` is larger than 1 MiB"))
-                .hint("error pages are kept in memory; serve large files by `files`");
+                .hint("pages are kept in memory; serve large files by `files`");
             return None;
         }
-        Some(body.into())
+        let content_type = content_type(file).into();
+        Some(Page { file: file.to_owned(), content_type, body: body.into() })
     }
 
     /// Takes what is done, unless something else is.
@@ -489,7 +542,7 @@ impl Decoder<'_> {
     }
 }
 
-/// What an error page is, by the ending of its file.
+/// What a page is, by the ending of its file.
 fn content_type(file: &Path) -> &'static str {
     let ending = file.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
     match ending.as_deref() {

@@ -18,7 +18,7 @@ mod tls;
 mod upstream;
 
 pub(crate) use forward::{RawForward, RawRule};
-pub(crate) use layer::{Edits, HasLayer, Layer};
+pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawMaintenance};
 pub(crate) use process::RawProcess;
 pub(crate) use resolve::addresses;
 pub(crate) use reverse::{Raw, RawListen, RawRoute, RawSite, add_networks};

@@ -15,9 +15,9 @@ use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
     AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId, Limits, Listener,
-    ListenerId, Pattern, Place, PortRange, ProxyProtocol, Route, RouteSettings, Serves, Site,
-    SiteId, SiteName, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId,
-    UpstreamTimeouts, Variable,
+    ListenerId, Maintenance, Pattern, Place, PortRange, ProxyProtocol, Route, RouteSettings,
+    Serves, Site, SiteId, SiteName, Switch, SwitchId, Table, Template, TemplatePart, Timeouts,
+    Upstream, UpstreamId, UpstreamTimeouts, Variable,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
@@ -267,6 +267,9 @@ impl Resolver<'_, '_> {
         if let Some((host, _)) = &layer.host {
             settings.host = host.clone();
         }
+        if let Some((keep, _)) = layer.keep_responses {
+            settings.keep_responses = keep;
+        }
         if let Some((on, _)) = layer.forwarded {
             settings.forwarded = on;
         }
@@ -292,9 +295,12 @@ impl Resolver<'_, '_> {
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
         let mut base = Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds);
         base.mirrors = self.mirrors(&raw.layer.mirrors);
+        let site_name = raw.names.first().map(|(name, _)| show::site_name(name));
+        let site_name = site_name.unwrap_or_default();
+        self.maintain(&raw.layer, &site_name, &mut base);
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
         for route in &raw.routes {
-            routes.extend(self.route(route, &base, &bounds));
+            routes.extend(self.route(route, &base, &bounds, &site_name));
         }
         if let Some(action) = &raw.layer.action
             && let Some(done) = self.action(action)
@@ -346,7 +352,38 @@ impl Resolver<'_, '_> {
         });
     }
 
-    fn route(&mut self, raw: &RawRoute, base: &RouteSettings, outer: &Bounds) -> Option<Route> {
+    /// Puts in how a layer is closed for maintenance, if it says so.
+    fn maintain(&mut self, layer: &Layer, site: &str, settings: &mut RouteSettings) {
+        let Some((raw, span)) = &layer.maintenance else { return };
+        if raw.is_off {
+            settings.maintenance = None;
+            return;
+        }
+        let switch = match &raw.file {
+            Some(file) => Switch::File(file.clone()),
+            None => Switch::Site(site.into()),
+        };
+        let switches = &mut self.config.switches;
+        let index = switches.iter().position(|other| *other == switch).unwrap_or_else(|| {
+            switches.push(switch);
+            switches.len() - 1
+        });
+        settings.maintenance = Some(Maintenance {
+            place: self.decoder.place(*span),
+            switch: SwitchId::at(index),
+            retry_after: raw.retry_after,
+            page: raw.page.clone(),
+            except: raw.except.clone(),
+        });
+    }
+
+    fn route(
+        &mut self,
+        raw: &RawRoute,
+        base: &RouteSettings,
+        outer: &Bounds,
+        site: &str,
+    ) -> Option<Route> {
         let action = raw.layer.action.as_ref()?;
         let done = self.action(action)?;
         let (timeouts, limits) = (&raw.layer.timeouts, &raw.layer.limits);
@@ -357,6 +394,7 @@ impl Resolver<'_, '_> {
                 Self::settings(self.decoder, &raw.layer, base, &bounds)
             }
         };
+        self.maintain(&raw.layer, site, &mut settings);
         if !raw.layer.mirrors.is_empty() {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
             self.check_mirrors(&raw.layer.mirrors, &done);

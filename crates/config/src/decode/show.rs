@@ -426,9 +426,5 @@ pub(crate) fn quoted_unless_number(text: &str) -> String {
 
 /// The name of a site, as it is written.
 pub(super) fn site_name(name: &SiteName) -> String {
-    match name {
-        SiteName::Default => "*".into(),
-        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
-        SiteName::Exact(host) => host.to_string(),
-    }
+    name.to_string()
 }

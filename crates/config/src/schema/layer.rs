@@ -1,17 +1,18 @@
 //! What sites, routes and `forward` have in common: what is done, and how.
 
-use std::path::PathBuf;
-
 use super::Count::{AtLeastOne, One, Optional};
 use super::rows::{argument, limits, property, timeouts, word};
 use super::texts::{flag, joined, list, on_off, path};
 use super::{Kind, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line};
 use crate::decode::{
-    ClientLists, Edits, HasLayer, RawMirror, RawSplit, RawStay, share_quoted, target_text,
+    ClientLists, Edits, HasLayer, RawErrorPage, RawMaintenance, RawMirror, RawSplit, RawStay,
+    share_quoted, target_text,
 };
 use crate::effective::quoted;
-use crate::model::{Action, EditVerb, FieldEdit, FileServing, HostPolicy, Rewrite, Stay};
-use crate::values::{Datum, size_text};
+use crate::model::{
+    Action, EditVerb, ErrorsFrom, FieldEdit, FileServing, HostPolicy, Rewrite, Stay,
+};
+use crate::values::{Datum, nets_text, size_text};
 
 impl<T: HasLayer> Row<T> {
     /// `timeouts`, where it stands.
@@ -153,7 +154,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("path", Kind::Prefix, One)],
             // More than one is reported by the decoder, together with others that do not go with it.
             repeats: true,
-            doc: "Removes this prefix from the path sent upstream, if the path begins with it.",
+            doc: "Removes this prefix from the path sent upstream, if the path begins with it. The application learns it from `X-Forwarded-Prefix`, after the prefix that a trusted proxy has sent there. Redirects and cookies of the application get the prefix on their way back: see `rewrite-responses`.",
             example: "site \"a.example\" {\n    route \"/api/*\" {\n        strip-prefix \"/api\"\n        to \"10.0.0.3:9000\"\n    }\n}",
             ..NodeRow::NEW
         },
@@ -258,6 +259,22 @@ impl<T: HasLayer> Row<T> {
         show: Show::Inherited(|of| Some(on_off(of.layer().request_id?.0))),
     };
 
+    pub(super) const REWRITE_RESPONSES: Self = Row {
+        node: NodeRow {
+            name: "rewrite-responses",
+            arguments: &[argument("mode", Kind::Word(REWRITE_RESPONSES_WORDS), One)],
+            doc: "Whether the proxy puts what an application says of itself into the client's terms, in `Location`, `Content-Location`, `Refresh` and `Set-Cookie`. A URL with the application's own name and port (the Host sent to it, or its endpoint's address) gets the scheme, host and port that the client uses. With `strip-prefix`, a path of the application gets the prefix, unless it has it already. `Domain` of a cookie, if it is the application's own name, becomes the client's host.",
+            default: "on",
+            example: "site \"a.example\" {\n    route \"/app/*\" {\n        strip-prefix \"/app\"\n        rewrite-responses off\n        to \"10.0.0.1:80\"\n    }\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|_, of, node| {
+            let off = node.data().any(|mode| mode.text() == "off");
+            of.layer_mut().keep_responses = Some((off, node.name_span()));
+        }),
+        show: Show::Inherited(|of| Some(on_off(!of.layer().keep_responses?.0))),
+    };
+
     pub(super) const FORWARDED: Self = Row {
         node: NodeRow {
             name: "forwarded",
@@ -322,17 +339,39 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
             properties: &ERROR_PAGE_PROPERTIES,
             repeats: true,
-            doc: "The body of responses with these statuses that the proxy makes itself; responses of endpoints pass unchanged.",
+            doc: "The body of responses with these statuses. By default these are the responses that the proxy makes itself, and those of endpoints pass unchanged; see `from`.",
             example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
         read: Read::Node(|decoder, of, node| decoder.error_page(of.layer_mut(), node)),
         show: Show::Lines(|out, of, shown| {
             for (page, span) in &of.layer().error_pages {
-                let text =
-                    format!("{}{}", page.status, in_line(&ERROR_PAGE_PROPERTIES, &page.file));
+                let raw = RawErrorPage::from(page);
+                let text = format!("{}{}", page.status, in_line(&ERROR_PAGE_PROPERTIES, &raw));
                 out.line_at(shown, text, out.place(Some(*span)));
             }
+        }),
+    };
+
+    pub(super) const MAINTENANCE: Self = Row {
+        node: NodeRow {
+            name: "maintenance",
+            arguments: &[argument("mode", Kind::Word(MAINTENANCE_WORDS), Optional)],
+            properties: &MAINTENANCE_PROPERTIES,
+            doc: "Closes the site or route for maintenance as long as a file exists: requests get 503, and the log says `maintenance`. `bothways maintenance on SITE` creates the file, and `off` removes it. A line in a route replaces the site's; `maintenance off`: the route stays open.",
+            default: "off",
+            example: "site \"a.example\" {\n    maintenance file=\"/run/bothways/maintenance\" retry-after=\"10min\" except=\"10.0.0.0/8\"\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.maintenance(of.layer_mut(), node)),
+        show: Show::Inherited(|of| {
+            let (raw, _) = of.layer().maintenance.as_ref()?;
+            let mode = if raw.is_off { "off" } else { "on" };
+            let properties = match raw.is_off {
+                true => String::new(),
+                false => in_line(&MAINTENANCE_PROPERTIES, raw),
+            };
+            Some(format!("{mode}{properties}"))
         }),
     };
 
@@ -368,12 +407,20 @@ static REQUEST_ID_WORDS: &[WordRow] = &[
     word("off", "it is made and logged only where a template names it"),
 ];
 
+static MAINTENANCE_WORDS: &[WordRow] =
+    &[word("on", "it can be closed; the same without a word"), word("off", "it is always open")];
+
 static FORWARDED_WORDS: &[WordRow] = &[
     word("on", "it does, in addition to `X-Forwarded-*`, with the same content"),
     word(
         "off",
         "it does not; a received one is dropped, and what a trusted proxy says in it goes on in `X-Forwarded-*`",
     ),
+];
+
+static REWRITE_RESPONSES_WORDS: &[WordRow] = &[
+    word("on", "it does"),
+    word("off", "these fields go to the client as the application has written them"),
 ];
 
 static UNDERSCORES_WORDS: &[WordRow] =
@@ -468,13 +515,78 @@ pub(crate) static RESPOND_PROPERTIES: [Property<Action>; 2] = [
     ),
 ];
 
-pub(crate) static ERROR_PAGE_PROPERTIES: [Property<PathBuf>; 1] = [
-property(
+const ERRORS_FROM: &[WordRow] = &[
+    word("proxy", "those that the proxy makes itself"),
+    word("upstream", "those of endpoints"),
+    word("both", "all"),
+];
+
+pub(crate) static ERROR_PAGE_PROPERTIES: [Property<RawErrorPage>; 2] = [
+    property(
         "file",
         Kind::Path,
         "",
         "The file with the body, at most 1 MiB, read with the configuration; its extension gives the Content-Type. Required.",
-    ).of(|it, file| *it = file.path(), |it| Some(path(it))),
+    )
+    .of(|it, file| it.file = file.path(), |it| Some(path(&it.file))),
+    property(
+        "from",
+        Kind::Word(ERRORS_FROM),
+        "proxy",
+        "Whose responses get this body. A response of an endpoint keeps its status and its fields, except those that describe its own body (`Content-Encoding`, `ETag` …); responses to gRPC calls pass unchanged.",
+    )
+    .of(
+        |it, word| {
+            it.from = match word.text() {
+                "upstream" => ErrorsFrom::Upstream,
+                "both" => ErrorsFrom::Both,
+                _ => ErrorsFrom::Proxy,
+            };
+        },
+        |it| match it.from {
+            ErrorsFrom::Proxy => None,
+            ErrorsFrom::Upstream => Some("upstream".into()),
+            ErrorsFrom::Both => Some("both".into()),
+        },
+    ),
+];
+
+pub(crate) static MAINTENANCE_PROPERTIES: [Property<RawMaintenance>; 4] = [
+    property(
+        "file",
+        Kind::Path,
+        "",
+        "The site is closed as long as this file exists; the proxy looks twice a second. Without `file`, only the command closes the site; it keeps that in the `state` directory, so that it outlasts a restart.",
+    )
+    .of(|it, file| it.file = Some(file.path()), |it| it.file.as_deref().map(path)),
+    property(
+        "retry-after",
+        Kind::Duration { zero: false },
+        "5min",
+        "When clients should ask again (`Retry-After`).",
+    )
+    .of(|it, time| it.retry_after = time.duration(), |it| Some(super::texts::time(it.retry_after))),
+    property(
+        "page",
+        Kind::Path,
+        "",
+        "The file with the body, as in `error-page`; without it, that of `error-page 503`.",
+    )
+    .of(|it, file| it.page_file = Some(file.path()), |it| it.page_file.as_deref().map(path)),
+    property(
+        "except",
+        Kind::Networks,
+        "",
+        "Clients in these networks are served all the same. Separate several with commas.",
+    )
+    .of(
+        |it, nets| {
+            if let Datum::Networks(nets) = nets {
+                it.except.clone_from(nets);
+            }
+        },
+        |it| (!it.except.is_empty()).then(|| quoted(&nets_text(&it.except))),
+    ),
 ];
 
 pub(crate) static CLIENT_PROPERTIES: [Property<ClientLists>; 3] = [

@@ -157,7 +157,8 @@ impl Attempt<'_> {
         let alarms = Alarms { sending: &sending, receiving: &receiving };
         let patience = Patience::for_upstream(self.timeouts.stream_idle, Some(self.context.flow));
         let binding = group.binding_of(lease.index(), is_secure(request));
-        let hedge = Attempt { is_hedge: true, hedge_after: None, binding, ..*self };
+        let endpoint = group.endpoint_at(lease.index());
+        let hedge = Attempt { is_hedge: true, hedge_after: None, binding, endpoint, ..*self };
         let mut response = Response::default();
         let (downloaded, first_byte, link_state) = over!(&mut link, link => {
             let mut up = link.open(core, alarms, patience);
@@ -224,7 +225,8 @@ impl Attempt<'_> {
         let downloaded = match begun {
             Ok(()) => {
                 let (upload, lost) = (&Cell::new(Upload::Complete), &Cell::new(false));
-                let sent = SentRequest { request: head.request, upload, lost, key: None };
+                let UpstreamHead { request, target, host, .. } = *head;
+                let sent = SentRequest { request, target, host, upload, lost, key: None };
                 self.download(sent, response, up_in, claim).await
             }
             Err(trouble) => Err(DownloadError::NoResponse { trouble, silent: true }),

@@ -13,9 +13,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use message::{BodyLength, Request, Response, Version};
+use config::{Endpoint, Page};
+use message::{BodyLength, Known, Request, Response, Version};
 use observe::{ErrorKind, RetryReason, Scope};
 
+use crate::application::{self, AskedAs};
 use crate::body::{Patience, PumpError, ReadError, Reset, Sink, Source, WriteError, pump_sifted};
 use crate::context::Context;
 use crate::deadline::Deadline;
@@ -27,6 +29,7 @@ use crate::plan::Plan;
 use crate::replay::ReplayedBody;
 use crate::respond::{ResponseOrigin, respond};
 use crate::retry::Retries;
+use crate::source::BytesSource;
 use crate::sticky::Binding;
 use crate::trouble::Trouble;
 use crate::upstream::{
@@ -50,6 +53,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) scope: Scope,
     /// How many bytes of a request's body are kept for mirrors.
     pub(crate) kept_for_copies: usize,
+    /// The endpoint, if the configuration names it.
+    pub(crate) endpoint: Option<&'a Endpoint>,
     /// The cookie that binds the client to the endpoint.
     pub(crate) binding: Option<Binding<'a>>,
     /// How late the response may be before a hedge starts.
@@ -125,6 +130,9 @@ pub(crate) struct TryResult {
 #[derive(Clone, Copy)]
 pub(crate) struct SentRequest<'t> {
     pub(crate) request: &'t Request,
+    /// The path and query, and the Host, that are sent.
+    pub(crate) target: &'t [u8],
+    pub(crate) host: &'t str,
     /// How much of it has been sent.
     pub(crate) upload: &'t Cell<Upload>,
     /// Whether some of its body was sent without being kept.
@@ -198,7 +206,8 @@ impl Attempt<'_> {
         let end = match begun {
             Ok(()) => {
                 let (kept, lost) = replay.parts();
-                let sent = SentRequest { request, upload: &Cell::new(Upload::Running), lost, key };
+                let upload = &Cell::new(Upload::Running);
+                let sent = SentRequest { request, target, host, upload, lost, key };
                 let unsent = unsent_body.then_some(kept);
                 self.race(down, up, sent, unsent, response, hedge).await
             }
@@ -329,6 +338,16 @@ impl Attempt<'_> {
         }
     }
 
+    /// The page in place of the body of an endpoint's response, if it is an error that gets one.
+    fn page_for(&self, response: &Response) -> Option<&Page> {
+        let pages = &self.plan.settings.error_pages;
+        if pages.is_empty() || response.status < 400 || is_grpc(response) {
+            return None;
+        }
+        let page = pages.iter().find(|page| page.status == response.status)?;
+        page.from.has_upstream().then_some(&page.page)
+    }
+
     /// How many bytes of the request's body are kept; none of one that is known to be too long.
     fn kept_bytes_max(&self, request: &Request) -> usize {
         let bytes_max = self.retries.kept_bytes_max().max(self.kept_for_copies);
@@ -346,7 +365,7 @@ impl Attempt<'_> {
         up_in: &mut impl ResponseReader,
         claim: &ReplyClaim<'_, R>,
     ) -> Result<Download, DownloadError> {
-        let SentRequest { request, upload, lost, .. } = sent;
+        let SentRequest { request, target, host, upload, lost, .. } = sent;
         for interim in 0u32.. {
             let head = up_in.head(request, response, self.timeouts.first_byte, upload).await;
             head.map_err(|NoHead { trouble, silent }| DownloadError::NoResponse {
@@ -400,9 +419,21 @@ impl Attempt<'_> {
             DownloadError::NoResponse { trouble, silent: false }
         })?;
         let reply = claim.take(self.is_hedge).await;
+        let asked = AskedAs { host, path: target, endpoint: self.endpoint };
+        application::translate(request, response, self.plan, asked, &self.context.core.scratch);
         let by = (ResponseOrigin::Endpoint(self.plan), self.scope);
         let (keep, bind) = (self.context.may_keep(), |response: &mut Response| self.bind(response));
-        let pumped = respond(self.context, (request, response), by, bind, keep, up_in, reply).await;
+        let messages = (request, &mut *response);
+        let pumped = match self.page_for(messages.1) {
+            None => respond(self.context, messages, by, bind, keep, up_in, reply).await,
+            Some(page) => {
+                discard_buffered(up_in).await;
+                put_page(messages.1, page);
+                let source = &mut BytesSource::new(&page.body);
+                // In a box of its own, so that it takes no memory of all other exchanges.
+                Box::pin(respond(self.context, messages, by, bind, keep, source, reply)).await
+            }
+        };
         pumped.map(|()| Download::Complete).map_err(|error| match error {
             PumpError::Reading(error) => {
                 let reset = match error {
@@ -414,6 +445,36 @@ impl Attempt<'_> {
             PumpError::Writing(error) => DownloadError::Client(error),
         })
     }
+}
+
+fn is_grpc(response: &Response) -> bool {
+    let content_type = response.fields.get(Known::ContentType);
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// Makes the head of a response that of a page: what describes its own content goes (RFC 9110, section 8).
+fn put_page(response: &mut Response, page: &Page) {
+    const OF_CONTENT: [Known; 12] = [
+        Known::ContentLength,
+        Known::ContentType,
+        Known::ContentEncoding,
+        Known::ContentLanguage,
+        Known::ContentLocation,
+        Known::ContentRange,
+        Known::ContentDigest,
+        Known::ReprDigest,
+        Known::AcceptRanges,
+        Known::ETag,
+        Known::LastModified,
+        Known::Trailer,
+    ];
+    let fields = &mut response.fields;
+    OF_CONTENT.into_iter().for_each(|name| fields.remove(name));
+    for name in ["Content-Disposition", "Content-MD5", "Digest"] {
+        fields.remove_named(name.as_bytes());
+    }
+    fields.push_known(Known::ContentType, page.content_type.as_bytes());
+    response.body = BodyLength::Exact(page.body.len() as u64);
 }
 
 /// Whether a body is small, buffered whole and of a declared length. Such a body is sent with the head,

@@ -15,6 +15,7 @@ use tls::{Contexts, Keeper};
 
 use super::StartError;
 use crate::core::Shared;
+use crate::maintenance::Switches;
 use crate::snapshot::Snapshot;
 use crate::sticky;
 
@@ -31,6 +32,8 @@ pub(super) struct Services {
     /// The state of endpoints, across all snapshots.
     pub(super) states: States,
     pub(super) shared: Arc<Shared>,
+    /// What closes sites for maintenance.
+    pub(super) switches: Arc<Switches>,
 }
 
 /// An address that is listened on.
@@ -104,7 +107,9 @@ impl PreparedConfig {
         // New sites have their certificates before the first client asks for them.
         services.keeper.install(&contexts);
         let (resolver, states) = (&services.resolver, &services.states);
-        let snapshot = Snapshot::compile(served, names, contexts, resolver, states, keys, own);
+        let switches = services.switches.flags(&config);
+        let snapshot =
+            Snapshot::compile(served, names, contexts, resolver, states, keys, switches, own);
         (Arc::new(snapshot), opened)
     }
 }

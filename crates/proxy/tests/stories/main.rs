@@ -3,6 +3,7 @@
 //! One binary, as linking many would take longer than running them.
 
 mod answers;
+mod applications;
 mod bodies;
 mod chaos;
 mod deadlines;

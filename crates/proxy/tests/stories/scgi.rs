@@ -110,6 +110,7 @@ fn the_variables_of_a_request() {
         "HTTP_X_FORWARDED_FOR=127.0.0.1",
         "HTTP_X_FORWARDED_PROTO=http",
         "HTTP_X_FORWARDED_HOST=shop.test:81",
+        "HTTP_X_FORWARDED_PREFIX=/app",
         "HTTP_VIA=1.1 bothways",
     ];
     let text = response.text().to_owned();

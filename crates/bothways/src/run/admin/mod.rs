@@ -11,6 +11,7 @@
 mod certificates;
 mod difference;
 mod guard;
+mod maintenance;
 mod pages;
 mod save;
 mod socket;

@@ -13,7 +13,7 @@ use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::socket::Caller;
 use super::token::TokenError;
-use super::{certificates, guard, upstreams};
+use super::{certificates, guard, maintenance, upstreams};
 
 /// Timeout for a reload.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 14] = [
+static PAGES: [Page; 17] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -58,6 +58,17 @@ static PAGES: [Page; 14] = [
         method: Method::POST,
         summary: "POST reloads the configuration; JSON by Accept; ?allow-empty accepts one that serves nothing",
     },
+    Page {
+        path: "/maintenance",
+        method: Method::GET,
+        summary: "which sites are closed for maintenance; JSON by Accept",
+    },
+    Page {
+        path: "/maintenance/on",
+        method: Method::POST,
+        summary: "POST closes the sites of ?site=…, or all that can be closed",
+    },
+    Page { path: "/maintenance/off", method: Method::POST, summary: "POST opens them again" },
     Page {
         path: "/upstreams",
         method: Method::GET,
@@ -120,7 +131,11 @@ pub(super) async fn answer(
         "/metrics" => reply(StatusCode::OK, METRICS, metrics(control)),
         "/certificates" => certificate_list(control),
         "/config" => effective(control, wants_json),
+        "/maintenance" => maintenance::answer(control, request.uri(), wants_json),
         _ => match control.token.check(caller, request.headers()) {
+            Ok(()) if path.starts_with("/maintenance/") => {
+                maintenance::change(control, caller, request.uri(), wants_json).await
+            }
             Ok(()) => {
                 let allow_empty = request.uri().query() == Some("allow-empty");
                 tracing::info!(who = %caller, "asked to reload");

@@ -76,7 +76,7 @@ fn target(path: &str) -> Option<(String, Resource)> {
 }
 
 /// Decodes percent-encoding (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

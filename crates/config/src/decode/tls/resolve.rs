@@ -13,8 +13,8 @@ use super::super::show::site_name;
 use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, default_acme};
 use crate::model::{
-    AcmeId, Action, EndpointAddress, ListenerId, Pattern, Route, RouteSettings, Serves, Site,
-    SiteId, SiteName, SourceKind, Template, TemplatePart, Upstream, UpstreamId, Variable,
+    AcmeId, Action, EndpointAddress, FieldEdit, ListenerId, Pattern, Route, RouteSettings, Serves,
+    Site, SiteId, SiteName, SourceKind, Template, TemplatePart, Upstream, UpstreamId, Variable,
 };
 use crate::nearest::nearest;
 use crate::source::Span;
@@ -324,9 +324,18 @@ impl Resolver<'_, '_> {
             sites.push(id);
         }
         let place = self.decoder.place(span);
+        let base = self.config.site(https).map(|site| &site.base);
+        // RFC 6797, section 7.2: this one must not be sent in clear.
+        let is_sent =
+            |edit: &&FieldEdit| !edit.name.eq_ignore_ascii_case("Strict-Transport-Security");
+        let edits = |base: &RouteSettings| {
+            base.response_fields.iter().filter(is_sent).cloned().collect::<Vec<_>>()
+        };
         let settings = RouteSettings {
             timeouts: self.outer.timeouts.value.clone(),
             limits: self.outer.limits.value.clone(),
+            response_fields: base.map(edits).unwrap_or_default(),
+            error_pages: base.map(|base| base.error_pages.clone()).unwrap_or_default(),
             ..RouteSettings::default()
         };
         let route = Route {
