@@ -24,9 +24,17 @@ pub(crate) struct Span {
     pub(crate) start: u32,
     /// The byte after the last.
     pub(crate) end: u32,
+    /// What has put it where it is meant (`use`, `include` in a block, `defaults`): a number of the decoder; 0: it stands
+    /// there itself.
+    pub(crate) via: u32,
 }
 
 impl Span {
+    /// The same bytes, put where they are meant by `via`, unless something else has put them there.
+    pub(crate) fn or_via(self, via: u32) -> Self {
+        if self.via == 0 { Self { via, ..self } } else { self }
+    }
+
     /// From the start of `self` to the end of `last`.
     pub(crate) fn to(self, last: Self) -> Self {
         Self { end: last.end.max(self.start), ..self }
@@ -192,7 +200,7 @@ mod tests {
         sources.add(Source { name: "f".into(), text: text.clone() });
         let place = |needle: &str| {
             let start = text.find(needle).unwrap() as u32;
-            let place = sources.place(Span { file: 0, start, end: start });
+            let place = sources.place(Span { file: 0, start, end: start, via: 0 });
             (place.line, place.column)
         };
         assert_eq!(place("ab"), (1, 1));
@@ -201,7 +209,7 @@ mod tests {
         assert_eq!(place("e\r"), (2, 4));
         assert_eq!(place("x"), (4, 3001));
         let end = text.len() as u32;
-        assert_eq!(sources.place(Span { file: 0, start: end, end }).column, 3002);
+        assert_eq!(sources.place(Span { file: 0, start: end, end, via: 0 }).column, 3002);
         assert_eq!(sources.line(Place { file: 0, line: 2, column: 1 }), "çd e");
         assert_eq!(sources.line(Place { file: 0, line: 9, column: 1 }), "");
     }

@@ -147,6 +147,19 @@ fn steady_state_allocates_nothing() {
         "GET /",
         BROWSER,
     );
+    let named = |origin: &str| {
+        format!(
+            "process {{ cores 1; log access=\"/dev/null\"; }}
+             map agent \"{{field:User-Agent}}\" {{ ~ \"Firefox\" \"fox {{query:c}}\"; }}
+             site \"*\" {{
+                 listen \"127.0.0.1:0\"
+                 request-id on
+                 request {{ set \"X-Seen\" \"{{cookie:session}} {{field:Accept}} {{uri}} {{agent}}\"; }}
+                 to \"{origin}\"
+             }}"
+        )
+    };
+    check("an id, a map, and what a request names", named, SMALL, "GET /a?c=d", BROWSER);
     let body = "Content-Length: 0\r\n";
     check("a POST without a body", reverse("host preserve"), SMALL, "POST /", body);
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";

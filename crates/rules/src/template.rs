@@ -7,7 +7,7 @@
 //! keep their syntax.
 //! Paths and captures are those of [`Target::sent_path`]: what the client wrote, segment by segment
 //! those by which the route was chosen.
-//! Nothing is allocated beyond the room in `out`, unless a map chooses parts.
+//! Nothing is allocated beyond the room in `out`, but for maps with inputs or values of many parts.
 
 mod parts;
 mod text;

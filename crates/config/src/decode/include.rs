@@ -1,10 +1,12 @@
 //! Reading files, and those that they include.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::Problems;
+use super::expand::takes_lines;
 use crate::diagnostic::plain_io;
 use crate::source::{Source, Sources, Span};
 use crate::syntax::{self, Node, ValueKind};
@@ -29,29 +31,67 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Adds every file that the first one includes, and gives the directory of each.
-pub(super) fn follow(main: &Path, sources: &mut Sources, problems: &mut Problems) -> Vec<PathBuf> {
-    let mut reader = Reader { read: vec![identity(main)], problems };
-    let mut directories = vec![directory(main)];
+/// What is known of the files of a configuration, beside their text.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// By its number, the directory of each.
+    pub(super) directories: Vec<PathBuf>,
+    /// Whether each is included in a block, so that it has lines of one.
+    fragments: Vec<bool>,
+    /// The files that a value of an `include` in a block names.
+    pub(super) named: HashMap<Span, Vec<u16>>,
+}
+
+impl Files {
+    /// One file alone.
+    pub(super) fn one(directory: PathBuf) -> Self {
+        let mut files = Self::default();
+        files.add(directory, false);
+        files
+    }
+
+    pub(super) fn is_fragment(&self, file: u16) -> bool {
+        self.fragments.get(usize::from(file)).copied().unwrap_or(false)
+    }
+
+    fn add(&mut self, directory: PathBuf, is_fragment: bool) {
+        self.directories.push(directory);
+        self.fragments.push(is_fragment);
+    }
+}
+
+/// Adds every file that the first one includes.
+pub(super) fn follow(main: &Path, sources: &mut Sources, problems: &mut Problems) -> Files {
+    let mut reader = Reader { read: vec![(identity(main), Some(0))], problems };
+    let mut files = Files::one(directory(main));
     let mut next = 0;
     while next < sources.len() {
-        let found = includes(sources.text(next as u16), next as u16);
-        for (pattern, span) in found {
-            let from = directories.get(next).cloned().unwrap_or_default();
+        let is_fragment = files.is_fragment(next as u16);
+        let found = includes(sources.text(next as u16), next as u16, is_fragment);
+        for Include { pattern, span, in_block } in found {
+            let from = files.directories.get(next).cloned().unwrap_or_default();
             for path in reader.expand(&from, &pattern, span) {
-                let Some(text) = reader.read(&path, span, sources.len()) else { continue };
-                sources.add(Source { name: path.display().to_string(), text });
-                directories.push(directory(&path));
+                let file = match reader.known(&path) {
+                    // Lines of a block may stand in several.
+                    Some(file) if in_block && files.is_fragment(file) => Some(file),
+                    _ => reader.read(&path, span, sources.len()).map(|text| {
+                        files.add(directory(&path), in_block);
+                        sources.add(Source { name: path.display().to_string(), text })
+                    }),
+                };
+                if let Some(file) = file.filter(|_| in_block) {
+                    files.named.entry(span).or_default().push(file);
+                }
             }
         }
         next += 1;
     }
-    directories
+    files
 }
 
 /// Tells that a text includes something.
 pub(super) fn refuse(sources: &Sources, problems: &mut Problems) {
-    for (_, span) in includes(sources.text(0), 0) {
+    for Include { span, .. } in includes(sources.text(0), 0, false) {
         problems
             .error(span, "this text cannot include files, because it is not in a file")
             .hint("write it to a file");
@@ -67,33 +107,62 @@ fn identity(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The values of `include` nodes. What is wrong with those is told when the text is decoded.
-fn includes(text: &str, file: u16) -> Vec<(String, Span)> {
+/// A value of an `include`.
+struct Include {
+    pattern: String,
+    span: Span,
+    /// Whether it stands in a block, not at the top level.
+    in_block: bool,
+}
+
+/// The values of `include` nodes. What is wrong with those is told when the text is decoded. `is_fragment`: whether the
+/// file itself has lines of a block.
+fn includes(text: &str, file: u16, is_fragment: bool) -> Vec<Include> {
     if !text.contains("include") {
         return Vec::new();
     }
     let document = syntax::parser::parse(text, file);
-    let nodes = document.nodes.iter().filter(|node| node.name == "include");
-    let values = nodes.flat_map(|node: &Node<'_>| &node.arguments);
-    values
-        .filter_map(|value| match &value.kind {
-            ValueKind::Text { text, .. } => Some((text.to_string(), value.span)),
-            _ => None,
-        })
-        .collect()
+    let mut found = Vec::new();
+    let parent = is_fragment.then_some("");
+    collect(&document.nodes, parent, &mut found);
+    found
+}
+
+/// `parent`: the node in whose block these stand; `None` at the top level.
+fn collect(nodes: &[Node<'_>], parent: Option<&str>, found: &mut Vec<Include>) {
+    for node in nodes {
+        if node.name == "include" {
+            let values = node.arguments.iter();
+            found.extend(values.filter_map(|value| match &value.kind {
+                ValueKind::Text { text, .. } => {
+                    let (pattern, in_block) = (text.to_string(), parent.is_some());
+                    Some(Include { pattern, span: value.span, in_block })
+                }
+                _ => None,
+            }));
+        } else if takes_lines(parent, &node.name) {
+            collect(node.children.as_deref().unwrap_or_default(), Some(&node.name), found);
+        }
+    }
 }
 
 struct Reader<'p> {
-    /// Files that were read.
-    read: Vec<PathBuf>,
+    /// Files that were read, with their numbers; those that could not be have none.
+    read: Vec<(PathBuf, Option<u16>)>,
     problems: &'p mut Problems,
 }
 
 impl Reader<'_> {
+    /// The number of a file that was read.
+    fn known(&self, path: &Path) -> Option<u16> {
+        let identity = identity(path);
+        self.read.iter().find(|(read, _)| *read == identity)?.1
+    }
+
     fn read(&mut self, path: &Path, span: Span, count: usize) -> Option<String> {
         let shown = path.display();
         let identity = identity(path);
-        if self.read.contains(&identity) {
+        if self.read.iter().any(|(read, _)| *read == identity) {
             self.problems
                 .error(span, format!("`{shown}` is included already"))
                 .hint("a file can be included only once, and not by itself");
@@ -103,8 +172,9 @@ impl Reader<'_> {
             self.problems.error(span, format!("more than {FILES_MAX} files are included"));
             return None;
         }
-        self.read.push(identity);
-        match read(path) {
+        let read = read(path);
+        self.read.push((identity, read.is_ok().then_some(count as u16)));
+        match read {
             Ok(text) => Some(text),
             Err(error) => {
                 let why = plain_io(&error);

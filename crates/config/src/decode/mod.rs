@@ -6,6 +6,7 @@
 //! everything is known, as the order of lines never matters.
 //! Every mistake becomes a [`Problem`] and the decoder goes on with what is left.
 
+mod expand;
 mod forward;
 mod include;
 mod layer;
@@ -31,7 +32,11 @@ pub(crate) use upstream::RawUpstream;
 pub(crate) use upstream::resolve::{RawMirror, RawSplit, RawStay};
 pub(crate) use upstream::show::{share_quoted, target_text};
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+use expand::{Fragments, Via};
+use include::Files;
 
 use crate::Loaded;
 use crate::diagnostic::{Diagnostic, Failure, Related, Severity};
@@ -55,8 +60,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let mut sources = Sources::default();
     sources.add(Source { name, text });
     let mut problems = Problems::default();
-    let directories = include::follow(path, &mut sources, &mut problems);
-    finish(sources, &directories, problems)
+    let files = include::follow(path, &mut sources, &mut problems);
+    finish(sources, &files, problems)
 }
 
 /// Reads a text, which can include nothing.
@@ -65,7 +70,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Loaded, Failure> {
     sources.add(Source { name: name.to_owned(), text: text.to_owned() });
     let mut problems = Problems::default();
     include::refuse(&sources, &mut problems);
-    finish(sources, &[PathBuf::new()], problems)
+    finish(sources, &Files::one(PathBuf::new()), problems)
 }
 
 /// Checks the text alone and gives it in canonical layout.
@@ -81,29 +86,31 @@ pub(crate) fn format(name: &str, text: &str) -> Result<String, Failure> {
     Ok(syntax::layout::layout(text, &tokens))
 }
 
-fn finish(
-    sources: Sources,
-    directories: &[PathBuf],
-    mut problems: Problems,
-) -> Result<Loaded, Failure> {
+fn finish(sources: Sources, files: &Files, mut problems: Problems) -> Result<Loaded, Failure> {
     let mut nodes = Vec::new();
+    let mut fragments = Fragments { named: files.named.clone(), ..Fragments::default() };
     let mut balanced = true;
     for file in 0..sources.len() {
         let document = syntax::parser::parse(sources.text(file as u16), file as u16);
         problems.syntax(document.errors);
         balanced &= document.balanced;
-        nodes.extend(document.nodes);
+        match files.is_fragment(file as u16) {
+            true => drop(fragments.lines.insert(file as u16, document.nodes)),
+            false => nodes.extend(document.nodes),
+        }
     }
     if !balanced {
         // What stands in the wrong block would be told as many mistakes that are none.
         return Err(problems.failure(&sources));
     }
+    let nodes = expand::expand(nodes, &fragments, &sources, &mut problems);
     let maps = templates::MapNames::of(&nodes);
+    let directories = files.directories.as_slice();
     let mut decoder = Decoder { sources: &sources, directories, problems, maps };
     let raw = decoder.top(&nodes);
     let (config, effective) = resolve::resolve(&mut decoder, raw);
     let problems = decoder.problems;
-    drop(nodes);
+    drop((nodes, fragments));
     if problems.errors() > 0 {
         return Err(problems.failure(&sources));
     }
@@ -134,7 +141,7 @@ impl Problem {
         self
     }
 
-    fn diagnostic(self, sources: &Sources) -> Diagnostic {
+    fn diagnostic(self, sources: &Sources, vias: &[Via]) -> Diagnostic {
         let mut diagnostic = match self.whole {
             true => {
                 let place = Place { file: self.span.file, line: 0, column: 0 };
@@ -143,7 +150,11 @@ impl Problem {
             false => sources.at(self.severity, self.span, self.message),
         };
         diagnostic.hint = self.hint;
-        for (span, message) in self.related {
+        let related = self.related.into_iter().flat_map(|(span, message)| {
+            std::iter::once((span, message)).chain(reasons(span, vias))
+        });
+        let related: Vec<_> = related.chain(reasons(self.span, vias)).collect();
+        for (span, message) in related {
             let place = sources.place(span);
             let file = sources.name(span.file);
             diagnostic = diagnostic.with_related(Related { file, place, message });
@@ -152,10 +163,19 @@ impl Problem {
     }
 }
 
+/// What has put a line where it is meant, from the inside to the outside.
+fn reasons(span: Span, vias: &[Via]) -> impl Iterator<Item = (Span, String)> {
+    let via = |span: Span| vias.get((span.via as usize).checked_sub(1)?);
+    let reasons = std::iter::successors(via(span), move |via_of| via(via_of.span));
+    reasons.map(|via| (via.span, via.what.to_owned()))
+}
+
 /// What was found wrong so far.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     all: Vec<Problem>,
+    /// What has put lines where they are meant, by `Span::via` - 1.
+    vias: Vec<Via>,
     errors: usize,
 }
 
@@ -192,6 +212,12 @@ impl Problems {
         self.errors
     }
 
+    /// Notes what puts lines somewhere; gives its number.
+    fn add_via(&mut self, via: Via) -> u32 {
+        self.vias.push(via);
+        self.vias.len() as u32
+    }
+
     fn failure(self, sources: &Sources) -> Failure {
         let (errors, warnings) = self.diagnostics(sources);
         Failure { errors, warnings, sources: sources.clone() }
@@ -200,17 +226,23 @@ impl Problems {
     /// Errors and warnings, each sorted by place.
     fn diagnostics(mut self, sources: &Sources) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         self.all.sort_by_key(|problem| (problem.span.file, problem.span.start));
+        // A line that is put in several places has one mistake.
+        let mut told_of = HashSet::new();
+        self.all.retain(|problem| {
+            let Span { file, start, end, via } = problem.span;
+            via == 0 || told_of.insert((file, start, end, problem.message.clone()))
+        });
         let (errors, warnings): (Vec<_>, Vec<_>) =
             self.all.into_iter().partition(|problem| problem.severity == Severity::Error);
-        (told(errors, sources), told(warnings, sources))
+        (told(errors, sources, &self.vias), told(warnings, sources, &self.vias))
     }
 }
 
 /// The first of many, and how many more there are.
-fn told(problems: Vec<Problem>, sources: &Sources) -> Vec<Diagnostic> {
+fn told(problems: Vec<Problem>, sources: &Sources, vias: &[Via]) -> Vec<Diagnostic> {
     let more = problems.len().saturating_sub(PROBLEMS_MAX);
     let shown = problems.into_iter().take(PROBLEMS_MAX);
-    let mut told: Vec<_> = shown.map(|problem| problem.diagnostic(sources)).collect();
+    let mut told: Vec<_> = shown.map(|problem| problem.diagnostic(sources, vias)).collect();
     if let Some(last) = told.last_mut().filter(|_| more > 0) {
         let note = format!("({more} more are not shown)");
         last.hint = Some(match last.hint.take() {

@@ -14,7 +14,7 @@ use super::tls::{RawAcme, RawTls, RawTlsKind};
 use super::upstream::RawUpstream;
 use super::{Checked, Decoder, Given, Origins};
 use crate::model::{Pattern, ProxyProtocol, Segment, SiteId, SiteName};
-use crate::schema;
+use crate::schema::{self, Block};
 use crate::source::Span;
 use crate::syntax::Node;
 use crate::values::Datum;
@@ -121,6 +121,16 @@ impl Decoder<'_> {
         let mut raw = Raw::default();
         self.read(&nodes, &mut raw);
         raw
+    }
+
+    /// Checks the names of the lines for all sites; what they say is checked where they are put.
+    pub(crate) fn defaults(&mut self, node: &Checked<'_, '_>, block: &'static dyn Block) {
+        for child in node.node.children.as_deref().unwrap_or_default() {
+            let is_reuse = matches!(&*child.name, "use" | "include");
+            if !is_reuse && block.row(&child.name).is_none() {
+                self.unknown_node(child, block);
+            }
+        }
     }
 
     pub(crate) fn listen(&mut self, node: &Checked<'_, '_>) -> Option<RawListen> {

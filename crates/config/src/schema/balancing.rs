@@ -38,6 +38,8 @@ pub(crate) static UPSTREAM_BLOCK: Table<RawUpstream> = Table {
         &DEADLINE,
         &POOL,
         &UPSTREAM_TIMEOUTS,
+        &Row::USE,
+        &Row::INCLUDE,
     ],
 };
 

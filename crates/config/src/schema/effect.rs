@@ -94,6 +94,19 @@ const BESIDE: &[(&str, &str, &str)] = &[
 const NONE: &[(&str, &str)] = &[
     // Another file stands in its place; see `tests/include.rs`.
     ("the top level", "include"),
+    // Lines are put elsewhere before rows are asked; see `tests/reuse.rs`.
+    ("the top level", "define"),
+    ("the top level", "defaults"),
+    ("listen", "use"),
+    ("listen", "include"),
+    ("site", "use"),
+    ("site", "include"),
+    ("route", "use"),
+    ("route", "include"),
+    ("upstream", "use"),
+    ("upstream", "include"),
+    ("forward", "use"),
+    ("forward", "include"),
 ];
 
 /// Words that need properties beside them; those are tried by the properties.

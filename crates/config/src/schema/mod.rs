@@ -14,6 +14,7 @@ mod forward_rules;
 mod layer;
 mod maps;
 mod process;
+mod reuse;
 mod row;
 mod rows;
 mod secrets;
@@ -31,6 +32,7 @@ pub(crate) use balancing::{
 pub(crate) use layer::*;
 pub(crate) use maps::MAP_BLOCK;
 pub(crate) use process::RESOLVER_BLOCK;
+pub(crate) use reuse::DEFAULTS_BLOCK;
 pub(crate) use row::{
     Block, Properties, Property, Read, Row, Show, Table, in_line, in_line_masked,
 };

@@ -6,6 +6,7 @@ use super::forward_rules::{ALLOW, DENY};
 use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
 use super::maps::{MAP, MAP_BLOCK};
 use super::process::{PROCESS_BLOCK, RESOLVER_BLOCK};
+use super::reuse::{DEFAULTS, DEFINE};
 use super::secure::{
     ACME, ACME_BLOCK, FORWARD_TLS, FORWARD_TLS_BLOCK, HTTP2, REDIRECT_HTTP, SITE_TLS, TLS_BLOCK,
     UPSTREAM_TLS_BLOCK,
@@ -51,6 +52,8 @@ pub(crate) static TOP: Table<Raw> = Table {
     name: "the top level",
     rows: &[
         &INCLUDE,
+        &DEFINE,
+        &DEFAULTS,
         &PROCESS,
         &TOP_TIMEOUTS,
         &TOP_LIMITS,
@@ -347,7 +350,15 @@ static EXPECT: Row<Raw> = Row {
 
 pub(crate) static LISTEN_BLOCK: Table<RawListen> = Table {
     name: "listen",
-    rows: &[&PROXY_PROTOCOL, &HTTP2, &LISTEN_TRUSTED_PROXY, &LISTEN_TIMEOUTS, &LISTEN_LIMITS],
+    rows: &[
+        &PROXY_PROTOCOL,
+        &HTTP2,
+        &LISTEN_TRUSTED_PROXY,
+        &LISTEN_TIMEOUTS,
+        &LISTEN_LIMITS,
+        &Row::USE,
+        &Row::INCLUDE,
+    ],
 };
 
 static PROXY_PROTOCOL_WORDS: &[WordRow] = &[
@@ -407,6 +418,8 @@ pub(crate) static SITE_BLOCK: Table<RawSite> = Table {
         &Row::ENCODED_SEPARATORS,
         &Row::timeouts(Scope::Site),
         &Row::limits(Scope::Site),
+        &Row::USE,
+        &Row::INCLUDE,
     ],
 };
 
@@ -435,6 +448,8 @@ pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
         &Row::ENCODED_SEPARATORS,
         &Row::timeouts(Scope::Route),
         &Row::limits(Scope::Route),
+        &Row::USE,
+        &Row::INCLUDE,
     ],
 };
 
@@ -517,6 +532,8 @@ pub(crate) static FORWARD_BLOCK: Table<RawForward> = Table {
         &Row::ERROR_PAGE,
         &Row::timeouts(Scope::Forward),
         &Row::limits(Scope::Forward),
+        &Row::USE,
+        &Row::INCLUDE,
     ],
 };
 

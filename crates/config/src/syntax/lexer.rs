@@ -103,7 +103,7 @@ impl<'t> Lexer<'t, '_> {
     }
 
     fn span(&self, start: usize) -> Span {
-        Span { file: self.file, start: start as u32, end: self.at as u32 }
+        Span { file: self.file, start: start as u32, end: self.at as u32, via: 0 }
     }
 
     fn since(&self, start: usize) -> &'t str {
@@ -216,7 +216,8 @@ impl<'t> Lexer<'t, '_> {
             return;
         };
         let begin = (start + at) as u32;
-        let span = Span { file: self.file, start: begin, end: begin + c.len_utf8() as u32 };
+        let end = begin + c.len_utf8() as u32;
+        let span = Span { file: self.file, start: begin, end, via: 0 };
         let code = u32::from(c);
         let hint = format!("in a quoted string, write \\u{{{code:x}}}");
         self.error(span, format!("the character U+{code:04X} is not allowed here"), Some(hint));

@@ -12,25 +12,64 @@ use crate::request_id;
 /// The parts of a template; in the place of a map those of the value that it has for a request.
 pub(super) enum Parts<'t> {
     Written(&'t [TemplatePart]),
-    Chosen(Vec<&'t TemplatePart>),
+    Chosen(Chosen<'t>),
+}
+
+/// Parts that maps have chosen. The first ones need no allocation.
+#[derive(Default)]
+pub(super) struct Chosen<'t> {
+    first: [Option<&'t TemplatePart>; 16],
+    count: usize,
+    others: Vec<&'t TemplatePart>,
+}
+
+impl<'t> Chosen<'t> {
+    /// Adds the parts of a template. The decoder has made sure that maps do not name each other in a circle, and that
+    /// what they stand for is small.
+    fn add(&mut self, template: &'t Template, facts: &Facts<'t>) {
+        for part in &template.parts {
+            match part {
+                TemplatePart::Map(id) => {
+                    if let Some(value) = value_of(*id, facts) {
+                        self.add(value, facts);
+                    }
+                }
+                part => self.push(part),
+            }
+        }
+    }
+
+    fn push(&mut self, part: &'t TemplatePart) {
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = Some(part),
+            None => self.others.push(part),
+        }
+        self.count += 1;
+    }
+
+    fn get(&self, index: usize) -> Option<&'t TemplatePart> {
+        match self.first.get(index) {
+            Some(part) => *part,
+            None => self.others.get(index - self.first.len()).copied(),
+        }
+    }
 }
 
 impl<'t> Parts<'t> {
-    /// Allocates only where there is a map.
     pub(super) fn of(template: &'t Template, facts: &Facts<'t>) -> Self {
         let parts = &template.parts;
         if !parts.iter().any(|part| matches!(part, TemplatePart::Map(_))) {
             return Self::Written(parts);
         }
-        let mut chosen = Vec::with_capacity(parts.len() + 4);
-        add(template, facts, &mut chosen);
+        let mut chosen = Chosen::default();
+        chosen.add(template, facts);
         Self::Chosen(chosen)
     }
 
     pub(super) fn get(&self, index: usize) -> Option<&'t TemplatePart> {
         match self {
             Self::Written(parts) => parts.get(index),
-            Self::Chosen(parts) => parts.get(index).copied(),
+            Self::Chosen(parts) => parts.get(index),
         }
     }
 
@@ -39,22 +78,7 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// Adds the parts of a template. The decoder has made sure that maps do not name each other in a circle, and that what
-/// they stand for is small.
-fn add<'t>(template: &'t Template, facts: &Facts<'t>, out: &mut Vec<&'t TemplatePart>) {
-    for part in &template.parts {
-        match part {
-            TemplatePart::Map(id) => {
-                if let Some(value) = value_of(*id, facts) {
-                    add(value, facts, out);
-                }
-            }
-            part => out.push(part),
-        }
-    }
-}
-
-/// The value that a map has for a request.
+/// The value that a map has for a request. Allocates only where its input has several parts.
 fn value_of<'t>(id: MapId, facts: &Facts<'t>) -> Option<&'t Template> {
     let map = facts.maps.get(id)?;
     // As routes compare them: an encoding must not lead past a row.
