@@ -84,7 +84,9 @@ pub fn endpoints(text: &str, upstream: &str, changes: &[Change]) -> Result<Strin
     for change in changes {
         block.make(change)?;
     }
-    let sources = children.iter().any(|child| matches!(&*child.name, "srv" | "endpoints" | "use" | "include"));
+    let sources = children
+        .iter()
+        .any(|child| matches!(&*child.name, "srv" | "endpoints" | "use" | "include"));
     let left = block.lines.iter().any(|line| !line.endpoints.is_empty());
     if !left && block.added.is_empty() && !sources {
         return Err(EditError::Empty);
