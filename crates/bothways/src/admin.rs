@@ -27,6 +27,7 @@ pub(crate) struct Process {
     /// Tokens for requests over TCP. If the process refuses one, the next one is tried: it may not
     /// have loaded the file yet that sets the first.
     tokens: Vec<String>,
+    answer_time: Duration,
 }
 
 impl Process {
@@ -45,7 +46,7 @@ impl Process {
         };
         // A unix socket needs no token.
         if matches!(address, AdminAddress::Unix(_)) {
-            return Ok(Self { address, tokens: Vec::new() });
+            return Ok(Self { address, tokens: Vec::new(), answer_time: ANSWER_TIME });
         }
         let file = token_file.map(Path::to_owned).or_else(|| process.admin_token.clone());
         let mut tokens = Vec::new();
@@ -55,7 +56,13 @@ impl Process {
         if token_file.is_none() {
             tokens.extend(generated_token(process.state.as_deref()));
         }
-        Ok(Self { address, tokens })
+        Ok(Self { address, tokens, answer_time: ANSWER_TIME })
+    }
+
+    /// Waits this much longer for responses.
+    pub(crate) fn patient(mut self, longer: Duration) -> Self {
+        self.answer_time += longer;
+        self
     }
 
     /// Sends a request; returns the status and the body of the response.
@@ -81,12 +88,12 @@ impl Process {
         let answer = match &self.address {
             AdminAddress::Tcp(to) => {
                 TcpStream::connect_timeout(to, CONNECT_TIME).and_then(|stream| {
-                    stream.set_read_timeout(Some(ANSWER_TIME))?;
+                    stream.set_read_timeout(Some(self.answer_time))?;
                     exchange(stream, request)
                 })
             }
             AdminAddress::Unix(path) => UnixStream::connect(path).and_then(|stream| {
-                stream.set_read_timeout(Some(ANSWER_TIME))?;
+                stream.set_read_timeout(Some(self.answer_time))?;
                 exchange(stream, request)
             }),
         };

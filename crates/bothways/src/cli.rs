@@ -6,6 +6,8 @@
 mod cert;
 mod endpoints;
 mod maintenance;
+mod setup;
+mod upgrade;
 mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +24,8 @@ pub(crate) use cert::{
 
 pub(crate) use endpoints::{Add, EndpointName, UpstreamsTask};
 pub(crate) use maintenance::{Maintenance, MaintenanceTask};
+pub(crate) use setup::{Healthcheck, Init, Man, Way};
+pub(crate) use upgrade::Upgrade;
 pub(crate) use upstreams::{Upstreams, UpstreamsView};
 
 const EXAMPLES: &str = "\
@@ -41,6 +45,7 @@ Examples:
 Signals:
   SIGHUP             reload; if the file is wrong, the old configuration stays active
   SIGUSR1            re-open the log files (after a rotation)
+  SIGUSR2            upgrade: start the binary again and hand everything over (bothways upgrade)
   SIGTERM, SIGINT    stop accepting, drain open exchanges (process { drain \"30s\" }), then exit;
                      a second signal stops at once";
 
@@ -140,6 +145,8 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a configuration file with comments, from three questions
+    Init(Init),
     /// Serve a configuration file
     Run(Run),
     /// Run a reverse proxy for one site, without a configuration file
@@ -158,6 +165,8 @@ pub(crate) enum Command {
     Reload(Reload),
     /// Close sites of the running process for maintenance, and open them again
     Maintenance(Maintenance),
+    /// Replace the running process by one of a new binary, without losing a connection
+    Upgrade(Upgrade),
     /// Show the endpoints of the running process; drain, weight, add and remove them
     Upstreams(Upstreams),
     /// Create keys and certificate requests, inspect certificates
@@ -166,6 +175,10 @@ pub(crate) enum Command {
     Ca(Ca),
     /// Run a demonstration on this machine: two servers, a reverse and a forward proxy
     Demo(Demo),
+    /// Ask the running process whether it serves: for containers and scripts
+    Healthcheck(Healthcheck),
+    /// Write man pages
+    Man(Man),
     /// Print a completion script for a shell
     Completions(Completions),
     /// Print the version and how it was built

@@ -13,13 +13,17 @@ mod demo;
 mod exit;
 mod explain;
 mod fmt;
+mod healthcheck;
+mod init;
 mod load;
 mod maintenance;
+mod man;
 mod reload;
 mod run;
 mod shortcut;
 mod show;
 mod terminal;
+mod upgrade;
 mod upstreams;
 mod version;
 
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Init(options) => init::init(&options),
         Command::Run(options) => run::from_file(&options),
         Command::Reverse(options) => shortcut::reverse(&options),
         Command::Forward(options) => shortcut::forward(&options),
@@ -51,10 +56,13 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
         Command::Maintenance(options) => maintenance::maintenance(&options),
+        Command::Upgrade(options) => upgrade::upgrade(&options),
         Command::Upstreams(options) => upstreams::upstreams(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Healthcheck(options) => healthcheck::healthcheck(&options),
+        Command::Man(options) => man::man(&options),
         Command::Completions(options) => completions::completions(&options),
         Command::Version(options) => version::version(&options),
     }

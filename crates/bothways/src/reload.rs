@@ -39,6 +39,14 @@ fn by_admin(process: &Process, allow_empty: bool) -> Result<(), Failure> {
 }
 
 fn by_signal(pid: &str) -> Result<(), Failure> {
+    let number = send_signal(pid, Signal::HUP)?;
+    Ok(terminal::to_stdout(&format!(
+        "sent SIGHUP to process {number}; the outcome of the reload is in its log\n"
+    ))?)
+}
+
+/// Signals a process, named by its ID or by a file with the ID; returns the ID.
+pub(crate) fn send_signal(pid: &str, signal: Signal) -> Result<i32, Failure> {
     let number = match pid.parse::<i32>() {
         Ok(number) => number,
         Err(_) => read_pid(Path::new(pid))?,
@@ -48,14 +56,13 @@ fn by_signal(pid: &str) -> Result<(), Failure> {
         .filter(|number| *number > 0)
         .and_then(Pid::from_raw)
         .ok_or_else(|| Failure::usage(format!("`{number}` is not a process ID")))?;
-    kill_process(process, Signal::HUP)
+    kill_process(process, signal)
         .map_err(|error| Failure::other(format!("cannot signal process {number}: {error}")))?;
-    Ok(terminal::to_stdout(&format!(
-        "sent SIGHUP to process {number}; the outcome of the reload is in its log\n"
-    ))?)
+    Ok(number)
 }
 
-fn read_pid(path: &Path) -> Result<i32, Failure> {
+/// The process ID in a file.
+pub(crate) fn read_pid(path: &Path) -> Result<i32, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
     text.trim()

@@ -375,7 +375,7 @@ pub fn change_endpoints_json(text: &str, changes: &[FileChange]) -> Result<Strin
 }
 
 /// An endpoint as a JSON object on one line, without what has its default.
-fn object_of(endpoint: &Endpoint) -> String {
+pub(super) fn object_of(endpoint: &Endpoint) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut fields = vec![format!("\"address\": {}", quoted(&endpoint.written))];
     let mut field = |is_there: bool, name: &str, value: String| {

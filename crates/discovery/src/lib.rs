@@ -9,6 +9,7 @@
 mod edit;
 mod json;
 mod members;
+mod passing;
 mod report;
 mod sources;
 
@@ -30,6 +31,7 @@ pub use json::{
     settings_from_json,
 };
 pub use members::{Changes, EndpointSettings};
+pub use passing::{ChangesError, changes_from_json, changes_to_json};
 pub use report::{Difference, Origin, Origins, SourceState};
 use sources::EndpointFile;
 pub use sources::endpoints_file_problem;

@@ -14,6 +14,7 @@ mod dial;
 mod layered;
 mod listen;
 mod memory;
+mod pass;
 mod relay;
 mod resolve;
 mod socket;
@@ -27,6 +28,7 @@ pub use delivery::Delivery;
 pub use dial::{AddressRefusal, Connect, DialError, TcpConnector, dial, dial_with};
 pub use layered::{Layer, LayerRead};
 pub use listen::{Listener, ListenerSet, RawListener};
+pub use pass::{Channel, Packet};
 pub use relay::{RelayError, Side, relay};
 #[cfg(feature = "testing")]
 #[doc(hidden)]

@@ -3,6 +3,10 @@
 //! With `SO_REUSEPORT` the kernel spreads connections over the cores' own sockets. It would also let a second process
 //! of the same user in on the port, unnoticed, so the first socket is bound without. A socket handed over by a
 //! service manager cannot be multiplied: its one queue is shared by all cores.
+//!
+//! The sockets of a set can be passed to another process ([`ListenerSet::handles`], [`ListenerSet::adopt`]). Connections
+//! wait in the queue of a socket, not of a process: as long as one process accepts from each, none is lost. So every socket
+//! that was taken over is accepted from, however many cores there are.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -61,7 +65,10 @@ impl Drop for PortClaim {
 #[derive(Debug)]
 pub struct ListenerSet {
     address: SocketAddr,
+    /// At least one for each core. Those after the first `distinct` are handles of the same sockets.
     sockets: Vec<(StdListener, PortClaim)>,
+    distinct: usize,
+    cores: usize,
 }
 
 /// The listening socket of one core, on its way there.
@@ -93,31 +100,45 @@ impl ListenerSet {
         for _ in 1..cores {
             sockets.push(listen_on(address, false)?);
         }
-        Self::of(address, sockets)
+        Self::of(address, sockets, cores)
     }
 
-    fn of(address: SocketAddr, sockets: Vec<StdListener>) -> io::Result<Self> {
+    fn of(address: SocketAddr, sockets: Vec<StdListener>, cores: usize) -> io::Result<Self> {
         let hold = |socket| PortClaim::by(&socket).map(|claim| (socket, claim));
-        let sockets = sockets.into_iter().map(hold).collect::<io::Result<_>>()?;
-        Ok(Self { address, sockets })
+        let sockets = sockets.into_iter().map(hold).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self { address, distinct: sockets.len(), sockets, cores: cores.max(1) })
     }
 
-    /// Takes over a TCP socket that listens already; every core gets a handle of the same one.
-    pub fn adopt(socket: OwnedFd, cores: usize) -> io::Result<Self> {
-        let socket = Socket::from(socket);
-        if !socket.is_listener()? {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+    /// Takes over TCP sockets that listen already on one address. Every socket is accepted from, and every core has one: a
+    /// core may get several sockets, and several cores may share one.
+    pub fn adopt(sockets: Vec<OwnedFd>, cores: usize) -> io::Result<Self> {
+        let sockets = sockets.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
+        let mut address = None;
+        for socket in &sockets {
+            let its = socket.local_addr()?;
+            if *address.get_or_insert(its) != its {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the sockets have several addresses",
+                ));
+            }
         }
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        let first = StdListener::from(socket);
-        let address = first.local_addr()?;
-        let mut sockets = vec![first];
-        for _ in 1..cores {
-            let again = sockets.first().map(StdListener::try_clone).transpose()?;
-            sockets.extend(again);
+        let address = address.ok_or(io::ErrorKind::InvalidInput)?;
+        let mut more = Vec::new();
+        for core in sockets.len()..cores {
+            let shared = core.checked_rem(sockets.len()).and_then(|place| sockets.get(place));
+            more.extend(shared.map(StdListener::try_clone).transpose()?);
         }
-        Self::of(address, sockets)
+        let distinct = sockets.len();
+        let mut set = Self::of(address, sockets.into_iter().chain(more).collect(), cores)?;
+        set.distinct = distinct;
+        Ok(set)
+    }
+
+    /// Other handles of the same sockets, to be passed to another process. A socket listens until its last handle is
+    /// closed.
+    pub fn handles(&self) -> io::Result<Vec<StdListener>> {
+        self.sockets.iter().take(self.distinct).map(|(socket, _)| socket.try_clone()).collect()
     }
 
     /// The address, with the port that was chosen.
@@ -125,14 +146,30 @@ impl ListenerSet {
         self.address
     }
 
-    /// The sockets, one for each core.
-    pub fn split(self) -> Vec<RawListener> {
-        let address = self.address;
-        self.sockets
-            .into_iter()
-            .map(|(socket, claim)| RawListener { address, socket, claim })
-            .collect()
+    /// The sockets of each core.
+    pub fn split(self) -> Vec<Vec<RawListener>> {
+        let mut split: Vec<_> = (0..self.cores).map(|_| Vec::new()).collect();
+        for (index, (socket, claim)) in self.sockets.into_iter().enumerate() {
+            let core = index.checked_rem(self.cores).and_then(|core| split.get_mut(core));
+            if let Some(of_core) = core {
+                of_core.push(RawListener { address: self.address, socket, claim });
+            }
+        }
+        split
     }
+}
+
+/// Prepares a socket from another process.
+fn listening(socket: OwnedFd) -> io::Result<StdListener> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
+    }
+    // Programs that this process starts must not keep it open.
+    socket.set_cloexec(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket.into())
 }
 
 /// Whether an error says that there is no IPv6 here, or that it is switched off.

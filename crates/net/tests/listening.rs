@@ -29,6 +29,7 @@ fn cores_share_one_port() {
     let threads: Vec<_> = bound
         .split()
         .into_iter()
+        .flatten()
         .enumerate()
         .map(|(core, raw)| {
             let report = report.clone();
@@ -65,6 +66,11 @@ fn cores_share_one_port() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// The listener of a set for one core.
+fn only(bound: ListenerSet) -> Listener {
+    Listener::register(bound.split().remove(0).remove(0)).unwrap()
+}
+
 /// Two processes that share a port unnoticed would be a riddle for their operator.
 #[test]
 fn another_program_is_not_joined() {
@@ -91,7 +97,7 @@ fn dual_stack_peers_are_plain() {
     run(async {
         let Ok(bound) = ListenerSet::bind(address("[::]:0"), 1) else { return };
         let port = bound.local_address().port();
-        let listener = Listener::register(bound.split().remove(0)).unwrap();
+        let listener = only(bound);
         for to in [address("127.0.0.1:0"), address("[::1]:0")] {
             let Ok(dialled) = Stream::connect(SocketAddr::new(to.ip(), port)).await else {
                 continue;
@@ -107,10 +113,15 @@ fn dual_stack_peers_are_plain() {
 fn adopted_sockets_are_shared() {
     run(async {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let bound = ListenerSet::adopt(OwnedFd::from(socket), 2).unwrap();
+        let bound = ListenerSet::adopt(vec![OwnedFd::from(socket)], 2).unwrap();
         let to = bound.local_address();
-        let listeners: Vec<_> =
-            bound.split().into_iter().map(|raw| Listener::register(raw).unwrap()).collect();
+        let listeners: Vec<_> = bound
+            .split()
+            .into_iter()
+            .flatten()
+            .map(|raw| Listener::register(raw).unwrap())
+            .collect();
+        assert_eq!(listeners.len(), 2);
         for listener in listeners.iter().rev() {
             let dialled = Stream::connect(to).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
@@ -118,8 +129,42 @@ fn adopted_sockets_are_shared() {
             assert_eq!(accepted.read(&mut [0]).await.unwrap(), 1);
         }
         let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(ListenerSet::adopt(OwnedFd::from(other), 1).is_err());
+        assert!(ListenerSet::adopt(vec![OwnedFd::from(other)], 1).is_err());
+        assert!(ListenerSet::adopt(Vec::new(), 1).is_err());
     });
+}
+
+/// As if another process took over the sockets of this one: connections wait in the queue of each socket, so all must be
+/// accepted from, however many cores either has.
+#[test]
+fn sockets_that_were_passed_are_all_accepted_from() {
+    const CLIENTS: usize = 64;
+    for (cores_before, cores_after) in [(4, 4), (4, 1), (3, 2), (2, 3), (1, 4)] {
+        let before = ListenerSet::bind(address("127.0.0.1:0"), cores_before).unwrap();
+        let to = before.local_address();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| std::net::TcpStream::connect(to).unwrap()).collect();
+        let handles = before.handles().unwrap();
+        assert_eq!(handles.len(), cores_before);
+        let passed = handles.into_iter().map(OwnedFd::from).collect();
+        let after = ListenerSet::adopt(passed, cores_after).unwrap();
+        drop(before);
+        assert_eq!(after.handles().unwrap().len(), cores_before, "each socket once");
+        let mut accepted = 0;
+        let split = after.split();
+        assert_eq!(split.len(), cores_after);
+        for of_core in split {
+            assert!(!of_core.is_empty());
+            run(async {
+                for raw in of_core {
+                    accepted += Listener::register(raw).unwrap().drain().len();
+                }
+            });
+        }
+        assert_eq!(accepted, CLIENTS, "{cores_before} cores, then {cores_after}");
+        assert!(std::net::TcpStream::connect(to).is_err(), "all are closed");
+        drop(clients);
+    }
 }
 
 #[test]
@@ -127,7 +172,7 @@ fn draining_answers_who_waited() {
     run(async {
         let bound = ListenerSet::bind(address("127.0.0.1:0"), 1).unwrap();
         let to = bound.local_address();
-        let listener = Listener::register(bound.split().remove(0)).unwrap();
+        let listener = only(bound);
         let mut dialled = Vec::new();
         for _ in 0..3 {
             dialled.push(Stream::connect(to).await.unwrap());
@@ -149,7 +194,7 @@ fn without_files() {
     run(async {
         let bound = ListenerSet::bind(address("127.0.0.1:0"), 1).unwrap();
         let to = bound.local_address();
-        let listener = Listener::register(bound.split().remove(0)).unwrap();
+        let listener = only(bound);
         let dialled = Stream::connect(to).await.unwrap();
         // Whatever is still free is taken, until not one file can be opened.
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

@@ -22,7 +22,7 @@ fn run<F: Future>(story: F) -> F::Output {
 
 fn listener() -> Listener {
     let bound = ListenerSet::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-    Listener::register(bound.split().remove(0)).unwrap()
+    Listener::register(bound.split().remove(0).remove(0)).unwrap()
 }
 
 /// Both ends of a new TCP connection: the one that dialled, and the one that accepted.

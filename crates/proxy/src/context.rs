@@ -112,7 +112,7 @@ impl Context<'_> {
     /// while the process drains or the listener closes.
     pub(crate) fn may_keep(&self) -> bool {
         let stays = |client: &Client| !client.listening.closed.get() && !client.closing.get();
-        !self.core.draining.get() && self.requester.connection.is_none_or(stays)
+        !self.core.is_draining() && self.requester.connection.is_none_or(stays)
     }
 }
 

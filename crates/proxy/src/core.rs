@@ -35,6 +35,8 @@ type NamedPool = (Box<str>, Rc<Pool>);
 pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) tunnels: AtomicU64,
+    /// Listening sockets that cores accept from.
+    pub(crate) accepting: AtomicU64,
     pub(crate) connections_max: AtomicU64,
     /// How many files may be open, and which clients may use the last ones.
     pub(crate) files: Files,
@@ -51,6 +53,7 @@ impl Shared {
         Self {
             connections: AtomicU64::new(0),
             tunnels: AtomicU64::new(0),
+            accepting: AtomicU64::new(0),
             connections_max: AtomicU64::new(u64::MAX),
             files: Files::new(net::open_files_limit()),
             accounts: Arc::new(Accounts::new(cores)),
@@ -95,6 +98,15 @@ pub(crate) struct CoreParts {
     pub(crate) challenges: Arc<tls::Challenges>,
 }
 
+/// How a core drains: what becomes of clients without a request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Draining {
+    /// Their connections are closed.
+    Idle,
+    /// They may send one more request: a close now might meet it under way.
+    AfterNext,
+}
+
 /// One core.
 pub(crate) struct Core {
     view: RefCell<Rc<View>>,
@@ -115,7 +127,8 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     /// Answers to ACME challenges.
     pub(crate) challenges: Arc<tls::Challenges>,
-    pub(crate) draining: Cell<bool>,
+    /// Set once the process goes.
+    pub(crate) draining: Cell<Option<Draining>>,
     /// HTTP/2 connections of clients.
     pub(crate) http2_open: Cell<u32>,
     pub(crate) listening: RefCell<Vec<Rc<Listening>>>,
@@ -152,7 +165,7 @@ impl Core {
             exchanges,
             registry,
             challenges,
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             http2_open: Cell::new(0),
             listening: RefCell::default(),
         })
@@ -166,6 +179,16 @@ impl Core {
     /// Looks at the configuration without keeping it.
     pub(crate) fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
         look(&self.view.borrow())
+    }
+
+    /// Whether the process goes, so that connections end after their exchange.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    /// Whether idle connections of clients are closed.
+    pub(crate) fn closes_idle(&self) -> bool {
+        self.draining.get() == Some(Draining::Idle)
     }
 
     /// Counts an exchange until the guard is dropped. Only this core writes the number, so no

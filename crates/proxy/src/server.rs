@@ -13,7 +13,7 @@ mod prepared;
 mod thread;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -33,11 +33,11 @@ use tokio::task::AbortHandle;
 pub use error::StartError;
 pub use members::MembersError;
 use prepared::{
-    BoundAddress, OpenedListener, PreparedConfig, Services, contexts, for_next_core,
-    resolver_settings, with_members,
+    BoundAddress, ListeningSockets, OpenedListener, PreparedConfig, Services, contexts,
+    for_next_core, resolver_settings, with_members,
 };
 
-use crate::core::{CoreParts, Shared};
+use crate::core::{CoreParts, Draining, Shared};
 use crate::maintenance::{self, MaintenanceError, MaintenanceState};
 use crate::report;
 use crate::snapshot::Snapshot;
@@ -45,6 +45,9 @@ use crate::sweep;
 
 /// How long a reload waits for the cores to switch.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long to wait for the first checks of endpoints, and how often to look.
+const FIRST_CHECKS_TIME_MAX: Duration = Duration::from_secs(5);
+const FIRST_CHECKS_PAUSE: Duration = Duration::from_millis(20);
 /// How long the writer of the access log may take for its last lines.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -54,12 +57,13 @@ pub struct Server {
     inner: Arc<Inner>,
 }
 
-/// Listening sockets that the process was started with (socket activation), used for listeners of
-/// the same address.
+/// Listening sockets that the process was started with, used for listeners of the same address.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// The sockets.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Those of a service manager (socket activation).
+    pub listeners: Vec<TcpListener>,
+    /// Those that another process of ours has passed on, by the address as it is configured.
+    pub passed_on: Vec<(SocketAddr, Vec<TcpListener>)>,
 }
 
 /// What a reload did.
@@ -116,6 +120,8 @@ struct State {
     snapshot: Arc<Snapshot>,
     generation: u64,
     listening: Vec<BoundAddress>,
+    /// Sockets that no core accepts from yet.
+    waiting: Vec<OpenedListener>,
 }
 
 /// A command for a core.
@@ -126,14 +132,21 @@ enum Command {
         close: Vec<SocketAddr>,
         done: mpsc::Sender<()>,
     },
-    Drain,
+    Drain(Draining),
     Stop,
 }
 
 impl Server {
-    /// Binds everything and starts the core threads; all or nothing. Names are looked up on the
-    /// tokio runtime that this is called in, which must go on running.
+    /// Binds everything, starts the core threads and accepts connections; all or nothing. Names are looked up
+    /// on the tokio runtime that this is called in, which must go on running.
     pub fn start(config: Arc<Config>, inherited: Inherited) -> Result<Self, StartError> {
+        let server = Self::prepare(config, inherited)?;
+        server.accept();
+        Ok(server)
+    }
+
+    /// Like [`Self::start`], but accepts no connection before [`Self::accept`]: those that come wait.
+    pub fn prepare(config: Arc<Config>, inherited: Inherited) -> Result<Self, StartError> {
         let count = core_count(&config);
         let registry = Registry::new(env!("CARGO_PKG_VERSION"), Caps::default());
         let process = &config.process;
@@ -155,8 +168,9 @@ impl Server {
             registry,
             resolver,
         };
-        let prepared = PreparedConfig::new(&services, &config, None, count, inherited.listeners)?;
-        let (snapshot, mut opened) = prepared.take_effect(&services, &[]);
+        let sockets = ListeningSockets::new(inherited, count).map_err(StartError::Inherited)?;
+        let prepared = PreparedConfig::new(&services, &config, None, count, sockets)?;
+        let (snapshot, opened) = prepared.take_effect(&services, &[]);
         let mut cores = Vec::with_capacity(count);
         for index in 0..count {
             let parts = CoreParts {
@@ -169,13 +183,13 @@ impl Server {
                 exchanges: Arc::default(),
                 challenges: Arc::clone(services.keeper.challenges()),
             };
-            let core = thread::start(parts, for_next_core(&mut opened));
-            cores.push(core.map_err(StartError::Thread)?);
+            cores.push(thread::start(parts).map_err(StartError::Thread)?);
         }
         checks.install(snapshot.endpoints());
         services.registry.configured(1);
-        let listening = opened.into_iter().map(|(listens, _)| listens).collect();
-        let state = Mutex::new(State { config, snapshot, generation: 1, listening });
+        let listening = opened.iter().map(|(listens, _)| listens.clone()).collect();
+        let state =
+            Mutex::new(State { config, snapshot, generation: 1, listening, waiting: opened });
         let inner = Arc::new(Inner {
             services,
             writer: Mutex::new(Some(writer)),
@@ -207,6 +221,15 @@ impl Server {
         Ok(Self { inner })
     }
 
+    /// Accepts connections from now on; all cores do when this returns.
+    pub fn accept(&self) {
+        let mut state = self.state();
+        let mut waiting = std::mem::take(&mut state.waiting);
+        if !waiting.is_empty() {
+            self.inner.install(&state.snapshot, &mut waiting, &[]);
+        }
+    }
+
     /// Reloads: listeners are opened and closed by difference, and connections, tunnels and pools
     /// that the change does not concern are not disturbed. On an error nothing has changed.
     pub fn reload(&self, config: Arc<Config>) -> Result<Change, StartError> {
@@ -225,8 +248,8 @@ impl Server {
         let Services { discovery, resolver, .. } = &inner.services;
         discovery.wait_for_lookups_blocking(&config);
         let before = (&*state.snapshot, &*state.listening);
-        let prepared =
-            PreparedConfig::new(&inner.services, &config, Some(before), count, Vec::new())?;
+        let sockets = ListeningSockets::default();
+        let prepared = PreparedConfig::new(&inner.services, &config, Some(before), count, sockets)?;
         if let Some(writer) = &*self.writer() {
             let process = &config.process;
             let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
@@ -238,18 +261,16 @@ impl Server {
         resolver.reconfigure(resolver_settings(&config));
         let (snapshot, mut opened) = prepared.take_effect(&inner.services, &kept);
         let close: Vec<_> = closed.iter().map(|listens| listens.address).collect();
+        // Their sockets are closed by the cores, which hold the last handles from here on.
+        let closed: Vec<_> = closed.into_iter().map(|listens| listens.written).collect();
         inner.install(&snapshot, &mut opened, &close);
         discovery.settle(&config);
         let opened: Vec<_> = opened.into_iter().map(|(listens, _)| listens).collect();
         kept.extend(opened.iter().cloned());
         let written = |listens: Vec<BoundAddress>| listens.into_iter().map(|l| l.written).collect();
         let generation = state.generation + 1;
-        *state = State { config, snapshot, generation, listening: kept };
-        Ok(Change {
-            listeners_opened: written(opened),
-            listeners_closed: written(closed),
-            generation,
-        })
+        *state = State { config, snapshot, generation, listening: kept, waiting: Vec::new() };
+        Ok(Change { listeners_opened: written(opened), listeners_closed: closed, generation })
     }
 
     /// The keeper of certificates.
@@ -327,6 +348,11 @@ impl Server {
         }
     }
 
+    /// Whether connections are still accepted, or wait to be.
+    pub fn is_accepting(&self) -> bool {
+        self.inner.services.shared.accepting.load(Ordering::Acquire) > 0
+    }
+
     /// How many cores carry traffic.
     pub fn cores(&self) -> usize {
         self.inner.cores.len()
@@ -334,8 +360,26 @@ impl Server {
 
     /// Stops accepting, closes idle connections, and lets everything else finish.
     pub fn begin_drain(&self) {
+        self.drain(Draining::Idle);
+    }
+
+    /// Stops accepting, because another process accepts from the same sockets, and lets everything finish. Clients of
+    /// HTTP/1 that are idle may send one more request.
+    pub fn begin_drain_for_successor(&self) {
+        self.drain(Draining::AfterNext);
+    }
+
+    fn drain(&self, how: Draining) {
         self.inner.draining.store(true, Ordering::Relaxed);
-        self.inner.cores.iter().for_each(|core| drop(core.commands.send(Command::Drain)));
+        self.drop_handles();
+        self.inner.cores.iter().for_each(|core| drop(core.commands.send(Command::Drain(how))));
+    }
+
+    /// From here on the cores hold the last handles of the sockets.
+    fn drop_handles(&self) {
+        let mut state = self.state();
+        state.waiting.clear();
+        state.listening.iter_mut().for_each(|listens| listens.handles = Arc::default());
     }
 
     /// Ends everything that is still open, writes the last lines of the log, joins the threads.
@@ -368,6 +412,24 @@ impl Server {
     pub fn listening(&self) -> Vec<(String, SocketAddr)> {
         let state = self.state();
         state.listening.iter().map(|l| (l.written.clone(), l.actual)).collect()
+    }
+
+    /// The sockets of each address, to be passed to another process: the address as configured, and handles.
+    pub fn sockets(&self) -> Vec<(SocketAddr, Arc<[TcpListener]>)> {
+        let state = self.state();
+        state.listening.iter().map(|l| (l.address, Arc::clone(&l.handles))).collect()
+    }
+
+    /// Waits a moment for the first checks of endpoints.
+    pub async fn checked(&self) {
+        let begun = Instant::now();
+        let is_waiting = |server: &Self| {
+            let states = server.health_states();
+            states.iter().any(|endpoint| endpoint.checks.iter().any(|one| one.last.is_none()))
+        };
+        while is_waiting(self) && begun.elapsed() < FIRST_CHECKS_TIME_MAX {
+            tokio::time::sleep(FIRST_CHECKS_PAUSE).await;
+        }
     }
 
     /// True as long as requests are accepted.

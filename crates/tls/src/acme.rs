@@ -120,6 +120,11 @@ impl Manager {
         }
     }
 
+    /// Lets another process order.
+    pub(crate) fn unlock(&self) {
+        *self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Fills an empty slot with what is stored for these names, and keeps a certificate ordered and
     /// renewed until what is returned is dropped. Within a tokio runtime.
     pub(crate) fn keep(&self, acme: &Acme, names: &[Box<str>], slot: Arc<Slot>) -> RenewalHandle {

@@ -208,6 +208,7 @@ impl Keeper {
             acme.wait_until_cleared();
         }
         drop(lock(&self.shared.worker).take());
+        self.shared.acme.iter().for_each(Manager::unlock);
     }
 }
 

@@ -1,15 +1,16 @@
-//! The control thread: handles reloads, log rotation and stop, one at a time.
+//! The control thread: handles reloads, log rotation, upgrades and stop, one at a time.
 //!
 //! Signals, changed files and the admin interface request actions; [`run`] performs them in one
-//! loop, so that no two reloads overlap. It returns when the process was told to stop and all open
-//! exchanges have finished, or the time for that is over. `proxy` applies a reload to the data plane.
+//! loop, so that no two reloads overlap. It returns when the process was told to stop or another one has
+//! taken over, and all open exchanges have finished, or the time for that is over. `proxy` applies a reload to the data plane.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::{AdminAddress, Effective, Loaded, Sources};
+use config::{Effective, Loaded, Sources};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
@@ -17,10 +18,13 @@ use crate::load::{self, Source};
 use crate::terminal;
 use proxy::{Server, StartError};
 
-use super::admin::{Admin, Token};
+use super::admin::{Admin, AdminSocket, Token};
+use super::fd_store::FdStore;
 use super::logging::Logging;
+use super::pid_file::NewPidFile;
 use super::report::Report;
 use super::signals::{SignalAction, Signals};
+use super::upgrade::{Finished, Predecessor, UnderWay, UpgradeOffer, UpgradeRequest};
 use super::watch::{self, Watch};
 use super::{banner, drain, empty_files, service};
 
@@ -43,6 +47,7 @@ pub(super) struct Control {
     /// Whether the last reload (or the start) succeeded.
     pub(super) last_reload_done: Cell<bool>,
     pub(super) reloads: mpsc::Sender<ReloadRequest>,
+    pub(super) upgrades: mpsc::Sender<UpgradeRequest>,
     /// The token for the admin interface over TCP.
     pub(super) token: Token,
     /// Held while changes are written back.
@@ -52,6 +57,9 @@ pub(super) struct Control {
     source: Source,
     logging: Logging,
     cores: Option<u16>,
+    /// What an upgrade starts, if nothing else is named.
+    own_binary: Option<PathBuf>,
+    fd_store: FdStore,
 }
 
 /// Lets one save run at a time.
@@ -84,68 +92,163 @@ pub(super) struct Start {
     pub(super) loaded: Loaded,
     /// The error log.
     pub(super) logging: Logging,
+    /// The socket of the admin interface, if there is one.
+    pub(super) admin: Option<AdminSocket>,
+    /// The file with the process ID, if there is one.
+    pub(super) pid_file: Option<NewPidFile>,
+    /// The process whose place this one takes.
+    pub(super) predecessor: Option<Predecessor>,
+    /// What an upgrade starts, if nothing else is named.
+    pub(super) own_binary: Option<PathBuf>,
+    /// What the service manager keeps.
+    pub(super) fd_store: FdStore,
 }
 
-/// Serves until a signal stops the process and all open exchanges have finished. Watches the files
-/// if `since` is set, the time when they were read.
+/// Why the loop of the control thread ends.
+enum End {
+    /// A signal stops the process.
+    Stopped(&'static str),
+    /// Another process serves.
+    Replaced,
+}
+
+/// Serves until a signal stops the process, or another one takes over, and all open exchanges have finished. Watches
+/// the files if `since` is set, the time when they were read.
 pub(super) async fn run(
     start: Start,
     mut signals: Signals,
     since: Option<SystemTime>,
 ) -> Result<(), Failure> {
-    let Start { server, source, loaded, logging } = start;
-    let (reloads, mut requests) = mpsc::channel(RELOADS_WAITING_MAX);
-    let mut watch = since.map(|since| start_watch(&loaded, since)).transpose()?;
-    let cores = loaded.config.process.cores;
+    let Start { server, source, loaded, logging, admin: socket, .. } = start;
+    let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
+    let (upgrades, upgrade_requests) = mpsc::channel(1);
+    let watch = since.map(|since| start_watch(&loaded, since)).transpose()?;
     let control = Rc::new(Control {
         server,
         effective: RefCell::new(loaded.effective),
         draining: Cell::new(false),
         last_reload_done: Cell::new(true),
         reloads,
+        upgrades,
         token: Token::default(),
         save_lock: SaveLock::default(),
         sources: RefCell::new(loaded.sources),
         source,
         logging,
-        cores,
+        cores: loaded.config.process.cores,
+        own_binary: start.own_binary,
+        fd_store: start.fd_store,
     });
     control.token.read(&loaded.config.process);
+    let predecessor = match start.predecessor {
+        Some(predecessor) => Some(control.wait_for_turn(predecessor).await?),
+        None => None,
+    };
+    let _pid_file = start.pid_file.map(NewPidFile::place).transpose()?;
+    control.server.accept();
     let mut admin = Admin::default();
-    let address = loaded.config.process.admin.as_ref();
-    admin.start(&control, address).map_err(|error| {
-        let hint = match address {
-            Some(AdminAddress::Unix(_)) => super::WRITABLE,
-            _ => "another program may listen there; `ss -ltnp` shows which",
-        };
-        Failure::other(error).hint(hint)
-    })?;
+    admin.start(&control, socket);
     banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
+    if let Some(predecessor) = predecessor {
+        // The old process answers at once; nothing else is lost by waiting on this thread.
+        predecessor.serving();
+    }
     service::ready(&status(&control.server));
-    let reason = loop {
-        tokio::select! {
-            action = signals.next() => match action {
-                SignalAction::Reload => {
-                    control.reload(&mut admin, watch.as_mut(), false).await;
+    control.fd_store.keep(&control.server.sockets());
+    let mut serving =
+        ControlLoop { control: &control, admin, watch, reload_requests, upgrade_requests };
+    let end = serving.run(&mut signals).await;
+    control.draining.set(true);
+    let mut admin = serving.end();
+    match end {
+        End::Stopped(reason) => drain::drain(&control.server, reason, &mut signals).await,
+        End::Replaced => {
+            let requests = admin.leave();
+            drain::drain_for_successor(&control.server, &mut signals).await;
+            requests.finished().await;
+        }
+    }
+    Ok(())
+}
+
+/// The loop of the control thread: one action at a time.
+struct ControlLoop<'c> {
+    control: &'c Rc<Control>,
+    admin: Admin,
+    watch: Option<Watch>,
+    reload_requests: mpsc::Receiver<ReloadRequest>,
+    upgrade_requests: mpsc::Receiver<UpgradeRequest>,
+}
+
+impl ControlLoop<'_> {
+    /// Runs until the process ends. While an upgrade is under way, reloads wait for its outcome.
+    async fn run(&mut self, signals: &mut Signals) -> End {
+        let mut upgrade = None;
+        loop {
+            tokio::select! {
+                action = signals.next() => match action {
+                    SignalAction::Reload => match &mut upgrade {
+                        None => self.reload().await,
+                        Some(upgrade) => UnderWay::reload_later(upgrade),
+                    },
+                    SignalAction::ReopenLogs => {
+                        self.control.reopen_logs();
+                        upgrade.iter_mut().for_each(UnderWay::reopen_logs_later);
+                    }
+                    SignalAction::Upgrade => self.upgrade(&mut upgrade, UpgradeRequest::by_signal()),
+                    SignalAction::Stop(name) => return End::Stopped(name),
+                },
+                Some(request) = self.reload_requests.recv(), if upgrade.is_none() => {
+                    let report = self.reload_with(request.allow_empty).await;
+                    // Fails if the requester has disconnected.
+                    let _ = request.reply.send(report);
                 }
-                SignalAction::ReopenLogs => control.reopen_logs(),
-                SignalAction::Stop(name) => break name,
-            },
-            Some(ReloadRequest { allow_empty, reply }) = requests.recv() => {
-                let report = control.reload(&mut admin, watch.as_mut(), allow_empty).await;
-                // Fails if the requester has disconnected.
-                let _ = reply.send(report);
-            }
-            () = changed(&mut watch) => {
-                control.reload(&mut admin, watch.as_mut(), false).await;
+                Some(request) = self.upgrade_requests.recv() => self.upgrade(&mut upgrade, request),
+                offer = ready(&mut upgrade) => {
+                    let Some(upgrade) = upgrade.take() else { continue };
+                    match upgrade.finish(offer, &self.control.server).await {
+                        Finished::Replaced => return End::Replaced,
+                        Finished::Failed { reload: true } => self.reload().await,
+                        Finished::Failed { reload: false } => {}
+                    }
+                }
+                () = changed(&mut self.watch), if upgrade.is_none() => self.reload().await,
             }
         }
-    };
-    control.draining.set(true);
-    // Waiting reloads fail.
-    drop(requests);
-    drain::drain(&control.server, reason, &mut signals).await;
-    Ok(())
+    }
+
+    /// Waiting requests fail.
+    fn end(self) -> Admin {
+        self.admin
+    }
+
+    async fn reload(&mut self) {
+        self.reload_with(false).await;
+    }
+
+    async fn reload_with(&mut self, allow_empty: bool) -> Report {
+        self.control.reload(&mut self.admin, self.watch.as_mut(), allow_empty).await
+    }
+
+    fn upgrade(&self, under_way: &mut Option<UnderWay>, request: UpgradeRequest) {
+        if under_way.is_some() {
+            return request.refuse("an upgrade is under way");
+        }
+        match self.admin.handle() {
+            Ok(admin) => {
+                let own_binary = self.control.own_binary.as_deref();
+                *under_way = UnderWay::start(request, own_binary, &self.control.server, admin);
+            }
+            Err(error) => request.refuse(&format!("cannot pass the admin interface on: {error}")),
+        }
+    }
+}
+
+async fn ready(upgrade: &mut Option<UnderWay>) -> UpgradeOffer {
+    match upgrade {
+        Some(upgrade) => upgrade.ready().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn start_watch(loaded: &Loaded, since: SystemTime) -> Result<Watch, Failure> {
@@ -167,6 +270,26 @@ fn status(server: &Server) -> String {
 }
 
 impl Control {
+    /// Tells the old process that this one is ready, and waits until it may serve.
+    async fn wait_for_turn(&self, mut predecessor: Predecessor) -> Result<Predecessor, Failure> {
+        let process = predecessor.process();
+        let outcome = tokio::task::spawn_blocking(move || {
+            let changes = predecessor.ready()?;
+            Ok::<_, Failure>((predecessor, changes))
+        });
+        let outcome = outcome.await.map_err(|error| Failure::other(error.to_string()))?;
+        let (predecessor, changes) = outcome?;
+        // Standard error is another file now.
+        if let Err(error) = self.logging.reconfigure(&self.server.config().process) {
+            tracing::error!(%error, "cannot change the error log; it stays as it was");
+        }
+        if let Err(error) = self.server.take_changes(changes) {
+            tracing::error!(%error, "what was changed at run time is lost");
+        }
+        tracing::info!(process, "taking over");
+        Ok(predecessor)
+    }
+
     /// Reads the configuration again and applies it, or reports why not.
     async fn reload(
         &self,
@@ -204,6 +327,7 @@ impl Control {
         self.last_reload_done.set(report.is_done());
         report.log();
         service::ready(&status(&self.server));
+        self.fd_store.keep(&self.server.sockets());
         report
     }
 

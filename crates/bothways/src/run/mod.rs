@@ -1,7 +1,8 @@
 //! Runs the proxy: start, control thread, stop.
 //!
 //! `serve` reads the configuration, takes inherited sockets and starts the data plane, whose threads
-//! carry the traffic. The main thread becomes the control thread: one runtime with signals
+//! carry the traffic. A process that is to take the place of another ([`upgrade`]) gets its sockets first, and accepts
+//! nothing before the other lets it. The main thread becomes the control thread: one runtime with signals
 //! ([`control`]), the admin interface ([`admin`]), the file watcher ([`watch`]) and notifications to
 //! systemd ([`service`]). Nothing here handles traffic of clients.
 
@@ -11,18 +12,21 @@ mod banner;
 mod control;
 pub(crate) mod drain;
 mod empty_files;
+mod fd_store;
 mod logging;
 mod pid_file;
 mod report;
 mod service;
 pub(crate) mod signals;
+pub(crate) mod upgrade;
 mod watch;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::Loaded;
+use config::{AdminAddress, Loaded};
 use tokio::runtime::{Builder, LocalRuntime};
 
 use crate::exit::{CONFIGURATION, Failure};
@@ -30,10 +34,13 @@ use crate::load::Source;
 use crate::{cli, terminal};
 use proxy::{Inherited, Server, StartError};
 
+use admin::AdminSocket;
 use control::Start;
+use fd_store::FdStore;
 use logging::Logging;
-use pid_file::PidFile;
+use pid_file::NewPidFile;
 use signals::Signals;
+use upgrade::{HandedOver, Predecessor};
 
 /// The hint if a file cannot be created.
 const WRITABLE: &str =
@@ -58,7 +65,11 @@ struct RunOptions {
 
 fn serve(options: RunOptions) -> Result<(), Failure> {
     // Before any thread starts, because this reads and clears the environment.
-    let inherited = activation::take_sockets();
+    let mut inherited = activation::take_sockets();
+    let (predecessor, handed) = Predecessor::find()?.unzip();
+    let HandedOver { listeners, admin } = handed.unwrap_or_default();
+    inherited.passed_on = listeners;
+    let own_binary = upgrade::own_binary().ok();
     let since = SystemTime::now();
     let loaded = options.source.load()?;
     if let Some(nothing) = crate::check::serves_nothing(&loaded) {
@@ -69,29 +80,73 @@ fn serve(options: RunOptions) -> Result<(), Failure> {
     let logging = Logging::start(&loaded.config.process)
         .map_err(|error| Failure::other(error).hint(WRITABLE))?;
     let runtime = control_runtime()?;
-    runtime.block_on(run(options, inherited, loaded, logging, since))
+    let fd_store = FdStore::new(&inherited.listeners);
+    let before = Before { inherited, admin, predecessor, own_binary, fd_store };
+    runtime.block_on(run(options, before, loaded, logging, since))
+}
+
+/// What was there before this process.
+struct Before {
+    inherited: Inherited,
+    /// The socket of the admin interface of another process.
+    admin: Option<(AdminAddress, OwnedFd)>,
+    predecessor: Option<Predecessor>,
+    own_binary: Option<PathBuf>,
+    fd_store: FdStore,
 }
 
 async fn run(
     options: RunOptions,
-    inherited: Inherited,
+    before: Before,
     loaded: Loaded,
     logging: Logging,
     since: SystemTime,
 ) -> Result<(), Failure> {
+    let Before { inherited, admin, predecessor, own_binary, fd_store } = before;
     // Before the data plane starts, so that no signal is lost.
     let signals = Signals::catch()?;
     let config = Arc::new(loaded.config.clone());
     let server =
-        Server::start(config, inherited).map_err(|error| start_failure(&error, &loaded))?;
+        Server::prepare(config, inherited).map_err(|error| start_failure(&error, &loaded))?;
     server.discovered().await;
-    let _pid_file = options.pid_file.map(PidFile::write).transpose()?;
+    if predecessor.is_some() {
+        // The old process knows which endpoints are down: this one should not start knowing less.
+        server.checked().await;
+    }
+    let admin = open_admin(&loaded.config.process, admin)?;
+    let pid_file = options.pid_file.map(NewPidFile::write).transpose()?;
     let since = options.watch.then_some(since);
-    let start = Start { server: server.clone(), source: options.source, loaded, logging };
+    let source = options.source;
+    let start = Start {
+        server: server.clone(),
+        source,
+        loaded,
+        logging,
+        admin,
+        pid_file,
+        predecessor,
+        own_binary,
+        fd_store,
+    };
     let outcome = control::run(start, signals, since).await;
     // This joins the threads of the data plane, which blocks; nothing else is left to do here.
     server.stop();
     outcome
+}
+
+/// Listens for the admin interface.
+fn open_admin(
+    process: &config::Process,
+    handed: Option<(AdminAddress, OwnedFd)>,
+) -> Result<Option<AdminSocket>, Failure> {
+    let Some(address) = &process.admin else { return Ok(None) };
+    AdminSocket::open(address, handed).map(Some).map_err(|error| {
+        let hint = match address {
+            AdminAddress::Unix(_) => WRITABLE,
+            AdminAddress::Tcp(_) => "another program may listen there; `ss -ltnp` shows which",
+        };
+        Failure::other(error).hint(hint)
+    })
 }
 
 /// The failure of a start. Unusable certificates and keys are reported like mistakes in the text.

@@ -33,6 +33,11 @@ pub(super) fn stopping(status: &str, within: Duration) {
     ]);
 }
 
+/// Another process of the unit is its main process now; it will send the notifications.
+pub(super) fn main_process(process: u32) {
+    notify(&[NotifyState::MainPid(process)]);
+}
+
 /// Sets the line that `systemctl status` shows.
 pub(super) fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);

@@ -11,6 +11,8 @@ pub(super) enum SignalAction {
     Reload,
     /// SIGUSR1.
     ReopenLogs,
+    /// SIGUSR2.
+    Upgrade,
     /// SIGTERM, SIGINT or SIGQUIT, with the name of the signal.
     Stop(&'static str),
 }
@@ -20,6 +22,7 @@ pub(super) enum SignalAction {
 pub(crate) struct Signals {
     hangup: Signal,
     user1: Signal,
+    user2: Signal,
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
@@ -34,6 +37,7 @@ impl Signals {
         Ok(Self {
             hangup: catch(SignalKind::hangup())?,
             user1: catch(SignalKind::user_defined1())?,
+            user2: catch(SignalKind::user_defined2())?,
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
             quit: catch(SignalKind::quit())?,
@@ -49,6 +53,7 @@ impl Signals {
             _ = self.interrupt.recv() => SignalAction::Stop("SIGINT"),
             _ = self.quit.recv() => SignalAction::Stop("SIGQUIT"),
             _ = self.user1.recv() => SignalAction::ReopenLogs,
+            _ = self.user2.recv() => SignalAction::Upgrade,
             _ = self.hangup.recv() => SignalAction::Reload,
         }
     }

@@ -331,7 +331,7 @@ fn one_liners_print_configurations_that_hold() {
 
 #[test]
 fn the_example_that_is_shipped_holds() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dist/bothways.kdl");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/example.kdl");
     let scratch = Scratch::new();
     let outcome = scratch.run(&["check", example]).ended(0).says("4 of 4 expectations hold");
     let mut warnings = outcome.err.lines().filter(|line| line.contains("warning: "));

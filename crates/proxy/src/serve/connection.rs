@@ -91,7 +91,7 @@ async fn wait_for_bytes(
         if client.stream.poll_readable(cx).is_ready() {
             return Poll::Ready(WaitResult::Readable); // or an error, which reading will return
         }
-        if core.draining.get() || client.listening.closed.get() {
+        if core.closes_idle() || client.listening.closed.get() {
             return Poll::Ready(WaitResult::Leaving);
         }
         if !waiting {

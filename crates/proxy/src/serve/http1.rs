@@ -242,7 +242,7 @@ async fn serve_requests(
         (record.response_body_bytes, record.sent_bytes) = down.reply.sent();
         core.finish(&view, record);
         match ending {
-            Ending::Kept if down.reply.keep_alive && !core.draining.get() => {}
+            Ending::Kept if down.reply.keep_alive && !core.closes_idle() => {}
             Ending::Kept | Ending::Closed => {
                 let unread = !down.body.is_done() || !down.body.is_drained();
                 return Next::Close { linger: unread };

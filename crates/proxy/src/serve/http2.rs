@@ -197,7 +197,7 @@ async fn run_connection(
             core.finish(&core.view(), &mut record);
         }
         let event = poll_fn(|cx| {
-            let goes = core.draining.get() || client.listening.closed.get() || client.closing.get();
+            let goes = core.is_draining() || client.listening.closed.get() || client.closing.get();
             if !closing && goes {
                 closing = true;
                 connection.graceful_shutdown();

@@ -18,6 +18,8 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// Sockets that the process was started with cannot be used.
+    Inherited(io::Error),
     /// The access log cannot be opened.
     AccessLog {
         /// Where it is.
@@ -75,6 +77,7 @@ impl fmt::Display for StartError {
                 "cannot open the access log {file}: {source}\nhint: its directory must be there, and \
                  the user that bothways runs as must be allowed to write to it"
             ),
+            Self::Inherited(error) => write!(out, "cannot use an inherited socket: {error}"),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
             Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
             Self::StickyKey { place, why } => write!(

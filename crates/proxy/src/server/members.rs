@@ -58,6 +58,33 @@ impl Server {
         self.inner.services.discovery.changes(upstream)
     }
 
+    /// What was changed at run time in each upstream, for [`Self::take_changes`] of another process.
+    pub fn all_changes(&self) -> Vec<(Arc<str>, Changes)> {
+        let config = self.config();
+        let of_each = config.upstreams.iter().map(|one| (&one.name, self.changes(&one.name)));
+        let changed = of_each.filter(|(_, changes)| !changes.is_empty());
+        changed.map(|(name, changes)| (Arc::clone(name), changes)).collect()
+    }
+
+    /// Makes the changes that were made at run time in another process. Those of upstreams that are not here any more
+    /// are dropped. On an error nothing has changed.
+    pub fn take_changes(&self, all: Vec<(Arc<str>, Changes)>) -> Result<(), StartError> {
+        let mut state = self.state();
+        let config = Arc::clone(&state.config);
+        let discovery = &self.inner.services.discovery;
+        for (name, changes) in all {
+            if config.upstreams.iter().any(|upstream| upstream.name == name) {
+                discovery.set_changes(&name, changes);
+            }
+        }
+        let outcome = self.inner.refresh(&mut state);
+        if outcome.is_err() {
+            let names = config.upstreams.iter().map(|upstream| &upstream.name);
+            names.for_each(|name| discovery.set_changes(name, Changes::default()));
+        }
+        outcome
+    }
+
     /// The changes of these endpoints have been written to their source: reads that again, and
     /// forgets the changes.
     pub fn saved(&self, upstream: &str, endpoints: &[Arc<str>]) -> Result<(), StartError> {

@@ -1,7 +1,7 @@
 //! Preparing a configuration, at the start and for a reload: all that can fail is done before
 //! anything changes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
 use observe::{Names, Registry};
 use tls::{Contexts, Keeper};
 
-use super::StartError;
+use super::{Inherited, StartError};
 use crate::core::Shared;
 use crate::maintenance::Switches;
 use crate::snapshot::Snapshot;
@@ -44,15 +44,51 @@ pub(super) struct BoundAddress {
     /// With the port that the system chose, if none is configured.
     pub(super) actual: SocketAddr,
     pub(super) written: String,
+    /// Handles of its sockets, to be passed on. A socket listens until its last handle is closed, so they are dropped
+    /// before the cores close theirs.
+    pub(super) handles: Arc<[TcpListener]>,
 }
 
-/// Listening sockets that were opened: one for each core.
-pub(super) type OpenedListener = (BoundAddress, std::vec::IntoIter<RawListener>);
+/// Listening sockets that were opened: those of each core.
+pub(super) type OpenedListener = (BoundAddress, std::vec::IntoIter<Vec<RawListener>>);
 
 /// The sockets of the next core.
 pub(super) fn for_next_core(opened: &mut [OpenedListener]) -> Vec<(SocketAddr, RawListener)> {
     let next = opened.iter_mut();
-    next.filter_map(|(listens, sockets)| Some((listens.address, sockets.next()?))).collect()
+    let of_listener = |(listens, sockets): &mut OpenedListener| {
+        let address = listens.address;
+        sockets.next().unwrap_or_default().into_iter().map(move |socket| (address, socket))
+    };
+    next.flat_map(of_listener).collect()
+}
+
+/// Sockets that listen already, by the address that they are for. Those that are not taken stay open until this is
+/// dropped, so that addresses of their ports can be bound.
+#[derive(Default)]
+pub(super) struct ListeningSockets(Vec<(SocketAddr, ListenerSet)>);
+
+impl ListeningSockets {
+    /// The sockets that the process was started with.
+    pub(super) fn new(inherited: Inherited, cores: usize) -> std::io::Result<Self> {
+        let mut by_address = inherited.passed_on;
+        for socket in inherited.listeners {
+            let address = socket.local_addr()?;
+            match by_address.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, sockets)) => sockets.push(socket),
+                None => by_address.push((address, vec![socket])),
+            }
+        }
+        let adopt = |(address, sockets): (SocketAddr, Vec<TcpListener>)| {
+            let sockets = sockets.into_iter().map(OwnedFd::from).collect();
+            ListenerSet::adopt(sockets, cores).map(|set| (address, set))
+        };
+        by_address.into_iter().map(adopt).collect::<std::io::Result<_>>().map(Self)
+    }
+
+    fn take(&mut self, address: SocketAddr) -> Option<ListenerSet> {
+        let index = self.0.iter().position(|(known, _)| *known == address)?;
+        Some(self.0.swap_remove(index).1)
+    }
 }
 
 /// A configuration that is ready to take effect.
@@ -67,14 +103,14 @@ pub(super) struct PreparedConfig {
 }
 
 impl PreparedConfig {
-    /// Does all that can fail. `before`: the current snapshot and its addresses; `inherited`: sockets to use
+    /// Does all that can fail. `before`: the current snapshot and its addresses; `sockets`: those to use
     /// for listeners of the same address.
     pub(super) fn new(
         services: &Services,
         config: &Arc<Config>,
         before: Option<(&Snapshot, &[BoundAddress])>,
         cores: usize,
-        mut inherited: Vec<std::net::TcpListener>,
+        mut sockets: ListeningSockets,
     ) -> Result<Self, StartError> {
         let served = served(&services.discovery, config);
         let contexts = Arc::new(contexts(&services.keeper, &served)?);
@@ -86,7 +122,7 @@ impl PreparedConfig {
         let open = before.map_or(&[][..], |(_, listening)| listening);
         let is_open = |address| open.iter().any(|listens| listens.address == address);
         let new = config.listeners.iter().filter(|listener| !is_open(listener.address));
-        let opened = new.map(|listener| bind(config, listener, cores, &mut inherited));
+        let opened = new.map(|listener| bind(config, listener, cores, &mut sockets));
         let opened = opened.collect::<Result<_, _>>()?;
         Ok(Self { config: Arc::clone(config), served, contexts, keys, opened })
     }
@@ -174,21 +210,17 @@ fn bind(
     config: &Config,
     listener: &config::Listener,
     cores: usize,
-    inherited: &mut Vec<std::net::TcpListener>,
+    sockets: &mut ListeningSockets,
 ) -> Result<OpenedListener, StartError> {
-    let is_it = |socket: &std::net::TcpListener| {
-        socket.local_addr().is_ok_and(|address| address == listener.address)
-    };
-    let bound = match inherited.iter().position(is_it) {
-        Some(index) => ListenerSet::adopt(OwnedFd::from(inherited.swap_remove(index)), cores),
-        None => ListenerSet::bind(listener.address, cores),
-    };
-    let bound = bound.map_err(|source| StartError::Bind {
+    let taken = sockets.take(listener.address).map(Ok);
+    let bound = taken.unwrap_or_else(|| ListenerSet::bind(listener.address, cores));
+    let with_handles = bound.and_then(|bound| Ok((bound.handles()?.into(), bound)));
+    let (handles, bound) = with_handles.map_err(|source| StartError::Bind {
         written: listener.written.to_string(),
         place: config.locate(listener.place),
         source,
     })?;
-    let actual = bound.local_address();
+    let (address, actual) = (listener.address, bound.local_address());
     let written = listener.written.to_string();
-    Ok((BoundAddress { address: listener.address, actual, written }, bound.split().into_iter()))
+    Ok((BoundAddress { address, actual, written, handles }, bound.split().into_iter()))
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::Command;
 use super::CoreHandle;
 use crate::client::Client;
-use crate::core::{Core, CoreParts};
+use crate::core::{Core, CoreParts, Shared};
 use crate::listening::Listening;
 use crate::serve::{self, ClientProtocol};
 use crate::upstream;
@@ -22,11 +23,8 @@ use crate::upstream;
 /// Threads per core for blocking work, such as files on a slow disk.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// Starts the thread of a core, with its share of the listening sockets.
-pub(super) fn start(
-    parts: CoreParts,
-    open: Vec<(SocketAddr, RawListener)>,
-) -> io::Result<CoreHandle> {
+/// Starts the thread of a core. It accepts nothing yet.
+pub(super) fn start(parts: CoreParts) -> io::Result<CoreHandle> {
     let (commands, receiver) = unbounded_channel();
     let exchanges = Arc::clone(&parts.exchanges);
     let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -40,7 +38,7 @@ pub(super) fn start(
         match builder.build_local(tokio::runtime::LocalOptions::default()) {
             Ok(runtime) => {
                 let _ = ready.send(Ok(()));
-                runtime.block_on(run_core(parts, open, receiver));
+                runtime.block_on(run_core(parts, receiver));
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -49,13 +47,8 @@ pub(super) fn start(
     Ok(CoreHandle { commands, exchanges, thread: Mutex::new(Some(thread)) })
 }
 
-async fn run_core(
-    parts: CoreParts,
-    open: Vec<(SocketAddr, RawListener)>,
-    mut commands: UnboundedReceiver<Command>,
-) {
+async fn run_core(parts: CoreParts, mut commands: UnboundedReceiver<Command>) {
     let core = Core::new(parts);
-    open_listeners(&core, open);
     tokio::task::spawn_local(tick(Rc::downgrade(&core)));
     upstream::fill(&core);
     while let Some(command) = commands.recv().await {
@@ -68,9 +61,10 @@ async fn run_core(
                 // This fails if the server has stopped waiting.
                 let _ = done.send(());
             }
-            Command::Drain => {
-                core.draining.set(true);
-                close_listeners(&core, |_| true);
+            Command::Drain(how) => {
+                core.draining.set(Some(how));
+                // Whether idle clients may still ask is said by `how`.
+                core.listening.borrow_mut().drain(..).for_each(|one| one.close.notify_one());
                 core.wheel.wake_all();
             }
             Command::Stop => break,
@@ -132,6 +126,7 @@ fn close_listeners(core: &Core, which: impl Fn(SocketAddr) -> bool) {
 }
 
 async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
+    let _accepting = Accepting::new(&core.shared);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -148,6 +143,23 @@ async fn accept(core: Rc<Core>, listening: Rc<Listening>, listener: Listener) {
     }
     // Clients that have reached the queue are served.
     listener.drain().into_iter().for_each(|(stream, peer)| admit(&core, &listening, stream, peer));
+}
+
+/// Counts a listening socket until every connection of its queue has been admitted.
+struct Accepting(Arc<Shared>);
+
+impl Accepting {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.accepting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        // Whoever sees this sees the connections that were admitted before.
+        self.0.accepting.fetch_sub(1, Ordering::Release);
+    }
 }
 
 fn admit(core: &Rc<Core>, listening: &Rc<Listening>, stream: net::Stream, peer: SocketAddr) {

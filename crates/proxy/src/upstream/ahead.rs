@@ -19,7 +19,7 @@ use crate::snapshot::View;
 
 /// Starts to open the connections that are missing.
 pub(crate) fn fill(core: &Rc<Core>) {
-    if core.draining.get() {
+    if core.is_draining() {
         return;
     }
     let view = core.view();

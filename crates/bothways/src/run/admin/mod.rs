@@ -17,9 +17,12 @@ mod save;
 mod socket;
 mod status;
 mod token;
+mod upgrade;
 mod upstreams;
 
 use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEAD_FIELDS_MAX: usize = 64;
 /// The maximum lifetime of a connection.
 const CONNECTION_LIFE: Duration = Duration::from_secs(120);
+/// How long the last requests may take when another process has the interface, and how often to look.
+const LAST_ANSWER_TIME: Duration = Duration::from_secs(3);
+const LAST_ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// The pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -53,8 +59,33 @@ pub(super) struct Admin {
     serving: Option<Serving>,
 }
 
+/// A socket for the admin interface that is not served yet.
+pub(super) struct AdminSocket {
+    address: AdminAddress,
+    socket: Socket,
+}
+
+impl AdminSocket {
+    /// Listens on an address, by the socket of another process if that is for the same one.
+    pub(super) fn open(
+        address: &AdminAddress,
+        handed: Option<(AdminAddress, OwnedFd)>,
+    ) -> Result<Self, String> {
+        let socket = match handed {
+            Some((known, socket)) if known == *address => Socket::adopt(address, socket),
+            _ => Socket::bind(address),
+        };
+        let socket = socket.map_err(|error| {
+            format!("cannot listen on the admin address {}: {error}", address_text(address))
+        })?;
+        Ok(Self { address: address.clone(), socket })
+    }
+}
+
 struct Serving {
     address: AdminAddress,
+    socket: Rc<Socket>,
+    open: Rc<Connections>,
     /// With the port that the system chose, if the address has port 0.
     actual: AdminAddress,
     task: JoinHandle<()>,
@@ -68,14 +99,12 @@ impl Drop for Serving {
 }
 
 impl Admin {
-    /// Starts the interface, if there is an address.
-    pub(super) fn start(
-        &mut self,
-        control: &Rc<Control>,
-        address: Option<&AdminAddress>,
-    ) -> Result<(), String> {
+    /// Starts the interface, if there is a socket for it.
+    pub(super) fn start(&mut self, control: &Rc<Control>, socket: Option<AdminSocket>) {
         self.control = Some(control.clone());
-        self.change(address)
+        if let Some(socket) = socket {
+            self.serve(control, socket);
+        }
     }
 
     /// Its address.
@@ -88,22 +117,40 @@ impl Admin {
         if self.serving.as_ref().map(|serving| &serving.address) == address {
             return Ok(());
         }
-        let Some((control, address)) = self.control.as_ref().zip(address) else {
+        let Some((control, address)) = self.control.clone().zip(address) else {
             self.serving = None;
             if let Some(control) = &self.control {
                 control.server.admin_listens(None);
             }
             return Ok(());
         };
-        let socket = Socket::bind(address).map_err(|error| {
-            format!("cannot listen on the admin address {}: {error}", address_text(address))
-        })?;
+        let socket = AdminSocket::open(address, None)?;
+        self.serve(&control, socket);
+        Ok(())
+    }
+
+    fn serve(&mut self, control: &Rc<Control>, socket: AdminSocket) {
+        let AdminSocket { address, socket } = socket;
         let local = socket.local_address();
         control.server.admin_listens(local);
         let actual = local.map_or_else(|| address.clone(), AdminAddress::Tcp);
-        let task = tokio::task::spawn_local(accept(socket, control.clone()));
-        self.serving = Some(Serving { address: address.clone(), actual, task });
-        Ok(())
+        let (socket, open) = (Rc::new(socket), Rc::<Connections>::default());
+        let accepting = accept(socket.clone(), control.clone(), open.clone());
+        let task = tokio::task::spawn_local(accepting);
+        self.serving = Some(Serving { address, socket, open, actual, task });
+    }
+
+    /// A handle of its socket for another process.
+    pub(super) fn handle(&self) -> io::Result<Option<(AdminAddress, OwnedFd)>> {
+        let handle = |serving: &Serving| Ok((serving.address.clone(), serving.socket.handle()?));
+        self.serving.as_ref().map(handle).transpose()
+    }
+
+    /// Accepts no more, because another process does. Open connections finish their requests.
+    pub(super) fn leave(&mut self) -> OpenRequests {
+        let serving = self.serving.take();
+        serving.iter().for_each(|serving| serving.socket.leave());
+        OpenRequests(serving.map(|serving| serving.open.clone()))
     }
 }
 
@@ -115,8 +162,22 @@ pub(super) fn address_text(address: &AdminAddress) -> String {
     }
 }
 
-async fn accept(socket: Socket, control: Rc<Control>) {
-    let open = Rc::new(Connections::default());
+/// Requests that are still answered after [`Admin::leave`].
+pub(super) struct OpenRequests(Option<Rc<Connections>>);
+
+impl OpenRequests {
+    /// Waits until all have been answered, or for [`LAST_ANSWER_TIME`].
+    pub(super) async fn finished(self) {
+        let Some(open) = self.0 else { return };
+        let begun = Instant::now();
+        // A response that is complete still has to be written.
+        while begun.elapsed() < LAST_ANSWER_TIME && open.is_busy() {
+            tokio::time::sleep(LAST_ANSWER_PAUSE).await;
+        }
+    }
+}
+
+async fn accept(socket: Rc<Socket>, control: Rc<Control>, open: Rc<Connections>) {
     loop {
         match socket.accept().await {
             Ok(connection) => {
@@ -169,6 +230,14 @@ impl Connections {
         });
         all.push(one.clone());
         Some(one)
+    }
+
+    /// Whether a request is being answered, or was a moment ago.
+    fn is_busy(&self) -> bool {
+        let mut all = self.0.borrow_mut();
+        all.retain(|one| Rc::strong_count(one) > 1);
+        all.iter()
+            .any(|one| one.busy.get() || one.idle_since.get().elapsed() < LAST_ANSWER_PAUSE * 2)
     }
 
     fn close(&self, one: &Rc<OpenConnection>) {

@@ -13,7 +13,7 @@ use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::socket::Caller;
 use super::token::TokenError;
-use super::{certificates, guard, maintenance, upstreams};
+use super::{certificates, guard, maintenance, upgrade, upstreams};
 
 /// Timeout for a reload.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 17] = [
+static PAGES: [Page; 18] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -69,6 +69,11 @@ static PAGES: [Page; 17] = [
         summary: "POST closes the sites of ?site=…, or all that can be closed",
     },
     Page { path: "/maintenance/off", method: Method::POST, summary: "POST opens them again" },
+    Page {
+        path: "/upgrade",
+        method: Method::POST,
+        summary: "POST starts the binary again and hands everything over; JSON by Accept",
+    },
     Page {
         path: "/upstreams",
         method: Method::GET,
@@ -132,6 +137,10 @@ pub(super) async fn answer(
         "/certificates" => certificate_list(control),
         "/config" => effective(control, wants_json),
         "/maintenance" => maintenance::answer(control, request.uri(), wants_json),
+        "/upgrade" => match control.token.check(caller, request.headers()) {
+            Ok(()) => upgrade::answer(control, caller, request, wants_json).await,
+            Err(error) => refused(control, error),
+        },
         _ => match control.token.check(caller, request.headers()) {
             Ok(()) if path.starts_with("/maintenance/") => {
                 maintenance::change(control, caller, request.uri(), wants_json).await

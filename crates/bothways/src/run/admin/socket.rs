@@ -4,10 +4,12 @@
 //! never exists with other permissions. A stale socket of a crashed process is replaced; one that
 //! another process serves is not. At the end the socket is removed, if it is still ours.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -74,7 +76,7 @@ pub(super) enum Socket {
     /// With its name, which is removed with it.
     Unix {
         listener: UnixListener,
-        _name: SocketName,
+        name: SocketName,
     },
 }
 
@@ -84,6 +86,8 @@ pub(super) struct SocketName {
     path: PathBuf,
     /// Device and inode, to recognise the socket as ours.
     identity: (u64, u64),
+    /// Whether another process has it now.
+    left: Cell<bool>,
 }
 
 impl Socket {
@@ -99,6 +103,38 @@ impl Socket {
                 Ok(Self::Tcp(TcpListener::from_std(listener)?))
             }
             AdminAddress::Unix(path) => bind_unix(path),
+        }
+    }
+
+    /// Takes over a socket that another process listened on.
+    pub(super) fn adopt(address: &AdminAddress, socket: OwnedFd) -> io::Result<Self> {
+        match address {
+            AdminAddress::Tcp(_) => {
+                let listener = std::net::TcpListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(TcpListener::from_std(listener)?))
+            }
+            AdminAddress::Unix(path) => {
+                let listener = std::os::unix::net::UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                let name = SocketName::of(path, &fs::symlink_metadata(path)?);
+                Ok(Self::Unix { listener: UnixListener::from_std(listener)?, name })
+            }
+        }
+    }
+
+    /// Another handle of it, for another process.
+    pub(super) fn handle(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix { listener, .. } => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// Another process has it from now on: its name stays.
+    pub(super) fn leave(&self) {
+        if let Self::Unix { name, .. } = self {
+            name.left.set(true);
         }
     }
 
@@ -135,11 +171,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
         .and_then(|()| fs::symlink_metadata(&temporary))
         .and_then(|metadata| fs::rename(&temporary, path).map(|()| metadata));
     match placed {
-        Ok(metadata) => {
-            let identity = (metadata.dev(), metadata.ino());
-            let name = SocketName { path: path.to_owned(), identity };
-            Ok(Socket::Unix { listener, _name: name })
-        }
+        Ok(metadata) => Ok(Socket::Unix { listener, name: SocketName::of(path, &metadata) }),
         Err(error) => {
             let _ = fs::remove_file(&temporary);
             Err(error)
@@ -163,8 +195,18 @@ fn refuse_to_replace(path: &Path) -> io::Result<()> {
     }
 }
 
+impl SocketName {
+    fn of(path: &Path, metadata: &fs::Metadata) -> Self {
+        let identity = (metadata.dev(), metadata.ino());
+        Self { path: path.to_owned(), identity, left: Cell::new(false) }
+    }
+}
+
 impl Drop for SocketName {
     fn drop(&mut self) {
+        if self.left.get() {
+            return;
+        }
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
         if ours {
@@ -278,6 +320,20 @@ mod tests {
             drop(socket);
             assert!(path.exists());
             drop(successor);
+        });
+    }
+
+    #[test]
+    fn one_that_another_process_has_keeps_its_name() {
+        in_scratch("passed", async |path| {
+            let address = AdminAddress::Unix(path.clone());
+            let before = Socket::bind(&address).unwrap();
+            let after = Socket::adopt(&address, before.handle().unwrap()).unwrap();
+            before.leave();
+            drop(before);
+            assert!(StdUnixStream::connect(&path).is_ok());
+            drop(after);
+            assert!(!path.exists());
         });
     }
 

@@ -259,7 +259,7 @@ fn require_token(control: &Control, caller: &Caller, fields: &HeaderMap) -> Resu
     })
 }
 
-async fn body(request: Request<Incoming>) -> Result<String, ApiError> {
+pub(super) async fn body(request: Request<Incoming>) -> Result<String, ApiError> {
     let collected = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
     let collected = tokio::time::timeout(BODY_TIME, collected).await;
     let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
