@@ -245,11 +245,17 @@ impl<'a> Patience<'a> {
                 self.moved(wheel);
                 return Poll::Ready(Ok(value));
             }
-            let (since, mut counted) = *waiting.get_or_insert_with(|| {
-                self.enter_phase();
-                alarm.set(self.first_look(self.idle));
-                (wheel.now(), wheel.now())
-            });
+            let (since, mut counted) = match waiting {
+                Some(wait) if alarm.is_set() => wait,
+                // Both ends of a direction share the alarm. A flush of the sink in the middle of this wait
+                // (`body::ready_or_flushed`) may have cleared it; that time was spent waiting for the sink.
+                interrupted => {
+                    self.enter_phase();
+                    alarm.set(self.first_look(self.idle));
+                    let now = wheel.now();
+                    *waiting.insert((interrupted.map_or(now, |(since, _)| since), now))
+                }
+            };
             while alarm.poll_fired(cx).is_ready() {
                 let now = wheel.now();
                 if self.enter_phase() {
@@ -668,6 +674,29 @@ mod tests {
             });
             check(habit, found, expected);
         }
+    }
+
+    #[test]
+    fn a_flush_within_a_wait_leaves_the_sender_its_limits() {
+        run(async {
+            let (wheel, (ours, _theirs)) = (Wheel::start(), Stream::pair());
+            let (flow, alarm, begun) = (Flow::new(&wheel), wheel.alarm(), Instant::now());
+            let sender = Patience::for_sender(&Timeouts::default(), true, &flow);
+            let sink = Patience::for_upstream(Duration::from_secs(300), Some(&flow));
+            let mut room = [0; 16];
+            let mut reading =
+                pin!(sender.reading(&wheel, &alarm, |cx| ours.poll_read(cx, &mut room)));
+            let first = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+            assert!(first.is_pending());
+            let mut has_room = pin!(tokio::time::sleep(Duration::from_secs(30)));
+            let writing = sink
+                .writing(&wheel, &alarm, 0, DeliverySample::none, |cx| has_room.as_mut().poll(cx));
+            writing.await.unwrap();
+            let read = tokio::time::timeout(Duration::from_secs(600), reading).await;
+            assert!(matches!(read, Ok(Err(Stall::TooSlow))), "{read:?}");
+            // 20 s of its own, after the 30 s of the sink.
+            assert!((50..53).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        });
     }
 
     #[test]
