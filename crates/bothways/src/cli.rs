@@ -60,6 +60,7 @@ Examples:
 const FORWARD_EXAMPLES: &str = "\
 Rules are tried in the order as written; the first that matches decides:
   example.com                   a destination by name
+  example.com:8443              it, on this port
   '*.example.com'               it and all its subdomains
   'to=*.example.com method=CONNECT port=443 from=10.1.0.0/16'
                                 several properties: all must match; commas separate alternatives
@@ -101,7 +102,8 @@ Examples:
   bothways explain www.facebook.com:443 --forward :3128 --from 10.0.0.5     a CONNECT request
   bothways explain http://example.com/ --forward :3128 --json
   bothways explain https://ops.example.com/ --client ann.example.com        a client certificate
-  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'             a cookie, or a key";
+  bothways explain http://shop.example.com/ -H 'Cookie: sid=42'             a cookie, or a key
+  bothways explain http://shop.example.com/api --field 'X-Version: 2'       a condition of a route";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:

@@ -397,6 +397,7 @@ impl ExplainReport<'_> {
     fn protocol(&self) -> UpstreamProtocol {
         let id = match self.route().map(|route| &route.action) {
             Some(Action::To(id)) => Some(*id),
+            Some(Action::Files(files)) => files.otherwise,
             Some(Action::Split(split)) => split.parts.first().map(|part| part.upstream),
             _ => None,
         };
@@ -551,8 +552,8 @@ fn outcome_json(outcome: &Outcome) -> Value {
         }
         Outcome::Redirect { location, .. } => json!({ "kind": "redirect", "location": location }),
         Outcome::Respond { .. } => json!({ "kind": "respond" }),
-        Outcome::Files { root, path } => {
-            json!({ "kind": "files", "root": root.display().to_string(), "path": path })
+        Outcome::Files { root, path, tries, otherwise } => {
+            json!({ "kind": "files", "root": root.display().to_string(), "path": path, "tries": tries, "otherwise": otherwise.as_deref() })
         }
         Outcome::Forwarded { authority, path } => {
             json!({ "kind": "forwarded", "authority": authority, "path": path })

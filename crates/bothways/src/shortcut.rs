@@ -249,6 +249,10 @@ mod tests {
             assert!(forward_of(&[(allow, rule)]).is_err(), "{rule}");
         }
         assert!(forward_of(&[(false, "10.0.0.0/8")]).is_ok());
+        let text = forward_of(&[(true, "localhost:3000"), (true, "to=[::1]:9,*.a.example:8443")]);
+        let loaded = Source::text(NAME, text.unwrap()).load().unwrap();
+        let ports = loaded.config.forwards[0].rules.iter().map(|rule| rule.ports[0].first);
+        assert_eq!(ports.collect::<Vec<_>>(), [3000, 9, 8443]);
     }
 
     #[test]

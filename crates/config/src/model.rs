@@ -6,7 +6,6 @@
 //! its upstream by [`UpstreamId`].
 //! Not here: text, spans of tokens, diagnostics (`decode`, `diagnostic`), matching (`rules`).
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +13,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::forward::*;
 pub use crate::ids::*;
+pub use crate::matching::*;
+pub use crate::process::*;
 pub use crate::regex::Regex;
-use crate::tls::{Acme, ClientMatch, ServerTls, SiteTls};
+use crate::tls::{Acme, ClientMatch, SiteTls};
 pub use crate::upstream::*;
 
 /// A place in a configuration file: what provenance is made of. Lines and columns count from one.
@@ -53,121 +55,6 @@ pub struct Config {
     pub switches: Vec<Switch>,
     /// What must hold, run by `check`.
     pub expects: Vec<Expect>,
-}
-
-/// Settings of the process.
-#[derive(Debug, Clone)]
-pub struct Process {
-    /// Threads that carry traffic; `None`: one per CPU that the process may run on.
-    pub cores: Option<u16>,
-    /// Where the admin interface listens.
-    pub admin: Option<AdminAddress>,
-    /// A file with the token that requests to the admin interface over TCP need; `None`: reading
-    /// needs none, and changes need one that is made in the state directory.
-    pub admin_token: Option<PathBuf>,
-    /// Whether `/metrics` needs no token.
-    pub admin_metrics_open: bool,
-    /// Where the process stands: endpoints of the same zone are taken first.
-    pub zone: Option<Arc<str>>,
-    /// Where the access log goes.
-    pub access_log: LogTarget,
-    /// How a line of the access log looks.
-    pub access_format: AccessFormat,
-    /// Where the error log goes.
-    pub error_log: LogTarget,
-    /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
-    pub error_level: Box<str>,
-    /// How long open exchanges may take to finish after SIGTERM.
-    pub drain: Duration,
-    /// Client connections at most, in the whole process; `None`: from the limit of open files.
-    pub connections_max: Option<u32>,
-    /// How names are looked up.
-    pub resolver: ResolverSettings,
-    /// Where what must outlast the process is kept (the internal CA, ACME accounts and
-    /// certificates); `None`: `$STATE_DIRECTORY`, else `/var/lib/bothways` for root and
-    /// `$XDG_STATE_HOME/bothways` or `~/.local/state/bothways` for others.
-    pub state: Option<PathBuf>,
-}
-
-impl Default for Process {
-    fn default() -> Self {
-        Self {
-            cores: None,
-            admin: None,
-            admin_token: None,
-            admin_metrics_open: false,
-            zone: None,
-            access_log: LogTarget::Stdout,
-            access_format: AccessFormat::Json,
-            error_log: LogTarget::Stderr,
-            error_level: "info".into(),
-            drain: Duration::from_secs(30),
-            connections_max: None,
-            resolver: ResolverSettings::default(),
-            state: None,
-        }
-    }
-}
-
-/// Where the admin interface listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// A loopback address.
-    Tcp(SocketAddr),
-    /// A unix socket.
-    Unix(PathBuf),
-}
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to, re-opened on SIGUSR1.
-    File(PathBuf),
-}
-
-/// How a line of the access log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// One JSON object a line.
-    Json,
-    /// Apache's combined format.
-    Combined,
-}
-
-/// How names are looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolverSettings {
-    /// Name servers; empty: those of the system.
-    pub servers: Vec<SocketAddr>,
-    /// How long one try may take.
-    pub timeout: Duration,
-    /// How often a name server is asked before giving up.
-    pub tries: u32,
-    /// Whether `/etc/hosts` is honoured.
-    pub hosts: bool,
-    /// Shortest time an answer is kept.
-    pub ttl_min: Duration,
-    /// Longest time an answer is kept.
-    pub ttl_max: Duration,
-}
-
-impl Default for ResolverSettings {
-    fn default() -> Self {
-        Self {
-            servers: Vec::new(),
-            timeout: Duration::from_secs(2),
-            tries: 2,
-            hosts: true,
-            ttl_min: Duration::from_secs(1),
-            ttl_max: Duration::from_secs(3600),
-        }
-    }
 }
 
 /// An address that is listened on, with what is the same for all that listens there.
@@ -332,28 +219,6 @@ impl Site {
     }
 }
 
-/// A name of a site.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SiteName {
-    /// This host, in lower case.
-    Exact(Box<str>),
-    /// Every host below this suffix (`*.example.com` keeps `example.com`), at any depth.
-    Wildcard(Box<str>),
-    /// Every host that no other site of the listener has.
-    Default,
-}
-
-impl fmt::Display for SiteName {
-    /// As one writes it.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => out.write_str(host),
-            Self::Wildcard(suffix) => write!(out, "*.{suffix}"),
-            Self::Default => out.write_str("*"),
-        }
-    }
-}
-
 /// A part of a site.
 #[derive(Debug, Clone)]
 pub struct Route {
@@ -363,6 +228,12 @@ pub struct Route {
     pub pattern: Pattern,
     /// Which methods, in upper case; empty: all.
     pub methods: Vec<Box<str>>,
+    /// What else must hold, all of it.
+    pub conditions: Vec<Condition>,
+    /// Of routes with the same pattern, and of all with regular expressions, the higher one is tried first.
+    pub priority: i32,
+    /// What the names of the site capture of the host.
+    pub host_captures: Arc<[HostCapture]>,
     /// What is done.
     pub action: Action,
     /// The line of the action.
@@ -371,24 +242,21 @@ pub struct Route {
     pub settings: RouteSettings,
 }
 
-/// Which paths a route takes, split at `/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
-    /// As written, such as `/api/{id}/*`.
-    pub written: Box<str>,
-    /// The segments between slashes; `/` has none, `/a/` has `a` and an empty literal.
-    pub segments: Vec<Segment>,
-    /// Whether it ends in `/*`: then `/api/*` takes `/api`, `/api/` and all below.
-    pub prefix: bool,
-}
-
-/// One segment of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Segment {
-    /// This text, compared with the canonical path.
-    Literal(Box<str>),
-    /// Any one non-empty segment, kept under this name.
-    Capture(Box<str>),
+impl Route {
+    /// A route for every method, without conditions.
+    pub fn new(place: Place, pattern: Pattern, action: Action, settings: RouteSettings) -> Self {
+        Self {
+            place,
+            pattern,
+            methods: Vec::new(),
+            conditions: Vec::new(),
+            priority: 0,
+            host_captures: Arc::default(),
+            action,
+            action_place: place,
+            settings,
+        }
+    }
 }
 
 /// What is done with a request.
@@ -431,6 +299,27 @@ pub struct FileServing {
     pub listing: bool,
     /// What is served where there is no such file (for single-page applications), below the root.
     pub fallback: Option<Box<str>>,
+    /// Paths below the root, of which the first that exists is served; empty: the path of the request.
+    pub tries: Vec<Template>,
+    /// The status where there is no file.
+    pub missing_status: u16,
+    /// Where requests go for which there is no file, and those of other methods than GET and HEAD.
+    pub otherwise: Option<UpstreamId>,
+}
+
+impl FileServing {
+    /// The files of a directory, with `index.html` for directories.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            index: vec!["index.html".into()],
+            listing: false,
+            fallback: None,
+            tries: Vec::new(),
+            missing_status: 404,
+            otherwise: None,
+        }
+    }
 }
 
 /// Text with `{name}` parts, parsed once.
@@ -603,6 +492,11 @@ pub struct RouteSettings {
     pub path_readings: PathReadings,
     /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
     pub clients: Vec<ClientMatch>,
+    /// Which client addresses are taken: the first that has the address decides. If none has, the client is
+    /// refused if any of them allows.
+    pub access: Arc<[AccessRule]>,
+    /// Whether all that is asked of a client must hold, or one thing.
+    pub satisfy: Satisfy,
     /// Where copies of the requests go.
     pub mirrors: Vec<Mirror>,
 }
@@ -612,6 +506,11 @@ impl RouteSettings {
     pub fn pages(&self) -> impl Iterator<Item = &Page> {
         let closed = self.maintenance.iter().filter_map(|maintenance| maintenance.page.as_ref());
         self.error_pages.iter().map(|error| &error.page).chain(closed)
+    }
+
+    /// How many things are asked of a client, of which `satisfy any` wants one.
+    pub fn asked_count(&self) -> usize {
+        usize::from(!self.access.is_empty()) + usize::from(!self.clients.is_empty())
     }
 }
 
@@ -777,86 +676,6 @@ pub enum Switch {
     Site(Box<str>),
 }
 
-/// A forward-proxy listener.
-#[derive(Debug, Clone)]
-pub struct Forward {
-    /// The line of it.
-    pub place: Place,
-    /// Where it listens.
-    pub listener: ListenerId,
-    /// As written, for people; `explain --forward` and `expect forward=` name it so.
-    pub written: Arc<str>,
-    /// Rules; the first that matches decides.
-    pub rules: Vec<ForwardRule>,
-    /// Ports that may be dialled unless a rule that matches names others; empty: any.
-    pub ports: Vec<PortRange>,
-    /// Set: nothing that names the client leaves.
-    pub anonymous: Option<Anonymous>,
-    /// Name in Via.
-    pub via: Box<str>,
-    /// Field edits, times and limits.
-    pub settings: RouteSettings,
-    /// TLS towards the clients; `None`: they speak in clear.
-    pub tls: Option<ServerTls>,
-}
-
-/// A rule of a forward listener. Every part that is there must match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForwardRule {
-    /// The line of it.
-    pub place: Place,
-    /// As written, for people.
-    pub written: Box<str>,
-    /// Whether it allows.
-    pub allow: bool,
-    /// Destinations, any of them; empty: all.
-    pub to: Vec<Destination>,
-    /// Client networks, any of them; empty: all.
-    pub from: Vec<IpNet>,
-    /// Ports, any of them; empty: all that the listener's `ports` has.
-    pub ports: Vec<PortRange>,
-    /// Methods, in upper case; empty: all.
-    pub methods: Vec<Box<str>>,
-    /// Clients, by their certificates, any of them; empty: all.
-    pub clients: Vec<ClientMatch>,
-    /// Whether an `allow` holds for special addresses too that it does not name.
-    pub special: bool,
-}
-
-/// A destination that a rule names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// Every one.
-    Any,
-    /// This host, in lower case, as the client names it.
-    Host(Box<str>),
-    /// This host and all below (`*.example.com` keeps `example.com`).
-    Suffix(Box<str>),
-    /// An address in here, given as such or found by looking the name up.
-    Net(IpNet),
-}
-
-/// Ports from first to last, both in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortRange {
-    /// First.
-    pub first: u16,
-    /// Last, at least `first`.
-    pub last: u16,
-}
-
-impl PortRange {
-    /// Every port.
-    pub const ALL: Self = Self { first: 1, last: u16::MAX };
-}
-
-/// What `anonymous` removes beside the fields that we never send then.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Anonymous {
-    /// Names of request fields.
-    pub remove: Vec<Box<str>>,
-}
-
 /// What must hold for a request, decided offline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect {
@@ -870,6 +689,8 @@ pub struct Expect {
     pub from: IpAddr,
     /// A name in the certificate that the client has shown; `None`: it has shown none.
     pub client_name: Option<Box<str>>,
+    /// Fields of the request, as `Name: value`.
+    pub fields: Vec<Box<str>>,
     /// The forward listener it is sent to, as written; `None`: in reverse.
     pub forward: Option<Box<str>>,
     /// The status of an answer that we make ourselves.

@@ -16,9 +16,7 @@ impl Regex {
     /// Compiles one; else what is wrong with it, in one line. It compares bytes: letters beyond ASCII have no case,
     /// and `\w` has none of them.
     pub fn new(text: &str) -> Result<Self, String> {
-        let mut builder = regex::bytes::RegexBuilder::new(text);
-        builder.unicode(false).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX);
-        let compiled = builder.build().map_err(|error| match error {
+        let compiled = Self::builder(text).build().map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => {
                 format!("it would take more than {} KiB", limit >> 10)
             }
@@ -30,6 +28,31 @@ impl Regex {
             }
         })?;
         Ok(Self { written: text.into(), compiled })
+    }
+
+    fn builder(text: &str) -> regex::bytes::RegexBuilder {
+        let mut builder = regex::bytes::RegexBuilder::new(text);
+        builder.unicode(false).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX);
+        builder
+    }
+
+    /// The same for texts whose case is ignored.
+    #[must_use]
+    pub fn ignoring_case(&self) -> Self {
+        let compiled = Self::builder(&self.written).case_insensitive(true).build();
+        let compiled = compiled.unwrap_or_else(|_| self.compiled.clone());
+        Self { written: self.written.clone(), compiled }
+    }
+
+    /// The names of its groups.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.compiled.capture_names().flatten()
+    }
+
+    /// What the group of this name has of a text. Allocates.
+    pub fn group<'t>(&self, name: &str, text: &'t [u8]) -> Option<&'t [u8]> {
+        let captures = self.compiled.captures(text)?;
+        Some(captures.name(name)?.as_bytes())
     }
 
     /// As written.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::same;
 use config::{
-    Action, Destination, EditVerb, EndpointAddress, HostPolicy, PathReadings, PortRange,
-    ProxyProtocol, Rewrite, Segment, Serves, SiteId, SiteName, TemplatePart, Variable,
+    Action, Destination, EditVerb, EndpointAddress, HostPolicy, PathReadings, PatternEnd,
+    PortRange, ProxyProtocol, Rewrite, Segment, Serves, SiteId, SiteName, TemplatePart, Variable,
 };
 
 #[track_caller]
@@ -118,7 +118,7 @@ fn routes_inherit_from_their_site() {
     assert!(matches!(&hello.action, Action::Respond { status: 201, .. }));
     assert!(matches!(&assets.action, Action::Files(files) if files.listing));
     // The site's own action is the last route.
-    assert!(own.pattern.prefix && own.pattern.segments.is_empty());
+    assert!(own.pattern.is_all());
     assert!(matches!(own.action, Action::To(id) if &*config.upstreams[id.index()].name == "shop"));
     assert_eq!(own.place.line, 47);
 }
@@ -201,7 +201,7 @@ fn paths_are_kept_as_canonical_paths_are() {
             })
             .collect();
         assert_eq!(
-            (segments.as_slice(), pattern.prefix),
+            (segments.as_slice(), pattern.end == PatternEnd::Prefix),
             (expected.map_strings().as_slice(), prefix)
         );
     }

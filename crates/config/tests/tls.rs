@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::same;
 use config::{
     Acme, AcmeChallenge, AcmeId, Action, CertificateSource, ClientPolicy, EndpointAddress, Hsts,
-    KeyKind, Loaded, ServerTls, Serves, SiteId, SiteName, SiteTls, TlsVersion, UpstreamProtocol,
+    KeyKind, Loaded, ServerTls, Serves, SiteId, SiteTls, TlsVersion, UpstreamProtocol,
 };
 
 const SECURE: &str = include_str!("secure.kdl");
@@ -204,15 +204,11 @@ fn redirects(text: &str) -> Vec<String> {
     let config = parsed(text).config;
     let made = (0u32..).zip(&config.sites).filter(|(_, site)| site.https.is_some());
     let told = made.map(|(id, site)| {
-        let names = site.names.iter().map(|name| match name {
-            SiteName::Exact(host) => host.to_string(),
-            SiteName::Wildcard(suffix) => format!("*.{suffix}"),
-            SiteName::Default => "*".to_owned(),
-        });
+        let names = site.names.iter().map(ToString::to_string);
         let names: Vec<String> = names.collect();
         let Action::Redirect { to, status: 308 } = &site.routes[0].action else { panic!() };
         let listener = &config.listeners[site.listeners[0].0 as usize];
-        assert!(!listener.tls && site.tls.is_none() && site.routes[0].pattern.prefix);
+        assert!(!listener.tls && site.tls.is_none() && site.routes[0].pattern.is_all());
         let Serves::Sites(sites) = &listener.serves else { panic!() };
         assert!(sites.contains(&SiteId(id)));
         format!("{} {} {} {}", names.join(","), listener.written, to.written, site.place.line)

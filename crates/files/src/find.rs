@@ -16,6 +16,7 @@ use config::FileServing;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::Directories;
 use super::listing::{self, Entry};
 
 /// Tries at a resolution that a concurrent rename disturbed.
@@ -117,6 +118,7 @@ pub(super) enum DiskWait {
 pub(super) fn find(
     serving: &FileServing,
     wanted: &FilePath,
+    directories: Directories,
     wait: DiskWait,
 ) -> Result<Lookup, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -128,7 +130,21 @@ pub(super) fn find(
         Err(error) if is_missing(error) => Lookup::Missing,
         found => found?,
     };
-    match (found, &serving.fallback) {
+    let found = match (found, directories) {
+        (Lookup::Directory, Directories::Missing | Directories::Added) => Lookup::Missing,
+        (Lookup::Directory, Directories::RedirectIfServed) => {
+            let inside = FilePath { directory: true, path: wanted.path.clone() };
+            match find_below(root.as_fd(), serving, &inside, wait) {
+                Err(error) if is_missing(error) => Lookup::Missing,
+                Ok(Lookup::Missing) => Lookup::Missing,
+                Err(error) => return Err(error),
+                Ok(_) => Lookup::Directory,
+            }
+        }
+        (found, _) => found,
+    };
+    let is_one_of_several = matches!(directories, Directories::Missing | Directories::Added);
+    match (found, serving.fallback.as_ref().filter(|_| !is_one_of_several)) {
         (Lookup::Missing, Some(fallback)) => {
             let name = Path::new(fallback.trim_start_matches('/'));
             match open_file(root.as_fd(), name, wait) {

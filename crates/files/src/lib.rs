@@ -37,8 +37,23 @@ pub struct FileRequest<'a> {
     /// The path below the directory: without dot segments, rewritten as the route says, without
     /// query.
     pub path: &'a [u8],
+    /// What a directory is answered with.
+    pub directories: Directories,
     /// The time of the answer.
     pub now: SystemTime,
+}
+
+/// What a directory is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directories {
+    /// Named without its slash, by a redirect.
+    Redirect,
+    /// The same, if something is served there; else it is missing, so that others may answer.
+    RedirectIfServed,
+    /// Named without its slash, it is missing; the path is one of several, and `fallback` is none of them.
+    Missing,
+    /// The same; but the client has named it without the slash that `path` has, and is redirected if something is served there.
+    Added,
 }
 
 /// The answer.
@@ -93,11 +108,15 @@ pub async fn answer(asked: &FileRequest<'_>) -> Result<Answer, FileError> {
         return Ok(Answer::text(405, vec![allow], "only GET and HEAD are allowed here\n"));
     }
     let wanted = FilePath::parse(asked.path).ok_or(FileError::NotFound)?;
-    let found = match find(asked.serving, &wanted, DiskWait::Never) {
-        Err(Errno::AGAIN) => find_in_background(asked.serving, wanted).await,
+    let directories = asked.directories;
+    let found = match find(asked.serving, &wanted, directories, DiskWait::Never) {
+        Err(Errno::AGAIN) => find_in_background(asked.serving, wanted, directories).await,
         found => found.map_err(io::Error::from),
     };
     let answer = match found? {
+        Lookup::File(_) | Lookup::Listing(_) if directories == Directories::Added => {
+            redirect(asked)
+        }
         Lookup::File(file) => of_file(asked, file),
         Lookup::Directory => redirect(asked),
         Lookup::Listing(entries) => {
@@ -110,9 +129,15 @@ pub async fn answer(asked: &FileRequest<'_>) -> Result<Answer, FileError> {
     Ok(if *method == Method::Head { Answer { body: Body::Empty, ..answer } } else { answer })
 }
 
-async fn find_in_background(serving: &FileServing, wanted: FilePath) -> io::Result<Lookup> {
+async fn find_in_background(
+    serving: &FileServing,
+    wanted: FilePath,
+    directories: Directories,
+) -> io::Result<Lookup> {
     let serving = serving.clone();
-    let found = tokio::task::spawn_blocking(move || find(&serving, &wanted, DiskWait::Allowed));
+    let found = tokio::task::spawn_blocking(move || {
+        find(&serving, &wanted, directories, DiskWait::Allowed)
+    });
     Ok(found.await.map_err(io::Error::other)??)
 }
 

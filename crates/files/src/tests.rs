@@ -7,7 +7,7 @@ use config::FileServing;
 use message::{Method, Request, Scheme};
 use tempfile::TempDir;
 
-use super::{Answer, Body, FileError, FileRequest, answer};
+use super::{Answer, Body, Directories, FileError, FileRequest, answer};
 
 /// A directory to be served, beside something that must not be.
 struct Fixture {
@@ -49,8 +49,7 @@ fn fixture() -> Fixture {
     symlink("..", root.join("up")).unwrap();
     symlink("sub/deep", root.join("in")).unwrap();
     symlink("loop", root.join("loop")).unwrap();
-    let serving =
-        FileServing { root, index: vec!["index.html".into()], listing: false, fallback: None };
+    let serving = FileServing::new(root);
     Fixture { directory, serving }
 }
 
@@ -66,7 +65,13 @@ impl Fixture {
             request.fields.push(name.as_bytes(), value.as_bytes());
         }
         let (path, now) = (request.target.sent_path(), SystemTime::now());
-        let asked = FileRequest { serving: &self.serving, request: &request, path, now };
+        let asked = FileRequest {
+            serving: &self.serving,
+            request: &request,
+            path,
+            directories: Directories::Redirect,
+            now,
+        };
         let answer = run(answer(&asked));
         answer.map_err(|error| match error {
             FileError::NotFound => "not found",
@@ -239,7 +244,13 @@ fn a_directory_named_like_a_host() {
     target.parse(method, b"//evil.example", Some(b"a.example"), Scheme::Http).unwrap();
     // As a route with a rewrite could have it.
     let now = SystemTime::now();
-    let asked = FileRequest { serving: &fixture.serving, request: &request, path: b"/sub", now };
+    let asked = FileRequest {
+        serving: &fixture.serving,
+        request: &request,
+        path: b"/sub",
+        directories: Directories::Redirect,
+        now,
+    };
     let answer = run(answer(&asked)).unwrap();
     assert_eq!(answer.fields[0], ("Location", "/evil.example/".to_owned()));
 }

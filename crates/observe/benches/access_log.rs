@@ -31,14 +31,8 @@ fn main() {
 fn config() -> Config {
     let address = SocketAddr::from(([10, 0, 0, 1], 8080));
     let place = Place { file: 0, line: 12, column: 1 };
-    let route = Route {
-        place,
-        pattern: Pattern { written: "/api/*".into(), segments: Vec::new(), prefix: true },
-        methods: Vec::new(),
-        action: Action::To(UpstreamId(0)),
-        action_place: place,
-        settings: RouteSettings::default(),
-    };
+    let pattern = Pattern { written: "/api/*".into(), ..Pattern::all() };
+    let route = Route::new(place, pattern, Action::To(UpstreamId(0)), RouteSettings::default());
     Config {
         files: vec!["/etc/bothways/bothways.kdl".into()],
         listeners: vec![Listener {

@@ -180,9 +180,5 @@ impl Names {
 
 /// What a site is called: its first name.
 fn site_name(site: &Site) -> String {
-    match site.names.first() {
-        Some(SiteName::Exact(host)) => host.to_string(),
-        Some(SiteName::Wildcard(suffix)) => format!("*.{suffix}"),
-        Some(SiteName::Default) | None => "*".to_owned(),
-    }
+    site.names.first().unwrap_or(&SiteName::Default).to_string()
 }

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use config::{ClientPolicy, ForwardId, ListenerId, RouteSettings, Serves, SiteId, SiteTls};
+use config::{
+    ClientPolicy, ForwardId, ListenerId, RouteId, RouteSettings, Serves, SiteId, SiteTls,
+};
 use message::{Known, Request, Response, Scheme};
 use observe::{ErrorKind, Record, Scope};
-use rules::client_allowed;
+use rules::{Asker, Standing};
 
 use crate::client::Client;
 use crate::context::{ClientContext, Context};
@@ -137,21 +139,25 @@ pub(crate) fn admit_while_open(
     Err(trouble.with_retry_after(maintenance.retry_after))
 }
 
-/// Whether a route admits the client's certificate.
+/// Whether a route admits the client, by its address and its certificate; or the site, where no route has the path.
+///
+/// What takes time to ask, such as a password, is asked after this: only if [`Standing::is_open`], and joined by
+/// [`Standing::and`].
 pub(crate) fn admit_client(
     context: &ClientContext<'_>,
-    settings: &RouteSettings,
+    (site, route): (SiteId, Option<RouteId>),
     record: &mut Record,
 ) -> Result<(), Trouble> {
-    if settings.clients.is_empty() {
-        return Ok(());
-    }
     let facts = context.client.tls.as_deref();
-    let shown = facts.and_then(|facts| facts.info.client.as_deref());
-    client_allowed(&settings.clients, shown).map(|_| ()).map_err(|refused| {
-        record.decided = refused.place;
-        Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe())
-    })
+    let certificate = facts.and_then(|facts| facts.info.client.as_deref());
+    let asker = Asker { address: context.requester.address, certificate };
+    match context.view.shared.rules.standing(site, route, &asker) {
+        Standing::NotAsked | Standing::Met(_) => Ok(()),
+        Standing::Unmet(refused) => {
+            record.decided = refused.place;
+            Err(Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe()))
+        }
+    }
 }
 
 /// Whether the client has used TLS, as far back as proxies are trusted.

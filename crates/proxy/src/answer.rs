@@ -8,9 +8,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use config::{Action, FileServing, Page, Route, RouteSettings, SiteId};
-use files::{Body, FileError, FileRequest};
+use files::{Body, Directories, FileError, FileRequest};
 use message::{BodyLength, Known, Method, reason_phrase};
 use observe::{Blame, ErrorKind, Record, Scope};
+use rules::{Facts, RouteRequest};
 
 use crate::body::{PumpError, Sink, Source, WriteError};
 use crate::context::{ClientContext, Context};
@@ -305,7 +306,8 @@ pub(crate) async fn no_route<D: Downstream>(
     };
     let mut allowed = String::new();
     let rules = &context.view.shared.rules;
-    rules.allowed_methods(site, work.request.target.path(), &mut allowed);
+    let asked = RouteRequest::of(&work.request, context.requester.address);
+    rules.allowed_methods(site, &asked, work.request.target.path(), &mut allowed);
     let detail = "no route of this site has the method for this path";
     let not_allowed = Trouble::new(ErrorKind::DestinationNotFound, detail);
     let not_allowed = not_allowed.with_status(405).with_allow(&allowed);
@@ -419,30 +421,47 @@ pub(crate) async fn acme<D: Downstream>(
     send_body(context, work, down, ResponseOrigin::Proxy(None)).await
 }
 
-/// Answers with a file of a directory, or with an error or redirect in its place.
-pub(crate) async fn file<D: Downstream>(
+/// What is found for a request for a file; the head of the answer is in the response.
+pub(crate) enum FileLookup {
+    /// An answer with this body.
+    Found(Body),
+    /// No file, and the route says which upstream gets the request.
+    Elsewhere,
+}
+
+/// Finds the file of a directory that answers a request, or a redirect in its place.
+pub(crate) async fn find_file(
     context: &Context<'_>,
     work: &mut Work,
-    down: &mut D,
     route: &Route,
     serving: &FileServing,
-) -> Ending {
-    let Work { request, response, body, path, .. } = &mut *work;
+) -> Result<FileLookup, Trouble> {
+    let Work { request, response, path, .. } = &mut *work;
     let facts = context.facts(request, route);
     path.clear();
-    if rules::upstream_path(&route.settings.rewrite, &facts, path).is_err() {
-        return leads_out(context, work, down, &route.settings).await;
-    }
-    let end = path.iter().position(|&byte| byte == b'?').unwrap_or(path.len());
-    let below = path.get(..end).unwrap_or_default();
+    rules::upstream_path(&route.settings.rewrite, &facts, path)
+        .map_err(|_| Trouble::new(ErrorKind::HttpRequestError, rules::PathTraversal::DETAIL))?;
+    path.truncate(path.iter().position(|&byte| byte == b'?').unwrap_or(path.len()));
     let now = std::time::SystemTime::now();
-    let answered = files::answer(&FileRequest { serving, request, path: below, now }).await;
+    let answered = match (serving.tries.is_empty(), serving.otherwise) {
+        (true, otherwise) => {
+            let directories = match otherwise {
+                Some(_) => Directories::RedirectIfServed,
+                None => Directories::Redirect,
+            };
+            files::answer(&FileRequest { serving, request, path, directories, now }).await
+        }
+        (false, _) => first_file(serving, request, path, &facts, now).await,
+    };
     let found = match answered {
         Ok(found) => found,
-        Err(error) => {
-            let refused = no_file(&error);
-            return trouble(context, work, down, Some(&route.settings), refused).await;
+        Err(FileError::NotFound) if serving.otherwise.is_some() => {
+            return Ok(FileLookup::Elsewhere);
         }
+        Err(FileError::NotFound) if serving.missing_status != 404 => {
+            return Err(no_file(&FileError::NotFound).with_status(serving.missing_status));
+        }
+        Err(error) => return Err(no_file(&error)),
     };
     response.clear();
     response.status = found.status;
@@ -450,17 +469,53 @@ pub(crate) async fn file<D: Downstream>(
     for (name, value) in &found.fields {
         response.fields.push(name.as_bytes(), value.as_bytes());
     }
-    body.clear();
+    Ok(FileLookup::Found(found.body))
+}
+
+/// The first of the paths of `try` that exists. `below` is the path below the directory.
+async fn first_file(
+    serving: &FileServing,
+    request: &message::Request,
+    below: &[u8],
+    facts: &Facts<'_>,
+    now: std::time::SystemTime,
+) -> Result<files::Answer, FileError> {
+    let mut path = Vec::with_capacity(below.len() + 32);
+    for template in &serving.tries {
+        path.clear();
+        rules::try_path(template, below, facts, &mut path);
+        let directories = match path.strip_suffix(b"/") {
+            Some(bare) if bare == below => Directories::Added,
+            _ => Directories::Missing,
+        };
+        let asked = FileRequest { serving, request, path: &path, directories, now };
+        match files::answer(&asked).await {
+            Err(FileError::NotFound) => {}
+            answered => return answered,
+        }
+    }
+    Err(FileError::NotFound)
+}
+
+/// Answers with what [`find_file`] has found.
+pub(crate) async fn file<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    route: &Route,
+    found: Body,
+) -> Ending {
+    work.body.clear();
     let plan = Plan::local(route, context.client_facts(), context.maps());
     let origin = ResponseOrigin::Route(&plan);
-    match found.body {
+    match found {
         Body::Empty => send_body(context, work, down, origin).await,
         Body::Text(text) => {
-            *body = text;
+            work.body = text;
             send_body(context, work, down, origin).await
         }
         Body::File(file) => {
-            let mut piece = std::mem::take(body);
+            let mut piece = std::mem::take(&mut work.body);
             let source = FileSource::new(file, &mut piece, down.split().1.room());
             let ending = send(context, work, down, origin, source).await;
             work.body = piece;

@@ -8,13 +8,13 @@
 
 use std::net::SocketAddr;
 
-use config::{Action, Route, RouteSettings, Serves};
-use message::{Request, Scheme};
+use config::{Action, FileServing, Route, RouteSettings, Serves};
+use message::{Method, Request, Scheme};
 use observe::{Direction, ErrorKind, Scope};
-use rules::Routing;
+use rules::{RouteRequest, Routing};
 
 use crate::admission::{self, is_secure};
-use crate::answer;
+use crate::answer::{self, FileLookup};
 use crate::body::Source;
 use crate::context::ClientContext;
 use crate::destination::Destination;
@@ -110,10 +110,10 @@ async fn reverse<D: Downstream>(
     record.direction = Direction::Reverse;
     // The connection determines the scheme, not an absolute target.
     request.target.set_scheme(context.client.scheme());
-    let target = &request.target;
-    let (listener, method) = (context.requester.listener_id, &request.method);
+    let (listener, client) = (context.requester.listener_id, context.requester.address);
+    let asked = RouteRequest::of(request, client);
     let rules::Decision { routing, conflict } =
-        rules.decide(listener, method, target, readings, &mut ());
+        rules.decide(listener, &asked, &request.target, readings, &mut ());
     let (site_id, route_id) = match routing {
         Routing::Route { site, route } => (site, Some(route)),
         Routing::NoRoute { site } | Routing::MethodNotAllowed { site } => (site, None),
@@ -138,7 +138,7 @@ async fn reverse<D: Downstream>(
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = admission::admit(context, site_id, request, peer.trusted)
         .and_then(|()| admission::admit_while_open(context, settings, record))
-        .and_then(|()| admission::admit_client(context, settings, record))
+        .and_then(|()| admission::admit_client(context, (site_id, route_id), record))
         .and_then(|()| admissible(request, settings, conflict));
     if let Err(trouble) = admitted {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
@@ -152,8 +152,32 @@ async fn reverse<D: Downstream>(
         Action::Redirect { .. } | Action::Respond { .. } => {
             answer::local(context, work, down, route).await
         }
-        Action::Files(serving) => answer::file(context, work, down, route, serving).await,
+        Action::Files(serving) => files(context, work, down, peer, route, serving).await,
     }
+}
+
+/// Serves a file; if there is none, the request goes where the route says, if it does.
+async fn files<D: Downstream>(
+    context: &ClientContext<'_>,
+    work: &mut Work,
+    down: &mut D,
+    peer: Peer<'_>,
+    route: &Route,
+    serving: &FileServing,
+) -> Ending {
+    let is_for_files = matches!(work.request.method, Method::Get | Method::Head);
+    if is_for_files || serving.otherwise.is_none() {
+        match answer::find_file(context, work, route, serving).await {
+            Ok(FileLookup::Found(body)) => {
+                return answer::file(context, work, down, route, body).await;
+            }
+            Ok(FileLookup::Elsewhere) => {}
+            Err(trouble) => {
+                return answer::trouble(context, work, down, Some(&route.settings), trouble).await;
+            }
+        }
+    }
+    forwarded(context, work, down, peer, route).await
 }
 
 /// Forwards a request to the upstream of its route.
@@ -177,6 +201,7 @@ async fn forwarded<D: Downstream>(
             split::choose(split, &work.request, client, secure, random)
         }
         Action::To(upstream) => (Some(*upstream), None),
+        Action::Files(serving) => (serving.otherwise, None),
         _ => (None, None),
     };
     let destination = upstream.and_then(|id| Destination::group(context, id));

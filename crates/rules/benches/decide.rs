@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use config::{Config, ForwardId, ListenerId};
 use divan::Bencher;
-use message::Method;
-use rules::{Address, ForwardRequest, Routing, Rules, Verdict};
+use message::{Fields, Method};
+use rules::{Address, ForwardRequest, RouteRequest, Routing, Rules, Verdict};
 
 #[path = "../src/fixtures.rs"]
 mod fixtures;
@@ -33,8 +33,11 @@ fn site_and_route(bencher: Bencher<'_, '_>, count: usize) {
     ];
     let rules = Rules::compile(Arc::new(fixtures::reverse(sites)));
     let path = format!("/service{}/4711/details/of/it", count / 2);
+    let fields = Fields::new();
+    let client = IpAddr::from([10, 0, 0, 1]);
+    let asked = RouteRequest { method: &Method::Get, client, fields: &fields, query: None };
     let decide = |path: &str| {
-        rules.route(ListenerId(0), &Method::Get, black_box("www.shop.example.com"), path, &mut ())
+        rules.route(ListenerId(0), &asked, black_box("www.shop.example.com"), path, &mut ())
     };
     assert!(matches!(decide(&path), Routing::Route { route, .. } if route.index() == count / 2));
     bencher.bench_local(|| decide(black_box(&path)));

@@ -8,10 +8,10 @@ use std::fmt;
 use config::{ClientMatch, Place};
 use message::ClientCertificate;
 
-/// The refusal of a client.
+/// The refusal of a client, by its address or certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientRefusal {
-    /// The first line that names accepted clients.
+    /// The line that refuses it, else the first one that names accepted clients.
     pub place: Place,
     /// Why.
     pub reason: RefusalReason,
@@ -20,6 +20,8 @@ pub struct ClientRefusal {
 /// Why a client is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
+    /// It is at an address that is not accepted.
+    Address,
     /// It sent no certificate.
     NoCertificate,
     /// Its certificate is not among those named.
@@ -30,6 +32,7 @@ impl RefusalReason {
     /// A word for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Address => "client-address",
             Self::NoCertificate => "no-client-certificate",
             Self::OtherCertificate => "other-client-certificate",
         }
@@ -38,6 +41,7 @@ impl RefusalReason {
     /// In a few words, for people.
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Address => "clients at this address are not accepted",
             Self::NoCertificate => "a client certificate is required, and the client sent none",
             Self::OtherCertificate => {
                 "the client's certificate is not among those that are accepted"

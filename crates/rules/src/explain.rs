@@ -9,21 +9,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use config::{
-    Action, ClientMatch, Config, Expect, ForwardId, HostPolicy, ListenerId, Place, RouteId,
-    RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream,
+    Action, ClientMatch, Config, Expect, FileServing, ForwardId, HostPolicy, ListenerId, Place,
+    RouteId, RouteSettings, Serves, Site, SiteId, SiteTls, SplitPart, Stay, Upstream, UpstreamId,
 };
 use message::{ClientCertificate, Form, Method, Readings, Request, Scheme, Target};
 
+use crate::access::standing_by_certificate;
 use crate::forward::{Address, DenyReason, DialTarget, ForwardRequest, Verdict};
-use crate::sites::{self, bare_site_text};
+use crate::sites;
 use crate::template::{
     ClientFacts, Facts, PathTraversal, TlsFacts, location, upstream_host, upstream_path,
     without_scheme,
 };
 use crate::trace::{Step, StepOutcome, Steps, Trace};
 use crate::{
-    Decision, REQUEST_ID_PLACEHOLDER, Routing, Rules, assumed_certificate, canonical,
-    client_allowed,
+    Asker, Decision, REQUEST_ID_PLACEHOLDER, RouteRequest, Routing, Rules, Standing,
+    assumed_certificate, canonical, try_path,
 };
 
 /// A request to be explained.
@@ -42,6 +43,12 @@ pub struct Query<'a> {
     pub classify: &'a dyn Fn(IpAddr) -> Address,
     /// The client's TLS connection, if there is one whose facts are known.
     pub tls: Option<TlsFacts<'a>>,
+}
+
+impl<'a> Query<'a> {
+    fn for_routes(&self) -> RouteRequest<'a> {
+        RouteRequest::of(self.request, self.from)
+    }
 }
 
 /// Where a request comes in.
@@ -118,6 +125,10 @@ pub enum Outcome {
         root: PathBuf,
         /// The path below it, as sent by the client and rewritten.
         path: String,
+        /// The paths that are tried in its place, if others are.
+        tries: Vec<String>,
+        /// The upstream that gets the request if there is no file.
+        otherwise: Option<Arc<str>>,
     },
     /// It goes out as plain HTTP.
     Forwarded {
@@ -214,7 +225,15 @@ impl Outcome {
             }
             Self::Redirect { status, location } => format!("redirected to {location} ({status})"),
             Self::Respond { status } => format!("answered with {status}"),
-            Self::Files { root, path } => format!("file {path} below {}", root.display()),
+            Self::Files { root, path, tries, otherwise } => {
+                let path = match tries.as_slice() {
+                    [] => format!("file {path}"),
+                    tries => format!("the first file of {}", tries.join(", ")),
+                };
+                let otherwise = otherwise.as_deref();
+                let otherwise = otherwise.map(|upstream| format!(", else upstream {upstream}"));
+                format!("{path} below {}{}", root.display(), otherwise.unwrap_or_default())
+            }
             Self::Forwarded { authority, path } => format!("sent to {authority} as {path}"),
             Self::Tunnel { host, port } => format!("a tunnel to {host} port {port}"),
             Self::Denied { reason } => format!("denied (403): {reason}"),
@@ -246,12 +265,13 @@ pub fn explain(rules: &Rules, query: &Query<'_>) -> Explanation {
 }
 
 fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Explanation {
-    let Request { method, target, .. } = query.request;
+    let target = &query.request.target;
     let mut trace = Steps::default();
     if let Some(passed) = pass_on(rules, target, listener, &mut trace) {
         return Explanation { steps: trace.0, ..passed };
     }
-    let decision = rules.decide(listener, method, target, &mut Readings::default(), &mut trace);
+    let asked = query.for_routes();
+    let decision = rules.decide(listener, &asked, target, &mut Readings::default(), &mut trace);
     let Decision { routing, conflict } = decision;
     let at_listener = rules.config.listener(listener).map(|found| found.place);
     let place_of = |site: SiteId| rules.config.site(site).map(|site| site.place);
@@ -260,7 +280,7 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
         Routing::NoRoute { site } => (Outcome::NotFound, place_of(site), Some(site), None),
         Routing::MethodNotAllowed { site } => {
             let mut allow = String::new();
-            rules.allowed_methods(site, target.path(), &mut allow);
+            rules.allowed_methods(site, &asked, target.path(), &mut allow);
             (Outcome::MethodNotAllowed { allow }, place_of(site), Some(site), None)
         }
         Routing::Route { site, route } => {
@@ -272,7 +292,9 @@ fn explain_reverse(rules: &Rules, query: &Query<'_>, listener: ListenerId) -> Ex
     let taken = site.zip(route).and_then(|(site, route)| rules.route_of(site, route));
     let base = || Some(&rules.config.site(site?)?.base);
     let settings = taken.map(|taken| &taken.settings).or_else(base);
-    let refused = settings.and_then(|settings| refuse_client(settings, query, &mut trace));
+    let refused = settings.zip(site).and_then(|(settings, site)| {
+        refuse_client(rules, settings, (site, route), query, &mut trace)
+    });
     let (outcome, place) = match (refused, conflict) {
         (Some((outcome, place)), _) => (outcome, Some(place)),
         (None, Some(conflict)) => {
@@ -307,20 +329,34 @@ fn pass_on(
     })
 }
 
-/// The refusal of a client by its certificate, and the line that decided.
+/// The refusal of a client by its address or certificate, and the line that decided.
 fn refuse_client(
+    rules: &Rules,
     settings: &RouteSettings,
+    (site, route): (SiteId, Option<RouteId>),
     query: &Query<'_>,
     trace: &mut Steps,
 ) -> Option<(Outcome, Place)> {
-    let first = settings.clients.first()?;
-    let allowed = client_allowed(&settings.clients, query.tls.and_then(|tls| tls.client));
-    let (place, outcome) = match allowed {
-        Ok(place) => (place.unwrap_or(first.place), StepOutcome::Decided),
-        Err(refused) => (refused.place, StepOutcome::Differs(refused.reason.describe().to_owned())),
+    let certificate = query.tls.and_then(|tls| tls.client);
+    let by_address = rules.standing_by_address(site, route, query.from);
+    let by_certificate = standing_by_certificate(&settings.clients, certificate);
+    let mut step = |standing: Standing, written: &dyn Fn(Place) -> String| {
+        let (place, outcome) = match standing {
+            Standing::NotAsked => return,
+            Standing::Met(place) => (place, StepOutcome::Decided),
+            Standing::Unmet(refusal) => {
+                (refusal.place, StepOutcome::Differs(refusal.reason.describe().to_owned()))
+            }
+        };
+        trace.step(Step { place, text: written(place), outcome });
     };
-    trace.step(Step { place, text: written_client(&settings.clients, place), outcome });
-    let refused = allowed.err()?;
+    step(by_address, &|place| {
+        let rule = settings.access.iter().find(|rule| rule.place == place);
+        rule.map(ToString::to_string).unwrap_or_default()
+    });
+    step(by_certificate, &|place| written_client(&settings.clients, place));
+    let asker = Asker { address: query.from, certificate };
+    let Standing::Unmet(refused) = rules.standing(site, route, &asker) else { return None };
     let reason = refused.reason.describe().into();
     Some((Outcome::Refused { status: 403, reason }, refused.place))
 }
@@ -346,23 +382,18 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
     let target = &query.request.target;
     let facts = Facts::of(client_facts(rules, query), query.request, Some(route), &rules.maps);
     let mut sent = Vec::new();
-    let is_sent = matches!(route.action, Action::To(_) | Action::Split(_) | Action::Files(_));
+    let is_sent = !matches!(route.action, Action::Redirect { .. } | Action::Respond { .. });
     if is_sent && upstream_path(&route.settings.rewrite, &facts, &mut sent).is_err() {
         return Outcome::Refused { status: 400, reason: PathTraversal::DETAIL.into() };
     }
     let path = || String::from_utf8_lossy(&sent).into_owned();
     match &route.action {
-        Action::To(id) => {
-            let Some(upstream) = rules.config.upstream(*id) else {
-                return Outcome::NotFound; // the decoder resolves every name
-            };
-            Outcome::Proxied {
-                upstream: upstream.name.clone(),
-                endpoints: endpoints(upstream),
-                host: host_sent(route, target, upstream),
-                path: path(),
-            }
+        Action::Files(FileServing { otherwise: Some(id), .. })
+            if !matches!(query.request.method, Method::Get | Method::Head) =>
+        {
+            proxied(rules, route, target, *id, path())
         }
+        Action::To(id) => proxied(rules, route, target, *id, path()),
         Action::Split(split) => {
             let found = |part: &SplitPart| {
                 let upstream = rules.config.upstream(part.upstream)?;
@@ -381,7 +412,36 @@ fn act(rules: &Rules, query: &Query<'_>, route: &config::Route) -> Outcome {
             Outcome::Redirect { status: *status, location: text(|out| location(to, &facts, out)) }
         }
         Action::Respond { status, .. } => Outcome::Respond { status: *status },
-        Action::Files(files) => Outcome::Files { root: files.root.clone(), path: path() },
+        Action::Files(files) => {
+            let end = sent.iter().position(|&byte| byte == b'?').unwrap_or(sent.len());
+            let below = sent.get(..end).unwrap_or_default();
+            let tried = |template| text(|out| try_path(template, below, &facts, out));
+            let upstream = files.otherwise.and_then(|id| rules.config.upstream(id));
+            Outcome::Files {
+                root: files.root.clone(),
+                path: path(),
+                tries: files.tries.iter().map(tried).collect(),
+                otherwise: upstream.map(|upstream| upstream.name.clone()),
+            }
+        }
+    }
+}
+
+fn proxied(
+    rules: &Rules,
+    route: &config::Route,
+    target: &Target,
+    id: UpstreamId,
+    path: String,
+) -> Outcome {
+    let Some(upstream) = rules.config.upstream(id) else {
+        return Outcome::NotFound; // the decoder resolves every name
+    };
+    Outcome::Proxied {
+        upstream: upstream.name.clone(),
+        endpoints: endpoints(upstream),
+        host: host_sent(route, target, upstream),
+        path,
     }
 }
 
@@ -530,6 +590,10 @@ fn check(
         .map_err(|_| fail(nowhere, format!("`{}` is not a method", expect.method)))?;
     let mut request = Request { method, ..Request::default() };
     request.id.take(REQUEST_ID_PLACEHOLDER);
+    for line in &expect.fields {
+        let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+        request.fields.push(name.as_bytes(), value.as_bytes());
+    }
     let target = &mut request.target;
     target
         .parse(&method, expect.target.as_bytes(), None, Scheme::Http)
@@ -594,6 +658,7 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
         let is_same = match outcome {
             Outcome::Proxied { upstream, endpoints, .. }
             | Outcome::Passthrough { upstream, endpoints } => leads_there(upstream, endpoints),
+            Outcome::Files { otherwise: Some(upstream), .. } => leads_there(upstream, &[]),
             Outcome::Split { parts, .. } => parts
                 .iter()
                 .any(|part| part.share > 0 && leads_there(&part.upstream, &part.endpoints)),
@@ -605,7 +670,7 @@ fn difference(config: &Config, expect: &Expect, got: &Explanation) -> Option<(St
     }
     if let Some(expected) = &expect.site {
         let site = got.site.and_then(|site| config.site(site));
-        let name = site.and_then(|site: &Site| site.names.first()).map(bare_site_text);
+        let name = site.and_then(|site: &Site| site.names.first()).map(ToString::to_string);
         if name.as_deref() != Some(expected) {
             let got = name.map_or("none".to_owned(), |name| format!("site {name}"));
             return Some((format!("site {expected}"), got));

@@ -6,39 +6,81 @@ use std::net::IpAddr;
 use config::*;
 use message::ClientCertificate;
 
-/// `/a/{b}/*`
+/// `/a/{b}/*`, `/a/*.php`, `*.php`, or `~^/a` with a regular expression.
 pub(crate) fn pattern(text: &str) -> Pattern {
-    let (body, prefix) = match text.strip_suffix("/*") {
-        Some(body) => (body, true),
-        None => (text, false),
+    if let Some(regex) = text.strip_prefix('~') {
+        return Pattern::regex(Regex::new(regex).unwrap());
+    }
+    let (body, end) = match text.rsplit_once('*') {
+        Some((body, "")) => (body.strip_suffix('/').unwrap(), PatternEnd::Prefix),
+        Some((body, suffix)) => {
+            (body.strip_suffix('/').unwrap_or(body), PatternEnd::Suffix(suffix.into()))
+        }
+        None => (text, PatternEnd::Exact),
     };
     let body = body.strip_prefix('/').unwrap_or(body);
     let segment = |text: &str| match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
         Some(name) => Segment::Capture(name.into()),
         None => Segment::Literal(text.into()),
     };
-    let empty = body.is_empty() && (prefix || text == "/");
+    let empty = body.is_empty() && (end != PatternEnd::Exact || text == "/");
     let segments = if empty { Vec::new() } else { body.split('/').map(segment).collect() };
-    Pattern { written: text.into(), segments, prefix }
+    Pattern { written: text.into(), segments, end }
 }
 
-/// `GET,HEAD /a/*`, or only a pattern.
+/// `GET,HEAD /a/* [5] | when field=X-A is=1 | unless from=10.0.0.0/8`, or only a pattern; `[5]` is the priority.
 pub(crate) fn route(line: u32, text: &str) -> Route {
-    let (methods, path) = text.rsplit_once(' ').unwrap_or(("", text));
+    let mut parts = text.split(" | ");
+    let head = parts.next().unwrap();
+    let (head, priority) = match head.split_once(" [") {
+        Some((head, priority)) => (head, priority.trim_end_matches(']').parse().unwrap()),
+        None => (head, 0),
+    };
+    let (methods, path) = head.rsplit_once(' ').unwrap_or(("", head));
     let methods = methods.split(',').filter(|m| !m.is_empty()).map(Into::into).collect();
+    let action = Action::Respond {
+        status: 200,
+        text: Template::default(),
+        content_type: "".into(),
+        kind: TextKind::Plain,
+    };
     Route {
-        place: at(line),
-        pattern: pattern(path),
         methods,
-        action: Action::Respond {
-            status: 200,
-            text: Template::default(),
-            content_type: "".into(),
-            kind: TextKind::Plain,
-        },
-        action_place: at(line),
-        settings: RouteSettings::default(),
+        priority,
+        conditions: parts.map(|part| condition(line, part)).collect(),
+        ..Route::new(at(line), pattern(path), action, RouteSettings::default())
     }
+}
+
+/// `when field=X-A is=1,2`, `unless method=PUT path=/a/*`
+pub(crate) fn condition(line: u32, text: &str) -> Condition {
+    let mut words = text.split(' ');
+    let negated = words.next() == Some("unless");
+    let words: Vec<_> = words.map(|word| word.split_once('=').unwrap()).collect();
+    let list = |text: &str| -> Vec<Box<str>> { text.split(',').map(Into::into).collect() };
+    let find = |name: &str| words.iter().find(|(word, _)| *word == name).map(|(_, value)| *value);
+    let value = || match (find("is"), find("matches")) {
+        (Some(values), _) => ValueTest::Is(list(values)),
+        (_, Some(regex)) => ValueTest::Matches(Regex::new(regex).unwrap()),
+        _ => ValueTest::Present,
+    };
+    let tests = words.iter().filter_map(|&(name, text)| match name {
+        "field" => Some(Test::Field(text.into(), value())),
+        "query" => Some(Test::Query(text.into(), value())),
+        "cookie" => Some(Test::Cookie(text.into(), value())),
+        "from" => Some(Test::From(text.split(',').map(|text| net(text).unwrap()).collect())),
+        "method" => Some(Test::Method(list(text))),
+        "path" => Some(Test::Path(pattern(text))),
+        _ => None,
+    });
+    Condition { place: at(line), negated, tests: tests.collect() }
+}
+
+/// `allow 10.0.0.0/8,::1`, `deny`
+pub(crate) fn access(line: u32, text: &str) -> AccessRule {
+    let (word, nets) = text.split_once(' ').unwrap_or((text, ""));
+    let nets = nets.split(',').filter(|net| !net.is_empty()).map(|text| net(text).unwrap());
+    AccessRule { place: at(line), allow: word == "allow", from: nets.collect() }
 }
 
 pub(crate) fn at(line: u32) -> Place {
@@ -46,16 +88,28 @@ pub(crate) fn at(line: u32) -> Place {
 }
 
 pub(crate) fn site(line: u32, names: &[&str], routes: &[&str]) -> Site {
+    let label = |name: &str| {
+        let (capture, suffix) = name.strip_prefix('{')?.split_once("}.")?;
+        Some(SiteName::Label { capture: capture.into(), suffix: suffix.into() })
+    };
     let name = |name: &&str| match (*name, name.strip_prefix("*.")) {
+        _ if name.starts_with('{') => label(name).unwrap(),
         ("*", _) => SiteName::Default,
         (_, Some(suffix)) => SiteName::Wildcard(suffix.into()),
         (host, None) => SiteName::Exact(host.into()),
     };
     Site {
         place: at(line),
+        routes: (line + 1..)
+            .zip(routes)
+            .map(|(line, text)| Route {
+                host_captures: HostCapture::of(&names.iter().map(name).collect::<Vec<_>>())
+                    .collect(),
+                ..route(line, text)
+            })
+            .collect(),
         names: names.iter().map(name).collect(),
         listeners: vec![ListenerId(0)],
-        routes: (line + 1..).zip(routes).map(|(line, text)| route(line, text)).collect(),
         base: RouteSettings::default(),
         tls: None,
         https: None,

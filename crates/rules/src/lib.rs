@@ -6,10 +6,12 @@
 //! [`explain`] runs the same code with a [`Trace`] that keeps every step.
 //!
 //! Reverse: the most specific route wins, whatever the order in the file. Segments are compared
-//! from the left; a literal beats a capture, a capture beats the end of a prefix (`/*`), so that a
-//! longer prefix beats a shorter one. Where two routes have the same pattern, one that names the
-//! method beats one for all. A route whose pattern is the most specific but whose method differs
-//! does not hide less specific ones. A route for GET takes HEAD too (RFC 9110, section 9.3.2). Where
+//! from the left; a literal beats a capture, a capture beats what ends with a suffix (`/*.php`), that
+//! beats the end of a prefix (`/*`), so that a longer prefix beats a shorter one. Regular expressions
+//! are tried before the first suffix or prefix. Where two routes have the same pattern, one with more
+//! conditions beats one with fewer, and the method counts as one. A route whose pattern is the most
+//! specific but whose method or conditions differ does not hide less specific ones. A route for GET
+//! takes HEAD too (RFC 9110, section 9.3.2). Where
 //! servers may read a path differently, all readings have to lead to the same route
 //! ([`Rules::decide`]).
 //!
@@ -20,7 +22,10 @@
 //! Not here: parsing (`config`, `message`), looking names up, telling special addresses from
 //! global ones, dialling (`net`).
 
+mod access;
+mod captures;
 mod clients;
+mod conditions;
 mod explain;
 #[cfg(test)]
 mod fixtures;
@@ -29,22 +34,25 @@ mod maps;
 mod net_index;
 mod readings;
 mod request_id;
+mod route_warnings;
 mod routes;
 mod sites;
 mod template;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod tries;
 mod warnings;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId, Table};
-use message::Method;
-
+pub use access::{Asker, Standing};
+pub use captures::Captures;
 pub use clients::{ClientRefusal, RefusalReason, assumed_certificate, client_allowed};
+pub use conditions::RouteRequest;
+use config::{Config, ForwardId, ListenerId, Route, RouteId, Site, SiteId, Table};
 pub use explain::{
     EntryPoint, Explanation, Outcome, Part, Query, UnmetExpectation, assumed_tls,
     check_expectations, explain, forward_named, listener_for, unfit,
@@ -54,12 +62,14 @@ pub use maps::Maps;
 pub use readings::{Conflict, Decision};
 pub use request_id::{REQUEST_ID_PLACEHOLDER, request_id};
 pub use template::{
-    Captures, ClientFacts, Facts, PathTraversal, TlsFacts, expand, html, location, log,
-    stripped_prefix, text, upstream_host, upstream_path, written_authority,
+    ClientFacts, Facts, PathTraversal, TlsFacts, expand, html, location, log, stripped_prefix,
+    text, upstream_host, upstream_path, written_authority,
 };
 pub use trace::{Step, StepOutcome, Steps, Trace};
+pub use tries::try_path;
 pub use warnings::Warning;
 
+use access::SiteAccess;
 use forward::ForwardIndex;
 use routes::RouteTree;
 use sites::HostIndex;
@@ -69,6 +79,7 @@ pub struct Rules {
     config: Arc<Config>,
     hosts: Table<ListenerId, HostIndex>,
     routes: Table<SiteId, RouteTree>,
+    access: Table<SiteId, SiteAccess>,
     forwards: Table<ForwardId, ForwardIndex>,
     maps: Maps,
 }
@@ -102,10 +113,15 @@ impl Rules {
     pub fn compile(config: Arc<Config>) -> Self {
         let hosts = config.listeners.iter().map(|listener| HostIndex::of(&config, listener));
         let hosts = hosts.collect();
-        let routes = config.sites.iter().map(|site| RouteTree::of(&site.routes)).collect();
+        let routes = config
+            .sites
+            .iter()
+            .map(|site| RouteTree::of(&site.routes, site.base.path_readings.case));
+        let routes = routes.collect();
+        let access = config.sites.iter().map(SiteAccess::of).collect();
         let forwards = config.forwards.iter().map(ForwardIndex::of).collect();
         let maps = Maps::of(&config);
-        Self { config, hosts, routes, forwards, maps }
+        Self { config, hosts, routes, access, forwards, maps }
     }
 
     /// The maps that templates name.
@@ -118,8 +134,8 @@ impl Rules {
         &self.config
     }
 
-    /// The site that serves a canonical host on a listener: the one that names it, else the one with the longest
-    /// wildcard that matches it, else the default site.
+    /// The site that serves a canonical host on a listener: the one that names it, else the one that names all but its
+    /// first label, else the one with the longest wildcard that matches it, else the default site.
     pub fn site(&self, listener: ListenerId, host: &str) -> Option<SiteId> {
         self.hosts.get(listener)?.find(host)
     }
@@ -128,7 +144,7 @@ impl Rules {
     pub fn route<T: Trace>(
         &self,
         listener: ListenerId,
-        method: &Method,
+        asked: &RouteRequest<'_>,
         host: &str,
         path: &str,
         trace: &mut T,
@@ -137,22 +153,22 @@ impl Rules {
         if T::ON {
             sites::explain(&self.config, listener, host, site, None, trace);
         }
-        self.route_in(site, method, path, trace)
+        self.route_in(site, asked, path, trace)
     }
 
     /// The route of a site that takes a request.
     pub fn route_in<T: Trace>(
         &self,
         site: SiteId,
-        method: &Method,
+        asked: &RouteRequest<'_>,
         path: &str,
         trace: &mut T,
     ) -> Routing {
         let parts = self.routes.get(site).zip(self.config.site(site));
         let Some((tree, Site { routes, .. })) = parts else { return Routing::NoSite };
-        let found = tree.find(routes, method, path);
+        let found = tree.find(routes, asked, path);
         if T::ON {
-            routes::explain(routes, &found, method, path, trace);
+            routes::explain(routes, &found, asked, path, trace);
         }
         match found {
             routes::RouteLookup::Route(route) => Routing::Route { site, route },
@@ -163,10 +179,16 @@ impl Rules {
 
     /// Writes the methods that the routes of a path take, as in an `Allow` field (RFC 9110,
     /// section 10.2.1).
-    pub fn allowed_methods(&self, site: SiteId, path: &str, out: &mut String) {
+    pub fn allowed_methods(
+        &self,
+        site: SiteId,
+        asked: &RouteRequest<'_>,
+        path: &str,
+        out: &mut String,
+    ) {
         let parts = self.routes.get(site).zip(self.config.site(site));
         if let Some((tree, site)) = parts {
-            tree.allowed_methods(&site.routes, path, out);
+            tree.allowed_methods(&site.routes, asked, path, out);
         }
     }
 
@@ -178,7 +200,7 @@ impl Rules {
     /// What in the configuration deserves a second look: rules that are never reached, sites and
     /// routes that collide.
     pub fn warnings(&self) -> Vec<Warning> {
-        warnings::warnings(&self.config)
+        warnings::warnings(self)
     }
 
     /// Judges a request by the rules of a forward listener.

@@ -5,8 +5,9 @@
 //! the servers behind a route read paths is its `path-readings`.
 
 use config::{ClientPolicy, ListenerId, PathReadings, Rewrite, RouteSettings, SiteId, SiteTls};
-use message::{Method, PathSteps, Readings, Scheme, Target};
+use message::{PathSteps, Readings, Scheme, Target};
 
+use crate::conditions::RouteRequest;
 use crate::routes::route_text;
 use crate::sites;
 use crate::template::strips;
@@ -42,13 +43,13 @@ impl Rules {
     pub fn decide<T: Trace>(
         &self,
         listener: ListenerId,
-        method: &Method,
+        asked: &RouteRequest<'_>,
         target: &Target,
         readings: &mut Readings,
         trace: &mut T,
     ) -> Decision {
         let routing = match self.site_for(listener, target, trace) {
-            Some(site) => self.route_in(site, method, target.path(), trace),
+            Some(site) => self.route_in(site, asked, target.path(), trace),
             None => Routing::NoSite,
         };
         let Some(settings) = self.settings_of(routing) else {
@@ -57,7 +58,7 @@ impl Rules {
         if !target.has_other_readings() && !settings.path_readings.case {
             return Decision { routing, conflict: None };
         }
-        let conflict = self.conflict(method, target, routing, settings, readings);
+        let conflict = self.conflict(asked, target, routing, settings, readings);
         if let (true, Some(conflict)) = (T::ON, &conflict) {
             trace.step(Step {
                 place: self.place_of(routing).unwrap_or_default(),
@@ -121,7 +122,7 @@ impl Rules {
 
     fn conflict(
         &self,
-        method: &Method,
+        asked: &RouteRequest<'_>,
         target: &Target,
         routing: Routing,
         settings: &RouteSettings,
@@ -149,10 +150,10 @@ impl Rules {
         let mut first = None;
         let mut disagreeing = PathSteps::NONE;
         let ended = readings.find(|path, steps| {
-            let mut other = tree.find(routes, method, path).routing(site);
+            let mut other = tree.find(routes, asked, path).routing(site);
             let mut steps = steps;
             if other == routing && allowed.case {
-                other = tree.find_ignoring_case(routes, method, path).routing(site);
+                other = tree.find_ignoring_case(routes, asked, path).routing(site);
                 steps = steps.with(PathSteps::CASE);
             }
             if other != routing || strips(path, mount) != stripped {

@@ -8,6 +8,8 @@ use crate::trace::{Step, StepOutcome, Trace};
 /// The hosts of one listener.
 pub(crate) struct HostIndex {
     exact: HashMap<Box<str>, SiteId>,
+    /// By what follows the first label.
+    labels: HashMap<Box<str>, SiteId>,
     /// By suffix, without `*.`.
     wildcards: HashMap<Box<str>, SiteId>,
     default: Option<SiteId>,
@@ -15,7 +17,12 @@ pub(crate) struct HostIndex {
 
 impl HostIndex {
     pub(crate) fn of(config: &Config, listener: &Listener) -> Self {
-        let mut index = Self { exact: HashMap::new(), wildcards: HashMap::new(), default: None };
+        let mut index = Self {
+            exact: HashMap::new(),
+            labels: HashMap::new(),
+            wildcards: HashMap::new(),
+            default: None,
+        };
         let Serves::Sites(sites) = &listener.serves else { return index };
         for (id, site) in sites.iter().filter_map(|&id| Some((id, site_of(config, id)?))) {
             for name in &site.names {
@@ -23,6 +30,9 @@ impl HostIndex {
                 match name {
                     SiteName::Exact(host) => {
                         index.exact.entry(host.clone()).or_insert(id);
+                    }
+                    SiteName::Label { suffix, .. } => {
+                        index.labels.entry(suffix.clone()).or_insert(id);
                     }
                     SiteName::Wildcard(suffix) => {
                         index.wildcards.entry(suffix.clone()).or_insert(id);
@@ -40,6 +50,12 @@ impl HostIndex {
         let host = without_root_dot(host);
         if let Some(&site) = self.exact.get(host) {
             return Some(site);
+        }
+        if !self.labels.is_empty() {
+            let found = host.split_once('.').and_then(|(_, suffix)| self.labels.get(suffix));
+            if let Some(&site) = found {
+                return Some(site);
+            }
         }
         if !self.wildcards.is_empty() {
             let found = suffixes(host).skip(1).find_map(|suffix| self.wildcards.get(suffix));
@@ -97,14 +113,5 @@ pub(crate) fn explain<T: Trace>(
 
 /// A name of a site as one writes it, in quotes.
 pub(crate) fn site_text(name: &SiteName) -> String {
-    format!("\"{}\"", bare_site_text(name))
-}
-
-/// A name of a site as one writes it.
-pub(crate) fn bare_site_text(name: &SiteName) -> String {
-    match name {
-        SiteName::Exact(host) => host.to_string(),
-        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
-        SiteName::Default => "*".to_owned(),
-    }
+    format!("\"{name}\"")
 }

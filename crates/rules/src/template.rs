@@ -15,59 +15,14 @@ mod text;
 use std::net::IpAddr;
 
 use config::{
-    Endpoint, EndpointAddress, HostPolicy, Pattern, Rewrite, Route, Segment, Template,
-    TemplatePart, Variable,
+    Endpoint, EndpointAddress, HostPolicy, Rewrite, Route, Template, TemplatePart, Variable,
 };
 use message::{ClientCertificate, Fields, Method, Request, RequestId, Scheme, Target};
 
+use crate::captures::Captures;
 use crate::maps::Maps;
 use parts::{Parts, each_piece};
 pub use text::{expand, html, log, text};
-
-/// What a pattern's captures hold for a path that it has. Nothing is kept: a capture is found
-/// again by counting segments.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Captures<'a> {
-    pattern: Option<&'a Pattern>,
-    path: &'a [u8],
-}
-
-impl<'a> Captures<'a> {
-    /// The captures of a path that the route took.
-    pub fn of(route: &'a Route, path: &'a [u8]) -> Self {
-        Self { pattern: Some(&route.pattern), path }
-    }
-
-    /// The captures of a path that the pattern has.
-    pub fn of_pattern(pattern: &'a Pattern, path: &'a [u8]) -> Self {
-        Self { pattern: Some(pattern), path }
-    }
-
-    /// The captures of the same pattern in another spelling of the path.
-    fn with_path(self, path: &'a [u8]) -> Self {
-        Self { path, ..self }
-    }
-
-    /// The value of `{name}`; `{rest}` is what `*` matched.
-    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
-        let pattern = self.pattern?;
-        let of_name = |segment: &Segment| matches!(segment, Segment::Capture(n) if **n == *name);
-        match pattern.segments.iter().position(of_name) {
-            Some(index) => self.path.strip_prefix(b"/")?.split(|&b| b == b'/').nth(index),
-            None if name == "rest" => self.rest(),
-            None => None,
-        }
-    }
-
-    /// What the `/*` at a pattern's end took, without the slash before it.
-    pub fn rest(&self) -> Option<&'a [u8]> {
-        let pattern = self.pattern.filter(|pattern| pattern.prefix)?;
-        let segments = self.path.strip_prefix(b"/")?;
-        let count = pattern.segments.len();
-        let rest = segments.splitn(count + 1, |&byte| byte == b'/').nth(count);
-        Some(rest.unwrap_or_default())
-    }
-}
 
 /// What templates may name.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +109,7 @@ impl<'a> Facts<'a> {
             authority: target.written_authority(),
             fields,
             id,
-            captures: route.map(|route| Captures::of(route, path)).unwrap_or_default(),
+            captures: route.map(|route| Captures::of(route, target)).unwrap_or_default(),
             tls: client.tls,
             maps,
         }
@@ -385,6 +340,11 @@ fn push_in_uri(
         }
     }
     at
+}
+
+/// Writes a part of the request into a path.
+pub(crate) fn push_in_path(part: &TemplatePart, facts: &Facts<'_>, out: &mut Vec<u8>) {
+    push_in_uri(part, facts, Component::Path, out);
 }
 
 /// Makes `%25` of each `%` from `start` on without two hexadecimal digits: of such, servers make

@@ -3,14 +3,15 @@
 
 use config::{
     AdminAddress, ClientMatch, Config, Destination, EndpointAddress, Forward, ForwardRule,
-    Listener, Place, PortRange, Route, Segment, Serves, Site, SiteName,
+    Listener, Place, PortRange, Serves, Site, SiteName,
 };
 use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 
+use crate::Rules;
 use crate::forward::ForwardIndex;
 use crate::net_index::canonical_net;
-use crate::routes::route_text;
+use crate::route_warnings::route_warnings;
 use crate::sites::{site_text, suffixes};
 
 /// A line that deserves a second look.
@@ -27,10 +28,11 @@ pub struct Warning {
 }
 
 /// All warnings of a configuration, in the order of the file's lines.
-pub(crate) fn warnings(config: &Config) -> Vec<Warning> {
+pub(crate) fn warnings(rules: &Rules) -> Vec<Warning> {
+    let config = &*rules.config;
     let mut found = Vec::new();
     config.listeners.iter().for_each(|listener| same_names(config, listener, &mut found));
-    config.sites.iter().for_each(|site| same_routes(site, &mut found));
+    route_warnings(rules, &mut found);
     config.forwards.iter().for_each(|forward| unreachable_rules(forward, &mut found));
     endpoints_that_are_our_admin(config, &mut found);
     found.sort_by_key(|warning| warning.place);
@@ -89,42 +91,6 @@ fn same_names(config: &Config, listener: &Listener, found: &mut Vec<Warning>) {
                 });
             }
         }
-    }
-}
-
-/// Two routes of one site with the same pattern and a method in common.
-fn same_routes(site: &Site, found: &mut Vec<Warning>) {
-    let mut same: HashMap<(Vec<Option<&str>>, bool), Vec<&Route>> = HashMap::new();
-    for route in &site.routes {
-        let segments = route.pattern.segments.iter().map(|segment| match segment {
-            Segment::Literal(text) => Some(&**text),
-            Segment::Capture(_) => None,
-        });
-        same.entry((segments.collect(), route.pattern.prefix)).or_default().push(route);
-    }
-    for routes in same.values() {
-        for (index, route) in routes.iter().enumerate() {
-            let mut earlier = routes.iter().take(index);
-            if let Some(other) = earlier.find(|other| collide(other, route)) {
-                found.push(Warning {
-                    place: route.place,
-                    message: format!(
-                        "{} takes the same requests as another one",
-                        route_text(route)
-                    ),
-                    hint: "remove one of them, or give them different methods".to_owned(),
-                    other: Some(other.place),
-                });
-            }
-        }
-    }
-}
-
-/// True if two routes with the same pattern want the same requests with the same right.
-fn collide(a: &Route, b: &Route) -> bool {
-    match (&*a.methods, &*b.methods) {
-        ([], []) => true,
-        (a, b) => a.iter().any(|method| b.contains(method)),
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rules::{
-    EntryPoint, Query, Rules, StepOutcome, Steps, check_expectations, explain, listener_for,
+    EntryPoint, Query, RouteRequest, Rules, StepOutcome, Steps, check_expectations, explain,
+    listener_for,
 };
 
 const TEXT: &str = r#"
@@ -144,7 +145,8 @@ fn a_redirect_says_whose_it_is() {
     let site = &rules.config().sites[explanation.site.unwrap().0 as usize];
     assert_eq!(site.https, Some(config::SiteId(0)));
     let EntryPoint::Listener(listener) = entry else { panic!() };
-    let direct = rules.route(listener, &method, request.target.host(), "/", &mut Steps::default());
+    let asked = RouteRequest::of(&request, query.from);
+    let direct = rules.route(listener, &asked, request.target.host(), "/", &mut Steps::default());
     assert!(matches!(direct, rules::Routing::Route { .. }));
 }
 

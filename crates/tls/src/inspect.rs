@@ -147,7 +147,7 @@ impl Certificate {
     fn covers_site(&self, name: &SiteName) -> bool {
         match name {
             SiteName::Exact(host) => self.covers(host),
-            SiteName::Wildcard(suffix) => {
+            SiteName::Label { suffix, .. } | SiteName::Wildcard(suffix) => {
                 let wanted = format!("*.{suffix}");
                 self.names.iter().any(|name| name.eq_ignore_ascii_case(&wanted))
             }
@@ -385,11 +385,7 @@ fn coverage(leaf: &Certificate, names: &[SiteName]) -> Vec<Finding> {
 }
 
 fn written(name: &SiteName) -> String {
-    match name {
-        SiteName::Exact(host) => format!("`{host}`"),
-        SiteName::Wildcard(suffix) => format!("`*.{suffix}`"),
-        SiteName::Default => "`*`".to_owned(),
-    }
+    format!("`{name}`")
 }
 
 /// `a, b and c`; long lists are cut.

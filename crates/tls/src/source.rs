@@ -65,11 +65,7 @@ impl Kind {
             }
             _ => {
                 for part in site {
-                    let _ = match part {
-                        SiteName::Exact(host) => write!(name, " {host}"),
-                        SiteName::Wildcard(suffix) => write!(name, " *.{suffix}"),
-                        SiteName::Default => write!(name, " *"),
-                    };
+                    let _ = write!(name, " {part}");
                 }
             }
         }

@@ -73,7 +73,7 @@ fn find<'c>(config: &'c Config, name: &str) -> Option<&'c Site> {
     best.or_else(|| {
         let wildcards = all().flat_map(|site| site.names.iter().map(move |is| (site, is)));
         let below = wildcards.filter_map(|(site, is)| match is {
-            SiteName::Wildcard(suffix) => {
+            SiteName::Label { suffix, .. } | SiteName::Wildcard(suffix) => {
                 let above = name.strip_suffix(&**suffix)?;
                 above.ends_with('.').then_some((site, suffix.len()))
             }
@@ -98,11 +98,7 @@ fn unknown_site(config: &Config, name: &str) -> Failure {
 }
 
 fn name_text(name: &SiteName) -> String {
-    match name {
-        SiteName::Exact(host) => host.to_string(),
-        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
-        SiteName::Default => "*".to_owned(),
-    }
+    name.to_string()
 }
 
 fn rows(config: &Config, settings: &ServerTls, site: &Site) -> Vec<(&'static str, String)> {

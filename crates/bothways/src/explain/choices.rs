@@ -63,6 +63,9 @@ impl ExplainReport<'_> {
         let action = self.route().map(|route| &route.action);
         let ids: Vec<_> = match (&self.explanation.outcome, action) {
             (Outcome::Proxied { .. }, Some(Action::To(id))) => vec![*id],
+            (Outcome::Proxied { .. }, Some(Action::Files(files))) => {
+                files.otherwise.into_iter().collect()
+            }
             (Outcome::Split { .. }, Some(Action::Split(split))) => match self.part() {
                 Some((_, part)) => vec![part.upstream],
                 None => split.parts.iter().map(|part| part.upstream).collect(),

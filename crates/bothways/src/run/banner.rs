@@ -78,7 +78,7 @@ fn site_words(config: &Config, site: &Site) -> String {
         return words;
     }
     let others = match site.routes.split_last() {
-        Some((last, others)) if &*last.pattern.written == "/*" => {
+        Some((last, others)) if last.pattern.is_all() && last.conditions.is_empty() => {
             let _ = write!(words, " -> {}", action_words(config, &last.action));
             if site.tls == Some(SiteTls::Passthrough) {
                 words.push_str(", passthrough");
@@ -95,9 +95,8 @@ fn site_words(config: &Config, site: &Site) -> String {
 
 fn name_words(name: &SiteName) -> String {
     match name {
-        SiteName::Exact(host) => host.to_string(),
-        SiteName::Wildcard(suffix) => format!("*.{suffix}"),
         SiteName::Default => "every host".to_owned(),
+        name => name.to_string(),
     }
 }
 
@@ -117,7 +116,10 @@ fn action_words(config: &Config, action: &Action) -> String {
         }
         Action::Redirect { to, .. } => format!("redirect {}", to.written),
         Action::Respond { status, .. } => format!("respond {status}"),
-        Action::Files(files) => format!("files {}", files.root.display()),
+        Action::Files(files) => {
+            let otherwise = files.otherwise.as_ref().map(|id| format!(" or {}", name_of(id)));
+            format!("files {}{}", files.root.display(), otherwise.unwrap_or_default())
+        }
     }
 }
 

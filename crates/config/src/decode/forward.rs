@@ -39,6 +39,8 @@ impl HasLayer for RawForward {
 pub(crate) struct RawRule {
     pub(crate) rule: ForwardRule,
     pub(crate) clients: ClientLists,
+    /// Destinations, each perhaps with a port of its own.
+    pub(crate) to_port: Vec<(Destination, Option<u16>)>,
 }
 
 #[derive(Debug)]
@@ -86,10 +88,24 @@ impl Decoder<'_> {
             clients: Vec::new(),
             special: false,
         };
-        let mut raw = RawRule { rule, clients: ClientLists::default() };
+        let mut raw = RawRule { rule, clients: ClientLists::default(), to_port: Vec::new() };
         node.put(properties, &mut raw);
         raw.rule.clients = raw.clients.matches(place);
-        forward.rules.push((raw.rule, node.name_span()));
+        let ported: Vec<_> = raw.to_port.iter().filter(|(_, port)| port.is_some()).collect();
+        if let (Some(_), Some(given)) = (ported.first(), node.property("port")) {
+            self.error(given.span, "the port is written twice: here and in `to`")
+                .hint("remove one of them");
+        }
+        let rule = raw.rule;
+        // A destination with a port of its own is a rule of its own, next to the others.
+        let own = raw.to_port.iter().filter_map(|(to, port)| {
+            let ports = (*port).map(|port| vec![PortRange { first: port, last: port }])?;
+            Some(ForwardRule { to: vec![to.clone()], ports, ..rule.clone() })
+        });
+        forward.rules.extend(own.map(|rule| (rule, node.name_span())));
+        if !rule.to.is_empty() || raw.to_port.is_empty() {
+            forward.rules.push((rule, node.name_span()));
+        }
     }
 
     pub(crate) fn ports(&mut self, node: &Checked<'_, '_>) -> Vec<PortRange> {
@@ -166,6 +182,7 @@ impl Decoder<'_> {
             target: target.clone(),
             from: Ipv4Addr::LOCALHOST.into(),
             client_name: None,
+            fields: Vec::new(),
             forward: None,
             status: None,
             denied: None,

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::matching::{RawAccess, RawCondition, RawFiles};
 use super::tls::RawClients;
 use super::upstream::resolve::{RawMirror, RawSplit};
 use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
-    Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, FileServing, HostPolicy, Page,
-    PathReadings, Rewrite, Stay, Template, TextKind,
+    Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, HostPolicy, Page, PathReadings,
+    Rewrite, Satisfy, Stay, Template, TextKind,
 };
 use crate::schema::{
     ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, MAINTENANCE_PROPERTIES,
@@ -87,6 +88,9 @@ pub(crate) struct Layer {
     pub(crate) maintenance: Option<(RawMaintenance, Span)>,
     pub(crate) path_readings: Option<(PathReadings, Span)>,
     pub(crate) clients: Vec<RawClients>,
+    pub(crate) conditions: Vec<RawCondition>,
+    pub(crate) access: Vec<RawAccess>,
+    pub(crate) satisfy: Option<(Satisfy, Span)>,
     pub(crate) mirrors: Vec<RawMirror>,
     pub(crate) action: Option<RawAction>,
     /// What templates in it may name.
@@ -169,6 +173,8 @@ pub(crate) enum RawActionKind {
     Endpoints(Vec<Endpoint>),
     /// To several upstreams, by shares.
     Split { split: RawSplit, stay: Stay },
+    /// Files, and where other requests go.
+    Files(Box<RawFiles>),
     /// Something else, ready.
     Ready(Action),
     /// Something with a mistake that is told.
@@ -183,7 +189,7 @@ impl RawActionKind {
             Self::Split { .. } | Self::Ready(Action::Split(_)) => "split",
             Self::Ready(Action::Redirect { .. }) => "redirect",
             Self::Ready(Action::Respond { .. }) => "respond",
-            Self::Ready(Action::Files(_)) => "files",
+            Self::Files(_) | Self::Ready(Action::Files(_)) => "files",
             Self::Broken => "",
         }
     }
@@ -512,18 +518,22 @@ impl Decoder<'_> {
         Some(RawActionKind::Ready(action))
     }
 
-    pub(crate) fn files(&mut self, node: &Checked<'_, '_>) -> Option<RawActionKind> {
-        let index = vec!["index.html".into()];
-        let mut files = FileServing { root: PathBuf::new(), index, listing: false, fallback: None };
+    pub(crate) fn files(
+        &mut self,
+        node: &Checked<'_, '_>,
+        captures: &[Box<str>],
+    ) -> Option<RawActionKind> {
+        let mut files = RawFiles::new(captures);
         self.block(node, &FILES_BLOCK, &mut files);
+        self.check_tries(&files);
         let given = node.first()?;
-        files.root = given.datum.path();
-        if !files.root.is_dir() {
-            let shown = files.root.display().to_string();
+        files.serving.root = given.datum.path();
+        if !files.serving.root.is_dir() {
+            let shown = files.serving.root.display().to_string();
             self.warning(given.span, format!("there is no directory `{shown}`"))
                 .hint("requests get 404 until it exists");
         }
-        Some(RawActionKind::Ready(Action::Files(files)))
+        Some(RawActionKind::Files(Box::new(files)))
     }
 
     pub(crate) fn index(&mut self, node: &Checked<'_, '_>) -> Vec<Box<str>> {

@@ -10,6 +10,7 @@ mod expand;
 mod forward;
 mod include;
 mod layer;
+mod matching;
 mod process;
 mod resolve;
 mod reverse;
@@ -20,6 +21,7 @@ mod upstream;
 
 pub(crate) use forward::{RawForward, RawRule};
 pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawMaintenance};
+pub(crate) use matching::{RawCondition, RawFiles};
 pub(crate) use process::RawProcess;
 pub(crate) use resolve::addresses;
 pub(crate) use reverse::{Raw, RawListen, RawRoute, RawSite, add_networks};

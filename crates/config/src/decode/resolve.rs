@@ -14,10 +14,10 @@ use super::tls::resolve::Speech;
 use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
-    AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId, Limits, Listener,
-    ListenerId, Maintenance, Pattern, Place, PortRange, ProxyProtocol, Route, RouteSettings,
-    Serves, Site, SiteId, SiteName, Switch, SwitchId, Table, Template, TemplatePart, Timeouts,
-    Upstream, UpstreamId, UpstreamTimeouts, Variable,
+    AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId, HostCapture, Limits,
+    Listener, ListenerId, Maintenance, Pattern, Place, PortRange, ProxyProtocol, Route,
+    RouteSettings, Satisfy, Serves, Site, SiteId, SiteName, Switch, SwitchId, Table, Template,
+    TemplatePart, Timeouts, Upstream, UpstreamId, UpstreamTimeouts, Variable,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
@@ -88,6 +88,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
         config: Config::default(),
         outer,
         upstreams: HashMap::new(),
+        inline: HashMap::new(),
         used: Table::new(),
         listeners: HashMap::new(),
         addresses: Table::new(),
@@ -143,6 +144,8 @@ pub(super) struct Resolver<'d, 's> {
     /// What holds where nothing else is said.
     pub(super) outer: Bounds,
     pub(super) upstreams: HashMap<Box<str>, (UpstreamId, Span)>,
+    /// Those that are written inline, by their names.
+    inline: HashMap<Box<str>, Vec<UpstreamId>>,
     /// By upstream: whether something leads to it.
     used: Table<UpstreamId, bool>,
     pub(super) listeners: HashMap<SocketAddr, ListenerId>,
@@ -224,11 +227,25 @@ impl Resolver<'_, '_> {
         None
     }
 
+    /// The upstream of endpoints that are written inline; the same ones are one upstream, wherever they stand.
     pub(super) fn inline(&mut self, endpoints: &[Endpoint], span: Span) -> UpstreamId {
         let names: Vec<_> = endpoints.iter().map(|endpoint| endpoint.written.as_ref()).collect();
+        let name = names.join(",");
+        let is_same = |&&id: &&UpstreamId| {
+            let known = self.config.upstream(id).map_or(&[][..], |upstream| &upstream.endpoints);
+            let anywhere =
+                |endpoint: &Endpoint| Endpoint { place: Place::default(), ..endpoint.clone() };
+            known.iter().map(anywhere).eq(endpoints.iter().map(anywhere))
+        };
+        let known = self.inline.get(&*name).and_then(|ids| ids.iter().find(is_same));
+        if let Some(&id) = known {
+            return id;
+        }
         let place = self.decoder.place(span);
-        let upstream = Upstream::new(names.join(","), endpoints.to_vec());
-        self.add_upstream(Upstream { inline: true, place, ..upstream })
+        let upstream = Upstream::new(name.as_str(), endpoints.to_vec());
+        let id = self.add_upstream(Upstream { inline: true, place, ..upstream });
+        self.inline.entry(name.into()).or_default().push(id);
+        id
     }
 
     fn action(&mut self, raw: &RawAction) -> Option<Action> {
@@ -238,6 +255,13 @@ impl Resolver<'_, '_> {
                 Some(Action::To(self.inline(endpoints, raw.span)))
             }
             RawActionKind::Split { split, stay } => self.split(&split.parts, stay),
+            RawActionKind::Files(files) => {
+                let mut serving = files.serving.clone();
+                if let Some((to, span)) = &files.to {
+                    serving.otherwise = Some(self.target(to, *span)?);
+                }
+                Some(Action::Files(serving))
+            }
             RawActionKind::Ready(action) => Some(action.clone()),
             RawActionKind::Broken => None,
         }
@@ -287,6 +311,12 @@ impl Resolver<'_, '_> {
             let lines = layer.clients.iter().flat_map(|line| &line.any_of);
             settings.clients = lines.cloned().collect();
         }
+        if !layer.access.is_empty() {
+            settings.access = layer.access.iter().map(|line| line.rule.clone()).collect();
+        }
+        if let Some((satisfy, _)) = layer.satisfy {
+            settings.satisfy = satisfy;
+        }
         settings
     }
 
@@ -295,12 +325,15 @@ impl Resolver<'_, '_> {
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
         let mut base = Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds);
         base.mirrors = self.mirrors(&raw.layer.mirrors);
-        let site_name = raw.names.first().map(|(name, _)| show::site_name(name));
+        let site_name = raw.names.first().map(|(name, _)| name.to_string());
         let site_name = site_name.unwrap_or_default();
         self.maintain(&raw.layer, &site_name, &mut base);
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
+        let host_captures: Arc<[HostCapture]> = raw.host_captures().collect();
         for route in &raw.routes {
-            routes.extend(self.route(route, &base, &bounds, &site_name));
+            let route = self.route(route, &base, &bounds, &site_name);
+            routes
+                .extend(route.map(|route| Route { host_captures: host_captures.clone(), ..route }));
         }
         if let Some(action) = &raw.layer.action
             && let Some(done) = self.action(action)
@@ -309,19 +342,17 @@ impl Resolver<'_, '_> {
                 self.check_mirrors(&raw.layer.mirrors, &done);
             }
             let place = self.decoder.place(action.span);
-            routes.push(Route {
-                place,
-                pattern: Pattern { written: "/*".into(), segments: Vec::new(), prefix: true },
-                methods: Vec::new(),
-                action: done,
-                action_place: place,
-                settings: base.clone(),
-            });
+            let route = Route::new(place, Pattern::all(), done, base.clone());
+            routes.push(Route { host_captures, ..route });
         }
         if raw.routes.is_empty() && raw.layer.action.is_none() && !raw.broken {
             self.decoder.error(raw.span, "the site does nothing").hint(
                 "it needs a `route`, or one of `to`, `split`, `redirect`, `respond` and `files`",
             );
+        }
+        let asks = |settings: &RouteSettings| settings.asked_count() > 1;
+        if !asks(&base) && !routes.iter().any(|route| asks(&route.settings)) {
+            self.warn_of_satisfy(&raw.layer);
         }
         let tls = self.site_tls(raw);
         if tls == Some(SiteTls::Passthrough) {
@@ -377,6 +408,15 @@ impl Resolver<'_, '_> {
         });
     }
 
+    /// Warns of a `satisfy any` that has nothing to choose from.
+    fn warn_of_satisfy(&mut self, layer: &Layer) {
+        if let Some((Satisfy::Any, span)) = layer.satisfy {
+            self.decoder
+                .warning(span, "`satisfy any` changes nothing: fewer than two things are asked")
+                .hint("it chooses between `allow` and `deny` lines and `client` lines");
+        }
+    }
+
     fn route(
         &mut self,
         raw: &RawRoute,
@@ -399,13 +439,16 @@ impl Resolver<'_, '_> {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
             self.check_mirrors(&raw.layer.mirrors, &done);
         }
+        if settings.asked_count() < 2 {
+            self.warn_of_satisfy(&raw.layer);
+        }
+        let place = self.decoder.place(raw.span);
         Some(Route {
-            place: self.decoder.place(raw.span),
-            pattern: raw.pattern.clone(),
             methods: raw.methods.clone(),
-            action: done,
+            conditions: self.decoder.conditions(&raw.layer),
+            priority: raw.priority,
             action_place: self.decoder.place(action.span),
-            settings,
+            ..Route::new(place, raw.pattern.clone(), done, settings)
         })
     }
 
@@ -515,7 +558,11 @@ impl Resolver<'_, '_> {
         let mut taken: HashMap<(SocketAddr, String), Span> = HashMap::new();
         for site in &raw.sites {
             for (name, span) in &site.names {
-                let shown = show::site_name(name);
+                // Whatever they call the label, the hosts are the same.
+                let shown = match name {
+                    SiteName::Label { suffix, .. } => format!("{{…}}.{suffix}"),
+                    name => name.to_string(),
+                };
                 for address in addresses(site) {
                     let key = (address.address, shown.clone());
                     let Some(earlier) = taken.insert(key, *span) else { continue };

@@ -13,7 +13,7 @@ use super::templates::RawMap;
 use super::tls::{RawAcme, RawTls, RawTlsKind};
 use super::upstream::RawUpstream;
 use super::{Checked, Decoder, Given, Origins};
-use crate::model::{Pattern, ProxyProtocol, Segment, SiteId, SiteName};
+use crate::model::{HostCapture, Pattern, ProxyProtocol, Rewrite, SiteId, SiteName};
 use crate::schema::{self, Block};
 use crate::source::Span;
 use crate::syntax::Node;
@@ -89,6 +89,14 @@ pub(crate) struct RawSite {
     pub(crate) broken: bool,
 }
 
+impl RawSite {
+    /// What its names capture of the host.
+    pub(crate) fn host_captures(&self) -> impl Iterator<Item = HostCapture> + use<> {
+        let names: Vec<_> = self.names.iter().map(|(name, _)| name.clone()).collect();
+        HostCapture::of(&names).collect::<Vec<_>>().into_iter()
+    }
+}
+
 impl HasLayer for RawSite {
     fn layer(&self) -> &Layer {
         &self.layer
@@ -104,6 +112,7 @@ pub(crate) struct RawRoute {
     pub(crate) span: Span,
     pub(crate) pattern: Pattern,
     pub(crate) methods: Vec<Box<str>>,
+    pub(crate) priority: i32,
     pub(crate) layer: Layer,
 }
 
@@ -158,6 +167,7 @@ impl Decoder<'_> {
             layer: Layer { captures: vec!["rest".into()], ..Layer::default() },
             broken: node.node.damaged,
         };
+        site.layer.captures.extend(site.host_captures().map(|capture| capture.name));
         if node.node.arguments.is_empty() {
             site.names.push((SiteName::Default, node.name_span()));
         }
@@ -202,27 +212,27 @@ impl Decoder<'_> {
         }
     }
 
-    pub(crate) fn route(&mut self, node: &Checked<'_, '_>) -> Option<RawRoute> {
-        let pattern = node.first().and_then(|given| match &given.datum {
-            Datum::Pattern(pattern) => Some(pattern.clone()),
-            _ => None,
-        });
+    pub(crate) fn route(&mut self, node: &Checked<'_, '_>, site: &RawSite) -> Option<RawRoute> {
+        let pattern = self.route_pattern(node);
         let children = self.rows(node, &schema::ROUTE_BLOCK);
         let unknown = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         // Without its pattern, nobody can tell what a route captures.
         let pattern = pattern?;
         let mut layer = Layer::default();
-        layer.captures.extend(pattern.segments.iter().filter_map(|segment| match segment {
-            Segment::Capture(name) => Some(name.clone()),
-            Segment::Literal(_) => None,
-        }));
-        layer.captures.extend(pattern.prefix.then(|| "rest".into()));
+        layer.captures = pattern.captures();
+        let of_host: Vec<_> = site.host_captures().map(|capture| capture.name).collect();
+        self.check_host_captures(&layer.captures, &of_host, node.name_span());
+        layer.captures.extend(of_host);
         layer.set = self.read(&children, &mut layer);
         if layer.action.is_none() && !unknown && !node.node.damaged {
             self.error(node.node.span, format!("the route `{}` does nothing", pattern.written))
                 .hint("it needs one of `to`, `split`, `redirect`, `respond` and `files`");
         }
-        let mut route = RawRoute { span: node.name_span(), pattern, methods: Vec::new(), layer };
+        if let Some((Rewrite::StripPrefix(prefix), span)) = &layer.rewrite {
+            self.check_strip(prefix, *span, &pattern);
+        }
+        let (span, methods, priority) = (node.name_span(), Vec::new(), 0);
+        let mut route = RawRoute { span, pattern, methods, priority, layer };
         node.put(&schema::ROUTE_PROPERTIES, &mut route);
         Some(route)
     }

@@ -12,7 +12,7 @@ use super::upstream::show::target_text;
 use super::{Decoder, Origins};
 use crate::Effective;
 use crate::effective::quoted;
-use crate::model::{Action, Config, EditVerb, Place, SiteName};
+use crate::model::{Action, Config, EditVerb, Place};
 use crate::schema::texts::path;
 use crate::schema::{
     ACME_BLOCK, ADD, EXPECT_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, FORWARD_BLOCK,
@@ -262,7 +262,7 @@ impl Writer<'_, '_> {
     pub(crate) fn site(&mut self, raw: &RawSite) {
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
         self.bounds = Rc::new(bounds);
-        let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&site_name(name))).collect();
+        let names: Vec<_> = raw.names.iter().map(|(name, _)| quoted(&name.to_string())).collect();
         self.out.block(0, "site", names.join(" "), self.decoder.place(raw.span));
         self.ranked(1, &SITE_BLOCK, raw, &raw.layer.set, !raw.layer.is_passed_on);
     }
@@ -354,10 +354,10 @@ impl Writer<'_, '_> {
                 let set = Origins::default();
                 return self.rows(shown.depth + 1, &SPLIT_BLOCK, split, &set);
             }
-            RawActionKind::Ready(Action::Files(files)) => {
-                self.block_at(shown, &path(&files.root), Some(span));
+            RawActionKind::Files(files) => {
+                self.block_at(shown, &path(&files.serving.root), Some(span));
                 let set = Origins::everything_at(Some(span));
-                return self.rows(shown.depth + 1, &FILES_BLOCK, files, &set);
+                return self.rows(shown.depth + 1, &FILES_BLOCK, &**files, &set);
             }
             RawActionKind::Ready(action) => match action {
                 Action::Redirect { to, .. } => {
@@ -422,9 +422,4 @@ fn with<T>(table: &'static Table<T>, other: &str, set: &Origins) -> Option<Span>
 pub(crate) fn quoted_unless_number(text: &str) -> String {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) || text == "off";
     if plain { text.to_owned() } else { quoted(text) }
-}
-
-/// The name of a site, as it is written.
-pub(super) fn site_name(name: &SiteName) -> String {
-    name.to_string()
 }

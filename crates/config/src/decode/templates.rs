@@ -88,9 +88,18 @@ impl Decoder<'_> {
                         *used = true;
                     }
                 }
+                // In JavaScript a dollar sign means something else.
+                let foreign = values::foreign_variable(text).filter(|_| !names.keeps_braces);
+                if let Some((foreign, ours)) = foreign {
+                    self.warning(span, format!("`{foreign}` is text here, as it stands"))
+                        .hint(format!("what `{foreign}` is in nginx is {ours} here"));
+                }
                 Some(template)
             }
-            Err(wrong) => {
+            Err(mut wrong) => {
+                if let Some((foreign, ours)) = values::foreign_variable(text) {
+                    wrong.hint = Some(format!("what `{foreign}` is in nginx is {ours} here"));
+                }
                 self.wrong(span, wrong);
                 None
             }

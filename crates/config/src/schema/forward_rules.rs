@@ -16,11 +16,12 @@ property(
             "to",
             Kind::Destinations,
             "",
-            "Destinations: `host`, `*.suffix` (the suffix itself too), a network, or `*`; separate several with commas.",
+            "Destinations: `host`, `*.suffix` (the suffix itself too), a network, or `*`; each but a network perhaps with its port (`host:8443`). Separate several with commas.",
         )
 .of(|it, to| {
  if let Datum::Destinations(to) = to {
- it.rule.to.clone_from(to);
+ it.rule.to = to.iter().filter(|(_, port)| port.is_none()).map(|(to, _)| to.clone()).collect();
+ it.to_port.clone_from(to);
  }
  }, |it| joined(&it.rule.to.iter().map(destination_text).collect::<Vec<_>>())),
 property("from", Kind::Networks, "", "Networks of the client; separate several with commas.")
@@ -92,7 +93,11 @@ pub(super) static DENY: Row<RawForward> = Row {
     read: Read::Node(|decoder, forward, node| decoder.rule(forward, node, false, &DENY_PROPERTIES)),
     show: Show::Lines(|out, forward, shown| {
         for (rule, span) in &forward.rules {
-            let raw = RawRule { clients: ClientLists::of(&rule.clients), rule: rule.clone() };
+            let raw = RawRule {
+                clients: ClientLists::of(&rule.clients),
+                rule: rule.clone(),
+                to_port: Vec::new(),
+            };
             let (name, text) = match rule.allow {
                 true => ("allow", in_line(&ALLOW_PROPERTIES, &raw)),
                 false => ("deny", in_line(&DENY_PROPERTIES, &raw)),

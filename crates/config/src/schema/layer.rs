@@ -1,17 +1,16 @@
 //! What sites, routes and `forward` have in common: what is done, and how.
 
 use super::Count::{AtLeastOne, One, Optional};
+use super::matching::{OTHERWISE, TRY};
 use super::rows::{argument, limits, property, timeouts, word};
 use super::texts::{flag, joined, list, on_off, path};
 use super::{Kind, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line};
 use crate::decode::{
-    ClientLists, Edits, HasLayer, RawErrorPage, RawMaintenance, RawMirror, RawSplit, RawStay,
-    share_quoted, target_text,
+    ClientLists, Edits, HasLayer, RawErrorPage, RawFiles, RawMaintenance, RawMirror, RawSplit,
+    RawStay, share_quoted, target_text,
 };
 use crate::effective::quoted;
-use crate::model::{
-    Action, EditVerb, ErrorsFrom, FieldEdit, FileServing, HostPolicy, Rewrite, Stay,
-};
+use crate::model::{Action, EditVerb, ErrorsFrom, FieldEdit, HostPolicy, Rewrite, Stay};
 use crate::values::{Datum, nets_text, size_text};
 
 impl<T: HasLayer> Row<T> {
@@ -125,7 +124,9 @@ impl<T: HasLayer> Row<T> {
             ..NodeRow::NEW
         },
         read: Read::Node(|decoder, of, node| {
-            decoder.action(of.layer_mut(), node, |decoder, _, node| decoder.files(node));
+            decoder.action(of.layer_mut(), node, |decoder, captures, node| {
+                decoder.files(node, captures)
+            });
         }),
         show: Show::Lines(|out, of, shown| out.action(of.layer(), shown)),
     };
@@ -663,10 +664,10 @@ static PART: Row<RawSplit> = Row {
 
 pub(crate) static SPLIT_BLOCK: Table<RawSplit> = Table { name: "split", rows: &[&PART] };
 
-pub(crate) static FILES_BLOCK: Table<FileServing> =
-    Table { name: "files", rows: &[&INDEX, &LISTING, &FALLBACK] };
+pub(crate) static FILES_BLOCK: Table<RawFiles> =
+    Table { name: "files", rows: &[&TRY, &INDEX, &LISTING, &FALLBACK, &OTHERWISE] };
 
-static INDEX: Row<FileServing> = Row {
+static INDEX: Row<RawFiles> = Row {
     node: NodeRow {
         name: "index",
         arguments: &[argument("file", Kind::Text, AtLeastOne)],
@@ -674,13 +675,14 @@ static INDEX: Row<FileServing> = Row {
         default: "index.html",
         ..NodeRow::NEW
     },
-    read: Read::Node(|decoder, files, node| files.index = decoder.index(node)),
+    read: Read::Node(|decoder, files, node| files.serving.index = decoder.index(node)),
     show: Show::Value(|files| {
-        Some(list(files.index.iter().map(|name| quoted(name))).unwrap_or_else(|| "off".into()))
+        let names = files.serving.index.iter().map(|name| quoted(name));
+        Some(list(names).unwrap_or_else(|| "off".into()))
     }),
 };
 
-static LISTING: Row<FileServing> = Row {
+static LISTING: Row<RawFiles> = Row {
     node: NodeRow {
         name: "listing",
         arguments: &[argument("flag", Kind::Flag, One)],
@@ -688,11 +690,11 @@ static LISTING: Row<FileServing> = Row {
         default: "#false",
         ..NodeRow::NEW
     },
-    read: Read::Value(|files, on| files.listing = on.flag()),
-    show: Show::Value(|files| Some(flag(files.listing))),
+    read: Read::Value(|files, on| files.serving.listing = on.flag()),
+    show: Show::Value(|files| Some(flag(files.serving.listing))),
 };
 
-static FALLBACK: Row<FileServing> = Row {
+static FALLBACK: Row<RawFiles> = Row {
     node: NodeRow {
         name: "fallback",
         arguments: &[argument("path", Kind::Prefix, One)],
@@ -700,9 +702,9 @@ static FALLBACK: Row<FileServing> = Row {
         default: "none: 404",
         ..NodeRow::NEW
     },
-    read: Read::Value(|files, path| files.fallback = Some(path.text().into())),
+    read: Read::Value(|files, path| files.serving.fallback = Some(path.text().into())),
     show: Show::Lines(|out, files, shown| {
-        if let Some(fallback) = &files.fallback {
+        if let Some(fallback) = &files.serving.fallback {
             out.line(shown, quoted(fallback));
         }
     }),

@@ -13,6 +13,7 @@ mod effect;
 mod forward_rules;
 mod layer;
 mod maps;
+mod matching;
 mod process;
 mod reuse;
 mod row;
@@ -31,6 +32,7 @@ pub(crate) use balancing::{
 };
 pub(crate) use layer::*;
 pub(crate) use maps::MAP_BLOCK;
+pub(crate) use matching::{ACCESS_PROPERTIES, CONDITION_PROPERTIES, TRY_PROPERTIES};
 pub(crate) use process::RESOLVER_BLOCK;
 pub(crate) use reuse::DEFAULTS_BLOCK;
 pub(crate) use row::{
@@ -219,8 +221,16 @@ pub(crate) enum Kind {
     Endpoint,
     /// A name of a site.
     SiteName,
-    /// Which paths a route takes.
+    /// A pattern of paths.
     Pattern,
+    /// The same, or `~` before a regular expression.
+    RoutePattern,
+    /// Values with commas.
+    Values,
+    /// Fields, one a line.
+    FieldLines,
+    /// A path below a directory, with `{name}` parts.
+    TryPath,
     /// Methods with commas.
     Methods,
     /// A status code between two bounds.
@@ -331,7 +341,15 @@ impl Kind {
             Self::SiteName => {
                 "a host name such as \"shop.example.com\", \"*.example.com\" or \"*\"".into()
             }
-            Self::Pattern => "a path such as \"/a\", \"/a/*\" or \"/users/{id}\"".into(),
+            Self::Pattern => {
+                "a path such as \"/a\", \"/a/*\", \"/users/{id}\" or \"*.php\"".into()
+            }
+            Self::RoutePattern => {
+                "a path such as \"/a\", \"/a/*\", \"/users/{id}\" or \"*.php\", or ~ \"regex\"".into()
+            }
+            Self::Values => "a value, or several with commas".into(),
+            Self::FieldLines => "a field such as \"X-Version: 2\"".into(),
+            Self::TryPath => "a path such as \"{path}\" or \"/index.html\"".into(),
             Self::Methods => "methods such as \"GET\" or \"GET,HEAD\"".into(),
             Self::Status { min, max } => format!("a status code from {min} to {max}"),
             Self::Prefix => "a path such as \"/api\"".into(),

@@ -1,10 +1,11 @@
 //! Every node of the language, block by block.
 
-use super::Count::{Any, AtLeastOne, One};
+use super::Count::{Any, AtLeastOne, One, Optional};
 use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, UPSTREAM_BLOCK};
 use super::forward_rules::{ALLOW, DENY};
 use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
 use super::maps::{MAP, MAP_BLOCK};
+use super::matching::{UNLESS, WHEN};
 use super::process::{PROCESS_BLOCK, RESOLVER_BLOCK};
 use super::reuse::{DEFAULTS, DEFINE};
 use super::secure::{
@@ -228,7 +229,7 @@ static SITE: Row<Raw> = Row {
         arguments: &[argument("name", Kind::SiteName, Any)],
         block: Some(&SITE_BLOCK),
         repeats: true,
-        doc: "A set of host names to serve as a reverse proxy. `*.example.com` matches every host below, at any depth; an exact name wins over it, and a longer pattern over a shorter one. `*`, or no name, matches every other host. A host that no site matches gets 421.",
+        doc: "A set of host names to serve as a reverse proxy. `*.example.com` matches every host below, at any depth; an exact name wins over it, and a longer pattern over a shorter one. `{tenant}.example.com` matches one label, which templates have as `{tenant}`; it wins over `*.example.com`. `*`, or no name, matches every other host. A host that no site matches gets 421.",
         example: "site \"shop.example.com\" \"*.shop.example.com\" {\n    listen \":80\"\n    route \"/api/*\" { to \"10.0.0.3:9000\" }\n    to \"10.0.0.1:8080\"\n}",
         rank: 1,
         ..NodeRow::NEW
@@ -269,7 +270,7 @@ static FORWARD: Row<Raw> = Row {
     show: Show::Lines(|out, raw, _| raw.forwards.iter().for_each(|forward| out.forward(forward))),
 };
 
-pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
+pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 10] = [
     property("from", Kind::Ip, "127.0.0.1", "The client's address.").of(
         |it, ip| {
             if let Datum::Ip(ip) = ip {
@@ -328,6 +329,16 @@ pub(crate) static EXPECT_PROPERTIES: [Property<Expect>; 9] = [
     .of(
         |it, names| it.client_name = names.texts().first().cloned(),
         |it| it.client_name.as_deref().map(quoted),
+    ),
+    property(
+        "field",
+        Kind::FieldLines,
+        "",
+        "A field of the request, such as `X-Version: 2` or `Cookie: beta=1`; separate several with `\\n`.",
+    )
+    .of(
+        |it, lines| it.fields = lines.texts().to_vec(),
+        |it| (!it.fields.is_empty()).then(|| quoted(&it.fields.join("\n"))),
     ),
 ];
 
@@ -412,6 +423,9 @@ pub(crate) static SITE_BLOCK: Table<RawSite> = Table {
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::CLIENT,
+        &Row::ACCESS_DENY,
+        &Row::ACCESS_ALLOW,
+        &Row::SATISFY,
         &Row::ERROR_PAGE,
         &Row::MAINTENANCE,
         &Row::PATH_READINGS,
@@ -442,6 +456,9 @@ pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::CLIENT,
+        &Row::ACCESS_DENY,
+        &Row::ACCESS_ALLOW,
+        &Row::SATISFY,
         &Row::ERROR_PAGE,
         &Row::MAINTENANCE,
         &Row::PATH_READINGS,
@@ -450,6 +467,8 @@ pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
         &Row::limits(Scope::Route),
         &Row::USE,
         &Row::INCLUDE,
+        &WHEN,
+        &UNLESS,
     ],
 };
 
@@ -476,40 +495,55 @@ static SITE_LISTEN: Row<RawSite> = Row {
     }),
 };
 
-pub(crate) static ROUTE_PROPERTIES: [Property<RawRoute>; 1] = [property(
-    "method",
-    Kind::Methods,
-    "",
-    "Matches only requests with one of these methods; without it, all. `GET` includes `HEAD`.",
-)
-.of(
-    |it, methods| {
-        if let Datum::Methods(methods) = methods {
-            it.methods.clone_from(methods);
-        }
-    },
-    |it| joined(&it.methods),
-)];
+pub(crate) static ROUTE_PROPERTIES: [Property<RawRoute>; 2] = [
+    property(
+        "method",
+        Kind::Methods,
+        "",
+        "Matches only requests with one of these methods; without it, all. `GET` includes `HEAD`.",
+    )
+    .of(
+        |it, methods| {
+            if let Datum::Methods(methods) = methods {
+                it.methods.clone_from(methods);
+            }
+        },
+        |it| joined(&it.methods),
+    ),
+    property(
+        "priority",
+        Kind::Number { min: 0, max: 1_000_000 },
+        "0",
+        "Of regular expressions, and of routes with the same path, the one with the highest priority is tried first.",
+    )
+    .of(
+        |it, number| it.priority = number.number_in(),
+        |it| (it.priority != 0).then(|| it.priority.to_string()),
+    ),
+];
 
 static ROUTE: Row<RawSite> = Row {
     node: NodeRow {
         name: "route",
-        arguments: &[argument("path", Kind::Pattern, One)],
+        arguments: &[
+            argument("path", Kind::RoutePattern, One),
+            argument("regex", Kind::Regex, Optional),
+        ],
         properties: &ROUTE_PROPERTIES,
         block: Some(&ROUTE_BLOCK),
         repeats: true,
-        doc: "A part of a site, by path. `/a` matches that path alone, `/a/*` matches `/a` and everything below. `{name}` matches one segment, and templates can use it by that name; what `*` matches is `{rest}`. The most specific route wins, whatever the order. A route has exactly one of `to`, `split`, `redirect`, `respond` and `files`. If no route matches, the response is 404.",
+        doc: "A part of a site, by path. `/a` matches that path alone, `/a/*` matches `/a` and everything below. `{name}` matches one segment, and templates can use it by that name; what `*` matches is `{rest}`. `*.php` matches paths whose last segment ends so, `/blog/*.php` those below `/blog`. `~ \"^/u/(?<id>[0-9]+)$\"` compares the whole path with a regular expression, whose named groups templates can use. `when` and `unless` add conditions. The most specific route wins, whatever the order: exact paths before captures before `~` before what ends with `*.php` before `/*`. A route has exactly one of `to`, `split`, `redirect`, `respond` and `files`. If no route matches, the response is 404.",
         example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
         rank: 3,
         ..NodeRow::NEW
     },
-    read: Read::Node(|decoder, site, node| match decoder.route(node) {
+    read: Read::Node(|decoder, site, node| match decoder.route(node, site) {
         Some(route) => site.routes.push(route),
         None => site.broken = true,
     }),
     show: Show::Lines(|out, site, shown| {
         for route in &site.routes {
-            let text = quoted(&route.pattern.written) + &in_line(&ROUTE_PROPERTIES, route);
+            let text = route.pattern.to_string() + &in_line(&ROUTE_PROPERTIES, route);
             out.route(route, text, shown);
         }
     }),

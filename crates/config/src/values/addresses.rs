@@ -180,8 +180,19 @@ pub(super) fn ports(text: &str) -> Result<Vec<PortRange>, Wrong> {
 }
 
 /// Destinations with commas.
-pub(super) fn destinations(text: &str) -> Result<Vec<Destination>, Wrong> {
-    parts(text)?.map(destination).collect()
+pub(super) fn destinations(text: &str) -> Result<Vec<(Destination, Option<u16>)>, Wrong> {
+    parts(text)?.map(destination_with_port).collect()
+}
+
+/// A destination, perhaps with its port.
+fn destination_with_port(text: &str) -> Result<(Destination, Option<u16>), Wrong> {
+    let bare_v6 = text.parse::<Ipv6Addr>().is_ok();
+    match split(text).filter(|(host, _)| !bare_v6 && !host.contains("//") && !host.is_empty()) {
+        Some((host, port)) if !port.contains('/') => {
+            Ok((destination(host)?, Some(remote_port(port)?)))
+        }
+        _ => Ok((destination(text)?, None)),
+    }
 }
 
 fn destination(text: &str) -> Result<Destination, Wrong> {
@@ -201,9 +212,6 @@ fn destination(text: &str) -> Result<Destination, Wrong> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if bare.parse::<IpAddr>().is_ok() {
         return network(bare).map(Destination::Net);
-    }
-    if let Some((host, port)) = split(text).filter(|(_, port)| port.parse::<u16>().is_ok()) {
-        return Err(wrong().hinted(format!("write to=\"{host}\" port={port}")));
     }
     if text.contains('/') {
         return network(text).map(Destination::Net);

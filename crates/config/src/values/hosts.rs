@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Wrong;
+use super::{Wrong, paths};
 use crate::model::{HostPolicy, SiteName};
 
 /// A host name in lower case, without a dot at its end.
@@ -83,6 +83,12 @@ pub(super) fn site_name(text: &str) -> Result<SiteName, Wrong> {
             Err(error) => Err(error),
         };
     }
+    if text.contains(['{', '}']) {
+        return label(text).map_err(|(why, hint)| match hint {
+            Some(hint) => wrong(&why).hinted(hint),
+            None => wrong(&why),
+        });
+    }
     if text.contains('*') {
         return Err(wrong(
             "`*` is only allowed alone, or at the start before a dot: \"*.example.com\"",
@@ -92,6 +98,19 @@ pub(super) fn site_name(text: &str) -> Result<SiteName, Wrong> {
     let has_letter = text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let found = if has_letter && !text.contains(':') { any_name(text) } else { host(text) };
     found.map(SiteName::Exact)
+}
+
+/// `{tenant}.example.com`
+fn label(text: &str) -> Result<SiteName, (String, Option<String>)> {
+    let parts = text.strip_prefix('{').and_then(|rest| rest.split_once("}."));
+    let Some((capture, suffix)) = parts.filter(|(_, suffix)| !suffix.contains(['{', '}', '*']))
+    else {
+        let hint = "such as \"{tenant}.example.com\"; \"*.example.com\" is every host below";
+        return Err(("a capture is the whole first part of a name".into(), Some(hint.into())));
+    };
+    paths::capture_name(capture)?;
+    let suffix = name(suffix).map_err(|wrong| (wrong.message, wrong.hint))?;
+    Ok(SiteName::Label { capture: capture.into(), suffix })
 }
 
 /// `host:port`, unless it is an IPv6 address without port.

@@ -6,7 +6,9 @@
 
 mod addresses;
 mod balancing;
+mod foreign;
 mod hosts;
+mod matching;
 mod paths;
 mod requests;
 mod secure;
@@ -30,6 +32,7 @@ use crate::syntax::{Value, ValueKind};
 
 pub(crate) use addresses::{destination_text, nets_text, ports_text};
 pub(crate) use balancing::{share_text, statuses_text};
+pub(crate) use foreign::foreign_variable;
 pub(crate) use secure::LETSENCRYPT;
 pub(crate) use template::{Names, Outside, is_reserved, template};
 pub(crate) use units::{duration_text, size_text};
@@ -68,12 +71,13 @@ pub(crate) enum Datum {
     Host(HostPolicy),
     /// Empty: any.
     Ports(Vec<PortRange>),
-    Destinations(Vec<Destination>),
+    /// Each perhaps with its port.
+    Destinations(Vec<(Destination, Option<u16>)>),
     Request {
         method: Box<str>,
         target: Box<str>,
     },
-    /// Hosts, names of certificates, fingerprints.
+    /// Hosts, names of certificates, fingerprints, values that something is compared with, fields.
     Texts(Vec<Box<str>>),
     Statuses(Vec<(u16, u16)>),
     Factor(f64),
@@ -221,6 +225,10 @@ fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
         Kind::RetryOn => balancing::retry_status(number),
         Kind::Statuses => read_text(&number.to_string(), kind),
         Kind::After => read_integer(number, Kind::Duration { zero: false }),
+        Kind::Target | Kind::Endpoint if (1..=65535).contains(&number) => {
+            read_text(&number.to_string(), kind)
+        }
+        Kind::Values => read_text(&number.to_string(), kind),
         Kind::Text | Kind::ValueTemplate | Kind::FieldValue => {
             let wrong = Wrong::new(format!("{number} is a number, text is expected"));
             Err(wrong.hinted(format!("put it in quotes: \"{number}\"")))
@@ -267,6 +275,10 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Ip => addresses::ip(text).map(Datum::Ip),
         Kind::Networks => addresses::networks(text).map(Datum::Networks),
         Kind::Name => tokens::name(text).map(Datum::Name),
+        Kind::Target | Kind::Endpoint if matching::is_port(text) => {
+            let wrong = Wrong::new(format!("`{text}` is a port, and an endpoint has a host too"));
+            Err(wrong.hinted(format!("write \"127.0.0.1:{text}\" for a server on this machine")))
+        }
         Kind::Target if tokens::is_name(text) => Ok(Datum::Name(text.into())),
         Kind::Endpoint if balancing::flag_of_endpoint(text).is_some() => {
             let hint = balancing::flag_of_endpoint(text).unwrap_or_default();
@@ -282,7 +294,11 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
             Ok(Datum::Endpoint { written: text.into(), address, tls })
         }
         Kind::SiteName => hosts::site_name(text).map(Datum::Site),
-        Kind::Pattern => paths::pattern(text).map(Datum::Pattern),
+        Kind::RoutePattern if text == "~" => Ok(Datum::Word("~")),
+        Kind::Pattern | Kind::RoutePattern => paths::pattern(text).map(Datum::Pattern),
+        Kind::Values => matching::values(text).map(Datum::Texts),
+        Kind::FieldLines => matching::field_lines(text).map(Datum::Texts),
+        Kind::TryPath => matching::try_path(text).map(Datum::Text),
         Kind::Methods => requests::methods(text).map(Datum::Methods),
         Kind::Prefix => paths::prefix(text).map(Datum::Text),
         Kind::PathTemplate => paths::path_template(text).map(Datum::Text),

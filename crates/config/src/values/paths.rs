@@ -1,8 +1,8 @@
 //! Patterns of routes, and paths that are sent or that clients are sent to.
 
 use super::Wrong;
-use super::template::RESERVED;
-use crate::model::{Pattern, Segment};
+use super::template::is_reserved;
+use crate::model::{Pattern, PatternEnd, Segment};
 
 /// Segments of a pattern at most; longer paths are matched by `/*`.
 const SEGMENTS_MAX: usize = 64;
@@ -10,20 +10,30 @@ const SEGMENTS_MAX: usize = 64;
 /// Which paths a route takes.
 pub(super) fn pattern(text: &str) -> Result<Pattern, Wrong> {
     let wrong = |why: String| Wrong::new(format!("`{text}` is not a path of a route: {why}"));
+    if let Some(suffix) = text.strip_prefix('*').filter(|suffix| !suffix.is_empty()) {
+        let end = suffix_end(suffix).map_err(wrong)?;
+        return Ok(Pattern { written: text.into(), segments: Vec::new(), end });
+    }
     let Some(inside) = text.strip_prefix('/') else {
         let hint = match text {
             "*" => "write \"/*\"".into(),
+            text if text.starts_with(['^', '~']) || text.ends_with('$') => {
+                let regex = text.trim_start_matches(['~', '*', ' ']);
+                format!("a regular expression is written behind ~: route ~ \"{regex}\"")
+            }
             text => format!("write \"/{text}\""),
         };
         return Err(wrong("it must start with `/`".into()).hinted(hint));
     };
     if text.contains(['?', '#']) {
-        let hint = "routes are chosen by path and method; the query is sent upstream unchanged";
+        let hint = "write `when query=\"name\"` in the route; the query is sent upstream unchanged";
         return Err(wrong("it must not have a query".into()).hinted(hint));
     }
-    let (inside, prefix) = match text.strip_suffix("/*") {
-        Some(rest) => (rest.strip_prefix('/'), true),
-        None => (Some(inside).filter(|inside| !inside.is_empty()), false),
+    let last = text.rsplit_once('/').and_then(|(base, last)| Some((base, last.strip_prefix('*')?)));
+    let (inside, end) = match last {
+        Some((base, "")) => (base.strip_prefix('/'), PatternEnd::Prefix),
+        Some((base, suffix)) => (base.strip_prefix('/'), suffix_end(suffix).map_err(wrong)?),
+        None => (Some(inside).filter(|inside| !inside.is_empty()), PatternEnd::Exact),
     };
     let mut segments = Vec::new();
     for part in inside.into_iter().flat_map(|inside| inside.split('/')) {
@@ -35,20 +45,35 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Wrong> {
     if segments.len() > SEGMENTS_MAX {
         return Err(wrong(format!("it has more than {SEGMENTS_MAX} segments")));
     }
-    Ok(Pattern { written: text.into(), segments, prefix })
+    Ok(Pattern { written: text.into(), segments, end })
+}
+
+/// The end of a pattern behind a `*`.
+fn suffix_end(suffix: &str) -> Result<PatternEnd, String> {
+    if suffix.contains(['*', '{', '}', '/']) {
+        return Err("what follows a `*` is text, such as `.php`".into());
+    }
+    canonical(suffix).map(PatternEnd::Suffix)
+}
+
+/// Checks the name of a capture.
+pub(super) fn capture_name(name: &str) -> Result<(), (String, Option<String>)> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(plain) {
+        let why = "a capture name has letters, digits, `-` and `_`".to_owned();
+        return Err((why, Some("such as {id}".into())));
+    }
+    if is_reserved(name) {
+        let hint = format!("`{{{name}}}` is predefined; choose another name");
+        return Err((format!("a capture cannot have the name `{name}`"), Some(hint)));
+    }
+    Ok(())
 }
 
 fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<String>)> {
     let fail = |why: &str, hint: String| Err((why.to_owned(), Some(hint)));
     if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || !name.chars().all(plain) {
-            return fail("a capture name has letters, digits, `-` and `_`", "such as {id}".into());
-        }
-        if name == "rest" || RESERVED.iter().any(|(word, _)| *word == name) {
-            let hint = format!("`{{{name}}}` is predefined; choose another name");
-            return Err((format!("a capture cannot have the name `{name}`"), Some(hint)));
-        }
+        capture_name(name)?;
         if before.iter().any(|s| matches!(s, Segment::Capture(other) if **other == *name)) {
             return Err((format!("it captures `{name}` twice"), None));
         }
@@ -59,7 +84,8 @@ fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<St
         return fail("a capture is a whole segment", hint);
     }
     if part.contains('*') {
-        let hint = "`/*` at the end matches everything below, `{name}` one segment";
+        let hint =
+            "`/*` at the end matches everything below, `/*.php` what ends so, `{name}` one segment";
         return fail("`*` is only allowed at the end, after `/`", hint.into());
     }
     let literal = canonical(part).map_err(|why| (why, None))?;

@@ -38,15 +38,8 @@ fn listener(written: &str, port: u16, serves: Serves) -> Listener {
 
 fn site(name: SiteName) -> Site {
     let action = Action::To(UpstreamId(0));
-    let pattern = Pattern { written: "/api/*".into(), segments: Vec::new(), prefix: true };
-    let route = Route {
-        place: place(12),
-        pattern,
-        methods: Vec::new(),
-        action,
-        action_place: place(12),
-        settings: RouteSettings::default(),
-    };
+    let pattern = Pattern { written: "/api/*".into(), ..Pattern::all() };
+    let route = Route::new(place(12), pattern, action, RouteSettings::default());
     Site {
         place: place(10),
         names: vec![name],

@@ -37,12 +37,7 @@ fn both_ways() -> Config {
     routes[0].action = Action::To(UpstreamId(1));
     routes[0].settings.rewrite = Rewrite::StripPrefix("/api".into());
     routes[1].action = Action::Redirect { to: template("/new/{rest}"), status: 308 };
-    routes[3].action = Action::Files(FileServing {
-        root: "/srv/www".into(),
-        index: vec![],
-        listing: false,
-        fallback: None,
-    });
+    routes[3].action = Action::Files(FileServing::new("/srv/www"));
     routes[4].action = Action::To(UpstreamId(0));
     let mut out = forward(&["deny to=*.facebook.com", "allow from=10.0.0.0/8"]);
     out.forwards[0].listener = ListenerId(1);
@@ -176,6 +171,7 @@ fn an_expectation_may_name_any_part_that_gets_requests() {
             target: target.into(),
             from: IpAddr::from([127, 0, 0, 1]),
             client_name: None,
+            fields: Vec::new(),
             forward: None,
             status: None,
             denied: None,
@@ -242,6 +238,7 @@ fn expectations() {
         target: "http://shop.example/".into(),
         from: IpAddr::from([127, 0, 0, 1]),
         client_name: None,
+        fields: Vec::new(),
         forward: None,
         status: None,
         denied: None,

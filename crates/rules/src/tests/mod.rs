@@ -1,6 +1,8 @@
+mod access;
 mod clients;
 mod explain;
 mod forward;
+mod matching;
 mod places;
 mod readings;
 mod reverse;

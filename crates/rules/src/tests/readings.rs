@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use config::{ListenerId, PathReadings, Rewrite, RouteId};
-use message::{Method, Readings, Scheme, Target};
+use message::{Fields, Method, Readings, Scheme, Target};
 
 use crate::fixtures::{reverse, site};
-use crate::{Decision, Routing, Rules};
+use crate::{Decision, RouteRequest, Routing, Rules};
 
 /// A site with these routes, whose settings are edited.
 fn rules(routes: &[&str], edit: impl Fn(&mut config::RouteSettings)) -> Rules {
@@ -19,7 +19,11 @@ fn rules(routes: &[&str], edit: impl Fn(&mut config::RouteSettings)) -> Rules {
 fn decide(rules: &Rules, path: &str) -> Decision {
     let mut target = Target::default();
     target.parse(&Method::Get, path.as_bytes(), Some(b"a"), Scheme::Http).unwrap();
-    rules.decide(ListenerId(0), &Method::Get, &target, &mut Readings::default(), &mut ())
+    let fields = Fields::new();
+    let client = [127, 0, 0, 1].into();
+    let asked =
+        RouteRequest { method: &Method::Get, client, fields: &fields, query: target.sent_query() };
+    rules.decide(ListenerId(0), &asked, &target, &mut Readings::default(), &mut ())
 }
 
 /// Whether it goes on to the route at this place of the list.
@@ -262,7 +266,9 @@ fn routes_for_get_take_head() {
     #[track_caller]
     fn check(routes: &[&str], method: Method, expected: Option<u32>) {
         let rules = rules(routes, |_| {});
-        let routing = rules.route(ListenerId(0), &method, "a", "/x", &mut ());
+        let (fields, client) = (Fields::new(), [127, 0, 0, 1].into());
+        let asked = RouteRequest { method: &method, client, fields: &fields, query: None };
+        let routing = rules.route(ListenerId(0), &asked, "a", "/x", &mut ());
         let found = match routing {
             Routing::Route { route, .. } => Some(route.0),
             _ => None,
@@ -281,6 +287,9 @@ fn routes_for_get_take_head() {
     check(&["/*", "GET /x"], Method::Head, Some(1));
     check(&["/*", "POST /x"], Method::Head, Some(0));
     let mut allow = String::new();
-    rules(&["GET /x", "POST,HEAD /x"], |_| {}).allowed_methods(config::SiteId(0), "/x", &mut allow);
+    let (fields, client) = (Fields::new(), [127, 0, 0, 1].into());
+    let asked = RouteRequest { method: &Method::Put, client, fields: &fields, query: None };
+    let rules = rules(&["GET /x", "POST,HEAD /x"], |_| {});
+    rules.allowed_methods(config::SiteId(0), &asked, "/x", &mut allow);
     assert_eq!(allow, "GET, HEAD, POST");
 }

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use config::{ListenerId, RouteId, SiteId};
-use message::Method;
+use message::{Fields, Method};
 use proptest::prelude::*;
 
 use crate::fixtures::{pattern, reverse, route, site};
-use crate::{Captures, Routing, Rules, StepOutcome, Steps};
+use crate::{Captures, RouteRequest, Routing, Rules, StepOutcome, Steps};
 
 const LISTENER: ListenerId = ListenerId(0);
 
@@ -13,13 +13,20 @@ fn method(text: &str) -> Method {
     Method::parse(text.as_bytes()).unwrap()
 }
 
+/// A request without query, by a client on loopback.
+fn asked<'a>(method: &'a Method, fields: &'a Fields) -> RouteRequest<'a> {
+    RouteRequest { method, client: [127, 0, 0, 1].into(), fields, query: None }
+}
+
 /// The route that takes a request, as written; or what else comes of it.
 fn taken(routes: &[&str], request: &str) -> String {
     let rules = Rules::compile(Arc::new(reverse(vec![site(1, &["*"], routes)])));
     let (verb, path) = request.split_once(' ').unwrap();
     let mut steps = Steps::default();
-    let routing = rules.route(LISTENER, &method(verb), "any.example", path, &mut steps);
-    assert_eq!(routing, rules.route(LISTENER, &method(verb), "any.example", path, &mut ()));
+    let (method, fields) = (method(verb), Fields::new());
+    let asked = asked(&method, &fields);
+    let routing = rules.route(LISTENER, &asked, "any.example", path, &mut steps);
+    assert_eq!(routing, rules.route(LISTENER, &asked, "any.example", path, &mut ()));
     let decided = steps.0.iter().skip(1).filter(|step| step.outcome == StepOutcome::Decided);
     match routing {
         Routing::Route { route: RouteId(index), .. } => {
@@ -32,7 +39,7 @@ fn taken(routes: &[&str], request: &str) -> String {
         }
         Routing::MethodNotAllowed { site } => {
             let mut allow = String::new();
-            rules.allowed_methods(site, path, &mut allow);
+            rules.allowed_methods(site, &asked, path, &mut allow);
             format!("405 {allow}")
         }
         Routing::NoSite => "421".to_owned(),
@@ -120,6 +127,9 @@ fn sites_by_host() {
         site(2, &["*"], &["/*"]),
         site(3, &["example.com", "www.example.com"], &["/*"]),
         site(4, &["*.b.example.com", "192.0.2.1", "2001:db8::1"], &["/*"]),
+        site(5, &["{x}.c.example.com", "*.c.example.com", "w.c.example.com"], &["/*"]),
+        site(6, &["{x}.w.c.example.com", "{x}.d.example.com"], &["/*"]),
+        site(7, &["a.d.example.com"], &["/*"]),
     ];
     let rules = Rules::compile(Arc::new(reverse(sites)));
     let check = |host: &str, line: u32| {
@@ -136,13 +146,24 @@ fn sites_by_host() {
     check("a.a.b.example.com", 4);
     check("192.0.2.1", 4);
     check("2001:db8::1", 4);
+    check("c.example.com", 1);
+    check("a.c.example.com", 5); // one label, though `*.example.com` has it too
+    check("a.b.c.example.com", 5); // by `*.c`
+    check("a.w.c.example.com", 6);
+    check("a.a.w.c.example.com", 5);
+    check("a.d.example.com", 7);
+    check("b.d.example.com", 6);
+    check("b.d.example.com.", 6);
+    check("b.b.d.example.com", 1);
     check("com", 2);
     check("notexample.com", 2);
     check(".example.com", 1);
     check("", 2);
     assert_eq!(rules.site(ListenerId(7), "example.com"), None);
     let strict = Rules::compile(Arc::new(reverse(vec![site(1, &["a.example"], &["/*"])])));
-    let routing = strict.route(LISTENER, &Method::Get, "b.example", "/", &mut ());
+    let fields = Fields::new();
+    let asked = asked(&Method::Get, &fields);
+    let routing = strict.route(LISTENER, &asked, "b.example", "/", &mut ());
     assert_eq!(routing, Routing::NoSite);
 }
 
@@ -172,6 +193,13 @@ fn captures() {
     check("/a", "/a", "rest", None);
     check("/a/*", "/a", "b", None);
     check("/{rest}/*", "/a/b", "rest", Some("a")); // one's own name wins
+    check("*.php", "/a/b.php", "rest", Some("a/b"));
+    check("/blog/*.php", "/blog/a/b.php", "rest", Some("a/b"));
+    check("/{x}/*.php", "/1/2.php", "x", Some("1"));
+    check("~^/u/(?<id>[0-9]+)(?:/(?<rest>.*))?$", "/u/17", "id", Some("17"));
+    check("~^/u/(?<id>[0-9]+)(?:/(?<rest>.*))?$", "/u/17/a/b", "rest", Some("a/b"));
+    check("~^/u/(?<id>[0-9]+)(?:/(?<rest>.*))?$", "/u/17", "rest", None);
+    check("~^/u/(?<id>[0-9]+)", "/u/17", "ix", None);
 }
 
 #[test]
@@ -179,7 +207,8 @@ fn a_trace_says_why_not() {
     let routes = ["/a/b", "/a/{x}/c", "POST /a/*", "/a/*", "/*", "/a/z/{y}/*"];
     let rules = Rules::compile(Arc::new(reverse(vec![site(1, &["a.example"], &routes)])));
     let mut steps = Steps::default();
-    rules.route(LISTENER, &Method::Get, "a.example", "/a/z", &mut steps);
+    let fields = Fields::new();
+    rules.route(LISTENER, &asked(&Method::Get, &fields), "a.example", "/a/z", &mut steps);
     let told: Vec<String> =
         steps.0.iter().map(|s| format!("{} {:?}", s.place.line, s.outcome)).collect();
     let expected = [
@@ -198,10 +227,12 @@ fn a_trace_says_why_not() {
 fn a_trace_names_sites_and_long_paths() {
     let rules = Rules::compile(Arc::new(reverse(vec![site(1, &["*.b"], &["/a", "/{x}"])])));
     let mut steps = Steps::default();
-    rules.route(LISTENER, &Method::Get, "a.b", "/a/b", &mut steps);
+    let fields = Fields::new();
+    rules.route(LISTENER, &asked(&Method::Get, &fields), "a.b", "/a/b", &mut steps);
     let text: Vec<_> = steps.0.iter().map(|step| step.text.as_str()).collect();
     assert_eq!(text, ["site \"*.b\" serves a.b on [::]:80", "route \"/a\"", "route \"/{x}\""]);
-    let differs = StepOutcome::Differs("the path continues after segment 1".to_owned());
+    let differs = "the path continues after segment 1; `/{x}/*` takes everything below";
+    let differs = StepOutcome::Differs(differs.to_owned());
     assert_eq!(steps.0.last().map(|step| &step.outcome), Some(&differs));
 }
 
@@ -281,7 +312,9 @@ fn many_literals_are_hashed() {
     let mut site = site(1, &["*"], &["/*"]);
     site.routes.extend((2..).zip(&routes).map(|(line, text)| route(line, text)));
     let rules = Rules::compile(Arc::new(reverse(vec![site])));
-    let route_of = |path: &str| match rules.route(LISTENER, &Method::Get, "a", path, &mut ()) {
+    let fields = Fields::new();
+    let asked = asked(&Method::Get, &fields);
+    let route_of = |path: &str| match rules.route(LISTENER, &asked, "a", path, &mut ()) {
         Routing::Route { route, .. } => route.0,
         other => panic!("{other:?}"),
     };

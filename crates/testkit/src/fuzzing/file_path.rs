@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use std::{fs, io};
 
 use config::FileServing;
-use files::{Answer, Body, FileRequest};
+use files::{Answer, Body, Directories, FileRequest};
 use message::{Method, Request, Scheme};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -31,7 +31,13 @@ pub fn check(data: &[u8]) {
         }
     }
     for serving in &place.servings {
-        let asked = FileRequest { serving, request: &request, path: &path, now: SystemTime::now() };
+        let asked = FileRequest {
+            serving,
+            request: &request,
+            path: &path,
+            directories: Directories::Redirect,
+            now: SystemTime::now(),
+        };
         let answered = place.runtime.block_on(files::answer(&asked));
         if let Ok(answer) = answered {
             check_answer(&place.runtime, answer);
@@ -101,8 +107,7 @@ fn make() -> io::Result<Place> {
     }
     symlink(&outside, root.join("p"))?;
     symlink(root.join("sub"), root.join("q"))?;
-    let index: Vec<_> = vec!["index.html".into()];
-    let plain = FileServing { root, index, listing: false, fallback: None };
+    let plain = FileServing::new(root);
     let listing = FileServing { listing: true, ..plain.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(Place { _directory: directory, servings: [plain, listing], runtime })

@@ -242,6 +242,7 @@ fn names_of(names: &[SiteName]) -> Vec<Box<str>> {
     for name in names {
         match name {
             SiteName::Exact(host) => all.push(host.clone()),
+            SiteName::Label { .. } => all.push(name.in_certificate()),
             SiteName::Wildcard(suffix) => {
                 all.extend([format!("*.{suffix}").into(), suffix.clone()]);
             }

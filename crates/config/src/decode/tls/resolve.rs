@@ -9,7 +9,6 @@ use super::super::forward::RawForward;
 use super::super::layer::Layer;
 use super::super::resolve::Resolver;
 use super::super::reverse::{Raw, RawAddress, RawSite};
-use super::super::show::site_name;
 use super::super::upstream::RawUpstream;
 use super::{RawTls, RawTlsKind, default_acme};
 use crate::model::{
@@ -114,7 +113,10 @@ impl Resolver<'_, '_> {
             Some(_) => {
                 let names: Vec<_> = raw.names.iter().map(|(name, _)| name).collect();
                 let is_open = names.contains(&&SiteName::Default);
-                let own = if is_open { Vec::new() } else { names.into_iter().map(name).collect() };
+                let own = match is_open {
+                    true => Vec::new(),
+                    false => names.into_iter().map(SiteName::in_certificate).collect(),
+                };
                 let server = self.server_tls(tls?, own)?;
                 if let CertificateSource::Auto { acme, .. } = server.certificates {
                     self.check_public(raw, acme);
@@ -188,7 +190,7 @@ impl Resolver<'_, '_> {
         // One with a CA of its own is no public one, and may know names of the house.
         let is_public = directory.ca.is_none();
         for (site_name, span) in &raw.names {
-            let written = name(site_name);
+            let written = site_name.in_certificate();
             match site_name {
                 SiteName::Default => {
                     self.decoder
@@ -203,7 +205,7 @@ impl Resolver<'_, '_> {
                         )
                         .hint("name a host, or write tls internal");
                 }
-                SiteName::Wildcard(_) if !by_dns => {
+                SiteName::Label { .. } | SiteName::Wildcard(_) if !by_dns => {
                     self.decoder
                         .error(
                             *span,
@@ -211,7 +213,9 @@ impl Resolver<'_, '_> {
                         )
                         .hint("write challenge dns command=\"…\" in `acme`");
                 }
-                SiteName::Exact(host) | SiteName::Wildcard(host) => {
+                SiteName::Exact(host)
+                | SiteName::Label { suffix: host, .. }
+                | SiteName::Wildcard(host) => {
                     if is_public && is_private(host) {
                         self.decoder
                             .warning(
@@ -338,14 +342,8 @@ impl Resolver<'_, '_> {
             error_pages: base.map(|base| base.error_pages.clone()).unwrap_or_default(),
             ..RouteSettings::default()
         };
-        let route = Route {
-            place,
-            pattern: Pattern { written: "/*".into(), segments: Vec::new(), prefix: true },
-            methods: Vec::new(),
-            action: Action::Redirect { to: to_https(ports), status: 308 },
-            action_place: place,
-            settings: settings.clone(),
-        };
+        let action = Action::Redirect { to: to_https(ports), status: 308 };
+        let route = Route::new(place, Pattern::all(), action, settings.clone());
         self.config.sites.push(Site {
             place,
             names,
@@ -517,10 +515,6 @@ fn to_https(port: u16) -> Template {
         TemplatePart::Variable(Variable::Query),
     ]);
     Template { written: format!("https://{{host}}{authority}{{path}}?{{query}}").into(), parts }
-}
-
-fn name(name: &SiteName) -> Box<str> {
-    site_name(name).into()
 }
 
 /// Whether nobody can show a public CA that the name is theirs.

@@ -5,8 +5,8 @@ use super::super::resolve::Resolver;
 use super::super::{Checked, Decoder};
 use super::RawUpstream;
 use crate::model::{
-    Action, Check, Endpoint, EndpointAddress, KeyPart, Mirror, Split, SplitPart, Stay, Upstream,
-    UpstreamId,
+    Action, Check, Endpoint, EndpointAddress, FileServing, KeyPart, Mirror, Split, SplitPart, Stay,
+    Upstream, UpstreamId,
 };
 use crate::schema::{
     MIRROR_PROPERTIES, SPLIT_BLOCK, SPLIT_PROPERTIES, TIMEOUTS, bounded, has_key, keyed,
@@ -114,11 +114,18 @@ impl Decoder<'_> {
 
 impl Resolver<'_, '_> {
     /// The upstream that something leads to.
-    fn target(&mut self, to: &RawActionKind, span: Span) -> Option<UpstreamId> {
+    pub(in crate::decode) fn target(
+        &mut self,
+        to: &RawActionKind,
+        span: Span,
+    ) -> Option<UpstreamId> {
         match to {
             RawActionKind::Upstream { name, span } => self.named(name, *span),
             RawActionKind::Endpoints(endpoints) => Some(self.inline(endpoints, span)),
-            RawActionKind::Split { .. } | RawActionKind::Ready(_) | RawActionKind::Broken => None,
+            RawActionKind::Split { .. }
+            | RawActionKind::Files(_)
+            | RawActionKind::Ready(_)
+            | RawActionKind::Broken => None,
         }
     }
 
@@ -170,6 +177,7 @@ impl Resolver<'_, '_> {
         let goes = match action {
             Action::To(upstream) => vec![*upstream],
             Action::Split(split) => split.parts.iter().map(|part| part.upstream).collect(),
+            Action::Files(FileServing { otherwise: Some(upstream), .. }) => vec![*upstream],
             Action::Redirect { .. } | Action::Respond { .. } | Action::Files(_) => {
                 self.decoder
                     .warning(first.span, "nothing is copied: no request goes to an upstream here")

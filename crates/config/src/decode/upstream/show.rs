@@ -72,8 +72,9 @@ pub(crate) fn target_text(to: &RawActionKind) -> String {
             });
             written.collect::<Vec<_>>().join(" ")
         }
-        RawActionKind::Split { .. } | RawActionKind::Ready(_) | RawActionKind::Broken => {
-            String::new()
-        }
+        RawActionKind::Split { .. }
+        | RawActionKind::Files(_)
+        | RawActionKind::Ready(_)
+        | RawActionKind::Broken => String::new(),
     }
 }
