@@ -24,6 +24,7 @@ mod regex;
 mod schema;
 mod source;
 mod syntax;
+mod template;
 mod tls;
 mod upstream;
 mod values;

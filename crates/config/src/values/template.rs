@@ -217,6 +217,6 @@ fn unknown(name: &str, names: &Names<'_>, text: &str) -> Wrong {
     let wrong = Wrong::new(format!("`{{{name_shown}}}` in `{text}` is not known"));
     match nearest(name, all()) {
         Some(near) => wrong.hinted(format!("did you mean {{{near}}}? (known here: {known})")),
-        None => wrong.hinted(format!("known here: {known}; `{{{{` and `}}}}` mean literal braces")),
+        None => wrong.hinted(format!("`{{{{` and `}}}}` mean literal braces; known here: {known}")),
     }
 }
