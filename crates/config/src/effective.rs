@@ -30,12 +30,14 @@ struct Line {
     /// The same without its secrets, if it has any.
     masked: Option<Box<str>>,
     place: Place,
+    /// The line that has put it there, if it stands elsewhere.
+    via: Option<Place>,
 }
 
 impl Line {
     fn new(depth: u8, kind: LineKind, name: &str, value: Box<str>, place: Place) -> Self {
         let masked = masked_in(&value).map(Into::into);
-        Self { depth, kind, name: name.into(), value, masked, place }
+        Self { depth, kind, name: name.into(), value, masked, place, via: None }
     }
 }
 
@@ -65,7 +67,7 @@ pub struct EffectiveValue {
     pub path: Vec<String>,
     /// The value, as written in the language.
     pub value: String,
-    /// `file:line`, or `default`.
+    /// `file:line`, or `default`; with `, by file:line` if that line has put it where it holds.
     pub origin: String,
 }
 
@@ -147,7 +149,23 @@ impl Effective {
         }
     }
 
-    fn origin(&self, place: Place) -> String {
+    /// The last line was put where it is meant by this one.
+    pub(crate) fn put_by(&mut self, via: Place) {
+        if let Some(line) = self.lines.last_mut() {
+            line.via = Some(via);
+        }
+    }
+
+    /// Where a line comes from.
+    fn origin(&self, line: &Line) -> String {
+        let origin = self.locate(line.place);
+        match line.via {
+            Some(via) => format!("{origin}, by {}", self.locate(via)),
+            None => origin,
+        }
+    }
+
+    fn locate(&self, place: Place) -> String {
         match self.files.get(usize::from(place.file)) {
             Some(file) if place.line > 0 => format!("{file}:{}", place.line),
             _ => "default".to_owned(),
@@ -172,7 +190,7 @@ impl Effective {
             if let LineKind::Property { opens: true, .. } = line.kind {
                 blocks.push(line.name.split(' ').next().unwrap_or_default().to_owned());
             }
-            let origin = self.origin(line.place);
+            let origin = self.origin(line);
             Some(EffectiveValue { path, value: self.shown(line).to_owned(), origin })
         })
     }
@@ -230,7 +248,7 @@ impl Effective {
             return;
         }
         let gap = ORIGIN_COLUMN.saturating_sub(text.chars().count()).max(1);
-        let origin = self.origin(line.place).replace(char::is_control, "\u{fffd}");
+        let origin = self.origin(line).replace(char::is_control, "\u{fffd}");
         let (dim, plain) = if colours { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
         let _ = writeln!(out, "{:gap$}{dim}// {origin}{plain}", "");
     }

@@ -141,6 +141,26 @@ fn a_mistake_names_both_places() {
 }
 
 #[test]
+fn what_is_shown_says_where_it_comes_from() {
+    let text = "define a {\n    forwarded on\n    request { set X \"1\"; }\n}\n\
+                define b { use a; }\n\
+                defaults { host endpoint; }\n\
+                site x {\n    use b\n    respond\n}\n";
+    let loaded = config::parse("x.kdl", text).unwrap();
+    let origin = |name: &str| {
+        let mut values = loaded.effective.values();
+        let found = values.find(|value| {
+            value.path[0].starts_with("site") && value.path.last().is_some_and(|last| last == name)
+        });
+        found.map(|value| value.origin).unwrap_or_default()
+    };
+    assert_eq!(origin("forwarded"), "x.kdl:2, by x.kdl:8");
+    assert_eq!(origin("set"), "x.kdl:3, by x.kdl:8");
+    assert_eq!(origin("host"), "x.kdl:6, by x.kdl:7");
+    assert_eq!(origin("underscores"), "default");
+}
+
+#[test]
 fn mistakes_in_reuse_itself() {
     fails("site { use x; respond; }", &["there is no `define x`", "write define x { … }"]);
     fails("define ab { }\nsite { use abc; respond; }", &["did you mean `ab`?"]);

@@ -214,6 +214,11 @@ impl Problems {
         self.errors
     }
 
+    /// The line outside of all `define` and files that has put this one where it is meant.
+    fn put_by(&self, span: Span) -> Option<Span> {
+        reasons(span, &self.vias).last().map(|(span, _)| span)
+    }
+
     /// Notes what puts lines somewhere; gives its number.
     fn add_via(&mut self, via: Via) -> u32 {
         self.vias.push(via);

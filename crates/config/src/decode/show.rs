@@ -110,6 +110,7 @@ impl Writer<'_, '_> {
     pub(crate) fn block_at(&mut self, shown: Shown<'_>, text: &str, span: Option<Span>) {
         let place = self.place(span);
         self.out.block(shown.depth, shown.row.name, text, place);
+        self.put_by(span);
     }
 
     /// A line of a row.
@@ -185,6 +186,14 @@ impl Writer<'_, '_> {
     ) {
         let place = self.place(span);
         self.out.value(depth, name, value, place);
+        self.put_by(span);
+    }
+
+    /// Says of the last line what has put it where it is meant.
+    fn put_by(&mut self, span: Option<Span>) {
+        if let Some(via) = span.and_then(|span| self.decoder.problems.put_by(span)) {
+            self.out.put_by(self.decoder.place(via));
+        }
     }
 
     pub(super) fn optional(
@@ -338,6 +347,7 @@ impl Writer<'_, '_> {
             Some(masked) => self.out.secret(depth, row.name, text(value), text(&masked), place),
             None => self.out.value(depth, row.name, text(value), place),
         }
+        self.put_by(span);
     }
 
     /// What is done, if it is what this row says.
