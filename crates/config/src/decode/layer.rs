@@ -381,8 +381,8 @@ impl Decoder<'_> {
     }
 
     pub(crate) fn maintenance(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
-        let mut raw = RawMaintenance::default();
-        raw.is_off = node.data().any(|mode| mode.text() == "off");
+        let is_off = node.data().any(|mode| mode.text() == "off");
+        let mut raw = RawMaintenance { is_off, ..RawMaintenance::default() };
         node.put(&MAINTENANCE_PROPERTIES, &mut raw);
         if raw.is_off
             && let Some(property) = node.node.properties.first()

@@ -218,8 +218,7 @@ impl Decoder<'_> {
         let unknown = children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         // Without its pattern, nobody can tell what a route captures.
         let pattern = pattern?;
-        let mut layer = Layer::default();
-        layer.captures = pattern.captures();
+        let mut layer = Layer { captures: pattern.captures(), ..Layer::default() };
         let of_host: Vec<_> = site.host_captures().map(|capture| capture.name).collect();
         self.check_host_captures(&layer.captures, &of_host, node.name_span());
         layer.captures.extend(of_host);
