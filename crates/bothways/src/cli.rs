@@ -5,6 +5,7 @@
 
 mod cert;
 mod endpoints;
+mod import;
 mod maintenance;
 mod setup;
 mod upgrade;
@@ -23,6 +24,7 @@ pub(crate) use cert::{
 };
 
 pub(crate) use endpoints::{Add, EndpointName, UpstreamsTask};
+pub(crate) use import::{Import, ImportNginx, ImportTask, ReportForm};
 pub(crate) use maintenance::{Maintenance, MaintenanceTask};
 pub(crate) use setup::{Healthcheck, Init, Man, Way};
 pub(crate) use upgrade::Upgrade;
@@ -175,6 +177,8 @@ pub(crate) enum Command {
     Cert(Cert),
     /// Print the root certificate of the internal CA (`tls internal`)
     Ca(Ca),
+    /// Write a configuration from that of another server (nginx), with a report of each line
+    Import(Import),
     /// Run a demonstration on this machine: two servers, a reverse and a forward proxy
     Demo(Demo),
     /// Ask the running process whether it serves: for containers and scripts

@@ -1,6 +1,7 @@
 //! Exit codes, and the failure that carries one.
 //!
-//! Codes follow sysexits.h: 64 is wrong usage, 78 a wrong configuration; 1 is any other failure.
+//! Codes follow sysexits.h: 64 is wrong usage, 78 a wrong configuration; 3 is what `import` refused;
+//! 1 is any other failure.
 
 use std::fmt;
 use std::io;
@@ -14,6 +15,8 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const CONFIGURATION: u8 = 78;
 /// Any other failure.
 pub(crate) const OTHER: u8 = 1;
+/// `import`: a line was refused, or a request differs.
+pub(crate) const REFUSED: u8 = 3;
 
 /// Why a command failed.
 #[derive(Debug)]

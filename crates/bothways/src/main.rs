@@ -14,6 +14,7 @@ mod exit;
 mod explain;
 mod fmt;
 mod healthcheck;
+mod import;
 mod init;
 mod load;
 mod maintenance;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Upstreams(options) => upstreams::upstreams(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),
+        Command::Import(options) => import::import(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Man(options) => man::man(&options),

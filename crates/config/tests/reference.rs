@@ -102,7 +102,14 @@ fn every_example_of_the_tutorial_works() {
     check_page("docs/acme.md", 4);
     check_page("docs/install.md", 0);
     check_page("docs/balancing.md", 2);
-    check_page("docs/balancing.md", 2);
+}
+
+#[test]
+fn every_example_for_those_who_move_over_works() {
+    check_page("docs/from-nginx.md", 1);
+    check_page("docs/from-caddy.md", 6);
+    check_page("docs/from-haproxy.md", 6);
+    check_page("docs/recipes.md", 7);
 }
 
 #[test]

@@ -18,7 +18,9 @@ fn examples(page: &str) -> Vec<String> {
 fn expectations_in_examples_hold() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     let mut run = 0;
-    for page in ["configuration.md", "reference.md"] {
+    for page in
+        ["configuration.md", "reference.md", "from-caddy.md", "from-haproxy.md", "recipes.md"]
+    {
         for example in examples(&fs::read_to_string(docs.join(page)).unwrap()) {
             let loaded = match config::parse(page, &example) {
                 Ok(loaded) => loaded,

@@ -30,6 +30,9 @@ pub mod http2_heads;
 #[cfg(feature = "language")]
 #[path = "fuzzing/kdl_text.rs"]
 pub mod kdl_text;
+#[cfg(feature = "imports")]
+#[path = "fuzzing/nginx_text.rs"]
+pub mod nginx_text;
 #[path = "fuzzing/scgi.rs"]
 pub mod scgi;
 #[cfg(feature = "tls")]

@@ -10,6 +10,7 @@ use super::{no_complaints, workspace};
 const CRATES: &[(&str, &[&str])] = &[
     ("message", &[]),
     ("config", &[]),
+    ("import", &["config"]),
     ("random", &[]),
     ("wire", &["message"]),
     ("rules", &["config", "message", "random"]),
@@ -43,6 +44,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "balance",
             "config",
             "discovery",
+            "import",
             "message",
             "net",
             "observe",
@@ -52,7 +54,10 @@ const CRATES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    ("testkit", &["config", "discovery", "files", "message", "net", "proxy", "tls", "wire"]),
+    (
+        "testkit",
+        &["config", "discovery", "files", "import", "message", "net", "proxy", "tls", "wire"],
+    ),
 ];
 
 /// What a `Cargo.toml` says.
