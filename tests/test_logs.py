@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import time
 
 from harness.clients import connect, read_to_end, request
@@ -154,3 +155,87 @@ site {{
             self.assertNotIn(b" 200 ", read_to_end(client), "it is required")
         _, _, body = request(self.out, target="/seen", X_Forwarded_For="192.0.2.9")
         self.assertRegex(re.sub(r"\s", "", body.decode()), r'(?i)\["X-Forwarded-For","192\.0\.2\.9,127\.0\.0\.1"\]')
+
+
+class SeveralLogs(Story):
+    """Each site, route and forward listener may have its own."""
+
+    def test_each_to_its_own(self):
+        at, out = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        logs = {name: self.directory / f"{name}.log" for name in ("all", "shop", "text", "vhost", "out")}
+        syslog = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(syslog.close)
+        syslog.bind(("127.0.0.1", 0))
+        syslog.settimeout(20)
+        self.bothways(f"""
+process {{ log access="{logs["all"]}" }}
+site "shop.test" {{
+    listen "{at}"
+    log access="{logs["shop"]}" fields="status,route"
+    route "/quiet" {{ log access=off; respond "quiet\\n"; }}
+    route "/syslog" {{ log access="syslog:udp:127.0.0.1:{syslog.getsockname()[1]}"; respond; }}
+    respond "shop\\n"
+}}
+site "text.test" {{
+    listen "{at}"
+    log access="{logs["text"]}" format="{{status}} {{uri}} '{{field:X-Say}}' '{{response:X-Add}}' {{error}} {{host}}"
+    response {{ set "X-Add" "added"; }}
+    to "{nginx().at}"
+}}
+site "vhost.test" {{ listen "{at}"; log access="{logs["vhost"]}" format=vhost-combined; respond; }}
+site "*" {{ listen "{at}"; respond; }}
+forward "{out}" {{ log access="{logs["out"]}" format="{{direction}} {{target}} {{status}}"; ports any; allow to="127.0.0.1"; }}
+""")
+        for host, target in [("shop.test", "/a"), ("shop.test", "/quiet"), ("shop.test", "/syslog"),
+                             ("text.test", "/hello?x=1"), ("vhost.test", "/"), ("nobody.test", "/")]:
+            request(at, target=target, Host=host, X_Say='say "hi"')
+        self.curl("-x", out, f"http://{nginx().at}/hello")
+
+        def lines(name):
+            return wait_until(lambda: logs[name].exists() and logs[name].read_text(), f"{name} has a line")
+
+        self.assertEqual(lines("shop"), '{"route":"/*","status":200}\n')
+        self.assertEqual(lines("text"), "200 /hello?x=1 'say \\"hi\\"' 'added' - text.test\n")
+        self.assertRegex(lines("vhost"), rf'^vhost\.test:{at.split(":")[1]} 127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 200 - "-" "-"\n$')
+        self.assertEqual(lines("out"), f"forward http://{nginx().at}/hello 200\n")
+        self.assertEqual([json.loads(line)["scope"] for line in lines("all").splitlines()], ["*"])
+        said = syslog.recv(10_000).decode()
+        self.assertRegex(said, r"^<190>1 \d{4}-\d\d-\d\dT[\d:.]+Z \S+ bothways \d+ - - \{")
+        self.assertEqual(json.loads(said[said.index("{"):])["route"], "/syslog")
+
+    def test_a_log_that_cannot_be_opened_has_its_place(self):
+        config = f"""
+process {{ log access="{self.directory}/nowhere/access.log" }}
+site {{
+    listen "127.0.0.1:{free_port()}"
+    log access="{self.directory}" format=combined
+    respond
+}}
+"""
+        path = self.write("bothways.kdl", config)
+        for command in ("check", "run"):
+            said = self.bothways_command(command, "--config", path, code=78).err
+            self.assertRegex(said, r"bothways\.kdl:2:\d+: .*nowhere/access\.log` cannot be opened: there is no directory")
+            self.assertRegex(said, r"bothways\.kdl:5:\d+: .*cannot be opened: it is a directory")
+
+    def test_bytes_for_the_other_kind_of_port(self):
+        clear, secure = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        proxy = self.bothways(f"""
+process {{ state "{self.directory / "state"}" }}
+site {{ listen "{clear}"; respond; }}
+site "a.test" {{ listen "{secure}"; redirect-http off; tls internal; respond; }}
+""")
+        with connect(clear) as client:
+            client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a ClientHello")
+            self.assertIn(b"HTTP/1.1 400 ", read_to_end(client))
+        record = proxy.wait_for_record(error="client_tls_error", status=400, listener=clear)
+        self.assertTrue(record["detail"].startswith("TLS on a clear port"), record)
+        self.assertEqual(record["decided"], "bothways.kdl:3")
+        with connect(secure) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            answer = read_to_end(client)
+            self.assertIn(b"HTTP/1.1 400 ", answer)
+            self.assertIn(b"use https://", answer)
+        record = proxy.wait_for_record(error="client_tls_error", status=400, listener=secure)
+        self.assertTrue(record["detail"].startswith("clear bytes on a TLS port"), record)
+        self.assertEqual(record["decided"], "bothways.kdl:4")

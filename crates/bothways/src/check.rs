@@ -6,18 +6,22 @@
 
 use std::sync::Arc;
 
-use config::{Config, Diagnostic, Loaded, Place, Related, Severity, SourceKind, Sources};
+use config::{
+    Config, Diagnostic, Loaded, LogTarget, Place, Related, Severity, SourceKind, Sources,
+};
 use rules::Rules;
 
 use crate::cli::Check;
 use crate::exit::{CONFIGURATION, Failure};
-use crate::load::Source;
+use crate::load::{self, Source};
 use crate::terminal::{self, Paint, count};
 
 /// Checks a configuration.
 pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let source = Source::find(options.file.as_deref().or(options.config.as_deref()))?;
-    let loaded = source.load()?;
+    let loaded = source
+        .read()
+        .map_err(|failure| load::report(&with_mistakes_of_files(failure), &source.name()))?;
     let warnings = warnings(&loaded);
     let failures = failed_expectations(&loaded);
     let (bad_files, doubtful_files): (Vec<_>, Vec<_>) =
@@ -25,7 +29,8 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
             .into_iter()
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
     let nothing = serves_nothing(&loaded).into_iter().collect();
-    let bad_files = [bad_files, upstream_file_diagnostics(&loaded), nothing].concat();
+    let logs = log_diagnostics(&loaded.sources, &loaded.config);
+    let bad_files = [bad_files, upstream_file_diagnostics(&loaded), logs, nothing].concat();
     let warnings = [warnings, doubtful_files].concat();
     for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
@@ -42,6 +47,17 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     }
     terminal::to_stdout(&format!("{name}: {verdict}, {}\n{found}", contents(&loaded.config)))?;
     if is_good { Ok(()) } else { Err(Failure::already_reported(CONFIGURATION)) }
+}
+
+/// A failure with the mistakes in certificates, keys and logs that it names as well.
+fn with_mistakes_of_files(mut failure: config::Failure) -> config::Failure {
+    if let Some(config) = failure.partial.take() {
+        let mut found = tls_diagnostics(&failure.sources, &tls::check(&config));
+        found.extend(log_diagnostics(&failure.sources, &config));
+        let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
+        failure.errors.extend(found.into_iter().filter(is_error));
+    }
+    failure
 }
 
 /// The warnings of the decoder and of the rules, ordered by place.
@@ -100,6 +116,29 @@ pub(crate) fn tls_diagnostics(sources: &Sources, problems: &[tls::Problem]) -> V
         }
     });
     diagnostics.collect()
+}
+
+/// Diagnostics about logs that cannot be opened.
+pub(crate) fn log_diagnostics(sources: &Sources, config: &Config) -> Vec<Diagnostic> {
+    let process = &config.process;
+    let of_errors = [(&process.error_log, process.error_place)];
+    let all = config.logs.iter().map(|log| (&log.target, log.place)).chain(of_errors);
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for (target, place) in all {
+        let Some(problem) = observe::log_problem(target) else { continue };
+        let message = format!("the log `{target}` cannot be opened: {problem}");
+        let diagnostic = sources.diagnostic(Severity::Error, place, message);
+        let diagnostic = diagnostic.hinted(match target {
+            LogTarget::File(_) => {
+                "its directory must exist, and the user that runs bothways must have write permission there"
+            }
+            _ => "that daemon must run first, or write access=stdout",
+        });
+        if !problems.contains(&diagnostic) {
+            problems.push(diagnostic);
+        }
+    }
+    problems
 }
 
 /// Diagnostics about files that upstreams name: files of endpoints, and keys of sticky cookies.

@@ -78,7 +78,7 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Prints every mistake, then their number.
-fn report(failure: &config::Failure, name: &str) -> Failure {
+pub(crate) fn report(failure: &config::Failure, name: &str) -> Failure {
     terminal::to_stderr(&failure.render(terminal::stderr_is_coloured()));
     terminal::to_stderr(&format!("\n{}\n", summary(failure, name)));
     Failure::already_reported(CONFIGURATION)

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use crate::model::Place;
+use crate::model::{Config, Place};
 use crate::source::Sources;
 
 /// Whether a configuration with this can be used.
@@ -58,6 +58,9 @@ pub struct Failure {
     pub warnings: Vec<Diagnostic>,
     /// The text of every file read.
     pub sources: Sources,
+    /// What could be read in spite of the mistakes, to look for more of them in the files that it names. It must not
+    /// be served.
+    pub partial: Option<Box<Config>>,
 }
 
 impl Failure {
@@ -74,7 +77,8 @@ impl Failure {
             related: Vec::new(),
             line: "".into(),
         };
-        Self { errors: vec![diagnostic], warnings: Vec::new(), sources: Sources::default() }
+        let (errors, warnings, sources) = (vec![diagnostic], Vec::new(), Sources::default());
+        Self { errors, warnings, sources, partial: None }
     }
 
     /// Every error and warning in the order of their places, with an empty line between two.

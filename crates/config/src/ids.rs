@@ -60,6 +60,14 @@ ids! {
     MapId;
     /// Counts in [`Config::switches`](crate::Config::switches).
     SwitchId;
+    /// Counts in [`Config::logs`](crate::Config::logs); the first is that of the process.
+    LogId;
+}
+
+impl Default for LogId {
+    fn default() -> Self {
+        Self::at(0)
+    }
 }
 
 /// An endpoint: an upstream, and which of its endpoints.

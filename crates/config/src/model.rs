@@ -15,7 +15,9 @@ use ipnet::IpNet;
 
 pub use crate::forward::*;
 pub use crate::ids::*;
+pub use crate::logs::*;
 pub use crate::matching::*;
+pub use crate::pages::*;
 pub use crate::process::*;
 pub use crate::regex::Regex;
 pub use crate::template::*;
@@ -52,6 +54,8 @@ pub struct Config {
     pub acme: Vec<Acme>,
     /// Maps that templates name.
     pub maps: Vec<Map>,
+    /// The access logs, that of the process first.
+    pub logs: Vec<AccessLog>,
     /// What closes sites and routes for maintenance, each once.
     pub switches: Vec<Switch>,
     /// What must hold, run by `check`.
@@ -284,6 +288,8 @@ pub enum Action {
         content_type: Box<str>,
         /// What the body is by that, and so how its parts are encoded.
         kind: TextKind,
+        /// The body, if it is that of a file.
+        page: Option<Page>,
     },
     /// Files of a directory.
     Files(FileServing),
@@ -350,6 +356,8 @@ pub struct RouteSettings {
     pub error_pages: Vec<ErrorPage>,
     /// How it is closed for maintenance, if it can be.
     pub maintenance: Option<Maintenance>,
+    /// The access log.
+    pub log: LogId,
     /// How servers may read a path, beside as it stands.
     pub path_readings: PathReadings,
     /// Clients that are taken, by their certificates, any of these; empty: all. Others get 403.
@@ -466,76 +474,6 @@ pub enum HostPolicy {
     Endpoint,
     /// This text.
     Literal(Box<str>),
-}
-
-/// A page in place of the body of an error.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ErrorPage {
-    /// For this status.
-    pub status: u16,
-    /// Whose errors.
-    pub from: ErrorsFrom,
-    /// The page.
-    pub page: Page,
-}
-
-/// Whose errors get a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ErrorsFrom {
-    /// Those of the proxy.
-    #[default]
-    Proxy,
-    /// Those of endpoints.
-    Upstream,
-    /// Both.
-    Both,
-}
-
-impl ErrorsFrom {
-    /// Whether errors of the proxy get the page.
-    pub fn has_proxy(self) -> bool {
-        matches!(self, Self::Proxy | Self::Both)
-    }
-
-    /// Whether errors of endpoints get the page.
-    pub fn has_upstream(self) -> bool {
-        matches!(self, Self::Upstream | Self::Both)
-    }
-}
-
-/// A page, read with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The file it was read from.
-    pub file: PathBuf,
-    /// Its Content-Type, by the file's ending.
-    pub content_type: Box<str>,
-    /// What it held when the configuration was read.
-    pub body: Arc<[u8]>,
-}
-
-/// How a site or route is closed for maintenance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Maintenance {
-    /// The line of it.
-    pub place: Place,
-    /// What closes it.
-    pub switch: SwitchId,
-    /// When clients should ask again.
-    pub retry_after: Duration,
-    /// What they get meanwhile.
-    pub page: Option<Page>,
-    /// Clients that are served all the same.
-    pub except: Vec<IpNet>,
-}
-
-/// What closes sites and routes: a file, as long as it exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Switch {
-    /// This one.
-    File(PathBuf),
-    /// One in the state directory, for the site with this first name.
-    Site(Box<str>),
 }
 
 /// What must hold for a request, decided offline.

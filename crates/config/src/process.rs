@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::logs::{AccessFormat, LogTarget};
+use crate::model::Place;
+
 /// Settings of the process.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -23,8 +26,14 @@ pub struct Process {
     pub access_log: LogTarget,
     /// How a line of the access log looks.
     pub access_format: AccessFormat,
+    /// The fields of a line in JSON; `None`: all.
+    pub access_fields: Option<Box<[Box<str>]>>,
+    /// The line that says where the access log goes.
+    pub access_place: Place,
     /// Where the error log goes.
     pub error_log: LogTarget,
+    /// The line that says so.
+    pub error_place: Place,
     /// The least severe level that is logged: `error`, `warn`, `info`, `debug` or `trace`.
     pub error_level: Box<str>,
     /// How long open exchanges may take to finish after SIGTERM.
@@ -49,7 +58,10 @@ impl Default for Process {
             zone: None,
             access_log: LogTarget::Stdout,
             access_format: AccessFormat::Json,
+            access_fields: None,
+            access_place: Place::default(),
             error_log: LogTarget::Stderr,
+            error_place: Place::default(),
             error_level: "info".into(),
             drain: Duration::from_secs(30),
             connections_max: None,
@@ -66,28 +78,6 @@ pub enum AdminAddress {
     Tcp(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
-}
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to, re-opened on SIGUSR1.
-    File(PathBuf),
-}
-
-/// How a line of the access log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// One JSON object a line.
-    Json,
-    /// Apache's combined format.
-    Combined,
 }
 
 /// How names are looked up.

@@ -89,6 +89,7 @@ pub(crate) fn reference() -> String {
     settings(&mut out, TIMEOUTS, &Timeouts::default());
     out.push_str("## limits\n\nAllowed at the top level, and in `listen`, `site`, `route` and `forward`. The innermost setting wins.\n\n");
     settings(&mut out, LIMITS, &Limits::default());
+    log_lines(&mut out);
     planned(&mut out);
     out.truncate(out.trim_end().len());
     out.push('\n');
@@ -101,7 +102,7 @@ fn contents(out: &mut String) {
         let title = title(block);
         let _ = writeln!(out, "- [{title}](#{})", anchor(title));
     }
-    out.push_str("- [timeouts](#timeouts)\n- [limits](#limits)\n- [Planned](#planned)\n\n");
+    out.push_str("- [timeouts](#timeouts)\n- [limits](#limits)\n- [Log lines](#log-lines)\n- [Planned](#planned)\n\n");
 }
 
 fn title(block: &dyn Block) -> &'static str {
@@ -216,6 +217,14 @@ fn settings<T>(out: &mut String, table: &'static [Setting<T>], defaults: &T) {
         let _ = writeln!(out, "| `{}` | {default} | {held} | {} |", row.name, row.doc);
     }
     out.push('\n');
+}
+
+fn log_lines(out: &mut String) {
+    out.push_str("## Log lines\n\nThe fields of a line of the access log, for `fields` and in braces in a `format`:\n\n");
+    word_list(out, schema::LOG_FIELDS);
+    out.push_str("A `format` may have these parts besides:\n\n");
+    word_list(out, schema::LOG_PARTS);
+    out.push_str("`{field:NAME}` is the value of a field of the request as the client sent it, `{response:NAME}` that of a field of the response.\n\n");
 }
 
 fn planned(out: &mut String) {

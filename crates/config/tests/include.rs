@@ -53,10 +53,8 @@ fn patterns_are_read_in_the_order_of_names() {
     assert!(config.locate(config.sites[2].place).ends_with("deep/x.kdl:1"));
     // A path starts at the directory of the file that names it.
     let page = &config.sites[2].base.error_pages[0].page;
-    assert_eq!(
-        (&*page.body, &*page.content_type),
-        (&b"<p>down</p>"[..], "text/html; charset=utf-8")
-    );
+    let [config::PagePiece::Text(text)] = &*page.pieces else { panic!("{page:?}") };
+    assert_eq!((&*text.written, &*page.content_type), ("<p>down</p>", "text/html; charset=utf-8"));
 }
 
 #[test]

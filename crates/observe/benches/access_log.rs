@@ -15,7 +15,9 @@ use config::{
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use observe::{AccessLog, AccessWriter, Caps, CoreMetrics, Names, Record, Registry, Scope};
+use observe::{
+    AccessLog, AccessLogs, AccessWriter, Caps, CoreMetrics, Names, Record, Registry, Scope,
+};
 
 /// Counts allocations too: in steady state there are none per line.
 #[global_allocator]
@@ -99,6 +101,7 @@ struct Core {
     writer: AccessWriter,
     registry: Arc<Registry>,
     names: Names,
+    logs: Arc<AccessLogs>,
     log: AccessLog,
 }
 
@@ -106,10 +109,12 @@ fn core(format: AccessFormat) -> Core {
     let registry = Registry::new("bench", Caps::default());
     let names = Names::new(&config(), &registry);
     let target = LogTarget::File("/dev/null".into());
-    let writer = AccessWriter::start(&target, format, 1, registry.log_counters())
-        .expect("/dev/null can be opened");
+    let writer = AccessWriter::start(1, registry.log_counters()).expect("a thread can be started");
+    let log = config::AccessLog { place: Place::default(), target, format, fields: None };
+    let config = Config { logs: vec![log], ..config() };
+    let logs = writer.targets().open(&config).expect("/dev/null can be opened");
     let log = writer.core_log();
-    Core { writer, registry, names, log }
+    Core { writer, registry, names, logs, log }
 }
 
 fn lines(bencher: Bencher<'_, '_>, format: AccessFormat, change: fn(&mut Record)) {
@@ -120,7 +125,7 @@ fn lines(bencher: Bencher<'_, '_>, format: AccessFormat, change: fn(&mut Record)
     bencher.counter(ItemsCount::new(LINES)).bench_local(|| {
         rounds += 1;
         for _ in 0..LINES {
-            core.log.write(divan::black_box(&record), &core.names);
+            core.log.write(divan::black_box(&record), &core.names, &core.logs);
         }
     });
     core.log.flush();

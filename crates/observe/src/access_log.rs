@@ -9,16 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 
-use config::AccessFormat;
-
 use super::clock::Clock;
-use super::format::{self, Stamp};
-use super::json;
+use super::format::Stamp;
+use super::logs::AccessLogs;
 use super::names::Names;
 use super::rate_limit::RateLimited;
 use super::record::Record;
 use super::registry::LogCounters;
-use super::writer::{CHUNKS_MAX, Chunk, ChunkPool, Message, Settings};
+use super::writer::{CHUNKS_MAX, Chunk, ChunkPool, Message, Segment};
 
 /// Bytes from which on a chunk is handed over.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -28,57 +26,57 @@ const CHUNK_BYTES_RESERVED: usize = CHUNK_BYTES + 8 * 1024;
 /// A core's side of the access log.
 pub struct AccessLog {
     sender: SyncSender<Message>,
-    settings: Arc<Settings>,
     counters: Arc<LogCounters>,
     pool: Arc<ChunkPool>,
+    /// The logs that the lines are of; all of one snapshot.
+    logs: Option<Arc<AccessLogs>>,
     bytes: Vec<u8>,
+    /// Which lines are of which log.
+    segments: Vec<Segment>,
     lines: u64,
     clock: Clock,
     stamp: Stamp,
 }
 
 impl AccessLog {
-    pub(crate) fn new(
-        sender: SyncSender<Message>,
-        settings: Arc<Settings>,
-        counters: Arc<LogCounters>,
-    ) -> Self {
+    pub(crate) fn new(sender: SyncSender<Message>, counters: Arc<LogCounters>) -> Self {
         Self {
             sender,
-            settings,
             counters,
             pool: Arc::default(),
+            logs: None,
             bytes: Vec::new(),
+            segments: Vec::new(),
             lines: 0,
             clock: Clock::now(),
             stamp: Stamp::default(),
         }
     }
 
-    /// True if lines are written at all: otherwise the data plane need not gather what only the
-    /// log shows.
-    pub fn is_on(&self) -> bool {
-        self.settings.format().is_some()
-    }
-
-    /// Adds the line of an exchange that is over. `names` are those of the snapshot that decided.
-    pub fn write(&mut self, record: &Record, names: &Names) {
-        let Some(format) = self.settings.format() else { return };
+    /// Adds the line of an exchange that is over. `names` and `logs` are those of the snapshot that decided.
+    pub fn write(&mut self, record: &Record, names: &Names, logs: &Arc<AccessLogs>) {
+        let Some((index, log)) = logs.of(record.scope) else { return };
+        if !self.logs.as_ref().is_some_and(|held| Arc::ptr_eq(held, logs)) {
+            self.hand_over();
+            self.logs = Some(Arc::clone(logs));
+        }
         if self.bytes.capacity() == 0 {
-            self.bytes =
-                self.pool.spare().unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES_RESERVED));
+            (self.bytes, self.segments) = self.pool.spare().unwrap_or_else(|| {
+                (Vec::with_capacity(CHUNK_BYTES_RESERVED), Vec::with_capacity(4))
+            });
         }
         let time = self.clock.unix_millis(record.started);
-        match format {
-            AccessFormat::Json => {
-                json::json(&mut self.bytes, record, names, time, &mut self.stamp);
+        log.push(&mut self.bytes, record, names, time, &mut self.stamp);
+        let end = self.bytes.len();
+        match self.segments.last_mut() {
+            Some(last) if last.log == index => {
+                last.end = end;
+                last.lines += 1;
             }
-            AccessFormat::Combined => {
-                format::combined(&mut self.bytes, record, time, &mut self.stamp);
-            }
+            _ => self.segments.push(Segment { log: index, end, lines: 1 }),
         }
         self.lines += 1;
-        if self.bytes.len() >= CHUNK_BYTES {
+        if end >= CHUNK_BYTES {
             self.hand_over();
         }
     }
@@ -87,6 +85,8 @@ impl AccessLog {
     pub fn flush(&mut self) {
         self.clock = Clock::now();
         self.hand_over();
+        // A snapshot that is gone must not keep its logs open.
+        self.logs = None;
     }
 
     fn hand_over(&mut self) {
@@ -94,13 +94,16 @@ impl AccessLog {
             return;
         }
         let lines = std::mem::take(&mut self.lines);
+        let Some(logs) = self.logs.clone() else { return };
         if self.pool.under_way.fetch_add(1, Ordering::AcqRel) >= CHUNKS_MAX {
             self.pool.under_way.fetch_sub(1, Ordering::AcqRel);
             self.bytes.clear();
+            self.segments.clear();
             return self.lost(lines);
         }
-        let chunk =
-            Chunk { bytes: std::mem::take(&mut self.bytes), lines, pool: self.pool.clone() };
+        let (bytes, segments) =
+            (std::mem::take(&mut self.bytes), std::mem::take(&mut self.segments));
+        let chunk = Chunk { bytes, segments, lines, logs, pool: self.pool.clone() };
         if let Err(error) = self.sender.try_send(Message::Chunk(chunk)) {
             self.pool.under_way.fetch_sub(1, Ordering::AcqRel);
             drop(error);

@@ -41,6 +41,11 @@ impl Stamp {
         self
     }
 
+    /// The time as Apache has it, in brackets.
+    pub(super) fn apache(&self) -> &[u8] {
+        &self.apache
+    }
+
     fn write(&mut self) {
         const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
         let civil = Civil::from_unix(self.second);
@@ -80,15 +85,7 @@ pub(crate) fn combined(out: &mut Vec<u8>, record: &Record, time: UnixMillis, sta
     } else {
         out.extend_from_slice(record.method.as_str().as_bytes()); // a token has nothing to escape
         out.push(b' ');
-        let [before, after] = without_userinfo(record.target.as_bytes());
-        match (record.direction, origin_form(after)) {
-            // With userinfo left out, the rest begins with the host.
-            (Direction::Reverse, Some(path)) => escape::apache(out, path),
-            _ => {
-                escape::apache(out, before);
-                escape::apache(out, after);
-            }
-        }
+        push_target(out, record, escape::apache);
         push_cut(out, &record.target, CUT_ASCII);
         out.push(b' ');
         out.extend_from_slice(record.version.as_str().as_bytes());
@@ -108,6 +105,31 @@ pub(crate) fn combined(out: &mut Vec<u8>, record: &Record, time: UnixMillis, sta
     out.extend_from_slice(b"\" \"");
     push_combined_field(out, &record.user_agent);
     out.extend_from_slice(b"\"\n");
+}
+
+/// Adds method, target and version, as `combined` has them; nothing if the request could not be read.
+pub(super) fn push_request(out: &mut Vec<u8>, record: &Record) {
+    if record.target.is_empty() {
+        return;
+    }
+    out.extend_from_slice(record.method.as_str().as_bytes());
+    out.push(b' ');
+    push_target(out, record, escape::json);
+    out.push(b' ');
+    out.extend_from_slice(record.version.as_str().as_bytes());
+}
+
+/// Adds the target without userinfo: in reverse path and query, in forward all of it.
+pub(super) fn push_target(out: &mut Vec<u8>, record: &Record, escape: fn(&mut Vec<u8>, &[u8])) {
+    let [before, after] = without_userinfo(record.target.as_bytes());
+    match (record.direction, origin_form(after)) {
+        // With userinfo left out, the rest begins with the host.
+        (Direction::Reverse, Some(path)) => escape(out, path),
+        _ => {
+            escape(out, before);
+            escape(out, after);
+        }
+    }
 }
 
 fn push_combined_field(out: &mut Vec<u8>, text: &Text) {

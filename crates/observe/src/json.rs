@@ -10,6 +10,7 @@ use super::clock::UnixMillis;
 use super::escape;
 use super::format::{CUT, Stamp, push_address, push_cut, push_ip, push_number, without_userinfo};
 use super::histogram::micros;
+use super::line;
 use super::names::Names;
 use super::record::{Record, Try};
 use super::text::Text;
@@ -43,21 +44,102 @@ macro_rules! before {
     };
 }
 
+/// How a value stands in a line: see [`Style`].
+macro_rules! style {
+    (count) => {
+        Style::Bare
+    };
+    (duration) => {
+        Style::Bare
+    };
+    (flag) => {
+        Style::Bare
+    };
+    (tries) => {
+        Style::Bare
+    };
+    (name) => {
+        Style::Quoted
+    };
+    (dialled) => {
+        Style::Quoted
+    };
+    ($in_quotes:ident) => {
+        Style::Ended
+    };
+}
+
+/// How the value of a field is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As it is.
+    Bare,
+    /// With a quote at its end.
+    Ended,
+    /// With a quote at both ends.
+    Quoted,
+}
+
+/// A field of the log.
+pub(crate) struct Row {
+    pub(crate) key: &'static str,
+    #[cfg(test)]
+    pub(crate) doc: &'static str,
+    pub(crate) style: Style,
+    /// Writes the value; false: there is none.
+    pub(crate) write: fn(&mut Vec<u8>, Time<'_>, &Record, &Names) -> bool,
+}
+
+/// Which fields a line has: a bit for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FieldSet(u64);
+
+impl FieldSet {
+    pub(crate) const ALL: Self = Self(u64::MAX);
+
+    /// The fields with these names.
+    pub(crate) fn of(names: &[Box<str>]) -> Self {
+        let bits = names.iter().filter_map(|name| ROWS.iter().position(|row| row.key == &**name));
+        Self(bits.fold(0, |set, bit| set | 1 << bit))
+    }
+}
+
 macro_rules! fields {
     (
         |$time:ident, $record:ident, $names:ident|
         $($(#[doc = $doc:literal])+ $key:literal: $write:ident($value:expr);)+
     ) => {
-        /// Every field with what it says, in the order of a line.
-        #[cfg(test)]
-        pub(crate) const FIELDS: &[(&str, &str)] = &[$(($key, concat!($($doc),+))),+];
+        /// Every field, in the order of a line.
+        pub(crate) static ROWS: &[Row] = &[$(Row {
+            key: $key,
+            #[cfg(test)]
+            doc: concat!($($doc),+),
+            style: style!($write),
+            write: |out, $time, $record, $names| {
+                let _ = (&$time, $record, $names); // no row needs all of them
+                $value.map(|value| $write(out, value)).is_some()
+            },
+        }),+];
 
-        /// Writes the fields that have a value, each with a comma before it.
-        fn push_fields(out: &mut Vec<u8>, $time: Time<'_>, $record: &Record, $names: &Names) {
-            $(if let Some(value) = $value {
-                out.extend_from_slice(before!($key, $write).as_bytes());
-                $write(out, value);
-            })+
+        /// Writes the fields of a set that have a value, each with a comma before it.
+        fn push_fields(
+            out: &mut Vec<u8>,
+            $time: Time<'_>,
+            $record: &Record,
+            $names: &Names,
+            set: FieldSet,
+        ) {
+            let mut bit = 1_u64;
+            $(
+                if set.0 & bit != 0
+                    && let Some(value) = $value
+                {
+                    out.extend_from_slice(before!($key, $write).as_bytes());
+                    $write(out, value);
+                }
+                bit = bit.wrapping_shl(1);
+            )+
+            let _ = bit;
         }
     };
 }
@@ -150,9 +232,15 @@ fields! {
 
 /// When an exchange began: the second as text, and the milliseconds of it.
 #[derive(Clone, Copy)]
-struct Time<'a> {
+pub(crate) struct Time<'a> {
     second: &'a [u8],
     millis: u16,
+}
+
+impl<'a> Time<'a> {
+    pub(crate) fn new(time: UnixMillis, stamp: &'a mut Stamp) -> Self {
+        Self { second: &stamp.at(time / 1000).rfc3339, millis: (time % 1000) as u16 }
+    }
 }
 
 /// Adds a line with its end.
@@ -160,17 +248,41 @@ pub(crate) fn json(
     out: &mut Vec<u8>,
     record: &Record,
     names: &Names,
+    set: FieldSet,
     time: UnixMillis,
     stamp: &mut Stamp,
 ) {
     let begin = out.len();
-    let second = &stamp.at(time / 1000).rfc3339;
-    push_fields(out, Time { second, millis: (time % 1000) as u16 }, record, names);
+    push_fields(out, Time::new(time, stamp), record, names, set);
     // The first field has no comma before it.
-    if let Some(first) = out.get_mut(begin) {
-        *first = b'{';
+    match out.get_mut(begin) {
+        Some(first) => *first = b'{',
+        None => out.push(b'{'),
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// Adds the fields of an entry of systemd's journal, a line each: `BOTHWAYS_STATUS=200`.
+pub(crate) fn journal(
+    out: &mut Vec<u8>,
+    record: &Record,
+    names: &Names,
+    set: FieldSet,
+    time: UnixMillis,
+    stamp: &mut Stamp,
+) {
+    for (index, row) in ROWS.iter().enumerate().filter(|(index, _)| set.0 & 1 << index != 0) {
+        let start = out.len();
+        out.extend_from_slice(b"BOTHWAYS_");
+        out.extend(row.key.bytes().map(|byte| byte.to_ascii_uppercase()));
+        out.push(b'=');
+        let value = out.len();
+        line::push_row(out, index, record, names, time, stamp);
+        match out.len() == value {
+            true => out.truncate(start),
+            false => out.push(b'\n'),
+        }
+    }
 }
 
 fn has_target(record: &Record) -> bool {

@@ -13,6 +13,7 @@
 mod access_log;
 mod clock;
 mod counter;
+mod datagrams;
 mod error_kind;
 mod escape;
 mod exposition;
@@ -21,6 +22,8 @@ mod format;
 mod histogram;
 mod json;
 mod labels;
+mod line;
+mod logs;
 mod metrics;
 mod names;
 mod process;
@@ -41,13 +44,14 @@ mod tests;
 pub use access_log::AccessLog;
 pub use error_kind::{Blame, ErrorKind};
 pub use exposition::Exposition;
+pub use logs::{AccessLogs, LogProblem, LogTargets, log_problem};
 pub use metrics::{
     CoreMetrics, EndpointSlot, HandshakeFailure, ListenerSlot, MirrorResult, Refusal, ScopeSlot,
 };
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};
 pub use recent::Recent;
-pub use record::{Direction, Record, RetryReason, Scope, Try};
+pub use record::{Direction, KeptFields, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
 pub use report::{
     CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck, UpstreamReport,

@@ -50,6 +50,7 @@ struct EndpointName {
 #[derive(Debug)]
 struct ListenerName {
     quoted: Quoted,
+    port: u16,
     slot: ListenerSlot,
 }
 
@@ -78,6 +79,7 @@ impl Names {
         });
         let listeners = config.listeners.iter().map(|listener| ListenerName {
             quoted: quoted(&listener.written),
+            port: listener.address.port(),
             slot: slots.listener(&listener.written),
         });
         let (files, listeners) = (files.collect(), listeners.collect());
@@ -138,6 +140,11 @@ impl Names {
 
     pub(crate) fn listener(&self, listener: ListenerId) -> Option<&[u8]> {
         self.listeners.get(listener.index()).map(|name| &*name.quoted)
+    }
+
+    /// The port of a listener, as configured.
+    pub(crate) fn port(&self, listener: ListenerId) -> u16 {
+        self.listeners.get(listener.index()).map_or(0, |name| name.port)
     }
 
     pub(crate) fn scope(&self, scope: Scope) -> Option<&[u8]> {

@@ -149,6 +149,17 @@ pub struct Record {
     pub user_agent: Text,
     /// The request's id, if something has asked for it.
     pub request_id: Text,
+    /// Fields that the log shows; in a box, as few logs show any.
+    pub kept_fields: Option<Box<KeptFields>>,
+}
+
+/// Fields of an exchange that the log shows, in the order of `AccessLogs::kept_fields`.
+#[derive(Debug, Clone, Default)]
+pub struct KeptFields {
+    /// Those of the request.
+    pub request: Vec<Text>,
+    /// Those of the response.
+    pub response: Vec<Text>,
 }
 
 impl Record {
@@ -187,11 +198,16 @@ impl Record {
             referer: Text::default(),
             user_agent: Text::default(),
             request_id: Text::default(),
+            kept_fields: None,
         }
     }
 
     /// Forgets everything of the last exchange, keeps the memory.
     pub fn clear(&mut self, now: Instant) {
+        let mut kept_fields = self.kept_fields.take();
+        if let Some(KeptFields { request, response }) = kept_fields.as_deref_mut() {
+            request.iter_mut().chain(response).for_each(Text::clear);
+        }
         let Self { target, detail, referer, user_agent, request_id, tries, .. } = self;
         let (mut target, mut detail) = (std::mem::take(target), std::mem::take(detail));
         let (mut referer, mut user_agent) = (std::mem::take(referer), std::mem::take(user_agent));
@@ -204,7 +220,18 @@ impl Record {
         request_id.clear();
         tries.clear();
         let empty = Self::new(now);
-        *self = Self { target, detail, referer, user_agent, request_id, tries, ..empty };
+        let kept = Self { target, detail, referer, user_agent, request_id, tries, ..empty };
+        *self = Self { kept_fields, ..kept };
+    }
+
+    /// Keeps the values of fields of the request with these names.
+    pub fn keep_request_fields(&mut self, names: &[Box<str>], fields: &message::Fields) {
+        keep(&mut self.kept_fields.get_or_insert_default().request, names, fields);
+    }
+
+    /// The same of the response.
+    pub fn keep_response_fields(&mut self, names: &[Box<str>], fields: &message::Fields) {
+        keep(&mut self.kept_fields.get_or_insert_default().response, names, fields);
     }
 
     /// Records a try that lost to another one beside it.
@@ -241,6 +268,23 @@ impl Record {
     /// Records the end.
     pub fn finish(&mut self, now: Instant) {
         self.total = now.saturating_duration_since(self.started);
+    }
+}
+
+/// Keeps the values of fields with these names, several as a list.
+fn keep(kept: &mut Vec<Text>, names: &[Box<str>], fields: &message::Fields) {
+    if kept.len() < names.len() {
+        kept.resize_with(names.len(), Text::default);
+    }
+    for (kept, name) in kept.iter_mut().zip(names) {
+        kept.clear();
+        let is_it = |field: &message::Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+        for field in fields.iter().filter(is_it) {
+            if !kept.is_empty() {
+                kept.push(", ");
+            }
+            kept.push(field.value);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The target of the access log.
+//! The target of an access log: a stream, or one datagram a line.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,6 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use config::LogTarget;
+
+use super::datagrams::Datagrams;
+pub(crate) use super::datagrams::JOURNAL_END;
 
 /// The mode of the file: its owner may read and write, its group may read.
 const FILE_MODE: u32 = 0o640;
@@ -19,8 +22,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The target of the access log.
 pub(crate) struct Sink {
-    /// `None`: nowhere.
-    out: Option<Box<dyn Write + Send>>,
+    out: Output,
     /// For messages.
     name: String,
     /// Whether the last thing written was a part of a line.
@@ -34,37 +36,101 @@ struct WriteFailure {
     lines_lost: u64,
 }
 
+/// Where lines go.
+enum Output {
+    Nowhere,
+    /// One behind the other.
+    Stream(Box<dyn Write + Send>),
+    /// One datagram each.
+    Datagrams(Datagrams),
+}
+
 impl Sink {
     /// Opens a target.
     pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
         // Standard streams by descriptors of our own: without the buffer of `std`, whose locks
         // others hold.
-        let (out, name): (Option<Box<dyn Write + Send>>, _) = match target {
-            LogTarget::Off => (None, "off".to_owned()),
+        let (out, name) = match target {
+            LogTarget::Off => (Output::Nowhere, "off".to_owned()),
             LogTarget::Stdout => {
                 let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-                (Some(Box::new(out)), "stdout".to_owned())
+                (Output::Stream(Box::new(out)), "stdout".to_owned())
             }
             LogTarget::Stderr => {
                 let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-                (Some(Box::new(out)), "stderr".to_owned())
+                (Output::Stream(Box::new(out)), "stderr".to_owned())
             }
             LogTarget::File(path) => {
                 let mut options = OpenOptions::new();
                 let out = options.append(true).create(true).mode(FILE_MODE).open(path)?;
-                (Some(Box::new(out)), path.display().to_string())
+                (Output::Stream(Box::new(out)), path.display().to_string())
+            }
+            LogTarget::Journald => {
+                (Output::Datagrams(Datagrams::journald()?), "journald".to_owned())
+            }
+            LogTarget::Syslog(None) => {
+                (Output::Datagrams(Datagrams::local_syslog()?), "syslog".to_owned())
+            }
+            LogTarget::Syslog(Some(address)) => {
+                let out = Datagrams::remote_syslog(address)?;
+                (Output::Datagrams(out), format!("syslog:udp:{address}"))
             }
         };
-        Ok(Self::new(out, name))
+        Ok(Self { out, name, torn: false, failure: None })
     }
 
+    /// Why a target could not be opened, without creating or changing anything.
+    pub(crate) fn problem(target: &LogTarget) -> Option<String> {
+        let path = match target {
+            LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => return None,
+            LogTarget::File(path) => path,
+            LogTarget::Journald | LogTarget::Syslog(_) => {
+                return Self::open(target).err().map(|error| error.to_string());
+            }
+        };
+        // Opening a pipe would wait for its reader.
+        let is_plain = |path: &std::path::Path| fs::metadata(path).is_ok_and(|of| of.is_file());
+        if path.is_dir() {
+            return Some("it is a directory".to_owned());
+        }
+        if is_plain(path) {
+            return OpenOptions::new().append(true).open(path).err().map(|e| e.to_string());
+        }
+        if path.exists() {
+            return None;
+        }
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(std::path::Path::new("."));
+        match fs::metadata(directory) {
+            Ok(of) if of.is_dir() => None,
+            Ok(_) => Some(format!("`{}` is not a directory", directory.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Some(format!("there is no directory `{}`", directory.display()))
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    #[cfg(test)]
     pub(super) fn new(out: Option<Box<dyn Write + Send>>, name: String) -> Self {
+        let out = out.map_or(Output::Nowhere, Output::Stream);
         Self { out, name, torn: false, failure: None }
     }
 
     /// Writes whole lines; returns how many of them were written.
     pub(crate) fn write_lines(&mut self, bytes: &[u8], lines: u64) -> u64 {
-        let Some(out) = &mut self.out else { return 0 };
+        let out = match &mut self.out {
+            Output::Nowhere => return 0,
+            Output::Stream(out) => out,
+            Output::Datagrams(out) => {
+                let (sent, outcome) = out.send_all(bytes);
+                match outcome {
+                    Ok(()) => self.recovered(),
+                    Err(error) => self.failed(&error, lines - sent.min(lines)),
+                }
+                return sent.min(lines);
+            }
+        };
         if self.torn {
             // Ends the torn line, so that it does not swallow the next one as well.
             if let Err((_, error)) = write_all(out, b"\n") {
@@ -86,11 +152,6 @@ impl Sink {
                 lines_written.min(lines)
             }
         }
-    }
-
-    /// True if lines go nowhere on purpose.
-    pub(crate) fn is_off(&self) -> bool {
-        self.out.is_none()
     }
 
     fn failed(&mut self, error: &io::Error, lines: u64) {

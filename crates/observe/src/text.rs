@@ -13,13 +13,16 @@ pub const TEXT_BYTES_MAX: usize = 1024;
 #[derive(Clone)]
 pub struct Text {
     bytes: Vec<u8>,
-    limit: usize,
+    /// Bytes at most; a small number, so that a record stays small.
+    limit: u32,
     cut: bool,
 }
 
 impl Text {
     /// An empty text that keeps at most `limit` bytes.
     pub const fn new(limit: usize) -> Self {
+        // A limit beyond that is none.
+        let limit = if limit > u32::MAX as usize { u32::MAX } else { limit as u32 };
         Self { bytes: Vec::new(), limit, cut: false }
     }
 
@@ -38,7 +41,7 @@ impl Text {
     /// Adds these bytes, as far as there is room.
     pub fn push(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        let room = self.limit.saturating_sub(self.bytes.len());
+        let room = (self.limit as usize).saturating_sub(self.bytes.len());
         match bytes.get(..room) {
             Some(kept) if bytes.len() > room => {
                 self.bytes.extend_from_slice(kept);

@@ -1,19 +1,18 @@
-//! The thread that writes the access log, for all cores.
+//! The thread that writes the access logs, for all cores and all of them.
 //!
 //! A core hands over a [`Chunk`] of whole lines through a bounded channel, and never waits: it
 //! may have [`CHUNKS_MAX`] chunks on the way, and drops the next. Orders (another target, the end)
 //! go through the same channel, after the chunks that were sent before them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use config::{AccessFormat, LogTarget};
-
 use super::access_log::AccessLog;
+use super::logs::{AccessLogs, LogTargets, Target};
 use super::registry::LogCounters;
 use super::sink::Sink;
 
@@ -31,8 +30,20 @@ const NAP: Duration = Duration::from_millis(1);
 /// Whole lines on their way to the writer.
 pub(crate) struct Chunk {
     pub(crate) bytes: Vec<u8>,
+    pub(crate) segments: Vec<Segment>,
     pub(crate) lines: u64,
+    /// The logs that the lines are of.
+    pub(crate) logs: Arc<AccessLogs>,
     pub(crate) pool: Arc<ChunkPool>,
+}
+
+/// Lines of one log that follow each other, after those of the segment before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    /// Which of the snapshot's logs.
+    pub(crate) log: u32,
+    pub(crate) end: usize,
+    pub(crate) lines: u64,
 }
 
 /// Emptied chunks of a core, on their way back from the writer.
@@ -40,12 +51,15 @@ pub(crate) struct Chunk {
 pub(crate) struct ChunkPool {
     /// Chunks on the way to the writer.
     pub(crate) under_way: AtomicUsize,
-    spares: Mutex<Vec<Vec<u8>>>,
+    spares: Mutex<Vec<Spare>>,
 }
+
+/// The memory of a chunk.
+type Spare = (Vec<u8>, Vec<Segment>);
 
 impl ChunkPool {
     /// An emptied chunk, if there is one and the writer is not just putting one there.
-    pub(crate) fn spare(&self) -> Option<Vec<u8>> {
+    pub(crate) fn spare(&self) -> Option<Spare> {
         match self.spares.try_lock() {
             Ok(mut spares) => spares.pop(),
             Err(TryLockError::Poisoned(spares)) => spares.into_inner().pop(),
@@ -53,12 +67,13 @@ impl ChunkPool {
         }
     }
 
-    fn take_back(&self, mut bytes: Vec<u8>) {
+    fn take_back(&self, (mut bytes, mut segments): Spare) {
         bytes.clear();
+        segments.clear();
         if bytes.capacity() <= SPARE_BYTES_MAX {
             let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
             if spares.len() < SPARES_MAX {
-                spares.push(bytes);
+                spares.push((bytes, segments));
             }
         }
         self.under_way.fetch_sub(1, Ordering::AcqRel);
@@ -67,109 +82,52 @@ impl ChunkPool {
 
 pub(crate) enum Message {
     Chunk(Chunk),
-    Target(Box<Sink>),
+    /// Other sinks of targets.
+    Sinks(Vec<(Arc<Target>, Sink)>),
     /// Answered when all that was sent before is written.
     Sync(SyncSender<()>),
     Stop,
 }
 
-/// What the cores look at before they format a line.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    is_on: AtomicBool,
-    is_json: AtomicBool,
-}
-
-impl Settings {
-    /// How lines look, if they are wanted.
-    pub(crate) fn format(&self) -> Option<AccessFormat> {
-        if !self.is_on.load(Ordering::Relaxed) {
-            return None;
-        }
-        let is_json = self.is_json.load(Ordering::Relaxed);
-        Some(if is_json { AccessFormat::Json } else { AccessFormat::Combined })
-    }
-
-    fn set(&self, target: &LogTarget, format: AccessFormat) {
-        self.is_json.store(format == AccessFormat::Json, Ordering::Relaxed);
-        self.is_on.store(*target != LogTarget::Off, Ordering::Relaxed);
-    }
-}
-
-/// The handle of the thread that writes the access log.
+/// The handle of the thread that writes the access logs.
 pub struct AccessWriter {
     sender: SyncSender<Message>,
-    settings: Arc<Settings>,
     counters: Arc<LogCounters>,
-    target: Mutex<LogTarget>,
+    targets: Arc<LogTargets>,
     thread: JoinHandle<()>,
+    /// Says that the thread is done.
     stopped: Receiver<()>,
 }
 
 impl AccessWriter {
-    /// Opens the target and starts the thread, for so many cores. Must not be called on a core's
-    /// own thread: the new one would stay on that CPU too.
-    pub fn start(
-        target: &LogTarget,
-        format: AccessFormat,
-        cores: usize,
-        counters: Arc<LogCounters>,
-    ) -> io::Result<Self> {
-        Self::start_with(Sink::open(target)?, target, format, cores, counters)
-    }
-
-    pub(super) fn start_with(
-        sink: Sink,
-        target: &LogTarget,
-        format: AccessFormat,
-        cores: usize,
-        counters: Arc<LogCounters>,
-    ) -> io::Result<Self> {
+    /// Starts the thread, for so many cores. Must not be called on a core's own thread: the new one would stay
+    /// on that CPU too.
+    pub fn start(cores: usize, counters: Arc<LogCounters>) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(cores.max(1) * CHUNKS_MAX + ORDERS_MAX);
         let (stopping, stopped) = sync_channel(1);
-        let settings = Settings { is_on: AtomicBool::new(false), is_json: AtomicBool::new(false) };
-        settings.set(target, format);
         let of_thread = Arc::clone(&counters);
         let thread = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            write_until_stopped(&receiver, sink, &of_thread);
+            write_until_stopped(&receiver, &of_thread);
             // If the caller no longer waits, there is nothing to report.
             let _ = stopping.try_send(());
         })?;
-        Ok(Self {
-            sender,
-            settings: Arc::new(settings),
-            counters,
-            target: Mutex::new(target.clone()),
-            thread,
-            stopped,
-        })
+        Ok(Self { sender, counters, targets: Arc::default(), thread, stopped })
+    }
+
+    /// The targets that are open.
+    pub fn targets(&self) -> &Arc<LogTargets> {
+        &self.targets
     }
 
     /// The log of one more core.
     pub fn core_log(&self) -> AccessLog {
-        AccessLog::new(self.sender.clone(), Arc::clone(&self.settings), Arc::clone(&self.counters))
+        AccessLog::new(self.sender.clone(), Arc::clone(&self.counters))
     }
 
-    /// Opens the file again, after it was moved away. If that fails, lines still go to the old one.
+    /// Opens files again, after they were moved away. If that fails, lines still go to the old ones.
     pub fn reopen(&self) -> io::Result<()> {
-        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        match *target {
-            LogTarget::Off => Ok(()),
-            LogTarget::Stdout | LogTarget::Stderr | LogTarget::File(_) => {
-                self.order(Message::Target(Box::new(Sink::open(&target)?)))
-            }
-        }
-    }
-
-    /// Takes another target and format. Nothing changes if the target cannot be opened.
-    pub fn reconfigure(&self, target: &LogTarget, format: AccessFormat) -> io::Result<()> {
-        let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != *target {
-            self.order(Message::Target(Box::new(Sink::open(target)?)))?;
-            current.clone_from(target);
-        }
-        self.settings.set(target, format);
-        Ok(())
+        let (sinks, outcome) = self.targets.opened_again();
+        self.order(Message::Sinks(sinks)).and(outcome)
     }
 
     /// Waits until all that the cores have handed over so far is written, at most `patience`; returns
@@ -214,18 +172,21 @@ impl AccessWriter {
     }
 }
 
-fn write_until_stopped(receiver: &Receiver<Message>, mut sink: Sink, counters: &LogCounters) {
+fn write_until_stopped(receiver: &Receiver<Message>, counters: &LogCounters) {
+    let mut gathered = Vec::new();
     for message in receiver {
         match message {
             Message::Chunk(chunk) => {
-                if !sink.is_off() {
-                    let written = sink.write_lines(&chunk.bytes, chunk.lines);
-                    counters.written.add(written);
-                    counters.dropped_write_failed.add(chunk.lines - written);
-                }
-                chunk.pool.take_back(chunk.bytes);
+                let written = write_chunk(&chunk, &mut gathered);
+                counters.written.add(written);
+                counters.dropped_write_failed.add(chunk.lines - written.min(chunk.lines));
+                chunk.pool.take_back((chunk.bytes, chunk.segments));
             }
-            Message::Target(other) => sink = *other,
+            Message::Sinks(sinks) => {
+                for (target, sink) in sinks {
+                    *target.sink.lock().unwrap_or_else(PoisonError::into_inner) = sink;
+                }
+            }
             Message::Sync(done) => {
                 // The caller may have stopped waiting.
                 let _ = done.try_send(());
@@ -233,4 +194,33 @@ fn write_until_stopped(receiver: &Receiver<Message>, mut sink: Sink, counters: &
             Message::Stop => return,
         }
     }
+}
+
+/// Writes the lines of a chunk; returns how many of them were written. `gathered` is memory.
+fn write_chunk(chunk: &Chunk, gathered: &mut Vec<u8>) -> u64 {
+    let write = |log: u32, bytes: &[u8], lines: u64| {
+        let Some(target) = chunk.logs.target(log) else { return 0 };
+        target.sink.lock().unwrap_or_else(PoisonError::into_inner).write_lines(bytes, lines)
+    };
+    let [first, others @ ..] = chunk.segments.as_slice() else { return 0 };
+    if others.is_empty() {
+        return write(first.log, &chunk.bytes, chunk.lines);
+    }
+    // One write for each log, whose lines stay in their order.
+    let starts = std::iter::once(0).chain(chunk.segments.iter().map(|segment| segment.end));
+    let mut segments: Vec<_> = starts.zip(&chunk.segments).collect();
+    segments.sort_by_key(|(_, segment)| segment.log);
+    let groups = segments.chunk_by(|(_, one), (_, other)| one.log == other.log);
+    let mut written = 0;
+    for group in groups {
+        gathered.clear();
+        for (start, segment) in group {
+            gathered.extend_from_slice(chunk.bytes.get(*start..segment.end).unwrap_or_default());
+        }
+        let lines = group.iter().map(|(_, segment)| segment.lines).sum();
+        let Some((_, first)) = group.first() else { continue };
+        written += write(first.log, gathered, lines);
+    }
+    gathered.shrink_to(SPARE_BYTES_MAX);
+    written
 }

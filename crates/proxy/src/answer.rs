@@ -18,6 +18,7 @@ use crate::context::{ClientContext, Context};
 use crate::deadline::{self, Deadline};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::{Ending, gone};
+use crate::page;
 use crate::plan::Plan;
 use crate::respond::{ResponseOrigin, in_time, respond};
 use crate::source::{BytesSource, FileSource};
@@ -103,25 +104,35 @@ pub(crate) async fn trouble<D: Downstream>(
     settings: Option<&RouteSettings>,
     trouble: Trouble,
 ) -> Ending {
-    let Work { request, response, record, body, .. } = &mut *work;
+    let route = route_of(context, work.record.scope);
+    // In a box, as every exchange would hold its memory.
+    let plan = settings.map(|settings| Box::new(own_plan(context, settings, route)));
+    write_trouble(work, settings, plan.as_deref(), &trouble);
+    drop(trouble);
+    send_body(context, work, down, ResponseOrigin::Proxy(plan.as_deref())).await
+}
+
+/// Writes the answer with an error.
+fn write_trouble(
+    work: &mut Work,
+    settings: Option<&RouteSettings>,
+    plan: Option<&Plan<'_>>,
+    trouble: &Trouble,
+) {
+    let Work { request, response, record, body, .. } = work;
     record.status = trouble.status();
     record.fail(trouble.kind, &trouble.detail);
-    let route = route_of(context, record.scope);
-    let plan = settings.map(|settings| own_plan(context, settings, route));
-    let origin = ResponseOrigin::Proxy(plan.as_ref());
+    body.clear();
     if trouble.kind == ErrorKind::RequestTimeout && deadline::is_grpc(request) {
-        write_deadline_exceeded(response, &trouble);
-        body.clear();
-        return send_body(context, work, down, origin).await;
+        return write_deadline_exceeded(response, trouble);
     }
     let status = record.status;
     response.clear();
     response.status = status;
-    let public_detail = public_detail(&trouble);
+    let public_detail = public_detail(trouble);
     let page = settings.and_then(|settings| page_of(settings, trouble.kind, status));
-    body.clear();
-    let content_type = if let Some(page) = page {
-        body.extend_from_slice(&page.body);
+    let content_type = if let (Some(page), Some(plan)) = (page, plan) {
+        page::write(page, status, &plan.facts(request), body);
         &*page.content_type
     } else if prefers_json(request) {
         write_json(body, status, trouble.kind, public_detail);
@@ -135,7 +146,7 @@ pub(crate) async fn trouble<D: Downstream>(
     fields.push_known(Known::ContentType, content_type.as_bytes());
     fields.push_known(Known::CacheControl, b"no-store");
     let mut line = Vec::with_capacity(96);
-    write_proxy_status(&mut line, &trouble, public_detail);
+    write_proxy_status(&mut line, trouble, public_detail);
     fields.push_known(Known::ProxyStatus, &line);
     if status == 503 {
         let seconds = trouble.retry_after_seconds();
@@ -146,7 +157,6 @@ pub(crate) async fn trouble<D: Downstream>(
     }
     // After a malformed or ambiguous message it is not certain where the next one begins.
     request.keep_alive &= status != 400;
-    send_body(context, work, down, origin).await
 }
 
 /// The plan for a response of ours with these settings.
@@ -340,8 +350,8 @@ pub(crate) async fn last_hop<D: Downstream>(
     response.status = if request.method == Method::Options { 200 } else { 405 };
     response.fields.push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.body = BodyLength::Exact(0);
-    let plan = settings.map(|settings| own_plan(context, settings, None));
-    send_body(context, work, down, ResponseOrigin::Proxy(plan.as_ref())).await
+    let plan = settings.map(|settings| Box::new(own_plan(context, settings, None)));
+    send_body(context, work, down, ResponseOrigin::Proxy(plan.as_deref())).await
 }
 
 /// Answers as the route's action says: with a redirect or a fixed text.
@@ -364,9 +374,13 @@ pub(crate) async fn local<D: Downstream>(
             write_html(body, *status, "what you look for is elsewhere");
             response.fields.push_known(Known::ContentType, b"text/html; charset=utf-8");
         }
-        Action::Respond { status, text, content_type, kind } => {
+        Action::Respond { status, text, content_type, kind, page } => {
             response.status = *status;
-            rules::text(text, *kind, &context.facts(request, route), body);
+            let facts = context.facts(request, route);
+            match page {
+                Some(page) => page::write(page, *status, &facts, body),
+                None => rules::text(text, *kind, &facts, body),
+            }
             if !body.is_empty() {
                 response.fields.push_known(Known::ContentType, content_type.as_bytes());
             }

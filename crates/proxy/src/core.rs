@@ -219,7 +219,7 @@ impl Core {
     pub(crate) fn finish(&self, view: &View, record: &mut Record) {
         record.finish(std::time::Instant::now());
         self.metrics.exchange_done(record, &view.shared.names);
-        self.access.borrow_mut().write(record, &view.shared.names);
+        self.access.borrow_mut().write(record, &view.shared.names, &view.shared.logs);
     }
 
     /// The pool of connections to an address, for one host: connections are not shared between

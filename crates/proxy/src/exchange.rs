@@ -127,6 +127,7 @@ async fn reverse<D: Downstream>(
         }
     };
     record.scope = Scope::Site(site_id, route_id);
+    note::request_fields(context.view, request, record);
     let Some(site) = config.site(site_id) else {
         return answer::missing(context, work, down, "site").await;
     };

@@ -50,6 +50,7 @@ pub(crate) async fn run<D: Downstream>(
     work.record.direction = Direction::Forward;
     work.record.scope = Scope::Forward(id);
     work.record.decided = forward.place;
+    note::request_fields(context.view, &work.request, &mut work.record);
     down.set_patience(&work.request, &settings.timeouts);
     down.begin_body(&work.request, settings.limits.body_bytes);
     let admitted = admission::admit_forward(context, id, &mut work.request, peer.trusted);

@@ -36,6 +36,7 @@ mod login;
 mod maintenance;
 mod mirror;
 mod note;
+mod page;
 mod patience;
 mod plan;
 mod pool;

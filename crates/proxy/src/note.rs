@@ -71,7 +71,7 @@ pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {
     listener(context, record);
     record.method = request.method;
     record.version = request.version;
-    if !context.core.access.borrow().is_on() {
+    if !context.view.shared.logs.is_on() {
         return; // the rest is for the log only
     }
     record.tls = context.client.tls.as_ref().map(|facts| Arc::clone(&facts.info));
@@ -89,6 +89,21 @@ pub(crate) fn begin(context: &ClientContext<'_>, work: &mut Work) {
     }
     if let Some(value) = request.fields.get(Known::Referer) {
         record.referer.set(value);
+    }
+}
+
+/// Keeps the fields of the request that the log of its scope shows. Called before they are edited.
+pub(crate) fn request_fields(view: &View, request: &Request, record: &mut Record) {
+    if let Some((names, _)) = view.shared.logs.kept_fields(record.scope) {
+        record.keep_request_fields(names, &request.fields);
+    }
+}
+
+/// Keeps the fields of the response that the log shows, once the response is over.
+pub(crate) fn response_fields(view: &View, work: &mut Work) {
+    let Work { response, record, .. } = work;
+    if let Some((_, names)) = view.shared.logs.kept_fields(record.scope) {
+        record.keep_response_fields(names, &response.fields);
     }
 }
 

@@ -149,21 +149,16 @@ impl Server {
     pub fn prepare(config: Arc<Config>, inherited: Inherited) -> Result<Self, StartError> {
         let count = core_count(&config);
         let registry = Registry::new(env!("CARGO_PKG_VERSION"), Caps::default());
-        let process = &config.process;
-        let writer = AccessWriter::start(
-            &process.access_log,
-            process.access_format,
-            count,
-            registry.log_counters(),
-        );
-        let writer = writer.map_err(|error| StartError::access_log(&process.access_log, error))?;
+        let writer = AccessWriter::start(count, registry.log_counters());
+        let writer = writer.map_err(StartError::Thread)?;
         let resolver = Resolver::start(resolver_settings(&config)).map_err(StartError::Resolver)?;
         let checks = Checks::start().map_err(StartError::Thread)?;
         let services = Services {
-            keeper: Keeper::start(process.state.as_deref()),
+            keeper: Keeper::start(config.process.state.as_deref()),
             discovery: Arc::new(Discovery::new(resolver.clone())),
             states: States::default(),
             shared: Arc::new(Shared::new(count)),
+            log_targets: Arc::clone(writer.targets()),
             switches: Arc::default(),
             registry,
             resolver,
@@ -250,11 +245,6 @@ impl Server {
         let before = (&*state.snapshot, &*state.listening);
         let sockets = ListeningSockets::default();
         let prepared = PreparedConfig::new(&inner.services, &config, Some(before), count, sockets)?;
-        if let Some(writer) = &*self.writer() {
-            let process = &config.process;
-            let reconfigured = writer.reconfigure(&process.access_log, process.access_format);
-            reconfigured.map_err(|error| StartError::access_log(&process.access_log, error))?;
-        }
         let wanted =
             |l: &BoundAddress| config.listeners.iter().any(|wanted| wanted.address == l.address);
         let (mut kept, closed): (Vec<_>, Vec<_>) = state.listening.drain(..).partition(wanted);

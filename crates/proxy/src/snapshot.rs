@@ -18,7 +18,7 @@ use config::{
 };
 use foldhash::HashMap;
 use net::{Resolver, WatchedName};
-use observe::{CoreMetrics, Names};
+use observe::{AccessLogs, CoreMetrics, Names};
 use rules::Rules;
 
 use crate::hsts;
@@ -32,6 +32,7 @@ pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) names: Names,
+    pub(crate) logs: Arc<AccessLogs>,
     /// The contexts for TLS handshakes.
     pub(crate) contexts: Arc<tls::Contexts>,
     /// By [`SiteId`]: the value of `Strict-Transport-Security`.
@@ -53,7 +54,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn compile(
         config: Arc<Config>,
-        names: Names,
+        (names, logs): (Names, Arc<AccessLogs>),
         contexts: Arc<tls::Contexts>,
         resolver: &Resolver,
         states: &States,
@@ -71,6 +72,7 @@ impl Snapshot {
             config,
             rules,
             names,
+            logs,
             contexts,
             hsts,
             switches,
@@ -105,6 +107,7 @@ impl Snapshot {
             config,
             rules: Arc::clone(&self.rules),
             names,
+            logs: Arc::clone(&self.logs),
             contexts,
             hsts: Arc::clone(&self.hsts),
             switches: Arc::clone(&self.switches),

@@ -43,6 +43,7 @@ pub(crate) fn route(line: u32, text: &str) -> Route {
         text: Template::default(),
         content_type: "".into(),
         kind: TextKind::Plain,
+        page: None,
     };
     Route {
         methods,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::{Effective, Loaded, Sources};
+use config::{Diagnostic, Effective, Loaded, Sources};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::exit::Failure;
@@ -342,6 +342,11 @@ impl Control {
     async fn apply(&self, loaded: Loaded, admin: &mut Admin) -> Report {
         let warnings: Vec<_> =
             crate::check::warnings(&loaded).iter().map(|warning| warning.render(false)).collect();
+        let closed_logs = crate::check::log_diagnostics(&loaded.sources, &loaded.config);
+        if !closed_logs.is_empty() {
+            self.server.reload_failed();
+            return self.refused(&closed_logs);
+        }
         let config = Arc::new(loaded.config);
         let (server, for_server) = (self.server.clone(), config.clone());
         // Opening sockets and waiting for all threads can take a moment, so use another thread and
@@ -351,14 +356,7 @@ impl Control {
             Ok(Ok(change)) => change,
             Ok(Err(StartError::Tls(problems))) => {
                 let problems: Vec<_> = problems.into_iter().map(|(_, problem)| problem).collect();
-                let summary = format!(
-                    "{} in {}",
-                    terminal::count(problems.len() as u64, "error"),
-                    self.source.name()
-                );
-                let diagnostics = crate::check::tls_diagnostics(&loaded.sources, &problems);
-                let texts: Vec<_> = diagnostics.iter().map(|one| one.render(false)).collect();
-                return Report::Refused { summary, diagnostics: texts.join("\n") };
+                return self.refused(&crate::check::tls_diagnostics(&loaded.sources, &problems));
             }
             Ok(Err(error)) => return Report::Failed { error: error.to_string() },
             Err(error) => {
@@ -385,6 +383,14 @@ impl Control {
             closed: change.listeners_closed,
             warnings: warnings.join("\n"),
         }
+    }
+
+    /// The report on a configuration with these mistakes.
+    fn refused(&self, diagnostics: &[Diagnostic]) -> Report {
+        let count = terminal::count(diagnostics.len() as u64, "error");
+        let summary = format!("{count} in {}", self.source.name());
+        let texts: Vec<_> = diagnostics.iter().map(|one| one.render(false)).collect();
+        Report::Refused { summary, diagnostics: texts.join("\n") }
     }
 
     /// Whether the configuration comes from files.

@@ -50,7 +50,7 @@ impl Logging {
     /// Sets up the log of the process; call it once.
     pub(crate) fn start(process: &config::Process) -> Result<Self, LogError> {
         let sink = Sink::default();
-        sink.set_target(&process.error_log, process.access_format)?;
+        sink.set_target(&process.error_log, &process.access_format)?;
         let (filter, handle) = reload::Layer::new(filter(&process.error_level));
         let lines = tracing_subscriber::fmt::layer()
             .event_format(Lines::new(sink.clone()))
@@ -63,7 +63,7 @@ impl Logging {
 
     /// Applies a new configuration.
     pub(crate) fn reconfigure(&self, process: &config::Process) -> Result<(), LogError> {
-        self.sink.set_target(&process.error_log, process.access_format)?;
+        self.sink.set_target(&process.error_log, &process.access_format)?;
         // Fails only if the log is gone, and then there is no way to report it.
         let _ = self.filter.reload(filter(&process.error_level));
         Ok(())
@@ -119,7 +119,7 @@ impl Sink {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_target(&self, target: &LogTarget, beside: AccessFormat) -> Result<(), LogError> {
+    fn set_target(&self, target: &LogTarget, beside: &AccessFormat) -> Result<(), LogError> {
         let (target, terminal) = match target {
             LogTarget::Off => (Target::Off, false),
             LogTarget::Stdout => (Target::Stdout, io::stdout().is_terminal()),
@@ -127,11 +127,15 @@ impl Sink {
             LogTarget::File(path) => {
                 (Target::File { path: path.clone(), file: open(path)? }, false)
             }
+            // Only access logs go there.
+            LogTarget::Journald | LogTarget::Syslog(_) => (Target::Stderr, false),
         };
         let style = match beside {
             _ if terminal => Style::Pretty,
             AccessFormat::Json => Style::Json,
-            AccessFormat::Combined => Style::Logfmt,
+            AccessFormat::Combined | AccessFormat::VhostCombined | AccessFormat::Text(_) => {
+                Style::Logfmt
+            }
         };
         *self.lock() = Output { target, style };
         Ok(())
@@ -377,7 +381,7 @@ mod tests {
         let path = std::env::temp_dir().join(&name);
         let rotated = path.with_extension("1");
         let mut sink = Sink::default();
-        sink.set_target(&LogTarget::File(path.clone()), AccessFormat::Json).unwrap();
+        sink.set_target(&LogTarget::File(path.clone()), &AccessFormat::Json).unwrap();
         sink.write_all(b"one\n").unwrap();
         std::fs::rename(&path, &rotated).unwrap();
         sink.write_all(b"two\n").unwrap();
@@ -386,7 +390,7 @@ mod tests {
         assert_eq!(std::fs::read(&rotated).unwrap(), b"one\ntwo\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
         let elsewhere = LogTarget::File("/nowhere/at/all".into());
-        assert!(sink.set_target(&elsewhere, AccessFormat::Json).is_err());
+        assert!(sink.set_target(&elsewhere, &AccessFormat::Json).is_err());
         sink.write_all(b"four\n").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"three\nfour\n");
         std::fs::remove_file(path).unwrap();

@@ -77,6 +77,14 @@ fn serve(options: RunOptions) -> Result<(), Failure> {
         return Err(Failure::already_reported(CONFIGURATION));
     }
     print_warnings(&loaded);
+    let closed_logs = crate::check::log_diagnostics(&loaded.sources, &loaded.config);
+    if !closed_logs.is_empty() {
+        for diagnostic in closed_logs {
+            terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
+            terminal::to_stderr("\n");
+        }
+        return Err(Failure::already_reported(CONFIGURATION));
+    }
     let logging = Logging::start(&loaded.config.process)
         .map_err(|error| Failure::other(error).hint(WRITABLE))?;
     let runtime = control_runtime()?;

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use config::{Config, RouteSettings, SiteTls, Sources};
+use config::{Action, Config, RouteSettings, SiteTls, Sources};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -172,7 +172,12 @@ pub(super) fn files_of(config: &Config, sources: &Sources) -> Vec<PathBuf> {
         config.sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.settings));
     let forwards = config.forwards.iter().map(|forward| &forward.settings);
     let bases = config.sites.iter().map(|site| &site.base);
-    let pages = bases.chain(routes).chain(forwards).flat_map(RouteSettings::pages);
+    let answers = config.sites.iter().flat_map(|site| &site.routes);
+    let answers = answers.filter_map(|route| match &route.action {
+        Action::Respond { page, .. } => page.as_ref(),
+        _ => None,
+    });
+    let pages = bases.chain(routes).chain(forwards).flat_map(RouteSettings::pages).chain(answers);
     let pages = pages.map(|page| page.file.clone());
     let all = files_read(sources).into_iter().chain(pages).chain(authorities(config));
     let files: BTreeSet<PathBuf> = all.collect();

@@ -69,6 +69,7 @@ fn help_and_version_are_0() {
         "show",
         "explain",
         "reload",
+        "maintenance",
         "cert",
         "ca",
         "demo",

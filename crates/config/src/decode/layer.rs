@@ -13,12 +13,12 @@ use super::upstream::resolve::{RawMirror, RawSplit};
 use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
-    Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, HostPolicy, Page, PathReadings,
-    Rewrite, Satisfy, Stay, Template, TextKind,
+    AccessFormat, Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, HostPolicy,
+    LogTarget, Page, PagePiece, PathReadings, Rewrite, Satisfy, Stay, Template, TextKind,
 };
 use crate::schema::{
-    ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, MAINTENANCE_PROPERTIES,
-    REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Setting,
+    ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, LOG_PROPERTIES,
+    MAINTENANCE_PROPERTIES, REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Setting,
 };
 use crate::source::Span;
 use crate::values::Datum;
@@ -86,6 +86,7 @@ pub(crate) struct Layer {
     pub(crate) drop_underscores: Option<(bool, Span)>,
     pub(crate) error_pages: Vec<(ErrorPage, Span)>,
     pub(crate) maintenance: Option<(RawMaintenance, Span)>,
+    pub(crate) log: Option<(RawLog, Span)>,
     pub(crate) path_readings: Option<(PathReadings, Span)>,
     pub(crate) clients: Vec<RawClients>,
     pub(crate) conditions: Vec<RawCondition>,
@@ -136,6 +137,14 @@ impl From<&ErrorPage> for RawErrorPage {
     fn from(page: &ErrorPage) -> Self {
         Self { file: page.page.file.clone(), from: page.from }
     }
+}
+
+/// An access log, as far as a layer says another than what is further out.
+#[derive(Debug, Default)]
+pub(crate) struct RawLog {
+    pub(crate) access: Option<LogTarget>,
+    pub(crate) format: Option<AccessFormat>,
+    pub(crate) fields: Option<Box<[Box<str>]>>,
 }
 
 /// How a site or route is closed, as it is read.
@@ -366,7 +375,8 @@ impl Decoder<'_> {
         };
         let mut raw = RawErrorPage::default();
         node.put(&ERROR_PAGE_PROPERTIES, &mut raw);
-        let Some(page) = self.page(&raw.file, given.span) else { return };
+        let captures = layer.captures.clone();
+        let Some(page) = self.page(&raw.file, given.span, &captures) else { return };
         for status in &node.arguments {
             let number = status.datum.number() as u16;
             let earlier = layer.error_pages.iter().find(|(page, _)| page.status == number);
@@ -392,13 +402,35 @@ impl Decoder<'_> {
             return;
         }
         if let (Some(file), Some(given)) = (&raw.page_file, node.property("page")) {
-            raw.page = self.page(file, given.span);
+            raw.page = self.page(file, given.span, &layer.captures);
         }
         layer.maintenance = Some((raw, node.name_span()));
     }
 
+    pub(crate) fn log(&mut self, layer: &mut Layer, node: &Checked<'_, '_>) {
+        let mut raw = RawLog::default();
+        node.put(&LOG_PROPERTIES, &mut raw);
+        self.check_log_fields(node, raw.access.as_ref(), raw.format.as_ref());
+        layer.log = Some((raw, node.name_span()));
+    }
+
+    /// Tells fields that are chosen for a format that has none.
+    pub(crate) fn check_log_fields(
+        &mut self,
+        node: &Checked<'_, '_>,
+        target: Option<&LogTarget>,
+        format: Option<&AccessFormat>,
+    ) {
+        let Some(given) = node.property("fields") else { return };
+        let has_fields = matches!(format, None | Some(AccessFormat::Json));
+        if !has_fields && target != Some(&LogTarget::Journald) {
+            self.error(given.span, "this format has no fields to choose")
+                .hint("`fields` is for `json` and for the journal; write a text with the parts that you want");
+        }
+    }
+
     /// Reads a page.
-    fn page(&mut self, file: &Path, span: Span) -> Option<Page> {
+    fn page(&mut self, file: &Path, span: Span, captures: &[Box<str>]) -> Option<Page> {
         let mut body = Vec::new();
         let limit = PAGE_BYTES_MAX + 1;
         let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut body));
@@ -412,8 +444,45 @@ impl Decoder<'_> {
                 .hint("pages are kept in memory; serve large files by `files`");
             return None;
         }
-        let content_type = content_type(file).into();
-        Some(Page { file: file.to_owned(), content_type, body: body.into() })
+        let content_type = content_type(file);
+        let kind = TextKind::of(content_type);
+        let is_text = kind != TextKind::Plain || content_type.starts_with("text/");
+        let pieces = match str::from_utf8(&body) {
+            Ok(text) if is_text => self.page_pieces(text, span, captures)?,
+            _ => vec![PagePiece::Bytes(body.into())],
+        };
+        let (file, content_type) = (file.to_owned(), content_type.into());
+        Some(Page { file, content_type, kind, pieces: pieces.into() })
+    }
+
+    fn page_pieces(
+        &mut self,
+        text: &str,
+        span: Span,
+        captures: &[Box<str>],
+    ) -> Option<Vec<PagePiece>> {
+        const OWN: [(&str, PagePiece); 2] =
+            [("{status}", PagePiece::Status), ("{reason}", PagePiece::Reason)];
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let found =
+                OWN.iter().filter_map(|(name, piece)| Some((rest.find(name)?, name, piece)));
+            let next = found.min_by_key(|(at, ..)| *at);
+            let end = next.map_or(rest.len(), |(at, ..)| at);
+            let (before, from) = rest.split_at(end);
+            if !before.is_empty() {
+                pieces.push(PagePiece::Text(self.page_template(before, span, captures)?));
+            }
+            rest = match next {
+                Some((_, name, piece)) => {
+                    pieces.push(piece.clone());
+                    from.get(name.len()..).unwrap_or_default()
+                }
+                None => "",
+            };
+        }
+        Some(pieces)
     }
 
     /// Takes what is done, unless something else is.
@@ -500,11 +569,18 @@ impl Decoder<'_> {
         let content_type = "text/plain; charset=utf-8".into();
         let body = Template::default();
         let kind = TextKind::Plain;
-        let mut action = Action::Respond { status: 200, text: body, content_type, kind };
+        let mut action =
+            Action::Respond { status: 200, text: body, content_type, kind, page: None };
         node.put(&RESPOND_PROPERTIES, &mut action);
+        if let (Some(given), Some(file)) = (node.first(), node.property("file")) {
+            self.error(given.span, "`respond` takes a text or a file, and here are both")
+                .related(file.span, "the file");
+            return None;
+        }
         // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
         if let Action::Respond { status: status @ (204 | 205 | 304), .. } = action
-            && let Some(given) = node.first().filter(|_| !text.is_empty())
+            && let Some(given) =
+                node.first().filter(|_| !text.is_empty()).or_else(|| node.property("file"))
         {
             self.error(given.span, format!("a response with status {status} has no body"));
             return None;
@@ -514,6 +590,15 @@ impl Decoder<'_> {
         {
             *kind = TextKind::of(content_type);
             *body = self.template_in(text, given.span, captures, Some(*kind))?;
+        }
+        if let Action::Respond { content_type, page: Some(page), .. } = &mut action
+            && let Some(given) = node.property("file")
+        {
+            *page = self.page(&page.file, given.span, captures)?;
+            match node.property("type") {
+                Some(_) => page.content_type.clone_from(content_type),
+                None => content_type.clone_from(&page.content_type),
+            }
         }
         Some(RawActionKind::Ready(action))
     }

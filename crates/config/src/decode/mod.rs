@@ -20,7 +20,7 @@ mod tls;
 mod upstream;
 
 pub(crate) use forward::{RawForward, RawRule};
-pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawMaintenance};
+pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawLog, RawMaintenance};
 pub(crate) use matching::{RawCondition, RawFiles};
 pub(crate) use process::RawProcess;
 pub(crate) use resolve::addresses;
@@ -114,7 +114,8 @@ fn finish(sources: Sources, files: &Files, mut problems: Problems) -> Result<Loa
     let problems = decoder.problems;
     drop((nodes, fragments));
     if problems.errors() > 0 {
-        return Err(problems.failure(&sources));
+        let partial = Some(Box::new(config));
+        return Err(Failure { partial, ..problems.failure(&sources) });
     }
     let warnings = problems.diagnostics(&sources).1;
     Ok(Loaded { config, warnings, effective, sources })
@@ -227,7 +228,7 @@ impl Problems {
 
     fn failure(self, sources: &Sources) -> Failure {
         let (errors, warnings) = self.diagnostics(sources);
-        Failure { errors, warnings, sources: sources.clone() }
+        Failure { errors, warnings, sources: sources.clone(), partial: None }
     }
 
     /// Errors and warnings, each sorted by place.

@@ -14,10 +14,11 @@ use super::tls::resolve::Speech;
 use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
-    AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId, HostCapture, Limits,
-    Listener, ListenerId, Maintenance, Pattern, Place, PortRange, ProxyProtocol, Route,
-    RouteSettings, Satisfy, Serves, Site, SiteId, SiteName, Switch, SwitchId, Table, Template,
-    TemplatePart, Timeouts, Upstream, UpstreamId, UpstreamTimeouts, Variable,
+    AccessLog, AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId,
+    HostCapture, Limits, Listener, ListenerId, LogId, Maintenance, Pattern, Place, PortRange,
+    Process, ProxyProtocol, Route, RouteSettings, Satisfy, Serves, Site, SiteId, SiteName, Switch,
+    SwitchId, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
+    Variable,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
@@ -98,6 +99,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     };
     resolver.config.files = resolver.decoder.sources.names();
     resolver.config.process = raw.process.process.clone();
+    resolver.config.logs.push(log_of_process(&raw.process.process));
     resolver.config.maps = resolver.decoder.checked_maps(&raw.maps);
     resolver.upstreams(&raw.upstreams);
     resolver.acmes(&raw);
@@ -328,6 +330,7 @@ impl Resolver<'_, '_> {
         let site_name = raw.names.first().map(|(name, _)| name.to_string());
         let site_name = site_name.unwrap_or_default();
         self.maintain(&raw.layer, &site_name, &mut base);
+        base.log = self.log(&raw.layer, LogId::default());
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
         let host_captures: Arc<[HostCapture]> = raw.host_captures().collect();
         for route in &raw.routes {
@@ -383,6 +386,31 @@ impl Resolver<'_, '_> {
         });
     }
 
+    /// The access log of a layer.
+    fn log(&mut self, layer: &Layer, outer: LogId) -> LogId {
+        let Some((raw, span)) = &layer.log else { return outer };
+        let Some(mut log) = self.config.logs.get(outer.index()).cloned() else { return outer };
+        if let Some(target) = &raw.access {
+            log.target.clone_from(target);
+            log.place = self.decoder.place(*span);
+        }
+        if let Some(format) = &raw.format {
+            log.format.clone_from(format);
+        }
+        if let Some(fields) = &raw.fields {
+            log.fields = Some(fields.clone());
+        }
+        let logs = &mut self.config.logs;
+        let is_same = |other: &AccessLog| {
+            (&other.target, &other.format, &other.fields) == (&log.target, &log.format, &log.fields)
+        };
+        let index = logs.iter().position(is_same).unwrap_or(logs.len());
+        if index == logs.len() {
+            logs.push(log);
+        }
+        LogId::at(index)
+    }
+
     /// Puts in how a layer is closed for maintenance, if it says so.
     fn maintain(&mut self, layer: &Layer, site: &str, settings: &mut RouteSettings) {
         let Some((raw, span)) = &layer.maintenance else { return };
@@ -435,6 +463,7 @@ impl Resolver<'_, '_> {
             }
         };
         self.maintain(&raw.layer, site, &mut settings);
+        settings.log = self.log(&raw.layer, base.log);
         if !raw.layer.mirrors.is_empty() {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
             self.check_mirrors(&raw.layer.mirrors, &done);
@@ -500,6 +529,9 @@ impl Resolver<'_, '_> {
             self.speak(listener, tls.is_some(), raw.address.span);
         }
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
+        let mut settings =
+            Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds);
+        settings.log = self.log(&raw.layer, LogId::default());
         self.config.forwards.push(Forward {
             place: self.decoder.place(raw.span),
             listener,
@@ -508,7 +540,7 @@ impl Resolver<'_, '_> {
             ports: raw.ports.as_ref().map_or_else(|| PORTS.to_vec(), |(ports, _)| ports.clone()),
             anonymous: raw.anonymous.as_ref().map(|(anonymous, _)| anonymous.clone()),
             via: raw.via.as_ref().map_or_else(|| "bothways".into(), |(via, _)| via.clone()),
-            settings: Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds),
+            settings,
             tls,
         });
     }
@@ -628,6 +660,16 @@ impl Resolver<'_, '_> {
             }
         }
         self.config.expects.push(expect);
+    }
+}
+
+/// The access log of the process.
+fn log_of_process(process: &Process) -> AccessLog {
+    AccessLog {
+        place: process.access_place,
+        target: process.access_log.clone(),
+        format: process.access_format.clone(),
+        fields: process.access_fields.clone(),
     }
 }
 

@@ -373,6 +373,9 @@ impl Writer<'_, '_> {
                 Action::Redirect { to, .. } => {
                     quoted(&to.written) + &in_line(&REDIRECT_PROPERTIES, action)
                 }
+                Action::Respond { page: Some(_), .. } => {
+                    in_line(&RESPOND_PROPERTIES, action).trim_start().to_owned()
+                }
                 Action::Respond { text, .. } => {
                     quoted(&text.written) + &in_line(&RESPOND_PROPERTIES, action)
                 }

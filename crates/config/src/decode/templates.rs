@@ -73,12 +73,30 @@ impl Decoder<'_> {
         captures: &[Box<str>],
         kind: Option<TextKind>,
     ) -> Option<Template> {
-        let names = Names {
-            captures,
-            maps: &self.maps.names,
-            keeps_braces: kind.is_some_and(TextKind::has_braces),
-        };
-        let load = |outside: Outside<'_>| self.load_outside(outside, span, kind.is_some());
+        let keeps_braces = kind.is_some_and(TextKind::has_braces);
+        self.template_with(text, span, captures, keeps_braces, kind.is_some())
+    }
+
+    /// Reads a piece of a page. Its syntax may have braces, whatever it is: those that enclose no known part stay.
+    pub(super) fn page_template(
+        &mut self,
+        text: &str,
+        span: Span,
+        captures: &[Box<str>],
+    ) -> Option<Template> {
+        self.template_with(text, span, captures, true, true)
+    }
+
+    fn template_with(
+        &mut self,
+        text: &str,
+        span: Span,
+        captures: &[Box<str>],
+        keeps_braces: bool,
+        takes_lines: bool,
+    ) -> Option<Template> {
+        let names = Names { captures, maps: &self.maps.names, keeps_braces };
+        let load = |outside: Outside<'_>| self.load_outside(outside, span, takes_lines);
         match values::template(text, &names, load) {
             Ok(template) => {
                 for part in &template.parts {

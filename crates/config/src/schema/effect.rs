@@ -140,6 +140,9 @@ fn values(kind: Kind) -> Vec<String> {
             &["127.0.0.1:1", "[::1]:2"]
         }
         Kind::Log => &["off", "stdout", "stderr"],
+        Kind::AccessLog => &["off", "stderr", "a.log", "journald", "syslog:", "syslog:udp:a:514"],
+        Kind::AccessFormat => &["combined", "vhost-combined", "{status} {field:A}"],
+        Kind::LogFields => &["time,client", "status"],
         Kind::Ip => &["10.0.0.1", "::1"],
         Kind::Networks => &["10.0.0.0/8", "::1"],
         Kind::Name => &["u", "own"],

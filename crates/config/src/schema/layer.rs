@@ -4,7 +4,9 @@ use super::Count::{AtLeastOne, One, Optional};
 use super::matching::{OTHERWISE, TRY};
 use super::rows::{argument, limits, property, timeouts, word};
 use super::texts::{flag, joined, list, on_off, path};
-use super::{Kind, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line};
+use super::{
+    Kind, LOG_PROPERTIES, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line,
+};
 use crate::decode::{
     ClientLists, Edits, HasLayer, RawErrorPage, RawFiles, RawMaintenance, RawMirror, RawSplit,
     RawStay, share_quoted, target_text,
@@ -340,7 +342,7 @@ impl<T: HasLayer> Row<T> {
             arguments: &[argument("status", Kind::Status { min: 400, max: 599 }, AtLeastOne)],
             properties: &ERROR_PAGE_PROPERTIES,
             repeats: true,
-            doc: "The body of responses with these statuses. By default these are the responses that the proxy makes itself, and those of endpoints pass unchanged; see `from`.",
+            doc: "The body of responses with these statuses. A page of text (HTML, XML, JSON, plain text) may contain the same [parts](#values) as the text of `respond`, encoded for its type, and `{status}` and `{reason}`; other braces stay as they are. By default these are the responses that the proxy makes itself, and those of endpoints pass unchanged; see `from`.",
             example: "site \"a.example\" {\n    error-page 502 503 504 file=\"down.html\"\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },
@@ -373,6 +375,24 @@ impl<T: HasLayer> Row<T> {
                 false => in_line(&MAINTENANCE_PROPERTIES, raw),
             };
             Some(format!("{mode}{properties}"))
+        }),
+    };
+
+    pub(super) const LOG: Self = Row {
+        node: NodeRow {
+            name: "log",
+            properties: &LOG_PROPERTIES,
+            doc: "Another access log than that of the process, or of the site. What a line does not say stays as it is further out.",
+            default: "that of `process`",
+            example: "site \"a.example\" {\n    log access=\"/var/log/bothways/a.log\" format=combined\n    route \"/health\" {\n        log access=off\n        respond\n    }\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| decoder.log(of.layer_mut(), node)),
+        show: Show::Lines(|out, of, shown| {
+            if let Some((raw, span)) = &of.layer().log {
+                let text = in_line(&LOG_PROPERTIES, raw);
+                out.line_at(shown, text.trim_start(), out.place(Some(*span)));
+            }
         }),
     };
 
@@ -491,7 +511,24 @@ pub(crate) static REDIRECT_PROPERTIES: [Property<Action>; 1] = [property(
     },
 )];
 
-pub(crate) static RESPOND_PROPERTIES: [Property<Action>; 2] = [
+pub(crate) static RESPOND_PROPERTIES: [Property<Action>; 3] = [
+    property(
+        "file",
+        Kind::Path,
+        "",
+        "A file in place of the text, as in `error-page`: at most 1 MiB, read with the configuration; its extension gives the Content-Type.",
+    )
+    .of(
+        |it, file| {
+            if let Action::Respond { page, .. } = it {
+                page.get_or_insert_default().file = file.path();
+            }
+        },
+        |it| match it {
+            Action::Respond { page, .. } => page.as_ref().map(|page| path(&page.file)),
+            _ => None,
+        },
+    ),
     property("status", Kind::Status { min: 200, max: 599 }, "200", "The status.").of(
         |it, number| {
             if let Action::Respond { status, .. } = it {

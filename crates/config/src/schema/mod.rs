@@ -12,6 +12,7 @@ mod balancing;
 mod effect;
 mod forward_rules;
 mod layer;
+mod logs;
 mod maps;
 mod matching;
 mod process;
@@ -31,6 +32,7 @@ pub(crate) use balancing::{
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
 pub(crate) use layer::*;
+pub(crate) use logs::{LOG_FIELDS, LOG_PARTS, LOG_PROPERTIES};
 pub(crate) use maps::MAP_BLOCK;
 pub(crate) use matching::{ACCESS_PROPERTIES, CONDITION_PROPERTIES, TRY_PROPERTIES};
 pub(crate) use process::RESOLVER_BLOCK;
@@ -207,6 +209,12 @@ pub(crate) enum Kind {
     Admin,
     /// Where a log goes.
     Log,
+    /// Where an access log goes.
+    AccessLog,
+    /// How its lines look.
+    AccessFormat,
+    /// Which fields they have, with commas.
+    LogFields,
     /// An IP address with port.
     Socket,
     /// One IP address.
@@ -328,6 +336,14 @@ impl Kind {
                 "a loopback address such as \"127.0.0.1:9900\", or \"unix:/run/bothways.sock\"".into()
             }
             Self::Log => "a path, `stdout`, `stderr` or `off`".into(),
+            Self::AccessLog => {
+                "a path, `stdout`, `stderr`, `journald`, `syslog:`, `syslog:udp:HOST:PORT` or `off`"
+                    .into()
+            }
+            Self::AccessFormat => {
+                "`json`, `combined`, `vhost-combined`, or a text such as \"{client} {status}\"".into()
+            }
+            Self::LogFields => "names of log fields with commas, such as \"time,status\"".into(),
             Self::Socket => "an IP address with port, such as \"127.0.0.1:53\"".into(),
             Self::Ip => "an IP address such as \"10.0.0.5\"".into(),
             Self::Networks => "a network such as \"10.0.0.0/8\", or an IP address".into(),

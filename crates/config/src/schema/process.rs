@@ -1,13 +1,14 @@
 //! The nodes of `process`.
 
 use super::Count::{AtLeastOne, One};
+use super::logs::{ACCESS_ROW, FIELDS_ROW, FORMAT_ROW, format_text, log_text};
 use super::rows::{argument, property, word};
 use super::secure::STATE;
-use super::texts::{flag, list, path, time};
+use super::texts::{flag, joined, list, path, time};
 use super::{Kind, NodeRow, Property, Read, Row, Show, Table, WordRow, in_line};
 use crate::decode::RawProcess;
 use crate::effective::quoted;
-use crate::model::{AccessFormat, AdminAddress, LogTarget, ResolverSettings};
+use crate::model::{AdminAddress, ResolverSettings};
 use crate::values::Datum;
 
 pub(crate) static PROCESS_BLOCK: Table<RawProcess> = Table {
@@ -95,10 +96,6 @@ static ZONE: Row<RawProcess> = Row {
     show: Show::Value(|raw| raw.process.zone.as_deref().map(quoted)),
 };
 
-static ACCESS_FORMATS: &[WordRow] = &[
-    word("json", "one JSON object per line, with everything known about the exchange"),
-    word("combined", "the combined format of Apache"),
-];
 static LEVELS: &[WordRow] = &[
     word("error", "act now"),
     word("warn", "degraded, still serving"),
@@ -110,27 +107,22 @@ static LEVELS: &[WordRow] = &[
     ),
 ];
 
-static LOG_PROPERTIES: [Property<RawProcess>; 4] = [
-    property(
-        "access",
-        Kind::Log,
-        "stdout",
-        "Where the proxy writes a line for each exchange. It reopens files on SIGUSR1.",
-    )
-    .of(|raw, to| raw.process.access_log = to.log(), |raw| Some(log_text(&raw.process.access_log))),
-    property("format", Kind::Word(ACCESS_FORMATS), "json", "The format of these lines.").of(
+static PROCESS_LOG_PROPERTIES: [Property<RawProcess>; 5] = [
+    ACCESS_ROW.of(
+        |raw, to| raw.process.access_log = to.log(),
+        |raw| Some(log_text(&raw.process.access_log)),
+    ),
+    FORMAT_ROW.of(
         |raw, format| {
-            raw.process.access_format = match format.text() {
-                "combined" => AccessFormat::Combined,
-                _ => AccessFormat::Json,
-            };
+            if let Datum::AccessFormat(format) = format {
+                raw.process.access_format.clone_from(format);
+            }
         },
-        |raw| {
-            Some(match raw.process.access_format {
-                AccessFormat::Json => "json".into(),
-                AccessFormat::Combined => "combined".into(),
-            })
-        },
+        |raw| Some(format_text(&raw.process.access_format)),
+    ),
+    FIELDS_ROW.of(
+        |raw, names| raw.process.access_fields = Some(names.texts().into()),
+        |raw| raw.process.access_fields.as_deref().and_then(joined),
     ),
     property("error", Kind::Log, "stderr", "Where the error log goes.").of(
         |raw, to| raw.process.error_log = to.log(),
@@ -145,13 +137,25 @@ static LOG_PROPERTIES: [Property<RawProcess>; 4] = [
 static LOG: Row<RawProcess> = Row {
     node: NodeRow {
         name: "log",
-        properties: &LOG_PROPERTIES,
-        doc: "Where logs go, and their format.",
+        properties: &PROCESS_LOG_PROPERTIES,
+        doc: "Where logs go, and their format. A `log` in a site, route or `forward` sets another access log there.",
         example: "process { log access=off error=\"/var/log/bothways/error.log\" level=warn }",
         ..NodeRow::NEW
     },
-    read: Read::Node(|_, raw, node| node.put(&LOG_PROPERTIES, raw)),
-    show: Show::Lines(|out, raw, shown| out.properties(shown, None, &LOG_PROPERTIES, raw, false)),
+    read: Read::Node(|decoder, raw, node| {
+        node.put(&PROCESS_LOG_PROPERTIES, raw);
+        let process = &mut raw.process;
+        if let Some(given) = node.property("access") {
+            process.access_place = decoder.place(given.span);
+        }
+        if let Some(given) = node.property("error") {
+            process.error_place = decoder.place(given.span);
+        }
+        decoder.check_log_fields(node, Some(&process.access_log), Some(&process.access_format));
+    }),
+    show: Show::Lines(|out, raw, shown| {
+        out.properties(shown, None, &PROCESS_LOG_PROPERTIES, raw, false)
+    }),
 };
 
 static DRAIN: Row<RawProcess> = Row {
@@ -279,12 +283,3 @@ static TTL_MAX: Row<ResolverSettings> = Row {
     read: Read::Value(|resolver, time| resolver.ttl_max = time.duration()),
     show: Show::Value(|resolver| Some(time(resolver.ttl_max))),
 };
-
-fn log_text(target: &LogTarget) -> String {
-    match target {
-        LogTarget::Off => "off".into(),
-        LogTarget::Stdout => "stdout".into(),
-        LogTarget::Stderr => "stderr".into(),
-        LogTarget::File(file) => path(file),
-    }
-}

@@ -8,6 +8,7 @@ mod addresses;
 mod balancing;
 mod foreign;
 mod hosts;
+mod logs;
 mod matching;
 mod paths;
 mod requests;
@@ -23,8 +24,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::model::{
-    AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern, PortRange, Regex,
-    SiteName,
+    AccessFormat, AdminAddress, Destination, EndpointAddress, HostPolicy, LogTarget, Pattern,
+    PortRange, Regex, SiteName,
 };
 use crate::nearest::nearest;
 use crate::schema::{FOREIGN_WORDS, Kind, WordRow};
@@ -55,6 +56,7 @@ pub(crate) enum Datum {
     },
     Admin(AdminAddress),
     Log(LogTarget),
+    AccessFormat(AccessFormat),
     Socket(SocketAddr),
     Ip(IpAddr),
     Networks(Vec<IpNet>),
@@ -183,9 +185,14 @@ fn other(given: &str, kind: Kind) -> Wrong {
         ("#false", Kind::Word(rows)) if rows.iter().any(|row| row.word == "off") => {
             wrong.hinted("write off")
         }
-        ("#false", Kind::Limit | Kind::Log | Kind::ListenOrOff | Kind::PercentOrOff { .. }) => {
-            wrong.hinted("write off")
-        }
+        (
+            "#false",
+            Kind::Limit
+            | Kind::Log
+            | Kind::AccessLog
+            | Kind::ListenOrOff
+            | Kind::PercentOrOff { .. },
+        ) => wrong.hinted("write off"),
         ("#true", Kind::Word(rows)) if rows.iter().any(|row| row.word == "on") => {
             wrong.hinted("write on")
         }
@@ -271,6 +278,9 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         Kind::ListenOrOff => read_text(text, Kind::Listen),
         Kind::Admin => addresses::admin(text).map(Datum::Admin),
         Kind::Log => tokens::log(text).map(Datum::Log),
+        Kind::AccessLog => logs::target(text).map(Datum::Log),
+        Kind::AccessFormat => logs::format(text).map(Datum::AccessFormat),
+        Kind::LogFields => logs::fields(text).map(Datum::Texts),
         Kind::Socket => addresses::socket(text).map(Datum::Socket),
         Kind::Ip => addresses::ip(text).map(Datum::Ip),
         Kind::Networks => addresses::networks(text).map(Datum::Networks),

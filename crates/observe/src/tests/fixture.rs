@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{
-    Action, Config, Endpoint, EndpointAddress, EndpointId, Forward, ForwardId, Limits, Listener,
-    ListenerId, Pattern, Place, ProxyProtocol, Route, RouteId, RouteSettings, Serves, Site, SiteId,
-    SiteName, Timeouts, Upstream, UpstreamId,
+    AccessFormat, AccessLog, Action, Config, Endpoint, EndpointAddress, EndpointId, Forward,
+    ForwardId, Limits, Listener, ListenerId, LogTarget, Pattern, Place, ProxyProtocol, Route,
+    RouteId, RouteSettings, Serves, Site, SiteId, SiteName, Timeouts, Upstream, UpstreamId,
 };
 use message::Method;
 
@@ -88,6 +88,12 @@ pub(super) fn config() -> Config {
         }],
         ..Config::default()
     }
+}
+
+/// The configuration with this access log for everything.
+pub(super) fn config_with_log(target: &LogTarget, format: AccessFormat) -> Config {
+    let (target, place) = (target.clone(), Place::default());
+    Config { logs: vec![AccessLog { place, target, format, fields: None }], ..config() }
 }
 
 pub(super) fn names() -> Names {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::fixture;
 use crate::format::{self, Stamp};
-use crate::json;
+use crate::json::{self, FieldSet};
 use crate::{Direction, ErrorKind, Record};
 
 /// 10 October 2000, 13:55:36.042 UTC: the day of the example in Apache's manual.
@@ -16,7 +16,8 @@ const TIME: u64 = 971_186_136_042;
 
 fn json_line(record: &Record) -> Vec<u8> {
     let mut out = Vec::new();
-    json::json(&mut out, record, &fixture::names(), TIME, &mut Stamp::default());
+    let names = fixture::names();
+    json::json(&mut out, record, &names, FieldSet::ALL, TIME, &mut Stamp::default());
     out
 }
 

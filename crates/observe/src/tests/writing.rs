@@ -14,7 +14,7 @@ use config::{AccessFormat, LogTarget};
 
 use super::fixture;
 use crate::sink::Sink;
-use crate::{AccessLog, AccessWriter, LogCounters, Names, Record};
+use crate::{AccessLog, AccessLogs, AccessWriter, LogCounters, LogProblem, Names, Record, Scope};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,28 +48,53 @@ struct Core {
     log: AccessLog,
     record: Record,
     names: Names,
+    logs: Arc<AccessLogs>,
 }
 
 impl Core {
-    fn new(writer: &AccessWriter) -> Self {
-        let names = fixture::names();
-        Self { log: writer.core_log(), record: fixture::reverse(Instant::now()), names }
+    fn new(writer: &AccessWriter, logs: &Arc<AccessLogs>) -> Self {
+        let (names, logs) = (fixture::names(), Arc::clone(logs));
+        Self { log: writer.core_log(), record: fixture::reverse(Instant::now()), names, logs }
+    }
+
+    fn write(&mut self) {
+        self.log.write(&self.record, &self.names, &self.logs);
     }
 
     /// Writes lines with these texts, and hands them over as one chunk.
     fn chunk(&mut self, texts: &[&str]) {
         for text in texts {
             self.record.user_agent.set(text);
-            self.log.write(&self.record, &self.names);
+            self.write();
         }
         self.log.flush();
     }
 }
 
-fn start(target: &LogTarget) -> (AccessWriter, Arc<LogCounters>) {
+fn start() -> (AccessWriter, Arc<LogCounters>) {
     let counters = Arc::new(LogCounters::default());
-    let writer = AccessWriter::start(target, AccessFormat::Json, 1, Arc::clone(&counters)).unwrap();
-    (writer, counters)
+    (AccessWriter::start(1, Arc::clone(&counters)).unwrap(), counters)
+}
+
+/// Opens one log for everything.
+fn open(
+    writer: &AccessWriter,
+    target: &LogTarget,
+    format: AccessFormat,
+) -> Result<Arc<AccessLogs>, LogProblem> {
+    writer.targets().open(&fixture::config_with_log(target, format))
+}
+
+/// The same, to a file in JSON.
+fn open_file(writer: &AccessWriter, path: &Path) -> Arc<AccessLogs> {
+    open(writer, &LogTarget::File(path.to_owned()), AccessFormat::Json).unwrap()
+}
+
+/// One log whose lines go to this.
+fn opened_with(writer: &AccessWriter, sink: Sink, format: AccessFormat) -> Arc<AccessLogs> {
+    let logs = open(writer, &LogTarget::File("/dev/null".into()), format).unwrap();
+    *logs.target(0).unwrap().sink.lock().unwrap() = sink;
+    logs
 }
 
 fn agents(path: &Path) -> Vec<String> {
@@ -110,10 +135,9 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
     let taken = Arc::new(Mutex::new(Vec::new()));
     let hanging = Hanging { entered, released, taken: Arc::clone(&taken) };
     let sink = Sink::new(Some(Box::new(hanging)), "hanging".into());
-    let (target, format) = (LogTarget::Stdout, AccessFormat::Combined);
-    let writer = AccessWriter::start_with(sink, &target, format, 1, counters.clone()).unwrap();
-
-    let mut core = Core::new(&writer);
+    let writer = AccessWriter::start(1, counters.clone()).unwrap();
+    let logs = opened_with(&writer, sink, AccessFormat::Combined);
+    let mut core = Core::new(&writer, &logs);
     core.chunk(&["first"]);
     entering.recv_timeout(PATIENCE).unwrap(); // the writer hangs in it
     (1..64).for_each(|_| core.chunk(&["queued"]));
@@ -141,9 +165,9 @@ fn a_target_that_hangs_does_not_hold_up_the_end() {
     let (_release, released) = channel();
     let hanging = Hanging { entered, released, taken: Arc::default() };
     let sink = Sink::new(Some(Box::new(hanging)), "hanging".into());
-    let (target, format) = (LogTarget::Stdout, AccessFormat::Json);
-    let writer = AccessWriter::start_with(sink, &target, format, 1, Arc::default()).unwrap();
-    Core::new(&writer).chunk(&["first"]);
+    let writer = AccessWriter::start(1, Arc::default()).unwrap();
+    let logs = opened_with(&writer, sink, AccessFormat::Json);
+    Core::new(&writer, &logs).chunk(&["first"]);
     entering.recv_timeout(PATIENCE).unwrap();
     assert!(!writer.shutdown(Duration::from_millis(20)));
 }
@@ -152,11 +176,12 @@ fn a_target_that_hangs_does_not_hold_up_the_end() {
 fn everything_is_written_at_the_end() {
     let directory = Directory::new();
     let path = directory.file("access.log");
-    let (writer, counters) = start(&LogTarget::File(path.clone()));
-    let mut cores: Vec<Core> = (0..3).map(|_| Core::new(&writer)).collect();
+    let (writer, counters) = start();
+    let logs = open_file(&writer, &path);
+    let mut cores: Vec<Core> = (0..3).map(|_| Core::new(&writer, &logs)).collect();
     for core in &mut cores {
         for _ in 0..1_000 {
-            core.log.write(&core.record, &core.names); // chunks go when they are full
+            core.write(); // chunks go when they are full
         }
     }
     drop(cores); // the last ones go with the core
@@ -171,8 +196,8 @@ fn everything_is_written_at_the_end() {
 fn a_file_that_was_moved_away_is_opened_anew() {
     let directory = Directory::new();
     let (path, moved) = (directory.file("access.log"), directory.file("access.log.1"));
-    let (writer, counters) = start(&LogTarget::File(path.clone()));
-    let mut core = Core::new(&writer);
+    let (writer, counters) = start();
+    let mut core = Core::new(&writer, &open_file(&writer, &path));
     core.chunk(&["one"]);
     assert!(writer.sync(PATIENCE));
     fs::rename(&path, &moved).unwrap();
@@ -196,37 +221,80 @@ fn a_file_that_was_moved_away_is_opened_anew() {
 fn a_reload_may_change_the_target_and_the_format() {
     let directory = Directory::new();
     let (one, two) = (directory.file("one"), directory.file("two"));
-    let (writer, counters) = start(&LogTarget::File(one.clone()));
-    let mut core = Core::new(&writer);
-    assert!(core.log.is_on());
+    let (writer, counters) = start();
+    let mut core = Core::new(&writer, &open_file(&writer, &one));
+    assert!(core.logs.is_on());
     core.chunk(&["one"]);
-    assert!(
-        writer.reconfigure(&LogTarget::File("/nowhere/log".into()), AccessFormat::Json).is_err()
-    );
+    let nowhere = LogTarget::File("/nowhere/log".into());
+    assert!(open(&writer, &nowhere, AccessFormat::Json).is_err());
+    // What stays is not opened again: the file may have moved.
+    fs::rename(&one, directory.file("moved")).unwrap();
+    core.logs = open_file(&writer, &one);
     core.chunk(&["still one"]);
-    writer.reconfigure(&LogTarget::Off, AccessFormat::Json).unwrap();
-    assert!(!core.log.is_on());
+    core.logs = open(&writer, &LogTarget::Off, AccessFormat::Json).unwrap();
+    assert!(!core.logs.is_on());
     core.chunk(&["nowhere"]);
+    assert!(writer.sync(PATIENCE));
     writer.reopen().unwrap();
-    writer.reconfigure(&LogTarget::File(two.clone()), AccessFormat::Combined).unwrap();
+    core.logs = open(&writer, &LogTarget::File(two.clone()), AccessFormat::Combined).unwrap();
     core.chunk(&["two"]);
     assert!(writer.shutdown(PATIENCE));
-    assert_eq!(agents(&one), ["one", "still one"]);
+    assert_eq!(agents(&directory.file("moved")), ["one", "still one"]);
     assert!(fs::read_to_string(&two).unwrap().ends_with("\"two\"\n"));
     assert_eq!((counters.written(), counters.dropped_write_failed()), (3, 0));
+}
+
+#[test]
+fn lines_of_several_logs_go_each_to_its_own() {
+    let directory = Directory::new();
+    let (all, shop) = (directory.file("all"), directory.file("shop"));
+    let (writer, counters) = start();
+    let of = |path: &PathBuf, format| config::AccessLog {
+        place: config::Place::default(),
+        target: LogTarget::File(path.clone()),
+        format,
+        fields: None,
+    };
+    let mut config = fixture::config();
+    let off = config::AccessLog { target: LogTarget::Off, ..of(&all, AccessFormat::Json) };
+    config.logs = vec![of(&all, AccessFormat::Json), of(&shop, AccessFormat::Json), off];
+    config.sites[0].base.log = config::LogId(1);
+    config.sites[0].routes[0].settings.log = config::LogId(2);
+    let logs = writer.targets().open(&config).unwrap();
+    let mut core = Core::new(&writer, &logs);
+    let site = config::SiteId(0);
+    let scopes = [
+        (Scope::None, "nobody"),
+        (Scope::Site(site, None), "shop"),
+        (Scope::Site(site, Some(config::RouteId(0))), "silent"),
+        (Scope::Site(config::SiteId(1), None), "other"),
+        (Scope::Forward(config::ForwardId(0)), "forward"),
+        (Scope::Site(site, None), "shop again"),
+    ];
+    for (scope, agent) in scopes {
+        core.record.scope = scope;
+        core.record.user_agent.set(agent);
+        core.write();
+    }
+    core.log.flush();
+    drop(core);
+    assert!(writer.shutdown(PATIENCE));
+    assert_eq!(agents(&all), ["nobody", "other", "forward"]);
+    assert_eq!(agents(&shop), ["shop", "shop again"]);
+    assert_eq!((counters.written(), counters.dropped_write_failed()), (5, 0));
 }
 
 #[test]
 fn a_full_disk_costs_lines_and_nothing_else() {
     let directory = Directory::new();
     let path = directory.file("access.log");
-    let (writer, counters) = start(&LogTarget::File("/dev/full".into()));
-    let mut core = Core::new(&writer);
+    let (writer, counters) = start();
+    let mut core = Core::new(&writer, &open_file(&writer, Path::new("/dev/full")));
     core.chunk(&["lost", "lost"]);
     core.chunk(&["lost"]);
     assert!(writer.sync(PATIENCE));
     assert_eq!((counters.written(), counters.dropped_write_failed()), (0, 3));
-    writer.reconfigure(&LogTarget::File(path.clone()), AccessFormat::Json).unwrap();
+    core.logs = open_file(&writer, &path);
     core.chunk(&["kept"]);
     assert!(writer.shutdown(PATIENCE));
     assert_eq!(agents(&path), ["kept"]);

@@ -25,6 +25,7 @@ use crate::destination::{Destination, EndpointTimeouts, NextTry};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::Ending;
 use crate::leaving;
+use crate::page;
 use crate::plan::Plan;
 use crate::replay::ReplayedBody;
 use crate::respond::{ResponseOrigin, respond};
@@ -348,6 +349,25 @@ impl Attempt<'_> {
         page.from.has_upstream().then_some(&page.page)
     }
 
+    /// Sends a page with the head of an endpoint's response.
+    async fn send_page<R: Reply>(
+        &self,
+        page: &Page,
+        (request, response): (&Request, &mut Response),
+        by: (ResponseOrigin<'_>, Scope),
+        reply: &mut R,
+    ) -> Result<(), PumpError> {
+        let scratch = &self.context.core.scratch;
+        let mut body = scratch.take();
+        page::write(page, response.status, &self.plan.facts(request), &mut body);
+        put_page(response, page, body.len());
+        let source = &mut BytesSource::new(&body);
+        let (keep, bind) = (self.context.may_keep(), |response: &mut Response| self.bind(response));
+        let sent = respond(self.context, (request, response), by, bind, keep, source, reply).await;
+        scratch.give_back(body);
+        sent
+    }
+
     /// How many bytes of the request's body are kept; none of one that is known to be too long.
     fn kept_bytes_max(&self, request: &Request) -> usize {
         let bytes_max = self.retries.kept_bytes_max().max(self.kept_for_copies);
@@ -428,10 +448,8 @@ impl Attempt<'_> {
             None => respond(self.context, messages, by, bind, keep, up_in, reply).await,
             Some(page) => {
                 discard_buffered(up_in).await;
-                put_page(messages.1, page);
-                let source = &mut BytesSource::new(&page.body);
-                // In a box of its own, so that it takes no memory of all other exchanges.
-                Box::pin(respond(self.context, messages, by, bind, keep, source, reply)).await
+                // In a box, so that it takes no memory of all other exchanges.
+                Box::pin(self.send_page(page, messages, by, reply)).await
             }
         };
         pumped.map(|()| Download::Complete).map_err(|error| match error {
@@ -453,7 +471,7 @@ fn is_grpc(response: &Response) -> bool {
 }
 
 /// Makes the head of a response that of a page: what describes its own content goes (RFC 9110, section 8).
-fn put_page(response: &mut Response, page: &Page) {
+fn put_page(response: &mut Response, page: &Page, length: usize) {
     const OF_CONTENT: [Known; 12] = [
         Known::ContentLength,
         Known::ContentType,
@@ -474,7 +492,7 @@ fn put_page(response: &mut Response, page: &Page) {
         fields.remove_named(name.as_bytes());
     }
     fields.push_known(Known::ContentType, page.content_type.as_bytes());
-    response.body = BodyLength::Exact(page.body.len() as u64);
+    response.body = BodyLength::Exact(length as u64);
 }
 
 /// Whether a body is small, buffered whole and of a declared length. Such a body is sent with the head,

@@ -229,10 +229,12 @@ async fn serve_requests(
             Head::Gone => return Next::Close { linger: false },
             Head::Http2 => return Next::Http2(Box::new(down.body.buffer.take())),
             Head::Refused(trouble) => {
+                work.record.decided = listener.place;
                 note::request_line(&mut work.record, down.body.buffer.filled());
                 exchange::refuse_head(&context, work, down, trouble).await
             }
         };
+        note::response_fields(&view, work);
         let record = &mut work.record;
         record.received_bytes = down.body.taken() - before;
         if let Ending::Tunnel(tunnel) = ending {
@@ -285,6 +287,10 @@ async fn read_head(
                 }
                 Ok(None) => {}
                 Err(RequestError::Http2Preface) if may_be_http2 => return Head::Http2,
+                Err(_) if is_tls(body.buffer.filled()) => {
+                    let detail = "TLS on a clear port: the client begins a TLS handshake where HTTP is spoken in clear";
+                    return Head::Refused(Trouble::new(ErrorKind::ClientTlsError, detail));
+                }
                 Err(error) => {
                     return Head::Refused(refused_head(error.status(), error.to_string()));
                 }
@@ -304,6 +310,11 @@ async fn read_head(
             }
         }
     }
+}
+
+/// Whether a connection begins with a TLS record of a handshake (RFC 8446, section 5.1).
+fn is_tls(arrived: &[u8]) -> bool {
+    matches!(arrived, [22] | [22, 3, ..])
 }
 
 /// Reads the PROXY protocol header that must come first.

@@ -170,6 +170,7 @@ pub(crate) async fn serve(
             exchange::refuse_head(&context, work, &mut down, trouble).await
         }
     };
+    note::response_fields(&view, work);
     let record = &mut work.record;
     record.received_bytes = head_bytes + down.body.received();
     let Http2 { body, reply, .. } = down;

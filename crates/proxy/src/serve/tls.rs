@@ -59,6 +59,9 @@ enum RejectionReply {
 /// RFC 6066, section 3.
 const UNRECOGNIZED_NAME: u8 = 112;
 
+/// What the log says of a client that sends a request in clear.
+const HTTP_ON_TLS_PORT: &str = "clear bytes on a TLS port: a request without TLS";
+
 /// Serves a client's connection that begins with TLS.
 pub(crate) async fn serve(core: Rc<Core>, client: Client) {
     // In a box, so that an established connection does not hold the memory of its handshake.
@@ -135,9 +138,13 @@ async fn read_hello(
                 Ok(None) => {}
                 Err(error @ HelloError::NotTls) => {
                     let is_http = buffer.filled().first().is_some_and(u8::is_ascii_uppercase);
-                    let answer =
-                        if is_http { RejectionReply::Plain } else { RejectionReply::Nothing };
-                    return reject(client, HandshakeFailure::NotTls, &error, answer);
+                    let (detail, answer) = match is_http {
+                        true => (HTTP_ON_TLS_PORT.to_owned(), RejectionReply::Plain),
+                        false => {
+                            (format!("clear bytes on a TLS port: {error}"), RejectionReply::Nothing)
+                        }
+                    };
+                    return reject(client, HandshakeFailure::NotTls, &detail, answer);
                 }
                 Err(error) => {
                     let answer =
@@ -293,6 +300,7 @@ fn hello_target<'v>(
 fn record_of(view: &View, id: ListenerId, name: Option<&str>, began: Instant) -> Record {
     let mut record = Record::new(began);
     record.listener = id;
+    record.decided = view.config().listener(id).map(|listener| listener.place).unwrap_or_default();
     match view.config().listener(id).map(|listener| &listener.serves) {
         Some(Serves::Forward(forward)) => {
             (record.direction, record.scope) = (Direction::Forward, Scope::Forward(*forward));
@@ -317,7 +325,7 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejectio
     record.note(why.error(), &detail);
     record.finish(Instant::now());
     // This is no request: it is counted among the handshakes.
-    core.access.borrow_mut().write(&record, &view.shared.names);
+    core.access.borrow_mut().write(&record, &view.shared.names, &view.shared.logs);
     let (address, listener) = (client.address.get(), client.listening.address);
     if why == HandshakeFailure::Local {
         observe::log_limited!(WARN, per_second = 1, %listener, %detail, "clients get no TLS connection");
@@ -330,10 +338,11 @@ async fn reject(core: &Core, view: &View, mut record: Record, rejected: Rejectio
         RejectionReply::Alert(description) => alert(&client.stream, description).await,
         RejectionReply::Bytes(bytes) => send_now(&client.stream, &bytes).await,
         RejectionReply::Plain => {
-            const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-                Content-Length: 55\r\nConnection: close\r\n\
+            const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+                Content-Type: text/plain; charset=utf-8\r\nContent-Length: 82\r\n\
+                Cache-Control: no-store\r\nConnection: close\r\n\
                 Proxy-Status: bothways; error=http_request_error\r\n\r\n\
-                this port speaks TLS: use https:// in place of http://\n";
+                a request without TLS came to a port that speaks TLS: use https:// in the address\n";
             farewell::send_and_close(client, ANSWER).await;
         }
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::io;
 
-use config::LogTarget;
+use config::{Config, Place};
+use observe::LogProblem;
 use tls::Problem;
 
 /// Why a server cannot start or reload.
@@ -20,10 +21,14 @@ pub enum StartError {
     },
     /// Sockets that the process was started with cannot be used.
     Inherited(io::Error),
-    /// The access log cannot be opened.
+    /// An access log cannot be opened.
     AccessLog {
-        /// Where it is.
-        file: String,
+        /// The line that names it.
+        place: Place,
+        /// The same as `file:line`.
+        located: String,
+        /// Where it goes.
+        target: String,
         /// What the system says.
         source: io::Error,
     },
@@ -44,12 +49,11 @@ pub enum StartError {
 }
 
 impl StartError {
-    pub(super) fn access_log(target: &LogTarget, source: io::Error) -> Self {
-        let file = match target {
-            LogTarget::File(path) => path.display().to_string(),
-            LogTarget::Off | LogTarget::Stdout | LogTarget::Stderr => "(not a file)".to_owned(),
-        };
-        Self::AccessLog { file, source }
+    pub(super) fn access_log(config: &Config, problem: LogProblem) -> Self {
+        let log = config.logs.get(problem.log.index());
+        let place = log.map(|log| log.place).unwrap_or_default();
+        let target = log.map(|log| log.target.to_string()).unwrap_or_default();
+        Self::AccessLog { place, located: config.locate(place), target, source: problem.error }
     }
 }
 
@@ -72,10 +76,10 @@ impl fmt::Display for StartError {
                     _ => Ok(()),
                 }
             }
-            Self::AccessLog { file, source } => write!(
+            Self::AccessLog { located, target, source, .. } => write!(
                 out,
-                "cannot open the access log {file}: {source}\nhint: its directory must be there, and \
-                 the user that bothways runs as must be allowed to write to it"
+                "{located}: cannot open the access log {target}: {source}\nhint: its directory must be \
+                 there, and the user that bothways runs as must be allowed to write to it"
             ),
             Self::Inherited(error) => write!(out, "cannot use an inherited socket: {error}"),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),

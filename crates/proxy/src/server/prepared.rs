@@ -10,7 +10,7 @@ use balance::States;
 use config::{Config, Endpoint};
 use discovery::Discovery;
 use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
-use observe::{Names, Registry};
+use observe::{AccessLogs, LogTargets, Names, Registry};
 use tls::{Contexts, Keeper};
 
 use super::{Inherited, StartError};
@@ -32,6 +32,8 @@ pub(super) struct Services {
     /// The state of endpoints, across all snapshots.
     pub(super) states: States,
     pub(super) shared: Arc<Shared>,
+    /// The targets of access logs.
+    pub(super) log_targets: Arc<LogTargets>,
     /// What closes sites for maintenance.
     pub(super) switches: Arc<Switches>,
 }
@@ -98,6 +100,7 @@ pub(super) struct PreparedConfig {
     served: Arc<Config>,
     contexts: Arc<Contexts>,
     keys: sticky::Keys,
+    logs: Arc<AccessLogs>,
     /// The sockets that were opened for it.
     pub(super) opened: Vec<OpenedListener>,
 }
@@ -119,12 +122,22 @@ impl PreparedConfig {
             place: config.locate(place),
             why: error.to_string(),
         })?;
+        let logs = services.log_targets.open(config);
+        let logs = logs.map_err(|problem| StartError::access_log(config, problem))?;
         let open = before.map_or(&[][..], |(_, listening)| listening);
         let is_open = |address| open.iter().any(|listens| listens.address == address);
         let new = config.listeners.iter().filter(|listener| !is_open(listener.address));
         let opened = new.map(|listener| bind(config, listener, cores, &mut sockets));
         let opened = opened.collect::<Result<_, _>>()?;
-        Ok(Self { config: Arc::clone(config), served, contexts, keys, opened })
+        for (address, _) in &sockets.0 {
+            let address = address.to_string();
+            tracing::warn!(
+                address,
+                "a socket that the process was started with is not used: nothing in the configuration \
+                 listens on its address"
+            );
+        }
+        Ok(Self { config: Arc::clone(config), served, contexts, keys, logs, opened })
     }
 
     /// Applies it except to the cores; returns the snapshot and the new sockets, which the caller
@@ -134,10 +147,10 @@ impl PreparedConfig {
         services: &Services,
         listening: &[BoundAddress],
     ) -> (Arc<Snapshot>, Vec<OpenedListener>) {
-        let Self { config, served, contexts, keys, opened } = self;
+        let Self { config, served, contexts, keys, logs, opened } = self;
         let files = net::raise_open_files_limit().unwrap_or(1024);
         set_connections_max(&services.shared, &config, files);
-        let names = Names::new(&served, &services.registry);
+        let names = (Names::new(&served, &services.registry), logs);
         let new = opened.iter().map(|(listens, _)| listens);
         let own = listening.iter().chain(new).map(|listens| listens.actual).collect();
         // New sites have their certificates before the first client asks for them.
@@ -202,6 +215,16 @@ pub(super) fn resolver_settings(config: &Config) -> ResolverSettings {
 fn set_connections_max(shared: &Shared, config: &Config, files: u64) {
     let by_files = files.saturating_sub(FILES_RESERVED) / 2;
     let max = config.process.connections_max.map_or(by_files, u64::from);
+    if max > by_files {
+        let needed = max.saturating_mul(2).saturating_add(FILES_RESERVED);
+        tracing::warn!(
+            connections = max,
+            open_files = files,
+            needed,
+            "the limit of open files is too low for `process connections`: each may need two files; \
+             raise it (`LimitNOFILE=`, `ulimit -n`)"
+        );
+    }
     shared.connections_max.store(max.max(1), Ordering::Relaxed);
     shared.files.set(files);
 }

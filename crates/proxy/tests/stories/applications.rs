@@ -209,6 +209,42 @@ fn pages_for_the_errors_of_an_application() {
 }
 
 #[test]
+fn pages_have_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let page =
+        file("sorry.html", "<style>p { x: y }</style>{status} {reason}: {uri} {nobody} {{uri}}");
+    let json = file("ok.json", "{\"at\": \"{query:a}\", \"status\": {status}}");
+    let origin = Origin::answering(response(500, "trace"));
+    let server = TestServer::start(&format!(
+        "site {{
+             listen \"127.0.0.1:0\"
+             error-page 404 500 file=\"{page}\" from=both
+             route \"/app\" {{ to \"{}\"; }}
+             route \"/json\" {{ respond file=\"{json}\" status=201; }}
+         }}",
+        origin.address()
+    ));
+    let answer = get(&server, "/a%3C?\"<x>", "");
+    let rest = " {nobody} {uri}";
+    let style = "<style>p { x: y }</style>";
+    assert_eq!(
+        answer.text(),
+        format!("{style}404 Not Found: /a%3C?&#34;&lt;x&gt;{rest}"),
+        "what a client sends is escaped"
+    );
+    let answer = get(&server, "/app", "");
+    assert_eq!(answer.text(), format!("{style}500 Internal Server Error: /app{rest}"));
+    let answer = get(&server, "/json?a=%22\"", "");
+    assert_eq!((answer.status(), answer.field("Content-Type")), (201, Some("application/json")));
+    assert_eq!(answer.text(), "{\"at\": \"%22\\u0022\", \"status\": 201}");
+}
+
+#[test]
 fn maintenance_by_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let (file, page) = (directory.path().join("closed"), directory.path().join("down.html"));

@@ -14,7 +14,17 @@ use super::{no_complaints, workspace};
 /// The layers of the data plane, from the ground up.
 const LAYERS: &[&[&str]] = &[
     // Values and words, and what is counted: no I/O.
-    &["account", "hsts", "listening", "maintenance", "transfer", "trouble", "trust", "websocket"],
+    &[
+        "account",
+        "hsts",
+        "listening",
+        "maintenance",
+        "page",
+        "transfer",
+        "trouble",
+        "trust",
+        "websocket",
+    ],
     &["identity", "key", "patience", "room", "split"],
     // Bodies, and messages over sockets and streams.
     &["body", "plan"],

@@ -339,6 +339,7 @@ impl Resolver<'_, '_> {
             timeouts: self.outer.timeouts.value.clone(),
             limits: self.outer.limits.value.clone(),
             response_fields: base.map(edits).unwrap_or_default(),
+            log: base.map(|base| base.log).unwrap_or_default(),
             error_pages: base.map(|base| base.error_pages.clone()).unwrap_or_default(),
             ..RouteSettings::default()
         };
