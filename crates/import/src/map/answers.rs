@@ -360,10 +360,7 @@ fn without_empty_query(mut target: super::variables::Converted) -> super::variab
 
 /// Whether a known value compares so.
 fn holds(known: &str, operator: &str, value: &str) -> Option<bool> {
-    let matched = |fold: bool| {
-        let pattern = regex(value, fold, false).ok()?;
-        Some(regex::Regex::new(&pattern).ok()?.is_match(known))
-    };
+    let matched = |fold: bool| super::location::matches(value, fold, known);
     match operator {
         "set" => Some(!known.is_empty() && known != "0"),
         "=" => Some(known == value),

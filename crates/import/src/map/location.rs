@@ -133,10 +133,28 @@ fn choose_in(locations: &[Location<'_>], within: &[String], path: &str) -> Optio
     found
 }
 
-/// Whether a regular expression of nginx matches a path; `false` if it cannot be read here.
-pub(crate) fn is_match(pattern: &str, ignore_case: bool, path: &str) -> bool {
-    regex(pattern, ignore_case, false)
-        .ok()
-        .and_then(|pattern| regex::Regex::new(&pattern).ok())
-        .is_some_and(|pattern| pattern.is_match(path))
+/// Whether a regular expression of nginx matches a text; `None` if it cannot be read here.
+pub(crate) fn matches(pattern: &str, ignore_case: bool, text: &str) -> Option<bool> {
+    let pattern = regex(pattern, ignore_case, false).ok()?;
+    // As the routes do: bytes, and ASCII alone has two cases.
+    let pattern = regex::bytes::RegexBuilder::new(&pattern).unicode(false).build().ok()?;
+    Some(pattern.is_match(text.as_bytes()))
+}
+
+/// The same, where one that cannot be read matches nothing.
+pub(crate) fn is_match(pattern: &str, ignore_case: bool, text: &str) -> bool {
+    matches(pattern, ignore_case, text).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matching() {
+        assert_eq!(matches("^/a/", true, "/A/x"), Some(true));
+        assert_eq!(matches("^/a/", false, "/A/x"), Some(false));
+        assert_eq!(matches(r"\d\w\.php$", false, "/1a.php"), Some(true));
+        assert_eq!(matches("(?!a)", false, "a"), None);
+    }
 }

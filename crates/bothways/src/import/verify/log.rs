@@ -50,10 +50,10 @@ fn parse(line: &str) -> Option<Request> {
     if !is_method || !is_target || !version.starts_with("HTTP/") || method == "CONNECT" {
         return None;
     }
-    let mut fields = rest.splitn(2, '"').nth(1).map(quoted);
+    let mut fields = rest.split_once('"').map(|(_, rest)| quoted(rest));
     let (referer, rest) = fields.take().flatten().unwrap_or_default();
-    let agent =
-        rest.splitn(2, '"').nth(1).and_then(quoted).map(|(agent, _)| agent).unwrap_or_default();
+    let agent = rest.split_once('"').and_then(|(_, rest)| quoted(rest)).map(|(agent, _)| agent);
+    let agent = agent.unwrap_or_default();
     let field = |text: String| {
         let text: String = text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
         if text == "-" { String::new() } else { text }
