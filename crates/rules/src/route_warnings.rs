@@ -72,9 +72,12 @@ pub(crate) fn route_warnings(rules: &Rules, found: &mut Vec<Warning>) {
     }
 }
 
+/// A pattern without the names of its captures, and its end; `None`: a regular expression.
+type PathsKey<'r> = (Vec<Option<&'r str>>, Option<String>);
+
 /// Two routes of which only their order in the file tells which one takes a request.
 fn ties(site: &Site, found: &mut Vec<Warning>) {
-    let mut same: HashMap<(Vec<Option<&str>>, Option<String>), Vec<&Route>> = HashMap::new();
+    let mut same: HashMap<PathsKey<'_>, Vec<&Route>> = HashMap::new();
     for route in &site.routes {
         let segments = route.pattern.segments.iter().map(|segment| match segment {
             Segment::Literal(text) => Some(&**text),
