@@ -195,7 +195,7 @@ forward "{out}" {{ log access="{logs["out"]}" format="{{direction}} {{target}} {
             return wait_until(lambda: logs[name].exists() and logs[name].read_text(), f"{name} has a line")
 
         self.assertEqual(lines("shop"), '{"route":"/*","status":200}\n')
-        self.assertEqual(lines("text"), "200 /hello?x=1 'say \\"hi\\"' 'added' - text.test\n")
+        self.assertEqual(lines("text"), r"200 /hello?x=1 'say \"hi\"' 'added' - text.test" + "\n")
         self.assertRegex(lines("vhost"), rf'^vhost\.test:{at.split(":")[1]} 127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 200 - "-" "-"\n$')
         self.assertEqual(lines("out"), f"forward http://{nginx().at}/hello 200\n")
         self.assertEqual([json.loads(line)["scope"] for line in lines("all").splitlines()], ["*"])
