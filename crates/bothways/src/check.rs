@@ -30,7 +30,9 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
             .partition(|diagnostic| diagnostic.severity == Severity::Error);
     let nothing = serves_nothing(&loaded).into_iter().collect();
     let logs = log_diagnostics(&loaded.sources, &loaded.config);
-    let bad_files = [bad_files, upstream_file_diagnostics(&loaded), logs, nothing].concat();
+    let (of_upstreams, of_users) =
+        (upstream_file_diagnostics(&loaded), user_file_diagnostics(&loaded));
+    let bad_files = [bad_files, of_upstreams, of_users, logs, nothing].concat();
     let warnings = [warnings, doubtful_files].concat();
     for diagnostic in warnings.iter().chain(&bad_files).chain(&failures) {
         terminal::to_stderr(&diagnostic.render(terminal::stderr_is_coloured()));
@@ -139,6 +141,15 @@ pub(crate) fn log_diagnostics(sources: &Sources, config: &Config) -> Vec<Diagnos
         }
     }
     problems
+}
+
+/// Diagnostics about files of users.
+fn user_file_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
+    let problems = loaded.config.logins.iter().filter_map(|login| {
+        let problem = proxy::user_file_problem(login)?;
+        Some(loaded.sources.diagnostic(Severity::Error, login.place, problem))
+    });
+    problems.collect()
 }
 
 /// Diagnostics about files that upstreams name: files of endpoints, and keys of sticky cookies.

@@ -10,6 +10,7 @@ mod maintenance;
 mod setup;
 mod upgrade;
 mod upstreams;
+mod user;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) use maintenance::{Maintenance, MaintenanceTask};
 pub(crate) use setup::{Healthcheck, Init, Man, Way};
 pub(crate) use upgrade::Upgrade;
 pub(crate) use upstreams::{Upstreams, UpstreamsView};
+pub(crate) use user::{User, UserName, UserTask};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -179,6 +181,8 @@ pub(crate) enum Command {
     Ca(Ca),
     /// Write a configuration from that of another server (nginx), with a report of each line
     Import(Import),
+    /// Add users to a file for `login basic`, set and check their passwords
+    User(User),
     /// Run a demonstration on this machine: two servers, a reverse and a forward proxy
     Demo(Demo),
     /// Ask the running process whether it serves: for containers and scripts
@@ -357,6 +361,9 @@ pub(crate) struct Explain {
     /// Name in the client's TLS certificate
     #[arg(long, value_name = "NAME")]
     pub client: Option<String>,
+    /// The user who has logged in, where `login` asks for that
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Address of the host; may be repeated [default: some public address]
     #[arg(long, value_name = "IP")]
     pub address: Vec<IpAddr>,

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use config::{
-    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Mirror, Place, Route,
+    Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Login, Mirror, Place, Route,
     RouteSettings, Stay, UpstreamId, UpstreamProtocol,
 };
 use message::{Known, Method, Request, Scheme, Target};
@@ -76,6 +76,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         request: &request,
         incoming,
         from: client,
+        user: options.user.as_deref(),
         through,
         tls,
         explanation,
@@ -234,6 +235,8 @@ struct ExplainReport<'a> {
     incoming: IncomingPreview<'a>,
     /// The client's address, possibly from a trusted proxy.
     from: IpAddr,
+    /// The user who has logged in, if the command line names one.
+    user: Option<&'a str>,
     through: EntryPoint,
     /// The assumed TLS facts of the client's connection.
     tls: Option<TlsFacts<'a>>,
@@ -295,6 +298,14 @@ impl ExplainReport<'_> {
         if self.explanation.decided_by.line > 0 {
             let _ =
                 writeln!(text, "   decided by {}", self.config.locate(self.explanation.decided_by));
+        }
+        if let Some(login) = self.login() {
+            let status = if self.forward().is_some() { 407 } else { 401 };
+            let who = self
+                .user
+                .map_or("a user who has logged in".to_owned(), |user| format!("the user {user}"));
+            let place = self.config.locate(login.place);
+            let _ = writeln!(text, "   for {who}; others get {status}, by {place}");
         }
         if self.assumes_address {
             text.push_str(
@@ -388,7 +399,12 @@ impl ExplainReport<'_> {
             host,
             protocol: self.protocol(),
         };
-        let head = outgoing.head(&self.incoming, &mut self.request.clone());
+        let mut request = self.request.clone();
+        // Credentials that are for us go no further.
+        if self.forward().is_none() && self.login().is_some_and(|login| !login.pass) {
+            request.fields.remove(Known::Authorization);
+        }
+        let head = outgoing.head(&self.incoming, &mut request);
         let head = String::from_utf8_lossy(&head);
         head.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
@@ -429,7 +445,14 @@ impl ExplainReport<'_> {
     fn client(&self) -> ClientFacts<'_> {
         let listener_port = self.incoming.listener.address.port();
         let address = self.from.to_canonical();
-        ClientFacts { address, port: None, listener_port, tls: self.tls }
+        let user = self.user.filter(|_| self.login().is_some());
+        ClientFacts { address, port: None, listener_port, user, tls: self.tls }
+    }
+
+    /// The login that is asked for.
+    fn login(&self) -> Option<&Login> {
+        let site = || self.config.site(self.explanation.site?).map(|site| &site.base);
+        self.config.login(self.settings().or_else(site)?.login?)
     }
 
     fn settings(&self) -> Option<&RouteSettings> {
@@ -496,6 +519,7 @@ impl ExplainReport<'_> {
         });
         json!({
             "request": self.request(),
+            "login": self.login().map(|login| place(login.place)),
             "from": self.incoming.peer.to_string(),
             "client": self.from.to_string(),
             "listener": self.listener(),

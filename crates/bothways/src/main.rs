@@ -26,6 +26,7 @@ mod show;
 mod terminal;
 mod upgrade;
 mod upstreams;
+mod user;
 mod version;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Cert(options) => cert::cert(&options),
         Command::Ca(options) => ca::ca(&options),
         Command::Import(options) => import::import(&options),
+        Command::User(options) => user::user(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Man(options) => man::man(&options),

@@ -60,6 +60,8 @@ ids! {
     MapId;
     /// Counts in [`Config::switches`](crate::Config::switches).
     SwitchId;
+    /// Counts in [`Config::logins`](crate::Config::logins).
+    LoginId;
     /// Counts in [`Config::logs`](crate::Config::logs); the first is that of the process.
     LogId;
 }

@@ -58,6 +58,8 @@ pub struct Config {
     pub logs: Vec<AccessLog>,
     /// What closes sites and routes for maintenance, each once.
     pub switches: Vec<Switch>,
+    /// Logins that sites, routes and `forward`s ask for.
+    pub logins: Vec<Login>,
     /// What must hold, run by `check`.
     pub expects: Vec<Expect>,
 }
@@ -367,6 +369,8 @@ pub struct RouteSettings {
     pub access: Arc<[AccessRule]>,
     /// Whether all that is asked of a client must hold, or one thing.
     pub satisfy: Satisfy,
+    /// What clients must prove before anything else is done for them.
+    pub login: Option<LoginId>,
     /// Where copies of the requests go.
     pub mirrors: Vec<Mirror>,
 }
@@ -380,7 +384,28 @@ impl RouteSettings {
 
     /// How many things are asked of a client, of which `satisfy any` wants one.
     pub fn asked_count(&self) -> usize {
-        usize::from(!self.access.is_empty()) + usize::from(!self.clients.is_empty())
+        let asked = [!self.access.is_empty(), !self.clients.is_empty(), self.login.is_some()];
+        asked.into_iter().filter(|asked| *asked).count()
+    }
+}
+
+/// A login that clients must pass: Basic (RFC 7617), by a file of users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The line of it.
+    pub place: Place,
+    /// The file of users.
+    pub file: PathBuf,
+    /// What the login is for, as clients see it.
+    pub realm: Box<str>,
+    /// Whether the credentials go upstream too.
+    pub pass: bool,
+}
+
+impl Login {
+    /// One with its defaults, for no file yet.
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, file: PathBuf::new(), realm: "bothways".into(), pass: false }
     }
 }
 
@@ -536,6 +561,11 @@ impl Config {
     /// The ACME directory of this id.
     pub fn directory(&self, id: AcmeId) -> Option<&Acme> {
         self.acme.get(id.index())
+    }
+
+    /// The login of this id.
+    pub fn login(&self, id: LoginId) -> Option<&Login> {
+        self.logins.get(id.index())
     }
 
     /// Where `place` is, as `file:line`.

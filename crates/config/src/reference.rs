@@ -67,6 +67,7 @@ route, `{rest}` for what `*` matches (empty in a route without it), the names of
 | `{tls-name}` | the server name that the client sent (SNI), or empty |
 | `{client-subject}` | the subject of the client's certificate, in the form of RFC 4514, or empty |
 | `{client-names}` | its alternative names, separated by commas, or empty |
+| `{user}` | the name of the user who has logged in (`login`), or empty |
 | `{client-fingerprint}` | its SHA-256 in hexadecimal, or empty |
 | `{client-cert}` | the certificate itself: PEM, percent-encoded as by nginx and Apache, or empty |
 

@@ -57,6 +57,8 @@ pub enum Variable {
     Port,
     /// `{request-id}`: the id of the request.
     RequestId,
+    /// `{user}`: who the client has proven to be (`login`), or empty.
+    User,
     /// `{tls-version}`: `TLSv1.3`, `TLSv1.2`, or empty.
     TlsVersion,
     /// `{tls-name}`: the name that the client asked for (SNI), or empty.

@@ -430,6 +430,15 @@ impl Fields {
         self.push_as(known, known.as_str().as_bytes(), value);
     }
 
+    /// As [`Fields::push_known`], for a field that is ours to say to the next hop, although one that came from the last
+    /// hop would not be forwarded.
+    pub fn push_for_this_hop(&mut self, known: Known, value: &[u8]) {
+        self.push_known(known, value);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.hop_by_hop = false;
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -98,6 +98,13 @@ error_kinds! {
     HttpRequestError = "http_request_error", "http_request_error", Client, 400;
     /// A rule refuses the request (section 2.3.17).
     HttpRequestDenied = "http_request_denied", "http_request_denied", Policy, 403;
+    /// The client has not logged in where a login is asked for (RFC 9110, sections 15.5.2 and 15.5.8; 407 of a forward
+    /// proxy). The type is that of section 2.3.17, as for the next two.
+    LoginRequired = "login_required", "http_request_denied", Policy, 401;
+    /// The user is unknown, or the password is wrong.
+    LoginFailed = "login_failed", "http_request_denied", Policy, 401;
+    /// Too many wrong passwords came from the client's address (RFC 6585, section 4).
+    TooManyLogins = "too_many_logins", "http_request_denied", Policy, 429;
     /// The response ended before its end (section 2.3.18).
     HttpResponseIncomplete = "http_response_incomplete", "http_response_incomplete", Upstream, 502;
     /// The response's head is too large (section 2.3.19).

@@ -1,7 +1,7 @@
 //! A record as a line of the access log in Apache's form `combined`, and what the other form (`json`)
 //! writes in the same way.
 //!
-//! Combined is `%h - - %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`. In reverse the target is path
+//! Combined is `%h - %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`. In reverse the target is path
 //! and query, as an origin server logs it; in forward all of it.
 
 use std::io::Write;
@@ -77,7 +77,12 @@ fn two(number: u32) -> [u8; 2] {
 /// Adds a line with its end.
 pub(crate) fn combined(out: &mut Vec<u8>, record: &Record, time: UnixMillis, stamp: &mut Stamp) {
     push_ip(out, record.client.ip());
-    out.extend_from_slice(b" - - ");
+    out.extend_from_slice(b" - ");
+    match &record.user {
+        Some(user) => escape::apache(out, user.as_bytes()),
+        None => out.push(b'-'),
+    }
+    out.push(b' ');
     out.extend_from_slice(&stamp.at(time / 1000).apache);
     out.extend_from_slice(b" \"");
     if record.target.is_empty() {

@@ -155,6 +155,8 @@ fields! {
     "port": count(Some(u64::from(record.client.port())).filter(|port| *port > 0));
     /// The trusted proxy, if `client` is what it says.
     "via": ip(record.via);
+    /// The user who has logged in.
+    "user": escaped(record.user.as_ref().map(|user| user.as_bytes()));
     /// `reverse` or `forward`.
     "direction": word(Some(record.direction.name()));
     /// The listening address, as configured.

@@ -89,6 +89,8 @@ pub struct Record {
     pub client: SocketAddr,
     /// The trusted proxy that the connection came from, if `client` is what it says.
     pub via: Option<IpAddr>,
+    /// Who the client has proven to be, where a login is asked for.
+    pub user: Option<Arc<str>>,
     /// Which way it goes.
     pub direction: Direction,
     /// Where it came in.
@@ -169,6 +171,7 @@ impl Record {
             started: now,
             client: SocketAddr::from(([0, 0, 0, 0], 0)),
             via: None,
+            user: None,
             direction: Direction::Reverse,
             listener: ListenerId(0),
             scope: Scope::None,

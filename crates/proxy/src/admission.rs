@@ -141,22 +141,24 @@ pub(crate) fn admit_while_open(
 
 /// Whether a route admits the client, by its address and its certificate; or the site, where no route has the path.
 ///
-/// What takes time to ask, such as a password, is asked after this: only if [`Standing::is_open`], and joined by
-/// [`Standing::and`].
+/// A login takes time and is asked for after this (`authentication`): true if it may still decide.
 pub(crate) fn admit_client(
     context: &ClientContext<'_>,
     (site, route): (SiteId, Option<RouteId>),
+    settings: &RouteSettings,
     record: &mut Record,
-) -> Result<(), Trouble> {
+) -> Result<bool, Trouble> {
     let facts = context.client.tls.as_deref();
     let certificate = facts.and_then(|facts| facts.info.client.as_deref());
     let asker = Asker { address: context.requester.address, certificate };
-    match context.view.shared.rules.standing(site, route, &asker) {
-        Standing::NotAsked | Standing::Met(_) => Ok(()),
-        Standing::Unmet(refused) => {
+    let standing = context.view.shared.rules.standing(site, route, &asker);
+    let may_log_in = settings.login.is_some() && standing.is_open(settings.satisfy);
+    match standing {
+        Standing::Unmet(refused) if !may_log_in => {
             record.decided = refused.place;
             Err(Trouble::new(ErrorKind::HttpRequestDenied, refused.reason.describe()))
         }
+        Standing::NotAsked | Standing::Met(_) | Standing::Unmet(_) => Ok(may_log_in),
     }
 }
 

@@ -148,9 +148,16 @@ fn write_trouble(
     let mut line = Vec::with_capacity(96);
     write_proxy_status(&mut line, trouble, public_detail);
     fields.push_known(Known::ProxyStatus, &line);
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         let seconds = trouble.retry_after_seconds();
         fields.push_known(Known::RetryAfter, itoa::Buffer::new().format(seconds).as_bytes());
+    }
+    if let Some(challenge) = trouble.challenge() {
+        if status == 407 {
+            fields.push_for_this_hop(Known::ProxyAuthenticate, challenge.as_bytes());
+        } else {
+            fields.push(b"WWW-Authenticate", challenge.as_bytes());
+        }
     }
     if let Some(methods) = trouble.allow() {
         fields.push(b"Allow", methods.as_bytes());

@@ -43,6 +43,8 @@ pub(crate) struct Requester<'a> {
     pub(crate) address: IpAddr,
     /// The listener that it used, whose limits apply.
     pub(crate) listener_id: ListenerId,
+    /// Who it has proven to be, where a login is asked for.
+    pub(crate) user: Option<&'a str>,
     /// Its connection; `None` if no client waits for the response.
     pub(crate) connection: Option<&'a Client>,
 }
@@ -69,6 +71,7 @@ impl Context<'_> {
                 0 => own_port().unwrap_or(0),
                 port => port,
             },
+            user: requester.user,
             tls: self.tls(),
         }
     }
@@ -133,13 +136,18 @@ impl<'a> ClientContext<'a> {
         flow: &'a Flow,
     ) -> Self {
         let address = client.address.get().ip();
-        let requester = Requester { address, listener_id, connection: Some(client) };
+        let requester = Requester { address, listener_id, user: None, connection: Some(client) };
         Self { client, context: Context { core, view, requester, alarm, reply_alarm, flow } }
     }
 
     /// The client is the one that a trusted proxy names.
     pub(crate) fn identify(&mut self, address: IpAddr) {
         self.context.requester.address = address;
+    }
+
+    /// The client has proven to be this user.
+    pub(crate) fn log_in(&mut self, user: &'a str) {
+        self.context.requester.user = Some(user);
     }
 }
 

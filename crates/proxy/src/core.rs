@@ -4,12 +4,14 @@
 //! holds, and requests do not touch that.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use auth::{Logins, Verifier};
 use config::PoolSettings;
 use foldhash::HashMap;
 use net::{Buffers, Resolver, Wheel};
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) shared_pools: Arc<SharedPools>,
     /// The address of our own admin interface, which no client may reach through us.
     admin: RwLock<Option<SocketAddr>>,
+    /// Checks passwords; started with the first configuration that asks for a login.
+    verifier: OnceLock<Verifier>,
 }
 
 impl Shared {
@@ -59,7 +63,22 @@ impl Shared {
             accounts: Arc::new(Accounts::new(cores)),
             shared_pools: Arc::new(SharedPools::new(cores)),
             admin: RwLock::default(),
+            verifier: OnceLock::new(),
         }
+    }
+
+    /// Starts the threads that check passwords, unless they run: half as many as cores carry traffic, for a flood of
+    /// wrong passwords must not take the machine.
+    pub(crate) fn start_verifier(&self, cores: usize) -> io::Result<()> {
+        if self.verifier.get().is_none() {
+            let _ = self.verifier.set(Verifier::start(cores.div_ceil(2))?);
+        }
+        Ok(())
+    }
+
+    /// What checks passwords, if a configuration has asked for logins.
+    pub(crate) fn verifier(&self) -> Option<&Verifier> {
+        self.verifier.get()
     }
 
     /// Sets the address of the admin interface.
@@ -132,6 +151,8 @@ pub(crate) struct Core {
     /// HTTP/2 connections of clients.
     pub(crate) http2_open: Cell<u32>,
     pub(crate) listening: RefCell<Vec<Rc<Listening>>>,
+    /// Passwords that were right a moment ago.
+    pub(crate) logins: Logins,
 }
 
 impl Core {
@@ -168,6 +189,7 @@ impl Core {
             draining: Cell::new(None),
             http2_open: Cell::new(0),
             listening: RefCell::default(),
+            logins: Logins::default(),
         })
     }
 

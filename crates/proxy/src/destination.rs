@@ -72,6 +72,12 @@ pub(crate) enum NoConnection {
     Trouble(Trouble),
 }
 
+impl From<Trouble> for NoConnection {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
 /// What a search for a connection needs to know.
 pub(crate) struct Search<'a> {
     pub(crate) context: &'a Context<'a>,

@@ -15,11 +15,12 @@ use rules::{RouteRequest, Routing};
 
 use crate::admission::{self, is_secure};
 use crate::answer::{self, FileLookup};
+use crate::authentication::{self, Asker, log_in};
 use crate::body::Source;
 use crate::context::ClientContext;
-use crate::destination::Destination;
+use crate::destination::{Destination, NoConnection};
 use crate::downstream::Downstream;
-use crate::ending::Ending;
+use crate::ending::{Ending, gone};
 use crate::fetch;
 use crate::forward;
 use crate::hops;
@@ -139,11 +140,29 @@ async fn reverse<D: Downstream>(
     down.begin_body(request, settings.limits.body_bytes);
     let admitted = admission::admit(context, site_id, request, peer.trusted)
         .and_then(|()| admission::admit_while_open(context, settings, record))
-        .and_then(|()| admission::admit_client(context, (site_id, route_id), record))
-        .and_then(|()| admissible(request, settings, conflict));
-    if let Err(trouble) = admitted {
-        return answer::trouble(context, work, down, Some(settings), trouble).await;
+        .and_then(|()| admission::admit_client(context, (site_id, route_id), settings, record))
+        .and_then(|asks| admissible(request, settings, conflict).map(|()| asks));
+    let asks_login = match admitted {
+        Ok(asks) => asks,
+        Err(trouble) => {
+            return answer::trouble(context, work, down, Some(settings), trouble).await;
+        }
+    };
+    let user;
+    let mut context = *context;
+    if let Some(login) = settings.login.filter(|_| asks_login) {
+        match log_in(&context, down, request, record, (Asker::Site, login)).await {
+            Ok(proven) => user = proven,
+            Err(NoConnection::ClientGone) => return gone(record),
+            Err(NoConnection::Trouble(trouble)) => {
+                return answer::trouble(&context, work, down, Some(settings), trouble).await;
+            }
+        }
+        context.log_in(&user);
+        record.decided = route.map_or(site.place, |route| route.place);
     }
+    authentication::take_credentials(&context, request, settings);
+    let context = &context;
     let Some(route) = route else {
         let allowed = matches!(routing, Routing::MethodNotAllowed { .. }).then_some(site_id);
         return answer::no_route(context, work, down, settings, allowed).await;

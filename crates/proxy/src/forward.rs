@@ -16,6 +16,7 @@ use rules::{Address, DenyReason, ForwardRequest, Verdict};
 
 use crate::admission;
 use crate::answer;
+use crate::authentication::{Asker, log_in};
 use crate::body::Sink;
 use crate::context::ClientContext;
 use crate::destination::{Destination, NamedDestination, NoConnection, unless_client_gone};
@@ -57,6 +58,20 @@ pub(crate) async fn run<D: Downstream>(
     if let Err(trouble) = admitted.and_then(|()| check_form(&work.request, forward)) {
         return answer::trouble(context, work, down, Some(settings), trouble).await;
     }
+    let user;
+    let mut context = *context;
+    if let Some(login) = settings.login {
+        let Work { request, record, .. } = &mut *work;
+        match log_in(&context, down, request, record, (Asker::Forward, login)).await {
+            Ok(proven) => user = proven,
+            Err(NoConnection::ClientGone) => return gone(record),
+            Err(NoConnection::Trouble(trouble)) => {
+                return answer::trouble(&context, work, down, Some(settings), trouble).await;
+            }
+        }
+        context.log_in(&user);
+    }
+    let context = &context;
     let mut host = std::mem::take(&mut work.named);
     let mut addresses = std::mem::take(&mut work.addresses);
     let target = ForwardTarget { id, peer, host: &mut host, addresses: &mut addresses };

@@ -191,7 +191,7 @@ impl MirrorCopy {
         let context = Context {
             core: &self.core,
             view: &self.view,
-            requester: Requester { address, listener_id, connection: None },
+            requester: Requester { address, listener_id, user: None, connection: None },
             alarm: &alarm,
             reply_alarm: &reply_alarm,
             flow: &Flow::new(&self.core.wheel),

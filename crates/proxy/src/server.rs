@@ -42,6 +42,7 @@ use crate::maintenance::{self, MaintenanceError, MaintenanceState};
 use crate::report;
 use crate::snapshot::Snapshot;
 use crate::sweep;
+use crate::user_files::UserFiles;
 
 /// How long a reload waits for the cores to switch.
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -160,6 +161,7 @@ impl Server {
             shared: Arc::new(Shared::new(count)),
             log_targets: Arc::clone(writer.targets()),
             switches: Arc::default(),
+            user_files: UserFiles::default(),
             registry,
             resolver,
         };
@@ -199,6 +201,7 @@ impl Server {
         let _ = inner.sweeping.set(sweep::start(move || {
             let Some(inner) = weak.upgrade() else { return ControlFlow::Break(()) };
             inner.services.registry.remember(Instant::now());
+            inner.services.user_files.refresh();
             ControlFlow::Continue(inner.snapshot_at_rest())
         }));
         let weak = Arc::downgrade(&inner);

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use auth::UserFile;
 use balance::{Balancer, States};
 use config::{
     Config, Endpoint, EndpointAddress, ListenerId, SiteId, SwitchId, Upstream, UpstreamId,
@@ -47,6 +48,8 @@ pub(crate) struct Snapshot {
     pub(crate) groups: Vec<Arc<balance::Group>>,
     /// By [`UpstreamId`], then by endpoint: the watched names of those that have one.
     watched: Vec<Vec<Option<Arc<WatchedName>>>>,
+    /// By [`config::LoginId`]: the files of users.
+    pub(crate) user_files: Arc<[Arc<UserFile>]>,
     /// The addresses that we listen on, to detect loops.
     pub(crate) own_addresses: Arc<[SocketAddr]>,
 }
@@ -59,7 +62,7 @@ impl Snapshot {
         resolver: &Resolver,
         states: &States,
         keys: sticky::Keys,
-        switches: Arc<[maintenance::Flag]>,
+        (switches, user_files): (Arc<[maintenance::Flag]>, Arc<[Arc<UserFile>]>),
         own_addresses: Vec<SocketAddr>,
     ) -> Self {
         let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
@@ -80,6 +83,7 @@ impl Snapshot {
             sticky,
             groups,
             watched,
+            user_files,
             own_addresses,
         }
     }
@@ -115,6 +119,7 @@ impl Snapshot {
             sticky,
             groups,
             watched,
+            user_files: Arc::clone(&self.user_files),
             own_addresses: Arc::clone(&self.own_addresses),
         }
     }

@@ -27,6 +27,7 @@ struct Special {
     allow: Option<Box<str>>,
     public: Option<&'static str>,
     retry_after: Option<Duration>,
+    challenge: Option<Box<str>>,
 }
 
 impl Trouble {
@@ -58,6 +59,12 @@ impl Trouble {
         self
     }
 
+    /// The same, with what the client must prove (RFC 9110, section 11.6.1); its status is 401 or 407.
+    pub(crate) fn with_challenge(mut self, challenge: impl Into<Box<str>>) -> Self {
+        self.special().challenge = Some(challenge.into());
+        self
+    }
+
     fn special(&mut self) -> &mut Special {
         self.special.get_or_insert_default()
     }
@@ -71,6 +78,11 @@ impl Trouble {
     /// The methods that are allowed, for the field Allow.
     pub(crate) fn allow(&self) -> Option<&str> {
         self.special.as_ref()?.allow.as_deref()
+    }
+
+    /// What the client must prove, for the field WWW-Authenticate or Proxy-Authenticate.
+    pub(crate) fn challenge(&self) -> Option<&str> {
+        self.special.as_ref()?.challenge.as_deref()
     }
 
     /// What the client reads in place of the detail.

@@ -453,7 +453,7 @@ fn client_facts<'a>(rules: &Rules, query: &Query<'a>) -> ClientFacts<'a> {
     };
     let listener = listener.and_then(|id| rules.config.listener(id));
     let listener_port = listener.map_or(0, |listener| listener.address.port());
-    ClientFacts { address: query.from, port: None, listener_port, tls: query.tls }
+    ClientFacts { address: query.from, port: None, listener_port, user: None, tls: query.tls }
 }
 
 /// The endpoints of an upstream, as written.

@@ -252,6 +252,7 @@ pub(crate) fn template(text: &str) -> Template {
             "tls-name" => TemplatePart::Variable(Variable::TlsName),
             "client-subject" => TemplatePart::Variable(Variable::ClientSubject),
             "client-names" => TemplatePart::Variable(Variable::ClientNames),
+            "user" => TemplatePart::Variable(Variable::User),
             "client-fingerprint" => TemplatePart::Variable(Variable::ClientFingerprint),
             "client-cert" => TemplatePart::Variable(Variable::ClientCert),
             "m" => TemplatePart::Map(MapId(0)),

@@ -488,7 +488,7 @@ fn leads_back(
             return None;
         }
         let listener_port = there.address.port();
-        let client = ClientFacts { address, port: None, listener_port, tls: None };
+        let client = ClientFacts { address, port: None, listener_port, user: None, tls: None };
         let facts = Facts::of(client, &request, Some(route), &rules.maps);
         let mut out = Vec::new();
         location(to, &facts, &mut out);

@@ -55,6 +55,8 @@ pub struct Facts<'a> {
     pub id: &'a RequestId,
     /// The captures of the route.
     pub captures: Captures<'a>,
+    /// Who the client has proven to be, where a login is asked for.
+    pub user: Option<&'a str>,
     /// The facts of the client's connection, if it is TLS.
     pub tls: Option<TlsFacts<'a>>,
     /// What templates may name by the maps of the configuration.
@@ -70,6 +72,8 @@ pub struct ClientFacts<'a> {
     pub port: Option<u16>,
     /// The port of the listener that it came in by.
     pub listener_port: u16,
+    /// Who it has proven to be, where a login is asked for.
+    pub user: Option<&'a str>,
     /// The facts of its connection, if it is TLS.
     pub tls: Option<TlsFacts<'a>>,
 }
@@ -110,6 +114,7 @@ impl<'a> Facts<'a> {
             fields,
             id,
             captures: route.map(|route| Captures::of(route, target)).unwrap_or_default(),
+            user: client.user,
             tls: client.tls,
             maps,
         }

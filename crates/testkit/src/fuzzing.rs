@@ -15,6 +15,9 @@ use wire::http2::hpack;
 use wire::http2::{CARRIER, FieldBlock, Guard, GuardLimits, GuardMemory, Violation};
 use wire::{grpc_health, proxy_protocol};
 
+#[cfg(feature = "logins")]
+#[path = "fuzzing/credentials.rs"]
+pub mod credentials;
 #[cfg(feature = "names")]
 #[path = "fuzzing/dns_message.rs"]
 pub mod dns_message;

@@ -20,7 +20,8 @@ Examples:
   bothways upstreams save app                            write it into the file
   bothways upstreams revert app                          or discard the changes
 
-Changes apply at once, and stay over reloads until they are saved or reverted, or the process ends.
+Changes apply at once, and stay over reloads and upgrades until they are saved or reverted, or the
+process ends.
 They use the admin interface: a unix socket, or TCP with the token of process { admin }.";
 
 /// `upstreams`

@@ -10,6 +10,7 @@ mod expand;
 mod forward;
 mod include;
 mod layer;
+mod login;
 mod matching;
 mod process;
 mod resolve;
@@ -21,6 +22,7 @@ mod upstream;
 
 pub(crate) use forward::{RawForward, RawRule};
 pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawLog, RawMaintenance};
+pub(crate) use login::RawLogin;
 pub(crate) use matching::{RawCondition, RawFiles};
 pub(crate) use process::RawProcess;
 pub(crate) use resolve::addresses;

@@ -15,10 +15,10 @@ use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
     AccessLog, AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId,
-    HostCapture, Limits, Listener, ListenerId, LogId, Maintenance, Pattern, Place, PortRange,
-    Process, ProxyProtocol, Route, RouteSettings, Satisfy, Serves, Site, SiteId, SiteName, Switch,
-    SwitchId, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId, UpstreamTimeouts,
-    Variable,
+    HostCapture, Limits, Listener, ListenerId, LogId, LoginId, Maintenance, Pattern, Place,
+    PortRange, Process, ProxyProtocol, Route, RouteSettings, Satisfy, Serves, Site, SiteId,
+    SiteName, Switch, SwitchId, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId,
+    UpstreamTimeouts, Variable,
 };
 use crate::nearest::nearest;
 use crate::schema::{LIMITS, Setting, TIMEOUTS, UPSTREAM_TIMEOUTS};
@@ -322,6 +322,15 @@ impl Resolver<'_, '_> {
         settings
     }
 
+    /// The login of a layer; without a line, that of what is further out.
+    fn login(&mut self, layer: &Layer, outer: Option<LoginId>) -> Option<LoginId> {
+        let Some(raw) = &layer.login else { return outer };
+        raw.is_on.then(|| {
+            self.config.logins.push(raw.login.clone());
+            LoginId::at(self.config.logins.len() - 1)
+        })
+    }
+
     fn site(&mut self, raw: &RawSite) {
         let id = SiteId::at(self.config.sites.len());
         let bounds = self.outer.with(&raw.layer.timeouts, &raw.layer.limits);
@@ -331,6 +340,7 @@ impl Resolver<'_, '_> {
         let site_name = site_name.unwrap_or_default();
         self.maintain(&raw.layer, &site_name, &mut base);
         base.log = self.log(&raw.layer, LogId::default());
+        base.login = self.login(&raw.layer, None);
         let mut routes = Vec::with_capacity(raw.routes.len() + 1);
         let host_captures: Arc<[HostCapture]> = raw.host_captures().collect();
         for route in &raw.routes {
@@ -464,6 +474,7 @@ impl Resolver<'_, '_> {
         };
         self.maintain(&raw.layer, site, &mut settings);
         settings.log = self.log(&raw.layer, base.log);
+        settings.login = self.login(&raw.layer, base.login);
         if !raw.layer.mirrors.is_empty() {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
             self.check_mirrors(&raw.layer.mirrors, &done);
@@ -532,6 +543,7 @@ impl Resolver<'_, '_> {
         let mut settings =
             Self::settings(self.decoder, &raw.layer, &RouteSettings::default(), &bounds);
         settings.log = self.log(&raw.layer, LogId::default());
+        settings.login = self.login(&raw.layer, None);
         self.config.forwards.push(Forward {
             place: self.decoder.place(raw.span),
             listener,

@@ -60,6 +60,12 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ("site", "error-page from", "error-page 502 file=\"Cargo.toml\" @"),
     ("route", "error-page from", "to \"10.0.0.1:80\"; error-page 502 file=\"Cargo.toml\" @"),
     ("forward", "error-page from", "error-page 502 file=\"Cargo.toml\" @"),
+    ("site", "login realm", "login basic file=f @"),
+    ("site", "login pass", "login basic file=f @"),
+    ("route", "login realm", "to \"10.0.0.1:80\"; login basic file=f @"),
+    ("route", "login pass", "to \"10.0.0.1:80\"; login basic file=f @"),
+    ("forward", "login realm", "login basic file=f @"),
+    ("forward", "login pass", "login basic file=f @"),
     ("route", "split", "split { to \"10.0.0.1:80\" \"100%\"; }"),
     ("route", "split stay", "split @ { to \"10.0.0.1:80\" \"100%\"; }"),
     ("route", "split cookie", "split stay=cookie @ { to \"10.0.0.1:80\" \"100%\"; }"),
@@ -122,6 +128,7 @@ const INCOMPLETE: &[(&str, &str)] = &[
     ("client", "request"),
     ("client", "require"),
     ("challenge", "dns"),
+    ("login", "basic"),
 ];
 
 /// Values of a kind; one at least is not the default of a row.

@@ -17,6 +17,7 @@ pub(crate) const LOG_FIELDS: &[WordRow] = &[
     word("client", "the client's address"),
     word("port", "the client's port"),
     word("via", "the trusted proxy that says who the client is"),
+    word("user", "the user who has logged in"),
     word("direction", "`reverse` or `forward`"),
     word("listener", "the listening address"),
     word("scope", "the site's first name, or the forward listener"),

@@ -12,6 +12,7 @@ mod balancing;
 mod effect;
 mod forward_rules;
 mod layer;
+mod login;
 mod logs;
 mod maps;
 mod matching;
@@ -32,6 +33,7 @@ pub(crate) use balancing::{
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
 pub(crate) use layer::*;
+pub(crate) use login::LOGIN_PROPERTIES;
 pub(crate) use logs::{LOG_FIELDS, LOG_PARTS, LOG_PROPERTIES};
 pub(crate) use maps::MAP_BLOCK;
 pub(crate) use matching::{ACCESS_PROPERTIES, CONDITION_PROPERTIES, TRY_PROPERTIES};

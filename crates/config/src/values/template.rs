@@ -22,6 +22,7 @@ pub(super) const RESERVED: &[(&str, Variable)] = &[
     ("tls-name", Variable::TlsName),
     ("client-subject", Variable::ClientSubject),
     ("client-names", Variable::ClientNames),
+    ("user", Variable::User),
     ("client-fingerprint", Variable::ClientFingerprint),
     ("client-cert", Variable::ClientCert),
 ];

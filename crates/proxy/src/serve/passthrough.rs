@@ -126,7 +126,8 @@ async fn connect(
 ) -> Result<TunnelStart, NoConnection> {
     let (alarm, reply_alarm) = (core.wheel.alarm(), core.wheel.alarm());
     let address = record.client.ip();
-    let requester = Requester { address, listener_id: record.listener, connection: Some(client) };
+    let (listener_id, connection) = (record.listener, Some(client));
+    let requester = Requester { address, listener_id, user: None, connection };
     let context = Context {
         core,
         view,

@@ -43,6 +43,13 @@ pub enum StartError {
         /// Why, in words.
         why: String,
     },
+    /// A file of users cannot be used.
+    UserFile {
+        /// The line that names it, as `file:line`.
+        place: String,
+        /// Why, in words.
+        why: String,
+    },
     /// Certificates, keys or other settings of TLS cannot be used: the line, as `file:line`, and
     /// the problem.
     Tls(Vec<(String, Problem)>),
@@ -84,6 +91,7 @@ impl fmt::Display for StartError {
             Self::Inherited(error) => write!(out, "cannot use an inherited socket: {error}"),
             Self::Thread(error) => write!(out, "cannot start a thread: {error}"),
             Self::Resolver(error) => write!(out, "cannot set up the resolver: {error}"),
+            Self::UserFile { place, why } => write!(out, "{place}: {why}"),
             Self::StickyKey { place, why } => write!(
                 out,
                 "{place}: {why}\nhint: `head -c 32 /dev/urandom | base64 > FILE` makes one, for the user of bothways alone"

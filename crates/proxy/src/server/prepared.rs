@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use auth::UserFile;
 use balance::States;
 use config::{Config, Endpoint};
 use discovery::Discovery;
@@ -18,6 +19,7 @@ use crate::core::Shared;
 use crate::maintenance::Switches;
 use crate::snapshot::Snapshot;
 use crate::sticky;
+use crate::user_files::UserFiles;
 
 /// Files that are reserved for logs, pipes, names and the admin interface. Half of the others are
 /// for upstreams.
@@ -36,6 +38,7 @@ pub(super) struct Services {
     pub(super) log_targets: Arc<LogTargets>,
     /// What closes sites for maintenance.
     pub(super) switches: Arc<Switches>,
+    pub(super) user_files: UserFiles,
 }
 
 /// An address that is listened on.
@@ -101,6 +104,7 @@ pub(super) struct PreparedConfig {
     contexts: Arc<Contexts>,
     keys: sticky::Keys,
     logs: Arc<AccessLogs>,
+    user_files: Vec<Arc<UserFile>>,
     /// The sockets that were opened for it.
     pub(super) opened: Vec<OpenedListener>,
 }
@@ -124,6 +128,14 @@ impl PreparedConfig {
         })?;
         let logs = services.log_targets.open(config);
         let logs = logs.map_err(|problem| StartError::access_log(config, problem))?;
+        let user_files = services.user_files.open(config);
+        let user_files = user_files.map_err(|bad| StartError::UserFile {
+            place: config.locate(bad.place),
+            why: bad.why,
+        })?;
+        if !user_files.is_empty() {
+            services.shared.start_verifier(cores).map_err(StartError::Thread)?;
+        }
         let open = before.map_or(&[][..], |(_, listening)| listening);
         let is_open = |address| open.iter().any(|listens| listens.address == address);
         let new = config.listeners.iter().filter(|listener| !is_open(listener.address));
@@ -137,7 +149,7 @@ impl PreparedConfig {
                  listens on its address"
             );
         }
-        Ok(Self { config: Arc::clone(config), served, contexts, keys, logs, opened })
+        Ok(Self { config: Arc::clone(config), served, contexts, keys, logs, user_files, opened })
     }
 
     /// Applies it except to the cores; returns the snapshot and the new sockets, which the caller
@@ -147,7 +159,7 @@ impl PreparedConfig {
         services: &Services,
         listening: &[BoundAddress],
     ) -> (Arc<Snapshot>, Vec<OpenedListener>) {
-        let Self { config, served, contexts, keys, logs, opened } = self;
+        let Self { config, served, contexts, keys, logs, user_files, opened } = self;
         let files = net::raise_open_files_limit().unwrap_or(1024);
         set_connections_max(&services.shared, &config, files);
         let names = (Names::new(&served, &services.registry), logs);
@@ -157,8 +169,9 @@ impl PreparedConfig {
         services.keeper.install(&contexts);
         let (resolver, states) = (&services.resolver, &services.states);
         let switches = services.switches.flags(&config);
+        let of_config = (switches, user_files.into());
         let snapshot =
-            Snapshot::compile(served, names, contexts, resolver, states, keys, switches, own);
+            Snapshot::compile(served, names, contexts, resolver, states, keys, of_config, own);
         (Arc::new(snapshot), opened)
     }
 }

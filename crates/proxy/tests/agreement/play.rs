@@ -120,6 +120,7 @@ impl Bench {
                     address: client.to_canonical(),
                     port: None,
                     listener_port: listener.address.port(),
+                    user: None,
                     tls: None,
                 },
                 maps: rules.maps(),

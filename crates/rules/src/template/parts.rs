@@ -118,6 +118,7 @@ impl<'a> Facts<'a> {
                 Variable::Query => Some(self.query.unwrap_or_default()),
                 Variable::Uri => Some(self.uri),
                 Variable::RequestId => Some(request_id(self.id)),
+                Variable::User => Some(self.user.unwrap_or_default().as_bytes()),
                 Variable::TlsVersion => self.tls.map(|tls| tls.version.as_bytes()),
                 Variable::TlsName => self.tls.and_then(|tls| tls.name).map(str::as_bytes),
                 Variable::ClientSubject => {

@@ -41,6 +41,7 @@ pub(super) fn facts_of(request: &Request) -> Facts<'_> {
         address: IpAddr::from([192, 0, 2, 1]),
         port: None,
         listener_port: 80,
+        user: None,
         tls: None,
     };
     let facts = Facts::of(client, request, None, Maps::none());

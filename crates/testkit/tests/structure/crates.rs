@@ -17,6 +17,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("balance", &["config", "random"]),
     ("tls", &["config", "message", "random"]),
     ("net", &["random"]),
+    ("auth", &["random"]),
     ("files", &["config", "message"]),
     ("discovery", &["config", "net"]),
     ("observe", &["balance", "config", "message", "tls", "wire"]),
@@ -24,6 +25,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "auth",
             "balance",
             "config",
             "discovery",
@@ -41,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "bothways",
         &[
+            "auth",
             "balance",
             "config",
             "discovery",
@@ -56,7 +59,18 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     (
         "testkit",
-        &["config", "discovery", "files", "import", "message", "net", "proxy", "tls", "wire"],
+        &[
+            "auth",
+            "config",
+            "discovery",
+            "files",
+            "import",
+            "message",
+            "net",
+            "proxy",
+            "tls",
+            "wire",
+        ],
     ),
 ];
 

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "transfer",
         "trouble",
         "trust",
+        "user_files",
         "websocket",
     ],
     &["identity", "key", "patience", "room", "split"],
@@ -42,7 +43,7 @@ const LAYERS: &[&[&str]] = &[
     // What an exchange is made of.
     &["admission", "deadline", "note", "retry", "upstream"],
     &["destination", "hops", "leaving", "tunnel"],
-    &["ending", "respond"],
+    &["authentication", "ending", "respond"],
     &["answer", "attempt"],
     // Exchanges.
     &["fetch"],

@@ -138,6 +138,7 @@ mod tests {
                 address: [127, 0, 0, 1].into(),
                 port: None,
                 listener_port: 80,
+                user: None,
                 tls: None,
             };
             let (request, upgrade) = (&request, false);

@@ -1,0 +1,34 @@
+//! `login`: what clients must prove.
+
+use super::{Checked, Decoder};
+use crate::model::Login;
+use crate::schema::LOGIN_PROPERTIES;
+
+/// A `login` line.
+#[derive(Debug)]
+pub(crate) struct RawLogin {
+    /// Whether there is one; if not, it only replaces that of the site.
+    pub(crate) is_on: bool,
+    pub(crate) login: Login,
+}
+
+impl Decoder<'_> {
+    /// Reads a `login` node; `None` if it has a mistake.
+    pub(crate) fn login(&mut self, node: &Checked<'_, '_>) -> Option<RawLogin> {
+        let is_on = node.data().next()?.text() != "off";
+        let mut raw = RawLogin { is_on, login: Login::new(self.place(node.name_span())) };
+        node.put(&LOGIN_PROPERTIES, &mut raw);
+        let has = |name: &str| node.node.properties.iter().any(|property| property.name == name);
+        if is_on && !has("file") {
+            self.error(node.node.span, "`login basic` needs a file of users").hint(
+                "write login basic file=\"/etc/bothways/users\"; `bothways user add FILE NAME` makes it",
+            );
+            return None;
+        }
+        if !is_on && !node.node.properties.is_empty() {
+            self.error(node.node.span, "`login off` takes nothing else");
+            return None;
+        }
+        Some(raw)
+    }
+}
