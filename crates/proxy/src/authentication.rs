@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use auth::{Credentials, Outcome};
+use auth::{Credentials, Outcome, UserFile};
 use config::{Login, LoginId, RouteSettings};
 use message::{Known, Request};
 use observe::{ErrorKind, Record};
@@ -41,7 +41,7 @@ impl Asker {
     }
 }
 
-/// The user that a client has proven to be.
+/// The user that a client has proven to be. Only a password that must be checked takes time, and memory.
 pub(crate) async fn log_in<D: Downstream>(
     context: &ClientContext<'_>,
     down: &mut D,
@@ -49,68 +49,100 @@ pub(crate) async fn log_in<D: Downstream>(
     record: &mut Record,
     (asker, id): (Asker, LoginId),
 ) -> Result<Arc<str>, NoConnection> {
-    let shared = &context.view.shared;
-    let (Some(login), Some(file)) =
-        (context.view.config().login(id), shared.user_files.get(id.index()))
-    else {
-        let detail = "the configuration has no such login";
-        return Err(Trouble::new(ErrorKind::ProxyInternalError, detail).into());
-    };
-    let refused = |kind, detail: String, public| {
-        let status = asker.status();
-        let trouble = Trouble::new(kind, detail).with_status(status).with_public(public);
-        NoConnection::from(trouble.with_challenge(challenge(login)))
-    };
-    record.decided = login.place;
-    let Some(token) = only(request.fields.get_all(asker.credentials())).and_then(auth::basic)
-    else {
-        let detail = "the client has not logged in".to_owned();
-        return Err(refused(ErrorKind::LoginRequired, detail, "log in with a name and a password"));
-    };
-    let now = Instant::now();
-    let known = context.core.logins.user(file, token, now);
-    let user = match known {
+    let user = match known_user(context, request, record, asker, id)? {
         Some(user) => user,
-        None => {
-            const WRONG: &str = "the name or the password is wrong";
-            let Some(credentials) = Credentials::decode(token) else {
-                return Err(refused(ErrorKind::LoginFailed, WRONG.to_owned(), WRONG));
-            };
-            let name = credentials.user().to_owned();
-            // Of IPv6, what stands for one client.
-            let address = context.account().key().address();
-            let Some(Ok(outcome)) =
-                context.core.shared.verifier().map(|v| v.verify(file, credentials, address))
-            else {
-                let detail = "too many passwords wait to be checked";
-                return Err(Trouble::new(ErrorKind::Overloaded, detail).into());
-            };
-            let outcome = unless_client_gone(down.split().0, outcome).await;
-            match outcome.ok_or(NoConnection::ClientGone)? {
-                Ok(Outcome::Right(user)) => {
-                    context.core.logins.remember(file, token, &user, now);
-                    user
-                }
-                Ok(Outcome::Wrong) => {
-                    let detail = format!("the user {name:?} is unknown, or the password is wrong");
-                    return Err(refused(ErrorKind::LoginFailed, detail, WRONG));
-                }
-                Ok(Outcome::TooMany(wait)) => {
-                    let detail =
-                        format!("too many wrong passwords for the user {name:?} from this address");
-                    let trouble = Trouble::new(ErrorKind::TooManyLogins, detail);
-                    let public = "there were too many wrong passwords; wait a little";
-                    return Err(trouble.with_public(public).with_retry_after(wait).into());
-                }
-                Err(_) => {
-                    let detail = "the check of a password has failed";
-                    return Err(Trouble::new(ErrorKind::ProxyInternalError, detail).into());
-                }
-            }
-        }
+        None => Box::pin(check_password(context, down, request, asker, id)).await?,
     };
     record.user = Some(Arc::clone(&user));
     Ok(user)
+}
+
+/// The user whose credentials were right a moment ago; none if they must be checked.
+fn known_user(
+    context: &ClientContext<'_>,
+    request: &Request,
+    record: &mut Record,
+    asker: Asker,
+    id: LoginId,
+) -> Result<Option<Arc<str>>, Trouble> {
+    let (login, file) = of_id(context, id)?;
+    record.decided = login.place;
+    let Some(token) = token(request, asker) else {
+        let detail = "the client has not logged in";
+        let public = "log in with a name and a password";
+        let trouble = Trouble::new(ErrorKind::LoginRequired, detail).with_public(public);
+        return Err(challenged(trouble, login, asker));
+    };
+    Ok(context.core.logins.user(file, token, Instant::now()))
+}
+
+/// Has the credentials of a request checked.
+async fn check_password<D: Downstream>(
+    context: &ClientContext<'_>,
+    down: &mut D,
+    request: &Request,
+    asker: Asker,
+    id: LoginId,
+) -> Result<Arc<str>, NoConnection> {
+    const WRONG: &str = "the name or the password is wrong";
+    let (login, file) = of_id(context, id)?;
+    let failed = |detail: String| {
+        let trouble = Trouble::new(ErrorKind::LoginFailed, detail).with_public(WRONG);
+        NoConnection::from(challenged(trouble, login, asker))
+    };
+    let token = token(request, asker).unwrap_or_default();
+    let Some(credentials) = Credentials::decode(token) else {
+        return Err(failed(WRONG.to_owned()));
+    };
+    let name = credentials.user().to_owned();
+    // Of IPv6, what stands for one client.
+    let address = context.account().key().address();
+    let verifier = context.core.shared.verifier();
+    let Some(Ok(outcome)) = verifier.map(|v| v.verify(file, credentials, address)) else {
+        let detail = "too many passwords wait to be checked";
+        return Err(Trouble::new(ErrorKind::Overloaded, detail).into());
+    };
+    let outcome = unless_client_gone(down.split().0, outcome).await;
+    match outcome.ok_or(NoConnection::ClientGone)? {
+        Ok(Outcome::Right(user)) => {
+            context.core.logins.remember(file, token, &user, Instant::now());
+            Ok(user)
+        }
+        Ok(Outcome::Wrong) => {
+            Err(failed(format!("the user {name:?} is unknown, or the password is wrong")))
+        }
+        Ok(Outcome::TooMany(wait)) => {
+            let detail =
+                format!("too many wrong passwords for the user {name:?} from this address");
+            let trouble = Trouble::new(ErrorKind::TooManyLogins, detail);
+            let public = "there were too many wrong passwords; wait a little";
+            Err(trouble.with_public(public).with_retry_after(wait).into())
+        }
+        Err(_) => {
+            let detail = "the check of a password has failed";
+            Err(Trouble::new(ErrorKind::ProxyInternalError, detail).into())
+        }
+    }
+}
+
+fn of_id<'a>(
+    context: &'a ClientContext<'_>,
+    id: LoginId,
+) -> Result<(&'a Login, &'a Arc<UserFile>), Trouble> {
+    let login = context.view.config().login(id);
+    login.zip(context.view.shared.user_files.get(id.index())).ok_or_else(|| {
+        Trouble::new(ErrorKind::ProxyInternalError, "the configuration has no such login")
+    })
+}
+
+/// The Basic credentials of a request, as they came.
+fn token(request: &Request, asker: Asker) -> Option<&[u8]> {
+    only(request.fields.get_all(asker.credentials())).and_then(auth::basic)
+}
+
+/// The same, with what the client must prove.
+fn challenged(trouble: Trouble, login: &Login, asker: Asker) -> Trouble {
+    trouble.with_status(asker.status()).with_challenge(challenge(login))
 }
 
 /// Takes credentials that are for us from a request to a site, whether they were asked for or not, unless the login passes

@@ -6,11 +6,11 @@ use clap::{Args, Subcommand, ValueHint};
 
 pub(super) const USER_EXAMPLES: &str = "\
 Examples:
-  bothways user add /etc/bothways/users ann        asks for the password; makes the file if there is none
-  bothways user passwd /etc/bothways/users ann     a new password
-  bothways user check /etc/bothways/users ann      is this the password? exit code 0 or 1
+  bothways user add /etc/bothways/users ann        makes the file if there is none
+  bothways user passwd /etc/bothways/users ann     sets a new password
+  bothways user check /etc/bothways/users ann      tests a password: exit code 0 or 1
   bothways user remove /etc/bothways/users ann
-  echo secret | bothways user add users ann        for programs: the first line of standard input
+  echo secret | bothways user add users ann        the password from standard input
 
 The file is for `login basic file=…`, and for nginx and Apache too (htpasswd, bcrypt). A running
 process reads it again when it changes.";

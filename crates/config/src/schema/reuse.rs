@@ -43,7 +43,7 @@ impl<T> Row<T> {
             name: "use",
             arguments: &[argument("name", Kind::Name, AtLeastOne)],
             repeats: true,
-            doc: "Stands for the lines of [`define`](#define)s.",
+            doc: "Stands for the lines of a `define` at the [top level](#top-level).",
             example: "define common { request { remove \"X-Debug\"; }; }\nsite \"a.example\" {\n    use common\n    to \"10.0.0.1:80\"\n}",
             ..NodeRow::NEW
         },

@@ -49,6 +49,7 @@ fn the_log_has_every_field_in_the_order_of_the_table() {
         status: 0,
         took: Duration::ZERO,
     });
+    record.user = Some("ann".into());
     record.fail(ErrorKind::ClientGone, "gone");
     let mut line = Vec::new();
     let names = fixture::names();
