@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn values_of_rfc_7617() {
         let ok = |user: &str, password: &str| Some((user.to_owned(), password.as_bytes().to_vec()));
-        let table: &[(&str, Option<(String, Vec<u8>)>)] = &[
+        type Read = Option<(String, Vec<u8>)>;
+        let table: &[(&str, Read)] = &[
             // RFC 7617, section 2 and 2.1.
             ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", ok("Aladdin", "open sesame")),
             ("Basic dGVzdDoxMjPCow==", ok("test", "123£")),

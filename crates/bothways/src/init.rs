@@ -187,13 +187,13 @@ fn config_text(text: &str) -> String {
 
 /// Whether a public CA gives certificates for the name.
 fn is_public(name: &str) -> bool {
-    let is_local = |local: &&str| {
-        name.strip_suffix(*local).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    let is_local = |local: &str| {
+        name.strip_suffix(local).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     name.contains('.')
         && !name.contains(['*', '{'])
         && name.parse::<IpAddr>().is_err()
-        && !LOCAL_NAMES.iter().any(|local| is_local(&local))
+        && !LOCAL_NAMES.iter().any(|local| is_local(local))
 }
 
 #[cfg(test)]

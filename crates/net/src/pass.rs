@@ -175,7 +175,7 @@ mod tests {
     fn packets_arrive_whole_with_their_descriptors() {
         let (ours, theirs) = Channel::pair().unwrap();
         let theirs = Channel::from_other(theirs).unwrap();
-        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
         let long = vec![b'x'; Channel::MESSAGE_BYTES_MAX];
         ours.send(b"one", &[], soon()).unwrap();
         let many = vec![writer.as_fd(); Channel::DESCRIPTORS_MAX];

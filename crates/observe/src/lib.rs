@@ -44,7 +44,7 @@ mod tests;
 pub use access_log::AccessLog;
 pub use error_kind::{Blame, ErrorKind};
 pub use exposition::Exposition;
-pub use logs::{AccessLogs, LogProblem, LogTargets, log_problem};
+pub use logs::{AccessLogs, KeptNames, LogProblem, LogTargets, log_problem};
 pub use metrics::{
     CoreMetrics, EndpointSlot, HandshakeFailure, ListenerSlot, MirrorResult, Refusal, ScopeSlot,
 };

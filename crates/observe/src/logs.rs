@@ -106,6 +106,9 @@ impl std::fmt::Debug for AccessLogs {
     }
 }
 
+/// Names of fields: of the request, and of the response.
+pub type KeptNames<'a> = (&'a [Box<str>], &'a [Box<str>]);
+
 impl AccessLogs {
     fn new(config: &Config, logs: Vec<Log>) -> Self {
         let of = |settings: &RouteSettings| settings.log;
@@ -130,7 +133,7 @@ impl AccessLogs {
     }
 
     /// The names of the fields that the line of an exchange shows, of its request and of its response.
-    pub fn kept_fields(&self, scope: Scope) -> Option<(&[Box<str>], &[Box<str>])> {
+    pub fn kept_fields(&self, scope: Scope) -> Option<KeptNames<'_>> {
         if !self.keeps_fields {
             return None;
         }

@@ -54,17 +54,26 @@ pub(crate) struct Snapshot {
     pub(crate) own_addresses: Arc<[SocketAddr]>,
 }
 
+/// What a snapshot gets that was opened or made for its configuration.
+pub(crate) struct SnapshotParts {
+    pub(crate) names: Names,
+    pub(crate) logs: Arc<AccessLogs>,
+    pub(crate) contexts: Arc<tls::Contexts>,
+    pub(crate) keys: sticky::Keys,
+    pub(crate) switches: Arc<[maintenance::Flag]>,
+    pub(crate) user_files: Vec<Arc<UserFile>>,
+    pub(crate) own_addresses: Vec<SocketAddr>,
+}
+
 impl Snapshot {
     pub(crate) fn compile(
         config: Arc<Config>,
-        (names, logs): (Names, Arc<AccessLogs>),
-        contexts: Arc<tls::Contexts>,
+        parts: SnapshotParts,
         resolver: &Resolver,
         states: &States,
-        keys: sticky::Keys,
-        (switches, user_files): (Arc<[maintenance::Flag]>, Arc<[Arc<UserFile>]>),
-        own_addresses: Vec<SocketAddr>,
     ) -> Self {
+        let SnapshotParts { names, logs, contexts, keys, switches, user_files, own_addresses } =
+            parts;
         let watched = config.upstreams.iter().map(|upstream| watch(upstream, resolver)).collect();
         let groups = states.groups(&config);
         let rules = Arc::new(Rules::compile(Arc::clone(&config)));
@@ -83,7 +92,7 @@ impl Snapshot {
             sticky,
             groups,
             watched,
-            user_files,
+            user_files: user_files.into(),
             own_addresses,
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn target(text: &str) -> Result<LogTarget, Wrong> {
         };
     };
     match rest {
-        "" => return Ok(LogTarget::Syslog(None)),
+        "" => Ok(LogTarget::Syslog(None)),
         rest => {
             let wrong = |why: &str| {
                 Wrong::new(format!("`{text}` is not a syslog: {why}"))

@@ -17,7 +17,7 @@ use tls::{Contexts, Keeper};
 use super::{Inherited, StartError};
 use crate::core::Shared;
 use crate::maintenance::Switches;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SnapshotParts};
 use crate::sticky;
 use crate::user_files::UserFiles;
 
@@ -162,16 +162,16 @@ impl PreparedConfig {
         let Self { config, served, contexts, keys, logs, user_files, opened } = self;
         let files = net::raise_open_files_limit().unwrap_or(1024);
         set_connections_max(&services.shared, &config, files);
-        let names = (Names::new(&served, &services.registry), logs);
+        let names = Names::new(&served, &services.registry);
         let new = opened.iter().map(|(listens, _)| listens);
-        let own = listening.iter().chain(new).map(|listens| listens.actual).collect();
+        let own_addresses = listening.iter().chain(new).map(|listens| listens.actual).collect();
         // New sites have their certificates before the first client asks for them.
         services.keeper.install(&contexts);
         let (resolver, states) = (&services.resolver, &services.states);
         let switches = services.switches.flags(&config);
-        let of_config = (switches, user_files.into());
-        let snapshot =
-            Snapshot::compile(served, names, contexts, resolver, states, keys, of_config, own);
+        let parts =
+            SnapshotParts { names, logs, contexts, keys, switches, user_files, own_addresses };
+        let snapshot = Snapshot::compile(served, parts, resolver, states);
         (Arc::new(snapshot), opened)
     }
 }
