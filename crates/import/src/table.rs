@@ -459,9 +459,9 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
             read("satisfy", Exact, "`satisfy`", ""),
             read(
                 "auth_basic",
-                Exact,
+                Near,
                 "`login basic`",
-                "until it is there, the location is closed (503)",
+                "the password does not go to the application (`pass=#true` sends it, as nginx does)",
             ),
             read("auth_basic_user_file", Exact, "`login basic file=`", ""),
             fixed("auth_request", Planned, "", "until then the location is closed (503)"),
