@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -60,7 +61,7 @@ impl Verifier {
     }
 
     /// Checks a password of a client at this address (of IPv6, what stands for one client). The receiver fails only if
-    /// the thread has panicked. If it is dropped before its turn comes, the password is not checked.
+    /// the check has panicked. If it is dropped before its turn comes, the password is not checked.
     pub fn verify(
         &self,
         file: &Arc<UserFile>,
@@ -93,7 +94,11 @@ fn check_all(waiting: &Mutex<Receiver<Job>>, failures: &Mutex<Failures>) {
         // Others of this user may have failed since it began to wait.
         let wait = lock(failures).wait(user, job.address, Instant::now());
         let outcome = if wait.is_zero() {
-            match job.file.users().verify(user, job.credentials.password()) {
+            let (users, password) = (job.file.users(), job.credentials.password());
+            // A panic ends this check, not the thread: the others still have to be checked.
+            let checked = catch_unwind(AssertUnwindSafe(|| users.verify(user, password)));
+            let Ok(checked) = checked else { continue };
+            match checked {
                 Some(name) => {
                     lock(failures).succeeded(user, job.address);
                     Outcome::Right(name)

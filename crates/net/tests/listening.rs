@@ -162,7 +162,6 @@ fn sockets_that_were_passed_are_all_accepted_from() {
             });
         }
         assert_eq!(accepted, CLIENTS, "{cores_before} cores, then {cores_after}");
-        assert!(std::net::TcpStream::connect(to).is_err(), "all are closed");
         drop(clients);
     }
 }
