@@ -87,8 +87,9 @@ class Commands(Story):
         self.assertIn("default", told)
 
     def test_the_example(self):
-        self.bothways_command("check", ROOT / "dist" / "bothways.kdl")
-        self.bothways_command("fmt", "--check", ROOT / "dist" / "bothways.kdl")
+        # The file that is installed names directories of the package: `packaging/test-deb` checks that one.
+        self.bothways_command("check", ROOT / "packaging" / "example.kdl")
+        self.bothways_command("fmt", "--check", ROOT / "packaging" / "bothways.kdl", ROOT / "packaging" / "example.kdl")
 
     def test_reverse_in_one_line(self):
         at = f"127.0.0.1:{free_port()}"
