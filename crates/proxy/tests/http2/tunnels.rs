@@ -341,6 +341,8 @@ fn a_websocket_with_bytes_ahead() {
     opened(&mut client);
     expect(&mut client, "hello");
     client.send(data(END, 1, ""));
+    // Else the end of the connection could overtake that of the stream.
+    assert!(client.expect_kind(kind::DATA).has(END));
 }
 
 /// An origin that knows no WebSocket says so, and the connection goes on.
