@@ -1,5 +1,6 @@
 //! The threads that check passwords.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +17,55 @@ use crate::file::UserFile;
 
 /// Passwords that may wait to be checked. With a tenth of a second each, and two threads, the last one waits 6 s.
 const WAITING_MAX: usize = 128;
+/// Of those, passwords from one address: nobody alone can keep others from logging in.
+const WAITING_OF_ADDRESS_MAX: usize = WAITING_MAX / 4;
 
 /// Checks passwords on threads of its own.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     jobs: SyncSender<Job>,
     failures: Arc<Mutex<Failures>>,
+    waiting: Waiting,
+}
+
+/// How many passwords wait or are being checked, by address; those without any have no entry.
+type Waiting = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// A password that counts on its address until this is dropped.
+struct Place {
+    waiting: Waiting,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(waiting: &Waiting, address: IpAddr) -> Option<Self> {
+        let mut counts = lock(waiting);
+        let count = counts.entry(address).or_default();
+        if *count >= WAITING_OF_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self { waiting: Arc::clone(waiting), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.waiting);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
 }
 
 struct Job {
     file: Arc<UserFile>,
     credentials: Credentials,
     address: IpAddr,
+    _place: Place,
     reply: oneshot::Sender<Outcome>,
 }
 
@@ -42,22 +80,22 @@ pub enum Outcome {
     TooMany(Duration),
 }
 
-/// Too many passwords wait to be checked.
+/// Too many passwords wait to be checked, in all or from one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait;
 
 impl Verifier {
     /// Starts this many threads, at least one. They end when the last clone is dropped.
     pub fn start(threads: usize) -> io::Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel(WAITING_MAX);
-        let (waiting, failures) = (Arc::new(Mutex::new(waiting)), Arc::default());
+        let (jobs, queue) = mpsc::sync_channel(WAITING_MAX);
+        let (queue, failures) = (Arc::new(Mutex::new(queue)), Arc::default());
         for _ in 0..threads.max(1) {
-            let (waiting, failures) = (Arc::clone(&waiting), Arc::clone(&failures));
+            let (queue, failures) = (Arc::clone(&queue), Arc::clone(&failures));
             thread::Builder::new()
                 .name("passwords".to_owned())
-                .spawn(move || check_all(&waiting, &failures))?;
+                .spawn(move || check_all(&queue, &failures))?;
         }
-        Ok(Self { jobs, failures })
+        Ok(Self { jobs, failures, waiting: Waiting::default() })
     }
 
     /// Checks a password of a client at this address (of IPv6, what stands for one client). The receiver fails only if
@@ -74,7 +112,8 @@ impl Verifier {
             let _ = reply.send(Outcome::TooMany(wait)); // nobody else has the receiver
             return Ok(outcome);
         }
-        let job = Job { file: Arc::clone(file), credentials, address, reply };
+        let place = Place::take(&self.waiting, address).ok_or(Wait)?;
+        let job = Job { file: Arc::clone(file), credentials, address, _place: place, reply };
         self.jobs.try_send(job).map_err(|_| Wait)?;
         Ok(outcome)
     }
@@ -84,9 +123,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn check_all(waiting: &Mutex<Receiver<Job>>, failures: &Mutex<Failures>) {
+fn check_all(queue: &Mutex<Receiver<Job>>, failures: &Mutex<Failures>) {
     loop {
-        let Ok(job) = lock(waiting).recv() else { return };
+        let Ok(job) = lock(queue).recv() else { return };
         if job.reply.is_closed() {
             continue; // the client has left
         }
@@ -159,17 +198,27 @@ mod tests {
         let verifier = Verifier::start(1).unwrap();
         let slow = file(&format!("ann:{}\n", crate::new_hash(b"x").unwrap()));
         let mut waiting = Vec::new();
-        let refused =
-            (0..10 * WAITING_MAX).find_map(|_| match verifier.verify(&slow, ann("x"), ADDRESS) {
+        // One address has a share of it.
+        let mut of_one = Vec::new();
+        while let Ok(outcome) = verifier.verify(&slow, ann("x"), ADDRESS) {
+            of_one.push(outcome);
+            assert!(of_one.len() <= WAITING_MAX);
+        }
+        assert!(of_one.len() >= WAITING_OF_ADDRESS_MAX);
+        let other = |number: usize| IpAddr::V4((0x0A00_0000 + number as u32).into());
+        let refused = (0..10 * WAITING_MAX).find_map(|number| {
+            match verifier.verify(&slow, ann("x"), other(number)) {
                 Ok(outcome) => {
                     waiting.push(outcome);
                     None
                 }
                 Err(wait) => Some(wait),
-            });
+            }
+        });
         assert_eq!(refused, Some(Wait));
         assert!(waiting.len() <= 2 * WAITING_MAX);
         // Clients that leave make room.
+        drop(of_one);
         waiting.truncate(1);
         assert_eq!(waiting.remove(0).await, Ok(Outcome::Right("ann".into())));
         let last = loop {
