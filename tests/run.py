@@ -136,7 +136,7 @@ def run_again(result):
     if not 0 < len(failed) <= AGAIN_MAX:
         return set()
     print(f"\nonce more: {', '.join(sorted(failed))}", flush=True)
-    # Found anew: a story object is for one run.
+    # Found again: a story object is for one run.
     suite = unittest.TestLoader().discover(str(HERE), top_level_dir=str(HERE))
     again = [test for test in stories(suite) if name(test) in failed]
     second = Result()

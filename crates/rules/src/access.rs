@@ -37,7 +37,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// How it stands with this and another thing. If it has none of several, of which one would do, the refusal is that of the
+    /// The standing with this and another thing. If it has none of several, of which one would do, the refusal is that of the
     /// last: one that the client can do something about comes last.
     #[must_use]
     pub fn and(self, satisfy: Satisfy, other: Self) -> Self {

@@ -276,7 +276,7 @@ impl<'n, 't> Expander<'n, 't, '_> {
         }
     }
 
-    /// Counts a line that is put somewhere; false if there are too many, which is told once.
+    /// Counts a line that is put somewhere; false if there are too many, which is reported once.
     fn count(&mut self, line: &Node<'_>, via: u32) -> bool {
         if via == 0 {
             return true; // it stands there itself
@@ -320,7 +320,7 @@ impl<'n, 't> Expander<'n, 't, '_> {
     }
 }
 
-/// Whether a line has names alone; what else it has is told when it is checked.
+/// Whether a line has names alone; what else it has is reported when it is checked.
 fn is_plain(line: &Node<'_>) -> bool {
     !line.arguments.is_empty()
         && line.arguments.iter().all(|value| text_of(value).is_some())

@@ -115,7 +115,7 @@ struct Include {
     in_block: bool,
 }
 
-/// The values of `include` nodes. What is wrong with those is told when the text is decoded. `is_fragment`: whether the
+/// The values of `include` nodes. What is wrong with those is reported when the text is decoded. `is_fragment`: whether the
 /// file itself has lines of a block.
 fn includes(text: &str, file: u16, is_fragment: bool) -> Vec<Include> {
     if !text.contains("include") {

@@ -269,7 +269,7 @@ impl Decoder<'_> {
         for raw in raws {
             if let Err(why) = check.size(raw, 0) {
                 self.error(raw.span, why);
-                break; // one loop is told once, not by each of its maps
+                break; // one loop is reported once, not by each of its maps
             }
         }
         for (index, name) in self.maps.names.clone().iter().enumerate() {

@@ -3,13 +3,13 @@
 use super::Count::{AtLeastOne, One, Optional};
 use super::matching::{OTHERWISE, TRY};
 use super::rows::{argument, limits, property, timeouts, word};
-use super::texts::{flag, joined, list, on_off, path};
+use super::texts::{flag, list, on_off, path};
 use super::{
     Kind, LOG_PROPERTIES, NodeRow, Property, Read, Row, Scope, Show, Table, WordRow, in_line,
 };
 use crate::decode::{
-    ClientLists, Edits, HasLayer, RawErrorPage, RawFiles, RawMaintenance, RawMirror, RawSplit,
-    RawStay, share_quoted, target_text,
+    Edits, HasLayer, RawErrorPage, RawFiles, RawMaintenance, RawMirror, RawSplit, RawStay,
+    share_quoted, target_text,
 };
 use crate::effective::quoted;
 use crate::model::{Action, EditVerb, ErrorsFrom, FieldEdit, HostPolicy, Rewrite, Stay};
@@ -313,29 +313,6 @@ impl<T: HasLayer> Row<T> {
         }),
     };
 
-    pub(super) const CLIENT: Self = Row {
-        node: NodeRow {
-            name: "client",
-            properties: &CLIENT_PROPERTIES,
-            repeats: true,
-            doc: "Accepts only clients with such a certificate; others get 403. A line matches if all its properties match; one matching line is enough. The lines of a route replace the site's. `tls` must ask for certificates.",
-            default: "every client",
-            example: "site \"intranet.example.com\" {\n    tls auto { client request ca=\"staff-ca.pem\" }\n    route \"/admin/*\" {\n        client name=\"ops.example.com\"\n        to \"10.0.0.1:80\"\n    }\n    to \"10.0.0.1:80\"\n}",
-            ..NodeRow::NEW
-        },
-        read: Read::Node(|decoder, of, node| {
-            let line = decoder.client(node);
-            of.layer_mut().clients.push(line);
-        }),
-        show: Show::Lines(|out, of, shown| {
-            for line in &of.layer().clients {
-                let lists = ClientLists::of(&line.any_of);
-                let place = out.place(Some(line.span));
-                out.line_at(shown, in_line(&CLIENT_PROPERTIES, &lists).trim_start(), place);
-            }
-        }),
-    };
-
     pub(super) const ERROR_PAGE: Self = Row {
         node: NodeRow {
             name: "error-page",
@@ -625,27 +602,6 @@ pub(crate) static MAINTENANCE_PROPERTIES: [Property<RawMaintenance>; 4] = [
         },
         |it| (!it.except.is_empty()).then(|| quoted(&nets_text(&it.except))),
     ),
-];
-
-pub(crate) static CLIENT_PROPERTIES: [Property<ClientLists>; 3] = [
-property(
-            "name",
-            Kind::CertificateNames,
-            "",
-            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` matches every host below. Separate several with commas.",
-        ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names)),
-property(
-            "fingerprint",
-            Kind::Fingerprints,
-            "",
-            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Separate several with commas.",
-        ).of(|it, all| it.fingerprints = all.texts().to_vec(), |it| joined(&it.fingerprints)),
-property(
-            "subject",
-            Kind::Subject,
-            "",
-            "The whole subject as RFC 4514 writes it, such as `CN=ops,O=Example`; `bothways cert show` prints it.",
-        ).of(|it, text| it.subject = Some(text.text().into()), |it| it.subject.as_deref().map(quoted)),
 ];
 
 pub(crate) static SPLIT_PROPERTIES: [Property<RawStay>; 2] = [

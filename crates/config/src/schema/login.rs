@@ -1,10 +1,10 @@
-//! `login`: what clients of a site, route or `forward` must prove.
+//! `login` and `client`: what clients of a site, route or `forward` must prove.
 
 use super::Count::One;
 use super::rows::{argument, property, word};
-use super::texts::{flag, path};
+use super::texts::{flag, joined, path};
 use super::{Kind, NodeRow, Property, Read, Row, Show, WordRow, in_line};
-use crate::decode::{HasLayer, RawLogin};
+use crate::decode::{ClientLists, HasLayer, RawLogin};
 use crate::effective::quoted;
 
 const WAYS: &[WordRow] = &[
@@ -39,6 +39,27 @@ pub(crate) static LOGIN_PROPERTIES: [Property<RawLogin>; 3] = [
     .of(|it, on| it.login.pass = on.flag(), |it| Some(flag(it.login.pass))),
 ];
 
+pub(crate) static CLIENT_PROPERTIES: [Property<ClientLists>; 3] = [
+property(
+            "name",
+            Kind::CertificateNames,
+            "",
+            "An alternative name of the certificate (host, mail address, URI or IP address) or its common name; `*.example.com` matches every host below. Separate several with commas.",
+        ).of(|it, names| it.names = names.texts().to_vec(), |it| joined(&it.names)),
+property(
+            "fingerprint",
+            Kind::Fingerprints,
+            "",
+            "The SHA-256 of the certificate in hexadecimal digits, with or without colons. Separate several with commas.",
+        ).of(|it, all| it.fingerprints = all.texts().to_vec(), |it| joined(&it.fingerprints)),
+property(
+            "subject",
+            Kind::Subject,
+            "",
+            "The whole subject as RFC 4514 writes it, such as `CN=ops,O=Example`; `bothways cert show` prints it.",
+        ).of(|it, text| it.subject = Some(text.text().into()), |it| it.subject.as_deref().map(quoted)),
+];
+
 impl<T: HasLayer> Row<T> {
     pub(super) const LOGIN: Self = Row {
         node: NodeRow {
@@ -61,6 +82,29 @@ impl<T: HasLayer> Row<T> {
             } else {
                 "off".to_owned()
             })
+        }),
+    };
+
+    pub(super) const CLIENT: Self = Row {
+        node: NodeRow {
+            name: "client",
+            properties: &CLIENT_PROPERTIES,
+            repeats: true,
+            doc: "Accepts only clients with such a certificate; others get 403. A line matches if all its properties match; one matching line is enough. The lines of a route replace the site's. `tls` must ask for certificates.",
+            default: "every client",
+            example: "site \"intranet.example.com\" {\n    tls auto { client request ca=\"staff-ca.pem\" }\n    route \"/admin/*\" {\n        client name=\"ops.example.com\"\n        to \"10.0.0.1:80\"\n    }\n    to \"10.0.0.1:80\"\n}",
+            ..NodeRow::NEW
+        },
+        read: Read::Node(|decoder, of, node| {
+            let line = decoder.client(node);
+            of.layer_mut().clients.push(line);
+        }),
+        show: Show::Lines(|out, of, shown| {
+            for line in &of.layer().clients {
+                let lists = ClientLists::of(&line.any_of);
+                let place = out.place(Some(line.span));
+                out.line_at(shown, in_line(&CLIENT_PROPERTIES, &lists).trim_start(), place);
+            }
         }),
     };
 }

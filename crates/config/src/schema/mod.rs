@@ -33,7 +33,7 @@ pub(crate) use balancing::{
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
 };
 pub(crate) use layer::*;
-pub(crate) use login::LOGIN_PROPERTIES;
+pub(crate) use login::{CLIENT_PROPERTIES, LOGIN_PROPERTIES};
 pub(crate) use logs::{LOG_FIELDS, LOG_PARTS, LOG_PROPERTIES};
 pub(crate) use maps::MAP_BLOCK;
 pub(crate) use matching::{ACCESS_PROPERTIES, CONDITION_PROPERTIES, TRY_PROPERTIES};

@@ -157,7 +157,7 @@ impl Accepting {
 
 impl Drop for Accepting {
     fn drop(&mut self) {
-        // Whoever sees this sees the connections that were admitted before.
+        // A thread that sees this sees the connections that were admitted before.
         self.0.accepting.fetch_sub(1, Ordering::Release);
     }
 }

@@ -83,7 +83,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Whoever names a binary runs code as the user of this process.
+/// A client that names a binary runs code as the user of this process.
 fn may_name_binary(caller: &Caller) -> bool {
     let own = rustix::process::geteuid().as_raw();
     matches!(caller, Caller::Unix { user: Some(user), .. } if *user == 0 || *user == own)

@@ -206,7 +206,7 @@ impl Successor {
     pub(super) fn release(mut self) {
         self.released = true;
         self.output.relay();
-        // If this fails, it has ended; whoever watches the service will notice.
+        // If this fails, it has ended; the supervisor of the service will notice.
         let deadline = Instant::now() + SERVING_TIME;
         if let Err(error) = message::send(&self.channel, &OldSays::Bye, &[], deadline) {
             tracing::error!(%error, process = self.process(), "the new process does not listen");
