@@ -7,7 +7,7 @@ use super::exposition::{Exposition, Kind, Printer};
 use super::process::Usage;
 use super::rate_limit;
 use super::registry::{LookupResult, Registry};
-use super::report::UpstreamReport;
+use super::report::{CacheReport, UpstreamReport};
 use super::scrape::Scrape;
 
 /// A family of metrics.
@@ -26,6 +26,8 @@ enum Samples {
     Series(fn(&Scrape<'_>, &mut Printer)),
     /// A single value. Without it, the family is left out.
     Value(fn(&Scrape<'_>) -> Option<f64>),
+    /// A number of the store of the cache. Without one, the family is left out.
+    OfCache(fn(&CacheReport) -> u64),
 }
 
 type Series = fn(&Scrape<'_>, &mut Printer);
@@ -51,6 +53,16 @@ const fn value(
     Family { name, kind, help, samples: Samples::Value(value) }
 }
 
+/// A number of the store of the cache, if there is one.
+const fn of_cache(
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    number: fn(&CacheReport) -> u64,
+) -> Family {
+    Family { name, kind, help, samples: Samples::OfCache(number) }
+}
+
 /// All families as text.
 pub(crate) fn render(
     registry: &Registry,
@@ -59,7 +71,8 @@ pub(crate) fn render(
 ) -> String {
     let mut out = Printer::new(form);
     let usage = Usage::now();
-    let scrape = Scrape { registry, state: &registry.state(), upstreams, usage };
+    let cache = registry.cache_report();
+    let scrape = Scrape { registry, state: &registry.state(), upstreams, cache, usage };
     for family in FAMILIES {
         match family.samples {
             Samples::Series(series) => {
@@ -70,6 +83,12 @@ pub(crate) fn render(
                 if let Some(value) = value(&scrape) {
                     out.family(family.name, family.kind, family.help);
                     out.sample(&[], value);
+                }
+            }
+            Samples::OfCache(number) => {
+                if let Some(cache) = &scrape.cache {
+                    out.family(family.name, family.kind, family.help);
+                    out.sample(&[], number(cache));
                 }
             }
         }
@@ -336,6 +355,55 @@ pub(crate) static FAMILIES: &[Family] = &[
         |scrape, out| {
             scrape.of_upstreams(out, |upstream| Some(upstream.usage.budget.retries as f64));
         },
+    ),
+    counter(
+        "bothways_cache_requests_total",
+        "Requests that a cache had to do with, by what it did.",
+        |scrape, out| scrape.cache_outcomes(out),
+    ),
+    counter(
+        "bothways_cache_served_bytes_total",
+        "Bytes of response bodies that came out of the cache.",
+        |scrape, out| scrape.cache_bytes(out),
+    ),
+    of_cache("bothways_cache_objects", Kind::Gauge, "Responses in the store.", |cache| {
+        cache.objects
+    }),
+    of_cache(
+        "bothways_cache_bytes",
+        Kind::Gauge,
+        "Bytes that the store uses in memory, its own book-keeping counted in.",
+        |cache| cache.bytes,
+    ),
+    of_cache(
+        "bothways_cache_bytes_max",
+        Kind::Gauge,
+        "Bytes that it may use in memory.",
+        |cache| cache.bytes_max,
+    ),
+    of_cache(
+        "bothways_cache_evictions_total",
+        Kind::Counter,
+        "Responses that left the store to make room.",
+        |cache| cache.evicted,
+    ),
+    of_cache(
+        "bothways_cache_fills_total",
+        Kind::Counter,
+        "Responses that began to be stored.",
+        |cache| cache.fills,
+    ),
+    of_cache(
+        "bothways_cache_waits_total",
+        Kind::Counter,
+        "Requests that waited for a response that another one had asked for.",
+        |cache| cache.waits,
+    ),
+    of_cache(
+        "bothways_cache_purges_total",
+        Kind::Counter,
+        "Purges by command, by the admin interface and by `PURGE`.",
+        |cache| cache.purges,
     ),
     counter("bothways_panics_total", "Panics that ended a connection.", |scrape, out| {
         out.sample(&[], scrape.registry.shared.panics.get());

@@ -220,6 +220,10 @@ fields! {
     "reused": flag(had_connection(record).then_some(record.reused));
     /// `true` for a tunnel.
     "tunnel": flag(record.tunnel.then_some(true));
+    /// What the cache did, where one is set up: `hit`, `stale`, `revalidated`, `collapsed`, `miss`, `bypass`, `pass`.
+    "cache": word(record.cache.map(|outcome| outcome.name()));
+    /// Why, in a word.
+    "cache_reason": word(record.cache_reason);
     /// What went wrong.
     "error": word(record.error.map(|error| error.name()));
     /// Whose fault that is.

@@ -51,10 +51,11 @@ pub use metrics::{
 pub use names::Names;
 pub use rate_limit::{RateLimited, suppressed_total};
 pub use recent::Recent;
-pub use record::{Direction, KeptFields, Record, RetryReason, Scope, Try};
+pub use record::{CacheOutcome, Direction, KeptFields, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
 pub use report::{
-    CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck, UpstreamReport,
+    CacheReport, CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck,
+    UpstreamReport,
 };
 pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};
 pub use writer::AccessWriter;

@@ -19,7 +19,7 @@ use super::error_kind::ErrorKind;
 use super::histogram::Histogram;
 use super::labels::named_values;
 use super::names::Names;
-use super::record::{Record, RetryReason};
+use super::record::{CacheOutcome, Record, RetryReason};
 use super::registry::{Caps, Registry};
 
 /// Where exchanges of a site or forward listener are counted.
@@ -120,6 +120,21 @@ pub(crate) struct ScopeCells {
     pub(crate) sent_bytes: Counter,
     pub(crate) retries: Counter,
     pub(crate) tunnels: Counter,
+    /// Requests that a cache had to do with, by what it did.
+    pub(crate) cache: [Counter; CacheOutcome::ALL.len()],
+    /// Bytes of bodies that came out of it.
+    pub(crate) cache_bytes: Counter,
+}
+
+impl ScopeCells {
+    fn count_cache(&self, outcome: CacheOutcome, bytes: u64) {
+        if let Some(count) = self.cache.get(outcome as usize) {
+            count.add(1);
+        }
+        if outcome.is_served() {
+            self.cache_bytes.add(bytes);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -256,6 +271,9 @@ impl CoreMetrics {
             cells.sent_bytes.add(record.sent_bytes);
             if record.retries > 0 {
                 cells.retries.add(u64::from(record.retries));
+            }
+            if let Some(outcome) = record.cache {
+                cells.count_cache(outcome, record.response_body_bytes);
             }
         }
         if let Some(endpoint) = record.endpoint

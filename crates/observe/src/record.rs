@@ -61,6 +61,33 @@ named_values! {
     }
 }
 
+named_values! {
+    /// What the cache did for a request.
+    pub enum CacheOutcome {
+        /// It had a fresh response.
+        Hit = "hit";
+        /// It had a stale one, and that was sent: while it is asked for again, or for want of a better one.
+        Stale = "stale";
+        /// It had a stale one, and the origin said that it still holds.
+        Revalidated = "revalidated";
+        /// Another request had asked for the same, and this one got the same response as it arrived.
+        Collapsed = "collapsed";
+        /// It had none, or none that could be used.
+        Miss = "miss";
+        /// It was not asked, but the response may have been stored.
+        Bypass = "bypass";
+        /// It had nothing to do with the exchange.
+        Pass = "pass";
+    }
+}
+
+impl CacheOutcome {
+    /// Whether the body came out of the cache, and no endpoint had to send it for this request.
+    pub fn is_served(self) -> bool {
+        matches!(self, Self::Hit | Self::Stale | Self::Revalidated | Self::Collapsed)
+    }
+}
+
 /// A try that was not the last of its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Try {
@@ -141,6 +168,10 @@ pub struct Record {
     pub reused: bool,
     /// Whether it became a tunnel.
     pub tunnel: bool,
+    /// What the cache did, where there is one.
+    pub cache: Option<CacheOutcome>,
+    /// Why, in a word: the rule that kept the cache from answering or from storing.
+    pub cache_reason: Option<&'static str>,
     /// What went wrong.
     pub error: Option<ErrorKind>,
     /// The same in words. Never a secret: no field values, no userinfo.
@@ -196,6 +227,8 @@ impl Record {
             hedged: None,
             reused: false,
             tunnel: false,
+            cache: None,
+            cache_reason: None,
             error: None,
             detail: Text::default(),
             referer: Text::default(),

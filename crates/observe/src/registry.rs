@@ -7,8 +7,9 @@
 //! Invariant: a family has a bounded number of series. Names beyond a cap share the slot `other`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::counter::SharedCounter;
@@ -17,7 +18,7 @@ use super::families;
 use super::labels::named_values;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
 use super::recent::{History, Recent};
-use super::report::UpstreamReport;
+use super::report::{CacheReport, UpstreamReport};
 use super::reuse::{Hold, Holds, SERIES_KEPT};
 
 /// How many names of a kind have series of their own in the metrics.
@@ -171,7 +172,18 @@ pub struct Registry {
     pub(crate) version: &'static str,
     scrapes: AtomicU64,
     history: History,
+    cache: CacheSource,
     state: Mutex<State>,
+}
+
+/// Where the numbers of the cache come from, once there is one.
+#[derive(Default)]
+struct CacheSource(OnceLock<Box<dyn Fn() -> CacheReport + Send + Sync>>);
+
+impl fmt::Debug for CacheSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("CacheSource").field(&self.0.get().is_some()).finish()
+    }
 }
 
 impl Registry {
@@ -194,6 +206,7 @@ impl Registry {
             version,
             scrapes: AtomicU64::new(0),
             history: History::default(),
+            cache: CacheSource::default(),
             state: Mutex::new(state),
         });
         registry.shared.reload_ok_at_unix.set(now.as_secs());
@@ -247,6 +260,17 @@ impl Registry {
             0 => Recent::default(),
             slot => self.history.recent(&self.state(), slot, now),
         }
+    }
+
+    /// Tells where the numbers of the cache's store come from. There is one store as long as the process lives: a
+    /// second call changes nothing.
+    pub fn watch_cache(&self, report: impl Fn() -> CacheReport + Send + Sync + 'static) {
+        let _ = self.cache.0.set(Box::new(report));
+    }
+
+    /// The numbers of the cache's store, if there is one.
+    pub fn cache_report(&self) -> Option<CacheReport> {
+        self.cache.0.get().map(|report| report())
     }
 
     /// All metrics as text, in the form that the caller negotiated.

@@ -8,6 +8,25 @@ use balance::{EndpointFailure, EndpointStatus, GroupUsage};
 
 use super::recent::Recent;
 
+/// The state of the store of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheReport {
+    /// Responses that are stored.
+    pub objects: u64,
+    /// Bytes in use in memory, book-keeping counted in.
+    pub bytes: u64,
+    /// Bytes that may be in use.
+    pub bytes_max: u64,
+    /// Responses that left to make room.
+    pub evicted: u64,
+    /// Responses that began to be stored.
+    pub fills: u64,
+    /// Requests that waited for a response that another one had asked for.
+    pub waits: u64,
+    /// Purges.
+    pub purges: u64,
+}
+
 /// The state of an upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamReport {

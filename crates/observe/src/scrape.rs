@@ -9,15 +9,16 @@ use super::metrics::{
     MirrorResult, Refusal, ScopeCells,
 };
 use super::process::Usage;
-use super::record::RetryReason;
+use super::record::{CacheOutcome, RetryReason};
 use super::registry::{Registry, State};
-use super::report::{CheckHealth, EndpointReport, UpstreamReport};
+use super::report::{CacheReport, CheckHealth, EndpointReport, UpstreamReport};
 
 /// What there is to read.
 pub(super) struct Scrape<'a> {
     pub(super) registry: &'a Registry,
     pub(super) state: &'a State,
     pub(super) upstreams: &'a [UpstreamReport],
+    pub(super) cache: Option<CacheReport>,
     pub(super) usage: Usage,
 }
 
@@ -76,6 +77,27 @@ impl<'a> Scrape<'a> {
             if is_shown(slot, count) {
                 out.sample(&[("direction", direction), ("scope", scope)], count);
             }
+        }
+    }
+
+    /// Requests of each scope that a cache had to do with, by what it did.
+    pub(super) fn cache_outcomes(&self, out: &mut Printer) {
+        for (slot, [direction, scope]) in self.state.scopes.iter() {
+            for outcome in CacheOutcome::ALL {
+                let count =
+                    self.total_at(|core| core.scopes.get(slot)?.cache.get(outcome as usize));
+                let labels =
+                    [("direction", &**direction), ("scope", scope), ("result", outcome.name())];
+                sample_above_zero(out, &labels, count);
+            }
+        }
+    }
+
+    /// Bytes out of the cache, of each scope that has any.
+    pub(super) fn cache_bytes(&self, out: &mut Printer) {
+        for (slot, [direction, scope]) in self.state.scopes.iter() {
+            let count = self.sum(|core| core.scopes.get(slot), |cells| &cells.cache_bytes);
+            sample_above_zero(out, &[("direction", &**direction), ("scope", scope)], count);
         }
     }
 

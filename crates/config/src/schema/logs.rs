@@ -48,6 +48,8 @@ pub(crate) const LOG_FIELDS: &[WordRow] = &[
     word("hedge", "whether a second try was faster"),
     word("reused", "whether the upstream's connection was a reused one"),
     word("tunnel", "whether it was a tunnel"),
+    word("cache", "what the cache did, where one is set up"),
+    word("cache_reason", "why it did so, in a word"),
     word("error", "what went wrong"),
     word("blame", "whose fault that was"),
     word("detail", "the same in words"),

@@ -8,7 +8,9 @@ use crate::families::FAMILIES;
 use crate::format::Stamp;
 use crate::json::{self, FieldSet, ROWS, Row};
 use crate::line;
-use crate::{Blame, Direction, ErrorKind, Exposition, Names, RetryReason, Try};
+use crate::{
+    Blame, CacheOutcome, CacheReport, Direction, ErrorKind, Exposition, Names, RetryReason, Try,
+};
 
 const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
 
@@ -50,6 +52,7 @@ fn the_log_has_every_field_in_the_order_of_the_table() {
         took: Duration::ZERO,
     });
     record.user = Some("ann".into());
+    (record.cache, record.cache_reason) = (Some(CacheOutcome::Stale), Some("updating"));
     record.fail(ErrorKind::ClientGone, "gone");
     let mut line = Vec::new();
     let names = fixture::names();
@@ -105,9 +108,10 @@ fn every_value_of_the_log_is_documented() {
     let directions = Direction::ALL.map(|value| ("direction", value.name()));
     let blames = Blame::ALL.map(|value| ("blame", value.name()));
     let reasons = RetryReason::ALL.map(|value| ("reason", value.name()));
+    let outcomes = CacheOutcome::ALL.map(|value| ("cache", value.name()));
     let others = [("hedge", "won"), ("hedge", "lost"), ("status", "499")];
-    let mut known: Vec<_> =
-        directions.into_iter().chain(blames).chain(reasons).chain(others).collect();
+    let known = directions.into_iter().chain(blames).chain(reasons).chain(outcomes);
+    let mut known: Vec<_> = known.chain(others).collect();
     documented.sort_unstable();
     known.sort_unstable();
     assert_eq!(documented, known);
@@ -178,6 +182,7 @@ fn every_field_of_the_log_is_documented() {
 #[test]
 fn a_scrape_has_every_family_in_the_order_of_the_table() {
     let registry = fixture::registry();
+    registry.watch_cache(CacheReport::default);
     let _names = Names::new(&fixture::config(), &registry);
     let text = registry.render(Exposition::Text, &[]);
     let described = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());

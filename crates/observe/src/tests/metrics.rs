@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::fixture;
 use super::scrape::{Scrape, scrape};
 use crate::{
-    Caps, CoreMetrics, ErrorKind, Exposition, LookupResult, Names, Record, Refusal, Registry,
+    CacheOutcome, CacheReport, Caps, CoreMetrics, ErrorKind, Exposition, LookupResult, Names,
+    Record, Refusal, Registry,
 };
 
 const SHOP: &[(&str, &str)] = &[("direction", "reverse"), ("scope", "shop.example.com")];
@@ -62,6 +63,40 @@ fn exchanges_of_all_cores_are_summed() {
     assert_eq!(value("bothways_tunnels_total", &forward), Some(1.0));
     assert_eq!(value("bothways_request_duration_seconds_count", &forward), None);
     assert_eq!(value("bothways_cores", &[]), Some(2.0));
+}
+
+#[test]
+fn what_the_cache_did_is_counted_by_scope() {
+    let registry = fixture::registry();
+    let names = Names::new(&fixture::config(), &registry);
+    let core = CoreMetrics::new(&registry);
+    let mut record = fixture::reverse(Instant::now());
+    core.exchange_done(&record, &names);
+    let text = scrape(&registry, Exposition::Text);
+    assert_eq!(text.count("bothways_cache_requests_total"), 0);
+    assert_eq!(text.count("bothways_cache_objects"), 0, "without a store there is nothing to say");
+    for outcome in CacheOutcome::ALL {
+        record.cache = Some(outcome);
+        core.exchange_done(&record, &names);
+    }
+    let report = CacheReport {
+        objects: 3,
+        bytes: 4096,
+        bytes_max: 1 << 20,
+        waits: 2,
+        ..CacheReport::default()
+    };
+    registry.watch_cache(move || report);
+    let text = scrape(&registry, Exposition::Text);
+    for outcome in CacheOutcome::ALL {
+        let labels = with(SHOP, ("result", outcome.name()));
+        assert_eq!(text.value("bothways_cache_requests_total", &labels), Some(1.0), "{outcome:?}");
+    }
+    // Four of the seven came out of it.
+    assert_eq!(text.value("bothways_cache_served_bytes_total", SHOP), Some(4.0 * 2326.0));
+    assert_eq!(text.value("bothways_cache_objects", &[]), Some(3.0));
+    assert_eq!(text.value("bothways_cache_bytes", &[]), Some(4096.0));
+    assert_eq!(text.value("bothways_cache_waits_total", &[]), Some(2.0));
 }
 
 #[test]
