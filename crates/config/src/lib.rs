@@ -9,6 +9,7 @@
 //! that define each node, property and child once, `decode` walks the tree by those tables, and
 //! `effective` writes down what came out. Not here: matching (`rules`), sockets, DNS.
 
+mod caching;
 mod decode;
 mod diagnostic;
 pub mod edit;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::caching::*;
 pub use crate::forward::*;
 pub use crate::ids::*;
 pub use crate::logs::*;
@@ -373,6 +374,8 @@ pub struct RouteSettings {
     pub login: Option<LoginId>,
     /// Where copies of the requests go.
     pub mirrors: Vec<Mirror>,
+    /// How responses are stored and reused; `None`: not at all.
+    pub caching: Option<Arc<Caching>>,
 }
 
 impl RouteSettings {

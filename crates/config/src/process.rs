@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::caching::CacheStore;
 use crate::logs::{AccessFormat, LogTarget};
 use crate::model::Place;
 
@@ -46,6 +47,8 @@ pub struct Process {
     /// certificates); `None`: `$STATE_DIRECTORY`, else `/var/lib/bothways` for root and
     /// `$XDG_STATE_HOME/bothways` or `~/.local/state/bothways` for others.
     pub state: Option<PathBuf>,
+    /// The store of responses.
+    pub cache: CacheStore,
 }
 
 impl Default for Process {
@@ -67,6 +70,7 @@ impl Default for Process {
             connections_max: None,
             resolver: ResolverSettings::default(),
             state: None,
+            cache: CacheStore::default(),
         }
     }
 }

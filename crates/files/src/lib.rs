@@ -22,10 +22,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use config::FileServing;
-use message::{Known, Method, Request};
+use message::{Method, Request};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use conditions::{Decision, Validators};
+use conditions::{Decision, FileValidators};
 use find::{DiskWait, FilePath, Lookup, OpenFile, find};
 
 /// A request for a file.
@@ -168,7 +168,7 @@ fn redirect(asked: &FileRequest<'_>) -> Answer {
 }
 
 fn of_file(asked: &FileRequest<'_>, file: OpenFile) -> Answer {
-    let validators = Validators::of(&file, asked.now);
+    let validators = FileValidators::of(&file, asked.now);
     let mut fields =
         vec![("ETag", validators.etag().to_owned()), ("Last-Modified", validators.last_modified())];
     let size = file.size;
@@ -253,9 +253,4 @@ impl FileBody {
         *into = lent;
         read
     }
-}
-
-/// The value of a request field that is text.
-fn text_of(request: &Request, known: Known) -> Option<&str> {
-    str::from_utf8(request.fields.get(known)?).ok()
 }

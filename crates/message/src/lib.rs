@@ -6,18 +6,22 @@
 //! Not here: bytes on the wire (`wire`), routing and forwarding (`rules`, `proxy`).
 
 mod certificate;
+mod conditions;
 mod fields;
 mod method;
 mod named;
+mod ranges;
 mod request;
 mod request_id;
 mod response;
 mod target;
 
 pub use certificate::ClientCertificate;
+pub use conditions::{Precondition, Validators, parse_date};
 pub use fields::{Field, Fields, Known, are_twins, tells_of_client};
 pub use method::{Method, MethodError, is_token_byte};
 pub use named::{cookie, cookies, query_parameter};
+pub use ranges::{ByteRange, RANGES_MAX, RangeList, Ranges, write_unsatisfied_range};
 pub use request::{BodyLength, Request, Version};
 pub use request_id::RequestId;
 pub use response::{Response, reason_phrase};

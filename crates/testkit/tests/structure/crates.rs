@@ -19,6 +19,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("net", &["random"]),
     ("auth", &["random"]),
     ("files", &["config", "message"]),
+    ("cache", &["config", "message"]),
     ("discovery", &["config", "net"]),
     ("observe", &["balance", "config", "message", "tls", "wire"]),
     ("health", &["balance", "config", "net", "observe", "random", "tls", "wire"]),
@@ -61,6 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "testkit",
         &[
             "auth",
+            "cache",
             "config",
             "discovery",
             "files",
