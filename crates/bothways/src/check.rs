@@ -178,8 +178,22 @@ fn upstream_file_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// Diagnostics about expectations that do not hold.
 fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
-    let rules = Rules::compile(Arc::new(loaded.config.clone()));
-    let failures = rules::check_expectations(&rules, &proxy::rule_address);
+    let of = |config: &Config| {
+        let rules = Rules::compile(Arc::new(config.clone()));
+        rules::check_expectations(&rules, &proxy::rule_address)
+    };
+    let mut failures = of(&loaded.config);
+    if !failures.is_empty() {
+        // The messages show what a request gets, secrets included; those of the same expectations without them do not.
+        let mut for_output = of(loaded.for_output()).into_iter().peekable();
+        for failure in &mut failures {
+            let same = for_output.by_ref().find(|other| other.place == failure.place);
+            failure.message = same.map_or_else(
+                || "expected something else; what happens has a secret in it".to_owned(),
+                |same| same.message,
+            );
+        }
+    }
     let diagnostics = failures.into_iter().map(|failure| {
         let diagnostic = loaded.sources.diagnostic(Severity::Error, failure.place, failure.message);
         let decided_by = failure.decided_by;

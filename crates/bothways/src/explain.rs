@@ -32,7 +32,7 @@ use crate::terminal::{self, Paint};
 pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
     let mut request = read_request(options, Scheme::Http)?;
     let loaded = Source::find(options.config.as_deref())?.load()?;
-    let rules = Rules::compile(Arc::new(loaded.config));
+    let rules = Rules::compile(Arc::new(loaded.for_output().clone()));
     if !options.url.contains("://") && speaks_tls(rules.config(), request.target.port()) {
         request = read_request(options, Scheme::Https)?;
     }

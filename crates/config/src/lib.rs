@@ -46,12 +46,22 @@ pub use tls::*;
 pub struct Loaded {
     /// What it says.
     pub config: Config,
+    /// The same for output, if it has secrets.
+    for_output: Option<Box<Config>>,
     /// What is allowed but probably not meant, sorted by place.
     pub warnings: Vec<Diagnostic>,
     /// Every value and where it comes from.
     pub effective: Effective,
     /// The text of every file read; what later checks need to point into it.
     pub sources: Sources,
+}
+
+impl Loaded {
+    /// What it says, for output: for `{env:NAME}` and `{file:PATH}` stand `(env:NAME)` and `(file:PATH)`, and values of
+    /// fields that are secret are masked. Ids and places are those of the configuration itself.
+    pub fn for_output(&self) -> &Config {
+        self.for_output.as_deref().unwrap_or(&self.config)
+    }
 }
 
 /// Reads the configuration in the file at `path`, with everything that it includes. Relative paths

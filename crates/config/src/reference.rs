@@ -62,7 +62,7 @@ route, `{rest}` for what `*` matches (empty in a route without it), the names of
 | `{cookie:NAME}` | the value of the first cookie of this name, or empty |
 | `{query:NAME}` | the value of the first query parameter of this name as the client wrote it, percent-encoded, or empty |
 | `{env:NAME}` | an environment variable of the proxy, read with the configuration |
-| `{file:PATH}` | the content of a small text file without the line break at its end, read with the configuration; for secrets, which `show` and `/config` then do not print |
+| `{file:PATH}` | the content of a small text file without the line break at its end, read with the configuration; for secrets: `show`, `check`, `explain` and `/config` print the name alone |
 | `{tls-version}` | `TLSv1.3` or `TLSv1.2`, empty in cleartext |
 | `{tls-name}` | the server name that the client sent (SNI), or empty |
 | `{client-subject}` | the subject of the client's certificate, in the form of RFC 4514, or empty |

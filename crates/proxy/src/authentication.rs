@@ -11,10 +11,13 @@ use config::{Login, LoginId, RouteSettings};
 use message::{Known, Request};
 use observe::{ErrorKind, Record};
 
+use crate::answer;
 use crate::context::ClientContext;
 use crate::destination::{NoConnection, unless_client_gone};
 use crate::downstream::Downstream;
+use crate::ending::{Ending, gone};
 use crate::trouble::Trouble;
+use crate::work::Work;
 
 /// What asks for the login: it decides the fields and the status (RFC 9110, sections 11.6 and 11.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,26 @@ impl Asker {
     }
 }
 
-/// The user that a client has proven to be. Only a password that must be checked takes time, and memory.
+/// The user that a client has proven to be, where a login is asked for; otherwise the answer that it gets instead has been sent.
+/// `asked`: who asks, for which login, and with which settings.
 pub(crate) async fn log_in<D: Downstream>(
+    context: &ClientContext<'_>,
+    work: &mut Work,
+    down: &mut D,
+    (asker, id, settings): (Asker, LoginId, &RouteSettings),
+) -> Result<Arc<str>, Ending> {
+    let Work { request, record, .. } = &mut *work;
+    match prove(context, down, request, record, (asker, id)).await {
+        Ok(user) => Ok(user),
+        Err(NoConnection::ClientGone) => Err(gone(record)),
+        Err(NoConnection::Trouble(trouble)) => {
+            Err(answer::trouble(context, work, down, Some(settings), trouble).await)
+        }
+    }
+}
+
+/// The user that a client has proven to be. Only a password that must be checked takes time, and memory.
+async fn prove<D: Downstream>(
     context: &ClientContext<'_>,
     down: &mut D,
     request: &Request,

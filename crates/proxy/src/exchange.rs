@@ -18,9 +18,9 @@ use crate::answer::{self, FileLookup};
 use crate::authentication::{self, Asker, log_in};
 use crate::body::Source;
 use crate::context::ClientContext;
-use crate::destination::{Destination, NoConnection};
+use crate::destination::Destination;
 use crate::downstream::Downstream;
-use crate::ending::{Ending, gone};
+use crate::ending::Ending;
 use crate::fetch;
 use crate::forward;
 use crate::hops;
@@ -151,17 +151,14 @@ async fn reverse<D: Downstream>(
     let user;
     let mut context = *context;
     if let Some(login) = settings.login.filter(|_| asks_login) {
-        match log_in(&context, down, request, record, (Asker::Site, login)).await {
-            Ok(proven) => user = proven,
-            Err(NoConnection::ClientGone) => return gone(record),
-            Err(NoConnection::Trouble(trouble)) => {
-                return answer::trouble(&context, work, down, Some(settings), trouble).await;
-            }
-        }
+        user = match log_in(&context, work, down, (Asker::Site, login, settings)).await {
+            Ok(user) => user,
+            Err(ending) => return ending,
+        };
         context.log_in(&user);
-        record.decided = route.map_or(site.place, |route| route.place);
+        work.record.decided = route.map_or(site.place, |route| route.place);
     }
-    authentication::take_credentials(&context, request, settings);
+    authentication::take_credentials(&context, &mut work.request, settings);
     let context = &context;
     let Some(route) = route else {
         let allowed = matches!(routing, Routing::MethodNotAllowed { .. }).then_some(site_id);

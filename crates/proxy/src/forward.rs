@@ -61,14 +61,10 @@ pub(crate) async fn run<D: Downstream>(
     let user;
     let mut context = *context;
     if let Some(login) = settings.login {
-        let Work { request, record, .. } = &mut *work;
-        match log_in(&context, down, request, record, (Asker::Forward, login)).await {
-            Ok(proven) => user = proven,
-            Err(NoConnection::ClientGone) => return gone(record),
-            Err(NoConnection::Trouble(trouble)) => {
-                return answer::trouble(&context, work, down, Some(settings), trouble).await;
-            }
-        }
+        user = match log_in(&context, work, down, (Asker::Forward, login, settings)).await {
+            Ok(user) => user,
+            Err(ending) => return ending,
+        };
         context.log_in(&user);
     }
     let context = &context;

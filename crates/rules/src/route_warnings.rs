@@ -415,18 +415,20 @@ fn unreachable_access(rules: &[AccessRule], found: &mut Vec<Warning>) {
 fn redirects_to_itself(rules: &Rules, id: SiteId, site: &Site, found: &mut Vec<Warning>) {
     let Some(&listener) = site.listeners.first() else { return };
     for (index, route) in site.routes.iter().enumerate() {
-        if !matches!(route.action, Action::Redirect { .. }) || !route.conditions.is_empty() {
+        let Action::Redirect { to, .. } = &route.action else { continue };
+        if !route.conditions.is_empty() {
             continue;
         }
         let at = Routing::Route { site: id, route: RouteId::at(index) };
-        let loops = sample_paths(&route.pattern).into_iter().find_map(|path| {
-            leads_back(rules, listener, site, route, at, &path).map(|to| (path, to))
-        });
-        if let Some((path, to)) = loops {
+        let loops = sample_paths(&route.pattern)
+            .into_iter()
+            .find_map(|path| leads_back(rules, listener, site, route, at, &path).map(|()| path));
+        if let Some(path) = loops {
             found.push(Warning {
                 place: route.action_place,
                 message: format!(
-                    "the redirect leads to itself: {path} is sent to {to}, which this route has too"
+                    "the redirect leads to itself: {path} is sent to `{}`, which this route has too",
+                    to.written
                 ),
                 hint: "redirect to a path of another route, or to another host".to_owned(),
                 other: None,
@@ -450,7 +452,7 @@ fn sample_paths(pattern: &Pattern) -> Vec<String> {
     }
 }
 
-/// Where the redirect of a route leads, if its client comes back to the same route again and again.
+/// Some if the client of a redirect comes back to the same route again and again.
 fn leads_back(
     rules: &Rules,
     listener: ListenerId,
@@ -458,7 +460,7 @@ fn leads_back(
     route: &Route,
     at: Routing,
     path: &str,
-) -> Option<String> {
+) -> Option<()> {
     let host = match site.names.first()? {
         SiteName::Exact(host) if host.contains(':') => format!("[{host}]"),
         SiteName::Exact(host) => host.to_string(),
@@ -472,7 +474,6 @@ fn leads_back(
     let method = Method::parse(method.as_bytes()).ok()?;
     let Action::Redirect { to, .. } = &route.action else { return None };
     let mut url = format!("{origin}{path}");
-    let mut first = None;
     for _ in 0..REDIRECTS_MAX {
         let mut request = Request { method, ..Request::default() };
         request.target.parse(&method, url.as_bytes(), None, scheme).ok()?;
@@ -495,12 +496,11 @@ fn leads_back(
         let location = String::from_utf8(out).ok()?;
         url = match location.as_bytes() {
             [b'/', ..] => format!("{origin}{location}"),
-            _ if location.contains("://") => location.clone(),
+            _ if location.contains("://") => location,
             _ => return None,
         };
-        first.get_or_insert(location);
     }
-    first
+    Some(())
 }
 
 /// How many routes lead to each upstream.

@@ -6,5 +6,6 @@ mod choices;
 mod commands;
 mod demo;
 mod running;
+mod secrets;
 mod support;
 mod upstreams;

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use serde_json::Value;
 
 use crate::support::{
-    PATIENCE, Scratch, free_address, get, origin, read_answer, send_head, slow_origin,
+    PATIENCE, Running, Scratch, free_address, get, origin, read_answer, send_head, slow_origin,
 };
 
 fn site(origin: SocketAddr) -> String {
@@ -249,6 +250,52 @@ fn sockets_are_inherited() {
     assert_eq!(read_answer(early).body, "inherited");
     assert_eq!(get(address, "/").body, "inherited");
     running.stop();
+}
+
+#[test]
+fn a_socket_that_nobody_names_is_warned_of() {
+    let scratch = Scratch::new();
+    let (listener, own) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_address());
+    let address = listener.local_addr().unwrap();
+    let text = format!("site \"*\" {{\n    listen \"{own}\"\n    respond \"own\"\n}}\n");
+    scratch.write("bothways.kdl", &text);
+    let environment = [("LISTEN_FDS", "1"), ("LISTEN_FDS_FIRST_FD", "0")];
+    let mut running = scratch.spawn_with_socket(&["run"], &environment, listener);
+    let event = running.wait_for("a socket that the process was started with is not used");
+    assert_eq!((&event["level"], &event["address"]), (&"warn".into(), &address.to_string().into()));
+    running.wait_for("ready");
+    assert_eq!(get(own, "/").body, "own");
+    running.stop();
+}
+
+#[test]
+fn a_limit_of_files_below_what_is_set_is_warned_of() {
+    let scratch = Scratch::new();
+    let text = |connections: u32| {
+        format!(
+            "process {{\n    connections {connections}\n}}\nsite \"*\" {{\n    listen \
+             \"127.0.0.1:0\"\n    respond \"x\"\n}}\n"
+        )
+    };
+    scratch.write("bothways.kdl", &text(100));
+    let mut running = scratch.start(&[]);
+    let child = Pid::from_raw(running.pid().cast_signed());
+    let limit = Rlimit { current: Some(500), maximum: Some(500) };
+    prlimit(child, Resource::Nofile, limit).unwrap();
+    let reload = |running: &mut Running| {
+        running.signal(Signal::HUP);
+        running.wait_for("reloaded");
+    };
+    reload(&mut running);
+    scratch.write("bothways.kdl", &text(1000));
+    running.signal(Signal::HUP);
+    let event = running.wait_for("the limit of open files is too low");
+    assert_eq!((&event["connections"], &event["open_files"]), (&1000.into(), &500.into()));
+    assert!(event["needed"].as_u64().unwrap() > 2000, "{event}");
+    running.wait_for("reloaded");
+    // What is enough was not warned of.
+    let warnings = |events: Vec<Value>| events.iter().filter(|e| e["level"] == "warn").count();
+    assert_eq!(warnings(running.stop()), 1);
 }
 
 #[test]

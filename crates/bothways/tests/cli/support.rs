@@ -63,10 +63,20 @@ impl Scratch {
         self.run_with(arguments, "")
     }
 
+    /// With these variables set.
+    pub(crate) fn run_in(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        Self::outcome(command, "")
+    }
+
     /// With something on standard input.
     pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Outcome {
-        let mut child = self
-            .command(arguments)
+        Self::outcome(self.command(arguments), input)
+    }
+
+    fn outcome(mut command: Command, input: &str) -> Outcome {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

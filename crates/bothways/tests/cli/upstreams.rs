@@ -194,3 +194,35 @@ fn a_file_of_endpoints_is_written_back() {
     assert_eq!(get(running.address(0), "/").body, "pears");
     running.stop();
 }
+
+#[test]
+fn the_same_inline_endpoint_is_one_upstream() {
+    let scratch = Scratch::new();
+    let (admin, at) = (free_address(), origin("apples"));
+    let sites: String = (0..3)
+        .map(|n| {
+            let route = format!("    route \"/{n}/*\" {{ to \"{at}\"; }}\n");
+            format!(
+                "site \"s{n}.test\" {{\n    listen \"127.0.0.1:0\"\n{route}    to \"{at}\"\n}}\n"
+            )
+        })
+        .collect();
+    scratch.write("bothways.kdl", &format!("process {{ admin \"{admin}\"; }}\n{sites}"));
+    let running = scratch.start(&[]);
+    for host in ["s0.test", "s1.test", "s2.test"] {
+        for path in ["/", "/0/a", "/1/a", "/2/a"] {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+            assert_eq!(ask(running.address(0), &head).status, 200);
+        }
+    }
+    let metrics = get(admin, "/metrics").body;
+    let counts = |line: &&str| {
+        line.starts_with("bothways_upstream_requests_total{") && !line.ends_with(" 0")
+    };
+    let counted: Vec<_> = metrics.lines().filter(counts).collect();
+    assert!(matches!(&counted[..], [one] if one.ends_with(" 12")), "{counted:?}");
+    let json = scratch.run(&["upstreams", "--json"]).ended(0).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["upstreams"].as_array().map(Vec::len), Some(1), "{json}");
+    running.stop();
+}

@@ -65,6 +65,7 @@ impl Decoder<'_> {
         };
         forward.layer.set = self.read(&children, &mut forward);
         self.check_tls(forward.tls.as_ref());
+        self.check_forward_login(&forward.layer);
         self.check_open(&forward);
         Some(forward)
     }

@@ -15,11 +15,12 @@ use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
 use crate::model::{
     AccessFormat, Action, EditVerb, Endpoint, ErrorPage, ErrorsFrom, FieldEdit, HostPolicy,
-    LogTarget, Page, PagePiece, PathReadings, Rewrite, Satisfy, Stay, Template, TextKind,
+    LogTarget, Page, PagePiece, PathReadings, Rewrite, Satisfy, Stay, Template, TemplatePart,
+    TextKind,
 };
 use crate::schema::{
     ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, LOG_PROPERTIES,
-    MAINTENANCE_PROPERTIES, REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Setting,
+    MAINTENANCE_PROPERTIES, REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Secrecy, Setting,
 };
 use crate::source::Span;
 use crate::values::Datum;
@@ -320,7 +321,22 @@ impl Decoder<'_> {
             let place = self.place(node.name_span());
             let mut edit = FieldEdit { secret: None, place, verb, name: field, value };
             node.put(&FIELD_PROPERTIES, &mut edit);
+            self.hide(&mut edit);
             edits.edits.push((edit, node.name_span()));
+        }
+    }
+
+    /// Masks a value that is written here and secret, if it is for output.
+    fn hide(&mut self, edit: &mut FieldEdit) {
+        let [TemplatePart::Literal(text)] = edit.value.parts.as_mut_slice() else { return };
+        let secrecy = edit.secret.map_or(Secrecy::OfField, Secrecy::of);
+        let names_outside =
+            ["{env:", "{file:"].iter().any(|name| edit.value.written.contains(name));
+        let masked = secrecy.masked(&edit.name, text).filter(|_| !names_outside);
+        let Some(masked) = masked else { return };
+        self.hiding.is_needed = true;
+        if self.hiding.is_on {
+            *text = masked.into();
         }
     }
 

@@ -1,5 +1,6 @@
 //! `login`: what clients must prove.
 
+use super::layer::Layer;
 use super::{Checked, Decoder};
 use crate::model::Login;
 use crate::schema::LOGIN_PROPERTIES;
@@ -30,5 +31,14 @@ impl Decoder<'_> {
             return None;
         }
         Some(raw)
+    }
+
+    /// Tells what of a login means nothing in a `forward`.
+    pub(super) fn check_forward_login(&mut self, layer: &Layer) {
+        let Some(login) = &layer.login else { return };
+        if let Some(span) = layer.set.property("login", "pass").filter(|_| login.login.pass) {
+            self.error(span, "a `forward` passes no credentials on: clients send them to this proxy alone")
+                .hint("remove `pass`; what clients send to the destination itself (`Authorization`) goes there anyway");
+        }
     }
 }

@@ -108,19 +108,23 @@ fn finish(sources: Sources, files: &Files, mut problems: Problems) -> Result<Loa
         return Err(problems.failure(&sources));
     }
     let nodes = expand::expand(nodes, &fragments, &sources, &mut problems);
-    let maps = templates::MapNames::of(&nodes);
-    let directories = files.directories.as_slice();
-    let mut decoder = Decoder { sources: &sources, directories, problems, maps };
+    let mut decoder = Decoder::new(&sources, files, &nodes, problems);
     let raw = decoder.top(&nodes);
     let (config, effective) = resolve::resolve(&mut decoder, raw);
-    let problems = decoder.problems;
+    let (problems, hides) = (decoder.problems, decoder.hiding.is_needed);
+    let for_output = (hides && problems.errors() == 0).then(|| {
+        let mut decoder = Decoder::new(&sources, files, &nodes, Problems::default());
+        decoder.hiding.is_on = true;
+        let raw = decoder.top(&nodes);
+        Box::new(resolve::resolve(&mut decoder, raw).0)
+    });
     drop((nodes, fragments));
     if problems.errors() > 0 {
         let partial = Some(Box::new(config));
         return Err(Failure { partial, ..problems.failure(&sources) });
     }
     let warnings = problems.diagnostics(&sources).1;
-    Ok(Loaded { config, warnings, effective, sources })
+    Ok(Loaded { config, for_output, warnings, effective, sources })
 }
 
 /// Something wrong with bytes of a file.
@@ -357,6 +361,14 @@ pub(crate) struct Decoder<'s> {
     directories: &'s [PathBuf],
     problems: Problems,
     maps: templates::MapNames,
+    hiding: templates::Hiding,
+}
+
+impl<'s> Decoder<'s> {
+    fn new(sources: &'s Sources, files: &'s Files, nodes: &[Node<'_>], problems: Problems) -> Self {
+        let (maps, hiding) = (templates::MapNames::of(nodes), templates::Hiding::default());
+        Self { sources, directories: &files.directories, problems, maps, hiding }
+    }
 }
 
 impl Decoder<'_> {

@@ -321,11 +321,7 @@ impl Writer<'_, '_> {
                     continue;
                 }
             };
-            let own = match edit.secret {
-                Some(true) => Some(Secrecy::Secret),
-                Some(false) => Some(Secrecy::Open),
-                None => None,
-            };
+            let own = edit.secret.map(Secrecy::of);
             let end = in_line(&FIELD_PROPERTIES, edit);
             self.field(shown.depth, row, own, (&edit.name, &edit.value.written, &end), Some(*span));
         }

@@ -53,6 +53,14 @@ impl MapNames {
     }
 }
 
+/// Whether what is read is for output, where secrets are hidden: of a text from outside of the files the name stands there.
+#[derive(Debug, Default)]
+pub(super) struct Hiding {
+    pub(super) is_on: bool,
+    /// Whether there is something to hide.
+    pub(super) is_needed: bool,
+}
+
 /// A map as it is written.
 #[derive(Debug)]
 pub(crate) struct RawMap {
@@ -96,8 +104,17 @@ impl Decoder<'_> {
         takes_lines: bool,
     ) -> Option<Template> {
         let names = Names { captures, maps: &self.maps.names, keeps_braces };
-        let load = |outside: Outside<'_>| self.load_outside(outside, span, takes_lines);
-        match values::template(text, &names, load) {
+        let mut has_outside = false;
+        let load = |outside: Outside<'_>| {
+            has_outside = true;
+            match self.hiding.is_on {
+                true => Ok(outside.to_string()),
+                false => self.load_outside(outside, span, takes_lines),
+            }
+        };
+        let read = values::template(text, &names, load);
+        self.hiding.is_needed |= has_outside;
+        match read {
             Ok(template) => {
                 for part in &template.parts {
                     if let TemplatePart::Map(id) = part
@@ -170,7 +187,11 @@ impl Decoder<'_> {
     pub(crate) fn map(&mut self, node: &Checked<'_, '_>) -> Option<RawMap> {
         let id = self.maps.id_at(node.name_span())?;
         let [name, input] = node.arguments.as_slice() else { return None };
-        let input = self.template(input.datum.text(), input.span, &[])?;
+        // It decides and is never shown: it must be the text itself.
+        let is_on = std::mem::take(&mut self.hiding.is_on);
+        let input = self.template(input.datum.text(), input.span, &[]);
+        self.hiding.is_on = is_on;
+        let input = input?;
         let (span, place) = (node.name_span(), self.place(node.name_span()));
         let name_text: Box<str> = name.datum.text().into();
         if values::is_reserved(&name_text) {

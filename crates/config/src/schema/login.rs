@@ -34,7 +34,7 @@ pub(crate) static LOGIN_PROPERTIES: [Property<RawLogin>; 3] = [
         "pass",
         Kind::Flag,
         "#false",
-        "Whether `Authorization` goes upstream too, for an application that has the same users. Never in a `forward`.",
+        "Whether `Authorization` goes upstream too, for an application that has the same users. Not in a `forward`, which passes no credentials on.",
     )
     .of(|it, on| it.login.pass = on.flag(), |it| Some(flag(it.login.pass))),
 ];

@@ -54,6 +54,11 @@ const HARMLESS: &[&str] = &[
 const SCHEMES: &[&str] = &["bearer ", "basic ", "digest ", "negotiate ", "ntlm ", "token "];
 
 impl Secrecy {
+    /// What a line says of its own value.
+    pub(crate) fn of(secret: bool) -> Self {
+        if secret { Self::Secret } else { Self::Open }
+    }
+
     /// What is shown of a value; `None`: all of it. `field` is the name of the field that it is of.
     pub(crate) fn masked(self, field: &str, value: &str) -> Option<String> {
         match self {

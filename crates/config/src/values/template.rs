@@ -1,5 +1,7 @@
 //! Text with `{name}` parts.
 
+use std::fmt;
+
 use super::Wrong;
 use super::tokens::{field_name, is_token};
 use crate::ids::MapId;
@@ -52,6 +54,16 @@ pub(crate) enum Outside<'t> {
     Environment(&'t str),
     /// `{file:PATH}`
     File(&'t str),
+}
+
+/// What stands for the text where it must not be shown. Parentheses need no encoding, wherever they stand.
+impl fmt::Display for Outside<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(out, "(env:{name})"),
+            Self::File(path) => write!(out, "(file:{path})"),
+        }
+    }
 }
 
 /// What stands between braces.
