@@ -77,25 +77,26 @@ impl Report {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for verdict in [Verdict::Refused, Verdict::Planned, Verdict::Near] {
-            for line in self.lines.iter().filter(|line| line.verdict == verdict) {
-                let _ = writeln!(
-                    out,
-                    "{}:{}: {}: {}",
-                    line.file,
-                    line.line,
-                    verdict.word(),
-                    line.theirs
-                );
-                if !line.ours.is_empty() {
-                    let _ = writeln!(out, "    here: {}", line.ours);
-                }
-                for note in &line.notes {
-                    let _ = writeln!(out, "    {note}");
-                }
+            for group in self.groups(verdict) {
+                group.write(verdict, &mut out);
             }
         }
         let _ = writeln!(out, "{}", self.summary());
         out
+    }
+
+    /// The lines with a verdict, those with the same notes together, in the order of the first of each.
+    fn groups(&self, verdict: Verdict) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut known = std::collections::BTreeMap::new();
+        for line in self.lines.iter().filter(|line| line.verdict == verdict) {
+            let index = *known.entry((&line.ours, &line.notes)).or_insert(groups.len());
+            match groups.get_mut(index) {
+                Some(group) => group.lines.push(line),
+                None => groups.push(Group { lines: vec![line] }),
+            }
+        }
+        groups
     }
 
     /// `31 lines: 25 exact, 4 near, 2 refused (1 of them planned)`
@@ -138,6 +139,31 @@ impl Report {
             self.count(Verdict::Planned),
             lines.join(",\n")
         )
+    }
+}
+
+/// Lines about which there is the same to say.
+struct Group<'r> {
+    lines: Vec<&'r Line>,
+}
+
+impl Group<'_> {
+    /// A file that is included twice has its lines twice: they are shown once.
+    fn write(&self, verdict: Verdict, out: &mut String) {
+        let mut shown = std::collections::BTreeSet::new();
+        for line in &self.lines {
+            if shown.insert((&line.file, line.line, &line.theirs)) {
+                let (file, number, theirs) = (&line.file, line.line, &line.theirs);
+                let _ = writeln!(out, "{file}:{number}: {}: {theirs}", verdict.word());
+            }
+        }
+        let Some(first) = self.lines.first() else { return };
+        if !first.ours.is_empty() {
+            let _ = writeln!(out, "    here: {}", first.ours);
+        }
+        for note in &first.notes {
+            let _ = writeln!(out, "    {note}");
+        }
     }
 }
 

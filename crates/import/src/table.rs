@@ -189,7 +189,7 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
                 "with `return` or a redirect inside",
             ),
             read("set", Exact, "(its value stands where it is used)", "a fixed value"),
-            read("map", Exact, "`map`", ""),
+            read("map", Exact, "`map`, `when`, `route`", "keys with letters mind case"),
             fixed("geo", Refused, "", "write routes with `when from=`"),
             fixed("split_clients", Refused, "", "write `split` in the site or route"),
             fixed("rewrite_log", Exact, "(`bothways explain`)", ""),
@@ -405,12 +405,12 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
             read("ssl", Exact, "`tls`", ""),
             read("ssl_reject_handshake", Exact, "(unknown names are refused)", ""),
             fixed("ssl_ciphers", Near, "(fixed: forward secrecy and authenticated encryption)", ""),
-            fixed("ssl_prefer_server_ciphers", Near, "(fixed)", ""),
+            fixed("ssl_prefer_server_ciphers", Exact, "(not needed: every suite is good)", ""),
             fixed("ssl_conf_command", Near, "(fixed)", ""),
             fixed("ssl_dhparam", Exact, "(not needed: no DHE)", ""),
             fixed("ssl_ecdh_curve", Near, "(fixed: X25519MLKEM768, X25519, P-256, P-384)", ""),
             fixed("ssl_session_cache", Exact, "(tickets)", ""),
-            fixed("ssl_session_timeout", Near, "(tickets)", ""),
+            fixed("ssl_session_timeout", Near, "(tickets)", "tickets are good for half a day"),
             fixed(
                 "ssl_session_ticket_key",
                 Near,
@@ -574,7 +574,12 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
         "Logs",
         &[
             read("access_log", Exact, "`log access=`", ""),
-            read("log_format", Near, "`log format=`", "the combined format, JSON, or your own"),
+            read(
+                "log_format",
+                Near,
+                "`log format=`",
+                "odd characters are escaped as in JSON; a variable without counterpart is `-`",
+            ),
             fixed("log_subrequest", Exact, "(not needed)", ""),
             fixed("open_log_file_cache", Exact, "(not needed)", ""),
         ],
@@ -583,8 +588,7 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
 
 /// The row of a directive; those of FastCGI and uwsgi have one in common.
 pub(crate) fn row(name: &str) -> Option<&'static Row> {
-    static CGI: Row =
-        fixed("fastcgi_…, uwsgi_…", Planned, "", "FastCGI and uwsgi are planned (issue 12)");
+    static CGI: Row = fixed("fastcgi_…, uwsgi_…", Planned, "", "FastCGI and uwsgi are planned");
     static SCGI: Row = fixed("scgi_…", Near, "(as for HTTP)", "");
     let found = DIRECTIVES.iter().flat_map(|(_, rows)| *rows).find(|row| row.name == name);
     found.or_else(|| match name.split_once('_')?.0 {

@@ -163,12 +163,7 @@ impl<'t> Mapper<'t> {
     }
 
     /// What an `if` asks, in a site of this scheme and host.
-    pub(crate) fn condition(
-        &mut self,
-        scope: &Scope<'t>,
-        context: &Context,
-        line: &Directive,
-    ) -> Condition {
+    pub(crate) fn condition(&mut self, context: &Context, line: &Directive) -> Condition {
         let mut words: Vec<String> = line.texts().map(str::to_owned).collect();
         if let Some(first) = words.first_mut() {
             *first = first.strip_prefix('(').unwrap_or(first).to_owned();
@@ -182,16 +177,15 @@ impl<'t> Mapper<'t> {
             [test @ ("-f" | "-d" | "-e" | "!-f" | "!-d" | "!-e"), path] => {
                 Condition::File { missing: test.starts_with('!'), path: (*path).to_owned() }
             }
-            [variable] => self.compare(scope, context, variable, "set", ""),
-            [variable, operator] => self.compare(scope, context, variable, operator, ""),
-            [variable, operator, value] => self.compare(scope, context, variable, operator, value),
+            [variable] => self.compare(context, variable, "set", ""),
+            [variable, operator] => self.compare(context, variable, operator, ""),
+            [variable, operator, value] => self.compare(context, variable, operator, value),
             _ => Condition::Unknown(Missing::refused("this condition cannot be read")),
         }
     }
 
     fn compare(
         &mut self,
-        scope: &Scope<'t>,
         context: &Context,
         variable: &str,
         operator: &str,
@@ -221,19 +215,13 @@ impl<'t> Mapper<'t> {
             // A host of its own has a site of its own.
             return Condition::False;
         }
-        match self.asked(scope, name, operator, value) {
+        match self.asked(name, operator, value) {
             Ok(asked) => Condition::Request(asked),
             Err(missing) => Condition::Unknown(missing),
         }
     }
 
-    fn asked(
-        &mut self,
-        scope: &Scope<'t>,
-        name: &str,
-        operator: &str,
-        value: &str,
-    ) -> Result<Asked, Missing> {
+    fn asked(&mut self, name: &str, operator: &str, value: &str) -> Result<Asked, Missing> {
         let mut asked = Asked::default();
         if matches!(name, "uri" | "document_uri" | "request_uri" | "request_filename")
             && matches!(operator, "~" | "~*")
@@ -274,7 +262,7 @@ impl<'t> Mapper<'t> {
         } else if name == "host" {
             ("field", "Host".to_owned())
         } else {
-            return self.asked_of_map(scope, name, operator);
+            return self.asked_of_map(name, operator, value);
         };
         let word = match (operator, value.is_empty()) {
             ("=", true) => "unless",
@@ -299,56 +287,6 @@ impl<'t> Mapper<'t> {
         }
         asked.conditions.push(node);
         Ok(asked)
-    }
-
-    /// A variable of a `map` that says yes or no, such as a list of robots: the keys that say yes become
-    /// one regular expression.
-    fn asked_of_map(
-        &mut self,
-        scope: &Scope<'t>,
-        name: &str,
-        operator: &str,
-    ) -> Result<Asked, Missing> {
-        let no = || {
-            Missing::refused(format!(
-                "`${name}` cannot be asked: fields, cookies, parameters of the query, methods and addresses can"
-            ))
-        };
-        if operator != "set" {
-            return Err(no());
-        }
-        let map = self.maps.iter().copied().find(|map| map.word(1).strip_prefix('$') == Some(name));
-        let map = map.ok_or_else(no)?;
-        let field = map.word(0).strip_prefix("$http_").ok_or_else(no)?;
-        let is_yes = |value: &str| !value.is_empty() && value != "0";
-        let mut yes = Vec::new();
-        for entry in map.children() {
-            let value = entry.word(0);
-            match entry.name.as_str() {
-                "default" if is_yes(value) => return Err(no()),
-                "default" | "hostnames" | "volatile" => {}
-                key if is_yes(value) => yes.push(match key.strip_prefix('~') {
-                    Some(pattern) => {
-                        let (pattern, fold) = match pattern.strip_prefix('*') {
-                            Some(pattern) => (pattern, true),
-                            None => (pattern, false),
-                        };
-                        let pattern = regex(pattern, false, false)?;
-                        if fold { format!("(?i:{pattern})") } else { format!("(?:{pattern})") }
-                    }
-                    None => format!("(?i:^{}$)", super::variables::escape_regex(key)),
-                }),
-                // A key that says no comes before a pattern that says yes: too much for one expression.
-                _ if yes.is_empty() => {}
-                _ => return Err(no()),
-            }
-        }
-        let _ = scope;
-        self.judge_whole(map, "when field=… matches=");
-        let node = Node::new("when")
-            .property("field", &field_name(field))
-            .property("matches", &yes.join("|"));
-        Ok(Asked { conditions: vec![node], ..Asked::default() })
     }
 }
 

@@ -61,6 +61,10 @@ impl<'t> Mapper<'t> {
                     before.routes.push(route);
                 }
                 "if" => {
+                    if let Some(routes) = self.redirects_of_map(scope, line, &mut rank) {
+                        before.routes.extend(routes);
+                        continue;
+                    }
                     if let Some(answer) = self.server_if(scope, context, line, rank, &mut before) {
                         before.answer = Some(answer);
                         return before;
@@ -82,7 +86,7 @@ impl<'t> Mapper<'t> {
         before: &mut Before,
     ) -> Option<Vec<Node>> {
         let inner = scope.within(line.children());
-        match self.condition(scope, context, line) {
+        match self.condition(context, line) {
             Condition::True => {
                 self.ledger.exact(line.id, "site");
                 self.answer_of_if(&inner, line)

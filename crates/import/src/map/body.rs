@@ -10,8 +10,8 @@ use super::answers::{Condition, Rewritten};
 use super::files::closed;
 use super::location::{Kind, Location, choose};
 use super::routes::{
-    Pattern, Route, below, ends_at_segment, path_text, prefix_conditions, prefix_regex, priority,
-    regex_conditions,
+    PRIORITY_WITHIN, Pattern, Route, below, ends_at_segment, path_text, prefix_conditions,
+    prefix_regex, priority, regex_conditions,
 };
 use super::scope::Scope;
 use super::site::Context;
@@ -63,10 +63,14 @@ impl<'t> Mapper<'t> {
                 } else if let Pattern::Regex { priority: rank, .. } = &mut route.pattern {
                     // A regular expression within a location stands only there, and before the rest.
                     let step = i32::try_from(place).unwrap_or(0).min(8);
+                    let own_rank = match &pattern {
+                        Pattern::Regex { priority, .. } => *priority,
+                        Pattern::Path(_) => PRIORITY_WITHIN,
+                    };
+                    *rank = own_rank + 9 - step;
                     match &location.kind {
-                        Kind::Regex { .. } => *rank = priority(locations, index) + 9 - step,
+                        Kind::Regex { .. } => {}
                         Kind::Prefix { path, .. } => {
-                            *rank = 50 - step;
                             if path != "/" && ends_at_segment(path) {
                                 let within = Node::new("when").property("path", &below(path));
                                 route.conditions.push(within);
@@ -80,6 +84,9 @@ impl<'t> Mapper<'t> {
                 route.from.push(directive.id);
                 if routes.is_empty() {
                     route.above = directive.above.clone();
+                    if directive.texts().any(|word| word.contains("(?!")) {
+                        route.above.push(format!(" nginx: {}", directive.line()));
+                    }
                     route.beside = directive.beside.clone();
                 }
                 routes.push(route);
@@ -118,7 +125,8 @@ impl<'t> Mapper<'t> {
             routes.push(route);
             return;
         }
-        if !location.scope.own().iter().any(|one| one.name == "return") {
+        let is_elsewhere = |one: &Directive| matches!(one.name.as_str(), "return" | "alias");
+        if !location.scope.own().iter().any(is_elsewhere) {
             return;
         }
         let other = choose(locations, bare).and_then(|index| locations.get(index));
@@ -259,7 +267,12 @@ impl<'t> Mapper<'t> {
                 _ => {}
             }
         }
-        let mut body = match self.access(scope) {
+        // What `return` answers is answered to everybody: nginx asks who it is only after that.
+        let access = match answer.is_some() {
+            true => Access::Lines(Vec::new()),
+            false => self.access(scope),
+        };
+        let mut body = match access {
             Access::Lines(lines) => lines,
             Access::Denied => {
                 self.judge_whole(location.directive, "respond status=403");
@@ -398,7 +411,7 @@ impl<'t> Mapper<'t> {
         routes: &mut Vec<Route>,
     ) -> Option<Node> {
         let inner = location.scope.within(line.children());
-        match self.condition(&location.scope, context, line) {
+        match self.condition(context, line) {
             Condition::True => {
                 self.ledger.exact(line.id, "");
                 self.answer_of_if(&inner, line)?.pop()
@@ -460,7 +473,8 @@ impl<'t> Mapper<'t> {
                 }
                 "grpc_pass" | "scgi_pass" => self.other_pass(scope, &location.kind, pass),
                 _ => {
-                    let note = "FastCGI, uwsgi and memcached are planned (issue 12): until then the requests get 501";
+                    let note =
+                        "FastCGI, uwsgi and memcached are planned: until then the requests get 501";
                     self.ledger.planned(pass.id, note);
                     vec![closed(501)]
                 }

@@ -12,7 +12,7 @@ pub(super) fn keep(nodes: &mut Vec<Node>, root: &Block) {
     collect(nodes, &mut kept);
     let mut top = Vec::new();
     block(nodes, root, None, &kept, &mut top);
-    top.retain(|text| !kept.contains(text.trim()));
+    top.retain(|text| !kept.contains(text.trim()) && !is_ruler(text));
     if !top.is_empty() {
         nodes.insert(0, Node { above: top, ..Node::default() });
     }
@@ -46,6 +46,11 @@ fn block(
     put(nodes, inner.end.clone(), None, around, kept, top);
 }
 
+/// Whether a line of a comment has no word, as those around headings.
+fn is_ruler(text: &str) -> bool {
+    !text.chars().any(char::is_alphanumeric)
+}
+
 /// Maps keep their own comments.
 fn is_data(directive: &Directive) -> bool {
     crate::table::is_whole(&directive.name)
@@ -59,7 +64,10 @@ fn put(
     kept: &BTreeSet<String>,
     top: &mut Vec<String>,
 ) {
-    let lines: Vec<_> = lines.into_iter().filter(|text| !kept.contains(text.trim())).collect();
+    let mut lines: Vec<_> = lines.into_iter().filter(|text| !kept.contains(text.trim())).collect();
+    if lines.iter().all(|text| is_ruler(text)) {
+        lines.clear();
+    }
     if lines.is_empty() {
         return;
     }

@@ -202,7 +202,7 @@ impl<'t> Mapper<'t> {
             self.ledger.planned(line.id, &format!("`{}` is planned", other.name));
             self.ledger.planned(
                 other.id,
-                "FastCGI and uwsgi are planned (issue 12): until then the requests get 501",
+                "FastCGI and uwsgi are planned: until then the requests get 501",
             );
             node.name.clear();
             return Ok(vec![closed(501)]);
@@ -230,8 +230,7 @@ impl<'t> Mapper<'t> {
             return Err(Missing::refused(format!("`{last}` depends on the request")));
         }
         if path.ends_with(".php") {
-            self.ledger
-                .planned(line.id, "FastCGI is planned (issue 12): until then the requests get 501");
+            self.ledger.planned(line.id, "FastCGI is planned: until then the requests get 501");
             node.name.clear();
             return Ok(vec![closed(501)]);
         }

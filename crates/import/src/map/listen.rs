@@ -182,13 +182,19 @@ impl<'t> Mapper<'t> {
         Vec::new()
     }
 
-    /// The `listen` blocks with options.
-    pub(crate) fn listen_blocks(&mut self, servers: &[Server<'t>]) -> Vec<Node> {
+    /// The `listen` blocks with options, of addresses that a site has.
+    pub(crate) fn listen_blocks(&mut self, servers: &[Server<'t>], sites: &[Node]) -> Vec<Node> {
+        let of_site = |site: &Node| site.children.iter().find(|one| one.name == "listen").cloned();
+        let used: BTreeSet<String> =
+            sites.iter().filter_map(of_site).flat_map(|listen| listen.values).collect();
         let mut done = BTreeSet::new();
         let mut nodes = Vec::new();
         for listen in servers.iter().flat_map(|server| &server.listens) {
             let Some(directive) = listen.directive else { continue };
-            if directive.has("proxy_protocol") && done.insert(listen.written.clone()) {
+            if directive.has("proxy_protocol")
+                && used.contains(&crate::kdl::quoted(&listen.written))
+                && done.insert(listen.written.clone())
+            {
                 let mut node = Node::new("listen").text(&listen.written).from(directive.id);
                 node.children.push(Node::new("proxy-protocol").bare("required"));
                 nodes.push(node);

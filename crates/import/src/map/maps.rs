@@ -1,12 +1,12 @@
 //! `map`.
 
-use crate::kdl::Node;
+use crate::kdl::{Node, quoted};
 use crate::nginx::Directive;
 use crate::words::Word;
 
 use super::Mapper;
 use super::scope::Scope;
-use super::variables::{Missing, Place, regex};
+use super::variables::{Missing, Place, escape_regex, regex};
 
 impl<'t> Mapper<'t> {
     /// The part for a variable that a `map` defines.
@@ -66,6 +66,7 @@ impl<'t> Mapper<'t> {
         let mut node = Node::new("map").bare(name).text(&source).from(map.id);
         node.above = map.above.clone();
         let mut notes = Vec::new();
+        let hostnames = map.children().iter().any(|entry| entry.name == "hostnames");
         for entry in map.children() {
             let key = entry.name.as_str();
             if matches!(key, "volatile" | "hostnames") {
@@ -78,8 +79,10 @@ impl<'t> Mapper<'t> {
                     continue;
                 }
             };
+            let is_default = key == "default";
             let key = key.strip_prefix('\\').unwrap_or(key);
-            let line = match key.strip_prefix('~') {
+            let pattern = Some(key).filter(|_| key.len() == entry.name.len());
+            let line = match pattern.and_then(|key| key.strip_prefix('~')) {
                 Some(pattern) => {
                     let (pattern, fold) = match pattern.strip_prefix('*') {
                         Some(pattern) => (pattern, true),
@@ -93,8 +96,30 @@ impl<'t> Mapper<'t> {
                         }
                     }
                 }
-                None if key == "default" => Node::new("default").text(&value),
-                None => Node::new(&crate::kdl::quoted(key)).text(&value),
+                None if is_default => Node::new("default").text(&value),
+                // Both have hosts in lower case.
+                None if hostnames => {
+                    let key = key.to_ascii_lowercase();
+                    if let Some(host) = key.strip_prefix('.') {
+                        node.children.push(Node::new(&quoted(host)).text(&value));
+                    }
+                    let below = if key.starts_with('.') { "*" } else { "" };
+                    Node::new(&quoted(&format!("{below}{key}"))).text(&value)
+                }
+                // A star is one, here at an end a wildcard.
+                None if key.contains('*') => {
+                    let pattern = format!("(?i)^{}$", escape_regex(key));
+                    Node::new("~").text(&pattern).text(&value)
+                }
+                None => {
+                    if key.contains(|c: char| c.is_ascii_alphabetic()) {
+                        let note = "keys are compared with their case";
+                        if !notes.iter().any(|known| known == note) {
+                            notes.push(note.into());
+                        }
+                    }
+                    Node::new(&quoted(key)).text(&value)
+                }
             };
             node.children.push(super::proxy::commented(line, entry));
         }

@@ -6,6 +6,7 @@
 
 mod access;
 mod answers;
+mod asked_maps;
 mod assemble;
 mod before;
 mod body;
@@ -14,6 +15,8 @@ mod fields;
 mod files;
 mod listen;
 mod location;
+mod logs;
+mod lookahead;
 mod maps;
 mod process;
 mod proxy;
@@ -62,6 +65,8 @@ pub(crate) struct Mapper<'t> {
     server_name: String,
     /// All of them.
     names: Vec<String>,
+    /// Whether the server listens on 80 and, with TLS, 443 alone: clients then name no port.
+    default_ports: bool,
     /// Why the whole site must stay closed: a part that keeps clients out could not be written.
     closed: Option<String>,
     /// Names that regular expressions of the server capture.
@@ -91,6 +96,7 @@ pub(crate) fn map(tree: &Tree, words: &Words, exists: &dyn Fn(&Path) -> bool) ->
         proxy_protocol: BTreeSet::new(),
         server_name: String::new(),
         names: Vec::new(),
+        default_ports: false,
         closed: None,
         captures: Vec::new(),
         pending: Vec::new(),
@@ -107,13 +113,13 @@ impl<'t> Mapper<'t> {
         nodes.extend(self.process(main));
         nodes.extend(self.everywhere());
         let servers = self.servers(&self.server_blocks.clone());
-        nodes.extend(self.listen_blocks(&servers));
         let mut taken = BTreeSet::new();
         let mut sites = Vec::new();
         for server in &servers {
             sites.extend(self.sites(server));
         }
         sites.retain_mut(|site| without_duplicates(site, &mut taken));
+        nodes.extend(self.listen_blocks(&servers, &sites));
         let maps = self.map_nodes();
         nodes.extend(maps);
         nodes.extend(sites);

@@ -49,7 +49,6 @@ impl<'t> Mapper<'t> {
         mut log: Node,
     ) -> Node {
         let target = line.word(0);
-        let mut notes = Vec::new();
         log.from.push(line.id);
         if target == "off" {
             self.ledger.exact(line.id, "log access=off");
@@ -85,45 +84,20 @@ impl<'t> Mapper<'t> {
                 let definition = line_of(name)
                     .or_else(|| self.http.every("log_format").find(|one| one.word(0) == name));
                 match definition.map(|one| self.log_format(one)) {
-                    Some(Ok(text)) => log = log.property("format", &text),
-                    Some(Err(note)) => {
-                        notes.push(note);
-                        log = log.bare_property("format", "combined");
-                    }
-                    None => log = log.bare_property("format", "combined"),
+                    Some(Some(text)) => log = log.property("format", &text),
+                    Some(None) | None => log = log.bare_property("format", "combined"),
                 }
             }
         }
-        if line.texts().skip(1).any(|word| word.starts_with("if=")) {
-            notes.push("every request is logged: `if=` has no counterpart".into());
-        }
-        match notes.is_empty() {
-            true => self.ledger.exact(line.id, &log.line()),
-            false => self.ledger.near(line.id, &log.line(), &notes.join("; ")),
+        match line.texts().skip(1).any(|word| word.starts_with("if=")) {
+            true => self.ledger.near(
+                line.id,
+                &log.line(),
+                "every request is logged: `if=` has no counterpart",
+            ),
+            false => self.ledger.exact(line.id, &log.line()),
         }
         log
-    }
-
-    /// A format in our words, or why it is the combined one.
-    fn log_format(&mut self, line: &'t Directive) -> Result<String, String> {
-        let format: String =
-            line.texts().skip(1).filter(|word| !word.starts_with("escape=")).collect();
-        let squeezed: String = format.split_whitespace().collect::<Vec<_>>().join(" ");
-        const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
-        if squeezed == COMBINED {
-            self.ledger.exact(line.id, "format=combined");
-            return Err("the format is the combined one".into());
-        }
-        if squeezed.starts_with(COMBINED) {
-            self.ledger.near(
-                line.id,
-                "format=combined",
-                "what follows the combined format is left out; `format=json` has it",
-            );
-            return Err("the combined format; `format=json` has every field".into());
-        }
-        self.ledger.near(line.id, "format=combined", "formats have names of their own: see `log` in the reference; `format=json` has every field");
-        Err("the combined format; write your own with `format=`, or take `json`".into())
     }
 
     fn error_log(&mut self, line: &'t Directive, mut log: Node) -> Node {

@@ -102,6 +102,13 @@ impl<'t> Mapper<'t> {
                     nodes.push(path_node(path));
                 }
             }
+            // With variables, the URL says the whole path.
+            (None, Some(uri)) if target.had_variables => {
+                if !uri.contains('?') {
+                    notes.push("the query of the client is sent too".into());
+                }
+                nodes.extend(path_mapping(&Kind::Named(String::new()), uri, &mut notes));
+            }
             (None, Some(uri)) => nodes.extend(path_mapping(kind, uri, &mut notes)),
             (None, None) => {}
         }
@@ -122,10 +129,6 @@ impl<'t> Mapper<'t> {
             settings.extend(self.upstream_tls(scope, &target, &mut notes));
         }
         settings.extend(self.retries(scope));
-        if target.had_variables {
-            notes
-                .push("a name is looked up again when its TTL ends, also without variables".into());
-        }
         let key = Key {
             target: target.authority.clone(),
             scheme: if tls { "https://" } else { "" },
@@ -165,6 +168,7 @@ impl<'t> Mapper<'t> {
         let id = line.id;
         match line.word(1) {
             "$http_host" => self.ledger.exact(id, "host preserve"),
+            "$host" if self.default_ports => self.ledger.exact(id, "host preserve"),
             "$host" | "$host:$server_port" | "$host:$proxy_port" => {
                 self.ledger.near(
                     id,
@@ -241,6 +245,9 @@ impl<'t> Mapper<'t> {
             ("x-forwarded-for", "$remote_addr")
             | ("x-forwarded-proto", "$scheme")
             | ("x-forwarded-host", "$http_host") => self.ledger.exact(id, "(always sent)"),
+            ("x-forwarded-host", "$host") if self.default_ports => {
+                self.ledger.exact(id, "(always sent)");
+            }
             ("x-forwarded-host", "$host" | "$host:$server_port") => {
                 self.ledger.near(
                     id,
@@ -471,6 +478,8 @@ pub(crate) fn path_node(path: &str) -> Node {
 /// What is sent where a `proxy_pass` has a path: it takes the place of the location's.
 fn path_mapping(kind: &Kind, uri: &str, notes: &mut Vec<String>) -> Option<Node> {
     let uri = match uri.split_once('?') {
+        // As the client wrote it, which it is in any case.
+        Some((path, "{query}")) => path,
         Some((path, _)) => {
             notes.push("the query of the URL is left out".into());
             path

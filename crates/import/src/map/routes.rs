@@ -111,14 +111,37 @@ pub(crate) fn prefix_regex(path: &str) -> String {
     format!("^{}", escape_regex(path))
 }
 
-/// The first priority of regular expressions that stand in a server's own block.
-pub(crate) const PRIORITY_SERVER: i32 = 3000;
-/// Of locations by regular expression.
-const PRIORITY_LOCATION: i32 = 1990;
+/// The first priority of regular expressions that stand in a server's own block. Only the order of all these
+/// numbers counts: [`number`] makes small ones of them.
+pub(crate) const PRIORITY_SERVER: i32 = 40_000_000;
+/// All of theirs are higher than this.
+pub(crate) const PRIORITY_SERVER_LAST: i32 = 35_000_000;
 /// Of prefixes with `^~` that are written as regular expressions.
-const PRIORITY_NO_REGEX: i32 = 2000;
+const PRIORITY_NO_REGEX: i32 = 30_000_000;
+/// Of locations by regular expression.
+const PRIORITY_LOCATION: i32 = 20_000_000;
 /// Of prefixes that are written as regular expressions.
-const PRIORITY_PREFIX: i32 = 100;
+const PRIORITY_PREFIX: i32 = 10_000_000;
+/// Of what a location rewrites whose own route is a path.
+pub(crate) const PRIORITY_WITHIN: i32 = 1000;
+
+/// Numbers the regular expressions of a site: 10 for the one that is tried last, then 20.
+pub(crate) fn number(routes: &mut [Route]) {
+    let of = |route: &Route| match &route.pattern {
+        Pattern::Regex { priority, .. } => Some(*priority),
+        Pattern::Path(_) => None,
+    };
+    let mut ranks: Vec<i32> = routes.iter().filter_map(of).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    for route in routes {
+        if let Pattern::Regex { priority, .. } = &mut route.pattern
+            && let Ok(rank) = ranks.binary_search(priority)
+        {
+            *priority = i32::try_from(rank + 1).unwrap_or(i32::MAX / 10).saturating_mul(10);
+        }
+    }
+}
 
 /// The rank of a location: regular expressions before prefixes, inner ones before outer ones, then in
 /// the order of the file; longer prefixes first.
@@ -142,7 +165,8 @@ pub(crate) fn priority(locations: &[Location<'_>], index: usize) -> i32 {
             let longer = locations.iter().filter(|one| {
                 matches!(&one.kind, Kind::Prefix { path: other, .. } if other.len() > path.len())
             });
-            first - rank(longer.count())
+            // In tens, as above.
+            first - 10 * rank(longer.count())
         }
         Kind::Exact(_) | Kind::Named(_) => 0,
     }

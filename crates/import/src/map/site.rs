@@ -1,6 +1,7 @@
 //! A `server` as sites: one for each scheme, and one more for unknown names where that differs.
 
 use crate::kdl::Node;
+use crate::nginx::Directive;
 
 use super::Mapper;
 use super::access::Access;
@@ -8,7 +9,7 @@ use super::assemble::assemble;
 use super::files::closed;
 use super::listen::{Listen, Server};
 use super::location::{Kind, Location, flatten};
-use super::routes::{Pattern, Route};
+use super::routes::{Pattern, Route, number};
 
 /// What a site knows of each of its requests.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ impl<'t> Mapper<'t> {
         let mut nodes = Vec::new();
         self.server_name = server.names.first().cloned().unwrap_or_default();
         self.names = server.names.clone();
+        self.default_ports =
+            server.listens.iter().all(|one| one.address.port() == if one.tls { 443 } else { 80 });
         for part in parts_of(server) {
             if part.names.is_empty() {
                 continue;
@@ -44,6 +47,11 @@ impl<'t> Mapper<'t> {
             nodes.extend(self.site(server, part));
         }
         if nodes.is_empty() {
+            if server.scope.is_on("ssl_reject_handshake", false) {
+                let ours = "(unknown names are refused without a site)";
+                self.judge_whole(server.directive, ours);
+                return nodes;
+            }
             let note =
                 "no request comes here: another server is the default, and this one has no name";
             self.judge_whole(server.directive, "(left out)");
@@ -97,6 +105,12 @@ impl<'t> Mapper<'t> {
             (routes, answer) = (Vec::new(), vec![node]);
         }
         node.children.append(&mut self.pending);
+        let shared = self.of_whole_server(server);
+        for body in routes.iter_mut().map(|route| &mut route.body).chain([&mut answer]) {
+            body.retain(|node| !shared.iter().any(|one| one.is_like(node)));
+        }
+        node.children.extend(shared);
+        number(&mut routes);
         assemble(&mut node, routes, answer);
         if let Some(end) = server.directive.block.as_ref().map(|block| block.end.clone())
             && !end.is_empty()
@@ -104,6 +118,18 @@ impl<'t> Mapper<'t> {
             node.children.push(Node { above: end, ..Node::default() });
         }
         Some(node)
+    }
+
+    /// Settings of the server that its locations replace and do not add to: the log, and pages for errors
+    /// unless a location has some of its own, which nginx then takes alone.
+    fn of_whole_server(&mut self, server: &Server<'t>) -> Vec<Node> {
+        fn has_pages(block: &[Directive]) -> bool {
+            block.iter().any(|one| one.name == "error_page" || has_pages(one.children()))
+        }
+        let own_pages = server.scope.own().iter().any(|one| has_pages(one.children()));
+        let mut nodes = self.settings(&server.scope, false);
+        nodes.retain(|node| node.name == "log" || node.name == "error-page" && !own_pages);
+        nodes
     }
 
     /// The routes of a site, and what it does with the rest.

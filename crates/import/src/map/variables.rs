@@ -6,6 +6,7 @@ use crate::report::Verdict;
 use crate::words::Word;
 
 use super::Mapper;
+use super::lookahead::excluded;
 use super::scope::Scope;
 
 /// Where a text with variables goes: what may stand there differs.
@@ -166,6 +167,9 @@ impl<'t> Mapper<'t> {
             out.text.push_str(&format!("{{{name}}}"));
             return Ok(());
         }
+        if name == "upstream_cache_status" {
+            return Err(Missing::planned("caching is planned"));
+        }
         Err(Missing::refused(format!("the variable `${name}` has no counterpart")))
     }
 
@@ -315,14 +319,22 @@ pub(crate) fn regex(pattern: &str, ignore_case: bool, named: bool) -> Result<Str
             '(' if !in_class => {
                 group += 1;
                 let rest: String = letters.clone().take(3).collect();
-                if rest.starts_with("?=")
-                    || rest.starts_with("?!")
-                    || rest.starts_with("?>")
-                    || rest.starts_with("?<=")
-                    || rest.starts_with("?<!")
-                    || rest.starts_with("?|")
-                {
-                    return Err(unsupported(&format!("({rest}")));
+                if rest.starts_with("?!") {
+                    let behind: String = letters.clone().skip(2).collect();
+                    let found = excluded(&behind).ok_or_else(|| unsupported("(?!…)"))?;
+                    let group = group - 1 + i32::try_from(found.groups).unwrap_or(0) + 1;
+                    let start = match (found.is_captured, named) {
+                        (false, _) => String::new(),
+                        (true, true) => format!("(?<c{group}>"),
+                        (true, false) => "(".into(),
+                    };
+                    let end = if found.is_captured { ")" } else { "" };
+                    out.push_str(&format!("{start}{}{end}", found.rest));
+                    return Ok(out);
+                }
+                const OTHERS: &[&str] = &["?=", "?>", "?<=", "?<!", "?|"];
+                if let Some(other) = OTHERS.iter().find(|other| rest.starts_with(**other)) {
+                    return Err(unsupported(&format!("({other}…)")));
                 }
                 if rest.starts_with('?') {
                     group -= i32::from(
@@ -414,7 +426,7 @@ mod tests {
         check(r"[^/.]+", r"[^/.]+");
         check(r"[[:alpha:]]+", r"[[:alpha:]]+");
         assert_eq!(regex("a", true, false).unwrap(), "(?i)a");
-        for pattern in ["^/(?!a)", "(?<=b)a", r"(a)\1", "a++", "(?>a)"] {
+        for pattern in ["^/(?!a)x", "(?<=b)a", r"(a)\1", "a++", "(?>a)"] {
             assert!(regex(pattern, false, false).is_err(), "{pattern}");
         }
     }

@@ -1,7 +1,7 @@
 //! A file with everything that it includes.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -25,6 +25,8 @@ pub struct Tree {
     pub files: Vec<String>,
     /// The directory of the main file: what relative includes start at.
     pub directory: PathBuf,
+    /// Where the path of the main file started, if it was relative.
+    pub given_from: Option<PathBuf>,
     /// The number that the next directive would get.
     pub next_id: u32,
 }
@@ -63,35 +65,59 @@ pub enum ReadError {
 /// Reads a file with everything that it includes. An `include` of a file that does not exist stays in
 /// the tree as a directive.
 pub fn read(path: &Path) -> Result<Tree, ReadError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let mut tree = Tree { directory, ..Tree::default() };
-    let block = read_file(&mut tree, path)?;
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = whole.parent().unwrap_or(Path::new("/")).to_owned();
+    let given_from = Some(path).filter(|path| path.is_relative());
+    let given_from = given_from.and_then(|_| std::env::current_dir().ok());
+    let mut tree = Tree { directory, given_from, ..Tree::default() };
+    let block = read_file(&mut tree, &whole)?;
     tree.root = resolve(&mut tree, block, 0, 0)?;
     Ok(tree)
 }
 
 fn read_file(tree: &mut Tree, path: &Path) -> Result<Block, ReadError> {
-    let name = path.display().to_string();
+    let name = tree.shown(path);
     let unreadable = |error| ReadError::Unreadable { name: name.clone(), error };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let too_much = |message: String| ReadError::TooMuch { name: name.clone(), line: 0, message };
-    if size > FILE_BYTES_MAX {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(too_much(format!("a file may have {FILE_BYTES_MAX} bytes")));
     }
     if tree.files.len() >= FILES_MAX {
         return Err(too_much(format!("a configuration may have {FILES_MAX} files")));
     }
-    let bytes = fs::read(path).map_err(unreadable)?;
     let text = String::from_utf8_lossy(&bytes);
     let file = u32::try_from(tree.files.len()).unwrap_or(u32::MAX);
-    let block = parse(&text, file, tree.next_id)
+    let mut block = parse(&text, file, tree.next_id)
         .map_err(|error| ReadError::Syntax { name: name.clone(), error })?;
+    // What a snippet says about itself is kept once, wherever it is included.
+    if tree.files.contains(&name) {
+        drop_comments(&mut block);
+    }
     tree.files.push(name);
     tree.next_id += count(&block);
     Ok(block)
+}
+
+impl Tree {
+    /// The name of a file for people: relative if the main file was given so.
+    fn shown(&self, path: &Path) -> String {
+        let below = self.given_from.as_ref().and_then(|from| path.strip_prefix(from).ok());
+        below.unwrap_or(path).display().to_string()
+    }
+}
+
+fn drop_comments(block: &mut Block) {
+    block.end.clear();
+    for directive in &mut block.directives {
+        directive.above.clear();
+        directive.beside = None;
+        if let Some(inner) = &mut directive.block {
+            drop_comments(inner);
+        }
+    }
 }
 
 fn count(block: &Block) -> u32 {

@@ -9,6 +9,8 @@ pub(super) struct Request {
     pub(super) client: IpAddr,
     /// The host, if the log has it.
     pub(super) host: Option<String>,
+    /// The port, if the log has it.
+    pub(super) port: Option<u16>,
     pub(super) method: String,
     /// Path and query.
     pub(super) target: String,
@@ -36,9 +38,9 @@ fn parse(line: &str) -> Option<Request> {
     let (before, rest) = line.split_once(" [")?;
     let mut words = before.split(' ');
     let first = words.next()?;
-    let (host, client) = match first.parse::<IpAddr>() {
-        Ok(ip) => (None, ip),
-        Err(_) => (Some(without_port(first)), words.next()?.parse().ok()?),
+    let ((host, port), client) = match first.parse::<IpAddr>() {
+        Ok(ip) => ((None, None), ip),
+        Err(_) => (host_and_port(first), words.next()?.parse().ok()?),
     };
     let (_, rest) = rest.split_once("] \"")?;
     let (request, rest) = quoted(rest)?;
@@ -60,7 +62,8 @@ fn parse(line: &str) -> Option<Request> {
     };
     Some(Request {
         client: if client.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { client },
-        host: host.filter(|host| host != "-" && !host.is_empty()),
+        host,
+        port,
         method: method.to_owned(),
         target: target.to_owned(),
         referer: field(referer),
@@ -68,11 +71,12 @@ fn parse(line: &str) -> Option<Request> {
     })
 }
 
-fn without_port(host: &str) -> String {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
-        _ => host.to_owned(),
-    }
+fn host_and_port(text: &str) -> (Option<String>, Option<u16>) {
+    let (host, port) = match text.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
+        Some((name, Ok(port))) => (name, Some(port)),
+        _ => (text, None),
+    };
+    (Some(host.to_owned()).filter(|host| host != "-" && !host.is_empty()), port)
 }
 
 /// A quoted text from after its first quote, with `\xHH` and `\"` resolved, and what follows it.
@@ -107,7 +111,17 @@ mod tests {
         assert_eq!((&*request.method, &*request.target, request.host), ("GET", "/a?b=c", None));
         assert_eq!((&*request.referer, &*request.agent), ("https://x/", "curl/8 \"q\""));
         let with_host = format!("www.example.com:443 {line}");
-        assert_eq!(parse(&with_host).unwrap().host.as_deref(), Some("www.example.com"));
+        let with_host = parse(&with_host).unwrap();
+        assert_eq!(
+            (with_host.host.as_deref(), with_host.port),
+            (Some("www.example.com"), Some(443))
+        );
+        let without_port = parse(&format!("www.example.com {line}")).unwrap();
+        assert_eq!(
+            (without_port.host.as_deref(), without_port.port),
+            (Some("www.example.com"), None)
+        );
+        assert_eq!(parse(&format!("-:80 {line}")).unwrap().host, None);
         let short = r#"203.0.113.9 - - [12/Nov/2026:10:00:00 +0000] "GET / HTTP/1.0" 200 5"#;
         assert_eq!(parse(short).unwrap().agent, "");
     }

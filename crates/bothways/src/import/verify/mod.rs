@@ -2,8 +2,8 @@
 //!
 //! Both get the same configuration, moved to loopback (`import::relocate`), and a server of ours behind
 //! it in place of each endpoint, which records what arrives (`origin`). Each request of the log (`log`) is
-//! sent to both (`client`), at each address that the configuration listens on, with the client of the log
-//! named by the PROXY protocol. What differs is shown (`compare`).
+//! sent to both (`client`), at the port that the log names or at each address that the configuration listens
+//! on, with the client of the log named by the PROXY protocol. What differs is shown (`compare`).
 
 mod client;
 mod compare;
@@ -73,7 +73,7 @@ impl Replay<'_> {
     fn run(&self, requests: &[Request], skipped: usize) -> Result<(), Failure> {
         let (mut alike, mut differing, mut added) = (0, 0, Vec::new());
         for (number, request) in requests.iter().enumerate() {
-            for listener in self.plan.listeners() {
+            for listener in self.addresses(request) {
                 let comparison = self.one(number, request, listener);
                 for name in comparison.added {
                     if !added.contains(&name) {
@@ -112,6 +112,13 @@ impl Replay<'_> {
         }
         terminal::to_stdout(&summary)?;
         if differing > 0 { Err(Failure::already_reported(REFUSED)) } else { Ok(()) }
+    }
+
+    /// Where a request came to: at the port that the log names, or anywhere.
+    fn addresses(&self, request: &Request) -> impl Iterator<Item = &Listener> {
+        let has_port = |listener: &Listener| Some(listener.port) == request.port;
+        let is_known = self.plan.listeners().any(has_port);
+        self.plan.listeners().filter(move |one| !is_known || has_port(one))
     }
 
     fn one(&self, number: usize, request: &Request, listener: &Listener) -> Comparison {
