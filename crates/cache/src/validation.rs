@@ -6,9 +6,14 @@ use crate::policy::Arrival;
 
 /// Makes a request one that validates what is stored: its own conditions and ranges go, `If-None-Match` and `If-Modified-Since` of the stored
 /// response come. False if that has no validator.
-pub fn write_conditions(request: &mut Request, stored: &Fields) -> bool {
+pub fn write_conditions(request: &mut Request, status: u16, stored: &Fields) -> bool {
     for known in CONDITIONS {
         request.fields.remove(*known);
+    }
+    // RFC 9110, section 13.2.1: a server looks at conditions only where it would answer with 2xx, so that a 304 says nothing of an error
+    // that is stored.
+    if !(200..300).contains(&status) {
+        return false;
     }
     if let Some(etag) = stored.get(Known::ETag) {
         request.fields.push_known(Known::IfNoneMatch, etag);

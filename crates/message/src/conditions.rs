@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::{Fields, Known};
+use crate::{Fields, Known, parse_date};
 
 /// The validators of a representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,11 +79,6 @@ impl Validators<'_> {
             value == b"*" || self.etag.is_some_and(|etag| tags(value).any(|tag| matches(tag, etag)))
         })
     }
-}
-
-/// Reads a date (RFC 9110, section 5.6.7), in any of its three formats.
-pub fn parse_date(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(str::from_utf8(value.trim_ascii()).ok()?).ok()
 }
 
 /// The date that a field of this name has, if it is there once.

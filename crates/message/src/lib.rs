@@ -7,6 +7,7 @@
 
 mod certificate;
 mod conditions;
+mod dates;
 mod fields;
 mod method;
 mod named;
@@ -17,7 +18,8 @@ mod response;
 mod target;
 
 pub use certificate::ClientCertificate;
-pub use conditions::{Precondition, Validators, parse_date};
+pub use conditions::{Precondition, Validators};
+pub use dates::parse_date;
 pub use fields::{Field, Fields, Known, are_twins, tells_of_client};
 pub use method::{Method, MethodError, is_token_byte};
 pub use named::{cookie, cookies, query_parameter};
