@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::caching::RawCaching;
 use super::login::RawLogin;
 use super::matching::{RawAccess, RawCondition, RawFiles};
 use super::tls::RawClients;
@@ -95,6 +96,7 @@ pub(crate) struct Layer {
     pub(crate) access: Vec<RawAccess>,
     pub(crate) satisfy: Option<(Satisfy, Span)>,
     pub(crate) login: Option<RawLogin>,
+    pub(crate) caching: Option<RawCaching>,
     pub(crate) mirrors: Vec<RawMirror>,
     pub(crate) action: Option<RawAction>,
     /// What templates in it may name.

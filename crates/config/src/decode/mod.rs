@@ -6,6 +6,7 @@
 //! everything is known, as the order of lines never matters.
 //! Every mistake becomes a [`Problem`] and the decoder goes on with what is left.
 
+mod caching;
 mod expand;
 mod forward;
 mod include;
@@ -20,6 +21,7 @@ mod templates;
 mod tls;
 mod upstream;
 
+pub(crate) use caching::{RawCacheCondition, RawCaching, RawStore, RawTtl};
 pub(crate) use forward::{RawForward, RawRule};
 pub(crate) use layer::{Edits, HasLayer, Layer, RawErrorPage, RawLog, RawMaintenance};
 pub(crate) use login::RawLogin;
@@ -596,14 +598,19 @@ impl Decoder<'_> {
     }
 
     fn unknown_property(&mut self, row: &'static NodeRow, name: &str, span: Span) {
-        if let Some((_, what)) = PLANNED.iter().find(|(word, _)| *word == name) {
+        let home = schema::property_home(row.name, name);
+        let planned = PLANNED.iter().find(|(word, _)| *word == name);
+        if let Some((_, what)) = planned.filter(|_| home.is_none()) {
             self.error(span, format!("`{name}` is planned, but not in this version"))
                 .hint(format!("it will be for {what}"));
             return;
         }
-        let other = schema::property_home(row.name, name)
-            .map(|block| format!("`{name}` is a property of `{}` in `{block}`", row.name));
+        let other =
+            home.map(|block| format!("`{name}` is a property of `{}` in `{block}`", row.name));
+        // Other programs say `header` where this one says `field`.
+        let is_header = name == "header" && row.property("field").is_some();
         let hint = other
+            .or_else(|| is_header.then(|| "write field=\"…\"".to_owned()))
             .or_else(|| foreign(name))
             .or_else(|| suggestion(name, || row.properties().map(|property| property.name)));
         let hint = hint.unwrap_or_else(|| usage(row));

@@ -3,6 +3,7 @@
 use super::{Checked, Decoder, Origins};
 use crate::model::Process;
 use crate::schema::RESOLVER_BLOCK;
+use crate::source::Span;
 
 /// Settings of the process, and where each that is set stands.
 #[derive(Debug, Default)]
@@ -11,6 +12,8 @@ pub(crate) struct RawProcess {
     pub(crate) set: Origins,
     /// Of the block `resolver`.
     pub(crate) resolver_set: Origins,
+    /// The line about the store, if there is one.
+    pub(crate) cache_span: Option<Span>,
 }
 
 impl Decoder<'_> {

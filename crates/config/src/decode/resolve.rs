@@ -116,6 +116,7 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
     }
     resolver.unused(&raw);
     resolver.check_directories(&raw);
+    resolver.check_store(&raw);
     let Resolver { config, outer, .. } = resolver;
     if decoder.problems.errors() > 0 {
         return (config, Effective::default());
@@ -319,6 +320,7 @@ impl Resolver<'_, '_> {
         if let Some((satisfy, _)) = layer.satisfy {
             settings.satisfy = satisfy;
         }
+        Self::layered_caching(layer, &mut settings);
         settings
     }
 
@@ -363,6 +365,7 @@ impl Resolver<'_, '_> {
                 "it needs a `route`, or one of `to`, `split`, `redirect`, `respond` and `files`",
             );
         }
+        self.check_site_caching(&raw.layer, &routes);
         let asks = |settings: &RouteSettings| settings.asked_count() > 1;
         if !asks(&base) && !routes.iter().any(|route| asks(&route.settings)) {
             self.warn_of_satisfy(&raw.layer);
@@ -479,6 +482,7 @@ impl Resolver<'_, '_> {
             settings.mirrors = self.mirrors(&raw.layer.mirrors);
             self.check_mirrors(&raw.layer.mirrors, &done);
         }
+        self.check_route_caching(&raw.layer, &done);
         if settings.asked_count() < 2 {
             self.warn_of_satisfy(&raw.layer);
         }

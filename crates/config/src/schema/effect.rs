@@ -18,6 +18,8 @@ const AROUND: &[(&str, &str)] = &[
     ),
     ("request and response", "site { request { @\n }; to \"10.0.0.1:80\"; }"),
     ("files", "site { files \"/\" { @\n }; }"),
+    ("cache", "site { cache { @\n }; to \"10.0.0.1:80\"; }"),
+    ("key of cache", "site { cache { key { @\n }; }; to \"10.0.0.1:80\"; }"),
     ("tls of site", "site a.example { tls internal { @\n }; respond; }"),
     ("split", "site { split { to \"10.0.0.1:80\" \"60%\"; @\n }; }"),
     ("upstream", "upstream u { endpoints \"Cargo.toml\"; @\n }\nsite { to u; }"),
@@ -80,6 +82,13 @@ const BESIDE: &[(&str, &str, &str)] = &[
     ("tls of site", "client", "client require ca=c"),
     ("tls of site", "client ca", "client require @"),
     ("tls of site", "client crl", "client require ca=c @"),
+    ("process", "cache disk", "cache max=\"64MiB\" @"),
+    ("process", "cache max", "cache disk=d @"),
+    ("process", "cache key-file", "cache disk=d max=\"64MiB\" @"),
+    ("cache", "bypass is", "bypass field=a @"),
+    ("cache", "bypass matches", "bypass field=a @"),
+    ("cache", "pass is", "pass field=a @"),
+    ("cache", "pass matches", "pass field=a @"),
     ("upstream", "health service", "health grpc @"),
     ("upstream", "adaptive max", "adaptive min=1 @"),
     ("tls of upstream", "cert", "key k; @"),
@@ -140,6 +149,9 @@ fn values(kind: Kind) -> Vec<String> {
         }
         Kind::Path => &["Cargo.toml", "src/lib.rs"],
         Kind::Duration { .. } => &["70s", "400d"],
+        Kind::Size { min, .. } if min > 3 << 10 => {
+            return vec![(2 * min).to_string(), (3 * min).to_string()];
+        }
         Kind::Size { .. } | Kind::Limit => &["3KiB", "5MiB"],
         Kind::Number { min, .. } => return vec![(min + 1).to_string(), (min + 2).to_string()],
         Kind::Flag => return vec!["#true".into(), "#false".into()],
@@ -185,6 +197,8 @@ fn values(kind: Kind) -> Vec<String> {
         Kind::Factor => return vec!["3.5".into(), "4.5".into()],
         Kind::HealthCheck => &["/a", "tcp", "grpc"],
         Kind::Statuses => &["200", "201-202"],
+        Kind::StoredStatuses => &["404", "5xx"],
+        Kind::NamePatterns => &["a", "b*,c"],
         Kind::CookiePath => &["/a", "/b"],
         Kind::RetryOn => &["connect", "reset"],
         Kind::After => &["p95", "50ms"],

@@ -8,6 +8,7 @@
 
 mod algorithms;
 mod balancing;
+mod caching;
 #[cfg(test)]
 mod effect;
 mod forward_rules;
@@ -31,6 +32,10 @@ pub(crate) use algorithms::{bounded, has_key, keyed};
 pub(crate) use balancing::{
     BALANCE_BLOCK, BALANCE_PROPERTIES, EJECT_PROPERTIES, ENDPOINT_PROPERTIES, HEALTH_BLOCK,
     HEALTH_PROPERTIES, HTTP_CHECK, STICKY_PROPERTIES, UPSTREAM_BLOCK,
+};
+pub(crate) use caching::{
+    CACHE_BLOCK, CACHE_CONDITION_PROPERTIES, PURGE_PROPERTIES, QUERY_PROPERTIES, STALE_PROPERTIES,
+    STORE_PROPERTIES, TTL_PROPERTIES,
 };
 pub(crate) use layer::*;
 pub(crate) use login::{CLIENT_PROPERTIES, LOGIN_PROPERTIES};
@@ -293,6 +298,10 @@ pub(crate) enum Kind {
     HealthCheck,
     /// Statuses and ranges of them with commas.
     Statuses,
+    /// Statuses of responses that may be stored, and classes of them, with commas.
+    StoredStatuses,
+    /// Names with commas, each perhaps with a `*` at its end.
+    NamePatterns,
     /// One method.
     Method,
     /// A host, perhaps with a port.
@@ -391,6 +400,8 @@ impl Kind {
             Self::Factor => "a number above 1 such as 3.0, or 0".into(),
             Self::HealthCheck => "a path such as \"/healthz\", `tcp` or `grpc`".into(),
             Self::Statuses => "statuses such as \"200-399\" or \"200,204\"".into(),
+            Self::StoredStatuses => "a status such as 404, or a class such as \"5xx\"".into(),
+            Self::NamePatterns => "a name such as \"lang\" or \"utm_*\", or several with commas".into(),
             Self::Method => "a method such as GET".into(),
             Self::Authority => "a host such as \"app.internal\", perhaps with a port".into(),
             Self::Host => "a host such as \"app.internal\"".into(),
@@ -442,8 +453,9 @@ mod tests {
     #[test]
     fn words_that_are_not_ours_are_not_ours() {
         for word in PLANNED.iter().map(|row| row.0).chain(FOREIGN.iter().map(|row| row.0)) {
-            // `server` is, but only in `resolver`, where nobody means that of another program.
-            assert!(homes(word).is_none() || word == "server", "{word}");
+            // These are, but only in `resolver` and in the key of `cache`, where nobody means those of other programs.
+            let is_ours = matches!(word, "server" | "cookie");
+            assert!(homes(word).is_none() || is_ours, "{word}");
         }
         for (block, word, _, _) in FOREIGN_HERE {
             let block = BLOCKS.iter().find(|other| other.name() == *block).unwrap();

@@ -1,6 +1,7 @@
 //! The nodes of `process`.
 
 use super::Count::{AtLeastOne, One};
+use super::caching::STORE;
 use super::logs::{ACCESS_ROW, FIELDS_ROW, FORMAT_ROW, format_text, log_text};
 use super::rows::{argument, property, word};
 use super::secure::STATE;
@@ -13,7 +14,7 @@ use crate::values::Datum;
 
 pub(crate) static PROCESS_BLOCK: Table<RawProcess> = Table {
     name: "process",
-    rows: &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &RESOLVER],
+    rows: &[&CORES, &ADMIN, &ZONE, &LOG, &DRAIN, &CONNECTIONS, &STATE, &STORE, &RESOLVER],
 };
 
 static CORES: Row<RawProcess> = Row {

@@ -2,6 +2,7 @@
 
 use super::Count::{Any, AtLeastOne, One, Optional};
 use super::balancing::{BALANCE_BLOCK, HEALTH_BLOCK, UPSTREAM_BLOCK};
+use super::caching::{CACHE_BLOCK, CACHE_KEY_BLOCK};
 use super::forward_rules::{ALLOW, DENY};
 use super::layer::{FIELDS_BLOCK, FILES_BLOCK, SPLIT_BLOCK};
 use super::maps::{MAP, MAP_BLOCK};
@@ -79,6 +80,8 @@ pub(crate) static BLOCKS: &[&dyn Block] = &[
     &ROUTE_BLOCK,
     &FIELDS_BLOCK,
     &FILES_BLOCK,
+    &CACHE_BLOCK,
+    &CACHE_KEY_BLOCK,
     &TLS_BLOCK,
     &SPLIT_BLOCK,
     &UPSTREAM_BLOCK,
@@ -427,6 +430,7 @@ pub(crate) static SITE_BLOCK: Table<RawSite> = Table {
         &Row::ACCESS_ALLOW,
         &Row::SATISFY,
         &Row::LOGIN,
+        &Row::CACHE,
         &Row::ERROR_PAGE,
         &Row::LOG,
         &Row::MAINTENANCE,
@@ -462,6 +466,7 @@ pub(crate) static ROUTE_BLOCK: Table<Layer> = Table {
         &Row::ACCESS_ALLOW,
         &Row::SATISFY,
         &Row::LOGIN,
+        &Row::CACHE,
         &Row::ERROR_PAGE,
         &Row::LOG,
         &Row::MAINTENANCE,
@@ -568,6 +573,7 @@ pub(crate) static FORWARD_BLOCK: Table<RawForward> = Table {
         &Row::FORWARDED,
         &Row::UNDERSCORES,
         &Row::LOGIN,
+        &Row::FORWARD_CACHE,
         &Row::ERROR_PAGE,
         &Row::LOG,
         &Row::timeouts(Scope::Forward),

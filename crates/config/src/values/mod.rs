@@ -6,6 +6,7 @@
 
 mod addresses;
 mod balancing;
+mod caching;
 mod foreign;
 mod hosts;
 mod logs;
@@ -230,7 +231,7 @@ fn read_integer(number: i128, kind: Kind) -> Result<Datum, Wrong> {
         Kind::Share { .. } => Err(balancing::percent_of_number(number, "a share")),
         Kind::Factor => balancing::factor(number as f64).map(Datum::Factor),
         Kind::RetryOn => balancing::retry_status(number),
-        Kind::Statuses => read_text(&number.to_string(), kind),
+        Kind::Statuses | Kind::StoredStatuses => read_text(&number.to_string(), kind),
         Kind::After => read_integer(number, Kind::Duration { zero: false }),
         Kind::Target | Kind::Endpoint if (1..=65535).contains(&number) => {
             read_text(&number.to_string(), kind)
@@ -340,6 +341,8 @@ fn read_text(text: &str, kind: Kind) -> Result<Datum, Wrong> {
         }),
         Kind::HealthCheck => balancing::health_check(text),
         Kind::Statuses => balancing::statuses(text).map(Datum::Statuses),
+        Kind::StoredStatuses => caching::statuses(text).map(Datum::Statuses),
+        Kind::NamePatterns => caching::name_patterns(text).map(Datum::Texts),
         Kind::Method => balancing::method(text).map(Datum::Text),
         Kind::Authority => balancing::authority(text).map(Datum::Text),
         Kind::Host => balancing::host(text).map(Datum::Text),
