@@ -3,6 +3,7 @@
 use message::{Fields, Known};
 
 use crate::dates::delta_seconds;
+use crate::lists::members;
 
 /// Whether a directive is there, and for which fields (RFC 9111, sections 5.2.2.4 and 5.2.2.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -152,40 +153,12 @@ impl RequestDirectives {
 
 /// The directives of `Cache-Control` over all its lines: names, and values without their quotes.
 pub(crate) fn all(fields: &Fields) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    fields.get_all(Known::CacheControl).flat_map(members)
-}
-
-/// The members of one line. A comma within quotes ends no member; quotes that are not closed reach to the end.
-fn members(line: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    let mut rest = Some(line);
-    let pieces = std::iter::from_fn(move || {
-        let text = rest?;
-        let mut quoted = false;
-        let mut escaped = false;
-        let end = text.iter().position(|&byte| {
-            let was_escaped = std::mem::take(&mut escaped);
-            match byte {
-                b'\\' if quoted => escaped = !was_escaped,
-                b'"' if !was_escaped => quoted = !quoted,
-                b',' => return !quoted,
-                _ => {}
-            }
-            false
-        });
-        let (piece, after) = match end {
-            Some(end) => (text.get(..end)?, text.get(end + 1..)),
-            None => (text, None),
-        };
-        rest = after;
-        Some(piece.trim_ascii())
-    });
-    pieces.filter(|piece| !piece.is_empty()).map(|piece| {
-        match piece.iter().position(|&byte| byte == b'=') {
-            None => (piece, None),
-            Some(at) => {
-                let (name, value) = piece.split_at(at);
-                (name, Some(unquoted(value.get(1..).unwrap_or_default())))
-            }
+    let members = fields.get_all(Known::CacheControl).flat_map(members);
+    members.map(|member| match member.iter().position(|&byte| byte == b'=') {
+        None => (member, None),
+        Some(at) => {
+            let (name, value) = member.split_at(at);
+            (name, Some(unquoted(value.get(1..).unwrap_or_default())))
         }
     })
 }
@@ -200,7 +173,6 @@ fn names_a_field(value: &[u8]) -> bool {
 }
 
 /// The fields that `no-cache` and `private` name, which are not stored.
-#[expect(dead_code)]
 pub(crate) fn withheld(fields: &Fields) -> impl Iterator<Item = &[u8]> {
     let values = all(fields).filter_map(|(name, value)| {
         let counts =

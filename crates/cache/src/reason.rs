@@ -49,6 +49,8 @@ reasons! {
     Upgrade = "upgrade", "bypass";
     /// The request's target is no resource: `*`, or that of CONNECT.
     Target = "target", "bypass";
+    /// The request asks the application to take it for one of another method, in a field that the key does not hold.
+    MethodOverride = "method-override", "bypass";
     /// The request has a condition that only the origin may judge: `If-Match`, `If-Unmodified-Since`.
     OriginCondition = "origin-condition", "bypass";
     /// The client says `no-store`.
