@@ -19,8 +19,9 @@ pub(crate) fn assemble(site: &mut Node, mut routes: Vec<Route>, mut rest: Vec<No
         "deny",
         "satisfy",
         "login",
+        "cache",
     ];
-    const OF_PROXIES: &[&str] = &["request", "timeouts", "host", "rewrite-responses"];
+    const OF_PROXIES: &[&str] = &["request", "timeouts", "host", "rewrite-responses", "cache"];
     let rest_is_proxied = is_proxied(&rest);
     let mut shared = Vec::new();
     let candidates: Vec<Node> = match routes.iter().find(|route| route.is_proxied()) {

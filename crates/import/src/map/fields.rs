@@ -48,6 +48,12 @@ impl<'t> Mapper<'t> {
             self.ledger.exact(id, "(an empty value adds nothing)");
             return None;
         }
+        if matches!(line.word(1), "$upstream_cache_status" | "${upstream_cache_status}") {
+            let note =
+                "responses say it in `Cache-Status` (RFC 9211), which people and tools read alike";
+            self.ledger.near(id, "(`Cache-Status`)", note);
+            return None;
+        }
         let value = match self.template(scope, line.word(1), Place::Field) {
             Ok(value) => value,
             Err(missing) => {

@@ -40,6 +40,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("ssl_server_name", "sni", ""),
     ("ssl_client_s_dn", "client_subject", ""),
     ("upstream_addr", "dialled", "`{dialled}` is the last address; `{tries}` has the others"),
+    ("upstream_cache_status", "cache", "`{cache}` has other words: `hit`, `miss`, `stale` …"),
     ("upstream_status", "status", "`{status}` is the one that the client gets"),
     ("upstream_connect_time", "connect_us", "`{connect_us}` is in microseconds"),
     ("upstream_header_time", "first_byte_us", "`{first_byte_us}` is in microseconds"),

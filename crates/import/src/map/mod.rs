@@ -10,6 +10,7 @@ mod asked_maps;
 mod assemble;
 mod before;
 mod body;
+mod caching;
 mod comments;
 mod fields;
 mod files;

@@ -37,6 +37,7 @@ impl<'t> Mapper<'t> {
         if !log.values.is_empty() {
             node.children.push(log);
         }
+        node.children.extend(self.cache_store());
         node.children.extend(self.resolver(&http));
         (!node.children.is_empty()).then_some(node)
     }

@@ -139,6 +139,7 @@ impl<'t> Mapper<'t> {
         nodes.extend(self.request_fields(scope, pass));
         nodes.extend(self.proxy_times(scope));
         nodes.extend(self.redirects(scope, kind, &target));
+        nodes.extend(self.caching(scope, pass));
         match notes.is_empty() {
             true => self.ledger.exact(pass.id, &to.line()),
             false => self.ledger.near(pass.id, &to.line(), &notes.join("; ")),

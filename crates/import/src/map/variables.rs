@@ -168,7 +168,9 @@ impl<'t> Mapper<'t> {
             return Ok(());
         }
         if name == "upstream_cache_status" {
-            return Err(Missing::planned("caching is planned"));
+            return Err(Missing::refused(
+                "the field `Cache-Status` (RFC 9211) says it, and `{cache}` in the log",
+            ));
         }
         Err(Missing::refused(format!("the variable `${name}` has no counterpart")))
     }
