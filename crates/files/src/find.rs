@@ -123,7 +123,12 @@ pub(super) fn find(
 ) -> Result<Lookup, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = match wait {
-        DiskWait::Never => open_at(CWD, &serving.root, flags, ResolveFlags::CACHED)?,
+        DiskWait::Never => {
+            open_at(CWD, &serving.root, flags, ResolveFlags::CACHED).map_err(|error| {
+                // Without the call, nothing is known to be in memory.
+                if is_unknown_call(error) { Errno::AGAIN } else { error }
+            })?
+        }
         DiskWait::Allowed => rustix::fs::openat(CWD, &serving.root, flags, Mode::empty())?,
     };
     let found = match find_below(root.as_fd(), serving, wanted, wait) {
@@ -241,8 +246,9 @@ pub(super) fn open_beneath(
     for _ in 0..tries {
         match open_at(root, path, flags, resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Kernels before 5.6 and sandboxes that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => return open_by_parts(root, path, flags, wait),
+            Err(error) if is_unknown_call(error) => {
+                return open_by_parts(root, path, flags, wait);
+            }
             Err(Errno::XDEV) => return open_link_target(root, path, flags, wait),
             opened => return opened,
         }
@@ -283,6 +289,11 @@ fn real_path(of: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
     let link = format!("/proc/self/fd/{}", of.as_raw_fd());
     let path = rustix::fs::readlink(link, Vec::new()).map_err(|_| Errno::XDEV)?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
+}
+
+/// Whether there is no `openat2`: kernels before 5.6, sandboxes (`RestrictSUIDSGID=` of systemd).
+fn is_unknown_call(error: Errno) -> bool {
+    matches!(error, Errno::NOSYS | Errno::PERM)
 }
 
 fn open_at(
