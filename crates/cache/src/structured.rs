@@ -15,11 +15,15 @@ pub(crate) enum Member<'a> {
     Boolean(bool),
     String(&'a str),
     Token(&'a str),
+    /// A list within begins; its items follow.
+    List,
+    /// An item of the list within, if it is a string.
+    Item(Option<&'a str>),
     /// Another type.
     Else,
 }
 
-/// Calls `each` with the members of a dictionary as they come, of which the last one of a name counts. False if it is none; what
+/// Calls `each` with the members of a dictionary as they come, of which the last one of a name counts; a list within has its items after it. False if it is none; what
 /// `each` has seen must be forgotten then.
 pub(crate) fn dictionary(line: &[u8], each: impl FnMut(&str, Member<'_>)) -> bool {
     Parser::new(line).parse_dictionary_with_visitor(Dictionary(each)).is_ok()
@@ -74,7 +78,29 @@ impl<'de, F: FnMut(&str, Member<'_>)> EntryVisitor<'de> for Entry<'de, F> {
     }
 
     fn inner_list(mut self) -> Result<impl InnerListVisitor<'de>, Self::Error> {
-        (self.each)(self.key, Member::Else);
+        (self.each)(self.key, Member::List);
+        Ok(InnerList(self))
+    }
+}
+
+struct InnerList<'de, F>(Entry<'de, F>);
+
+impl<'de, F: FnMut(&str, Member<'_>)> InnerListVisitor<'de> for InnerList<'de, F> {
+    type Error = Infallible;
+
+    fn item(&mut self) -> Result<impl ItemVisitor<'de>, Self::Error> {
+        let Entry { key, each } = &mut self.0;
+        Ok(|item: BareItemFromInput<'de>| -> Result<Ignored, Infallible> {
+            let text = match &item {
+                BareItemFromInput::String(text) => Some(text.as_str()),
+                _ => None,
+            };
+            each(key, Member::Item(text));
+            Ok(Ignored)
+        })
+    }
+
+    fn finish(self) -> Result<impl ParameterVisitor<'de>, Self::Error> {
         Ok(Ignored)
     }
 }

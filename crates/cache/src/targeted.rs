@@ -39,6 +39,9 @@ fn take(directives: &mut ResponseDirectives, name: &str, member: Member<'_>) {
         Member::Integer(seconds) => u32::try_from(seconds.max(0)).unwrap_or(u32::MAX),
         _ => 0,
     };
+    if matches!(member, Member::Item(_)) {
+        return; // the list that it is of has counted
+    }
     let is_on = member != Member::Boolean(false);
     let named = match member {
         Member::Boolean(false) => FieldsNamed::Absent,

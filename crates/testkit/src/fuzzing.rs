@@ -15,6 +15,9 @@ use wire::http2::hpack;
 use wire::http2::{CARRIER, FieldBlock, Guard, GuardLimits, GuardMemory, Violation};
 use wire::{grpc_health, proxy_protocol};
 
+#[cfg(feature = "caching")]
+#[path = "fuzzing/caching.rs"]
+pub mod caching;
 #[cfg(feature = "logins")]
 #[path = "fuzzing/credentials.rs"]
 pub mod credentials;
