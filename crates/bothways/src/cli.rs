@@ -107,7 +107,8 @@ Examples:
   bothways explain http://example.com/ --forward :3128 --json
   bothways explain https://ops.example.com/ --client ann.example.com        a client certificate
   bothways explain http://shop.example.com/ -H 'Cookie: sid=42'             a cookie, or a key
-  bothways explain http://shop.example.com/api --field 'X-Version: 2'       a condition of a route";
+  bothways explain http://shop.example.com/api --field 'X-Version: 2'       a condition of a route
+  bothways explain http://shop.example.com/img/a.png --response-field 'Cache-Control: max-age=60'     is it cached?";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:
@@ -370,6 +371,12 @@ pub(crate) struct Explain {
     /// A field of the request, as `Name: value`; may be repeated
     #[arg(short = 'H', long, value_name = "FIELD")]
     pub field: Vec<String>,
+    /// A field of the response, as `Name: value`: would the cache store it? May be repeated
+    #[arg(long, value_name = "FIELD")]
+    pub response_field: Vec<String>,
+    /// The status of the response [default: 200]
+    #[arg(long, value_name = "N")]
+    pub response_status: Option<u16>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@
 //! name is looked up. [`choices`] shows which of several upstreams and endpoints the request would
 //! get.
 
+mod caching;
 mod choices;
 
 use std::fmt::Write;
@@ -15,7 +16,7 @@ use config::{
     Action, Anonymous, Config, EditVerb, FieldEdit, Forward, Listener, Login, Mirror, Place, Route,
     RouteSettings, Stay, UpstreamId, UpstreamProtocol,
 };
-use message::{Known, Method, Request, Scheme, Target};
+use message::{Known, Method, Request, Response, Scheme, Target};
 use proxy::{HeadRefusal, IncomingPreview, OutgoingPreview};
 use rules::{
     ClientFacts, EntryPoint, Explanation, Facts, Maps, Outcome, Query, REQUEST_ID_PLACEHOLDER,
@@ -79,6 +80,7 @@ pub(crate) fn explain(options: &Explain) -> Result<(), Failure> {
         user: options.user.as_deref(),
         through,
         tls,
+        response: caching::read_response(options)?,
         explanation,
         assumes_address,
     };
@@ -240,6 +242,8 @@ struct ExplainReport<'a> {
     through: EntryPoint,
     /// The assumed TLS facts of the client's connection.
     tls: Option<TlsFacts<'a>>,
+    /// The response that the command line describes, if it does.
+    response: Option<Response>,
     explanation: Explanation,
     /// Whether the explanation assumes a public address, because names are not looked up.
     assumes_address: bool,
@@ -313,6 +317,7 @@ impl ExplainReport<'_> {
             );
         }
         self.upstream_text(&mut text, paint);
+        self.caching_text(&mut text, paint);
         text
     }
 
@@ -530,6 +535,7 @@ impl ExplainReport<'_> {
             "split": self.split_json(),
             "endpoints": self.choices_json(),
             "mirrors": mirrors,
+            "cache": self.caching_json(),
             "head": head,
             "identity_fields": identity,
         })

@@ -40,6 +40,7 @@ pub use model::*;
 pub use nearest::nearest;
 pub use source::{Source, Sources};
 pub use tls::*;
+pub use values::duration_text;
 
 /// A configuration that holds.
 #[derive(Debug, Clone)]

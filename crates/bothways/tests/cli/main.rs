@@ -1,6 +1,7 @@
 //! The program as people and other programs use it: the real binary, real files, real signals.
 
 mod admin;
+mod caching;
 mod certificates;
 mod choices;
 mod commands;

@@ -65,7 +65,7 @@ const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
             "override",
             Kind::Flag,
             "#false",
-            "Whether the times here replace whatever the response says, even `no-store`, `no-cache` and `private`. For endpoints that forbid what they do not mean; never for responses that differ by user.",
+            "Whether the times here replace whatever the response says, even `no-store` and `no-cache` (not `private`). For endpoints that forbid what they do not mean; never for responses that differ by user.",
         )
         .of(
             |it, value| it.is_override = value.flag(),
@@ -75,7 +75,7 @@ const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
             "stale",
             DURATION_OR_ZERO,
             "0s",
-            "For how long a response that is no longer fresh is still sent: at once, while a new one is fetched behind, and if endpoints fail (no connection, a time-out, 500, 502, 503, 504). It holds where the response says nothing of `stale-while-revalidate` and `stale-if-error` (RFC 5861); `must-revalidate` forbids both. `stale` in the block sets the two apart.",
+            "For how long a response that is no longer fresh is still sent: at once, while a new one is fetched behind, and if endpoints fail (no connection, a time-out, 500, 502, 503, 504). It holds where the response says nothing of `stale-while-revalidate` and `stale-if-error` (RFC 5861); `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage` forbid both. `stale` in the block sets the two apart.",
         )
         .of(
             |it, value| it.stale = Some(value.duration()),

@@ -17,6 +17,9 @@ fn status(text: &str) -> Result<(u16, u16), Wrong> {
             .hinted(why)
     };
     match text.parse::<u16>() {
+        Ok(
+            401 | 407 | 408 | 412 | 413 | 416 | 417 | 421 | 425 | 426 | 428 | 429 | 431 | 505 | 511,
+        ) => Err(wrong("it speaks of one request or one client, and is never stored")),
         Ok(206) => Err(wrong("a 206 is a part of a 200, and gets the time of that: write 200")),
         Ok(304) => {
             Err(wrong("a 304 says that the stored response still holds, and is not stored itself"))

@@ -37,7 +37,8 @@ pub(crate) use balancing::{share_text, statuses_text};
 pub(crate) use foreign::foreign_variable;
 pub(crate) use secure::LETSENCRYPT;
 pub(crate) use template::{Names, Outside, is_reserved, template};
-pub(crate) use units::{duration_text, size_text};
+pub use units::duration_text;
+pub(crate) use units::size_text;
 
 /// A value that is what it should be.
 #[derive(Debug, Clone, PartialEq)]

@@ -116,7 +116,7 @@ fn size_unit_hint(number: u64, unit: &str) -> String {
 }
 
 /// A duration as it is written: in one unit if that is not too much of it.
-pub(crate) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let whole = TIMES.iter().find(|&&(_, scale)| rest.is_multiple_of(scale));
     if let Some((unit, scale)) = whole.filter(|&&(_, scale)| rest / scale <= 120) {

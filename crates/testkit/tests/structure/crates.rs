@@ -46,6 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "auth",
             "balance",
+            "cache",
             "config",
             "discovery",
             "import",
