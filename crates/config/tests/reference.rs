@@ -102,7 +102,7 @@ fn every_example_of_the_tutorial_works() {
     check_page("docs/acme.md", 4);
     check_page("docs/install.md", 0);
     check_page("docs/balancing.md", 2);
-    check_page("docs/caching.md", 1);
+    check_page("docs/caching.md", 11);
 }
 
 #[test]

@@ -143,3 +143,21 @@ fn words_for_people() {
         .complains("not the status");
     scratch.run(&["explain", IMG, "--response-field", "x"]).ended(64).complains("not a field");
 }
+
+/// Each reason is in the table of `docs/caching.md`, and no other.
+#[test]
+fn every_reason_is_documented() {
+    let page = include_str!("../../../../docs/caching.md");
+    let (_, table) = page.split_once("| `cache_reason` |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    let words = |row: &str| -> Vec<String> {
+        let first = row.trim_start_matches("| ").split(" | ").next().unwrap_or_default().to_owned();
+        first.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let mut documented: Vec<_> = rows.flat_map(words).collect();
+    let mut known: Vec<_> =
+        cache::Reason::ALL.iter().map(|reason| reason.word().to_owned()).collect();
+    documented.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(documented, known);
+}
