@@ -21,6 +21,7 @@ mod reason;
 mod reuse;
 mod search;
 mod structured;
+pub mod store;
 mod tags;
 mod targeted;
 mod validation;

@@ -536,6 +536,16 @@ pub struct Expect {
 }
 
 impl Config {
+    /// Whether any responses are stored.
+    pub fn has_caching(&self) -> bool {
+        let sites = self.sites.iter().flat_map(|site| {
+            let routes = site.routes.iter().map(|route| &route.settings);
+            routes.chain(std::iter::once(&site.base))
+        });
+        let forwards = self.forwards.iter().map(|forward| &forward.settings);
+        sites.chain(forwards).any(|settings| settings.caching.is_some())
+    }
+
     /// The listener of this id.
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.listeners.get(id.index())

@@ -395,6 +395,17 @@ impl Fields {
         self.entries.shrink_to(64);
     }
 
+    /// Makes the memory as small as what it holds, for fields that are kept.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.entries.shrink_to_fit();
+    }
+
+    /// How much memory what it holds takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+    }
+
     /// Takes a copy of a whole head, in which [`Fields::push_range`] names fields, before or
     /// after. Must be called before any other field is added.
     pub fn load(&mut self, head: &[u8]) {

@@ -157,6 +157,8 @@ error_kinds! {
     IdleTimeout = "idle_timeout", "connection_read_timeout", Policy, 504;
     /// The exchange took longer than an exchange may.
     RequestTimeout = "request_timeout", "http_response_timeout", Policy, 504;
+    /// The client wants a stored response or none, and none is stored (RFC 9111, section 5.2.1.7).
+    NotStored = "not_stored", "http_request_error", Client, 504;
     /// The client has as many upstream connections or look-ups as one client may (the nearest type is that of section
     /// 2.3.12). 503 as for every limit of connections: 429 is for rates (RFC 6585, section 4).
     ClientLimitReached = "client_limit_reached", "connection_limit_reached", Client, 503;

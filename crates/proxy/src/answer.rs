@@ -39,7 +39,7 @@ async fn send_body<D: Downstream>(
 }
 
 /// Sends the response in `work.response` with this body, and discards the rest of the request.
-async fn send<D: Downstream>(
+pub(crate) async fn send<D: Downstream>(
     context: &Context<'_>,
     work: &mut Work,
     down: &mut D,
@@ -65,7 +65,7 @@ async fn send<D: Downstream>(
 
 /// What the end of a response means for the client's connection. `keep`: the proxy has no reason to
 /// close it.
-fn ending_of(
+pub(crate) fn ending_of(
     sent: Result<Result<(), PumpError>, Trouble>,
     keep: bool,
     record: &mut Record,
@@ -79,7 +79,7 @@ fn ending_of(
             record.fail(ErrorKind::ClientTooSlow, detail);
         }
         Ok(Err(PumpError::Reading(error))) => {
-            let detail = format_args!("the file could not be read to its end: {error}");
+            let detail = format_args!("the body could not be read to its end: {error}");
             record.fail(ErrorKind::ProxyInternalError, detail);
         }
         Err(trouble) => record.fail(trouble.kind, trouble.detail),

@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auth::{Logins, Verifier};
+use cache::store::Store;
 use config::PoolSettings;
 use foldhash::HashMap;
 use net::{Buffers, Resolver, Wheel};
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) shared_pools: Arc<SharedPools>,
     /// The address of our own admin interface, which no client may reach through us.
     admin: RwLock<Option<SocketAddr>>,
+    /// Stored responses; made with the first configuration that caches.
+    store: OnceLock<Arc<Store>>,
     /// Checks passwords; started with the first configuration that asks for a login.
     verifier: OnceLock<Verifier>,
 }
@@ -63,6 +66,7 @@ impl Shared {
             accounts: Arc::new(Accounts::new(cores)),
             shared_pools: Arc::new(SharedPools::new(cores)),
             admin: RwLock::default(),
+            store: OnceLock::new(),
             verifier: OnceLock::new(),
         }
     }
@@ -74,6 +78,17 @@ impl Shared {
             let _ = self.verifier.set(Verifier::start(cores.div_ceil(2))?);
         }
         Ok(())
+    }
+
+    /// Makes the store for so many bytes, or changes its size.
+    pub(crate) fn open_store(&self, bytes_max: u64) {
+        let store = self.store.get_or_init(|| Arc::new(Store::new(bytes_max)));
+        store.resize(bytes_max, store.moment(Instant::now()));
+    }
+
+    /// Stored responses, if a configuration has asked for a cache.
+    pub(crate) fn store(&self) -> Option<&Arc<Store>> {
+        self.store.get()
     }
 
     /// What checks passwords, if a configuration has asked for logins.
@@ -239,7 +254,7 @@ impl Core {
 
     /// Hands a finished record to the metrics and the access log.
     pub(crate) fn finish(&self, view: &View, record: &mut Record) {
-        record.finish(std::time::Instant::now());
+        record.finish(Instant::now());
         self.metrics.exchange_done(record, &view.shared.names);
         self.access.borrow_mut().write(record, &view.shared.names, &view.shared.logs);
     }

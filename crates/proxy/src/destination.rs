@@ -296,6 +296,21 @@ impl<'a> Destination<'a> {
         }
     }
 
+    /// Writes a name by which the destination can be told from others: that of the upstream, or of the forward listener.
+    pub(crate) fn write_name(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Group(group) => {
+                out.extend_from_slice(b"upstream ");
+                out.extend_from_slice(group.upstream.name.as_bytes());
+            }
+            Self::Named(named) => {
+                out.extend_from_slice(b"forward ");
+                out.extend_from_slice(named.forward.written.as_bytes());
+            }
+        }
+        out.push(0);
+    }
+
     /// How late the response may be before a hedge starts; `None`: there is no hedge.
     pub(crate) fn hedge_after(&self, request: &Request) -> Option<Duration> {
         let Self::Group(group) = self else { return None };
@@ -441,6 +456,11 @@ pub(crate) fn unreachable(trouble: &Trouble) -> Outcome {
 }
 
 impl<'a> GroupDestination<'a> {
+    /// Which upstream it is.
+    pub(crate) fn id(&self) -> UpstreamId {
+        self.id
+    }
+
     /// The current endpoint.
     fn chosen(&self) -> Option<usize> {
         self.lease.as_ref().map(Lease::index)

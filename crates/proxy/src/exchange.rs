@@ -17,11 +17,11 @@ use crate::admission::{self, is_secure};
 use crate::answer::{self, FileLookup};
 use crate::authentication::{self, Asker, log_in};
 use crate::body::Source;
+use crate::caching;
 use crate::context::ClientContext;
 use crate::destination::Destination;
 use crate::downstream::Downstream;
 use crate::ending::Ending;
-use crate::fetch;
 use crate::forward;
 use crate::hops;
 use crate::identity::{self, Identity};
@@ -236,11 +236,21 @@ async fn forwarded<D: Downstream>(
     let identity = Identity::reverse(peer, &address);
     let route = Some(route);
     let (client, maps) = (context.client_facts(), context.maps());
-    let plan =
-        Plan { settings, identity, via: None, route, client, maps, hsts, point, remove: &[] };
+    let plan = Plan {
+        settings,
+        identity,
+        via: None,
+        route,
+        client,
+        maps,
+        hsts,
+        point,
+        remove: &[],
+        cache_status: None,
+    };
     leaving::request(&mut work.request, &plan, &mut work.body);
     mirror::begin(context, work, down, &plan);
-    let ending = fetch::run(context, work, down, &mut destination, &plan).await;
+    let ending = caching::fetch_or_find(context, work, down, &mut destination, &plan).await;
     mirror::finish(context, work, down, &plan);
     work.address = address;
     ending

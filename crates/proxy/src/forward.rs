@@ -18,11 +18,11 @@ use crate::admission;
 use crate::answer;
 use crate::authentication::{Asker, log_in};
 use crate::body::Sink;
+use crate::caching;
 use crate::context::ClientContext;
 use crate::destination::{Destination, NamedDestination, NoConnection, unless_client_gone};
 use crate::downstream::{Downstream, Reply};
 use crate::ending::{Ending, gone};
-use crate::fetch;
 use crate::identity::{self, Identity};
 use crate::leaving;
 use crate::note;
@@ -143,10 +143,11 @@ async fn to_named<D: Downstream>(
         hsts: None,
         point: None,
         remove,
+        cache_status: None,
     };
     let mut destination = Destination::Named(named);
     leaving::request(&mut work.request, &plan, &mut work.body);
-    let ending = fetch::run(context, work, down, &mut destination, &plan).await;
+    let ending = caching::fetch_or_find(context, work, down, &mut destination, &plan).await;
     work.address = address;
     ending
 }

@@ -15,6 +15,7 @@ mod application;
 mod attempt;
 mod authentication;
 mod body;
+mod caching;
 mod client;
 mod context;
 mod core;

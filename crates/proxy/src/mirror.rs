@@ -214,7 +214,7 @@ struct NoClient<'a> {
 
 /// A reply that is read and discarded.
 #[derive(Default)]
-struct DiscardedReply {
+pub(crate) struct DiscardedReply {
     begun: bool,
     bytes: u64,
 }

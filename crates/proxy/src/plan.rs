@@ -8,6 +8,7 @@ use crate::identity::Identity;
 use crate::split::Point;
 
 /// How a request is forwarded.
+#[derive(Clone, Copy)]
 pub(crate) struct Plan<'a> {
     pub(crate) settings: &'a RouteSettings,
     pub(crate) identity: Identity<'a>,
@@ -25,6 +26,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) point: Option<Point<'a>>,
     /// Names of request fields that are removed, before the edits.
     pub(crate) remove: &'a [Box<str>],
+    /// What `Cache-Status` of the response says of us.
+    pub(crate) cache_status: Option<&'a [u8]>,
 }
 
 impl<'a> Plan<'a> {
@@ -44,6 +47,7 @@ impl<'a> Plan<'a> {
             hsts: None,
             point: None,
             remove: &[],
+            cache_status: None,
         }
     }
 
@@ -71,6 +75,7 @@ impl<'a> Plan<'a> {
             hsts: None,
             point: None,
             remove: &[],
+            cache_status: None,
         }
     }
 

@@ -127,6 +127,7 @@ impl OutgoingPreview<'_> {
             hsts: None,
             point: None,
             remove: anonymous.map_or(&[], |anonymous| &anonymous.remove),
+            cache_status: None,
         };
         leaving::request(request, &plan, &mut Vec::new());
         let upgrade = wants_tunnel(request);

@@ -60,6 +60,9 @@ pub(crate) async fn respond<R: Reply>(
     if let Some(plan) = plan {
         leaving::response(request, response, plan, &context.core.scratch);
     }
+    if let Some(status) = plan.and_then(|plan| plan.cache_status) {
+        response.fields.push_known(Known::CacheStatus, status);
+    }
     bind(response);
     if !matches!(origin, ResponseOrigin::Endpoint(_)) {
         sign(response);

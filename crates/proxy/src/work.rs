@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use message::{Request, Response};
 
+use crate::caching::CacheWork;
 use crate::replay::Replay;
 use observe::Record;
 
@@ -27,6 +28,8 @@ pub(crate) struct Work {
     pub(crate) body: Vec<u8>,
     /// What is kept of the request's body.
     pub(crate) replay: Replay,
+    /// What the cache has to do with the exchange.
+    pub(crate) cache: CacheWork,
     /// The mirrors for which the request is copied once its body has been read: a bit for each.
     pub(crate) mirrored: u32,
     /// How much of a streamed body is kept for those.
@@ -47,6 +50,7 @@ impl Default for Work {
             addresses: Vec::new(),
             body: Vec::new(),
             replay: Replay::default(),
+            cache: CacheWork::default(),
             mirrored: 0,
             kept_for_copies: 0,
         }

@@ -445,7 +445,10 @@ impl Attempt<'_> {
         let (keep, bind) = (self.context.may_keep(), |response: &mut Response| self.bind(response));
         let messages = (request, &mut *response);
         let pumped = match self.page_for(messages.1) {
-            None => respond(self.context, messages, by, bind, keep, up_in, reply).await,
+            None => {
+                reply.arrived(messages.1);
+                respond(self.context, messages, by, bind, keep, up_in, reply).await
+            }
             Some(page) => {
                 discard_buffered(up_in).await;
                 // In a box, so that it takes no memory of all other exchanges.

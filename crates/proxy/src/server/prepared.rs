@@ -169,6 +169,9 @@ impl PreparedConfig {
         services.keeper.install(&contexts);
         let (resolver, states) = (&services.resolver, &services.states);
         let switches = services.switches.flags(&config);
+        if config.has_caching() {
+            services.shared.open_store(config.process.cache.memory);
+        }
         let parts =
             SnapshotParts { names, logs, contexts, keys, switches, user_files, own_addresses };
         let snapshot = Snapshot::compile(served, parts, resolver, states);

@@ -1,0 +1,450 @@
+//! Where responses are kept: one store for all cores.
+//!
+//! The store is cut into parts by the hash of the key; each has a lock that is held for a look into a table and never
+//! while anything is waited for, copied or written. What is found is shared, so that a hit copies nothing.
+
+mod fill;
+mod object;
+mod purge;
+mod queues;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use message::Request;
+
+pub use fill::{Awaited, Fill, FillEnd, FillHead, FillReader, Incomplete};
+pub use object::{Content, Moment, Object, StoredHead, Variant};
+pub use purge::{PurgeKind, Scope};
+
+use purge::Purges;
+use queues::Queues;
+use shard::{Freed, Shard};
+
+/// How many parts the store has.
+const SHARDS: usize = 128;
+/// An object may take this part of the memory at most.
+const OBJECT_PART: u64 = 4;
+/// How long a response that was not storable lets later requests go ahead without waiting for one another.
+const UNSTORABLE_TIME: Duration = Duration::from_secs(60);
+
+/// What a request asks the store for.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'a> {
+    /// As [`crate::write_key`] wrote it.
+    pub key: &'a [u8],
+    /// As [`Variant::space`].
+    pub space: u64,
+    /// The request, as it is sent to the origin.
+    pub request: &'a Request,
+    /// Now.
+    pub now: Moment,
+}
+
+/// What the store has for a request.
+#[derive(Debug)]
+pub enum Found {
+    /// A response, which may be stale. If it was purged softly, it counts as stale whatever its age.
+    Object(Arc<Object>, Option<PurgeKind>),
+    /// None. `has_variants`: there is one for other requests of this key. `is_unstorable`: the last response could not
+    /// be stored.
+    Nothing {
+        /// Something is stored under the key, for other requests.
+        has_variants: bool,
+        /// It is expected not to be storable.
+        is_unstorable: bool,
+    },
+}
+
+/// Who gets a response that is not there.
+pub enum Claim {
+    /// The caller fetches it.
+    Fetch(FillWriter),
+    /// Somebody else does.
+    Wait(FillReader),
+    /// It has come in between.
+    Look,
+}
+
+/// Figures of a store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stats {
+    /// Stored responses.
+    pub objects: u64,
+    /// What they take, with their book-keeping and what is arriving.
+    pub bytes: u64,
+    /// What they may take.
+    pub bytes_max: u64,
+    /// Responses that went because others came.
+    pub evicted: u64,
+    /// Responses that were fetched to be stored.
+    pub fills: u64,
+    /// Requests that waited for one that was on its way.
+    pub collapsed: u64,
+    /// Purges.
+    pub purges: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+    evicted: AtomicU64,
+    fills: AtomicU64,
+    collapsed: AtomicU64,
+}
+
+/// Stored responses, for all cores.
+pub struct Store {
+    shards: Box<[Mutex<Shard>]>,
+    /// Taken when something is stored or goes, never for a hit; after the lock of a shard, never before.
+    queues: Mutex<Queues>,
+    purges: Purges,
+    bytes_max: AtomicU64,
+    counters: Counters,
+    epoch: Instant,
+    hasher: foldhash::fast::RandomState,
+}
+
+impl Store {
+    /// For so many bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            queues: Mutex::default(),
+            purges: Purges::default(),
+            bytes_max: AtomicU64::new(bytes_max),
+            counters: Counters::default(),
+            epoch: Instant::now(),
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    /// The store's time; it begins with 1, so that 0 is before everything.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment(at.saturating_duration_since(self.epoch).as_millis() as u64 + 1)
+    }
+
+    /// Changes how many bytes it may take.
+    pub fn resize(&self, bytes_max: u64, now: Moment) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+        self.make_room(0, now);
+    }
+
+    /// The longest content that can be stored.
+    pub fn object_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed) / OBJECT_PART
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        use std::hash::BuildHasher;
+        self.hasher.hash_one(key)
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The table uses the low bits.
+        let index = (hash >> 57) as usize % self.shards.len();
+        self.lock(index)
+    }
+
+    fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[index % self.shards.len()];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds what answers a request, fresh or not. `scratch` is memory.
+    pub fn find(&self, lookup: &Lookup<'_>, scratch: &mut Vec<u8>) -> Found {
+        let hash = self.hash(lookup.key);
+        let shard = self.shard(hash);
+        let Some(slot) = shard.get(hash, lookup.key) else {
+            return Found::Nothing { has_variants: false, is_unstorable: false };
+        };
+        let found = slot.find(lookup.space, lookup.request, scratch).map(Arc::clone);
+        let has_variants = !slot.objects.is_empty();
+        let is_unstorable = slot.unstorable_until > lookup.now;
+        drop(shard);
+        match found {
+            None => Found::Nothing { has_variants, is_unstorable },
+            Some(object) => match self.purges.judge(&object) {
+                Some(PurgeKind::Hard) => {
+                    self.remove(&object, lookup.now);
+                    Found::Nothing { has_variants: false, is_unstorable }
+                }
+                purged => {
+                    object.note_use();
+                    Found::Object(object, purged)
+                }
+            },
+        }
+    }
+
+    /// Asks who fetches a response that is not there, or no longer good enough: `known` is what was found.
+    pub fn claim(
+        self: &Arc<Self>,
+        lookup: &Lookup<'_>,
+        known: Option<&Arc<Object>>,
+        scratch: &mut Vec<u8>,
+    ) -> Claim {
+        let hash = self.hash(lookup.key);
+        let mut shard = self.shard(hash);
+        let slot = shard.slot(hash, lookup.key);
+        if let Some(other) = slot.find(lookup.space, lookup.request, scratch)
+            && !known.is_some_and(|known| Arc::ptr_eq(known, other))
+            && self.purges.judge(other).is_none()
+        {
+            return Claim::Look;
+        }
+        let mut fills = slot.fills.iter();
+        let fill = fills.find(|fill| fill.may_answer(lookup.space, lookup.request, scratch));
+        if let Some(fill) = fill {
+            self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
+            return Claim::Wait(fill.join());
+        }
+        let fill = Arc::new(Fill::new(lookup.space));
+        slot.fills.push(Arc::clone(&fill));
+        let key = Arc::clone(&slot.key);
+        drop(shard);
+        self.counters.fills.fetch_add(1, Ordering::Relaxed);
+        let judged = self.purges.count();
+        let (store, begun) = (Arc::clone(self), lookup.now);
+        Claim::Fetch(FillWriter { store, fill, key, hash, judged, begun, counted: 0 })
+    }
+
+    /// Lets the caller fetch a response that nobody else waits for, although others may be fetching it too.
+    pub fn fetch_alone(self: &Arc<Self>, lookup: &Lookup<'_>) -> FillWriter {
+        self.counters.fills.fetch_add(1, Ordering::Relaxed);
+        FillWriter {
+            store: Arc::clone(self),
+            fill: Arc::new(Fill::new(lookup.space)),
+            key: lookup.key.into(),
+            hash: self.hash(lookup.key),
+            judged: self.purges.count(),
+            begun: lookup.now,
+            counted: 0,
+        }
+    }
+
+    /// Takes a response in.
+    fn insert(&self, object: Arc<Object>, now: Moment) {
+        if object.bytes() > self.bytes_max.load(Ordering::Relaxed) {
+            return;
+        }
+        // It counts before anybody can remove it.
+        self.counters.objects.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(object.bytes, Ordering::Relaxed);
+        let freed = self.shard(object.hash).insert(&object);
+        self.queues().push(object);
+        self.note_gone(freed);
+        self.make_room(0, now);
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts objects that are gone, but still in the queues.
+    fn note_gone(&self, freed: Freed) {
+        self.note_freed(freed);
+        if freed.bytes > 0 {
+            self.queues().note_gone(freed.bytes);
+        }
+    }
+
+    fn note_freed(&self, freed: Freed) {
+        self.counters.objects.fetch_sub(freed.objects, Ordering::Relaxed);
+        self.counters.bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, object: &Arc<Object>, now: Moment) {
+        let freed = self.shard(object.hash).remove(object, now);
+        self.note_gone(freed);
+    }
+
+    /// Evicts until there is room for so many bytes; false if there is none to be had.
+    fn make_room(&self, wanted: u64, now: Moment) -> bool {
+        let max = self.bytes_max.load(Ordering::Relaxed);
+        let fits = || self.counters.bytes.load(Ordering::Relaxed).saturating_add(wanted) <= max;
+        while !fits() {
+            let Some(object) = self.queues().pop() else { return false };
+            let freed = self.shard(object.hash).remove(&object, now);
+            self.counters.evicted.fetch_add(freed.objects, Ordering::Relaxed);
+            self.note_freed(freed);
+        }
+        true
+    }
+
+    /// Removes all responses of a key; what is on its way there will not be stored. True if there was one.
+    pub fn invalidate(&self, key: &[u8], now: Moment) -> bool {
+        let hash = self.hash(key);
+        let freed = self.shard(hash).remove_all(hash, key, now);
+        self.note_gone(freed);
+        freed.objects > 0
+    }
+
+    /// Takes an object out that is not to be used any more.
+    pub fn forget(&self, object: &Arc<Object>, now: Moment) {
+        self.remove(object, now);
+    }
+
+    /// Purges. What is on its way and concerned will count as stored before.
+    pub fn purge(&self, scope: Scope, kind: PurgeKind, now: Moment) {
+        if self.purges.note(scope, kind, now) {
+            for index in 0..self.shards.len() {
+                let mut shard = self.lock(index);
+                let judge = |object: &&Arc<Object>| {
+                    self.purges.judge(object).is_some() // a soft purge becomes a hard one: there are too many
+                };
+                let purged: Vec<_> = shard.objects().filter(judge).cloned().collect();
+                let mut freed = Freed::default();
+                for object in &purged {
+                    let one = shard.remove(object, now);
+                    freed.objects += one.objects;
+                    freed.bytes += one.bytes;
+                }
+                drop(shard);
+                self.note_gone(freed);
+            }
+            self.purges.forget();
+        }
+    }
+
+    /// The stored responses of a key, for people to look at.
+    pub fn variants(&self, key: &[u8]) -> Vec<(Arc<Object>, Option<PurgeKind>)> {
+        let hash = self.hash(key);
+        let objects = self.shard(hash).get(hash, key).map(|slot| slot.objects.clone());
+        let objects = objects.unwrap_or_default().into_iter();
+        objects.map(|object| (Arc::clone(&object), self.purges.judge(&object))).collect()
+    }
+
+    /// Figures.
+    pub fn stats(&self) -> Stats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            objects: get(&self.counters.objects),
+            bytes: get(&self.counters.bytes),
+            bytes_max: get(&self.bytes_max),
+            evicted: get(&self.counters.evicted),
+            fills: get(&self.counters.fills),
+            collapsed: get(&self.counters.collapsed),
+            purges: self.purges.count(),
+        }
+    }
+}
+
+/// Writes a response into the store while it arrives. If it is dropped before the end, readers learn that the response
+/// is broken.
+pub struct FillWriter {
+    store: Arc<Store>,
+    fill: Arc<Fill>,
+    key: Arc<[u8]>,
+    hash: u64,
+    /// Purges before this number do not concern what comes.
+    judged: u64,
+    begun: Moment,
+    /// The bytes that count in the store.
+    counted: u64,
+}
+
+impl FillWriter {
+    /// One more reads.
+    pub fn reader(&self) -> FillReader {
+        self.fill.join()
+    }
+
+    /// What it fills.
+    pub fn fill(&self) -> Arc<Fill> {
+        Arc::clone(&self.fill)
+    }
+
+    /// A response begins that can be stored.
+    pub fn begin(&self, head: FillHead) -> Arc<FillHead> {
+        let head = Arc::new(head);
+        self.fill.set_head(Arc::clone(&head));
+        head
+    }
+
+    /// Takes some of the content. While the response can be stored this does not wait. False: nobody needs it.
+    pub async fn append(&mut self, data: &[u8], max: u64, now: Moment) -> bool {
+        let count = data.len() as u64;
+        if self.fill.may_store() {
+            let fits = self.fill.length() + count <= max;
+            if fits && self.store.make_room(count, now) {
+                self.counted += count;
+                self.store.counters.bytes.fetch_add(count, Ordering::Relaxed);
+            } else {
+                self.note_unstorable(now);
+                self.fill.pass();
+            }
+        }
+        self.fill.append(Bytes::copy_from_slice(data));
+        self.fill.may_store() || self.fill.room().await
+    }
+
+    /// The response is complete: it is stored.
+    pub fn finish(mut self, head: StoredHead, now: Moment) {
+        self.discount();
+        if self.fill.may_store() {
+            let content = Arc::new(Content::new(self.fill.take_pieces()));
+            let object = Object::new(Arc::clone(&self.key), self.hash, head, content, self.judged);
+            self.store.insert(Arc::new(object), now);
+        }
+        self.fill.end(FillEnd::Complete);
+    }
+
+    /// The origin has validated a stored response: it is stored anew with this head, if it can be.
+    pub fn renew(
+        self,
+        old: &Arc<Object>,
+        head: StoredHead,
+        is_stored: bool,
+        now: Moment,
+    ) -> Arc<Object> {
+        let (key, content) = (Arc::clone(&self.key), Arc::clone(&old.content));
+        let object = Arc::new(Object::new(key, self.hash, head, content, self.judged));
+        match is_stored && self.fill.may_store() {
+            true => {
+                self.store.insert(Arc::clone(&object), now);
+                self.fill.renew(Arc::clone(&object));
+            }
+            false => {
+                self.store.remove(old, now);
+                self.fill.end(FillEnd::Unshared);
+            }
+        }
+        object
+    }
+
+    /// What was counted as arriving counts no more.
+    fn discount(&mut self) {
+        let counted = std::mem::take(&mut self.counted);
+        self.store.counters.bytes.fetch_sub(counted, Ordering::Relaxed);
+    }
+
+    /// There is a response, but it cannot be stored: those who wait go ahead, and so do later requests for a while.
+    pub fn decline(self, now: Moment) {
+        self.note_unstorable(now);
+        self.fill.end(FillEnd::Unshared);
+    }
+
+    fn note_unstorable(&self, now: Moment) {
+        let until = Moment(now.0 + UNSTORABLE_TIME.as_millis() as u64);
+        self.store.shard(self.hash).slot(self.hash, &self.key).unstorable_until = until;
+    }
+}
+
+impl Drop for FillWriter {
+    fn drop(&mut self) {
+        self.fill.abandon();
+        self.discount();
+        let mut shard = self.store.shard(self.hash);
+        if let Some(slot) = shard.get_mut(self.hash, &self.key) {
+            slot.fills.retain(|fill| !Arc::ptr_eq(fill, &self.fill));
+        }
+        shard.tidy(self.hash, &self.key, self.begun);
+    }
+}

@@ -1,0 +1,606 @@
+//! Fetching a response that is to be stored.
+//!
+//! The exchange has two halves then, which run at once: one fetches and writes into the store as fast as the endpoint
+//! sends, the other sends to the client what has arrived, as fast as that takes it. So a slow client holds up nobody
+//! who reads along. What cannot be stored goes to the client directly, as without a cache.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::SystemTime;
+
+use cache::store::{FillHead, FillReader, FillWriter, StoredHead, Variant};
+use cache::{Arrival, CacheStatus, Outcome, Reason, TagKind, Vary};
+use config::Timeouts;
+use message::{BodyLength, Fields, Known, Request, Response};
+use net::Size;
+use observe::{CacheOutcome, Record};
+
+use super::stored::{self, Forwarded};
+use super::{Cache, Candidate, field, space, write_status};
+use crate::answer;
+use crate::body::{Bulk, Flow, PumpError, ReadError, Reset, Sink, Source, WriteError};
+use crate::context::Context;
+use crate::destination::Destination;
+use crate::downstream::{Downstream, Reply};
+use crate::ending::Ending;
+use crate::fetch;
+use crate::mirror::DiscardedReply;
+use crate::plan::Plan;
+use crate::source::BytesSource;
+use crate::work::Work;
+
+/// A response that is to be fetched.
+pub(super) struct Fill<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) cache: Cache<'a>,
+    pub(super) writer: FillWriter,
+    /// What is stored already, and was not good enough.
+    pub(super) known: Option<Candidate>,
+    /// Why it is fetched.
+    pub(super) reason: Reason,
+}
+
+/// What became of it.
+pub(super) enum Filled {
+    /// The client has its answer.
+    Answered(Ending),
+    /// What is stored is to be sent: it has been validated, or is better than the error that came.
+    Stored(Candidate, Forwarded),
+    /// What is stored is of no use: the whole is to be fetched.
+    Again,
+    /// The response cannot be stored, and the client has asked for something else: a part, say.
+    Refused,
+}
+
+/// Fetches the response, stores it if that is allowed, and sends it to the client.
+pub(super) async fn run<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    fill: Fill<'_>,
+) -> Filled {
+    let Fill { plan, cache, writer, known, reason } = fill;
+    let (caching, scope) = (cache.caching, work.record.scope);
+    let asked = work.request.clone();
+    prepare(&mut work.request, known.as_ref(), reason);
+    let (body, reply) = down.split();
+    let stage = Stage::new(Some(reply));
+    let subject = Subject::new(&asked, (context, cache), known, reason);
+    let mut filler = Filler {
+        body: FillerBody { body, is_storing: &stage.is_storing, fill: writer.fill() },
+        reply: FillReply { stage: &stage, subject, writer: Some(writer), mode: Mode::Undecided },
+    };
+    let mut status = std::mem::take(&mut work.cache.status);
+    let told = CacheStatus::new(Outcome::Forward(reason));
+    write_status(&mut status, caching, &told);
+    let mut status_stored = Vec::with_capacity(64);
+    write_status(&mut status_stored, caching, &CacheStatus { stored: true, ..told });
+    let passing = Plan { cache_status: field(&status), ..*plan };
+    let sending = Plan { cache_status: field(&status_stored), ..*plan };
+    // Both halves wait at once, so each has alarms of its own.
+    let (alarm, reply_alarm) = (context.core.wheel.alarm(), context.core.wheel.alarm());
+    let flow = Flow::new(&context.core.wheel);
+    let own = Context { alarm: &alarm, reply_alarm: &reply_alarm, flow: &flow, ..*context };
+    let mut response = Response::default();
+    let fill = Arc::clone(&filler.body.fill);
+    let is_wanted = || fill.readers() > 0 || left_of(&fill) <= caching.finish;
+    let (fetched, sent) = {
+        let fetching = fetch::run(&own, work, &mut filler, destination, &passing);
+        let sending = async {
+            let arriving = poll_fn(|_| stage.arriving.take().map_or(Poll::Pending, Poll::Ready));
+            let arriving = arriving.await;
+            let Some(reply) = stage.client.take() else { return Ok(()) };
+            let (messages, plan) = ((&asked, &mut response), (&sending, caching));
+            stored::send_arriving(context, messages, plan, scope, arriving, reply).await
+        };
+        run_both(fetching, sending, &stage.is_storing, is_wanted).await
+    };
+    work.cache.status = status;
+    let keep = filler.body.body.is_done() && context.may_keep();
+    let FillReply { mode, subject: Subject { known, .. }, .. } = filler.reply;
+    work.request = asked.clone();
+    let record = &mut work.record;
+    match (mode, known) {
+        (Mode::NotModified(found), _) => {
+            let outcome = CacheOutcome::Revalidated;
+            Filled::Stored(found, Forwarded { outcome, reason, status: Some(304) })
+        }
+        (Mode::Failed(status), Some(found)) => {
+            // The tries are in the record; the exchange itself is a success.
+            forget_error(record);
+            let outcome = CacheOutcome::Stale;
+            Filled::Stored(found, Forwarded { outcome, reason, status })
+        }
+        (Mode::Again, _) => Filled::Again,
+        (Mode::Refused, _) => {
+            forget_error(record);
+            Filled::Refused
+        }
+        (Mode::Storing(_), _) => {
+            work.response = response;
+            record.status = work.response.status;
+            let sent = sent.unwrap_or(Err(PumpError::Reading(ReadError::Truncated)));
+            Filled::Answered(answer::ending_of(Ok(sent), keep, record))
+        }
+        (Mode::Undecided | Mode::Passing(_) | Mode::Failed(_), _) => {
+            Filled::Answered(fetched.unwrap_or(Ending::Broken))
+        }
+    }
+}
+
+/// Fetches a response for the store alone: nobody waits for it.
+pub(super) async fn refresh(
+    context: &Context<'_>,
+    work: &mut Work,
+    destination: &mut Destination<'_>,
+    fill: Fill<'_>,
+) {
+    let Fill { plan, cache, writer, known, reason } = fill;
+    let asked = work.request.clone();
+    prepare(&mut work.request, known.as_ref(), reason);
+    let stage = Stage::<DiscardedReply>::new(None);
+    let subject = Subject::new(&asked, (context, cache), known, reason);
+    let mut body = BytesSource::new(&[]);
+    let mut filler = Filler {
+        body: FillerBody { body: &mut body, is_storing: &stage.is_storing, fill: writer.fill() },
+        reply: FillReply { stage: &stage, subject, writer: Some(writer), mode: Mode::Undecided },
+    };
+    fetch::run(context, work, &mut filler, destination, plan).await;
+}
+
+/// Makes the request one for a whole response, or for the validation of the one that is stored.
+fn prepare(request: &mut Request, known: Option<&Candidate>, reason: Reason) {
+    // Some conditions are for the origin.
+    if reason != Reason::OriginCondition {
+        let none = Fields::new();
+        let head = known.map(|known| &known.object.head);
+        let (status, fields) = head.map_or((0, &none), |head| (head.status, &head.fields));
+        cache::write_conditions(request, status, fields);
+    }
+}
+
+fn forget_error(record: &mut Record) {
+    record.error = None;
+    record.detail.clear();
+}
+
+/// How many bytes of a response are still to come; of one whose length is not known, as many as have come.
+fn left_of(fill: &cache::store::Fill) -> u64 {
+    let length = fill.length();
+    fill.declared_length().map_or(length, |declared| declared.saturating_sub(length))
+}
+
+/// Runs both halves until both are over, or nobody needs the rest. `is_wanted`: the response is wanted although its
+/// client has left.
+async fn run_both(
+    fetching: impl Future<Output = Ending>,
+    sending: impl Future<Output = Result<(), PumpError>>,
+    is_storing: &Cell<bool>,
+    is_wanted: impl Fn() -> bool,
+) -> (Option<Ending>, Option<Result<(), PumpError>>) {
+    let (mut fetching, mut sending) = (pin!(fetching), pin!(sending));
+    let (mut fetched, mut sent) = (None, None);
+    poll_fn(|cx| {
+        if fetched.is_none()
+            && let Poll::Ready(ending) = fetching.as_mut().poll(cx)
+        {
+            fetched = Some(ending);
+        }
+        if sent.is_none()
+            && let Poll::Ready(result) = sending.as_mut().poll(cx)
+        {
+            sent = Some(result);
+        }
+        let is_over = match (&fetched, &sent) {
+            (Some(_), Some(_)) => true,
+            (Some(_), None) => !is_storing.get(),
+            (None, Some(Err(PumpError::Writing(_)))) => !is_wanted(),
+            (None, _) => false,
+        };
+        match is_over {
+            true => Poll::Ready((fetched.take(), sent.take())),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// What both halves know.
+struct Stage<'c, R> {
+    /// The client's reply, until one half takes it.
+    client: Cell<Option<&'c mut R>>,
+    /// A response that is stored, for the half that sends.
+    arriving: Cell<Option<(Arc<FillHead>, FillReader)>>,
+    is_storing: Cell<bool>,
+}
+
+impl<'c, R> Stage<'c, R> {
+    fn new(client: Option<&'c mut R>) -> Self {
+        let is_storing = Cell::new(false);
+        Self { client: Cell::new(client), arriving: Cell::new(None), is_storing }
+    }
+}
+
+/// What the response is judged by.
+struct Subject<'f> {
+    /// The request, before it became one for the store.
+    asked: &'f Request,
+    cache: Cache<'f>,
+    known: Option<Candidate>,
+    has_user: bool,
+    begun: SystemTime,
+    /// Whether a response that cannot be stored is of no use, because the client has asked for a part.
+    refuses: bool,
+    /// Whether the conditions of the request are the client's own.
+    is_for_origin: bool,
+}
+
+impl<'f> Subject<'f> {
+    fn new(
+        asked: &'f Request,
+        (context, cache): (&Context<'_>, Cache<'f>),
+        known: Option<Candidate>,
+        reason: Reason,
+    ) -> Self {
+        let is_for_origin = reason == Reason::OriginCondition;
+        Self {
+            asked,
+            cache,
+            known,
+            has_user: context.requester.user.is_some(),
+            begun: SystemTime::now(),
+            refuses: !is_for_origin && asked.fields.has(Known::Range),
+            is_for_origin,
+        }
+    }
+
+    fn arrival(&self) -> Arrival {
+        let (asked, arrived) = (self.begun, SystemTime::now());
+        Arrival { asked, arrived, has_user: self.has_user }
+    }
+
+    /// The head that is stored, or why none is.
+    fn judge(&self, response: &Response) -> Result<FillHead, Reason> {
+        let Cache { caching, store, space, .. } = self.cache;
+        let length = match response.body {
+            BodyLength::Exact(length) => Some(length),
+            BodyLength::None => Some(0),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        if response.status == 206 {
+            return Err(Reason::Part);
+        }
+        if length.is_some_and(|length| length > caching.max_object.min(store.object_max())) {
+            return Err(Reason::TooLarge);
+        }
+        let arrival = self.arrival();
+        let lifetime = cache::judge_response(self.asked, response, caching, &arrival)?;
+        let vary = match Vary::of(response) {
+            Vary::None => None,
+            Vary::Star => return Err(Reason::VaryStar),
+            Vary::Fields(fields) => Some(Arc::new(fields)),
+        };
+        let mut values = Vec::new();
+        if let Some(vary) = &vary {
+            cache::write_variant(&mut values, vary, self.asked);
+        }
+        let variant = Variant { space, vary, values: values.into() };
+        let mut fields = Fields::new();
+        cache::stored_fields(&mut fields, &response.fields, &arrival);
+        let tags = self.tags(&response.fields);
+        let (status, arrived) = (response.status, self.cache.now());
+        let place = caching.place;
+        let stored = StoredHead { status, fields, lifetime, arrived, place, variant, tags };
+        Ok(FillHead { stored, length })
+    }
+
+    fn tags(&self, fields: &Fields) -> Box<[u64]> {
+        let target = &self.asked.target;
+        let mut tags = Vec::new();
+        cache::tags(fields, |kind, text| {
+            tags.push(match kind {
+                TagKind::Tag => space::hash_tag(text),
+                TagKind::Group => space::hash_group(target, text),
+            });
+        });
+        tags.into()
+    }
+
+    /// What a 304 makes of the stored response (RFC 9111, section 4.3.4): its head, and whether it is stored again.
+    fn renew(&self, known: &Candidate, response: &Response) -> (StoredHead, bool) {
+        let arrival = self.arrival();
+        let mut head = known.object.head.clone();
+        cache::update(&mut head.fields, &response.fields);
+        let mut renewed = Response { status: head.status, ..Response::default() };
+        renewed.fields.clone_from(&head.fields);
+        renewed.body = BodyLength::Exact(known.object.content.length());
+        let judged = cache::judge_response(self.asked, &renewed, self.cache.caching, &arrival);
+        cache::stored_fields(&mut head.fields, &renewed.fields, &arrival);
+        head.lifetime = judged.unwrap_or_default();
+        head.arrived = self.cache.now();
+        head.tags = self.tags(&head.fields);
+        (head, judged.is_ok())
+    }
+}
+
+/// The downstream of a fetch for the store.
+struct Filler<'f, 'c, B, R> {
+    body: FillerBody<'f, B>,
+    reply: FillReply<'f, 'c, R>,
+}
+
+impl<'f, 'c, B: Source, R: Reply> Downstream for Filler<'f, 'c, B, R> {
+    type Body = FillerBody<'f, B>;
+    type Reply = FillReply<'f, 'c, R>;
+
+    fn split(&mut self) -> (&mut Self::Body, &mut Self::Reply) {
+        (&mut self.body, &mut self.reply)
+    }
+
+    // The body was begun before, and it is empty.
+    fn begin_body(&mut self, _request: &Request, _limit: Option<u64>) {}
+
+    fn set_patience(&mut self, _request: &Request, _timeouts: &Timeouts) {}
+
+    fn buffered_body(&self) -> Option<&[u8]> {
+        Some(&[])
+    }
+
+    fn skip_buffered_body(&mut self) {}
+}
+
+/// The client's request has no body; but this tells whether the client is there.
+struct FillerBody<'f, B> {
+    body: &'f mut B,
+    is_storing: &'f Cell<bool>,
+    fill: Arc<cache::store::Fill>,
+}
+
+impl<B: Source> Source for FillerBody<'_, B> {
+    async fn ready(&mut self) -> Result<bool, ReadError> {
+        self.body.ready().await
+    }
+
+    fn data(&self) -> &[u8] {
+        self.body.data()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.body.consume(count);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.body.is_drained()
+    }
+
+    fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    fn trailers(&self) -> &Fields {
+        self.body.trailers()
+    }
+
+    fn trailers_mut(&mut self) -> &mut Fields {
+        self.body.trailers_mut()
+    }
+
+    fn received(&self) -> u64 {
+        self.body.received()
+    }
+
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
+
+    fn moved_past(&mut self, count: u64) {
+        self.body.moved_past(count);
+    }
+
+    fn poll_peer_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        // Once the response is being stored, the half that sends notices it. Others may wait for the response.
+        if self.is_storing.get() || self.body.poll_peer_gone(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.fill.readers() > 0 { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+/// Where a fetched response goes.
+struct FillReply<'f, 'c, R> {
+    stage: &'f Stage<'c, R>,
+    subject: Subject<'f>,
+    writer: Option<FillWriter>,
+    mode: Mode<'c, R>,
+}
+
+enum Mode<'c, R> {
+    /// No head has come.
+    Undecided,
+    /// To the client, if there is one.
+    Passing(Option<&'c mut R>),
+    /// Into the store.
+    Storing(StoredHead),
+    /// Nowhere: what is stored still holds.
+    NotModified(Candidate),
+    /// Nowhere: what is stored is better than this error. The status, if the endpoint has sent it.
+    Failed(Option<u16>),
+    /// Nowhere: it validates another response than the one that is stored.
+    Again,
+    /// Nowhere: it cannot be stored, and is not what the client has asked for.
+    Refused,
+}
+
+/// After so many bytes of an unwanted response its connection is closed.
+const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
+
+impl<R: Reply> FillReply<'_, '_, R> {
+    fn decide(&mut self, response: &Response) {
+        let Some(writer) = self.writer.take() else { return };
+        let subject = &mut self.subject;
+        let now = subject.cache.now();
+        if response.status == 304
+            && !subject.is_for_origin
+            && let Some(known) = subject.known.take()
+        {
+            if !cache::validates(&known.object.head.fields, &response.fields) {
+                subject.cache.store.forget(&known.object, now);
+                self.mode = Mode::Again;
+                return;
+            }
+            let (head, is_stored) = subject.renew(&known, response);
+            let lifetime = head.lifetime;
+            let object = writer.renew(&known.object, head, is_stored, now);
+            let age = lifetime.initial_age();
+            self.mode = Mode::NotModified(Candidate { object, lifetime, age });
+            return;
+        }
+        if matches!(response.status, 500 | 502..=504) && self.may_use_known() {
+            self.mode = Mode::Failed(Some(response.status));
+            return;
+        }
+        match self.subject.judge(response) {
+            Ok(head) => {
+                let stored = head.stored.clone();
+                self.stage.is_storing.set(true);
+                self.stage.arriving.set(Some((writer.begin(head), writer.reader())));
+                self.writer = Some(writer);
+                self.mode = Mode::Storing(stored);
+            }
+            Err(_) => {
+                if response.status < 500
+                    && let Some(known) = &self.subject.known
+                {
+                    self.subject.cache.store.forget(&known.object, now);
+                }
+                writer.decline(now);
+                self.mode = match self.subject.refuses {
+                    true => Mode::Refused,
+                    false => Mode::Passing(self.stage.client.take()),
+                };
+            }
+        }
+    }
+
+    fn may_use_known(&self) -> bool {
+        let Subject { known, cache, asked, .. } = &self.subject;
+        known.as_ref().is_some_and(|known| {
+            let age = known.object.age(cache.now());
+            cache::may_serve_on_error(&known.lifetime, age, asked, cache.caching)
+        })
+    }
+}
+
+impl<R: Reply> Reply for FillReply<'_, '_, R> {
+    async fn interim(&mut self, request: &Request, response: &Response) -> Result<(), WriteError> {
+        let Some(client) = self.stage.client.take() else { return Ok(()) };
+        let written = client.interim(request, response).await;
+        self.stage.client.set(Some(client));
+        written
+    }
+
+    fn arrived(&mut self, response: &Response) {
+        if matches!(self.mode, Mode::Undecided) {
+            self.decide(response);
+        }
+    }
+
+    fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>) {
+        if matches!(self.mode, Mode::Undecided) {
+            // An answer of our own: there is no response.
+            self.mode = match response.status >= 500 && self.may_use_known() {
+                true => Mode::Failed(None),
+                false => Mode::Passing(self.stage.client.take()),
+            };
+        }
+        if let Mode::Passing(Some(client)) = &mut self.mode {
+            client.head(request, response, keep, via);
+        }
+    }
+
+    fn switch(&mut self, request: &Request, response: &Response) {
+        self.mode = Mode::Passing(self.stage.client.take());
+        if let Mode::Passing(Some(client)) = &mut self.mode {
+            client.switch(request, response);
+        }
+    }
+
+    fn break_off(&mut self, reason: Reset) {
+        if let Mode::Passing(Some(client)) = &mut self.mode {
+            client.break_off(reason);
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        match &self.mode {
+            Mode::Undecided => false,
+            Mode::Passing(client) => client.as_ref().is_none_or(|client| client.has_begun()),
+            _ => true,
+        }
+    }
+
+    fn sent(&self) -> (u64, u64) {
+        match &self.mode {
+            Mode::Passing(Some(client)) => client.sent(),
+            _ => (0, 0),
+        }
+    }
+}
+
+impl<R: Reply> Sink for FillReply<'_, '_, R> {
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let unwanted = || WriteError::Broken(std::io::ErrorKind::ConnectionAborted.into());
+        match &mut self.mode {
+            Mode::Passing(Some(client)) => client.data(bytes).await,
+            Mode::Storing(_) => {
+                let Some(writer) = &mut self.writer else { return Err(unwanted()) };
+                let Cache { caching, .. } = self.subject.cache;
+                let now = self.subject.cache.now();
+                match writer.append(bytes, caching.max_object, now).await {
+                    true => Ok(()),
+                    false => Err(unwanted()),
+                }
+            }
+            Mode::Failed(_) if (bytes.len() as u64) < UNWANTED_BYTES_MAX => Ok(()),
+            _ => Err(unwanted()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteError> {
+        match &mut self.mode {
+            Mode::Passing(Some(client)) => client.flush().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn bulk(&mut self, bulk: Bulk<'_>) -> Result<u64, PumpError> {
+        match &mut self.mode {
+            Mode::Passing(Some(client)) => client.bulk(bulk).await,
+            _ => Ok(0),
+        }
+    }
+
+    fn room(&mut self) -> Size {
+        match &mut self.mode {
+            Mode::Passing(Some(client)) => client.room(),
+            _ => Size::Large,
+        }
+    }
+
+    async fn finish(&mut self, trailers: &Fields) -> Result<(), WriteError> {
+        match &mut self.mode {
+            Mode::Passing(Some(client)) => client.finish(trailers).await,
+            Mode::Storing(head) => {
+                if let Some(writer) = self.writer.take() {
+                    writer.finish(head.clone(), self.subject.cache.now());
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The cache in an exchange: whether a stored response answers it, and if not, who fetches one.
+//!
+//! [`run`] stands where `fetch::run` stands without a cache. A hit is answered at once (`stored`). Else the first who asks
+//! fetches (`filling`), and whoever asks for the same meanwhile reads along. What may be stored and reused is decided by
+//! the crate `cache`, which has no I/O.
+//! Invariant: what is stored is what the endpoint said, before the edits of a route; these are made for each client.
+
+mod filling;
+mod refresh;
+mod source;
+mod space;
+mod stored;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache::store::{Awaited, Claim, FillEnd, Found, Lookup, Moment, Object, PurgeKind, Store};
+use cache::{CacheStatus, Lifetime, Outcome, Reason, RequestUse, Reuse};
+use config::Caching;
+use message::{Known, Method};
+use observe::{CacheOutcome, ErrorKind, Record};
+
+use crate::answer;
+use crate::context::Context;
+use crate::destination::{Destination, unless_client_gone};
+use crate::downstream::Downstream;
+use crate::ending::{Ending, gone};
+use crate::fetch;
+use crate::plan::Plan;
+use crate::trouble::Trouble;
+use crate::work::Work;
+
+use filling::Filled;
+use stored::Forwarded;
+
+/// Memory for what the cache has to do with an exchange.
+#[derive(Default)]
+pub(crate) struct CacheWork {
+    /// The URI, by which the store finds responses.
+    uri: Vec<u8>,
+    scratch: Vec<u8>,
+    /// What `Cache-Status` says of us.
+    status: Vec<u8>,
+}
+
+/// The cache as an exchange sees it.
+#[derive(Clone, Copy)]
+struct Cache<'a> {
+    store: &'a Arc<Store>,
+    caching: &'a Caching,
+    space: u64,
+    now: Moment,
+}
+
+impl Cache<'_> {
+    fn lookup<'l>(&self, uri: &'l [u8], request: &'l message::Request) -> Lookup<'l> {
+        Lookup { key: uri, space: self.space, request, now: self.now }
+    }
+
+    fn now(&self) -> Moment {
+        self.store.moment(Instant::now())
+    }
+}
+
+/// A stored response, as it stands for one request.
+struct Candidate {
+    object: Arc<Object>,
+    /// How it ages; a purge may have ended its freshness.
+    lifetime: Lifetime,
+    age: Duration,
+}
+
+impl Candidate {
+    fn new(object: Arc<Object>, purged: Option<PurgeKind>, now: Moment) -> Self {
+        let (mut lifetime, age) = (object.head.lifetime, object.age(now));
+        if purged.is_some() {
+            lifetime.end_freshness(age);
+        }
+        Self { object, lifetime, age }
+    }
+}
+
+/// Answers from the cache, if there is one, or by an endpoint.
+pub(crate) async fn fetch_or_find<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    plan: &Plan<'_>,
+) -> Ending {
+    match plan.settings.caching.as_deref() {
+        None => fetch::run(context, work, down, destination, plan).await,
+        Some(caching) => run(context, work, down, destination, (plan, caching)).await,
+    }
+}
+
+/// Answers a request from the store, or fetches and stores the response.
+async fn run<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    (plan, caching): (&Plan<'_>, &Caching),
+) -> Ending {
+    let Some(store) = context.core.shared.store() else {
+        return fetch::run(context, work, down, destination, plan).await;
+    };
+    let Work { request, record, cache: memory, path, .. } = &mut *work;
+    let judged = cache::judge_request(request, caching);
+    let mut known = None;
+    let space = space::of(&*request, plan, destination, path, caching, &mut memory.scratch);
+    let cache = Cache { store, caching, space, now: store.moment(record.started) };
+    memory.uri.clear();
+    cache::write_uri(&mut memory.uri, &request.target, &caching.key);
+    let (outcome, reason) = match judged {
+        RequestUse::Lookup => match look(cache, request, memory) {
+            Look::Found(found, Reuse::Fresh | Reuse::Stale) => {
+                return stored::send(context, work, down, (plan, caching), &found, None).await;
+            }
+            Look::Found(found, Reuse::StaleWhileRevalidate)
+                if refresh::is_possible(destination) =>
+            {
+                refresh::begin(context, work, cache, destination, &found.object);
+                return stored::send(context, work, down, (plan, caching), &found, None).await;
+            }
+            Look::Found(found, reuse) if request.method != Method::Head => {
+                known = Some(found);
+                (CacheOutcome::Miss, reason_of(reuse))
+            }
+            Look::Found(_, reuse) => (CacheOutcome::Pass, reason_of(reuse)),
+            Look::Nothing(reason) if caching.respect_client && cache::only_if_cached(request) => {
+                return not_stored(context, work, down, plan, reason).await;
+            }
+            Look::Nothing(reason) if request.method == Method::Head => (CacheOutcome::Pass, reason),
+            Look::Unstorable(reason)
+                if request.fields.has(Known::Range) || request.fields.has(Known::IfNoneMatch) =>
+            {
+                // What it asks for would be lost.
+                (CacheOutcome::Pass, reason)
+            }
+            Look::Nothing(reason) | Look::Unstorable(reason) => (CacheOutcome::Miss, reason),
+        },
+        RequestUse::Bypass(reason) if request.method == Method::Head => {
+            (CacheOutcome::Pass, reason)
+        }
+        RequestUse::Bypass(reason) => (CacheOutcome::Bypass, reason),
+        RequestUse::Pass(reason) => (CacheOutcome::Pass, reason),
+        RequestUse::Invalidate => (CacheOutcome::Pass, Reason::Method),
+    };
+    note(record, outcome, reason);
+    if matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass) {
+        let fetching = fetch_shared(context, work, down, destination, (plan, cache), known, reason);
+        // In a box, so that a hit needs no memory for it.
+        return Box::pin(fetching).await;
+    }
+    let mut status = std::mem::take(&mut work.cache.status);
+    write_status(&mut status, caching, &CacheStatus::new(Outcome::Forward(reason)));
+    let marked = Plan { cache_status: field(&status), ..*plan };
+    let ending = fetch::run(context, work, down, destination, &marked).await;
+    work.cache.status = status;
+    if judged == RequestUse::Invalidate {
+        invalidate(work, cache);
+    }
+    ending
+}
+
+fn reason_of(reuse: Reuse) -> Reason {
+    match reuse {
+        Reuse::Revalidate(reason) => reason,
+        Reuse::Fresh | Reuse::Stale | Reuse::StaleWhileRevalidate => Reason::Stale,
+    }
+}
+
+/// What the store has.
+enum Look {
+    Found(Candidate, Reuse),
+    Nothing(Reason),
+    /// Nothing, and it will probably remain so.
+    Unstorable(Reason),
+}
+
+fn look(cache: Cache<'_>, request: &message::Request, memory: &mut CacheWork) -> Look {
+    let lookup = cache.lookup(&memory.uri, request);
+    match cache.store.find(&lookup, &mut memory.scratch) {
+        Found::Object(object, purged) => {
+            let found = Candidate::new(object, purged, cache.now);
+            let reuse = cache::judge_reuse(&found.lifetime, found.age, request, cache.caching);
+            Look::Found(found, reuse)
+        }
+        Found::Nothing { is_unstorable: true, .. } => Look::Unstorable(Reason::Miss),
+        Found::Nothing { has_variants: true, .. } => Look::Nothing(Reason::VariantMiss),
+        Found::Nothing { .. } => Look::Nothing(Reason::Miss),
+    }
+}
+
+/// Fetches the response, unless somebody else does, whose response is read along.
+async fn fetch_shared<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    (plan, cache): (&Plan<'_>, Cache<'_>),
+    mut known: Option<Candidate>,
+    mut reason: Reason,
+) -> Ending {
+    let caching = cache.caching;
+    let is_alone = work.record.cache == Some(CacheOutcome::Bypass) || caching.lock.is_zero();
+    let began = Instant::now();
+    let mut waits = !is_alone;
+    loop {
+        let Work { request, cache: memory, .. } = &mut *work;
+        let now = cache.now();
+        let cache = Cache { now, ..cache };
+        let lookup = cache.lookup(&memory.uri, request);
+        let object = known.as_ref().map(|known| &known.object);
+        let claim = match waits {
+            true => cache.store.claim(&lookup, object, &mut memory.scratch),
+            false => Claim::Fetch(cache.store.fetch_alone(&lookup)),
+        };
+        match claim {
+            Claim::Look => match look(cache, request, memory) {
+                Look::Found(found, Reuse::Revalidate(why)) => {
+                    known = Some(found);
+                    reason = why;
+                    waits &= began.elapsed() < caching.lock;
+                }
+                Look::Found(found, _) => {
+                    // Another has brought it meanwhile.
+                    let outcome = CacheOutcome::Collapsed;
+                    let by = Some(Forwarded { outcome, reason, status: None });
+                    return stored::send(context, work, down, (plan, caching), &found, by).await;
+                }
+                Look::Nothing(_) | Look::Unstorable(_) => waits = false,
+            },
+            Claim::Wait(reader) => {
+                let left = caching.lock.saturating_sub(began.elapsed());
+                let waiting = tokio::time::timeout(left, reader.head());
+                match unless_client_gone(down.split().0, waiting).await {
+                    None => return gone(&mut work.record),
+                    Some(Ok(Awaited::Head(head))) => {
+                        let Work { request, cache: memory, .. } = &mut *work;
+                        let scratch = &mut memory.scratch;
+                        if head.stored.variant.fits(cache.space, request, scratch) {
+                            let plan = (plan, caching);
+                            return stored::join(context, work, down, plan, &head, reader, reason)
+                                .await;
+                        }
+                        // Another variant: somebody else may be fetching ours.
+                        known = None;
+                    }
+                    Some(Ok(Awaited::Renewed(object)))
+                        if object.head.variant.fits(
+                            cache.space,
+                            &work.request,
+                            &mut work.cache.scratch,
+                        ) =>
+                    {
+                        // It was validated after we had asked: that is good enough, whatever its age.
+                        let found = Candidate::new(object, None, cache.now());
+                        let outcome = CacheOutcome::Collapsed;
+                        let by = Some(Forwarded { outcome, reason, status: None });
+                        return stored::send(context, work, down, (plan, caching), &found, by)
+                            .await;
+                    }
+                    Some(Ok(Awaited::Renewed(_) | Awaited::Ended(FillEnd::Complete))) => {}
+                    Some(Ok(Awaited::Ended(_)) | Err(_)) => waits = false,
+                }
+            }
+            Claim::Fetch(writer) => {
+                let fill = filling::Fill { plan, cache, writer, known: known.take(), reason };
+                match filling::run(context, work, down, destination, fill).await {
+                    Filled::Answered(ending) => return ending,
+                    Filled::Stored(found, by) => {
+                        let (plan, by) = ((plan, caching), Some(by));
+                        return stored::send(context, work, down, plan, &found, by).await;
+                    }
+                    Filled::Again => {
+                        // The origin speaks of another response than the one that is stored.
+                        (known, waits) = (None, false);
+                    }
+                    Filled::Refused => {
+                        // The response could not be stored, and was not the one that the client has asked for.
+                        note(&mut work.record, CacheOutcome::Pass, reason);
+                        return fetch::run(context, work, down, destination, plan).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Answers a client that wants a stored response or none (RFC 9111, section 5.2.1.7).
+async fn not_stored<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    plan: &Plan<'_>,
+    reason: Reason,
+) -> Ending {
+    note(&mut work.record, CacheOutcome::Miss, reason);
+    let detail = "the client wants a stored response, and there is none";
+    let trouble = Trouble::new(ErrorKind::NotStored, detail);
+    answer::trouble(context, work, down, Some(plan.settings), trouble).await
+}
+
+/// Makes invalid what an unsafe request has changed (RFC 9111, section 4.4).
+fn invalidate(work: &Work, cache: Cache<'_>) {
+    let Work { request, response, .. } = work;
+    let now = cache.now();
+    cache::invalidated(request, response, &cache.caching.key, |uri| {
+        cache.store.invalidate(uri, now);
+    });
+    if (200..400).contains(&response.status) {
+        cache::invalidated_groups(&response.fields, |group| {
+            let tag = space::hash_group(&request.target, group);
+            cache.store.purge(cache::store::Scope::Tag(tag), PurgeKind::Hard, now);
+        });
+    }
+}
+
+fn note(record: &mut Record, outcome: CacheOutcome, reason: Reason) {
+    record.cache = Some(outcome);
+    record.cache_reason = Some(reason.word());
+}
+
+/// Writes the value of `Cache-Status`, if the configuration wants that.
+fn write_status(out: &mut Vec<u8>, caching: &Caching, status: &CacheStatus<'_>) {
+    out.clear();
+    if caching.status_field {
+        status.write(out);
+    }
+}
+
+/// The value of a field, unless it is empty.
+fn field(text: &[u8]) -> Option<&[u8]> {
+    Some(text).filter(|text| !text.is_empty())
+}
