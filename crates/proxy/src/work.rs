@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use message::{Request, Response};
 
-use crate::caching::CacheWork;
 use crate::replay::Replay;
 use observe::Record;
 
@@ -34,6 +33,16 @@ pub(crate) struct Work {
     pub(crate) mirrored: u32,
     /// How much of a streamed body is kept for those.
     pub(crate) kept_for_copies: usize,
+}
+
+/// Memory for what the cache has to do with an exchange.
+#[derive(Default)]
+pub(crate) struct CacheWork {
+    /// The URI, by which the store finds responses.
+    pub(crate) uri: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
+    /// What `Cache-Status` says of us.
+    pub(crate) status: Vec<u8>,
 }
 
 impl Default for Work {

@@ -72,7 +72,7 @@ pub(super) async fn run<D: Downstream>(
     let subject = Subject::new(&asked, (context, cache), known, reason);
     let mut filler = Filler {
         body: FillerBody { body, is_storing: &stage.is_storing, fill: writer.fill() },
-        reply: FillReply { stage: &stage, subject, writer: Some(writer), mode: Mode::Undecided },
+        reply: FillReply::new(&stage, subject, writer),
     };
     let mut status = std::mem::take(&mut work.cache.status);
     let told = CacheStatus::new(Outcome::Forward(reason));
@@ -101,9 +101,12 @@ pub(super) async fn run<D: Downstream>(
     };
     work.cache.status = status;
     let keep = filler.body.body.is_done() && context.may_keep();
-    let FillReply { mode, subject: Subject { known, .. }, .. } = filler.reply;
+    let FillReply { mode, subject: Subject { known, .. }, refused, .. } = filler.reply;
     work.request = asked.clone();
     let record = &mut work.record;
+    if let Some(refused) = refused {
+        record.cache_reason = Some(refused.word());
+    }
     match (mode, known) {
         (Mode::NotModified(found), _) => {
             let outcome = CacheOutcome::Revalidated;
@@ -147,7 +150,7 @@ pub(super) async fn refresh(
     let mut body = BytesSource::new(&[]);
     let mut filler = Filler {
         body: FillerBody { body: &mut body, is_storing: &stage.is_storing, fill: writer.fill() },
-        reply: FillReply { stage: &stage, subject, writer: Some(writer), mode: Mode::Undecided },
+        reply: FillReply::new(&stage, subject, writer),
     };
     fetch::run(context, work, &mut filler, destination, plan).await;
 }
@@ -416,6 +419,8 @@ struct FillReply<'f, 'c, R> {
     subject: Subject<'f>,
     writer: Option<FillWriter>,
     mode: Mode<'c, R>,
+    /// Why the response is not stored.
+    refused: Option<Reason>,
 }
 
 enum Mode<'c, R> {
@@ -438,7 +443,11 @@ enum Mode<'c, R> {
 /// After so many bytes of an unwanted response its connection is closed.
 const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
 
-impl<R: Reply> FillReply<'_, '_, R> {
+impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
+    fn new(stage: &'f Stage<'c, R>, subject: Subject<'f>, writer: FillWriter) -> Self {
+        Self { stage, subject, writer: Some(writer), mode: Mode::Undecided, refused: None }
+    }
+
     fn decide(&mut self, response: &Response) {
         let Some(writer) = self.writer.take() else { return };
         let subject = &mut self.subject;
@@ -471,7 +480,8 @@ impl<R: Reply> FillReply<'_, '_, R> {
                 self.writer = Some(writer);
                 self.mode = Mode::Storing(stored);
             }
-            Err(_) => {
+            Err(reason) => {
+                self.refused = Some(reason);
                 if response.status < 500
                     && let Some(known) = &self.subject.known
                 {

@@ -28,20 +28,10 @@ use crate::ending::{Ending, gone};
 use crate::fetch;
 use crate::plan::Plan;
 use crate::trouble::Trouble;
-use crate::work::Work;
+use crate::work::{CacheWork, Work};
 
 use filling::Filled;
 use stored::Forwarded;
-
-/// Memory for what the cache has to do with an exchange.
-#[derive(Default)]
-pub(crate) struct CacheWork {
-    /// The URI, by which the store finds responses.
-    uri: Vec<u8>,
-    scratch: Vec<u8>,
-    /// What `Cache-Status` says of us.
-    status: Vec<u8>,
-}
 
 /// The cache as an exchange sees it.
 #[derive(Clone, Copy)]
@@ -153,14 +143,27 @@ async fn run<D: Downstream>(
         // In a box, so that a hit needs no memory for it.
         return Box::pin(fetching).await;
     }
+    let ending = pass(context, work, down, destination, (plan, caching), reason).await;
+    if judged == RequestUse::Invalidate {
+        invalidate(work, cache);
+    }
+    ending
+}
+
+/// Fetches a response that the store has nothing to do with.
+async fn pass<D: Downstream>(
+    context: &Context<'_>,
+    work: &mut Work,
+    down: &mut D,
+    destination: &mut Destination<'_>,
+    (plan, caching): (&Plan<'_>, &Caching),
+    reason: Reason,
+) -> Ending {
     let mut status = std::mem::take(&mut work.cache.status);
     write_status(&mut status, caching, &CacheStatus::new(Outcome::Forward(reason)));
     let marked = Plan { cache_status: field(&status), ..*plan };
     let ending = fetch::run(context, work, down, destination, &marked).await;
     work.cache.status = status;
-    if judged == RequestUse::Invalidate {
-        invalidate(work, cache);
-    }
     ending
 }
 
@@ -279,9 +282,10 @@ async fn fetch_shared<D: Downstream>(
                         (known, waits) = (None, false);
                     }
                     Filled::Refused => {
-                        // The response could not be stored, and was not the one that the client has asked for.
+                        // The response cannot be stored, and was not the one that the client has asked for.
                         note(&mut work.record, CacheOutcome::Pass, reason);
-                        return fetch::run(context, work, down, destination, plan).await;
+                        return pass(context, work, down, destination, (plan, caching), reason)
+                            .await;
                     }
                 }
             }

@@ -41,7 +41,9 @@ pub(super) async fn send<D: Downstream>(
     let Work { request, response, record, cache: memory, .. } = &mut *work;
     let Candidate { object, lifetime, age } = found;
     let length = object.content.length();
-    let selected = write_head(request, response, caching, &object.head, Some(length), *age);
+    let is_new = forwarded.is_some_and(|by| by.outcome == CacheOutcome::Revalidated);
+    let said = Some(*age).filter(|age| !is_new || is_old(age));
+    let selected = write_head(request, response, caching, &object.head, Some(length), said);
     record.decided = object.head.place;
     let outcome = match forwarded {
         Some(Forwarded { outcome, reason, .. }) => {
@@ -78,6 +80,12 @@ pub(super) async fn send<D: Downstream>(
     ending
 }
 
+/// Whether an age is worth saying where the origin has just been asked: `Age` says that a response is not new
+/// (RFC 9111, section 5.1).
+fn is_old(age: &Duration) -> bool {
+    age.as_secs() > 0
+}
+
 /// What the origin had to do with an answer from the store.
 #[derive(Clone, Copy)]
 pub(super) struct Forwarded {
@@ -104,7 +112,7 @@ pub(super) async fn join<D: Downstream>(
     let status = CacheStatus { collapsed: true, ..CacheStatus::new(Outcome::Forward(reason)) };
     write_status(&mut text, caching, &status);
     let marked = Plan { cache_status: field(&text), ..*plan };
-    let age = head.stored.lifetime.age(Duration::ZERO);
+    let age = Some(head.stored.lifetime.initial_age());
     let source = arriving(request, response, caching, head, reader, age);
     let ending = answer::send(context, work, down, ResponseOrigin::Endpoint(&marked), source).await;
     work.cache.status = text;
@@ -118,7 +126,7 @@ fn arriving(
     caching: &Caching,
     head: &FillHead,
     reader: FillReader,
-    age: Duration,
+    age: Option<Duration>,
 ) -> FillSource {
     let wanted = match write_head(request, response, caching, &head.stored, head.length, age) {
         Selected::Whole => None,
@@ -137,29 +145,30 @@ pub(super) async fn send_arriving<R: Reply>(
     (head, reader): (Arc<FillHead>, FillReader),
     reply: &mut R,
 ) -> Result<(), PumpError> {
-    let age = head.stored.lifetime.initial_age();
+    let age = Some(head.stored.lifetime.initial_age()).filter(is_old);
     let mut source = arriving(request, response, caching, &head, reader, age);
     let (by, keep) = ((ResponseOrigin::Endpoint(plan), scope), context.may_keep());
     respond(context, (request, response), by, |_| {}, keep, &mut source, reply).await
 }
 
 /// Writes the head of an answer from the store, by the client's conditions and ranges; which bytes follow.
-/// `length`: of the whole body, if it is known.
+/// `length`: of the whole body, if it is known. `age`: if it is said.
 fn write_head(
     request: &Request,
     response: &mut Response,
     caching: &Caching,
     head: &StoredHead,
     length: Option<u64>,
-    age: Duration,
+    age: Option<Duration>,
 ) -> Selected {
     response.clear();
     response.status = head.status;
     response.fields.clone_from(&head.fields);
-    response.fields.push_known(
-        Known::Age,
-        itoa::Buffer::new().format(age.as_secs().min(u64::from(u32::MAX >> 1))).as_bytes(),
-    );
+    if let Some(age) = age {
+        // RFC 9111, section 1.2.2: at most 2^31.
+        let seconds = age.as_secs().min(1 << 31);
+        response.fields.push_known(Known::Age, itoa::Buffer::new().format(seconds).as_bytes());
+    }
     if caching.remove_tags {
         for name in ["Surrogate-Key", "Cache-Tag"] {
             response.fields.remove_named(name.as_bytes());

@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "auth",
             "balance",
+            "cache",
             "config",
             "discovery",
             "files",

@@ -47,7 +47,9 @@ const LAYERS: &[&[&str]] = &[
     &["answer", "attempt"],
     // Exchanges.
     &["fetch"],
-    &["forward", "mirror"],
+    &["mirror"],
+    &["caching"],
+    &["forward"],
     &["exchange"],
     // Connections of clients.
     &["serve"],
