@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -198,6 +198,11 @@ impl UserFile {
 }
 
 fn read(path: &Path) -> Result<(Users, Stamp), UserFileError> {
+    // To open a pipe would wait for its other end.
+    let kind = fs::metadata(path).map_err(UserFileError::Io)?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(UserFileError::Io(io::Error::other("it is not a regular file")));
+    }
     let file = File::open(path).map_err(UserFileError::Io)?;
     let metadata = file.metadata().map_err(UserFileError::Io)?;
     if metadata.is_dir() {

@@ -29,7 +29,12 @@ fn add(of: &UserName) -> Result<(), Failure> {
             "a user's name has at least one character, no colon, and no control character",
         ));
     }
-    let mut text = match fs::read_to_string(&of.file) {
+    if of.name.starts_with('#') || of.name.trim() != of.name {
+        return Err(Failure::usage(
+            "a user's name has no white space at its ends, and no `#` at its beginning: such a line is a comment",
+        ));
+    }
+    let mut text = match read_text(&of.file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.map_err(|error| unreadable(&of.file, &error))?,
     };
@@ -98,7 +103,15 @@ fn with_line(text: &str, (start, end): (usize, usize), line: &str) -> String {
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file).map_err(|error| unreadable(file, &error))
+    read_text(file).map_err(|error| unreadable(file, &error))
+}
+
+fn read_text(file: &Path) -> io::Result<String> {
+    // Another file takes its place, which must not happen to `/dev/null`.
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    fs::read_to_string(file)
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Failure {

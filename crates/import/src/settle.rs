@@ -9,6 +9,10 @@ use crate::report::{Ledger, Verdict};
 /// How often the text is read; every time at least one node goes.
 const ROUNDS_MAX: usize = 50;
 
+/// What takes requests away from a site or route: without one, more would be served.
+const LIMITING: &[&str] =
+    &["when", "unless", "allow", "deny", "satisfy", "login", "client", "tls", "listen"];
+
 /// The final text.
 pub(crate) fn settle(mut nodes: Vec<Node>, ledger: &mut Ledger) -> String {
     let mut last = String::new();
@@ -55,7 +59,7 @@ fn drop_node(nodes: &mut Vec<Node>, path: &[usize], message: &str, ledger: &mut 
         if node.name.is_empty() {
             return;
         }
-        guards |= node.guards;
+        guards |= node.guards || LIMITING.contains(&node.name.as_str());
         for id in origins(node) {
             ledger.judge(
                 id,

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,17 @@ impl Sink {
             }
             LogTarget::File(path) => {
                 let mut options = OpenOptions::new();
+                // To open a pipe that nothing reads would wait for its reader.
+                if fs::metadata(path).is_ok_and(|of| of.file_type().is_fifo()) {
+                    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+                    let asked = OpenOptions::new().write(true).custom_flags(flags).open(path);
+                    asked.map_err(|error| match error.raw_os_error() {
+                        Some(number) if number == rustix::io::Errno::NXIO.raw_os_error() => {
+                            io::Error::other("nothing reads this pipe")
+                        }
+                        _ => error,
+                    })?;
+                }
                 let out = options.append(true).create(true).mode(FILE_MODE).open(path)?;
                 (Output::Stream(Box::new(out)), path.display().to_string())
             }

@@ -246,11 +246,10 @@ fn known(settings: &Sticky, state: Option<&Path>) -> Result<(Key, PathBuf), Stri
 fn read(path: &Path) -> Result<Key, KeyError> {
     let name = || path.display().to_string();
     let unreadable = |source| KeyError::Unreadable { path: name(), source };
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > KEY_FILE_BYTES_MAX {
-        return Err(KeyError::Size { path: name(), bytes });
+    let secret = config::read_file(path, KEY_FILE_BYTES_MAX).map_err(unreadable)?;
+    if secret.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(KeyError::Size { path: name(), bytes: secret.len() as u64 });
     }
-    let secret = std::fs::read(path).map_err(unreadable)?;
     let secret = secret.trim_ascii();
     if secret.len() < KEY_BYTES_MIN {
         return Err(KeyError::Size { path: name(), bytes: secret.len() as u64 });

@@ -3,8 +3,6 @@
 //! What makes a pair unusable is an error with the file and the way out; what only makes it bad
 //! (expired, for other names) is found by [`judge`](crate::inspect::judge), so that callers decide.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,9 +47,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Finding> {
             _ => finding,
         }
     };
-    let file = File::open(path).map_err(refuse)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(refuse)?;
+    let bytes = config::read_file(path, FILE_BYTES_MAX).map_err(refuse)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let message = format!("{} is too large for a certificate or key", path.display());
         return Err(Finding::error(message));

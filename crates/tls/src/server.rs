@@ -307,7 +307,14 @@ fn verifier(
 }
 
 pub(crate) fn read(path: &Path, place: Place) -> Result<Vec<u8>, Problem> {
-    std::fs::read(path).map_err(|error| unusable(path, place, &error.to_string()))
+    // Lists of revoked certificates may be long.
+    const FILE_BYTES_MAX: u64 = 64 << 20;
+    let bytes = config::read_file(path, FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|error| unusable(path, place, &error.to_string()))?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(unusable(path, place, "it has more than 64 MiB")),
+        false => Ok(bytes),
+    }
 }
 
 pub(crate) fn unusable(path: &Path, place: Place, why: &str) -> Problem {

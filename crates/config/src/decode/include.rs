@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::Problems;
 use super::expand::takes_lines;
 use crate::diagnostic::plain_io;
+use crate::reading::read_file;
 use crate::source::{Source, Sources, Span};
 use crate::syntax::{self, Node, ValueKind};
 
@@ -17,10 +18,19 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Files of a configuration at most.
 const FILES_MAX: usize = 10_000;
 
-/// Reads a text file.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+/// Reads the main file, which may come through a pipe.
+pub(super) fn read_main(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    text(bytes)
+}
+
+/// Reads an included file.
+fn read(path: &Path) -> io::Result<String> {
+    text(read_file(path, FILE_BYTES_MAX)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other("it is larger than 16 MiB"));
     }

@@ -1,7 +1,5 @@
 //! What sites and routes have in common: times, limits, modifiers, actions.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +17,7 @@ use crate::model::{
     LogTarget, Page, PagePiece, PathReadings, Rewrite, Satisfy, Stay, Template, TemplatePart,
     TextKind,
 };
+use crate::reading::read_file;
 use crate::schema::{
     ERROR_PAGE_PROPERTIES, FIELD_PROPERTIES, FIELDS_BLOCK, FILES_BLOCK, LOG_PROPERTIES,
     MAINTENANCE_PROPERTIES, REDIRECT_PROPERTIES, RESPOND_PROPERTIES, Secrecy, Setting,
@@ -451,14 +450,14 @@ impl Decoder<'_> {
 
     /// Reads a page.
     fn page(&mut self, file: &Path, span: Span, captures: &[Box<str>]) -> Option<Page> {
-        let mut body = Vec::new();
-        let limit = PAGE_BYTES_MAX + 1;
-        let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut body));
         let shown = file.display();
-        if let Err(error) = read {
-            self.error(span, format!("`{shown}` cannot be read: {}", plain_io(&error)));
-            return None;
-        }
+        let body = match read_file(file, PAGE_BYTES_MAX) {
+            Ok(body) => body,
+            Err(error) => {
+                self.error(span, format!("`{shown}` cannot be read: {}", plain_io(&error)));
+                return None;
+            }
+        };
         if body.len() as u64 > PAGE_BYTES_MAX {
             self.error(span, format!("`{shown}` is larger than 1 MiB"))
                 .hint("pages are kept in memory; serve large files by `files`");

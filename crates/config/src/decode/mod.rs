@@ -62,7 +62,7 @@ const PROBLEMS_MAX: usize = 200;
 /// Reads a file with its includes.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let name = path.display().to_string();
-    let text = include::read(path).map_err(|why| Failure::unreadable(&name, &why))?;
+    let text = include::read_main(path).map_err(|why| Failure::unreadable(&name, &why))?;
     let mut sources = Sources::default();
     sources.add(Source { name, text });
     let mut problems = Problems::default();

@@ -1,14 +1,15 @@
 //! Templates and maps: what they name, and texts from outside of the files.
 
+use std::collections::HashMap;
 use std::env::{self, VarError};
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use super::{Checked, Decoder, Writer};
 use crate::diagnostic::plain_io;
 use crate::effective::quoted;
 use crate::model::{Map, MapId, MapMatch, MapRow, Template, TemplatePart, TextKind};
+use crate::reading::read_file;
 use crate::schema::MAP_BLOCK;
 use crate::source::Span;
 use crate::syntax::{Node, ValueKind};
@@ -69,6 +70,8 @@ pub(crate) struct RawMap {
     pub(crate) map: Map,
     /// Where each row stands.
     rows: Vec<Span>,
+    /// The same by what it compares.
+    rows_by_key: HashMap<String, Span>,
     default: Option<Span>,
 }
 
@@ -206,7 +209,8 @@ impl Decoder<'_> {
         }
         let (rows, default) = (Vec::new(), Template::default());
         let map = Map { place, name: name_text, input, rows, default };
-        let mut raw = RawMap { id, span, map, rows: Vec::new(), default: None };
+        let (rows, rows_by_key) = (Vec::new(), HashMap::new());
+        let mut raw = RawMap { id, span, map, rows, rows_by_key, default: None };
         for child in node.node.children.as_deref().unwrap_or_default() {
             self.map_row(&mut raw, child);
         }
@@ -275,13 +279,19 @@ impl Decoder<'_> {
     }
 
     fn add_map_row(&mut self, raw: &mut RawMap, matches: MapMatch, value: Template, span: Span) {
-        let earlier = raw.map.rows.iter().position(|row| row.matches == matches);
-        if let Some(&earlier) = earlier.and_then(|index| raw.rows.get(index)) {
+        let key = match &matches {
+            MapMatch::Exact(text) => format!("={text}"),
+            MapMatch::Prefix(text) => format!("<{text}"),
+            MapMatch::Suffix(text) => format!(">{text}"),
+            MapMatch::Regex(regex) => format!("~{}", regex.as_str()),
+        };
+        if let Some(&earlier) = raw.rows_by_key.get(&key) {
             self.error(span, "there are two rows for the same text").related(earlier, "here first");
             return;
         }
         raw.map.rows.push(MapRow { place: self.place(span), matches, value });
         raw.rows.push(span);
+        raw.rows_by_key.insert(key, span);
     }
 
     /// The maps by their ids, if each stands for something finite.
@@ -408,12 +418,7 @@ impl Writer<'_, '_> {
 
 /// Reads a small text file without the line break at its end.
 fn read_small(path: &Path) -> io::Result<String> {
-    // Opening a pipe might wait for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(OUTSIDE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let bytes = read_file(path, OUTSIDE_BYTES_MAX)?;
     if bytes.len() as u64 > OUTSIDE_BYTES_MAX {
         return Err(io::Error::other("it is larger than 64 KiB"));
     }

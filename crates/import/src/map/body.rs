@@ -11,7 +11,7 @@ use super::files::closed;
 use super::location::{Kind, Location, choose};
 use super::routes::{
     PRIORITY_WITHIN, Pattern, Route, below, ends_at_segment, path_text, prefix_conditions,
-    prefix_regex, priority, regex_conditions,
+    prefix_regex, priority, refuses, regex_conditions,
 };
 use super::scope::Scope;
 use super::site::Context;
@@ -34,7 +34,7 @@ impl<'t> Mapper<'t> {
         let patterns = match self.patterns(locations, index, &body) {
             Ok(patterns) => patterns,
             Err(missing) => {
-                if body.iter().any(keeps_out) {
+                if body.iter().any(|route| refuses(&route.body)) {
                     let why = format!(
                         "`{}` keeps clients out and could not be written",
                         directive.line()
@@ -197,7 +197,7 @@ impl<'t> Mapper<'t> {
     ) -> Result<Vec<(Pattern, Vec<Node>)>, Missing> {
         let Some(location) = locations.get(index) else { return Ok(Vec::new()) };
         let id = location.directive.id;
-        let guards = body.iter().any(keeps_out);
+        let guards = body.iter().any(|route| refuses(&route.body));
         if ends_at_segment(path) && (path.ends_with('/') || !guards) {
             let pattern = below(path);
             let exact_twin = format!("{path}/");
@@ -537,13 +537,4 @@ impl<'t> Mapper<'t> {
         let proxied = self.proxied(scope, kind, pass, None);
         self.or_closed(pass, proxied)
     }
-}
-
-/// True if a route refuses requests, all or some.
-fn keeps_out(route: &Route) -> bool {
-    let refuses = |value: &String| value.starts_with("status=4") || value == "status=503";
-    route
-        .body
-        .iter()
-        .any(|node| node.guards || node.name == "respond" && node.values.iter().any(refuses))
 }

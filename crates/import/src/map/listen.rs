@@ -142,10 +142,10 @@ impl<'t> Mapper<'t> {
     fn name(&mut self, directive: &Directive, text: &str) -> Vec<String> {
         let lower = text.to_ascii_lowercase();
         let plain = |name: &str| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            name.split('.').all(|label| {
+                matches!(label.len(), 1..=63)
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            })
         };
         if let Some(pattern) = text.strip_prefix('~') {
             return match host_capture(pattern).filter(|_| self.words.has(Word::HostCapture)) {
@@ -170,14 +170,18 @@ impl<'t> Mapper<'t> {
         if lower == "_" || lower.is_empty() || lower == "$hostname" || lower == "__" {
             return Vec::new();
         }
-        if let Some(rest) = lower.strip_prefix('.') {
+        if let Some(rest) = lower.strip_prefix('.').filter(|rest| plain(rest)) {
             return vec![rest.to_owned(), format!("*.{rest}")];
         }
         if lower.strip_prefix("*.").is_some_and(plain) || plain(&lower) {
             return vec![lower];
         }
-        let note =
-            format!("`{text}`: only the first labels of a name can be open: write each name");
+        let note = match lower.contains('*') {
+            true => {
+                format!("`{text}`: only the first labels of a name can be open: write each name")
+            }
+            false => format!("`{text}` is not a host name"),
+        };
         self.ledger.refused(directive.id, &note);
         Vec::new()
     }

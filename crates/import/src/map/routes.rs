@@ -64,11 +64,17 @@ impl Route {
         node.above = self.above;
         node.beside = self.beside;
         node.from = self.from;
-        node.guards = self.body.iter().any(|one| one.guards);
+        node.guards = refuses(&self.body);
         node.children = self.conditions;
         node.children.extend(self.body);
         node
     }
+}
+
+/// True if a body refuses requests, all or some.
+pub(crate) fn refuses(body: &[Node]) -> bool {
+    let refuses = |value: &String| value.starts_with("status=4") || value == "status=503";
+    body.iter().any(|node| node.guards || node.name == "respond" && node.values.iter().any(refuses))
 }
 
 /// True if a body sends requests to an upstream, all or those for which there is no file.

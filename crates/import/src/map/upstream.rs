@@ -27,12 +27,30 @@ pub(crate) struct Key {
     pub(crate) settings: Vec<Node>,
 }
 
+impl Key {
+    /// The endpoint that is meant, if there is no block of this name.
+    fn endpoint(&self) -> String {
+        // The scheme has a port, which is not in the Host that is sent.
+        let scheme = match has_port(&self.target) {
+            false if self.scheme.is_empty() => "http://",
+            _ => self.scheme,
+        };
+        format!("{scheme}{}", self.target)
+    }
+}
+
+/// Whether an address says its port, or needs none.
+fn has_port(address: &str) -> bool {
+    let after_ip = address.rsplit_once(']').map_or(address, |(_, after)| after);
+    address.starts_with("unix:") || after_ip.contains(':')
+}
+
 impl<'t> Mapper<'t> {
     /// The `to` for a target of `proxy_pass`; makes an upstream if one is needed.
     pub(crate) fn to(&mut self, key: Key, pass: &Directive) -> Node {
         let block = self.upstream_blocks.iter().copied().find(|one| one.word(0) == key.target);
         if block.is_none() && key.settings.is_empty() {
-            return Node::new("to").text(&format!("{}{}", key.scheme, key.target)).from(pass.id);
+            return Node::new("to").text(&key.endpoint()).from(pass.id);
         }
         if let Some(group) = self.groups.iter().find(|group| {
             group.key.target == key.target
@@ -50,9 +68,7 @@ impl<'t> Mapper<'t> {
         let name = self.free_name(&key.target);
         let node = match block {
             Some(block) => self.block(block, &name, &key),
-            None => Node::new("upstream")
-                .bare(&name)
-                .child(Node::new("to").text(&format!("{}{}", key.scheme, key.target))),
+            None => Node::new("upstream").bare(&name).child(Node::new("to").text(&key.endpoint())),
         };
         let node = node.children(key.settings.clone());
         self.groups.push(Group { name: name.clone(), key, node });
@@ -140,7 +156,11 @@ impl<'t> Mapper<'t> {
     }
 
     fn endpoint(&mut self, server: &Directive, scheme: &str) -> Option<Node> {
-        let address = server.word(0);
+        // Port 80 is the default of `server`, also for https.
+        let mut address = server.word(0).to_owned();
+        if !has_port(&address) {
+            address.push_str(":80");
+        }
         let mut node = Node::new("to").text(&format!("{scheme}{address}")).from(server.id);
         node.above = server.above.clone();
         node.beside = server.beside.clone();

@@ -1,7 +1,7 @@
 //! A file with everything that it includes.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -51,7 +51,7 @@ pub enum ReadError {
         error: SyntaxError,
     },
     /// There is too much of something.
-    #[error("{name}:{line}: {message}")]
+    #[error("{name}{}: {message}", if *line > 0 { format!(":{line}") } else { String::new() })]
     TooMuch {
         /// The file.
         name: String,
@@ -78,9 +78,7 @@ pub fn read(path: &Path) -> Result<Tree, ReadError> {
 fn read_file(tree: &mut Tree, path: &Path) -> Result<Block, ReadError> {
     let name = tree.shown(path);
     let unreadable = |error| ReadError::Unreadable { name: name.clone(), error };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = config::read_file(path, FILE_BYTES_MAX).map_err(unreadable)?;
     let too_much = |message: String| ReadError::TooMuch { name: name.clone(), line: 0, message };
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(too_much(format!("a file may have {FILE_BYTES_MAX} bytes")));
@@ -105,6 +103,7 @@ impl Tree {
     /// The name of a file for people: relative if the main file was given so.
     fn shown(&self, path: &Path) -> String {
         let below = self.given_from.as_ref().and_then(|from| path.strip_prefix(from).ok());
+        let below = below.filter(|path| !path.as_os_str().is_empty());
         below.unwrap_or(path).display().to_string()
     }
 }

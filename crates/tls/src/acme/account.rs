@@ -145,7 +145,9 @@ impl Directory {
 
 /// The key that binds our account to one outside (RFC 8555, section 7.3.4).
 pub(super) fn external_key(eab: &AcmeEab) -> Result<ExternalAccountKey, String> {
-    let text = std::fs::read_to_string(&eab.key_file).map_err(|error| {
+    let bytes = config::read_file(&eab.key_file, 64 << 10);
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other));
+    let text = text.map_err(|error| {
         format!("cannot read the EAB key in {}: {error}", eab.key_file.display())
     })?;
     let key = decode(text.trim()).ok_or_else(|| bad_key(&eab.key_file))?;

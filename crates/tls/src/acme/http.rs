@@ -245,7 +245,7 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<TrustStore, String> {
             (true, None) => Err("the system knows no certificate authorities: install `ca-certificates`, or name a file by `ca`".into()),
         };
     };
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = config::read_file(path, 16 << 20).map_err(|error| {
         format!("cannot read the CA of the directory in {}: {error}", path.display())
     })?;
     let added = trust.add_pem(path, &bytes);
