@@ -19,7 +19,7 @@ use bytes::Bytes;
 use message::Request;
 
 pub use fill::{Awaited, Fill, FillEnd, FillHead, FillReader, Incomplete};
-pub use object::{Content, Moment, Object, StoredHead, Variant};
+pub use object::{Content, Moment, Object, StoredHead, StoredPart, Variant};
 pub use purge::{PurgeKind, Scope};
 
 use purge::Purges;
@@ -366,6 +366,15 @@ impl FillWriter {
         let head = Arc::new(head);
         self.fill.set_head(Arc::clone(&head));
         head
+    }
+
+    /// Begins with what is stored already.
+    pub fn append_stored(&mut self, content: &Content) {
+        self.counted += content.length();
+        self.store.counters.bytes.fetch_add(content.length(), Ordering::Relaxed);
+        for piece in (0..).map_while(|index| content.piece(index)) {
+            self.fill.append(piece.clone());
+        }
     }
 
     /// Takes some of the content. While the response can be stored this does not wait. False: nobody needs it.

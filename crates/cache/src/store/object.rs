@@ -108,6 +108,19 @@ pub struct StoredHead {
     pub variant: Variant,
     /// The tags and groups by which it can be purged, hashed.
     pub tags: Box<[u64]>,
+    /// Which part it is, if it is not the whole (RFC 9111, section 3.3).
+    pub part: Option<StoredPart>,
+}
+
+/// Which part of a response is stored. How long it is is what its content says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its first byte.
+    pub first: u64,
+    /// How many bytes the whole has.
+    pub complete: u64,
+    /// The value of `Range` that it answered.
+    pub asked: Box<[u8]>,
 }
 
 /// A stored response.
@@ -172,7 +185,9 @@ impl Object {
     }
 
     pub(super) fn is_same_variant(&self, other: &StoredHead) -> bool {
-        self.head.variant.is_same(&other.variant)
+        // A part takes no whole's place.
+        let is_replaced = other.part.is_none() || self.head.part.is_some();
+        is_replaced && self.head.variant.is_same(&other.variant)
     }
 
     pub(super) fn note_use(&self) {

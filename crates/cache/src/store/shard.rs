@@ -29,14 +29,22 @@ impl Slot {
         self.objects.is_empty() && self.fills.is_empty() && self.unstorable_until <= now
     }
 
-    /// The latest response that answers the request.
+    /// The latest response that answers the request; a part only if there is no whole.
     pub(super) fn find(
         &self,
         space: u64,
         request: &Request,
         scratch: &mut Vec<u8>,
     ) -> Option<&Arc<Object>> {
-        self.objects.iter().rev().find(|object| object.head.variant.fits(space, request, scratch))
+        let mut fitting = self.objects.iter().rev();
+        let mut next = || fitting.find(|object| object.head.variant.fits(space, request, scratch));
+        let first = next()?;
+        let mut found = first;
+        while found.head.part.is_some() {
+            let Some(another) = next() else { return Some(first) };
+            found = another;
+        }
+        Some(found)
     }
 }
 

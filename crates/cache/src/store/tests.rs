@@ -36,6 +36,7 @@ fn head(request: &Request, varies: bool, arrived: Moment, tags: &[u64]) -> Store
         place: Place::default(),
         variant: Variant { space: 7, vary, values: values.into() },
         tags: tags.into(),
+        part: None,
     }
 }
 

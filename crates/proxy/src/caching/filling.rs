@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
 
-use cache::store::{FillHead, FillReader, FillWriter, StoredHead, Variant};
+use cache::store::{Content, FillHead, FillReader, FillWriter, StoredHead, StoredPart, Variant};
 use cache::{Arrival, CacheStatus, Outcome, Reason, TagKind, Vary};
 use config::Timeouts;
 use message::{BodyLength, Fields, Known, Request, Response};
@@ -51,8 +51,6 @@ pub(super) enum Filled {
     Stored(Candidate, Forwarded),
     /// What is stored is of no use: the whole is to be fetched.
     Again,
-    /// The response cannot be stored, and the client has asked for something else: a part, say.
-    Refused,
 }
 
 /// Fetches the response, stores it if that is allowed, and sends it to the client.
@@ -119,10 +117,6 @@ pub(super) async fn run<D: Downstream>(
             Filled::Stored(found, Forwarded { outcome, reason, status })
         }
         (Mode::Again, _) => Filled::Again,
-        (Mode::Refused, _) => {
-            forget_error(record);
-            Filled::Refused
-        }
         (Mode::Storing(_), _) => {
             work.response = response;
             record.status = work.response.status;
@@ -155,14 +149,32 @@ pub(super) async fn refresh(
     fetch::run(context, work, &mut filler, destination, plan).await;
 }
 
-/// Makes the request one for a whole response, or for the validation of the one that is stored.
+/// Makes the request one for what is to be stored: the validation of a stored response, the rest of a stored start, the
+/// part that the client asks for, or the whole.
 fn prepare(request: &mut Request, known: Option<&Candidate>, reason: Reason) {
     // Some conditions are for the origin.
-    if reason != Reason::OriginCondition {
-        let none = Fields::new();
-        let head = known.map(|known| &known.object.head);
-        let (status, fields) = head.map_or((0, &none), |head| (head.status, &head.fields));
-        cache::write_conditions(request, status, fields);
+    if reason == Reason::OriginCondition {
+        return;
+    }
+    let none = Fields::new();
+    match known.map(|known| &known.object) {
+        None if request.fields.has(Known::Range) => {}
+        None => {
+            cache::write_conditions(request, 0, &none);
+        }
+        Some(object) if object.head.part.is_some() => {
+            cache::write_conditions(request, 0, &none);
+            let range = format!("bytes={}-", object.content.length());
+            request.fields.push_known(Known::Range, range.as_bytes());
+            let fields = &object.head.fields;
+            let validator = fields.get(Known::ETag).or_else(|| fields.get(Known::LastModified));
+            if let Some(validator) = validator.filter(|_| cache::can_combine(fields, fields)) {
+                request.fields.push_known(Known::IfRange, validator);
+            }
+        }
+        Some(object) => {
+            cache::write_conditions(request, object.head.status, &object.head.fields);
+        }
     }
 }
 
@@ -236,8 +248,6 @@ struct Subject<'f> {
     known: Option<Candidate>,
     has_user: bool,
     begun: SystemTime,
-    /// Whether a response that cannot be stored is of no use, because the client has asked for a part.
-    refuses: bool,
     /// Whether the conditions of the request are the client's own.
     is_for_origin: bool,
 }
@@ -256,7 +266,6 @@ impl<'f> Subject<'f> {
             known,
             has_user: context.requester.user.is_some(),
             begun: SystemTime::now(),
-            refuses: !is_for_origin && asked.fields.has(Known::Range),
             is_for_origin,
         }
     }
@@ -274,9 +283,6 @@ impl<'f> Subject<'f> {
             BodyLength::None => Some(0),
             BodyLength::Chunked | BodyLength::UntilClose => None,
         };
-        if response.status == 206 {
-            return Err(Reason::Part);
-        }
         if length.is_some_and(|length| length > caching.max_object.min(store.object_max())) {
             return Err(Reason::TooLarge);
         }
@@ -295,10 +301,43 @@ impl<'f> Subject<'f> {
         let mut fields = Fields::new();
         cache::stored_fields(&mut fields, &response.fields, &arrival);
         let tags = self.tags(&response.fields);
-        let (status, arrived) = (response.status, self.cache.now());
-        let place = caching.place;
-        let stored = StoredHead { status, fields, lifetime, arrived, place, variant, tags };
+        let (mut status, mut part) = (response.status, None);
+        if status == 206 {
+            let range = cache::content_range(&fields).ok_or(Reason::Part)?;
+            let complete = range.complete.ok_or(Reason::Part)?;
+            let asked = self.asked.fields.get(Known::Range).ok_or(Reason::Part)?.into();
+            let first = range.range.first;
+            if length.is_none() {
+                return Err(Reason::Part);
+            }
+            if first == 0 && length == Some(complete) {
+                // The part is the whole.
+                status = 200;
+                fields.remove(Known::ContentRange);
+            } else {
+                part = Some(StoredPart { first, complete, asked });
+            }
+        }
+        let (arrived, place) = (self.cache.now(), caching.place);
+        let stored = StoredHead { status, fields, lifetime, arrived, place, variant, tags, part };
         Ok(FillHead { stored, length })
+    }
+
+    /// The head of the whole, if this is the rest of the stored start (RFC 9111, section 3.4).
+    fn complete(&self, known: &Candidate, response: &Response) -> Option<FillHead> {
+        let (object, part) = (&known.object, known.object.head.part.as_ref()?);
+        let range = cache::content_range(&response.fields)?;
+        let continues = range.range.first == object.content.length()
+            && range.complete == Some(part.complete)
+            && range.range.last + 1 == part.complete;
+        if !continues || !cache::can_combine(&object.head.fields, &response.fields) {
+            return None;
+        }
+        let (mut head, is_stored) = self.renew(known, response);
+        head.part = None;
+        head.status = 200;
+        head.fields.remove(Known::ContentRange);
+        is_stored.then_some(FillHead { stored: head, length: Some(part.complete) })
     }
 
     fn tags(&self, fields: &Fields) -> Box<[u64]> {
@@ -318,7 +357,8 @@ impl<'f> Subject<'f> {
         let arrival = self.arrival();
         let mut head = known.object.head.clone();
         cache::update(&mut head.fields, &response.fields);
-        let mut renewed = Response { status: head.status, ..Response::default() };
+        let status = if head.part.is_some() { 200 } else { head.status };
+        let mut renewed = Response { status, ..Response::default() };
         renewed.fields.clone_from(&head.fields);
         renewed.body = BodyLength::Exact(known.object.content.length());
         let judged = cache::judge_response(self.asked, &renewed, self.cache.caching, &arrival);
@@ -436,8 +476,6 @@ enum Mode<'c, R> {
     Failed(Option<u16>),
     /// Nowhere: it validates another response than the one that is stored.
     Again,
-    /// Nowhere: it cannot be stored, and is not what the client has asked for.
-    Refused,
 }
 
 /// After so many bytes of an unwanted response its connection is closed.
@@ -472,14 +510,21 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
             self.mode = Mode::Failed(Some(response.status));
             return;
         }
-        match self.subject.judge(response) {
-            Ok(head) => {
-                let stored = head.stored.clone();
-                self.stage.is_storing.set(true);
-                self.stage.arriving.set(Some((writer.begin(head), writer.reader())));
-                self.writer = Some(writer);
-                self.mode = Mode::Storing(stored);
+        let part = self.subject.known.take_if(|known| known.object.head.part.is_some());
+        if let Some(start) = part
+            && matches!(response.status, 206 | 416)
+        {
+            match self.subject.complete(&start, response) {
+                Some(head) => self.store(writer, head, Some(&start.object.content)),
+                None => {
+                    self.subject.cache.store.forget(&start.object, now);
+                    self.mode = Mode::Again;
+                }
             }
+            return;
+        }
+        match self.subject.judge(response) {
+            Ok(head) => self.store(writer, head, None),
             Err(reason) => {
                 self.refused = Some(reason);
                 if response.status < 500
@@ -488,17 +533,28 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
                     self.subject.cache.store.forget(&known.object, now);
                 }
                 writer.decline(now);
-                self.mode = match self.subject.refuses {
-                    true => Mode::Refused,
-                    false => Mode::Passing(self.stage.client.take()),
-                };
+                self.mode = Mode::Passing(self.stage.client.take());
             }
         }
     }
 
+    /// The response is stored, behind what is stored already.
+    fn store(&mut self, mut writer: FillWriter, head: FillHead, start: Option<&Arc<Content>>) {
+        let stored = head.stored.clone();
+        let head = writer.begin(head);
+        if let Some(start) = start {
+            writer.append_stored(start);
+        }
+        self.stage.is_storing.set(true);
+        self.stage.arriving.set(Some((head, writer.reader())));
+        self.writer = Some(writer);
+        self.mode = Mode::Storing(stored);
+    }
+
     fn may_use_known(&self) -> bool {
         let Subject { known, cache, asked, .. } = &self.subject;
-        known.as_ref().is_some_and(|known| {
+        let whole = known.as_ref().filter(|known| known.object.head.part.is_none());
+        whole.is_some_and(|known| {
             let age = known.object.age(cache.now());
             cache::may_serve_on_error(&known.lifetime, age, asked, cache.caching)
         })

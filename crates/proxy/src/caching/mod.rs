@@ -118,6 +118,11 @@ async fn run<D: Downstream>(
                 (CacheOutcome::Miss, reason_of(reuse))
             }
             Look::Found(_, reuse) => (CacheOutcome::Pass, reason_of(reuse)),
+            Look::Start(found) if request.method == Method::Get => {
+                known = Some(found);
+                (CacheOutcome::Miss, Reason::PartMissing)
+            }
+            Look::Start(_) => (CacheOutcome::Pass, Reason::PartMissing),
             Look::Nothing(reason) if caching.respect_client && cache::only_if_cached(request) => {
                 return not_stored(context, work, down, plan, reason).await;
             }
@@ -177,6 +182,8 @@ fn reason_of(reuse: Reuse) -> Reason {
 /// What the store has.
 enum Look {
     Found(Candidate, Reuse),
+    /// The start of the response.
+    Start(Candidate),
     Nothing(Reason),
     /// Nothing, and it will probably remain so.
     Unstorable(Reason),
@@ -188,7 +195,19 @@ fn look(cache: Cache<'_>, request: &message::Request, memory: &mut CacheWork) ->
         Found::Object(object, purged) => {
             let found = Candidate::new(object, purged, cache.now);
             let reuse = cache::judge_reuse(&found.lifetime, found.age, request, cache.caching);
-            Look::Found(found, reuse)
+            let is_usable = matches!(reuse, Reuse::Fresh | Reuse::Stale);
+            match &found.object.head.part {
+                None => Look::Found(found, reuse),
+                Some(_) if !is_usable => Look::Nothing(Reason::PartMissing),
+                Some(part) if request.fields.has(Known::Range) => {
+                    match stored::is_in_part(request, &found.object, part) {
+                        true => Look::Found(found, reuse),
+                        false => Look::Nothing(Reason::PartMissing),
+                    }
+                }
+                Some(part) if part.first == 0 => Look::Start(found),
+                Some(_) => Look::Nothing(Reason::PartMissing),
+            }
         }
         Found::Nothing { is_unstorable: true, .. } => Look::Unstorable(Reason::Miss),
         Found::Nothing { has_variants: true, .. } => Look::Nothing(Reason::VariantMiss),
@@ -207,7 +226,9 @@ async fn fetch_shared<D: Downstream>(
     mut reason: Reason,
 ) -> Ending {
     let caching = cache.caching;
-    let is_alone = work.record.cache == Some(CacheOutcome::Bypass) || caching.lock.is_zero();
+    let is_alone = work.record.cache == Some(CacheOutcome::Bypass)
+        || caching.lock.is_zero()
+        || (known.is_none() && work.request.fields.has(Known::Range));
     let began = Instant::now();
     let mut waits = !is_alone;
     loop {
@@ -233,7 +254,7 @@ async fn fetch_shared<D: Downstream>(
                     let by = Some(Forwarded { outcome, reason, status: None });
                     return stored::send(context, work, down, (plan, caching), &found, by).await;
                 }
-                Look::Nothing(_) | Look::Unstorable(_) => waits = false,
+                Look::Start(_) | Look::Nothing(_) | Look::Unstorable(_) => waits = false,
             },
             Claim::Wait(reader) => {
                 let left = caching.lock.saturating_sub(began.elapsed());
@@ -280,12 +301,6 @@ async fn fetch_shared<D: Downstream>(
                     Filled::Again => {
                         // The origin speaks of another response than the one that is stored.
                         (known, waits) = (None, false);
-                    }
-                    Filled::Refused => {
-                        // The response cannot be stored, and was not the one that the client has asked for.
-                        note(&mut work.record, CacheOutcome::Pass, reason);
-                        return pass(context, work, down, destination, (plan, caching), reason)
-                            .await;
                     }
                 }
             }

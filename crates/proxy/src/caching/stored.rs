@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache::store::{FillHead, FillReader, StoredHead};
+use cache::store::{FillHead, FillReader, Object, StoredHead, StoredPart};
 use cache::{CacheStatus, Multipart, Outcome, Reason};
 use config::Caching;
 use message::{BodyLength, Known, Method, Precondition, Ranges, Request, Response};
@@ -185,6 +185,9 @@ fn write_head(
         return Selected::Nothing;
     }
     response.body = length.map_or(BodyLength::Chunked, BodyLength::Exact);
+    if let Some(part) = &head.part {
+        return write_part_of(request, response, part);
+    }
     let Some(length) = length.filter(|_| head.status == 200 && request.method == Method::Get)
     else {
         return Selected::Whole;
@@ -202,6 +205,37 @@ fn write_head(
         }
         Ranges::Parts(parts) => write_parts(response, &parts, length),
     }
+}
+
+/// Whether the stored part holds what the request asks for.
+pub(super) fn is_in_part(request: &Request, object: &Object, part: &StoredPart) -> bool {
+    if request.fields.get(Known::Range) == Some(&part.asked) {
+        return cache::ranges(request, &object.head.fields, part.complete) != Ranges::Whole;
+    }
+    match cache::ranges(request, &object.head.fields, part.complete) {
+        Ranges::Parts(parts) => match parts.as_slice() {
+            [one] => one.first >= part.first && one.last - part.first < object.content.length(),
+            _ => false,
+        },
+        Ranges::Whole | Ranges::Unsatisfiable => false,
+    }
+}
+
+/// Writes what is sent of a stored part; [`is_in_part`] holds.
+fn write_part_of(request: &Request, response: &mut Response, part: &StoredPart) -> Selected {
+    if request.fields.get(Known::Range) == Some(&part.asked) {
+        return Selected::Whole;
+    }
+    let Ranges::Parts(parts) = Ranges::of(&request.fields, part.complete) else {
+        return Selected::Whole;
+    };
+    let [one] = parts.as_slice() else { return Selected::Whole };
+    response.fields.remove(Known::ContentRange);
+    let mut text = Vec::new();
+    one.write_content_range(&mut text, part.complete);
+    response.fields.push_known(Known::ContentRange, &text);
+    response.body = BodyLength::Exact(one.length());
+    Selected::Part(one.first - part.first, one.length())
 }
 
 fn write_parts(response: &mut Response, parts: &message::RangeList, length: u64) -> Selected {
