@@ -78,8 +78,11 @@ fn write_spelling(out: &mut Vec<u8>, target: &Target, key: &CacheKey) {
     }
 }
 
-/// Writes a `?` and the parameters that count; nothing if there is no query, or if none of its parameters counts.
-fn write_query(out: &mut Vec<u8>, query: Option<&[u8]>, key: &CacheKey) {
+/// Writes a `?` and the parameters that count, in the order of the key; nothing if there is no query, or if none of its parameters counts.
+///
+/// An origin that is asked for a response to be stored should get no other parameters ([`Target::sent_query`] through this): it might print one
+/// that the key leaves out, for everyone.
+pub fn write_query(out: &mut Vec<u8>, query: Option<&[u8]>, key: &CacheKey) {
     let Some(query) = query else { return };
     let counts = |parameter: &&[u8]| {
         let name = parameter.split(|&byte| byte == b'=').next().unwrap_or_default();

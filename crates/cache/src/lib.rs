@@ -31,7 +31,7 @@ pub use cache_status::{CacheStatus, Outcome};
 pub use dates::{date, delta_seconds};
 pub use directives::{FieldsNamed, RequestDirectives, ResponseDirectives};
 pub use invalidation::invalidated;
-pub use key::{write_key, write_uri};
+pub use key::{write_key, write_query, write_uri};
 pub use lifetime::Lifetime;
 pub use message::{ByteRange, Precondition, RangeList, Ranges};
 pub use policy::{Arrival, RequestUse, judge_request, judge_response};

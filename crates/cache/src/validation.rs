@@ -115,10 +115,12 @@ pub fn update(stored: &mut Fields, new: &Fields) {
 /// Judges the client's conditions against a stored response (RFC 9111, section 4.3.2): `If-None-Match` and `If-Modified-Since`. Others are
 /// for the origin, and never [`Precondition::Failed`] here.
 pub fn evaluate(request: &Request, status: u16, stored: &Fields) -> Precondition {
-    if !(200..300).contains(&status) {
+    let fields = &request.fields;
+    let is_conditional = fields.has(Known::IfNoneMatch) || fields.has(Known::IfModifiedSince);
+    if !is_conditional || !(200..300).contains(&status) {
         return Precondition::Proceed;
     }
-    validators(stored).judge_cached(&request.fields)
+    validators(stored).judge_cached(fields)
 }
 
 /// The validators of a stored response. One that has no `Last-Modified` was not changed after its `Date`.
