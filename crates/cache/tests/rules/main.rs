@@ -1,6 +1,7 @@
 //! The rules as tables: conversations, and what a cache makes of them. Dates in fields are relative to the time of the conversation: `@-60` is
 //! a minute before it.
 
+mod conversations;
 mod poisoning;
 mod reuse;
 mod storing;
