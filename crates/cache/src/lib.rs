@@ -41,5 +41,7 @@ pub use reuse::{Reuse, judge_reuse, may_serve_on_error, only_if_cached};
 pub use search::NoVarySearch;
 pub use tags::{TAGS_MAX, TagKind, invalidated_groups, tags, write_group};
 pub use targeted::TARGETS;
-pub use validation::{evaluate, stored_fields, update, validates, write_conditions};
+pub use validation::{
+    HeadEffect, evaluate, judge_head, stored_fields, update, validates, write_conditions,
+};
 pub use vary::{Vary, VaryFields, write_variant};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use message::{Fields, Known, Precondition, Request, Validators};
+use message::{Fields, Known, Precondition, Request, Response, Validators};
 
-use crate::dates::date;
+use crate::dates::{date, decimal};
 use crate::directives::withheld;
 use crate::policy::{Arrival, one_date};
 
@@ -110,6 +110,36 @@ pub fn update(stored: &mut Fields, new: &Fields) {
             stored.push_as(field.known, field.name, field.value);
         }
     }
+}
+
+/// What a response to HEAD means for a stored response to GET with the same key and variant (RFC 9111, section 4.3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadEffect {
+    /// They are about the same: [`update`] takes the new fields, and the stored response is judged anew.
+    Update,
+    /// The origin has another one now: what is stored is stale.
+    Stale,
+    /// Nothing: it says nothing of what is stored.
+    Nothing,
+}
+
+/// Judges a response to HEAD. `status` and `length` are those of the stored response.
+pub fn judge_head(status: u16, stored: &Fields, length: u64, head: &Response) -> HeadEffect {
+    if head.status == 304 || head.status >= 500 {
+        return HeadEffect::Nothing;
+    }
+    // RFC 9110, section 8.6: a response to HEAD may have the length that one to GET would have.
+    let has_length = match one(&head.fields, Known::ContentLength) {
+        Some(digits) => decimal(digits) == Some(length),
+        None => true,
+    };
+    let is_same = |known| match (one(stored, known), one(&head.fields, known)) {
+        (Some(stored), Some(new)) => stored == new,
+        _ => true,
+    };
+    let is_the_one =
+        head.status == status && has_length && is_same(Known::ETag) && is_same(Known::LastModified);
+    if is_the_one { HeadEffect::Update } else { HeadEffect::Stale }
 }
 
 /// Judges the client's conditions against a stored response (RFC 9111, section 4.3.2): `If-None-Match` and `If-Modified-Since`. Others are
@@ -333,5 +363,29 @@ mod tests {
         check(&[("Last-Modified", THEN)], &[b], true);
         check(&[("Last-Modified", THEN)], &[b, ("Last-Modified", THEN)], true);
         check(&[("Last-Modified", THEN)], &[b, ("Last-Modified", LATE)], false);
+    }
+
+    #[test]
+    fn what_head_says_of_what_is_stored() {
+        use HeadEffect::{Nothing, Stale, Update};
+        #[track_caller]
+        fn check(stored: &[(&str, &str)], head: u16, new: &[(&str, &str)], expected: HeadEffect) {
+            let head = Response { status: head, fields: fields(new), ..Response::default() };
+            let got = judge_head(200, &fields(stored), 10, &head);
+            assert_eq!(got, expected, "{stored:?} {new:?}");
+        }
+        let (a, b) = (("ETag", "\"a\""), ("ETag", "\"b\""));
+        check(&[], 200, &[], Update);
+        check(&[a], 200, &[], Update);
+        check(&[a], 200, &[a, ("Content-Length", "10"), ("Cache-Control", "max-age=9")], Update);
+        check(&[], 200, &[("Content-Length", "11")], Stale);
+        check(&[], 200, &[("Content-Length", "x")], Stale);
+        check(&[a], 200, &[b], Stale);
+        check(&[("Last-Modified", THEN)], 200, &[("Last-Modified", LATE)], Stale);
+        check(&[("Last-Modified", THEN)], 200, &[("Last-Modified", THEN)], Update);
+        check(&[a], 404, &[], Stale);
+        check(&[a], 410, &[a], Stale);
+        check(&[a], 304, &[b], Nothing);
+        check(&[a], 503, &[b], Nothing);
     }
 }
