@@ -3,6 +3,7 @@
 //! The module with the name of a command implements it. The help of each command ends with examples
 //! that can be copied (a test checks this).
 
+mod cache;
 mod cert;
 mod endpoints;
 mod import;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::exit;
 
+pub(crate) use cache::{Cache, CacheTask, Purge, Warm};
 pub(crate) use cert::{
     Ca, CaRoot, CaTask, Cert, CertTask, CheckSite, Csr, Key, Show as ShowCertificate,
 };
@@ -172,6 +174,8 @@ pub(crate) enum Command {
     Reload(Reload),
     /// Close sites of the running process for maintenance, and open them again
     Maintenance(Maintenance),
+    /// Show what the cache of the running process holds, purge it, fill it
+    Cache(Cache),
     /// Replace the running process by one of a new binary, without losing a connection
     Upgrade(Upgrade),
     /// Show the endpoints of the running process; drain, weight, add and remove them

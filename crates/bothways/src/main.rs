@@ -5,6 +5,7 @@
 
 mod admin;
 mod ca;
+mod cache;
 mod cert;
 mod check;
 mod cli;
@@ -57,6 +58,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Show(options) => show::show(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Reload(options) => reload::reload(&options),
+        Command::Cache(options) => cache::cache(&options),
         Command::Maintenance(options) => maintenance::maintenance(&options),
         Command::Upgrade(options) => upgrade::upgrade(&options),
         Command::Upstreams(options) => upstreams::upstreams(&options),

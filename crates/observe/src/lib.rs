@@ -54,7 +54,7 @@ pub use recent::Recent;
 pub use record::{CacheOutcome, Direction, KeptFields, Record, RetryReason, Scope, Try};
 pub use registry::{Caps, LogCounters, LookupResult, Registry};
 pub use report::{
-    CacheReport, CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck,
+    CacheCounts, CacheReport, CheckHealth, CheckResult, EndpointHealth, EndpointReport, LastCheck,
     UpstreamReport,
 };
 pub use text::{TARGET_BYTES_MAX, TEXT_BYTES_MAX, Text};

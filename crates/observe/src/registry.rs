@@ -18,7 +18,8 @@ use super::families;
 use super::labels::named_values;
 use super::metrics::{CoreCells, EndpointSlot, ListenerSlot, ScopeSlot};
 use super::recent::{History, Recent};
-use super::report::{CacheReport, UpstreamReport};
+use super::record::CacheOutcome;
+use super::report::{CacheCounts, CacheReport, UpstreamReport};
 use super::reuse::{Hold, Holds, SERIES_KEPT};
 
 /// How many names of a kind have series of their own in the metrics.
@@ -271,6 +272,24 @@ impl Registry {
     /// The numbers of the cache's store, if there is one.
     pub fn cache_report(&self) -> Option<CacheReport> {
         self.cache.0.get().map(|report| report())
+    }
+
+    /// What the cache did, by site and forward listener; those that it had nothing to do with are left out.
+    pub fn cache_counts(&self) -> Vec<CacheCounts> {
+        let state = self.state();
+        let counts = state.scopes.iter().filter_map(|(slot, [direction, scope])| {
+            let (mut outcomes, mut served_bytes) = ([0; CacheOutcome::ALL.len()], 0_u64);
+            for cells in state.cores.iter().filter_map(|core| core.scopes.get(slot)) {
+                for (sum, counter) in outcomes.iter_mut().zip(&cells.cache) {
+                    *sum = u64::wrapping_add(*sum, counter.get());
+                }
+                served_bytes = served_bytes.wrapping_add(cells.cache_bytes.get());
+            }
+            let (direction, scope) = (direction.clone(), scope.clone());
+            let has_any = outcomes.iter().any(|count| *count > 0);
+            has_any.then_some(CacheCounts { direction, scope, outcomes, served_bytes })
+        });
+        counts.collect()
     }
 
     /// All metrics as text, in the form that the caller negotiated.

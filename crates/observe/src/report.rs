@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use balance::{EndpointFailure, EndpointStatus, GroupUsage};
 
 use super::recent::Recent;
+use super::record::CacheOutcome;
 
 /// The state of the store of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +26,19 @@ pub struct CacheReport {
     pub waits: u64,
     /// Purges.
     pub purges: u64,
+}
+
+/// What the cache did for the requests of a site or forward listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// `reverse` or `forward`.
+    pub direction: Box<str>,
+    /// The site's first name, or the forward listener.
+    pub scope: Box<str>,
+    /// In the order of [`CacheOutcome::ALL`].
+    pub outcomes: [u64; CacheOutcome::ALL.len()],
+    /// Bytes of bodies that came out of the cache.
+    pub served_bytes: u64,
 }
 
 /// The state of an upstream.

@@ -71,7 +71,9 @@ pub use forward::rule_address;
 pub use key::of as request_key;
 pub use maintenance::{MaintenanceError, MaintenanceState};
 pub use preview::{HeadRefusal, IncomingPreview, OutgoingPreview};
-pub use server::{Change, Inherited, MembersError, Open, Server, StartError};
+pub use server::{
+    Change, Inherited, MembersError, Open, Purge, Server, StartError, StoredResponse,
+};
 pub use split::decided as split_part;
 pub use sticky::{StickyCookie, key_file_problem};
 pub use user_files::user_file_problem;

@@ -10,6 +10,7 @@
 mod error;
 mod members;
 mod prepared;
+mod stored;
 mod thread;
 
 use std::io;
@@ -36,6 +37,7 @@ use prepared::{
     BoundAddress, ListeningSockets, OpenedListener, PreparedConfig, Services, contexts,
     for_next_core, resolver_settings, with_members,
 };
+pub use stored::{Purge, StoredResponse};
 
 use crate::core::{CoreParts, Draining, Shared};
 use crate::maintenance::{self, MaintenanceError, MaintenanceState};

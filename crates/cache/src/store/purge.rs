@@ -15,6 +15,8 @@ use super::object::{Moment, Object};
 pub enum Scope {
     /// Everything.
     All,
+    /// This URL, as [`crate::write_uri`] writes it.
+    Url(Box<str>),
     /// All under this origin: scheme, `://` and authority; or an authority alone, for every scheme.
     Host(Box<str>),
     /// Every URL that begins so.
@@ -59,6 +61,7 @@ impl Before {
 #[derive(Debug, Default)]
 struct Notes {
     all: Before,
+    urls: HashMap<Box<str>, Before>,
     hosts: HashMap<Box<str>, Before>,
     tags: HashMap<u64, Before>,
     /// By length, then by text: a URL is looked up once for each length that there is.
@@ -68,7 +71,7 @@ struct Notes {
 impl Notes {
     fn count(&self) -> usize {
         let prefixes: usize = self.prefixes.iter().map(|(_, texts)| texts.len()).sum();
-        self.hosts.len() + self.tags.len() + prefixes
+        self.urls.len() + self.hosts.len() + self.tags.len() + prefixes
     }
 
     fn judge(&self, url: &str, tags: &[u64], arrived: Moment) -> Option<PurgeKind> {
@@ -80,7 +83,8 @@ impl Notes {
         let tags = tags.iter().filter_map(|tag| self.tags.get(tag));
         let prefixes = self.prefixes.iter();
         let prefixes = prefixes.filter_map(|(length, texts)| texts.get(url.get(..*length)?));
-        let all = std::iter::once(&self.all).chain(hosts).chain(tags).chain(prefixes);
+        let exact = self.urls.get(url);
+        let all = std::iter::once(&self.all).chain(exact).chain(hosts).chain(tags).chain(prefixes);
         all.filter_map(|before| before.judge(arrived)).max()
     }
 }
@@ -106,6 +110,7 @@ impl Purges {
         let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
         match scope {
             Scope::All => notes.all.note(kind, now),
+            Scope::Url(url) => notes.urls.entry(url).or_default().note(kind, now),
             Scope::Host(host) => notes.hosts.entry(host).or_default().note(kind, now),
             Scope::Tag(tag) => notes.tags.entry(tag).or_default().note(kind, now),
             Scope::Prefix(prefix) => {

@@ -6,6 +6,7 @@
 //! Invariant: what is stored is what the endpoint said, before the edits of a route; these are made for each client.
 
 mod filling;
+mod purge;
 mod refresh;
 mod source;
 mod space;
@@ -31,6 +32,7 @@ use crate::trouble::Trouble;
 use crate::work::{CacheWork, Work};
 
 use filling::Filled;
+pub(crate) use space::hash_tag;
 use stored::Forwarded;
 
 /// The cache as an exchange sees it.
@@ -95,6 +97,9 @@ async fn run<D: Downstream>(
     let Some(store) = context.core.shared.store() else {
         return fetch::run(context, work, down, destination, plan).await;
     };
+    if purge::is_asked(context, &work.request, caching) {
+        return Box::pin(purge::run(context, work, down, store, (plan, caching))).await;
+    }
     let Work { request, record, cache: memory, path, .. } = &mut *work;
     let judged = cache::judge_request(request, caching);
     let mut known = None;

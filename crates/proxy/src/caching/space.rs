@@ -67,6 +67,6 @@ pub(super) fn hash_group(target: &Target, group: &[u8]) -> u64 {
 }
 
 /// The number of a tag, by which operators purge; tags belong to nobody.
-pub(super) fn hash_tag(tag: &[u8]) -> u64 {
+pub(crate) fn hash_tag(tag: &[u8]) -> u64 {
     XxHash3_64::oneshot(&[b"tag ", tag].concat())
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 
 use auth::UserFile;
 use balance::States;
+use cache::store::{Stats, Store};
 use config::{Config, Endpoint};
 use discovery::Discovery;
 use net::{ListenerSet, RawListener, Resolver, ResolverSettings};
-use observe::{AccessLogs, LogTargets, Names, Registry};
+use observe::{AccessLogs, CacheReport, LogTargets, Names, Registry};
 use tls::{Contexts, Keeper};
 
 use super::{Inherited, StartError};
@@ -170,13 +171,21 @@ impl PreparedConfig {
         let (resolver, states) = (&services.resolver, &services.states);
         let switches = services.switches.flags(&config);
         if config.has_caching() {
-            services.shared.open_store(config.process.cache.memory);
+            let store = Arc::clone(services.shared.open_store(config.process.cache.memory));
+            services.registry.watch_cache(move || report(&store));
         }
         let parts =
             SnapshotParts { names, logs, contexts, keys, switches, user_files, own_addresses };
         let snapshot = Snapshot::compile(served, parts, resolver, states);
         (Arc::new(snapshot), opened)
     }
+}
+
+/// The figures of the store.
+fn report(store: &Store) -> CacheReport {
+    let Stats { objects, bytes, bytes_max, evicted, fills, collapsed: waits, purges } =
+        store.stats();
+    CacheReport { objects, bytes, bytes_max, evicted, fills, waits, purges }
 }
 
 /// A configuration with the current members of its upstreams.

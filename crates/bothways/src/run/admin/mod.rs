@@ -8,6 +8,7 @@
 //! Bounds: connections (the one that has been idle longest is closed for a new one), time and size of
 //! a request head, lifetime of a connection.
 
+mod cache;
 mod certificates;
 mod difference;
 mod guard;

@@ -13,7 +13,7 @@ use super::super::control::{Control, ReloadRequest};
 use super::super::report::Report;
 use super::socket::Caller;
 use super::token::TokenError;
-use super::{certificates, guard, maintenance, upgrade, upstreams};
+use super::{cache, certificates, guard, maintenance, upgrade, upstreams};
 
 /// Timeout for a reload.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ struct Page {
 }
 
 /// Every page; `/` lists them.
-static PAGES: [Page; 18] = [
+static PAGES: [Page; 21] = [
     Page { path: "/", method: Method::GET, summary: "this page" },
     Page { path: "/healthz", method: Method::GET, summary: "200 while the process is alive" },
     Page {
@@ -69,6 +69,21 @@ static PAGES: [Page; 18] = [
         summary: "POST closes the sites of ?site=…, or all that can be closed",
     },
     Page { path: "/maintenance/off", method: Method::POST, summary: "POST opens them again" },
+    Page {
+        path: "/cache",
+        method: Method::GET,
+        summary: "the store of responses, and what the cache did by site; JSON by Accept",
+    },
+    Page {
+        path: "/cache/stored",
+        method: Method::GET,
+        summary: "what is stored for ?url=…; JSON by Accept",
+    },
+    Page {
+        path: "/cache/purge",
+        method: Method::POST,
+        summary: "POST purges ?url=…, prefix=…, host=…, tag=… or all; &amp;soft keeps it for where stale responses may be sent",
+    },
     Page {
         path: "/upgrade",
         method: Method::POST,
@@ -137,11 +152,16 @@ pub(super) async fn answer(
         "/certificates" => certificate_list(control),
         "/config" => effective(control, wants_json),
         "/maintenance" => maintenance::answer(control, request.uri(), wants_json),
+        "/cache" => cache::stats(control, wants_json),
+        "/cache/stored" => cache::show(control, request.uri(), wants_json),
         "/upgrade" => match control.token.check(caller, request.headers()) {
             Ok(()) => upgrade::answer(control, caller, request, wants_json).await,
             Err(error) => refused(control, error),
         },
         _ => match control.token.check(caller, request.headers()) {
+            Ok(()) if path == "/cache/purge" => {
+                cache::purge(control, caller, request.uri(), wants_json)
+            }
             Ok(()) if path.starts_with("/maintenance/") => {
                 maintenance::change(control, caller, request.uri(), wants_json).await
             }
