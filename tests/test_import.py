@@ -32,11 +32,11 @@ def pick_regex(chance):
 
 
 def pick_location(chance):
-    """A location, without those whose prefix ends at a segment but has no slash: they differ by intent."""
+    """A location."""
     return chance.choice((
         lambda: "= " + chance.choice(("/a", "/a/", "/b", "/a/b", "/x.txt")),
-        lambda: chance.choice(("/a/", "/b/", "/a/b/", "/a-", "/b/x.")),
-        lambda: "^~ " + chance.choice(("/a/a/", "/b/b/", "/n/a/")),
+        lambda: chance.choice(("/a/", "/b/", "/a/b/", "/a-", "/b/x.", "/a", "/b", "/a/b", "/x")),
+        lambda: "^~ " + chance.choice(("/a/a/", "/b/b/", "/n/a/", "/a/a", "/n/a")),
         lambda: pick_regex(chance),
     ))()
 

@@ -114,7 +114,9 @@ impl Pattern {
         let mut names: Vec<Box<str>> = segments.collect();
         match &self.end {
             PatternEnd::Exact => {}
-            PatternEnd::Prefix | PatternEnd::Suffix(_) => names.push("rest".into()),
+            PatternEnd::Prefix | PatternEnd::Start(_) | PatternEnd::Suffix(_) => {
+                names.push("rest".into());
+            }
             PatternEnd::Regex(regex) => names.extend(regex.names().map(Into::into)),
         }
         names
@@ -147,6 +149,8 @@ pub enum PatternEnd {
     Exact,
     /// `/*`: `/api/*` takes `/api`, `/api/` and all below.
     Prefix,
+    /// `/ws*`: all below whose next segment begins with this, `ws`.
+    Start(Box<str>),
     /// `/*.php`: all below whose last segment ends with this, `.php`.
     Suffix(Box<str>),
     /// The whole canonical path is compared with this.

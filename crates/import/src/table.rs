@@ -166,12 +166,7 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
     (
         "Locations",
         &[
-            fixed(
-                "location",
-                Near,
-                "`route`",
-                "`=`, `^~`, `~`, `~*`, prefixes, nested and named; a prefix without a slash at its end takes whole segments",
-            ),
+            fixed("location", Near, "`route`", "`=`, `^~`, `~`, `~*`, prefixes, nested and named"),
             fixed("internal", Exact, "`respond status=404`", ""),
             read("return", Exact, "`redirect`, `respond`", "444 is 403"),
             read(

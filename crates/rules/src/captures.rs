@@ -62,7 +62,7 @@ impl<'a> Captures<'a> {
         named.find_map(|capture| capture.label(self.host)).map(str::as_bytes)
     }
 
-    /// What the `*` in a pattern took, without the slash before it.
+    /// What the `*` in a pattern took, without the slash before it; of `/ws*`, `/x` for `/ws/x`.
     pub fn rest(&self) -> Option<&'a [u8]> {
         let pattern = self.pattern?;
         let below = |path: &'a [u8]| {
@@ -76,6 +76,10 @@ impl<'a> Captures<'a> {
             PatternEnd::Suffix(suffix) => {
                 let without = |path| below(path)?.strip_suffix(suffix.as_bytes());
                 // A client may have percent-encoded the suffix.
+                without(self.path).or_else(|| without(self.routed.as_bytes()))
+            }
+            PatternEnd::Start(start) => {
+                let without = |path| below(path)?.strip_prefix(start.as_bytes());
                 without(self.path).or_else(|| without(self.routed.as_bytes()))
             }
             PatternEnd::Exact | PatternEnd::Regex(_) => None,

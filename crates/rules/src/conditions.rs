@@ -285,12 +285,21 @@ pub(crate) fn has_path(pattern: &Pattern, path: &str, ignores_case: bool) -> boo
     match &pattern.end {
         PatternEnd::Exact => rest.is_none(),
         PatternEnd::Prefix => true,
+        PatternEnd::Start(start) => rest.is_some_and(|rest| starts_with(rest, start, ignores_case)),
         PatternEnd::Suffix(suffix) => rest.is_some_and(|rest| {
             let last = rest.rsplit('/').next().unwrap_or_default();
             ends_with(last, suffix, ignores_case)
         }),
         PatternEnd::Regex(_) => false,
     }
+}
+
+/// Whether a segment begins so.
+pub(crate) fn starts_with(segment: &str, start: &str, ignores_case: bool) -> bool {
+    segment.as_bytes().get(..start.len()).is_some_and(|found| match ignores_case {
+        true => found.eq_ignore_ascii_case(start.as_bytes()),
+        false => found == start.as_bytes(),
+    })
 }
 
 /// Whether a segment ends so.

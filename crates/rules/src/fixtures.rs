@@ -6,13 +6,19 @@ use std::net::IpAddr;
 use config::*;
 use message::ClientCertificate;
 
-/// `/a/{b}/*`, `/a/*.php`, `*.php`, or `~^/a` with a regular expression.
+/// `/a/{b}/*`, `/a/b*`, `/a/*.php`, `*.php`, or `~^/a` with a regular expression.
 pub(crate) fn pattern(text: &str) -> Pattern {
     if let Some(regex) = text.strip_prefix('~') {
         return Pattern::regex(Regex::new(regex).unwrap());
     }
     let (body, end) = match text.rsplit_once('*') {
-        Some((body, "")) => (body.strip_suffix('/').unwrap(), PatternEnd::Prefix),
+        Some((body, "")) if body.ends_with('/') => {
+            (body.strip_suffix('/').unwrap(), PatternEnd::Prefix)
+        }
+        Some((body, "")) => {
+            let (body, start) = body.rsplit_once('/').unwrap();
+            (body, PatternEnd::Start(start.into()))
+        }
         Some((body, suffix)) => {
             (body.strip_suffix('/').unwrap_or(body), PatternEnd::Suffix(suffix.into()))
         }

@@ -86,6 +86,7 @@ fn ties(site: &Site, found: &mut Vec<Warning>) {
         let end = match &route.pattern.end {
             PatternEnd::Exact => Some(String::new()),
             PatternEnd::Prefix => Some("/".to_owned()),
+            PatternEnd::Start(start) => Some(format!("{start}*")),
             PatternEnd::Suffix(suffix) => Some(format!("*{suffix}")),
             PatternEnd::Regex(_) => None,
         };
@@ -238,6 +239,9 @@ fn are_disjoint(one: &Pattern, other: &Pattern) -> bool {
         }
         (PatternEnd::Regex(_), _) | (_, PatternEnd::Regex(_)) => return false,
         _ if differ => return true,
+        (PatternEnd::Start(one), PatternEnd::Start(other)) if rest.is_empty() => {
+            return !(one.starts_with(&**other) || other.starts_with(&**one));
+        }
         (PatternEnd::Suffix(one), PatternEnd::Suffix(other)) => {
             return !(ends_with(one, other, false) || ends_with(other, one, false));
         }
@@ -364,7 +368,7 @@ fn taken_by_all(site: &Site, found: &mut Vec<Warning>) {
     let Some(all) = site.routes.iter().find(has_all) else { return };
     let is_behind = |route: &&Route| match &route.pattern.end {
         PatternEnd::Exact => false,
-        PatternEnd::Prefix | PatternEnd::Suffix(_) => true,
+        PatternEnd::Prefix | PatternEnd::Start(_) | PatternEnd::Suffix(_) => true,
         PatternEnd::Regex(_) => route.priority < all.priority,
     };
     found.extend(site.routes.iter().filter(is_behind).map(|route| Warning {
@@ -447,6 +451,7 @@ fn sample_paths(pattern: &Pattern) -> Vec<String> {
         PatternEnd::Exact if base.is_empty() => vec!["/".to_owned()],
         PatternEnd::Exact => vec![base],
         PatternEnd::Prefix => vec![format!("{base}/x")],
+        PatternEnd::Start(start) => vec![format!("{base}/{start}"), format!("{base}/{start}x")],
         PatternEnd::Suffix(suffix) => vec![format!("{base}/x{suffix}")],
         PatternEnd::Regex(_) => Vec::new(),
     }

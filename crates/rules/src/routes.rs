@@ -1,8 +1,8 @@
 //! Which route of a site takes a path and a method.
 //!
 //! The patterns of a site make a tree with one level per segment. It is walked from the left, literals before captures
-//! before what ends with a suffix (`/*.php`) before the end of a prefix (`/*`), so that the most specific pattern comes
-//! first. A node is visited once per request at most, since a node's depth fixes which segment of the path it is compared
+//! before what begins with a text (`/ws*`) before what ends with one (`/*.php`) before the end of a prefix (`/*`), so that
+//! the most specific pattern comes first. A node is visited once per request at most, since a node's depth fixes which segment of the path it is compared
 //! with. Regular expressions come before the first suffix or prefix. Of routes with the same pattern, the one with the
 //! higher priority, then the one with more conditions comes first; if a route's conditions do not hold, the next one is
 //! tried.
@@ -14,7 +14,7 @@ use config::{Pattern, PatternEnd, Regex, Route, RouteId, Segment};
 use foldhash::HashMap;
 use message::Method;
 
-use crate::conditions::{self, Conditions, RouteRequest, ends_with};
+use crate::conditions::{self, Conditions, RouteRequest, ends_with, starts_with};
 use crate::trace::{Step, StepOutcome, Trace};
 
 /// Literals of one node that are compared one after the other; more are hashed.
@@ -43,6 +43,8 @@ struct Node {
     capture: Option<usize>,
     /// Routes whose pattern ends here.
     exact: Vec<RouteId>,
+    /// Routes whose pattern ends here with `/ws*`, those with the longest text first.
+    starts: Vec<(Box<str>, Vec<RouteId>)>,
     /// Routes whose pattern ends here with `/*.php`.
     suffixes: Option<Box<Suffixes>>,
     /// Routes whose pattern ends here with `/*`.
@@ -189,7 +191,10 @@ impl RouteTree {
         for node in &mut tree.nodes {
             let suffixes =
                 node.suffixes.iter_mut().flat_map(|suffixes| suffixes.routes.values_mut());
-            for ends in [&mut node.exact, &mut node.prefix].into_iter().chain(suffixes) {
+            let starts = node.starts.iter_mut().map(|(_, routes)| routes);
+            for ends in
+                [&mut node.exact, &mut node.prefix].into_iter().chain(suffixes).chain(starts)
+            {
                 ends.sort_by_key(order);
             }
         }
@@ -223,6 +228,13 @@ impl RouteTree {
         match &pattern.end {
             PatternEnd::Exact => node.exact.push(id),
             PatternEnd::Prefix => node.prefix.push(id),
+            PatternEnd::Start(start) => {
+                match node.starts.iter_mut().find(|(text, _)| text == start) {
+                    Some((_, routes)) => routes.push(id),
+                    None => node.starts.push((start.clone(), vec![id])),
+                }
+                node.starts.sort_by_key(|(text, _)| Reverse(text.len()));
+            }
             PatternEnd::Suffix(suffix) => {
                 node.suffixes.get_or_insert_default().insert(suffix, id);
             }
@@ -411,6 +423,14 @@ where
             for next in (self.literals)(&node.literals, segment).into_iter().chain(capture) {
                 self.node(next, depth + 1, rest, path)?;
             }
+            for (start, ends) in &node.starts {
+                if starts_with(segment, start, self.ignores_case) {
+                    if self.has_regexes {
+                        self.regexes(path)?;
+                    }
+                    (self.see)(ends)?;
+                }
+            }
             if let Some(suffixes) = &node.suffixes {
                 let last = segments.rsplit('/').next().unwrap_or_default();
                 suffixes.each(last, self.ignores_case, |ends| {
@@ -545,7 +565,11 @@ fn path_difference(pattern: &Pattern, path: &str, reached: usize) -> String {
     let segments = path.strip_prefix('/').filter(|rest| !rest.is_empty());
     let segment = segments.and_then(|segments| segments.split('/').nth(reached));
     match (pattern.segments.get(reached), segment) {
-        (None, Some(_)) => match &pattern.end {
+        (None, Some(segment)) => match &pattern.end {
+            PatternEnd::Start(start) => format!(
+                "segment {} of the path is `{segment}`, which does not begin with `{start}`",
+                reached + 1
+            ),
             PatternEnd::Suffix(suffix) => format!("the last segment does not end with `{suffix}`"),
             _ if reached == 0 => "the path continues after `/`".to_owned(),
             _ => {

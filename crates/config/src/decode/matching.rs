@@ -226,7 +226,13 @@ impl Decoder<'_> {
                 (None, _) => break false,
                 (Some(wanted), Some(Segment::Literal(text))) if **text != *wanted => break true,
                 (Some(_), Some(_)) => {}
-                (Some(_), None) => break pattern.end == PatternEnd::Exact,
+                (Some(wanted), None) => {
+                    break match &pattern.end {
+                        PatternEnd::Exact => true,
+                        PatternEnd::Start(start) => !wanted.starts_with(&**start),
+                        _ => false,
+                    };
+                }
             }
         };
         if differs {

@@ -541,7 +541,7 @@ static ROUTE: Row<RawSite> = Row {
         properties: &ROUTE_PROPERTIES,
         block: Some(&ROUTE_BLOCK),
         repeats: true,
-        doc: "A part of a site, by path. `/a` matches that path alone, `/a/*` matches `/a` and everything below. `{name}` matches one segment, and templates can use it by that name; what `*` matches is `{rest}`. `*.php` matches paths whose last segment ends so, `/blog/*.php` those below `/blog`. `~ \"^/u/(?<id>[0-9]+)$\"` compares the whole path with a regular expression, whose named groups templates can use. `when` and `unless` add conditions. The most specific route wins, whatever the order: exact paths before captures before `~` before what ends with `*.php` before `/*`. A route has exactly one of `to`, `split`, `redirect`, `respond` and `files`. If no route matches, the response is 404.",
+        doc: "A part of a site, by path. `/a` matches that path alone, `/a/*` matches `/a` and everything below, `/a*` whatever begins so: `/a`, `/ab`, `/a/b`. `{name}` matches one segment, and templates can use it by that name; what `*` matches is `{rest}`. `*.php` matches paths whose last segment ends so, `/blog/*.php` those below `/blog`. `~ \"^/u/(?<id>[0-9]+)$\"` compares the whole path with a regular expression, whose named groups templates can use. `when` and `unless` add conditions. The most specific route wins, whatever the order: exact paths before captures before `~` before `/a*` before `*.php` before `/*`. A route has exactly one of `to`, `split`, `redirect`, `respond` and `files`. If no route matches, the response is 404.",
         example: "site \"a.example\" {\n    route \"/users/{id}\" method=\"GET,HEAD\" { to \"10.0.0.3:9000\" }\n}",
         rank: 3,
         ..NodeRow::NEW

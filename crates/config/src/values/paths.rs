@@ -29,11 +29,15 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, Wrong> {
         let hint = "write `when query=\"name\"` in the route; the query is sent upstream unchanged";
         return Err(wrong("it must not have a query".into()).hinted(hint));
     }
-    let last = text.rsplit_once('/').and_then(|(base, last)| Some((base, last.strip_prefix('*')?)));
-    let (inside, end) = match last {
-        Some((base, "")) => (base.strip_prefix('/'), PatternEnd::Prefix),
-        Some((base, suffix)) => (base.strip_prefix('/'), suffix_end(suffix).map_err(wrong)?),
-        None => (Some(inside).filter(|inside| !inside.is_empty()), PatternEnd::Exact),
+    let (base, last) = text.rsplit_once('/').unwrap_or_default();
+    let (inside, end) = match (last.strip_prefix('*'), last.strip_suffix('*')) {
+        (Some(""), _) => (base.strip_prefix('/'), PatternEnd::Prefix),
+        (Some(suffix), _) => (base.strip_prefix('/'), suffix_end(suffix).map_err(wrong)?),
+        (None, Some(start)) if !start.contains(['*', '{', '}']) => {
+            let start = canonical(start).map_err(wrong)?;
+            (base.strip_prefix('/'), PatternEnd::Start(start))
+        }
+        _ => (Some(inside).filter(|inside| !inside.is_empty()), PatternEnd::Exact),
     };
     let mut segments = Vec::new();
     for part in inside.into_iter().flat_map(|inside| inside.split('/')) {
@@ -84,9 +88,8 @@ fn segment(part: &str, before: &[Segment]) -> Result<Segment, (String, Option<St
         return fail("a capture is a whole segment", hint);
     }
     if part.contains('*') {
-        let hint =
-            "`/*` at the end matches everything below, `/*.php` what ends so, `{name}` one segment";
-        return fail("`*` is only allowed at the end, after `/`", hint.into());
+        let hint = "`/*` at the end matches everything below, `/a*` what begins so, `/*.php` what ends so, `{name}` one segment";
+        return fail("`*` is only allowed in the last segment, at one end", hint.into());
     }
     let literal = canonical(part).map_err(|why| (why, None))?;
     if matches!(&*literal, "." | "..") {

@@ -10,8 +10,8 @@ use super::answers::{Condition, Rewritten};
 use super::files::closed;
 use super::location::{Kind, Location, choose};
 use super::routes::{
-    PRIORITY_WITHIN, Pattern, Route, below, ends_at_segment, path_text, prefix_conditions,
-    prefix_regex, priority, refuses, regex_conditions,
+    PRIORITY_WITHIN, Pattern, Route, below, is_plain, path_text, prefix_conditions, prefix_regex,
+    priority, refuses, regex_conditions,
 };
 use super::scope::Scope;
 use super::site::Context;
@@ -31,7 +31,7 @@ impl<'t> Mapper<'t> {
             self.captures.extend(group_names(pattern));
         }
         let body = self.body(context, locations, location);
-        let patterns = match self.patterns(locations, index, &body) {
+        let patterns = match self.patterns(locations, index) {
             Ok(patterns) => patterns,
             Err(missing) => {
                 if body.iter().any(|route| refuses(&route.body)) {
@@ -71,7 +71,7 @@ impl<'t> Mapper<'t> {
                     match &location.kind {
                         Kind::Regex { .. } => {}
                         Kind::Prefix { path, .. } => {
-                            if path != "/" && ends_at_segment(path) {
+                            if path != "/" && is_plain(path) {
                                 let within = Node::new("when").property("path", &below(path));
                                 route.conditions.push(within);
                             }
@@ -112,7 +112,7 @@ impl<'t> Mapper<'t> {
             Kind::Prefix { path: other, .. } => other == bare,
             _ => false,
         });
-        if bare.is_empty() || bare == path || taken || !ends_at_segment(path) {
+        if bare.is_empty() || bare == path || taken || !is_plain(path) {
             return;
         }
         let pattern = || Pattern::Path(path_text(bare));
@@ -155,7 +155,6 @@ impl<'t> Mapper<'t> {
         &mut self,
         locations: &[Location<'t>],
         index: usize,
-        body: &[Route],
     ) -> Result<Vec<(Pattern, Vec<Node>)>, Missing> {
         let Some(location) = locations.get(index) else { return Ok(Vec::new()) };
         let id = location.directive.id;
@@ -170,7 +169,7 @@ impl<'t> Mapper<'t> {
                 self.ledger.exact(id, &format!("route \"{}\"", path_text(path)));
                 Ok(vec![(pattern, Vec::new())])
             }
-            Kind::Prefix { path, .. } => self.prefix_patterns(locations, index, path, body),
+            Kind::Prefix { path, .. } => self.prefix_patterns(locations, index, path),
             Kind::Regex { pattern, ignore_case } => {
                 let written = regex(pattern, *ignore_case, true)?;
                 if !self.words.has(Word::RegexRoute) {
@@ -193,25 +192,22 @@ impl<'t> Mapper<'t> {
         locations: &[Location<'t>],
         index: usize,
         path: &str,
-        body: &[Route],
     ) -> Result<Vec<(Pattern, Vec<Node>)>, Missing> {
         let Some(location) = locations.get(index) else { return Ok(Vec::new()) };
         let id = location.directive.id;
-        let guards = body.iter().any(|route| refuses(&route.body));
-        if ends_at_segment(path) && (path.ends_with('/') || !guards) {
+        if is_plain(path) {
             let pattern = below(path);
-            let exact_twin = format!("{path}/");
-            let has_twin = locations
-                .iter()
-                .any(|one| matches!(&one.kind, Kind::Prefix { path, .. } if *path == exact_twin));
-            if path.ends_with('/') {
-                self.ledger.exact(id, &format!("route \"{pattern}\""));
-                return Ok(vec![(Pattern::Path(pattern), Vec::new())]);
+            self.ledger.exact(id, &format!("route \"{pattern}\""));
+            let mut patterns = vec![(Pattern::Path(pattern), Vec::new())];
+            // `/a/*` here has `/a` too, which is nginx's other location.
+            let longer = format!("{path}/");
+            let is_longer = |one: &Location<'_>| matches!(&one.kind, Kind::Prefix { path, .. } if *path == longer);
+            let has_exact =
+                |one: &Location<'_>| matches!(&one.kind, Kind::Exact(exact) if exact == path);
+            if locations.iter().any(is_longer) && !locations.iter().any(has_exact) {
+                patterns.insert(0, (Pattern::Path(path_text(path)), Vec::new()));
             }
-            let written = if has_twin { path_text(path) } else { pattern };
-            let note = format!("whole segments: `{path}x` does not match");
-            self.ledger.near(id, &format!("route \"{written}\""), &note);
-            return Ok(vec![(Pattern::Path(written), Vec::new())]);
+            return Ok(patterns);
         }
         if !self.words.has(Word::RegexRoute) {
             return Err(Missing::planned(

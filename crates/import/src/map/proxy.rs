@@ -501,8 +501,7 @@ fn path_mapping(kind: &Kind, uri: &str, notes: &mut Vec<String>) -> Option<Node>
                 }
                 return Some(Node::new("strip-prefix").text(base));
             }
-            let glue = if path.ends_with('/') || uri.ends_with('/') { "" } else { "/" };
-            Some(Node::new("rewrite").text(&format!("{uri}{glue}{{rest}}")))
+            Some(Node::new("rewrite").text(&format!("{uri}{{rest}}")))
         }
         // With captures in the path.
         Kind::Regex { .. } | Kind::Named(_) => Some(Node::new("rewrite").text(uri)),
@@ -546,7 +545,7 @@ mod tests {
         check("/app/", "/app/", "");
         check("/app/", "/base/", "rewrite \"/base/{rest}\"");
         check("/app/", "/base", "rewrite \"/base{rest}\"");
-        check("/app", "/base", "rewrite \"/base/{rest}\"");
+        check("/app", "/base", "rewrite \"/base{rest}\"");
         check("/", "/base/", "rewrite \"/base/{rest}\"");
     }
 }

@@ -100,21 +100,19 @@ pub(crate) fn path_text(path: &str) -> String {
     out
 }
 
-/// True if a prefix ends where a segment does, so that `/*` means the same, or nearly.
-pub(crate) fn ends_at_segment(path: &str) -> bool {
-    path.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
-        && path.starts_with('/')
-        && !path.contains(['*', '{', '}'])
+/// True if a prefix can be a pattern.
+pub(crate) fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && !path.contains(['*', '{', '}'])
 }
 
-/// `/a/*` for a prefix, with or without a slash at its end.
+/// `/a/*` for the prefix `/a/`, and `/a*` for `/a`.
 pub(crate) fn below(path: &str) -> String {
-    format!("{}/*", path_text(path.trim_end_matches('/')))
+    path_text(path) + "*"
 }
 
 /// A regular expression for a prefix.
 pub(crate) fn prefix_regex(path: &str) -> String {
-    format!("^{}", escape_regex(path))
+    format!("^{}(?<rest>.*)", escape_regex(path))
 }
 
 /// The first priority of regular expressions that stand in a server's own block. Only the order of all these
@@ -211,7 +209,7 @@ pub(crate) fn prefix_conditions(locations: &[Location<'_>], path: &str) -> Vec<N
         if let Kind::Prefix { path: longer, .. } = &other.kind
             && longer.len() > path.len()
             && longer.starts_with(path)
-            && ends_at_segment(longer)
+            && is_plain(longer)
         {
             conditions.push(Node::new("unless").property("path", &below(longer)));
         }

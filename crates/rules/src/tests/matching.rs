@@ -87,6 +87,30 @@ fn suffixes() {
 }
 
 #[test]
+fn what_a_path_begins_with() {
+    let routes =
+        ["/*", "/ws*", "/wsx*", "/ws/a/*", "/w/*", "/a/b*", "/{x}/c", "*.php", "~^/ws~", "/wsy"];
+    check(&routes, "GET /ws", "/ws*");
+    check(&routes, "GET /ws/", "/ws*");
+    check(&routes, "GET /ws/b", "/ws*");
+    check(&routes, "GET /wsb/c/d", "/ws*");
+    check(&routes, "GET /wsxy", "/wsx*"); // the longest
+    check(&routes, "GET /ws/a/b", "/ws/a/*"); // the deepest
+    check(&routes, "GET /wsb/c", "/{x}/c"); // a capture
+    check(&routes, "GET /wsy", "/wsy"); // exact
+    check(&routes, "GET /ws~", "~^/ws~"); // a regular expression
+    check(&routes, "GET /ws.php", "/ws*"); // before what ends so
+    check(&routes, "GET /w", "/w/*");
+    check(&routes, "GET /WS", "/*"); // paths have case
+    check(&routes, "GET /%77s/b", "/ws*"); // one canonical spelling
+    check(&routes, "GET /a/bc/d", "/a/b*");
+    check(&routes, "GET /a/", "/*");
+    check(&["/ws*"], "GET /", "404");
+    check(&["/ws*"], "GET /x/ws", "404");
+    check(&["GET /ws*"], "POST /wsx", "405");
+}
+
+#[test]
 fn regular_expressions() {
     let routes = [
         "/*",
@@ -167,6 +191,9 @@ fn conditions() {
         ("/{x}/b", "GET /a/b"),
         ("*.php", "GET /a/b.php"),
         ("/a/*.php", "GET /a/b.php"),
+        ("/a*", "GET /a"),
+        ("/a*", "GET /ab/c"),
+        ("/{x}/b*", "GET /a/b/c"),
         ("/", "GET /"),
         ("/*", "GET /"),
     ] {
@@ -179,6 +206,9 @@ fn conditions() {
         ("/{x}/b", "GET //b"),
         ("*.php", "GET /a.php/b"),
         ("/a/*.php", "GET /a.php"),
+        ("/a*", "GET /b/a"),
+        ("/a/b*", "GET /a"),
+        ("/a/b*", "GET /a/"),
         ("/", "GET /a"),
     ] {
         holds(&format!("when path={path}"), other, false);
@@ -263,6 +293,9 @@ fn servers_that_ignore_case() {
     };
     assert!(!passes(&["/*", "*.php"], "/a.PHP"));
     assert!(passes(&["/*", "*.php"], "/a.php"));
+    assert!(!passes(&["/*", "/admin*"], "/ADMINS"));
+    assert!(passes(&["/*", "/admin*"], "/admins"));
+    assert!(!passes(&["/*", "/* | when path=/admin*"], "/ADMINS"));
     assert!(!passes(&["/*", "~^/admin"], "/Admin"));
     assert!(passes(&["/*", "~^/admin"], "/admin"));
     assert!(!passes(&["/*", "/* | when path=/admin/*"], "/ADMIN/x"));
@@ -282,6 +315,7 @@ fn a_trace_says_which_condition_fails() {
         "~^/c",
         "*.php",
         "/a/*.php",
+        "/a/c*",
         "/a",
     ];
     let rules = rules_of(&routes);
@@ -303,6 +337,7 @@ fn a_trace_says_which_condition_fails() {
         "it is not found in /a/b",
         "the last segment does not end with `.php`",
         "the last segment does not end with `.php`",
+        "segment 2 of the path is `b`, which does not begin with `c`",
         "the path continues after segment 1; `/a/*` takes everything below",
     ];
     assert_eq!(told.collect::<Vec<String>>(), expected);

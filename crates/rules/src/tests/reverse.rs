@@ -193,6 +193,10 @@ fn captures() {
     check("/a", "/a", "rest", None);
     check("/a/*", "/a", "b", None);
     check("/{rest}/*", "/a/b", "rest", Some("a")); // one's own name wins
+    check("/a*", "/a", "rest", Some(""));
+    check("/a*", "/ab/c", "rest", Some("b/c"));
+    check("/a*", "/a/c", "rest", Some("/c"));
+    check("/{x}/b*", "/a/bc", "rest", Some("c"));
     check("*.php", "/a/b.php", "rest", Some("a/b"));
     check("/blog/*.php", "/blog/a/b.php", "rest", Some("a/b"));
     check("/{x}/*.php", "/1/2.php", "x", Some("1"));

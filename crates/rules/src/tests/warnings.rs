@@ -122,6 +122,8 @@ fn colliding_routes_and_sites() {
     check(&["GET,HEAD /a", "POST /a", "HEAD /a"], &["4: 2"]);
     check(&["*.php", "/*.php"], &["3: 2"]);
     check(&["*.php", "/a/*.php", "*.js"], &[]);
+    check(&["/a*", "/ab*", "/a/*", "/b/a*"], &[]);
+    check(&["/a*", "/a*"], &["3: 2"]);
     // Conditions: as many of them, and none that excludes the other.
     check(&["/a | when field=X", "/a | when cookie=c"], &["3: 2"]);
     check(&["/a | when field=X", "/a [1] | when cookie=c"], &[]);
