@@ -147,10 +147,16 @@ fn modes_keys_and_conditions() {
 #[test]
 fn the_store_of_the_process() {
     assert_eq!(read("site { respond; }").process.cache.memory, 128 << 20);
-    let config = read(
+    let loaded = config::parse(
+        "x.kdl",
         "process { cache memory=\"1GiB\" disk=\"/var/cache/x\" max=\"20GiB\"; }
-        site \"a\" { cache max-object=\"10GiB\"; to \"a:80\"; }",
+        site \"a\" { cache max-object=\"256MiB\"; to \"a:80\"; }",
     );
+    let loaded = loaded.unwrap();
+    let warnings: Vec<_> = loaded.warnings.iter().map(|warning| &*warning.message).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("no part on disk in this version"), "{warnings:?}");
+    let config = loaded.config;
     let store = &config.process.cache;
     let disk = store.disk.as_ref().unwrap();
     assert_eq!(

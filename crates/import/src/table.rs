@@ -557,8 +557,8 @@ pub static DIRECTIVES: &[(&str, &[Row])] = &[
             read(
                 "proxy_cache_path",
                 Near,
-                "`process { cache disk= max= }`",
-                "one store for all zones, with a directory of its own",
+                "`process { cache memory= }`",
+                "one store for all zones, in memory alone",
             ),
             read("proxy_cache_valid", Exact, "`cache { ttl … status= }`", ""),
             read(

@@ -332,6 +332,14 @@ impl Decoder<'_> {
         {
             self.check_private(file, span);
         }
+        if let Some(span) = at("disk") {
+            // To be removed with the first version whose store has a part on disk.
+            self.warning(
+                span,
+                "the store has no part on disk in this version: responses are kept in memory alone",
+            )
+            .hint("set `memory` to what they need, and omit `disk` and `max`");
+        }
         let disk = store.disk.zip(store.max);
         raw.process.cache = CacheStore {
             place: self.place(span),
@@ -405,22 +413,15 @@ impl Resolver<'_, '_> {
                 .hint("write `cache` in a site");
         }
         let store = &raw.process.process.cache;
-        let room = store.disk.as_ref().map_or(store.memory, |disk| disk.max.max(store.memory));
+        // A quarter of it, so that one response does not push out all others.
+        let room = store.memory / 4;
         for raw in used.into_iter().filter(|raw| raw.caching.max_object > room) {
             // Without a word, what does not fit is not stored.
             let Some(span) = raw.set.property("cache", "max-object") else { continue };
-            let place = if store.disk.is_some() { "max" } else { "memory" };
+            let store = size_text(store.memory);
             self.decoder
-                .warning(
-                    span,
-                    format!(
-                        "such a response does not fit into the store, which has {}",
-                        size_text(room)
-                    ),
-                )
-                .hint(format!(
-                    "write process {{ cache {place}=\"…\" }} with room for many of them"
-                ));
+                .warning(span, format!("no such response is stored: it may take a quarter of the memory, {} of {store}", size_text(room)))
+                .hint("write process { cache memory=\"…\" } with room for many of them");
         }
     }
 }

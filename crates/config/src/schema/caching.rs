@@ -130,7 +130,7 @@ const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
             "respect-client",
             Kind::Flag,
             respect,
-            "Whether the request's own `Cache-Control` counts: `no-cache` (reload), `no-store`, `max-age`, `max-stale`, `min-fresh`. Where it does, every client can make the endpoints answer. `only-if-cached` always counts.",
+            "Whether the request's own `Cache-Control` counts: `no-cache` (reload), `no-store`, `max-age`, `max-stale`, `min-fresh`, `only-if-cached` (504 if nothing is stored). Where it does, every client can make the endpoints answer.",
         )
         .of(
             |it, value| it.caching.respect_client = value.flag(),
@@ -373,7 +373,7 @@ static QUERY: Row<CacheKey> = Row {
         name: "query",
         arguments: &[argument("none", Kind::Word(NO_QUERY), Optional)],
         properties: &QUERY_PROPERTIES,
-        doc: "Which parameters of the query count, by their names as the client wrote them. The endpoint gets the whole query of the request that goes to it.",
+        doc: "Which parameters of the query count, by their names as the client wrote them. A request whose response is to be stored goes to the endpoint with these parameters alone, so that the others can make no difference for those who get the same response.",
         default: "all of them, in their order",
         ..NodeRow::NEW
     },
@@ -563,7 +563,7 @@ pub(crate) static STORE_PROPERTIES: [Property<RawStore>; 4] = [
         "disk",
         Kind::Path,
         "",
-        "A directory for what has no room in memory, and what outlasts a restart. Without it, the store is in memory alone.",
+        "A directory for what has no room in memory, and what outlasts a restart. Not in this version: responses are kept in memory alone, and `check` warns.",
     )
     .of(|it, file| it.disk = Some(file.path()), |it| it.disk.as_deref().map(path)),
     property(
@@ -588,7 +588,7 @@ pub(super) static STORE: Row<RawProcess> = Row {
         properties: &STORE_PROPERTIES,
         doc: "The store of responses: one for all sites and forward listeners. What is stored is said by `cache` there. What is used least makes room for what is new.",
         default: "128 MiB of memory, if anything is stored",
-        example: "process { cache memory=\"512MiB\" disk=\"/var/cache/bothways\" max=\"20GiB\"; }\nsite \"a.example\" { cache; to \"10.0.0.1:80\"; }",
+        example: "process { cache memory=\"512MiB\"; }\nsite \"a.example\" { cache; to \"10.0.0.1:80\"; }",
         ..NodeRow::NEW
     },
     read: Read::Node(|decoder, raw, node| decoder.cache_store(raw, node)),

@@ -17,6 +17,9 @@ use super::variables::{Part, escape_regex, field_name, parts, regex};
 /// How long nginx keeps what nobody asks for, unless `inactive=` says otherwise.
 const INACTIVE: &str = "10min";
 
+/// The memory that is written for zones that are larger, or have no limit.
+const MEMORY_MAX: u64 = 512 << 20;
+
 /// The statuses of a `proxy_cache_valid` without any.
 const VALID_DEFAULT: [&str; 3] = ["200", "301", "302"];
 
@@ -40,20 +43,15 @@ impl<'t> Mapper<'t> {
             return None;
         }
         let sizes: Vec<_> = zones.iter().map(|zone| bytes(zone.parameter("max_size")?)).collect();
-        let mut note = "one store for all zones, with a directory of its own; what is used least makes room, without `inactive`".to_owned();
-        // Below 16 MiB the store on disk is not worth its while.
-        let max = match sizes.iter().copied().collect::<Option<Vec<_>>>() {
-            Some(sizes) => sizes.into_iter().fold(0, u64::saturating_add).max(16 << 20),
-            None => {
-                note.push_str("; without `max_size` it has no limit in nginx: here it needs one");
-                10 << 30
-            }
-        };
-        let mut node =
-            Node::new("cache").property("disk", "/var/cache/bothways").property("max", &size(max));
+        let note = "one store for all zones, in memory alone: give it what you can; what is used least makes room, without `inactive`";
+        let sum = sizes.into_iter().flatten().fold(0, u64::saturating_add);
+        // On disk they could have more.
+        let memory = Some(sum).filter(|sum| *sum > 0).unwrap_or(MEMORY_MAX);
+        let memory = memory.clamp(16 << 20, MEMORY_MAX);
+        let mut node = Node::new("cache").property("memory", &size(memory));
         for zone in zones {
             node.from.push(zone.id);
-            self.ledger.near(zone.id, &format!("process {{ {} }}", node.line()), &note);
+            self.ledger.near(zone.id, &format!("process {{ {} }}", node.line()), note);
         }
         Some(node)
     }
