@@ -29,7 +29,7 @@ pub(crate) trait Reply: Sink {
     /// Sends an interim response, if the client's version has those.
     async fn interim(&mut self, request: &Request, response: &Response) -> Result<(), WriteError>;
     /// The head of an endpoint's response has come. It is not edited yet, and it is the one that [`Reply::head`] starts.
-    fn arrived(&mut self, _response: &Response) {}
+    fn arrived(&mut self, _request: &Request, _response: &Response) {}
     /// Starts the response; the head is sent with the first data. `keep`: the proxy has no reason
     /// to close the connection.
     fn head(&mut self, request: &Request, response: &Response, keep: bool, via: Option<&str>);

@@ -10,9 +10,10 @@ mod queues;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ pub use purge::{PurgeKind, Scope};
 use purge::Purges;
 use queues::Queues;
 use shard::{Freed, Shard};
+use uses::Uses;
 
 /// How many parts the store has.
 const SHARDS: usize = 128;
@@ -109,6 +111,9 @@ pub struct Store {
     counters: Counters,
     epoch: Instant,
     hasher: foldhash::fast::RandomState,
+    space_hasher: std::hash::RandomState,
+    /// Made when they are first needed.
+    uses: OnceLock<Uses>,
 }
 
 impl Store {
@@ -122,12 +127,19 @@ impl Store {
             counters: Counters::default(),
             epoch: Instant::now(),
             hasher: foldhash::fast::RandomState::default(),
+            space_hasher: std::hash::RandomState::new(),
+            uses: OnceLock::new(),
         }
     }
 
     /// The store's time; it begins with 1, so that 0 is before everything.
     pub fn moment(&self, at: Instant) -> Moment {
         Moment(at.saturating_duration_since(self.epoch).as_millis() as u64 + 1)
+    }
+
+    /// Makes the numbers of [`Variant::space`]: with a secret, so that nobody can find two that collide.
+    pub fn space_hasher(&self) -> &std::hash::RandomState {
+        &self.space_hasher
     }
 
     /// Changes how many bytes it may take.
@@ -155,6 +167,11 @@ impl Store {
     fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
         let shard = &self.shards[index % self.shards.len()];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request for what is not stored; about how many there were lately.
+    pub fn count_use(&self, key: &[u8]) -> u32 {
+        self.uses.get_or_init(Uses::default).add(self.hash(key))
     }
 
     /// Finds what answers a request, fresh or not. `scratch` is memory.

@@ -446,7 +446,7 @@ impl Attempt<'_> {
         let messages = (request, &mut *response);
         let pumped = match self.page_for(messages.1) {
             None => {
-                reply.arrived(messages.1);
+                reply.arrived(request, messages.1);
                 respond(self.context, messages, by, bind, keep, up_in, reply).await
             }
             Some(page) => {

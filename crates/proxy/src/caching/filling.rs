@@ -65,11 +65,13 @@ pub(super) async fn run<D: Downstream>(
     let (caching, scope) = (cache.caching, work.record.scope);
     let asked = work.request.clone();
     prepare(&mut work.request, known.as_ref(), reason);
+    let buffered = down.buffered_body().filter(|body| !body.is_empty()).map(<[u8]>::to_vec);
     let (body, reply) = down.split();
     let stage = Stage::new(Some(reply));
-    let subject = Subject::new(&asked, (context, cache), known, reason);
+    let has_user = context.requester.user.is_some();
+    let subject = Subject::new(&asked, (cache, has_user), known, reason);
     let mut filler = Filler {
-        body: FillerBody { body, is_storing: &stage.is_storing, fill: writer.fill() },
+        body: FillerBody::new(body, buffered, &stage.is_storing, &writer),
         reply: FillReply::new(&stage, subject, writer),
     };
     let mut status = std::mem::take(&mut work.cache.status);
@@ -98,14 +100,16 @@ pub(super) async fn run<D: Downstream>(
         run_both(fetching, sending, &stage.is_storing, is_wanted).await
     };
     work.cache.status = status;
-    let keep = filler.body.body.is_done() && context.may_keep();
+    let keep = filler.body.is_done() && context.may_keep();
+    let is_skipped = filler.body.is_skipped;
     let FillReply { mode, subject: Subject { known, .. }, refused, .. } = filler.reply;
-    work.request = asked.clone();
+    drop(stage);
+    work.request = asked;
     let record = &mut work.record;
     if let Some(refused) = refused {
         record.cache_reason = Some(refused.word());
     }
-    match (mode, known) {
+    let filled = match (mode, known) {
         (Mode::NotModified(found), _) => {
             let outcome = CacheOutcome::Revalidated;
             Filled::Stored(found, Forwarded { outcome, reason, status: Some(304) })
@@ -126,7 +130,11 @@ pub(super) async fn run<D: Downstream>(
         (Mode::Undecided | Mode::Passing(_) | Mode::Failed(_), _) => {
             Filled::Answered(fetched.unwrap_or(Ending::Broken))
         }
+    };
+    if is_skipped {
+        down.skip_buffered_body();
     }
+    filled
 }
 
 /// Fetches a response for the store alone: nobody waits for it.
@@ -135,15 +143,16 @@ pub(super) async fn refresh(
     work: &mut Work,
     destination: &mut Destination<'_>,
     fill: Fill<'_>,
+    has_user: bool,
 ) {
     let Fill { plan, cache, writer, known, reason } = fill;
     let asked = work.request.clone();
     prepare(&mut work.request, known.as_ref(), reason);
     let stage = Stage::<DiscardedReply>::new(None);
-    let subject = Subject::new(&asked, (context, cache), known, reason);
+    let subject = Subject::new(&asked, (cache, has_user), known, reason);
     let mut body = BytesSource::new(&[]);
     let mut filler = Filler {
-        body: FillerBody { body: &mut body, is_storing: &stage.is_storing, fill: writer.fill() },
+        body: FillerBody::new(&mut body, None, &stage.is_storing, &writer),
         reply: FillReply::new(&stage, subject, writer),
     };
     fetch::run(context, work, &mut filler, destination, plan).await;
@@ -255,19 +264,12 @@ struct Subject<'f> {
 impl<'f> Subject<'f> {
     fn new(
         asked: &'f Request,
-        (context, cache): (&Context<'_>, Cache<'f>),
+        (cache, has_user): (Cache<'f>, bool),
         known: Option<Candidate>,
         reason: Reason,
     ) -> Self {
         let is_for_origin = reason == Reason::OriginCondition;
-        Self {
-            asked,
-            cache,
-            known,
-            has_user: context.requester.user.is_some(),
-            begun: SystemTime::now(),
-            is_for_origin,
-        }
+        Self { asked, cache, known, has_user, begun: SystemTime::now(), is_for_origin }
     }
 
     fn arrival(&self) -> Arrival {
@@ -276,8 +278,8 @@ impl<'f> Subject<'f> {
     }
 
     /// The head that is stored, or why none is.
-    fn judge(&self, response: &Response) -> Result<FillHead, Reason> {
-        let Cache { caching, store, space, .. } = self.cache;
+    fn judge(&self, sent: &Request, response: &Response) -> Result<FillHead, Reason> {
+        let Cache { caching, store, .. } = self.cache;
         let length = match response.body {
             BodyLength::Exact(length) => Some(length),
             BodyLength::None => Some(0),
@@ -287,17 +289,8 @@ impl<'f> Subject<'f> {
             return Err(Reason::TooLarge);
         }
         let arrival = self.arrival();
-        let lifetime = cache::judge_response(self.asked, response, caching, &arrival)?;
-        let vary = match Vary::of(response) {
-            Vary::None => None,
-            Vary::Star => return Err(Reason::VaryStar),
-            Vary::Fields(fields) => Some(Arc::new(fields)),
-        };
-        let mut values = Vec::new();
-        if let Some(vary) = &vary {
-            cache::write_variant(&mut values, vary, self.asked);
-        }
-        let variant = Variant { space, vary, values: values.into() };
+        let lifetime = cache::judge_response(sent, response, caching, &arrival)?;
+        let variant = self.variant(response).ok_or(Reason::VaryStar)?;
         let mut fields = Fields::new();
         cache::stored_fields(&mut fields, &response.fields, &arrival);
         let tags = self.tags(&response.fields);
@@ -340,6 +333,20 @@ impl<'f> Subject<'f> {
         is_stored.then_some(FillHead { stored: head, length: Some(part.complete) })
     }
 
+    /// Which requests the response answers; `None`: no other.
+    fn variant(&self, response: &Response) -> Option<Variant> {
+        let vary = match Vary::of(response) {
+            Vary::None => None,
+            Vary::Star => return None,
+            Vary::Fields(fields) => Some(Arc::new(fields)),
+        };
+        let mut values = Vec::new();
+        if let Some(vary) = &vary {
+            cache::write_variant(&mut values, vary, self.asked);
+        }
+        Some(Variant { space: self.cache.space, vary, values: values.into() })
+    }
+
     fn tags(&self, fields: &Fields) -> Box<[u64]> {
         let target = &self.asked.target;
         let mut tags = Vec::new();
@@ -366,7 +373,11 @@ impl<'f> Subject<'f> {
         head.lifetime = judged.unwrap_or_default();
         head.arrived = self.cache.now();
         head.tags = self.tags(&head.fields);
-        (head, judged.is_ok())
+        // It may vary by other fields now.
+        let variant = self.variant(&renewed);
+        let is_stored = judged.is_ok() && variant.is_some();
+        head.variant = variant.unwrap_or(head.variant);
+        (head, is_stored)
     }
 }
 
@@ -384,23 +395,39 @@ impl<'f, 'c, B: Source, R: Reply> Downstream for Filler<'f, 'c, B, R> {
         (&mut self.body, &mut self.reply)
     }
 
-    // The body was begun before, and it is empty.
+    // Its body was begun before.
     fn begin_body(&mut self, _request: &Request, _limit: Option<u64>) {}
 
     fn set_patience(&mut self, _request: &Request, _timeouts: &Timeouts) {}
 
     fn buffered_body(&self) -> Option<&[u8]> {
-        Some(&[])
+        self.body.buffered.as_deref().filter(|_| !self.body.is_skipped)
     }
 
-    fn skip_buffered_body(&mut self) {}
+    fn skip_buffered_body(&mut self) {
+        self.body.is_skipped = true;
+    }
 }
 
-/// The client's request has no body; but this tells whether the client is there.
+/// The body of the client's request, which tells whether the client is there.
 struct FillerBody<'f, B> {
     body: &'f mut B,
+    /// A copy of it, if it is there as a whole, and whether it was used.
+    buffered: Option<Vec<u8>>,
+    is_skipped: bool,
     is_storing: &'f Cell<bool>,
     fill: Arc<cache::store::Fill>,
+}
+
+impl<'f, B: Source> FillerBody<'f, B> {
+    fn new(
+        body: &'f mut B,
+        buffered: Option<Vec<u8>>,
+        is_storing: &'f Cell<bool>,
+        writer: &FillWriter,
+    ) -> Self {
+        Self { body, buffered, is_skipped: false, is_storing, fill: writer.fill() }
+    }
 }
 
 impl<B: Source> Source for FillerBody<'_, B> {
@@ -421,7 +448,7 @@ impl<B: Source> Source for FillerBody<'_, B> {
     }
 
     fn is_done(&self) -> bool {
-        self.body.is_done()
+        self.is_skipped || self.body.is_done()
     }
 
     fn trailers(&self) -> &Fields {
@@ -437,7 +464,11 @@ impl<B: Source> Source for FillerBody<'_, B> {
     }
 
     fn bulk(&self) -> Option<Bulk<'_>> {
-        None
+        self.body.bulk()
+    }
+
+    fn read_by(&mut self, size: Size) {
+        self.body.read_by(size);
     }
 
     fn moved_past(&mut self, count: u64) {
@@ -486,7 +517,7 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
         Self { stage, subject, writer: Some(writer), mode: Mode::Undecided, refused: None }
     }
 
-    fn decide(&mut self, response: &Response) {
+    fn decide(&mut self, sent: &Request, response: &Response) {
         let Some(writer) = self.writer.take() else { return };
         let subject = &mut self.subject;
         let now = subject.cache.now();
@@ -523,7 +554,10 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
             }
             return;
         }
-        match self.subject.judge(response) {
+        if !sent.method.is_safe() {
+            super::invalidate(sent, response, self.subject.cache);
+        }
+        match self.subject.judge(sent, response) {
             Ok(head) => self.store(writer, head, None),
             Err(reason) => {
                 self.refused = Some(reason);
@@ -569,9 +603,9 @@ impl<R: Reply> Reply for FillReply<'_, '_, R> {
         written
     }
 
-    fn arrived(&mut self, response: &Response) {
+    fn arrived(&mut self, request: &Request, response: &Response) {
         if matches!(self.mode, Mode::Undecided) {
-            self.decide(response);
+            self.decide(request, response);
         }
     }
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use cache::store::{Awaited, Claim, FillEnd, Found, Lookup, Moment, Object, PurgeKind, Store};
 use cache::{CacheStatus, Lifetime, Outcome, Reason, RequestUse, Reuse};
-use config::Caching;
-use message::{Known, Method};
+use config::{Caching, QueryKey};
+use message::{Known, Method, Request, Response};
 use observe::{CacheOutcome, ErrorKind, Record};
 
 use crate::answer;
@@ -45,7 +45,7 @@ struct Cache<'a> {
 }
 
 impl Cache<'_> {
-    fn lookup<'l>(&self, uri: &'l [u8], request: &'l message::Request) -> Lookup<'l> {
+    fn lookup<'l>(&self, uri: &'l [u8], request: &'l Request) -> Lookup<'l> {
         Lookup { key: uri, space: self.space, request, now: self.now }
     }
 
@@ -103,7 +103,10 @@ async fn run<D: Downstream>(
     let Work { request, record, cache: memory, path, .. } = &mut *work;
     let judged = cache::judge_request(request, caching);
     let mut known = None;
-    let space = space::of(&*request, plan, destination, path, caching, &mut memory.scratch);
+    let space = {
+        let scratch = &mut memory.scratch;
+        space::of(&*request, plan, destination, path, caching, scratch, store.space_hasher())
+    };
     let cache = Cache { store, caching, space, now: store.moment(record.started) };
     memory.uri.clear();
     cache::write_uri(&mut memory.uri, &request.target, &caching.key);
@@ -117,6 +120,9 @@ async fn run<D: Downstream>(
             {
                 refresh::begin(context, work, cache, destination, &found.object);
                 return stored::send(context, work, down, (plan, caching), &found, None).await;
+            }
+            Look::Found(_, reuse) if caching.respect_client && cache::only_if_cached(request) => {
+                return not_stored(context, work, down, plan, reason_of(reuse)).await;
             }
             Look::Found(found, reuse) if request.method != Method::Head => {
                 known = Some(found);
@@ -138,6 +144,11 @@ async fn run<D: Downstream>(
                 // What it asks for would be lost.
                 (CacheOutcome::Pass, reason)
             }
+            Look::Nothing(_) | Look::Unstorable(_)
+                if caching.min_uses > 1 && store.count_use(&memory.uri) < caching.min_uses =>
+            {
+                (CacheOutcome::Pass, Reason::MinUses)
+            }
             Look::Nothing(reason) | Look::Unstorable(reason) => (CacheOutcome::Miss, reason),
         },
         RequestUse::Bypass(reason) if request.method == Method::Head => {
@@ -148,14 +159,16 @@ async fn run<D: Downstream>(
         RequestUse::Invalidate => (CacheOutcome::Pass, Reason::Method),
     };
     note(record, outcome, reason);
-    if matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass) {
+    let is_post = judged == RequestUse::Invalidate && request.method == Method::Post;
+    if matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass) || is_post {
+        set_query(request, path, caching, &mut memory.scratch);
         let fetching = fetch_shared(context, work, down, destination, (plan, cache), known, reason);
         // In a box, so that a hit needs no memory for it.
         return Box::pin(fetching).await;
     }
     let ending = pass(context, work, down, destination, (plan, caching), reason).await;
     if judged == RequestUse::Invalidate {
-        invalidate(work, cache);
+        invalidate(&work.request, &work.response, cache);
     }
     ending
 }
@@ -194,7 +207,7 @@ enum Look {
     Unstorable(Reason),
 }
 
-fn look(cache: Cache<'_>, request: &message::Request, memory: &mut CacheWork) -> Look {
+fn look(cache: Cache<'_>, request: &Request, memory: &mut CacheWork) -> Look {
     let lookup = cache.lookup(&memory.uri, request);
     match cache.store.find(&lookup, &mut memory.scratch) {
         Found::Object(object, purged) => {
@@ -231,7 +244,7 @@ async fn fetch_shared<D: Downstream>(
     mut reason: Reason,
 ) -> Ending {
     let caching = cache.caching;
-    let is_alone = work.record.cache == Some(CacheOutcome::Bypass)
+    let is_alone = work.record.cache != Some(CacheOutcome::Miss)
         || caching.lock.is_zero()
         || (known.is_none() && work.request.fields.has(Known::Range));
     let began = Instant::now();
@@ -328,8 +341,7 @@ async fn not_stored<D: Downstream>(
 }
 
 /// Makes invalid what an unsafe request has changed (RFC 9111, section 4.4).
-fn invalidate(work: &Work, cache: Cache<'_>) {
-    let Work { request, response, .. } = work;
+fn invalidate(request: &Request, response: &Response, cache: Cache<'_>) {
     let now = cache.now();
     cache::invalidated(request, response, &cache.caching.key, |uri| {
         cache.store.invalidate(uri, now);
@@ -340,6 +352,23 @@ fn invalidate(work: &Work, cache: Cache<'_>) {
             cache.store.purge(cache::store::Scope::Tag(tag), PurgeKind::Hard, now);
         });
     }
+}
+
+/// Makes the query that is sent the one that the key holds: what the endpoint does not see cannot get into a response
+/// that others are sent.
+fn set_query(request: &Request, path: &mut Vec<u8>, caching: &Caching, scratch: &mut Vec<u8>) {
+    if caching.key.query == QueryKey::All && !caching.key.sort_query {
+        return;
+    }
+    let Some(query) = request.target.sent_query() else { return };
+    let start = path.len().saturating_sub(query.len());
+    if path.get(start..) != Some(query) || path.get(start.wrapping_sub(1)) != Some(&b'?') {
+        return; // the route has written another one
+    }
+    scratch.clear();
+    cache::write_query(scratch, Some(query), &caching.key);
+    path.truncate(start - 1);
+    path.extend_from_slice(scratch);
 }
 
 fn note(record: &mut Record, outcome: CacheOutcome, reason: Reason) {

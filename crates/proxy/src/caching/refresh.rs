@@ -50,6 +50,7 @@ pub(super) fn begin(
         client: work.record.client,
         listener_id: context.requester.listener_id,
         object: Arc::clone(object),
+        has_user: context.requester.user.is_some(),
     };
     tokio::task::spawn_local(refresh.run(writer));
 }
@@ -65,6 +66,8 @@ struct Refresh {
     client: SocketAddr,
     listener_id: ListenerId,
     object: Arc<Object>,
+    /// Whether the client had proven who it is: the request says so too.
+    has_user: bool,
 }
 
 impl Refresh {
@@ -100,6 +103,6 @@ impl Refresh {
         let cache = Cache { store: &self.store, caching, space: self.space, now };
         let known = Some(Candidate::new(Arc::clone(&self.object), None, now));
         let fill = filling::Fill { plan: &plan, cache, writer, known, reason: Reason::Stale };
-        filling::refresh(&context, &mut work, &mut destination, fill).await;
+        filling::refresh(&context, &mut work, &mut destination, fill, self.has_user).await;
     }
 }

@@ -4,6 +4,8 @@
 //! So each stored response carries a number made from all of that. It does not depend on the place of a line, so that
 //! it outlives changes of the configuration that do not concern it.
 
+use std::hash::BuildHasher;
+
 use config::{Caching, TemplatePart, Variable};
 use message::{Request, Target};
 use twox_hash::XxHash3_64;
@@ -11,7 +13,7 @@ use twox_hash::XxHash3_64;
 use crate::destination::Destination;
 use crate::plan::Plan;
 
-/// The number for a request as it is sent. `sent` is the path and query that are sent; `scratch` is memory.
+/// The number for a request as it is sent. `sent` is the path and query that are sent; `scratch` is memory. `hasher` has a secret, since clients choose much of what is hashed.
 pub(super) fn of(
     request: &Request,
     plan: &Plan<'_>,
@@ -19,6 +21,7 @@ pub(super) fn of(
     sent: &[u8],
     caching: &Caching,
     scratch: &mut Vec<u8>,
+    hasher: &impl BuildHasher,
 ) -> u64 {
     scratch.clear();
     destination.write_name(scratch);
@@ -34,7 +37,7 @@ pub(super) fn of(
         }
     }
     cache::write_key(scratch, request, caching);
-    XxHash3_64::oneshot(scratch)
+    hasher.hash_one(scratch.as_slice())
 }
 
 /// Appends text so that its end is known.

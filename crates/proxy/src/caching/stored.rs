@@ -230,6 +230,7 @@ fn write_part_of(request: &Request, response: &mut Response, part: &StoredPart) 
         return Selected::Whole;
     };
     let [one] = parts.as_slice() else { return Selected::Whole };
+    forget_digests(response);
     response.fields.remove(Known::ContentRange);
     let mut text = Vec::new();
     one.write_content_range(&mut text, part.complete);
@@ -240,6 +241,7 @@ fn write_part_of(request: &Request, response: &mut Response, part: &StoredPart) 
 
 fn write_parts(response: &mut Response, parts: &message::RangeList, length: u64) -> Selected {
     response.status = 206;
+    forget_digests(response);
     if let [part] = parts.as_slice() {
         let mut text = Vec::new();
         part.write_content_range(&mut text, length);
@@ -268,6 +270,12 @@ fn write_parts(response: &mut Response, parts: &message::RangeList, length: u64)
     response.fields.push_known(Known::ContentType, &kind);
     response.body = BodyLength::Exact(total);
     Selected::Several(segments.into())
+}
+
+/// What tells of all bytes of the content is not true of a part (RFC 9530, section 2).
+fn forget_digests(response: &mut Response) {
+    response.fields.remove(Known::ContentDigest);
+    response.fields.remove_named(b"Content-MD5");
 }
 
 /// Fields that describe content, which an answer without content does not have.
