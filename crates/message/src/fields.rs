@@ -20,12 +20,25 @@ pub struct Field<'a> {
 }
 
 /// The fields of a message.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     /// The known names that may be there.
     seen: KnownSet,
+}
+
+impl Clone for Fields {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes.clone(), entries: self.entries.clone(), seen: self.seen }
+    }
+
+    // A derived one would take new memory each time.
+    fn clone_from(&mut self, source: &Self) {
+        self.bytes.clone_from(&source.bytes);
+        self.entries.clone_from(&source.entries);
+        self.seen = source.seen;
+    }
 }
 
 /// Where a field lies in the buffer.

@@ -206,6 +206,9 @@ fn steady_state_allocates_nothing() {
             .to_owned()
     };
     check("a forward request", forward, SMALL, "GET http://ORIGIN/a", BROWSER);
+    let stored = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=9999\r\n\
+        Vary: Accept-Encoding\r\nETag: \"abc\"\r\nContent-Length: 5\r\n\r\nhello";
+    check("a stored response", reverse("cache"), stored, "GET /a?b=c", BROWSER);
     let local = |_: &str| {
         "process { cores 1; log access=off; }
          site \"*\" { listen \"127.0.0.1:0\"; respond \"hello\"; }"

@@ -89,7 +89,11 @@ pub(super) async fn run<D: Downstream>(
     let fill = Arc::clone(&filler.body.fill);
     let is_wanted = || fill.readers() > 0 || left_of(&fill) <= caching.finish;
     let (fetched, sent) = {
-        let fetching = fetch::run(&own, work, &mut filler, destination, &passing);
+        let fetching = async {
+            let ending = fetch::run(&own, work, &mut filler, destination, &passing).await;
+            // With the writer, which must not outlive the fetch: readers would wait for it.
+            Fetched::new(ending, filler)
+        };
         let sending = async {
             let arriving = poll_fn(|_| stage.arriving.take().map_or(Poll::Pending, Poll::Ready));
             let arriving = arriving.await;
@@ -99,12 +103,25 @@ pub(super) async fn run<D: Downstream>(
         };
         run_both(fetching, sending, &stage.is_storing, is_wanted).await
     };
-    work.cache.status = status;
-    let keep = filler.body.is_done() && context.may_keep();
-    let is_skipped = filler.body.is_skipped;
-    let FillReply { mode, subject: Subject { known, .. }, refused, .. } = filler.reply;
     drop(stage);
+    work.cache.status = status;
     work.request = asked;
+    if let Some(sent) = sent {
+        if fetched.as_ref().is_some_and(|fetched| fetched.is_skipped) {
+            down.skip_buffered_body();
+        }
+        work.response = response;
+        work.record.status = work.response.status;
+        let keep = down.split().0.is_done() && context.may_keep();
+        let record = &mut work.record;
+        return Filled::Answered(match sent {
+            // What went wrong is noted already.
+            Err(PumpError::Reading(_)) if record.error.is_some() => Ending::Broken,
+            sent => answer::ending_of(Ok(sent), keep, record),
+        });
+    }
+    let Some(fetched) = fetched else { return Filled::Answered(Ending::Broken) };
+    let Fetched { ending, mode, known, refused, is_skipped } = fetched;
     let record = &mut work.record;
     if let Some(refused) = refused {
         record.cache_reason = Some(refused.word());
@@ -121,20 +138,29 @@ pub(super) async fn run<D: Downstream>(
             Filled::Stored(found, Forwarded { outcome, reason, status })
         }
         (Mode::Again, _) => Filled::Again,
-        (Mode::Storing(_), _) => {
-            work.response = response;
-            record.status = work.response.status;
-            let sent = sent.unwrap_or(Err(PumpError::Reading(ReadError::Truncated)));
-            Filled::Answered(answer::ending_of(Ok(sent), keep, record))
-        }
-        (Mode::Undecided | Mode::Passing(_) | Mode::Failed(_), _) => {
-            Filled::Answered(fetched.unwrap_or(Ending::Broken))
-        }
+        _ => Filled::Answered(ending),
     };
     if is_skipped {
         down.skip_buffered_body();
     }
     filled
+}
+
+/// What is left of the half that fetches.
+struct Fetched<'c, R> {
+    ending: Ending,
+    mode: Mode<'c, R>,
+    known: Option<Candidate>,
+    refused: Option<Reason>,
+    /// Whether the buffered body of the request was sent.
+    is_skipped: bool,
+}
+
+impl<'c, R> Fetched<'c, R> {
+    fn new<B>(ending: Ending, filler: Filler<'_, 'c, B, R>) -> Self {
+        let FillReply { mode, subject: Subject { known, .. }, refused, .. } = filler.reply;
+        Self { ending, mode, known, refused, is_skipped: filler.body.is_skipped }
+    }
 }
 
 /// Fetches a response for the store alone: nobody waits for it.
@@ -200,12 +226,12 @@ fn left_of(fill: &cache::store::Fill) -> u64 {
 
 /// Runs both halves until both are over, or nobody needs the rest. `is_wanted`: the response is wanted although its
 /// client has left.
-async fn run_both(
-    fetching: impl Future<Output = Ending>,
+async fn run_both<T>(
+    fetching: impl Future<Output = T>,
     sending: impl Future<Output = Result<(), PumpError>>,
     is_storing: &Cell<bool>,
     is_wanted: impl Fn() -> bool,
-) -> (Option<Ending>, Option<Result<(), PumpError>>) {
+) -> (Option<T>, Option<Result<(), PumpError>>) {
     let (mut fetching, mut sending) = (pin!(fetching), pin!(sending));
     let (mut fetched, mut sent) = (None, None);
     poll_fn(|cx| {

@@ -5,6 +5,7 @@
 mod answers;
 mod applications;
 mod bodies;
+mod caching;
 mod chaos;
 mod deadlines;
 mod discovery;
