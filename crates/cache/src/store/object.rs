@@ -109,7 +109,7 @@ pub struct StoredHead {
     /// The tags and groups by which it can be purged, hashed.
     pub tags: Box<[u64]>,
     /// Which part it is, if it is not the whole (RFC 9111, section 3.3).
-    pub part: Option<StoredPart>,
+    pub part: Option<Box<StoredPart>>,
 }
 
 /// Which part of a response is stored. How long it is is what its content says.
@@ -142,7 +142,7 @@ pub struct Object {
 }
 
 /// What the book-keeping of one object takes: the object, its place in the table and in a queue, the memory that allocators add.
-pub(super) const OVERHEAD: u64 = size_of::<Object>() as u64 + 96;
+pub(super) const OVERHEAD: u64 = size_of::<Object>() as u64 + 192;
 
 impl Object {
     pub(super) fn new(

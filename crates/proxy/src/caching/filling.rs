@@ -334,9 +334,10 @@ impl<'f> Subject<'f> {
                 status = 200;
                 fields.remove(Known::ContentRange);
             } else {
-                part = Some(StoredPart { first, complete, asked });
+                part = Some(Box::new(StoredPart { first, complete, asked }));
             }
         }
+        fields.shrink_to_fit();
         let (arrived, place) = (self.cache.now(), caching.place);
         let stored = StoredHead { status, fields, lifetime, arrived, place, variant, tags, part };
         Ok(FillHead { stored, length })
