@@ -43,10 +43,10 @@ const LAYERS: &[&[&str]] = &[
     // What an exchange is made of.
     &["admission", "deadline", "note", "retry", "upstream"],
     &["destination", "hops", "leaving", "tunnel"],
-    &["authentication", "ending", "respond"],
+    &["ending", "respond"],
     &["answer", "attempt"],
     // Exchanges.
-    &["fetch"],
+    &["authentication", "fetch"],
     &["mirror"],
     &["caching"],
     &["forward"],
