@@ -130,21 +130,7 @@ pub fn judge_response(
     if directives.no_store && !directives.must_understand && !overrides {
         return Err(Reason::NoStore);
     }
-    if directives.private == FieldsNamed::All {
-        return Err(Reason::Private);
-    }
-    // RFC 9111, section 3.5
-    let is_for_all =
-        directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-    if (request.fields.has(Known::Authorization) || arrival.has_user) && !is_for_all {
-        return Err(Reason::Authorization);
-    }
-    if fields.has(Known::SetCookie) && !caching.store_set_cookie && !withholds_cookies(fields) {
-        return Err(Reason::SetCookie);
-    }
-    if let Some(reason) = refusal(response) {
-        return Err(reason);
-    }
+    is_for_everyone(request, response, &directives, caching, arrival)?;
 
     let date = one_date(fields, Known::Date).unwrap_or(arrival.arrived);
     let explicit = directives.s_maxage.or(directives.max_age).map(seconds).or_else(|| {
@@ -175,6 +161,30 @@ pub fn judge_response(
     let lifetime = lifetime(&directives, fresh_for, origin, initial_age, caching);
     let is_usable = !lifetime.no_cache && lifetime.usable_for() > initial_age;
     if is_usable || can_validate { Ok(lifetime) } else { Err(Reason::StaleAtOnce) }
+}
+
+/// Whether everyone may get a response: it is not for one user or client, as far as can be seen.
+fn is_for_everyone(
+    request: &Request,
+    response: &Response,
+    directives: &ResponseDirectives,
+    caching: &Caching,
+    arrival: &Arrival,
+) -> Result<(), Reason> {
+    let fields = &response.fields;
+    if directives.private == FieldsNamed::All {
+        return Err(Reason::Private);
+    }
+    // RFC 9111, section 3.5
+    let is_for_all =
+        directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    if (request.fields.has(Known::Authorization) || arrival.has_user) && !is_for_all {
+        return Err(Reason::Authorization);
+    }
+    if fields.has(Known::SetCookie) && !caching.store_set_cookie && !withholds_cookies(fields) {
+        return Err(Reason::SetCookie);
+    }
+    refusal(response).map_or(Ok(()), Err)
 }
 
 /// Who says how long a response is fresh.
