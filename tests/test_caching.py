@@ -251,9 +251,13 @@ class Caches(Story):
         self.assertEqual(origin.count("GET /page"), 2)
 
     def test_how_operators_see_and_steer_it(self):
+        together = threading.Barrier(4)
+
         def answer(request):
             if request.path == "/gone":
                 return 404, {}, b""
+            if request.path.startswith("/slow/"):
+                together.wait(timeout=20)
             fields = {"Cache-Control": "max-age=600", "Vary": "Accept-Language", "Cache-Tag": "all, x"}
             return 200, fields, request.path.encode()
 
@@ -334,6 +338,9 @@ site "{site}" {{
         warmed = self.cache("warm", "sitemap.xml", "--jobs", "8", "--to", at, code=1)
         self.assertIn("51 of 51: 0 stored, 50 were there, 0 not stored, 1 failed", warmed.out)
         self.assertIn("/gone: the response was 404", warmed.err)
+        # Four at once: this origin answers none before all have asked.
+        self.write("slow.txt", "\n".join(f"{url}/slow/{number}" for number in range(4)))
+        self.assertIn("4 of 4: 4 stored", self.cache("warm", "slow.txt", "--to", at).out)
         # Without an address, that of the listener.
         self.write("urls.txt", f"http://{site}:{at.rsplit(':', 1)[1]}/w/1\nhttp://other.example:1/\nhttps://{site}/\n")
         warmed = self.cache("warm", "urls.txt", code=1)

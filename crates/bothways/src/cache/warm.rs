@@ -69,7 +69,9 @@ pub(super) fn warm(options: &Warm, config: Option<&Path>) -> Result<(), Failure>
     thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
-                while let Some(job) = lock(&jobs).pop_front() {
+                loop {
+                    // In a statement of its own, so that the lock is not held for the request.
+                    let Some(job) = lock(&jobs).pop_front() else { break };
                     let outcome = fetch(&job, &options.field);
                     let mut progress = lock(&progress);
                     progress.note(&job, outcome);
