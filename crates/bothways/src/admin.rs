@@ -120,7 +120,7 @@ fn request(token: Option<&String>, method: &str, target: &str, accept: &str, bod
 /// The admin address and the process settings of the configuration. Prints the mistakes of a wrong one.
 fn configured(named: Option<&Path>) -> Result<(AdminAddress, config::Process), Failure> {
     let source = Source::find(named)?;
-    let process = source.load()?.config.process;
+    let process = source.load()?.config.process.clone();
     let address = process.admin.clone().ok_or_else(|| {
         let name = source.name();
         Failure::other(format!(
@@ -138,7 +138,7 @@ fn configured(named: Option<&Path>) -> Result<(AdminAddress, config::Process), F
 /// this address; else the defaults.
 fn settings_for(address: &AdminAddress, named: Option<&Path>) -> config::Process {
     let loaded = Source::find(named).ok().and_then(|source| source.read().ok());
-    let process = loaded.map(|loaded| loaded.config.process);
+    let process = loaded.map(|loaded| loaded.config.process.clone());
     process.filter(|process| process.admin.as_ref() == Some(address)).unwrap_or_default()
 }
 

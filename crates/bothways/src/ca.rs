@@ -44,10 +44,10 @@ fn find_state(options: &CaRoot) -> Result<StateDir, Failure> {
         (Some(_), _) | (None, Ok(_)) => {
             let source = Source::find(options.config.as_deref())?;
             match source.read() {
-                Ok(loaded) => loaded.config.process.state,
+                Ok(loaded) => loaded.config.process.state.clone(),
                 // Mistakes in a file that was not named do not matter: only the directory is needed.
                 Err(_) if options.config.is_none() => None,
-                Err(_) => source.load()?.config.process.state,
+                Err(_) => source.load()?.config.process.state.clone(),
             }
         }
         (None, Err(_)) => None,

@@ -4,6 +4,7 @@
 //! the DNS. The text is checked the same way on every machine; certificates and keys are read from
 //! the files of this one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use config::{
@@ -22,8 +23,9 @@ pub(crate) fn check(options: &Check) -> Result<(), Failure> {
     let loaded = source
         .read()
         .map_err(|failure| load::report(&with_mistakes_of_files(failure), &source.name()))?;
-    let warnings = warnings(&loaded);
-    let failures = failed_expectations(&loaded);
+    let rules = Rules::compile(Arc::clone(&loaded.config));
+    let warnings = warnings_of(&loaded, &rules);
+    let failures = failed_expectations(&loaded, &rules);
     let (bad_files, doubtful_files): (Vec<_>, Vec<_>) =
         tls_diagnostics(&loaded.sources, &tls::check(&loaded.config))
             .into_iter()
@@ -64,7 +66,11 @@ fn with_mistakes_of_files(mut failure: config::Failure) -> config::Failure {
 
 /// The warnings of the decoder and of the rules, ordered by place.
 pub(crate) fn warnings(loaded: &Loaded) -> Vec<Diagnostic> {
-    let rules = Rules::compile(Arc::new(loaded.config.clone()));
+    warnings_of(loaded, &Rules::compile(Arc::clone(&loaded.config)))
+}
+
+/// The same, where the rules are compiled already.
+fn warnings_of(loaded: &Loaded, rules: &Rules) -> Vec<Diagnostic> {
     let of_rules = rules.warnings().into_iter().map(|warning| {
         let diagnostic =
             loaded.sources.diagnostic(Severity::Warning, warning.place, warning.message);
@@ -100,13 +106,12 @@ pub(crate) fn serves_nothing(loaded: &Loaded) -> Option<Diagnostic> {
 
 /// Diagnostics about certificates and keys; each appears once, even if several sites share it.
 pub(crate) fn tls_diagnostics(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagnostic> {
-    let mut unique: Vec<&tls::Problem> = Vec::new();
-    for problem in problems {
-        if !unique.contains(&problem) {
-            unique.push(problem);
-        }
-    }
-    let diagnostics = unique.into_iter().map(|problem| {
+    let mut known = HashSet::new();
+    let unique = problems.iter().filter_map(|problem| {
+        let tls::Problem { place, message, hint, severity } = problem;
+        known.insert((place, message, hint, severity)).then_some(problem)
+    });
+    let diagnostics = unique.map(|problem| {
         let severity = match problem.severity {
             tls::Severity::Error => Severity::Error,
             tls::Severity::Warning => Severity::Warning,
@@ -126,19 +131,20 @@ pub(crate) fn log_diagnostics(sources: &Sources, config: &Config) -> Vec<Diagnos
     let of_errors = [(&process.error_log, process.error_place)];
     let all = config.logs.iter().map(|log| (&log.target, log.place)).chain(of_errors);
     let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut known = HashSet::new();
     for (target, place) in all {
+        if !known.insert((target, place)) {
+            continue;
+        }
         let Some(problem) = observe::log_problem(target) else { continue };
         let message = format!("the log `{target}` cannot be opened: {problem}");
         let diagnostic = sources.diagnostic(Severity::Error, place, message);
-        let diagnostic = diagnostic.hinted(match target {
+        problems.push(diagnostic.hinted(match target {
             LogTarget::File(_) => {
                 "its directory must exist, and the user that runs bothways must have write permission there"
             }
             _ => "that daemon must run first, or write access=stdout",
-        });
-        if !problems.contains(&diagnostic) {
-            problems.push(diagnostic);
-        }
+        }));
     }
     problems
 }
@@ -177,15 +183,13 @@ fn upstream_file_diagnostics(loaded: &Loaded) -> Vec<Diagnostic> {
 }
 
 /// Diagnostics about expectations that do not hold.
-fn failed_expectations(loaded: &Loaded) -> Vec<Diagnostic> {
-    let of = |config: &Config| {
-        let rules = Rules::compile(Arc::new(config.clone()));
-        rules::check_expectations(&rules, &proxy::rule_address)
-    };
-    let mut failures = of(&loaded.config);
+fn failed_expectations(loaded: &Loaded, rules: &Rules) -> Vec<Diagnostic> {
+    let of = |rules: &Rules| rules::check_expectations(rules, &proxy::rule_address);
+    let mut failures = of(rules);
     if !failures.is_empty() {
         // The messages show what a request gets, secrets included; those of the same expectations without them do not.
-        let mut for_output = of(loaded.for_output()).into_iter().peekable();
+        let for_output = Rules::compile(Arc::new(loaded.for_output().clone()));
+        let mut for_output = of(&for_output).into_iter().peekable();
         for failure in &mut failures {
             let same = for_output.by_ref().find(|other| other.place == failure.place);
             failure.message = same.map_or_else(

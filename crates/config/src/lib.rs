@@ -34,6 +34,7 @@ mod upstream;
 mod values;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use diagnostic::{Diagnostic, Failure, Related, Severity};
 pub use effective::{Effective, EffectiveValue};
@@ -48,7 +49,7 @@ pub use values::duration_text;
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// What it says.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The same for output, if it has secrets.
     for_output: Option<Box<Config>>,
     /// What is allowed but probably not meant, sorted by place.
@@ -63,7 +64,7 @@ impl Loaded {
     /// What it says, for output: for `{env:NAME}` and `{file:PATH}` stand `(env:NAME)` and `(file:PATH)`, and values of
     /// fields that are secret are masked. Ids and places are those of the configuration itself.
     pub fn for_output(&self) -> &Config {
-        self.for_output.as_deref().unwrap_or(&self.config)
+        self.for_output.as_deref().unwrap_or(&*self.config)
     }
 }
 

@@ -10,7 +10,7 @@ fn read(text: &str) -> Config {
             let warnings: Vec<_> =
                 loaded.warnings.iter().map(|warning| warning.render(false)).collect();
             assert_eq!(warnings, [""; 0], "{text}");
-            loaded.config
+            std::sync::Arc::unwrap_or_clone(loaded.config)
         }
         Err(failure) => panic!("{failure}"),
     }

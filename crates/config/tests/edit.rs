@@ -222,8 +222,8 @@ proptest! {
     ) {
         let model = |text: &str| {
             let config = config::parse("x.kdl", text).unwrap().config;
-            let upstream = config.upstreams.into_iter().find(|u| &*u.name == "app").unwrap();
-            let endpoints = upstream.endpoints.into_iter();
+            let upstream = config.upstreams.iter().find(|u| &*u.name == "app").unwrap();
+            let endpoints = upstream.endpoints.iter().cloned();
             endpoints.map(|e| Endpoint { place: config::Place::default(), ..e }).collect::<Vec<_>>()
         };
         let mut expected = model(layout);

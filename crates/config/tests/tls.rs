@@ -24,7 +24,7 @@ fn parsed(text: &str) -> Loaded {
 /// The TLS of the first site, which ends here.
 #[track_caller]
 fn server(text: &str) -> ServerTls {
-    match parsed(text).config.sites.swap_remove(0).tls {
+    match parsed(text).config.sites[0].tls.clone() {
         Some(SiteTls::Terminate(tls)) => tls,
         other => panic!("{other:?}"),
     }

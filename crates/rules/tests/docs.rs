@@ -3,7 +3,6 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use rules::{Rules, check_expectations};
 
@@ -27,7 +26,7 @@ fn expectations_in_examples_hold() {
                 Err(failure) => panic!("{}", failure.render(false)),
             };
             run += loaded.config.expects.len();
-            let rules = Rules::compile(Arc::new(loaded.config));
+            let rules = Rules::compile(loaded.config);
             let failures = check_expectations(&rules, &|ip: IpAddr| {
                 let own = ip.is_loopback();
                 rules::Address { is_global: !own, is_own: own, ..rules::Address::global(ip) }

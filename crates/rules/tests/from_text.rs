@@ -1,7 +1,6 @@
 //! From the text of a configuration to its expectations, by way of the real decoder.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use rules::{Rules, check_expectations};
 
@@ -46,7 +45,7 @@ fn expectations_of_a_text() {
         Ok(loaded) => loaded,
         Err(failure) => panic!("{}", failure.render(false)),
     };
-    let rules = Rules::compile(Arc::new(loaded.config));
+    let rules = Rules::compile(loaded.config);
     let judged = |ip: IpAddr| {
         let own = ip.is_loopback();
         rules::Address { is_global: !own, is_own: own, ..rules::Address::global(ip) }

@@ -1,7 +1,6 @@
 //! What TLS changes about decisions: which listener, redirects, clients by their certificates.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use rules::{
     EntryPoint, Query, RouteRequest, Rules, StepOutcome, Steps, check_expectations, explain,
@@ -75,7 +74,7 @@ expect "CONNECT www.example.org:22" forward=":3129" client-name="dev" from="10.0
 
 fn rules(text: &str) -> Rules {
     match config::parse("test.kdl", text) {
-        Ok(loaded) => Rules::compile(Arc::new(loaded.config)),
+        Ok(loaded) => Rules::compile(loaded.config),
         Err(failure) => panic!("{}", failure.render(false)),
     }
 }

@@ -26,7 +26,7 @@ fn configuration(text: &str) -> Arc<config::Config> {
     let text =
         if text.contains("process {") { text.to_owned() } else { format!("{PROCESS}{text}") };
     match config::parse("story.kdl", &text) {
-        Ok(loaded) => Arc::new(loaded.config),
+        Ok(loaded) => loaded.config,
         Err(failure) => panic!("the story's configuration is wrong:\n{failure}"),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) fn warm(options: &Warm, config: Option<&Path>) -> Result<(), Failure>
     }
     let rules = match options.to {
         Some(_) => None,
-        None => Some(Rules::compile(Arc::new(Source::find(config)?.load()?.config))),
+        None => Some(Rules::compile(Source::find(config)?.load()?.config)),
     };
     let mut progress = Progress::default();
     let mut jobs = VecDeque::with_capacity(urls.len());

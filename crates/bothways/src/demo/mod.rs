@@ -11,7 +11,6 @@ mod setup;
 mod view;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -52,8 +51,7 @@ async fn run(options: &Demo) -> Result<(), Failure> {
     let text = setup.configuration(&setup.access_log().to_string_lossy());
     let loaded = Source::text(NAME, text).load()?;
     let records = Records::open(setup.access_log())?;
-    let server =
-        Server::start(Arc::new(loaded.config), Inherited::default()).map_err(Failure::other)?;
+    let server = Server::start(loaded.config, Inherited::default()).map_err(Failure::other)?;
     let paint = Paint::new(terminal::stdout_is_coloured());
     let mut view = View::new(paint, records, received, &origins);
     let outcome = if options.once {

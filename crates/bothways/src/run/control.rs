@@ -26,7 +26,7 @@ use super::report::Report;
 use super::signals::{SignalAction, Signals};
 use super::upgrade::{Finished, Predecessor, UnderWay, UpgradeOffer, UpgradeRequest};
 use super::watch::{self, Watch};
-use super::{banner, drain, empty_files, service};
+use super::{banner, drain, empty_files, memory, service};
 
 /// The maximum number of waiting reloads; further ones are refused.
 const RELOADS_WAITING_MAX: usize = 4;
@@ -119,27 +119,31 @@ pub(super) async fn run(
     mut signals: Signals,
     since: Option<SystemTime>,
 ) -> Result<(), Failure> {
-    let Start { server, source, loaded, logging, admin: socket, .. } = start;
+    let Start { server, source, mut loaded, logging, admin: socket, .. } = start;
     let (reloads, reload_requests) = mpsc::channel(RELOADS_WAITING_MAX);
     let (upgrades, upgrade_requests) = mpsc::channel(1);
     let watch = since.map(|since| start_watch(&loaded, since)).transpose()?;
+    let (effective, sources) =
+        (std::mem::take(&mut loaded.effective), std::mem::take(&mut loaded.sources));
+    let config = Arc::clone(&loaded.config);
+    drop(loaded);
     let control = Rc::new(Control {
         server,
-        effective: RefCell::new(loaded.effective),
+        effective: RefCell::new(effective),
         draining: Cell::new(false),
         last_reload_done: Cell::new(true),
         reloads,
         upgrades,
         token: Token::default(),
         save_lock: SaveLock::default(),
-        sources: RefCell::new(loaded.sources),
+        sources: RefCell::new(sources),
         source,
         logging,
-        cores: loaded.config.process.cores,
+        cores: config.process.cores,
         own_binary: start.own_binary,
         fd_store: start.fd_store,
     });
-    control.token.read(&loaded.config.process);
+    control.token.read(&config.process);
     let predecessor = match start.predecessor {
         Some(predecessor) => Some(control.wait_for_turn(predecessor).await?),
         None => None,
@@ -148,13 +152,16 @@ pub(super) async fn run(
     control.server.accept();
     let mut admin = Admin::default();
     admin.start(&control, socket);
-    banner::ready(&loaded.config, &control.server, admin.address(), &control.source.name());
+    banner::ready(&config, &control.server, admin.address(), &control.source.name());
+    // The server holds its own, as long as it is in effect.
+    drop(config);
     if let Some(predecessor) = predecessor {
         // The old process answers at once; nothing else is lost by waiting on this thread.
         predecessor.serving();
     }
     service::ready(&status(&control.server));
     control.fd_store.keep(&control.server.sockets());
+    memory::give_back_soon();
     let mut serving =
         ControlLoop { control: &control, admin, watch, reload_requests, upgrade_requests };
     let end = serving.run(&mut signals).await;
@@ -328,6 +335,7 @@ impl Control {
         report.log();
         service::ready(&status(&self.server));
         self.fd_store.keep(&self.server.sockets());
+        memory::give_back_soon();
         report
     }
 
@@ -347,7 +355,7 @@ impl Control {
             self.server.reload_failed();
             return self.refused(&closed_logs);
         }
-        let config = Arc::new(loaded.config);
+        let config = loaded.config;
         let (server, for_server) = (self.server.clone(), config.clone());
         // Opening sockets and waiting for all threads can take a moment, so use another thread and
         // keep the admin interface responsive.

@@ -14,6 +14,7 @@ pub(crate) mod drain;
 mod empty_files;
 mod fd_store;
 mod logging;
+mod memory;
 mod pid_file;
 mod report;
 mod service;
@@ -113,7 +114,7 @@ async fn run(
     let Before { inherited, admin, predecessor, own_binary, fd_store } = before;
     // Before the data plane starts, so that no signal is lost.
     let signals = Signals::catch()?;
-    let config = Arc::new(loaded.config.clone());
+    let config = Arc::clone(&loaded.config);
     let server =
         Server::prepare(config, inherited).map_err(|error| start_failure(&error, &loaded))?;
     server.discovered().await;

@@ -40,6 +40,7 @@ pub(crate) use upstream::show::{share_quoted, target_text};
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use expand::{Fragments, Via};
 use include::Files;
@@ -126,6 +127,7 @@ fn finish(sources: Sources, files: &Files, mut problems: Problems) -> Result<Loa
         return Err(Failure { partial, ..problems.failure(&sources) });
     }
     let warnings = problems.diagnostics(&sources).1;
+    let config = Arc::new(config);
     Ok(Loaded { config, for_output, warnings, effective, sources })
 }
 

@@ -22,7 +22,7 @@ fn configured(count: usize) -> Config {
         endpoints.collect::<String>()
     );
     match config::parse("story.kdl", &text) {
-        Ok(loaded) => loaded.config,
+        Ok(loaded) => Arc::unwrap_or_clone(loaded.config),
         Err(failure) => panic!("{failure}"),
     }
 }

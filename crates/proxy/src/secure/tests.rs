@@ -26,7 +26,7 @@ fn contexts(versions: &str) -> Contexts {
         other.file().display(),
     );
     let config = match config::parse("story.kdl", &text) {
-        Ok(loaded) => loaded.config,
+        Ok(loaded) => std::sync::Arc::unwrap_or_clone(loaded.config),
         Err(failure) => panic!("{failure}"),
     };
     let keeper = Keeper::start(None);
