@@ -1,6 +1,6 @@
 //! A group of endpoints, as one snapshot has it, and the state of groups over all snapshots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -200,7 +200,9 @@ impl States {
     pub fn groups(&self, config: &Config) -> Vec<Arc<Group>> {
         *self.zone() = config.process.zone.clone();
         let mut known = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|name, _| config.upstreams.iter().any(|u| u.name == *name));
+        let names: HashSet<&str> =
+            config.upstreams.iter().map(|upstream| &*upstream.name).collect();
+        known.retain(|name, _| names.contains(&**name));
         let groups = config.upstreams.iter().map(|upstream| {
             let known = known.entry(Arc::clone(&upstream.name)).or_default();
             Arc::new(Group::new(upstream, known, config.process.zone.clone()))

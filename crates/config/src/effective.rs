@@ -5,6 +5,7 @@
 //! that nothing is left out. A route shows what it says itself; the rest it has from its site.
 //! What the tables call a secret is masked, unless [`Effective::revealed`] says otherwise.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::schema::masked_in;
 #[derive(Debug, Clone, Default)]
 pub struct Effective {
     lines: Vec<Line>,
+    /// The texts of all lines, one behind the other, as there may be millions.
+    text: String,
     files: Vec<Arc<str>>,
     /// Whether secrets are shown.
     revealed: bool,
@@ -24,21 +27,21 @@ pub struct Effective {
 struct Line {
     depth: u8,
     kind: LineKind,
-    name: Box<str>,
+    name: Text,
     /// What stands behind the name, as written in the language.
-    value: Box<str>,
-    /// The same without its secrets, if it has any.
-    masked: Option<Box<str>>,
+    value: Text,
+    /// What is shown in its place, if it is a secret.
+    masked: Option<Text>,
     place: Place,
     /// The line that has put it there, if it stands elsewhere.
     via: Option<Place>,
 }
 
-impl Line {
-    fn new(depth: u8, kind: LineKind, name: &str, value: Box<str>, place: Place) -> Self {
-        let masked = masked_in(&value).map(Into::into);
-        Self { depth, kind, name: name.into(), value, masked, place, via: None }
-    }
+/// A part of the text.
+#[derive(Debug, Clone, Copy)]
+struct Text {
+    start: u32,
+    end: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,7 @@ const ORIGIN_COLUMN: usize = 56;
 
 impl Effective {
     pub(crate) fn new(files: Vec<Arc<str>>) -> Self {
-        Self { lines: Vec::new(), files, revealed: false }
+        Self { lines: Vec::new(), text: String::new(), files, revealed: false }
     }
 
     /// The same with its secrets: what is shown then is the whole configuration.
@@ -84,9 +87,28 @@ impl Effective {
         Self { revealed: true, ..self }
     }
 
+    fn keep(&mut self, text: &str) -> Text {
+        let start = self.text.len() as u32;
+        self.text.push_str(text);
+        Text { start, end: self.text.len() as u32 }
+    }
+
+    fn text(&self, text: Text) -> &str {
+        self.text.get(text.start as usize..text.end as usize).unwrap_or_default()
+    }
+
     /// What is shown of the value of a line.
-    fn shown<'l>(&self, line: &'l Line) -> &'l str {
-        line.masked.as_deref().filter(|_| !self.revealed).unwrap_or(&line.value)
+    fn shown(&self, line: &Line) -> Cow<'_, str> {
+        if self.revealed {
+            return self.text(line.value).into();
+        }
+        let shown = self.text(line.masked.unwrap_or(line.value));
+        masked_in(shown).map_or(shown.into(), Into::into)
+    }
+
+    fn push(&mut self, depth: u8, kind: LineKind, name: &str, value: &str, place: Place) {
+        let (name, value) = (self.keep(name), self.keep(value));
+        self.lines.push(Line { depth, kind, name, value, masked: None, place, via: None });
     }
 
     /// A value of which `masked` is shown, as it has something secret in it.
@@ -94,38 +116,28 @@ impl Effective {
         &mut self,
         depth: u8,
         name: &str,
-        value: impl Into<Box<str>>,
+        value: impl AsRef<str>,
         masked: String,
         place: Place,
     ) {
-        let line = Line::new(depth, LineKind::Value, name, value.into(), place);
-        let masked = Some(masked_in(&masked).unwrap_or(masked).into());
-        self.lines.push(Line { masked, ..line });
+        self.push(depth, LineKind::Value, name, value.as_ref(), place);
+        let masked = self.keep(&masked);
+        if let Some(line) = self.lines.last_mut() {
+            line.masked = Some(masked);
+        }
     }
 
-    pub(crate) fn value(
-        &mut self,
-        depth: u8,
-        name: &str,
-        value: impl Into<Box<str>>,
-        place: Place,
-    ) {
-        self.lines.push(Line::new(depth, LineKind::Value, name, value.into(), place));
+    pub(crate) fn value(&mut self, depth: u8, name: &str, value: impl AsRef<str>, place: Place) {
+        self.push(depth, LineKind::Value, name, value.as_ref(), place);
     }
 
-    pub(crate) fn block(
-        &mut self,
-        depth: u8,
-        name: &str,
-        value: impl Into<Box<str>>,
-        place: Place,
-    ) {
-        self.lines.push(Line::new(depth, LineKind::Block, name, value.into(), place));
+    pub(crate) fn block(&mut self, depth: u8, name: &str, value: impl AsRef<str>, place: Place) {
+        self.push(depth, LineKind::Block, name, value.as_ref(), place);
     }
 
     pub(crate) fn remark(&mut self, depth: u8, name: &str, value: &str) {
         let place = Place::default();
-        self.lines.push(Line::new(depth, LineKind::Remark, name, value.into(), place));
+        self.push(depth, LineKind::Remark, name, value, place);
     }
 
     /// The properties of a node, by name, value and place, one a line; behind the value of the
@@ -139,13 +151,13 @@ impl Effective {
         opens: bool,
     ) {
         if let Some((value, place)) = head {
-            self.lines.push(Line::new(depth, LineKind::Head, node, value.into(), place));
+            self.push(depth, LineKind::Head, node, value, place);
         }
         for (index, (name, value, place)) in all.iter().enumerate() {
             let (first, last) = (index == 0 && head.is_none(), index + 1 == all.len());
             let kind = LineKind::Property { first, last, opens: opens && last };
             let name = format!("{node} {name}");
-            self.lines.push(Line::new(depth, kind, &name, value.as_str().into(), *place));
+            self.push(depth, kind, &name, value, *place);
         }
     }
 
@@ -177,21 +189,22 @@ impl Effective {
         let mut blocks: Vec<String> = Vec::new();
         self.lines.iter().filter_map(move |line| {
             blocks.truncate(usize::from(line.depth));
-            let label = match self.shown(line) {
-                "" => line.name.to_string(),
-                value => format!("{} {value}", line.name),
+            let name = self.text(line.name);
+            let label = match &*self.shown(line) {
+                "" => name.to_owned(),
+                value => format!("{name} {value}"),
             };
             if line.kind == LineKind::Block {
                 blocks.push(label);
                 return None;
             }
             let mut path = blocks.clone();
-            path.extend(line.name.split(' ').map(str::to_owned));
+            path.extend(name.split(' ').map(str::to_owned));
             if let LineKind::Property { opens: true, .. } = line.kind {
-                blocks.push(line.name.split(' ').next().unwrap_or_default().to_owned());
+                blocks.push(name.split(' ').next().unwrap_or_default().to_owned());
             }
             let origin = self.origin(line);
-            Some(EffectiveValue { path, value: self.shown(line).to_owned(), origin })
+            Some(EffectiveValue { path, value: self.shown(line).into_owned(), origin })
         })
     }
 
@@ -220,7 +233,7 @@ impl Effective {
     }
 
     fn line(&self, out: &mut String, line: &Line, colours: bool) {
-        let (name, value) = (&line.name, self.shown(line));
+        let (name, value) = (self.text(line.name), self.shown(line));
         let indent = "    ".repeat(usize::from(line.depth));
         let text = match line.kind {
             LineKind::Value if value.is_empty() => format!("{indent}{name}"),
@@ -231,7 +244,7 @@ impl Effective {
             LineKind::Head => format!("{indent}{name} {value} \\"),
             LineKind::Property { first, last, opens } => {
                 let own = name.split(' ').next_back().unwrap_or_default();
-                let name = if first { name.to_string() } else { format!("    {own}") };
+                let name = if first { name.to_owned() } else { format!("    {own}") };
                 let end = if opens {
                     " {"
                 } else if last {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::model::Place;
 
 /// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LogTarget {
     /// Nowhere.
     Off,

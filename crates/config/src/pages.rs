@@ -86,7 +86,7 @@ pub struct Maintenance {
 }
 
 /// What closes sites and routes: a file, as long as it exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Switch {
     /// This one.
     File(PathBuf),

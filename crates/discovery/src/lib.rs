@@ -100,17 +100,18 @@ impl Discovery {
         for upstream in &config.upstreams {
             state.members_of(upstream, &self.resolver, &mut hosts);
         }
-        let sources = || config.upstreams.iter().flat_map(|upstream| &upstream.sources);
+        let (mut services, mut files) = (HashSet::new(), HashSet::new());
+        for source in config.upstreams.iter().flat_map(|upstream| &upstream.sources) {
+            match &source.kind {
+                SourceKind::Srv(name) => drop(services.insert(name)),
+                SourceKind::File(path) => drop(files.insert((path, source.tls))),
+            }
+        }
+        let names: HashSet<_> = config.upstreams.iter().map(|upstream| &upstream.name).collect();
         state.names.retain(|host, _| hosts.contains(host));
-        state.services.retain(|name, _| {
-            sources().any(|source| matches!(&source.kind, SourceKind::Srv(is) if is == name))
-        });
-        state.files.retain(|(path, tls), _| {
-            sources().any(|source| {
-                matches!(&source.kind, SourceKind::File(is) if is == path) && source.tls == *tls
-            })
-        });
-        state.changes.retain(|name, _| config.upstreams.iter().any(|one| one.name == *name));
+        state.services.retain(|name, _| services.contains(name));
+        state.files.retain(|(path, tls), _| files.contains(&(path, *tls)));
+        state.changes.retain(|name, _| names.contains(name));
         drop(state);
         self.woken.notify_one();
     }

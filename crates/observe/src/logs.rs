@@ -4,6 +4,7 @@
 //! is what a core looks at when an exchange is over.
 //! Not here: the thread that writes (`writer`).
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -25,7 +26,7 @@ pub(crate) struct Target {
 
 /// The targets that are open, by what the configuration calls them.
 #[derive(Default)]
-pub struct LogTargets(Mutex<Vec<(LogTarget, Weak<Target>)>>);
+pub struct LogTargets(Mutex<HashMap<LogTarget, Weak<Target>>>);
 
 /// A log that cannot be opened.
 #[derive(Debug)]
@@ -40,20 +41,20 @@ impl LogTargets {
     /// Opens the logs of a configuration, except those that are open already.
     pub fn open(&self, config: &Config) -> Result<Arc<AccessLogs>, LogProblem> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|(_, target)| target.strong_count() > 0);
+        open.retain(|_, target| target.strong_count() > 0);
         let mut logs = Vec::with_capacity(config.logs.len());
         // Until the logs hold them.
         let mut opened = Vec::new();
         for (index, log) in config.logs.iter().enumerate() {
-            let known = open.iter().find(|(name, _)| *name == log.target);
-            let target = match (known.and_then(|(_, target)| target.upgrade()), &log.target) {
+            let known = open.get(&log.target).and_then(Weak::upgrade);
+            let target = match (known, &log.target) {
                 (_, LogTarget::Off) => None,
                 (Some(target), _) => Some(target),
                 (None, name) => {
                     let sink = Sink::open(name)
                         .map_err(|error| LogProblem { log: LogId::at(index), error })?;
                     let target = Arc::new(Target { sink: Mutex::new(sink) });
-                    open.push((name.clone(), Arc::downgrade(&target)));
+                    open.insert(name.clone(), Arc::downgrade(&target));
                     opened.push(Arc::clone(&target));
                     Some(target)
                 }

@@ -1,5 +1,6 @@
 //! Fills in what is shown of upstreams and their endpoints ([`UpstreamReport`]), from a snapshot.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,20 +14,20 @@ use crate::snapshot::Snapshot;
 pub(crate) fn upstreams(
     snapshot: &Snapshot,
     registry: &Registry,
-    mut health: Vec<EndpointHealth>,
+    health: Vec<EndpointHealth>,
     remark: impl Fn(&config::Endpoint) -> Option<String>,
 ) -> Vec<UpstreamReport> {
     let now = Instant::now();
+    let health = health.into_iter().map(|one| ((one.upstream.clone(), one.endpoint.clone()), one));
+    let mut health: HashMap<_, _> = health.collect();
     let groups = (0..).map(UpstreamId).zip(&snapshot.groups);
     let report = |(id, group): (UpstreamId, &Arc<Group>)| {
         let upstream = &group.settings;
         let endpoints = (0..).zip(&group.members).map(|(index, member)| {
             let slot = snapshot.names.endpoint_slot(EndpointId::new(id, index));
             let recent = registry.recent(slot, now);
-            let is_it = |h: &EndpointHealth| {
-                h.upstream == upstream.name && h.endpoint == *member.state.name()
-            };
-            let health = health.iter().position(is_it).map(|at| health.swap_remove(at));
+            let health =
+                health.remove(&(Arc::clone(&upstream.name), Arc::clone(member.state.name())));
             let remark = remark(&member.settings);
             endpoint(group, member, (recent, health, remark), now)
         });

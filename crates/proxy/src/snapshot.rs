@@ -252,7 +252,10 @@ impl SharedPools {
         if let Some(shared_idle) = shared_pools.get(key).and_then(Weak::upgrade) {
             return shared_idle;
         }
-        shared_pools.retain(|_, shared_idle| shared_idle.strong_count() > 0);
+        // Before it grows, not for each key.
+        if shared_pools.len() == shared_pools.capacity() {
+            shared_pools.retain(|_, shared_idle| shared_idle.strong_count() > 0);
+        }
         let shared_idle = Arc::new(SharedIdle::new(self.cores));
         shared_pools.insert(key.clone(), Arc::downgrade(&shared_idle));
         shared_idle

@@ -1,5 +1,7 @@
 //! The files of users that configurations name. A file that several name is read once, and stays the same across reloads.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use auth::{UserFile, UserFileError};
@@ -7,7 +9,7 @@ use config::{Config, Login, Place};
 
 /// The files of users that are in use.
 #[derive(Default)]
-pub(crate) struct UserFiles(Mutex<Vec<Weak<UserFile>>>);
+pub(crate) struct UserFiles(Mutex<HashMap<PathBuf, Weak<UserFile>>>);
 
 /// A file of users that cannot be used, and the line that names it.
 pub(crate) struct BadUserFile {
@@ -19,19 +21,18 @@ impl UserFiles {
     /// The files of a configuration, by `config::LoginId`.
     pub(crate) fn open(&self, config: &Config) -> Result<Vec<Arc<UserFile>>, BadUserFile> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|file| file.strong_count() > 0);
+        known.retain(|_, file| file.strong_count() > 0);
         let mut open = |login: &Login| {
-            let is_it = |file: &Arc<UserFile>| file.path() == login.file;
             let bad = |error: UserFileError| BadUserFile {
                 place: login.place,
                 why: problem(login, &error),
             };
-            if let Some(file) = known.iter().filter_map(Weak::upgrade).find(is_it) {
+            if let Some(file) = known.get(&login.file).and_then(Weak::upgrade) {
                 file.require().map_err(bad)?;
                 return Ok(file);
             }
             let file = Arc::new(UserFile::open(&login.file).map_err(bad)?);
-            known.push(Arc::downgrade(&file));
+            known.insert(login.file.clone(), Arc::downgrade(&file));
             Ok(file)
         };
         config.logins.iter().map(&mut open).collect()
@@ -40,7 +41,7 @@ impl UserFiles {
     /// Reads those again that have changed. One with a mistake leaves its users as they were.
     pub(crate) fn refresh(&self) {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for file in known.iter().filter_map(Weak::upgrade) {
+        for file in known.values().filter_map(Weak::upgrade) {
             let path = file.path().display();
             match file.refresh() {
                 Ok(false) => {}

@@ -9,6 +9,7 @@ use super::caching::RawCaching;
 use super::login::RawLogin;
 use super::matching::{RawAccess, RawCondition, RawFiles};
 use super::tls::RawClients;
+use super::upstream::EndpointSpans;
 use super::upstream::resolve::{RawMirror, RawSplit};
 use super::{Checked, Decoder, Given, Origins};
 use crate::diagnostic::plain_io;
@@ -535,9 +536,9 @@ impl Decoder<'_> {
 
     pub(crate) fn to(&mut self, node: &Checked<'_, '_>) -> RawActionKind {
         let mut endpoints = Vec::new();
-        let mut spans = Vec::new();
+        let mut spans = EndpointSpans::default();
         self.endpoints(node, &mut endpoints, &mut spans, |_, _| {});
-        self.check_mixed(&endpoints, &spans);
+        self.check_mixed(&endpoints, &spans.all);
         let names = node.arguments.iter().filter_map(|given| match &given.datum {
             Datum::Name(name) => Some((name.clone(), given.span)),
             _ => None,

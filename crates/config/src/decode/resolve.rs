@@ -15,8 +15,8 @@ use super::upstream::RawUpstream;
 use crate::Effective;
 use crate::model::{
     AccessLog, AcmeId, Action, Config, EditVerb, Endpoint, FieldEdit, Forward, ForwardId,
-    HostCapture, Limits, Listener, ListenerId, LogId, LoginId, Maintenance, Pattern, Place,
-    PortRange, Process, ProxyProtocol, Route, RouteSettings, Satisfy, Serves, Site, SiteId,
+    HostCapture, Limits, Listener, ListenerId, LogId, LogTarget, LoginId, Maintenance, Pattern,
+    Place, PortRange, Process, ProxyProtocol, Route, RouteSettings, Satisfy, Serves, Site, SiteId,
     SiteName, Switch, SwitchId, Table, Template, TemplatePart, Timeouts, Upstream, UpstreamId,
     UpstreamTimeouts, Variable,
 };
@@ -96,10 +96,14 @@ pub(super) fn resolve(decoder: &mut Decoder<'_>, raw: Raw) -> (Config, Effective
         speech: Table::new(),
         acme_ids: HashMap::new(),
         acme_used: Table::new(),
+        logs: HashMap::new(),
+        switches: HashMap::new(),
     };
     resolver.config.files = resolver.decoder.sources.names();
     resolver.config.process = raw.process.process.clone();
-    resolver.config.logs.push(log_of_process(&raw.process.process));
+    let log = log_of_process(&raw.process.process);
+    resolver.logs.insert(log.target.clone(), vec![LogId::default()]);
+    resolver.config.logs.push(log);
     resolver.config.maps = resolver.decoder.checked_maps(&raw.maps);
     resolver.upstreams(&raw.upstreams);
     resolver.acmes(&raw);
@@ -160,6 +164,10 @@ pub(super) struct Resolver<'d, 's> {
     pub(super) acme_ids: HashMap<Arc<str>, (AcmeId, Span)>,
     /// By directory: whether something asks it.
     pub(super) acme_used: Table<AcmeId, bool>,
+    /// Access logs by where they go.
+    logs: HashMap<LogTarget, Vec<LogId>>,
+    /// What closes sites and routes.
+    switches: HashMap<Switch, SwitchId>,
 }
 
 impl Resolver<'_, '_> {
@@ -414,14 +422,18 @@ impl Resolver<'_, '_> {
             log.fields = Some(fields.clone());
         }
         let logs = &mut self.config.logs;
-        let is_same = |other: &AccessLog| {
-            (&other.target, &other.format, &other.fields) == (&log.target, &log.format, &log.fields)
+        let is_same = |id: &&LogId| {
+            let other = logs.get(id.index());
+            other.is_some_and(|other| (&other.format, &other.fields) == (&log.format, &log.fields))
         };
-        let index = logs.iter().position(is_same).unwrap_or(logs.len());
-        if index == logs.len() {
-            logs.push(log);
+        let of_target = self.logs.entry(log.target.clone()).or_default();
+        if let Some(&id) = of_target.iter().find(is_same) {
+            return id;
         }
-        LogId::at(index)
+        let id = LogId::at(logs.len());
+        of_target.push(id);
+        logs.push(log);
+        id
     }
 
     /// Puts in how a layer is closed for maintenance, if it says so.
@@ -436,13 +448,13 @@ impl Resolver<'_, '_> {
             None => Switch::Site(site.into()),
         };
         let switches = &mut self.config.switches;
-        let index = switches.iter().position(|other| *other == switch).unwrap_or_else(|| {
-            switches.push(switch);
-            switches.len() - 1
+        let id = *self.switches.entry(switch).or_insert_with_key(|switch| {
+            switches.push(switch.clone());
+            SwitchId::at(switches.len() - 1)
         });
         settings.maintenance = Some(Maintenance {
             place: self.decoder.place(*span),
-            switch: SwitchId::at(index),
+            switch: id,
             retry_after: raw.retry_after,
             page: raw.page.clone(),
             except: raw.except.clone(),

@@ -1,5 +1,6 @@
 //! The top level, `listen`, `site`, `route`.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -239,18 +240,15 @@ impl Decoder<'_> {
 
 /// Adds the networks of a node that are not there yet.
 pub(crate) fn add_networks(networks: &mut Vec<IpNet>, node: &Checked<'_, '_>) {
-    for given in &node.arguments {
-        if let Datum::Networks(given) = &given.datum {
-            add_new(networks, given);
-        }
-    }
+    let given = node.arguments.iter().filter_map(|given| match &given.datum {
+        Datum::Networks(given) => Some(given),
+        _ => None,
+    });
+    add_new(networks, given.flatten());
 }
 
 /// Adds networks that are not there yet.
-pub(super) fn add_new(networks: &mut Vec<IpNet>, more: &[IpNet]) {
-    for net in more {
-        if !networks.contains(net) {
-            networks.push(*net);
-        }
-    }
+pub(super) fn add_new<'n>(networks: &mut Vec<IpNet>, more: impl IntoIterator<Item = &'n IpNet>) {
+    let mut known: HashSet<IpNet> = networks.iter().copied().collect();
+    networks.extend(more.into_iter().filter(|net| known.insert(**net)));
 }

@@ -114,12 +114,12 @@ impl Writer<'_, '_> {
     }
 
     /// A line of a row.
-    pub(crate) fn line(&mut self, shown: Shown<'_>, text: impl Into<Box<str>>) {
+    pub(crate) fn line(&mut self, shown: Shown<'_>, text: impl AsRef<str>) {
         self.value(shown.depth, shown.row.name, text, shown.span());
     }
 
     /// The same, with its own place.
-    pub(crate) fn line_at(&mut self, shown: Shown<'_>, text: impl Into<Box<str>>, place: Place) {
+    pub(crate) fn line_at(&mut self, shown: Shown<'_>, text: impl AsRef<str>, place: Place) {
         self.out.value(shown.depth, shown.row.name, text, place);
     }
 
@@ -181,7 +181,7 @@ impl Writer<'_, '_> {
         &mut self,
         depth: u8,
         name: &str,
-        value: impl Into<Box<str>>,
+        value: impl AsRef<str>,
         span: Option<Span>,
     ) {
         let place = self.place(span);

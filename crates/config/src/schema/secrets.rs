@@ -104,6 +104,9 @@ pub(crate) fn masked_in(text: &str) -> Option<String> {
 
 /// RFC 3986, section 3.2.1: user information stands before the `@` of an authority.
 fn masked_users(text: &str) -> Option<String> {
+    if !text.contains("://") {
+        return None;
+    }
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -125,6 +128,9 @@ fn masked_users(text: &str) -> Option<String> {
 
 /// Query parameters (`?name=value`, `&name=value`) with names of secrets.
 fn masked_parameters(text: &str) -> Option<String> {
+    if !text.contains(['?', '&']) {
+        return None;
+    }
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(['?', '&']) {

@@ -338,7 +338,10 @@ fn watched_once<T>(
     if let Some(watched) = all.get(name).and_then(Weak::upgrade) {
         return watched;
     }
-    all.retain(|_, watched| watched.strong_count() > 0);
+    // Before it grows, not for each name.
+    if all.len() == all.capacity() {
+        all.retain(|_, watched| watched.strong_count() > 0);
+    }
     let watched = start();
     all.insert(name.into(), Arc::downgrade(&watched));
     watched

@@ -26,6 +26,8 @@ pub(super) struct ContextBuilder<'c> {
     prepared: HashMap<String, Vec<Arc<Source>>>,
     pub(super) sources: Vec<(Arc<Source>, Option<NewCertificates>)>,
     pub(super) servers: Vec<(ServerKey, Arc<Server>)>,
+    /// Servers by the address of their slot: those in effect, and the new ones.
+    servers_of: HashMap<*const Slot, Vec<(ServerKey, Arc<Server>)>>,
     pub(super) clients: Vec<(ClientKey, Arc<Client>)>,
     pub(super) problems: Vec<Problem>,
 }
@@ -42,6 +44,10 @@ impl<'c> ContextBuilder<'c> {
         for source in shared.sources() {
             installed.entry(source.slot().name().to_owned()).or_default().push(source);
         }
+        let mut servers_of: HashMap<_, Vec<_>> = HashMap::new();
+        for known in &lock(&shared.installed).servers {
+            servers_of.entry(Arc::as_ptr(known.1.slot())).or_default().push(known.clone());
+        }
         Self {
             shared,
             config,
@@ -50,6 +56,7 @@ impl<'c> ContextBuilder<'c> {
             prepared: HashMap::new(),
             sources: Vec::new(),
             servers: Vec::new(),
+            servers_of,
             clients: Vec::new(),
             problems,
         }
@@ -90,13 +97,8 @@ impl<'c> ContextBuilder<'c> {
             files: FileStamps::of(files),
         };
         // A site with other files keeps its name, but has another slot.
-        let is_ours = |(is, server): &&(ServerKey, Arc<Server>)| {
-            *is == key && Arc::ptr_eq(server.slot(), source.slot())
-        };
-        let installed = lock(&self.shared.installed);
-        let known = self.servers.iter().chain(&installed.servers).find(is_ours);
-        let known = known.map(|(_, server)| server.clone());
-        drop(installed);
+        let of_slot = self.servers_of.entry(Arc::as_ptr(source.slot())).or_default();
+        let known = of_slot.iter().find(|(is, _)| *is == key).map(|(_, server)| server.clone());
         let made = known.map_or_else(
             || {
                 let (tickets, challenges) = (&self.shared.tickets, &self.shared.challenges);
@@ -107,6 +109,7 @@ impl<'c> ContextBuilder<'c> {
         );
         match made {
             Ok(server) => {
+                of_slot.push((key.clone(), server.clone()));
                 self.servers.push((key, server.clone()));
                 Some(server)
             }

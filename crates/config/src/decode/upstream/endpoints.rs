@@ -1,13 +1,23 @@
 //! Endpoints of an upstream, and where more of them come from.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use super::super::{Checked, Decoder};
 use super::RawUpstream;
-use crate::model::{Endpoint, Source, SourceKind};
+use crate::model::{Endpoint, EndpointAddress, Source, SourceKind};
 use crate::schema::{ENDPOINT_PROPERTIES, Property};
 use crate::source::Span;
 use crate::values::Datum;
+
+/// Where the endpoints of an upstream stand.
+#[derive(Debug, Default)]
+pub(crate) struct EndpointSpans {
+    pub(in crate::decode) all: Vec<Span>,
+    /// Which one each is, by its address and whether it is spoken to over TLS.
+    numbers: HashMap<(EndpointAddress, bool), usize>,
+}
 
 impl Decoder<'_> {
     pub(crate) fn endpoint_line(&mut self, raw: &mut RawUpstream, node: &Checked<'_, '_>) {
@@ -21,7 +31,7 @@ impl Decoder<'_> {
         &mut self,
         node: &Checked<'_, '_>,
         endpoints: &mut Vec<Endpoint>,
-        spans: &mut Vec<Span>,
+        spans: &mut EndpointSpans,
         set: impl Fn(&Checked<'_, '_>, &mut Endpoint),
     ) {
         for given in &node.arguments {
@@ -32,14 +42,17 @@ impl Decoder<'_> {
                 ..Endpoint::new(written.as_ref(), address.clone())
             };
             set(node, &mut new);
-            let is_same = |(other, _): &(&mut Endpoint, _)| {
-                other.address == new.address && other.tls == new.tls
-            };
-            match endpoints.iter_mut().zip(spans.iter()).find(is_same) {
-                Some((earlier, &span)) => self.merge(earlier, span, &new, given.span),
-                None => {
+            match spans.numbers.entry((address.clone(), *tls)) {
+                Entry::Occupied(known) => {
+                    let earlier = endpoints.get_mut(*known.get());
+                    if let Some((earlier, &span)) = earlier.zip(spans.all.get(*known.get())) {
+                        self.merge(earlier, span, &new, given.span);
+                    }
+                }
+                Entry::Vacant(free) => {
+                    free.insert(endpoints.len());
                     endpoints.push(new);
-                    spans.push(given.span);
+                    spans.all.push(given.span);
                 }
             }
         }

@@ -11,6 +11,8 @@ pub(super) mod show;
 
 use std::path::Path;
 
+pub(super) use endpoints::EndpointSpans;
+
 use super::layer::Overrides;
 use super::tls::RawUpstreamTls;
 use super::{Checked, Decoder, Origins};
@@ -34,7 +36,7 @@ pub(crate) struct RawUpstream {
     pub(crate) settings: Upstream,
     pub(crate) set: Origins,
     /// By endpoint.
-    pub(crate) endpoint_spans: Vec<Span>,
+    pub(crate) endpoint_spans: EndpointSpans,
     /// By check.
     pub(crate) health: Vec<Origins>,
     pub(crate) timeouts: Overrides,
@@ -50,7 +52,7 @@ impl RawUpstream {
             span,
             settings: Upstream::new(name, Vec::new()),
             set: Origins::default(),
-            endpoint_spans: Vec::new(),
+            endpoint_spans: EndpointSpans::default(),
             health: Vec::new(),
             timeouts: Vec::new(),
             tls: None,
@@ -83,7 +85,7 @@ impl Decoder<'_> {
             node.node.damaged || children.len() < node.node.children.as_ref().map_or(0, Vec::len);
         upstream.set = self.read(&children, &mut upstream);
         node.first()?;
-        self.check_mixed(&upstream.settings.endpoints, &upstream.endpoint_spans);
+        self.check_mixed(&upstream.settings.endpoints, &upstream.endpoint_spans.all);
         let settings = &upstream.settings;
         if settings.endpoints.is_empty() && settings.sources.is_empty() && !upstream.broken {
             self.error(node.node.span, format!("the upstream `{}` has no endpoint", upstream.name))

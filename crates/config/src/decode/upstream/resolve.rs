@@ -264,7 +264,7 @@ impl Resolver<'_, '_> {
                     .hint("a backup replaces endpoints that are not backups");
             }
         }
-        let zoned = endpoints.iter().zip(&raw.endpoint_spans);
+        let zoned = endpoints.iter().zip(&raw.endpoint_spans.all);
         let mut zoned = zoned.filter_map(|(endpoint, span)| Some((endpoint.zone.as_ref()?, *span)));
         if let Some((zone, span)) = zoned.next().filter(|_| self.config.process.zone.is_none()) {
             self.decoder
