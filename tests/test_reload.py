@@ -41,6 +41,19 @@ forward "{self.out}" {{
 {more}
 """
 
+    def test_many_rules(self):
+        """20,000 rules are read and read again in a moment, and the right one of them decides."""
+        def rules(version):
+            denied = "".join(f'    deny from="10.{n >> 8}.{n & 255}.{version}" port="{n + 1}"\n' for n in range(20_000))
+            return f'forward "{self.out}" {{\n    ports any\n{denied}    allow to="127.0.0.1"\n}}\n'
+
+        proxy = self.bothways(rules(1))
+        for version in range(2, 6):
+            proxy.rewrite(rules(version))
+            self.assertEqual(proxy.reload()["msg"], "reloaded")
+        told = self.bothways_command("explain", "127.0.0.1:300", "--forward", self.out, "--from", "10.1.43.5").out
+        self.assertIn("bothways.kdl:302", told.splitlines()[-1])
+
     @needs("wrk")
     def test_under_load(self):
         """Dozens of reloads under load: no request fails, no tunnel ends, both ways."""

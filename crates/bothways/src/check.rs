@@ -107,11 +107,14 @@ pub(crate) fn serves_nothing(loaded: &Loaded) -> Option<Diagnostic> {
 /// Diagnostics about certificates and keys; each appears once, even if several sites share it.
 pub(crate) fn tls_diagnostics(sources: &Sources, problems: &[tls::Problem]) -> Vec<Diagnostic> {
     let mut known = HashSet::new();
-    let unique = problems.iter().filter_map(|problem| {
+    let mut unique = Vec::new();
+    for problem in problems {
         let tls::Problem { place, message, hint, severity } = problem;
-        known.insert((place, message, hint, severity)).then_some(problem)
-    });
-    let diagnostics = unique.map(|problem| {
+        if known.insert((place, message, hint, severity)) {
+            unique.push(problem);
+        }
+    }
+    let diagnostics = unique.into_iter().map(|problem| {
         let severity = match problem.severity {
             tls::Severity::Error => Severity::Error,
             tls::Severity::Warning => Severity::Warning,

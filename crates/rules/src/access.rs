@@ -10,7 +10,7 @@ use config::{AccessRule, Place, Route, RouteId, RouteSettings, Satisfy, Site, Si
 use message::ClientCertificate;
 
 use crate::clients::{ClientRefusal, RefusalReason, client_allowed};
-use crate::net_index::{NetIndex, canonical_net};
+use crate::prefixes::{Nets, canonical_net};
 use crate::{Rules, canonical};
 
 /// Networks that are compared one after the other; more are indexed.
@@ -66,44 +66,41 @@ impl Standing {
 /// The rules about addresses of a site or route.
 pub(crate) struct AccessIndex {
     rules: Arc<[AccessRule]>,
-    /// Set if there are many networks.
-    nets: Option<NetIndex>,
+    /// Set if there are many networks: the first rule that has each.
+    nets: Option<Nets<u32>>,
     /// The first rule for every address.
-    any: Option<usize>,
+    any: Option<u32>,
+    /// The first rule that allows.
+    first_allow: Option<Place>,
 }
 
 impl AccessIndex {
     fn of(rules: &Arc<[AccessRule]>) -> Self {
         let count: usize = rules.iter().map(|rule| rule.from.len()).sum();
+        let numbered = || (0u32..).zip(rules.iter());
         let nets = (count > NETS_COMPARED_MAX).then(|| {
-            let mut nets = NetIndex::new();
-            for (number, rule) in (0..).zip(rules.iter()) {
-                rule.from.iter().for_each(|&net| nets.insert(canonical_net(net), number));
-            }
-            nets
+            let all = numbered()
+                .flat_map(|(number, rule)| rule.from.iter().map(move |&net| (net, number)));
+            Nets::of(all, |first, other| *first = other.min(*first))
         });
-        let any = rules.iter().position(|rule| rule.from.is_empty());
-        Self { rules: Arc::clone(rules), nets, any }
+        let any = numbered().find(|(_, rule)| rule.from.is_empty()).map(|(number, _)| number);
+        let first_allow = rules.iter().find(|rule| rule.allow).map(|rule| rule.place);
+        Self { rules: Arc::clone(rules), nets, any, first_allow }
     }
 
     /// The first rule that has an address.
     fn first(&self, address: IpAddr) -> Option<&AccessRule> {
         let address = canonical(address);
-        let mut first = self.any;
         match &self.nets {
-            Some(nets) => nets.each(address, |_, rules| {
-                let found = rules.first().map(|&rule| rule as usize);
-                first = found.into_iter().chain(first).min();
-            }),
-            None => {
-                let has = |rule: &AccessRule| {
-                    let mut nets = rule.from.iter().map(|&net| canonical_net(net));
-                    rule.from.is_empty() || nets.any(|net| net.contains(&address))
-                };
-                first = self.rules.iter().position(has);
+            Some(nets) => {
+                let found = nets.each(address).map(|(_, &first)| first);
+                self.rules.get(found.chain(self.any).min()? as usize)
             }
+            None => self.rules.iter().find(|rule| {
+                let mut nets = rule.from.iter().map(|&net| canonical_net(net));
+                rule.from.is_empty() || nets.any(|net| net.contains(&address))
+            }),
         }
-        self.rules.get(first?)
     }
 
     fn stand(&self, address: IpAddr) -> Standing {
@@ -112,8 +109,8 @@ impl AccessIndex {
         match self.first(address) {
             Some(rule) if rule.allow => Standing::Met(rule.place),
             Some(rule) => refused(rule.place),
-            None => match self.rules.iter().find(|rule| rule.allow) {
-                Some(allow) => refused(allow.place),
+            None => match self.first_allow {
+                Some(place) => refused(place),
                 // Not to be refused is no proof of anything.
                 None => Standing::NotAsked,
             },

@@ -3,6 +3,7 @@
 //! The handshake has verified the certificate (`tls`). Here it is only compared with what the configuration names. Not
 //! here: the response to a refused client.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use config::{ClientMatch, Place};
@@ -109,4 +110,101 @@ fn is_same_name(name: &str, wanted: &str) -> bool {
     // Mail addresses and URIs end in host names too, and are none.
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     end.eq_ignore_ascii_case(suffix) && below.bytes().all(is_host)
+}
+
+/// What one finds a [`ClientMatch`] by: one of its parts, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ClientKey {
+    Name(Box<str>),
+    /// What a name ends with, with the dot before it.
+    Below(Box<str>),
+    Fingerprint(Box<str>),
+    Subject(Box<str>),
+}
+
+impl ClientKey {
+    /// The keys of which a certificate that is meant has one; `None`: there is no part to find it by.
+    pub(crate) fn all_of(client: &ClientMatch) -> Option<Vec<Self>> {
+        let lower = |text: &str| text.to_ascii_lowercase().into_boxed_str();
+        let ClientMatch { place: _, name, fingerprint, subject } = client;
+        match (fingerprint, subject, name) {
+            (Some(fingerprint), _, _) => Some(vec![Self::Fingerprint(lower(fingerprint))]),
+            (None, Some(subject), _) => Some(vec![Self::Subject(lower(subject))]),
+            (None, None, Some(name)) => {
+                let below = name.strip_prefix('*').filter(|suffix| suffix.starts_with('.'));
+                let below = below.map(|suffix| Self::Below(lower(suffix)));
+                Some(std::iter::once(Self::Name(lower(name))).chain(below).collect())
+            }
+            (None, None, None) => None,
+        }
+    }
+}
+
+/// Values by what one finds a [`ClientMatch`] by.
+pub(crate) struct Clients<T> {
+    names: Texts<T>,
+    below: Texts<T>,
+    fingerprints: Texts<T>,
+    subjects: Texts<T>,
+}
+
+/// Values by texts in lower case, sorted.
+struct Texts<T>(Vec<(Box<str>, T)>);
+
+impl<T> Texts<T> {
+    /// The value of a text, whatever its case.
+    fn get(&self, text: &str) -> Option<&T> {
+        let compare = |(known, _): &(Box<str>, T)| -> Ordering {
+            known.bytes().cmp(text.bytes().map(|byte| byte.to_ascii_lowercase()))
+        };
+        self.0.binary_search_by(compare).ok().and_then(|at| self.0.get(at)).map(|(_, value)| value)
+    }
+}
+
+impl<T> Clients<T> {
+    /// Of keys, none of which comes twice.
+    pub(crate) fn of(mut all: Vec<(ClientKey, T)>) -> Self {
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let [mut names, mut below, mut fingerprints, mut subjects] = [const { Vec::new() }; 4];
+        for (key, value) in all {
+            match key {
+                ClientKey::Name(text) => names.push((text, value)),
+                ClientKey::Below(text) => below.push((text, value)),
+                ClientKey::Fingerprint(text) => fingerprints.push((text, value)),
+                ClientKey::Subject(text) => subjects.push((text, value)),
+            }
+        }
+        Self {
+            names: Texts(names),
+            below: Texts(below),
+            fingerprints: Texts(fingerprints),
+            subjects: Texts(subjects),
+        }
+    }
+
+    /// Shows the values of all keys that a certificate has.
+    pub(crate) fn each(&self, shown: &ClientCertificate, mut see: impl FnMut(&T)) {
+        for name in shown.names.iter().chain(&shown.common_name) {
+            self.names.get(name).into_iter().for_each(&mut see);
+            if !self.below.0.is_empty() {
+                let ends = name.match_indices('.').filter_map(|(at, _)| name.get(at..));
+                ends.filter_map(|end| self.below.get(end)).for_each(&mut see);
+            }
+        }
+        self.fingerprints.get(&shown.fingerprint).into_iter().for_each(&mut see);
+        self.subjects.get(&shown.subject).into_iter().for_each(see);
+    }
+
+    /// Shows the values of the keys of a [`ClientMatch`].
+    pub(crate) fn each_named(&self, client: &ClientMatch, mut see: impl FnMut(&T)) {
+        for key in ClientKey::all_of(client).into_iter().flatten() {
+            let found = match &key {
+                ClientKey::Name(text) => self.names.get(text),
+                ClientKey::Below(text) => self.below.get(text),
+                ClientKey::Fingerprint(text) => self.fingerprints.get(text),
+                ClientKey::Subject(text) => self.subjects.get(text),
+            };
+            found.into_iter().for_each(&mut see);
+        }
+    }
 }

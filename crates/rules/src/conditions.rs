@@ -7,14 +7,17 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use config::{Condition, Pattern, PatternEnd, Segment, Test, ValueTest};
+use foldhash::HashSet;
 use ipnet::IpNet;
-use message::{Fields, Known, Method, Request};
+use message::{Field, Fields, Known, Method, Request};
 
 use crate::canonical;
-use crate::net_index::{NetIndex, canonical_net};
+use crate::prefixes::{Nets, canonical_net, net_set};
 
 /// Networks that are compared one after the other; more are indexed.
 const NETS_COMPARED_MAX: usize = 8;
+/// The same for values.
+const VALUES_COMPARED_MAX: usize = 8;
 
 /// What routes are chosen by, beside host and path.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +43,7 @@ impl<'a> RouteRequest<'a> {
 /// Networks, one of which has an address.
 pub(crate) enum NetSet {
     Few(Box<[IpNet]>),
-    Many(NetIndex),
+    Many(Nets<()>),
 }
 
 impl NetSet {
@@ -49,20 +52,14 @@ impl NetSet {
         if nets.len() <= NETS_COMPARED_MAX {
             return Self::Few(nets.into());
         }
-        let mut index = NetIndex::new();
-        nets.into_iter().for_each(|net| index.insert(net, 0));
-        Self::Many(index)
+        Self::Many(net_set(nets))
     }
 
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         let address = canonical(address);
         match self {
             Self::Few(nets) => nets.iter().any(|net| net.contains(&address)),
-            Self::Many(index) => {
-                let mut has = false;
-                index.each(address, |_, _| has = true);
-                has
-            }
+            Self::Many(nets) => nets.each(address).next().is_some(),
         }
     }
 }
@@ -75,10 +72,37 @@ struct Line {
     tests: Box<[Prepared]>,
 }
 
+/// What a value must be, prepared.
+enum Value {
+    Test(ValueTest),
+    /// One of many.
+    Among(HashSet<Box<[u8]>>),
+}
+
+impl Value {
+    fn of(test: &ValueTest) -> Self {
+        match test {
+            ValueTest::Is(values) if values.len() > VALUES_COMPARED_MAX => {
+                Self::Among(values.iter().map(|value| value.as_bytes().into()).collect())
+            }
+            test => Self::Test(test.clone()),
+        }
+    }
+
+    fn has(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Test(ValueTest::Present) => !value.is_empty(),
+            Self::Test(ValueTest::Is(any)) => any.iter().any(|wanted| wanted.as_bytes() == value),
+            Self::Test(ValueTest::Matches(regex)) => regex.is_match(value),
+            Self::Among(values) => values.contains(value),
+        }
+    }
+}
+
 enum Prepared {
-    Field(Known, Box<str>, ValueTest),
-    Query(Box<str>, ValueTest),
-    Cookie(Box<str>, ValueTest),
+    Field(Known, Box<str>, Value),
+    Query(Box<str>, Value),
+    Cookie(Box<str>, Value),
     From(NetSet),
     Method(Box<[Box<str>]>),
     Path(Pattern),
@@ -88,10 +112,10 @@ impl Prepared {
     fn of(test: &Test) -> Self {
         match test {
             Test::Field(name, value) => {
-                Self::Field(Known::of(name.as_bytes()), name.clone(), value.clone())
+                Self::Field(Known::of(name.as_bytes()), name.clone(), Value::of(value))
             }
-            Test::Query(name, value) => Self::Query(name.clone(), value.clone()),
-            Test::Cookie(name, value) => Self::Cookie(name.clone(), value.clone()),
+            Test::Query(name, value) => Self::Query(name.clone(), Value::of(value)),
+            Test::Cookie(name, value) => Self::Cookie(name.clone(), Value::of(value)),
             Test::From(nets) => Self::From(NetSet::of(nets)),
             Test::Method(methods) => Self::Method(methods.as_slice().into()),
             Test::Path(pattern) => Self::Path(pattern.clone()),
@@ -100,21 +124,13 @@ impl Prepared {
 
     fn holds(&self, asked: &RouteRequest<'_>, path: &str, ignores_case: bool) -> bool {
         match self {
-            Self::Field(Known::Other, name, value) => {
-                let named = asked.fields.iter().filter(|field| {
-                    field.known == Known::Other && field.name.eq_ignore_ascii_case(name.as_bytes())
-                });
-                named.map(|field| field.value).any(|found| has_value(value, found))
-            }
-            Self::Field(known, _, value) => {
-                asked.fields.get_all(*known).any(|found| has_value(value, found))
+            Self::Field(known, name, value) => {
+                fields_named(asked.fields, *known, name).any(|found| value.has(found))
             }
             Self::Query(name, value) => {
-                parameters(asked.query, name).any(|found| has_value(value, &found))
+                parameters(asked.query, name).any(|found| value.has(&found))
             }
-            Self::Cookie(name, value) => {
-                cookies(asked.fields, name).any(|found| has_value(value, found))
-            }
+            Self::Cookie(name, value) => cookies(asked.fields, name).any(|found| value.has(found)),
             Self::From(nets) => nets.has(asked.client),
             Self::Method(methods) => takes_method_or_get(methods, asked.method),
             Self::Path(pattern) => has_path(pattern, path, ignores_case),
@@ -190,22 +206,30 @@ fn why(test: &Test, asked: &RouteRequest<'_>, path: &str) -> String {
     }
 }
 
-fn has_value(wanted: &ValueTest, value: &[u8]) -> bool {
-    match wanted {
-        ValueTest::Present => !value.is_empty(),
-        ValueTest::Is(any) => any.iter().any(|wanted| wanted.as_bytes() == value),
-        ValueTest::Matches(regex) => regex.is_match(value),
-    }
-}
-
 /// RFC 9110, section 9.3.2: who speaks of GET, speaks of HEAD.
 fn takes_method_or_get(methods: &[Box<str>], method: &Method) -> bool {
     let has = |method: &Method| methods.iter().any(|taken| **taken == *method.as_str());
     has(method) || (*method == Method::Head && has(&Method::Get))
 }
 
+/// The values of the fields with this name.
+pub(crate) fn fields_named<'f>(
+    fields: &'f Fields,
+    known: Known,
+    name: &str,
+) -> impl Iterator<Item = &'f [u8]> {
+    let has_name = move |field: &Field<'_>| {
+        field.known == known
+            && (known != Known::Other || field.name.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    fields.iter().filter(has_name).map(|field| field.value)
+}
+
 /// The values of a query's parameters with this name, decoded.
-fn parameters<'q>(query: Option<&'q [u8]>, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
+pub(crate) fn parameters<'q>(
+    query: Option<&'q [u8]>,
+    name: &str,
+) -> impl Iterator<Item = Cow<'q, [u8]>> {
     let pairs = query.unwrap_or_default().split(|&byte| byte == b'&');
     pairs.filter_map(move |pair| {
         let end = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
@@ -244,7 +268,7 @@ fn escape(after: &[u8]) -> Option<u8> {
 }
 
 /// The values of the cookies with this name (RFC 6265, section 5.4).
-fn cookies<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f [u8]> {
+pub(crate) fn cookies<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f [u8]> {
     let pairs = fields.get_all(Known::Cookie).flat_map(|line| line.split(|&byte| byte == b';'));
     pairs.filter_map(move |pair| {
         let pair = pair.trim_ascii();

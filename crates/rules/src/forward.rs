@@ -1,27 +1,26 @@
 //! The rules of a forward listener; the first that matches decides.
 //!
-//! [`ForwardIndex`] finds the few rules whose destination can match, by host, suffix and network,
-//! so that a list of many thousand hosts costs as much as a short one. Whether a rule matches is
-//! decided by [`RuleQuery::difference`] only; the index merely leaves out rules that cannot match.
-//! [`crate::Rules::judge`] documents what the rules mean.
+//! [`ForwardIndex`] finds the few rules that can match (`candidates`), so that a list of many thousand rules costs as much as
+//! a short one. Whether a rule matches is decided by [`RuleQuery::difference`] only; the index merely leaves out rules that
+//! cannot match. [`crate::Rules::judge`] documents what the rules mean.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Deref;
 
 use config::{Destination, Forward, ForwardRule, Place, PortRange};
-use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 use message::{ClientCertificate, Method, Target};
 
+use crate::candidates::{Candidates, Parts, Wanted, WantedClient, WantedPort, ports};
 use crate::canonical;
 use crate::clients::client_allowed;
-use crate::net_index::{NetIndex, canonical_net};
+use crate::covering::{coverable, covers};
+use crate::prefixes::canonical_net;
 use crate::routes::takes_method;
+use crate::rule_lists::{RuleLists, lists_of};
 use crate::sites::{suffixes, without_root_dot};
 use crate::trace::{Step, StepOutcome, Trace};
-
-/// Lists of rules with no more destinations than this are gone through one by one.
-const DESTINATIONS_COMPARED_MAX: usize = 8;
 
 /// A request to a forward listener, as rules see it.
 #[derive(Debug, Clone, Copy)]
@@ -162,9 +161,34 @@ pub(crate) enum DialTarget {
 struct RuleQuery<'a> {
     request: ForwardRequest<'a>,
     dial_target: DialTarget,
-    ports: &'a [PortRange],
+    forward: &'a Forward,
     /// Set to learn whether only the port is in the way.
     any_port: bool,
+}
+
+/// A rule, with its long lists made ready.
+#[derive(Clone, Copy)]
+struct Ruled<'r> {
+    rule: &'r ForwardRule,
+    lists: Option<&'r RuleLists>,
+}
+
+impl Deref for Ruled<'_> {
+    type Target = ForwardRule;
+
+    fn deref(&self) -> &ForwardRule {
+        self.rule
+    }
+}
+
+impl Ruled<'_> {
+    fn takes_client(&self, client: IpAddr) -> bool {
+        let from = &self.rule.from;
+        match self.lists.and_then(|lists| lists.from.as_ref()) {
+            Some(nets) => nets.each(client).next().is_some(),
+            None => from.is_empty() || from.iter().any(|net| net_has(*net, client)),
+        }
+    }
 }
 
 /// Why a rule does not match.
@@ -191,12 +215,16 @@ enum Named {
     ByAddress,
 }
 
-impl RuleQuery<'_> {
+impl<'a> RuleQuery<'a> {
+    /// Whether a rule matches.
+    fn matches(&self, rule: Ruled<'_>) -> bool {
+        let named = self.destination(rule);
+        named.is_some_and(|named| self.other_difference(rule, named).is_none())
+    }
+
     /// Why a rule does not match; `None`: it does.
-    fn difference(&self, rule: &ForwardRule) -> Option<Difference> {
-        let named = rule.to.iter().map(|to| self.names(to)).max().unwrap_or(Named::Not);
-        let covers = |to: &Destination| self.covers(to) || (!rule.allow && self.carries(to));
-        if named > Named::Not || rule.to.is_empty() || rule.to.iter().any(covers) {
+    fn difference(&self, rule: Ruled<'_>) -> Option<Difference> {
+        if let Some(named) = self.destination(rule) {
             return self.other_difference(rule, named);
         }
         let open = self.dial_target == DialTarget::Unknown
@@ -205,20 +233,43 @@ impl RuleQuery<'_> {
         Some(if open { Difference::Open } else { Difference::Destination })
     }
 
+    /// How narrowly a rule names the destination; `None`: it does not match.
+    fn destination(&self, rule: Ruled<'_>) -> Option<Named> {
+        let (named, is_covered) = match rule.lists.and_then(|lists| lists.to.as_ref()) {
+            Some(lists) => {
+                let host = self.request.host;
+                let host = if lists.has_host(host) { Named::ByName } else { Named::Not };
+                let (mut named, mut is_covered) = (host, lists.covers_host(self.request.host));
+                if let DialTarget::Address(to) = self.dial_target {
+                    // The narrowest network names it most narrowly.
+                    let length = lists.nets.each(to.ip).next().map(|(length, ())| length);
+                    named = named.max(length.map_or(Named::Not, |length| named_by(length, &to)));
+                    let carries = |inside: &Ipv4Addr| lists.nets.each((*inside).into()).count() > 0;
+                    is_covered |= length.is_some()
+                        || (!rule.allow && to.inside.iter().flatten().any(carries));
+                }
+                (named, is_covered)
+            }
+            None => {
+                let named = rule.to.iter().map(|to| self.names(to)).max().unwrap_or(Named::Not);
+                let covers =
+                    |to: &Destination| self.covers(to) || (!rule.allow && self.carries(to));
+                (named, rule.to.is_empty() || rule.to.iter().any(covers))
+            }
+        };
+        (is_covered || named > Named::Not).then_some(named)
+    }
+
     /// Why a rule whose destination matches does not match as a whole. `named`: how it names the destination, and so
     /// whether it includes special addresses.
-    fn other_difference(&self, rule: &ForwardRule, named: Named) -> Option<Difference> {
-        let from = &rule.from;
-        if !from.is_empty() && !from.iter().any(|net| net_has(*net, self.request.client)) {
+    fn other_difference(&self, rule: Ruled<'_>, named: Named) -> Option<Difference> {
+        if !rule.takes_client(self.request.client) {
             return Some(Difference::Client);
         }
         if client_allowed(&rule.clients, self.request.certificate).is_err() {
             return Some(Difference::Certificate);
         }
-        let ports = match &*rule.ports {
-            [] if rule.allow => self.ports,
-            own => own,
-        };
+        let ports = ports(self.forward, rule.rule);
         if !(ports.is_empty() || self.any_port || has_port(ports, self.request.port)) {
             return Some(Difference::Port);
         }
@@ -229,6 +280,26 @@ impl RuleQuery<'_> {
             return Some(Difference::SpecialAddress);
         }
         None
+    }
+
+    /// What the rules that may match are filed under.
+    fn wanted(&self) -> Wanted<'a> {
+        let ForwardRequest { client, method, host, port, certificate } = self.request;
+        let mut to = [None; 5];
+        if let DialTarget::Address(address) = self.dial_target {
+            let inside = address.inside.map(|inside| inside.map(IpAddr::from));
+            let all = std::iter::once(Some(address.ip)).chain(inside);
+            to.iter_mut().zip(all).for_each(|(to, ip)| *to = ip.map(IpNet::from));
+        }
+        Wanted {
+            host: Some(host),
+            within: Some(host),
+            to,
+            from: Some(client.into()),
+            port: if self.any_port { WantedPort::Any } else { WantedPort::One(port) },
+            client: certificate.map_or(WantedClient::None, WantedClient::Shown),
+            method: Some(method.as_str()),
+        }
     }
 
     fn is_special(&self) -> bool {
@@ -311,90 +382,51 @@ fn has_port(ports: &[PortRange], port: u16) -> bool {
     ports.iter().any(|range| (range.first..=range.last).contains(&port))
 }
 
-/// The rules of one listener, by what they are about; each list is in rising order.
+/// The rules of one listener, made ready.
 pub(crate) struct ForwardIndex {
-    hosts: HashMap<Box<str>, Vec<u32>>,
-    suffixes: HashMap<Box<str>, Vec<u32>>,
-    nets: NetIndex,
-    /// Rules for every destination.
-    any: Vec<u32>,
-    /// Rules of a list so short that the destination is compared too.
-    all: Vec<u32>,
+    rules: Candidates,
     /// Rules that allow some network, which a name might turn out to be in.
-    allowed_nets: Vec<u32>,
+    allowed_nets: Candidates,
+    /// By rule: its long lists; empty if there are none.
+    lists: Vec<Option<Box<RuleLists>>>,
     /// True if no `allow` speaks of clients on loopback, so that they may go where no `deny` is.
     loopback_is_free: bool,
 }
 
 impl ForwardIndex {
     pub(crate) fn of(forward: &Forward) -> Self {
-        let destinations: usize = forward.rules.iter().map(|rule| rule.to.len().max(1)).sum();
-        if destinations > DESTINATIONS_COMPARED_MAX {
-            return Self::of_all(forward);
-        }
-        let all = (0u32..).zip(&forward.rules).map(|(number, _)| number).collect();
-        Self { all, ..Self::without_rules(forward) }
-    }
-
-    /// An index of every rule, be there ever so few.
-    pub(crate) fn of_all(forward: &Forward) -> Self {
-        let mut index = Self::without_rules(forward);
-        for (number, rule) in (0u32..).zip(&forward.rules) {
-            index.insert(number, rule);
-        }
-        index
-    }
-
-    fn without_rules(forward: &Forward) -> Self {
-        let allows_net = |rule: &ForwardRule| {
-            rule.allow && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
-        };
-        let rules = (0u32..).zip(&forward.rules);
+        let (all, allowed_nets) = numbers(forward);
         Self {
-            hosts: HashMap::new(),
-            suffixes: HashMap::new(),
-            nets: NetIndex::new(),
-            any: Vec::new(),
-            all: Vec::new(),
-            allowed_nets: rules.filter(|(_, r)| allows_net(r)).map(|(number, _)| number).collect(),
+            rules: Candidates::of(forward, all, Parts::ALL),
+            allowed_nets: Candidates::of(forward, allowed_nets, Parts::BUT_TO),
+            lists: lists_of(forward),
             loopback_is_free: !forward.rules.iter().any(allows_loopback_clients),
         }
     }
 
-    /// Calls `see` with lists of rules; every rule that covers all of `to` is in one of them.
-    pub(crate) fn about(&self, to: &Destination, mut see: impl FnMut(&[u32])) {
-        match to {
-            Destination::Any => {}
-            Destination::Host(host) | Destination::Suffix(host) => {
-                self.hosts.get(host).into_iter().for_each(|list| see(list));
-                let wider = suffixes(host).filter_map(|suffix| self.suffixes.get(suffix));
-                wider.for_each(|list| see(list));
-            }
-            Destination::Net(net) => {
-                self.nets.each(canonical_net(*net).network(), |_, list| see(list));
-            }
-        }
-        see(&self.any);
+    /// One that leaves no rule out, to compare it with.
+    #[cfg(test)]
+    pub(crate) fn walked(forward: &Forward) -> Self {
+        let (all, allowed_nets) = numbers(forward);
+        let (rules, allowed_nets) = (Candidates::walked(all), Candidates::walked(allowed_nets));
+        Self { rules, allowed_nets, lists: Vec::new(), ..Self::of(forward) }
     }
 
-    fn insert(&mut self, number: u32, rule: &ForwardRule) {
-        if rule.to.is_empty() {
-            self.any.push(number);
-        }
-        for to in &rule.to {
-            let list = match to {
-                Destination::Any => &mut self.any,
-                Destination::Host(host) => self.hosts.entry(host.clone()).or_default(),
-                Destination::Suffix(suffix) => self.suffixes.entry(suffix.clone()).or_default(),
-                Destination::Net(net) => {
-                    self.nets.insert(canonical_net(*net), number);
-                    continue;
-                }
-            };
-            if list.last() != Some(&number) {
-                list.push(number);
-            }
-        }
+    /// The first rule before one that covers all of it.
+    pub(crate) fn covering(&self, forward: &Forward, number: usize) -> Option<usize> {
+        let later = forward.rules.get(number)?;
+        let covers = |earlier: u32| {
+            let lists = self.lists.get(earlier as usize).and_then(Option::as_deref);
+            let rule = forward.rules.get(earlier as usize);
+            rule.is_some_and(|earlier| covers(forward, earlier, lists, later))
+        };
+        let before = u32::try_from(number).ok()?;
+        self.rules.first(&coverable(forward, later), before, &covers).map(|first| first as usize)
+    }
+
+    fn ruled<'r>(&'r self, forward: &'r Forward, number: u32) -> Option<Ruled<'r>> {
+        let lists = self.lists.get(number as usize).and_then(Option::as_deref);
+        forward.rules.get(number as usize).map(|rule| Ruled { rule, lists })
     }
 
     pub(crate) fn judge<T: Trace>(
@@ -421,22 +453,21 @@ impl ForwardIndex {
         let client = canonical(request.client);
         let host = without_root_dot(request.host);
         let request = ForwardRequest { client, host, ..*request };
-        let query = RuleQuery { request, dial_target, ports: &forward.ports, any_port: false };
-        let found = self.first(&forward.rules, &query);
+        let query = RuleQuery { request, dial_target, forward, any_port: false };
+        let found = self.first(&query);
         if T::ON {
-            explain(&forward.rules, &query, found, trace);
+            self.explain(&query, found, trace);
         }
-        let verdict = self.verdict(forward, &query, found);
+        let verdict = self.verdict(&query, found);
         if T::ON && (found.is_none() || verdict == Verdict::NeedsAddresses) {
             trace.step(last_step(forward, verdict));
         }
         verdict
     }
 
-    fn verdict(&self, forward: &Forward, query: &RuleQuery<'_>, found: Option<usize>) -> Verdict {
-        if query.dial_target == DialTarget::Unknown
-            && self.may_be_allowed(&forward.rules, query, found)
-        {
+    fn verdict(&self, query: &RuleQuery<'_>, found: Option<usize>) -> Verdict {
+        let forward = query.forward;
+        if query.dial_target == DialTarget::Unknown && self.may_be_allowed(query, found) {
             return Verdict::NeedsAddresses;
         }
         if let Some((rule, decides)) = found.and_then(|n| Some((n, forward.rules.get(n)?))) {
@@ -450,28 +481,23 @@ impl ForwardIndex {
         if self.allows_by_default(query) {
             return Verdict::Allow { rule: None, place };
         }
-        Verdict::Deny { rule: None, place, reason: self.reason(&forward.rules, query) }
+        Verdict::Deny { rule: None, place, reason: self.reason(query) }
     }
 
     /// True if an address could be allowed of a host whose addresses are not known. `found` is the
     /// first rule that matches by name.
-    fn may_be_allowed(
-        &self,
-        rules: &[ForwardRule],
-        query: &RuleQuery<'_>,
-        found: Option<usize>,
-    ) -> bool {
+    fn may_be_allowed(&self, query: &RuleQuery<'_>, found: Option<usize>) -> bool {
+        let rules = &query.forward.rules;
         let by_name = match found {
             Some(number) => rules.get(number).is_some_and(|rule| rule.allow),
             None => self.allows_by_default(query),
         };
-        let before = found.unwrap_or(usize::MAX);
-        let mut nets = self.allowed_nets.iter().take_while(|&&number| (number as usize) < before);
-        by_name
-            || nets.any(|&number| {
-                let rule = rules.get(number as usize);
-                rule.is_some_and(|rule| query.other_difference(rule, Named::ByAddress).is_none())
-            })
+        let before = found.map_or(u32::MAX, |found| found as u32);
+        let allows = |number: u32| {
+            let rule = self.ruled(query.forward, number);
+            rule.is_some_and(|rule| query.other_difference(rule, Named::ByAddress).is_none())
+        };
+        by_name || self.allowed_nets.first(&query.wanted(), before, &allows).is_some()
     }
 
     /// What holds where no rule matches.
@@ -480,14 +506,15 @@ impl ForwardIndex {
             && query.request.client.is_loopback()
             && !query.is_special()
             && (query.any_port
-                || query.ports.is_empty()
-                || has_port(query.ports, query.request.port))
+                || query.forward.ports.is_empty()
+                || has_port(&query.forward.ports, query.request.port))
     }
 
     /// Why nothing allows a request that no rule denies: what would have to be different.
-    fn reason(&self, rules: &[ForwardRule], query: &RuleQuery<'_>) -> DenyReason {
-        let allowed = |query: &RuleQuery<'_>| match (self.first(rules, query), query.dial_target) {
-            (found, DialTarget::Unknown) => self.may_be_allowed(rules, query, found),
+    fn reason(&self, query: &RuleQuery<'_>) -> DenyReason {
+        let rules = &query.forward.rules;
+        let allowed = |query: &RuleQuery<'_>| match (self.first(query), query.dial_target) {
+            (found, DialTarget::Unknown) => self.may_be_allowed(query, found),
             (Some(number), _) => rules.get(number).is_some_and(|rule| rule.allow),
             (None, _) => self.allows_by_default(query),
         };
@@ -506,44 +533,41 @@ impl ForwardIndex {
     }
 
     /// The first rule that matches.
-    fn first(&self, rules: &[ForwardRule], query: &RuleQuery<'_>) -> Option<usize> {
-        let mut first = u32::MAX;
-        let mut search = |list: &[u32], difference: &dyn Fn(&ForwardRule) -> Option<Difference>| {
-            let before = list.iter().take_while(|&&number| number < first);
-            let mut rules = before.filter_map(|&n| Some((n, rules.get(n as usize)?)));
-            if let Some((number, _)) = rules.find(|(_, rule)| difference(rule).is_none()) {
-                first = number;
-            }
+    fn first(&self, query: &RuleQuery<'_>) -> Option<usize> {
+        let matches = |number| {
+            let rule = self.ruled(query.forward, number);
+            rule.is_some_and(|rule| query.matches(rule))
         };
-        let named = |rule: &ForwardRule| query.other_difference(rule, Named::ByName);
-        let covered = |rule: &ForwardRule| query.other_difference(rule, Named::Not);
-        let carried = |rule: &ForwardRule| match rule.allow {
-            true => Some(Difference::Destination),
-            false => query.other_difference(rule, Named::Not),
-        };
-        search(&self.all, &|rule| query.difference(rule));
-        if let Some(list) = self.hosts.get(query.request.host) {
-            search(list, &named);
-        }
-        if !self.suffixes.is_empty() {
-            for suffix in suffixes(query.request.host) {
-                if let Some(list) = self.suffixes.get(suffix) {
-                    search(list, &covered);
-                }
-            }
-        }
-        if let DialTarget::Address(address) = query.dial_target {
-            self.nets.each(address.ip, |length, list| {
-                let named = named_by(length, &address);
-                search(list, &|rule| query.other_difference(rule, named));
-            });
-            for inside in address.inside.into_iter().flatten() {
-                self.nets.each(inside.into(), |_, list| search(list, &carried));
-            }
-        }
-        search(&self.any, &covered);
-        (first != u32::MAX).then_some(first as usize)
+        self.rules.first(&query.wanted(), u32::MAX, &matches).map(|first| first as usize)
     }
+
+    /// Traces the outcome of each rule up to the one that matches.
+    fn explain<T: Trace>(&self, query: &RuleQuery<'_>, found: Option<usize>, trace: &mut T) {
+        let rules = &query.forward.rules;
+        let tried = found.map_or(rules.len(), |found| found + 1);
+        let ruled = (0u32..).take(tried).map_while(|number| self.ruled(query.forward, number));
+        for rule in ruled {
+            let outcome = match query.difference(rule) {
+                None => StepOutcome::Decided,
+                Some(Difference::Open) => StepOutcome::Open(format!(
+                    "it depends on the addresses of {}",
+                    query.request.host
+                )),
+                Some(difference) => StepOutcome::Differs(tell(difference, rule.rule, query)),
+            };
+            trace.step(Step { place: rule.place, text: rule.written.to_string(), outcome });
+        }
+    }
+}
+
+/// The numbers of all rules, and of those that allow some network.
+fn numbers(forward: &Forward) -> (Vec<u32>, Vec<u32>) {
+    let allows_net = |rule: &ForwardRule| {
+        rule.allow && rule.to.iter().any(|to| matches!(to, Destination::Net(_)))
+    };
+    let numbered = || (0u32..).zip(&forward.rules);
+    let nets = numbered().filter(|(_, rule)| allows_net(rule));
+    (numbered().map(|(number, _)| number).collect(), nets.map(|(number, _)| number).collect())
 }
 
 /// True if a rule allows something to clients on loopback, by name or because it has no `from`.
@@ -553,26 +577,6 @@ fn allows_loopback_clients(rule: &ForwardRule) -> bool {
         IpNet::V6(net) => net.contains(&std::net::Ipv6Addr::LOCALHOST),
     };
     rule.allow && (rule.from.is_empty() || rule.from.iter().any(loopback))
-}
-
-/// Traces the outcome of each rule up to the one that matches.
-fn explain<T: Trace>(
-    rules: &[ForwardRule],
-    query: &RuleQuery<'_>,
-    found: Option<usize>,
-    trace: &mut T,
-) {
-    let tried = found.map_or(rules.len(), |found| found + 1);
-    for rule in rules.iter().take(tried) {
-        let outcome = match query.difference(rule) {
-            None => StepOutcome::Decided,
-            Some(Difference::Open) => {
-                StepOutcome::Open(format!("it depends on the addresses of {}", query.request.host))
-            }
-            Some(difference) => StepOutcome::Differs(tell(difference, rule, query)),
-        };
-        trace.step(Step { place: rule.place, text: rule.written.to_string(), outcome });
-    }
 }
 
 /// The step for a request that no rule matched.

@@ -23,19 +23,23 @@
 //! global ones, dialling (`net`).
 
 mod access;
+mod candidates;
 mod captures;
 mod clients;
 mod conditions;
+mod covering;
 mod explain;
 #[cfg(test)]
 mod fixtures;
 mod forward;
 mod maps;
-mod net_index;
+mod prefixes;
 mod readings;
 mod request_id;
+mod route_candidates;
 mod route_warnings;
 mod routes;
+mod rule_lists;
 mod sites;
 mod template;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Maps: which value a text has.
 //!
-//! Equal texts are found by their hash. Those that begin or end so are compared from the longest to the shortest, regular
-//! expressions in the order of the file.
+//! Equal texts are found by their hash, and so are beginnings and ends of texts, from the longest to the shortest. Regular
+//! expressions are tried in the order of the file.
 
 use config::{Config, Map, MapId, MapMatch, Regex, Table, Template};
 use foldhash::HashMap;
@@ -34,30 +34,38 @@ pub(crate) struct MapIndex {
     /// What is compared.
     pub(crate) input: Template,
     exact: HashMap<Box<[u8]>, usize>,
-    /// Beginnings and ends, the longest first.
-    affixes: Vec<(Affix, usize)>,
+    affixes: Affixes,
     regexes: Vec<(Regex, usize)>,
     values: Vec<Template>,
     default: Template,
 }
 
-#[derive(Debug)]
-enum Affix {
-    Prefix(Box<str>),
-    Suffix(Box<str>),
+/// Beginnings and ends of texts; of each, the first row that has it.
+#[derive(Debug, Default)]
+struct Affixes {
+    prefixes: HashMap<Box<[u8]>, usize>,
+    suffixes: HashMap<Box<[u8]>, usize>,
+    /// Their lengths, the longest first.
+    lengths: Vec<usize>,
 }
 
-impl Affix {
-    fn text(&self) -> &str {
-        let (Self::Prefix(text) | Self::Suffix(text)) = self;
-        text
+impl Affixes {
+    /// Puts them in order.
+    fn order(&mut self) {
+        let all = self.prefixes.keys().chain(self.suffixes.keys());
+        self.lengths = all.map(|text| text.len()).collect();
+        self.lengths.sort_unstable_by(|one, other| other.cmp(one));
+        self.lengths.dedup();
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
-        match self {
-            Self::Prefix(prefix) => text.starts_with(prefix.as_bytes()),
-            Self::Suffix(suffix) => text.ends_with(suffix.as_bytes()),
-        }
+    /// The row of the longest one; of two as long, the first.
+    fn longest(&self, text: &[u8]) -> Option<usize> {
+        self.lengths.iter().find_map(|&length| {
+            let start = text.len().checked_sub(length)?;
+            let prefix = text.get(..length).and_then(|text| self.prefixes.get(text));
+            let suffix = text.get(start..).and_then(|text| self.suffixes.get(text));
+            prefix.into_iter().chain(suffix).min().copied()
+        })
     }
 }
 
@@ -66,7 +74,7 @@ impl MapIndex {
         let mut index = Self {
             input: map.input.clone(),
             exact: HashMap::default(),
-            affixes: Vec::new(),
+            affixes: Affixes::default(),
             regexes: Vec::new(),
             values: map.rows.iter().map(|row| row.value.clone()).collect(),
             default: map.default.clone(),
@@ -76,22 +84,23 @@ impl MapIndex {
                 MapMatch::Exact(text) => {
                     index.exact.entry(text.as_bytes().into()).or_insert(number);
                 }
-                MapMatch::Prefix(text) => index.affixes.push((Affix::Prefix(text.clone()), number)),
-                MapMatch::Suffix(text) => index.affixes.push((Affix::Suffix(text.clone()), number)),
+                MapMatch::Prefix(text) => {
+                    index.affixes.prefixes.entry(text.as_bytes().into()).or_insert(number);
+                }
+                MapMatch::Suffix(text) => {
+                    index.affixes.suffixes.entry(text.as_bytes().into()).or_insert(number);
+                }
                 MapMatch::Regex(regex) => index.regexes.push((regex.clone(), number)),
             }
         }
-        index.affixes.sort_by_key(|(affix, _)| std::cmp::Reverse(affix.text().len()));
+        index.affixes.order();
         index
     }
 
     /// The value of a text.
     pub(crate) fn value(&self, text: &[u8]) -> &Template {
         let found = self.exact.get(text).copied();
-        let found = found.or_else(|| {
-            let affixes = self.affixes.iter().find(|(affix, _)| affix.matches(text));
-            affixes.map(|&(_, number)| number)
-        });
+        let found = found.or_else(|| self.affixes.longest(text));
         let found = found.or_else(|| {
             let regexes = self.regexes.iter().find(|(regex, _)| regex.is_match(text));
             regexes.map(|&(_, number)| number)

@@ -12,14 +12,16 @@ use message::{Method, Readings, Request, Scheme};
 
 use crate::conditions::{RouteRequest, ends_with};
 use crate::explain::listener_for;
-use crate::net_index::{NetIndex, canonical_net};
+use crate::prefixes::{Nets, canonical_net};
 use crate::routes::{condition_count, route_text};
 use crate::template::{ClientFacts, Facts, location};
 use crate::warnings::Warning;
 use crate::{Routing, Rules};
 
-/// Routes with the same pattern that each one is compared with at most.
+/// Routes with the same pattern that each one is compared with at most; fewer, where they are so many that all
+/// comparisons together would be more than this.
 const COMPARED_MAX: usize = 200;
+const COMPARISONS_MAX: usize = 1_000_000;
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
 
@@ -68,7 +70,8 @@ pub(crate) fn route_warnings(rules: &Rules, found: &mut Vec<Warning>) {
             }
         }
         redirects_to_itself(rules, SiteId::at(index), site, found);
-        site.routes.iter().for_each(|route| alone(site, route, &uses, found));
+        let below = Below::of(site);
+        site.routes.iter().for_each(|route| alone(&below, route, &uses, found));
     }
 }
 
@@ -93,8 +96,15 @@ fn ties(site: &Site, found: &mut Vec<Warning>) {
         same.entry((segments.collect(), end)).or_default().push(route);
     }
     for routes in same.values() {
-        for (index, route) in routes.iter().enumerate() {
-            let earlier = || routes.iter().take(index.min(COMPARED_MAX));
+        let compared = (COMPARISONS_MAX / routes.len().max(1)).min(COMPARED_MAX);
+        // Equal ones are found however many there are.
+        let mut first: HashMap<String, &Route> = HashMap::new();
+        for (index, &route) in routes.iter().enumerate() {
+            let equal = (routes.len() > compared)
+                .then(|| *first.entry(wanted_text(route)).or_insert(route))
+                .filter(|first| !std::ptr::eq(*first, route));
+            let earlier =
+                || equal.into_iter().chain(routes.iter().take(index.min(compared)).copied());
             if let Some(other) = earlier().find(|other| collide(other, route)) {
                 let is_regex = matches!(route.pattern.end, PatternEnd::Regex(_));
                 let plain = route.conditions.is_empty() && !is_regex;
@@ -118,7 +128,7 @@ fn ties(site: &Site, found: &mut Vec<Warning>) {
                 });
                 continue;
             }
-            let mut all = routes.iter().take(COMPARED_MAX);
+            let mut all = routes.iter().take(compared);
             if let Some(other) = all.find(|other| covers(other, route)) {
                 found.push(Warning {
                     place: route.place,
@@ -132,6 +142,17 @@ fn ties(site: &Site, found: &mut Vec<Warning>) {
             }
         }
     }
+}
+
+/// All that a route wants beside the paths of its pattern.
+fn wanted_text(route: &Route) -> String {
+    let Route { priority, methods, conditions, pattern, .. } = route;
+    let mut text = format!("{priority} {methods:?}");
+    if let PatternEnd::Regex(regex) = &pattern.end {
+        text.push_str(regex.as_str());
+    }
+    conditions.iter().for_each(|line| text.push_str(&format!("\n{line}")));
+    text
 }
 
 /// True if two routes, with the same pattern or with regular expressions, want the same requests with the same right.
@@ -166,19 +187,18 @@ fn covers(wider: &Route, narrower: &Route) -> bool {
 
 /// Whether some request might meet both lists of conditions, as far as that can be told.
 fn may_both_hold(one: &[Condition], other: &[Condition]) -> bool {
-    let when = |lines: &'_ [Condition]| -> Vec<Test> {
-        let lines = lines.iter().filter(|line| !line.negated);
-        lines.flat_map(|line| line.tests.clone()).collect()
+    let excludes = |lines: &'_ [Condition], test: &Test| {
+        let mut alone = lines.iter().filter(|line| line.negated && line.tests.len() == 1);
+        alone.any(|line| line.tests.contains(test))
     };
-    let unless = |lines: &'_ [Condition]| -> Vec<Test> {
-        let lines = lines.iter().filter(|line| line.negated && line.tests.len() == 1);
-        lines.flat_map(|line| line.tests.clone()).collect()
-    };
-    let (a, b) = (when(one), when(other));
-    let (not_a, not_b) = (unless(one), unless(other));
-    let clash = a.iter().any(|a| b.iter().any(|b| exclude_each_other(a, b)));
-    let excluded = a.iter().any(|a| not_b.contains(a)) || b.iter().any(|b| not_a.contains(b));
+    let clash = when(one).any(|a| when(other).any(|b| exclude_each_other(a, b)));
+    let excluded = when(one).any(|a| excludes(other, a)) || when(other).any(|b| excludes(one, b));
     !clash && !excluded
+}
+
+/// The tests that must hold.
+fn when(lines: &[Condition]) -> impl Iterator<Item = &Test> {
+    lines.iter().filter(|line| !line.negated).flat_map(|line| &line.tests)
 }
 
 /// Whether no request meets both tests. A field that comes twice is left out of account.
@@ -381,18 +401,15 @@ fn taken_by_all(site: &Site, found: &mut Vec<Warning>) {
 
 /// Rules about addresses that earlier ones leave nothing for.
 fn unreachable_access(rules: &[AccessRule], found: &mut Vec<Warning>) {
-    let mut nets = NetIndex::new();
+    let numbered = (0u32..).zip(rules);
+    let all = numbered.flat_map(|(number, rule)| rule.from.iter().map(move |&net| (net, number)));
+    let nets = Nets::of(all, |first, other| *first = other.min(*first));
     let mut any: Option<Place> = None;
     for (number, rule) in (0..).zip(rules) {
         let covering = |net: &IpNet| {
-            let net = canonical_net(*net);
-            let mut first: Option<u32> = None;
-            nets.each(net.network(), |length, rules| {
-                if length <= net.prefix_len() {
-                    first = first.into_iter().chain(rules.first().copied()).min();
-                }
-            });
-            first.and_then(|first| rules.get(first as usize)).map(|rule| rule.place)
+            let first = nets.around(*net).map(|(_, &first)| first).min()?;
+            let earlier = rules.get(first as usize).filter(|_| first < number);
+            earlier.map(|rule| rule.place)
         };
         let covered: Vec<_> = rule.from.iter().map(covering).collect();
         let by_nets = match covered.as_slice() {
@@ -408,7 +425,6 @@ fn unreachable_access(rules: &[AccessRule], found: &mut Vec<Warning>) {
                 other: Some(other),
             });
         }
-        rule.from.iter().for_each(|&net| nets.insert(canonical_net(net), number));
         if rule.from.is_empty() {
             any.get_or_insert(rule.place);
         }
@@ -524,15 +540,40 @@ fn upstream_uses(rules: &Rules) -> HashMap<UpstreamId, usize> {
     uses
 }
 
+/// The patterns of a site, sorted, to find those that begin with others.
+struct Below<'r>(Vec<&'r [Segment]>);
+
+impl<'r> Below<'r> {
+    fn of(site: &'r Site) -> Self {
+        let mut all: Vec<_> = site.routes.iter().map(|route| &*route.pattern.segments).collect();
+        all.sort_unstable_by(|one, other| Self::keys(one).cmp(Self::keys(other)));
+        Self(all)
+    }
+
+    fn keys(segments: &[Segment]) -> impl Iterator<Item = (bool, &str)> {
+        segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => (false, &**text),
+            Segment::Capture(name) => (true, &**name),
+        })
+    }
+
+    /// How many begin with these segments, of which two are enough.
+    fn count(&self, segments: &[Segment]) -> usize {
+        let start = self.0.partition_point(|one| Self::keys(one).lt(Self::keys(segments)));
+        self.0.iter().skip(start).take(2).filter(|one| one.starts_with(segments)).count()
+    }
+}
+
 /// A server for which one path alone is taken, where all below it was probably meant.
-fn alone(site: &Site, route: &Route, uses: &HashMap<UpstreamId, usize>, found: &mut Vec<Warning>) {
+fn alone(
+    below: &Below<'_>,
+    route: &Route,
+    uses: &HashMap<UpstreamId, usize>,
+    found: &mut Vec<Warning>,
+) {
     let Action::To(id) = route.action else { return };
     let Pattern { segments, end: PatternEnd::Exact, written } = &route.pattern else { return };
     let Some(Segment::Literal(last)) = segments.last() else { return };
-    let is_below = |other: &&Route| {
-        let is_other = !std::ptr::eq(*other, route);
-        is_other && other.pattern.segments.starts_with(segments)
-    };
     let is_meant = last.is_empty()
         || last.contains('.')
         || LONE_PATHS.contains(&&**last)
@@ -540,7 +581,7 @@ fn alone(site: &Site, route: &Route, uses: &HashMap<UpstreamId, usize>, found: &
         || !route.conditions.is_empty()
         || matches!(route.settings.rewrite, Rewrite::To(_))
         || uses.get(&id).is_none_or(|count| *count > 1)
-        || site.routes.iter().any(|other| is_below(&other));
+        || below.count(segments) > 1;
     if !is_meant {
         found.push(Warning {
             place: route.place,

@@ -14,7 +14,8 @@ use config::{Pattern, PatternEnd, Regex, Route, RouteId, Segment};
 use foldhash::HashMap;
 use message::Method;
 
-use crate::conditions::{self, Conditions, RouteRequest, ends_with, starts_with};
+use crate::conditions::{self, Conditions, RouteRequest, starts_with};
+use crate::route_candidates::Ends;
 use crate::trace::{Step, StepOutcome, Trace};
 
 /// Literals of one node that are compared one after the other; more are hashed.
@@ -42,19 +43,21 @@ struct Node {
     literals: Literals,
     capture: Option<usize>,
     /// Routes whose pattern ends here.
-    exact: Vec<RouteId>,
+    exact: Ends,
     /// Routes whose pattern ends here with `/ws*`, those with the longest text first.
-    starts: Vec<(Box<str>, Vec<RouteId>)>,
+    starts: Vec<(Box<str>, Ends)>,
     /// Routes whose pattern ends here with `/*.php`.
     suffixes: Option<Box<Suffixes>>,
     /// Routes whose pattern ends here with `/*`.
-    prefix: Vec<RouteId>,
+    prefix: Ends,
 }
 
 /// Routes for what ends with some text.
 #[derive(Default)]
 struct Suffixes {
-    routes: HashMap<Box<str>, Vec<RouteId>>,
+    routes: HashMap<Box<str>, Ends>,
+    /// The texts by what they are in lower case; set where some server ignores case.
+    folded: HashMap<Box<str>, Vec<Box<str>>>,
     /// The lengths of the texts, the longest first.
     lengths: Vec<usize>,
 }
@@ -68,26 +71,34 @@ impl Suffixes {
         }
     }
 
+    /// Prepares looking without regard to case.
+    fn fold(&mut self) {
+        for suffix in self.routes.keys() {
+            let folded = self.folded.entry(suffix.to_ascii_lowercase().into()).or_default();
+            folded.push(suffix.clone());
+        }
+        self.folded.values_mut().for_each(|all| all.sort_unstable());
+    }
+
     /// Shows the routes for a last segment, those with the longest suffix first.
     fn each<B>(
         &self,
         last: &str,
         ignores_case: bool,
-        mut see: impl FnMut(&[RouteId]) -> ControlFlow<B>,
+        mut see: impl FnMut(Seen<'_>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         for &length in &self.lengths {
             let Some(start) = last.len().checked_sub(length) else { continue };
             // Where there is no end of this length, its first byte is within a character.
             let Some(end) = last.get(start..) else { continue };
             if let Some(routes) = self.routes.get(end) {
-                see(routes)?;
+                see(Seen::Ends(routes))?;
             }
             if ignores_case {
-                let others = self.routes.iter().filter(|(suffix, _)| {
-                    suffix.len() == length && ***suffix != *end && ends_with(last, suffix, true)
-                });
-                for (_, routes) in others {
-                    see(routes)?;
+                let folded = self.folded.get(&*end.to_ascii_lowercase());
+                let others = folded.into_iter().flatten().filter(|suffix| ***suffix != *end);
+                for routes in others.filter_map(|suffix| self.routes.get(suffix)) {
+                    see(Seen::Ends(routes))?;
                 }
             }
         }
@@ -95,9 +106,33 @@ impl Suffixes {
     }
 }
 
+/// Routes that a walk comes to.
+#[derive(Clone, Copy)]
+enum Seen<'e> {
+    /// Those of a pattern.
+    Ends(&'e Ends),
+    /// One with a regular expression.
+    One(RouteId),
+}
+
+impl<'e> Seen<'e> {
+    /// Those that may take a request, in the order in which they are tried.
+    fn may_take(self, asked: &RouteRequest<'_>) -> impl Iterator<Item = RouteId> + 'e {
+        let (ends, one) = match self {
+            Self::Ends(ends) => (Some(ends.may_take(asked)), None),
+            Self::One(id) => (None, Some(id)),
+        };
+        ends.into_iter().flatten().chain(one)
+    }
+}
+
 enum Literals {
     Few(Vec<(Box<str>, usize)>),
-    Many(HashMap<Box<str>, usize>),
+    Many {
+        nodes: HashMap<Box<str>, usize>,
+        /// The same by what they are in lower case; set where some server ignores case.
+        folded: HashMap<Box<str>, Vec<usize>>,
+    },
 }
 
 impl Default for Literals {
@@ -110,35 +145,46 @@ impl Literals {
     fn get(&self, segment: &str) -> Option<usize> {
         match self {
             Self::Few(all) => all.iter().find(|(text, _)| **text == *segment).map(|found| found.1),
-            Self::Many(all) => all.get(segment).copied(),
+            Self::Many { nodes, .. } => nodes.get(segment).copied(),
         }
     }
 
     /// Literals that are equal to the segment except for case; an equal one comes first.
     fn ignoring_case(&self, segment: &str) -> Vec<usize> {
-        let is_it = |text: &str| text != segment && text.eq_ignore_ascii_case(segment);
+        let equal = self.get(segment);
         let mut others: Vec<usize> = match self {
             Self::Few(all) => {
+                let is_it = |text: &str| text.eq_ignore_ascii_case(segment);
                 all.iter().filter(|(text, _)| is_it(text)).map(|found| found.1).collect()
             }
-            Self::Many(all) => {
-                all.iter().filter(|(text, _)| is_it(text)).map(|found| *found.1).collect()
+            Self::Many { folded, .. } => {
+                folded.get(&*segment.to_ascii_lowercase()).cloned().unwrap_or_default()
             }
         };
+        others.retain(|&node| Some(node) != equal);
         others.sort_unstable(); // in the order of the file
-        self.get(segment).into_iter().chain(others).collect()
+        equal.into_iter().chain(others).collect()
+    }
+
+    /// Prepares [`Self::ignoring_case`].
+    fn fold(&mut self) {
+        if let Self::Many { nodes, folded } = self {
+            for (text, node) in nodes.iter() {
+                folded.entry(text.to_ascii_lowercase().into()).or_default().push(*node);
+            }
+        }
     }
 
     fn insert(&mut self, segment: &str, node: usize) {
         match self {
             Self::Few(all) if all.len() < LITERALS_COMPARED_MAX => all.push((segment.into(), node)),
             Self::Few(all) => {
-                let mut many: HashMap<_, _> = all.drain(..).collect();
-                many.insert(segment.into(), node);
-                *self = Self::Many(many);
+                let mut nodes: HashMap<_, _> = all.drain(..).collect();
+                nodes.insert(segment.into(), node);
+                *self = Self::Many { nodes, folded: HashMap::default() };
             }
-            Self::Many(all) => {
-                all.insert(segment.into(), node);
+            Self::Many { nodes, .. } => {
+                nodes.insert(segment.into(), node);
             }
         }
     }
@@ -189,14 +235,32 @@ impl RouteTree {
         let order = |id: &RouteId| routes.get(id.index()).map(|r| (rank(r), method_count(r)));
         tree.regexes.sort_by_key(|route| order(&route.id));
         for node in &mut tree.nodes {
+            if ignores_case {
+                node.literals.fold();
+                node.suffixes.iter_mut().for_each(|suffixes| suffixes.fold());
+            }
             let suffixes =
                 node.suffixes.iter_mut().flat_map(|suffixes| suffixes.routes.values_mut());
             let starts = node.starts.iter_mut().map(|(_, routes)| routes);
             for ends in
                 [&mut node.exact, &mut node.prefix].into_iter().chain(suffixes).chain(starts)
             {
-                ends.sort_by_key(order);
+                ends.order(routes, order);
             }
+        }
+        tree
+    }
+
+    /// One that leaves no route of a pattern out, to compare it with.
+    #[cfg(test)]
+    pub(crate) fn walked(routes: &[Route], ignores_case: bool) -> Self {
+        let mut tree = Self::of(routes, ignores_case);
+        for node in &mut tree.nodes {
+            let suffixes =
+                node.suffixes.iter_mut().flat_map(|suffixes| suffixes.routes.values_mut());
+            let starts = node.starts.iter_mut().map(|(_, routes)| routes);
+            let all = [&mut node.exact, &mut node.prefix].into_iter().chain(suffixes).chain(starts);
+            all.for_each(Ends::leave_none_out);
         }
         tree
     }
@@ -231,7 +295,11 @@ impl RouteTree {
             PatternEnd::Start(start) => {
                 match node.starts.iter_mut().find(|(text, _)| text == start) {
                     Some((_, routes)) => routes.push(id),
-                    None => node.starts.push((start.clone(), vec![id])),
+                    None => {
+                        let mut ends = Ends::default();
+                        ends.push(id);
+                        node.starts.push((start.clone(), ends));
+                    }
                 }
                 node.starts.sort_by_key(|(text, _)| Reverse(text.len()));
             }
@@ -271,8 +339,8 @@ impl RouteTree {
         path: &str,
     ) -> RouteLookup {
         let mut has_path = false;
-        let see = |ends: &[RouteId]| {
-            let (taker, others) = self.taker(routes, ends, asked, path, ignores_case);
+        let see = |seen: Seen<'_>| {
+            let (taker, others) = self.taker(routes, seen, asked, path, ignores_case);
             has_path |= others;
             taker.map_or(ControlFlow::Continue(()), ControlFlow::Break)
         };
@@ -293,7 +361,7 @@ impl RouteTree {
     fn taker(
         &self,
         routes: &[Route],
-        ends: &[RouteId],
+        seen: Seen<'_>,
         asked: &RouteRequest<'_>,
         path: &str,
         ignores_case: bool,
@@ -301,7 +369,7 @@ impl RouteTree {
         let is_head = *asked.method == Method::Head;
         let mut by_get: Option<(RouteId, Rank)> = None;
         let mut others = false;
-        for &id in ends {
+        for id in seen.may_take(asked) {
             let Some(route) = routes.get(id.index()) else { continue };
             if by_get.is_some_and(|(_, found)| found != rank(route)) {
                 break;
@@ -344,11 +412,12 @@ impl RouteTree {
         out: &mut String,
     ) {
         let start = out.len();
-        let see = |ends: &[RouteId]| {
-            let holds = |id: &&RouteId| {
+        let see = |seen: Seen<'_>| {
+            let holds = |id: &RouteId| {
                 self.conditions.get(id.index()).is_none_or(|all| all.hold(asked, path, false))
             };
-            let routes = ends.iter().filter(holds).filter_map(|id| routes.get(id.index()));
+            let may_take = seen.may_take(asked).filter(holds);
+            let routes = may_take.filter_map(|id| routes.get(id.index()));
             let with_head = |method: &str| if method == "GET" { Some("HEAD") } else { None };
             let methods = routes.flat_map(|route| &route.methods);
             for method in methods.flat_map(|method| [Some(&**method), with_head(method)]).flatten()
@@ -385,7 +454,7 @@ impl<B, L, I, S> Walk<'_, L, S>
 where
     L: Fn(&Literals, &str) -> I,
     I: IntoIterator<Item = usize>,
-    S: FnMut(&[RouteId]) -> ControlFlow<B>,
+    S: FnMut(Seen<'_>) -> ControlFlow<B>,
 {
     fn path(&mut self, path: &str) -> ControlFlow<B> {
         match path.strip_prefix('/') {
@@ -395,7 +464,7 @@ where
             None => {
                 return match self.tree.nodes.first() {
                     Some(root) if path == "*" && !root.prefix.is_empty() => {
-                        (self.see)(&root.prefix)
+                        (self.see)(Seen::Ends(&root.prefix))
                     }
                     _ => ControlFlow::Continue(()),
                 };
@@ -428,20 +497,20 @@ where
                     if self.has_regexes {
                         self.regexes(path)?;
                     }
-                    (self.see)(ends)?;
+                    (self.see)(Seen::Ends(ends))?;
                 }
             }
             if let Some(suffixes) = &node.suffixes {
                 let last = segments.rsplit('/').next().unwrap_or_default();
-                suffixes.each(last, self.ignores_case, |ends| {
+                suffixes.each(last, self.ignores_case, |seen| {
                     if self.has_regexes {
                         self.regexes(path)?;
                     }
-                    (self.see)(ends)
+                    (self.see)(seen)
                 })?;
             }
         } else if !node.exact.is_empty() {
-            (self.see)(&node.exact)?;
+            (self.see)(Seen::Ends(&node.exact))?;
         }
         if node.prefix.is_empty() {
             return ControlFlow::Continue(());
@@ -449,7 +518,7 @@ where
         if self.has_regexes {
             self.regexes(path)?;
         }
-        (self.see)(&node.prefix)
+        (self.see)(Seen::Ends(&node.prefix))
     }
 
     /// Tries the regular expressions, once.
@@ -462,7 +531,7 @@ where
                 _ => &route.regex,
             };
             if regex.is_match(path.as_bytes()) {
-                (self.see)(&[route.id])?;
+                (self.see)(Seen::One(route.id))?;
             }
         }
         ControlFlow::Continue(())
@@ -527,7 +596,7 @@ fn explain_other(
         )),
         (_, Some(difference)) => StepOutcome::Differs(difference),
         (RouteLookup::Nothing, None) => {
-            let see = |_: &[RouteId]| ControlFlow::<()>::Continue(());
+            let see = |_: Seen<'_>| ControlFlow::<()>::Continue(());
             let mut walk = tree.walk(Literals::get, false, see);
             let _ = walk.path(path);
             StepOutcome::Differs(path_difference(&route.pattern, path, walk.reached))

@@ -2,6 +2,7 @@ mod access;
 mod clients;
 mod explain;
 mod forward;
+mod many;
 mod matching;
 mod places;
 mod readings;

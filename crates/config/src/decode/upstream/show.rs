@@ -16,7 +16,7 @@ impl Writer<'_, '_> {
     pub(crate) fn upstreams(&mut self, raw: &Raw) {
         for upstream in &raw.upstreams {
             let place = self.decoder.place(upstream.span);
-            self.out.block(0, "upstream", upstream.name.to_string(), place);
+            self.out.block(0, "upstream", &upstream.name, place);
             self.rows(1, &UPSTREAM_BLOCK, upstream, &upstream.set);
         }
         if self.config.upstreams.iter().any(|upstream| upstream.inline) {
