@@ -83,7 +83,7 @@ impl Shared {
     /// Makes the store for so many bytes, or changes its size.
     pub(crate) fn open_store(&self, bytes_max: u64) -> &Arc<Store> {
         let store = self.store.get_or_init(|| Arc::new(Store::new(bytes_max)));
-        store.resize(bytes_max, store.moment(Instant::now()));
+        store.resize(bytes_max);
         store
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use message::Request;
 use tokio::sync::Notify;
 
-use super::object::{Object, StoredHead};
+use super::object::{Moment, Object, StoredHead};
 
 /// How far a writer may be ahead of the slowest reader of a response that is too long to be stored.
 const WINDOW_BYTES: u64 = 256 * 1024;
@@ -20,6 +20,10 @@ const WINDOW_BYTES: u64 = 256 * 1024;
 pub struct Fill {
     /// The part of the answer's variant that is known before the answer.
     pub(super) space: u64,
+    /// Nobody else may wait for it.
+    is_alone: bool,
+    /// The number of purges, and the time, when it was asked for.
+    pub(super) begun: (u64, Moment),
     state: Mutex<State>,
     /// Told of every change.
     changed: Notify,
@@ -84,9 +88,9 @@ pub enum Awaited {
 }
 
 impl Fill {
-    pub(super) fn new(space: u64) -> Self {
+    pub(super) fn new(space: u64, is_alone: bool, begun: (u64, Moment)) -> Self {
         let (changed, taken) = (Notify::new(), Notify::new());
-        Self { space, state: Mutex::default(), changed, taken }
+        Self { space, is_alone, begun, state: Mutex::default(), changed, taken }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,7 +99,7 @@ impl Fill {
 
     /// Whether a request may wait for this response, as far as is known.
     pub(super) fn may_answer(&self, space: u64, request: &Request, scratch: &mut Vec<u8>) -> bool {
-        if self.space != space {
+        if self.is_alone || self.space != space {
             return false;
         }
         let state = self.state();
@@ -105,6 +109,16 @@ impl Fill {
             (None, None) => true,
             (Some(head), None) => head.stored.variant.fits(space, request, scratch),
         }
+    }
+
+    /// The head, once it has come.
+    pub(super) fn head(&self) -> Option<Arc<FillHead>> {
+        self.state().head.clone()
+    }
+
+    /// Bytes that are kept for readers.
+    pub(super) fn kept(&self) -> u64 {
+        self.state().pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 
     /// The response concerns what has changed meanwhile: it is not stored, and nobody else gets it.
@@ -311,7 +325,8 @@ impl FillReader {
         if let Some(Some(place)) = state.readers.get_mut(self.place) {
             *place = self.taken;
         }
-        if state.is_passing {
+        // The writer may wait.
+        if state.is_passing || state.must_not_store {
             drop(state);
             self.fill.taken.notify_waiters();
         }

@@ -4,6 +4,7 @@
 //! while anything is waited for, copied or written. What is found is shared, so that a hit copies nothing.
 
 mod fill;
+mod marks;
 mod object;
 mod purge;
 mod queues;
@@ -23,9 +24,10 @@ pub use fill::{Awaited, Fill, FillEnd, FillHead, FillReader, Incomplete};
 pub use object::{Content, Moment, Object, StoredHead, StoredPart, Variant};
 pub use purge::{PurgeKind, Scope};
 
+use marks::Marks;
 use purge::Purges;
 use queues::Queues;
-use shard::{Freed, Shard};
+use shard::{Freed, Shard, Slot};
 use uses::Uses;
 
 /// How many parts the store has.
@@ -114,6 +116,7 @@ pub struct Store {
     space_hasher: std::hash::RandomState,
     /// Made when they are first needed.
     uses: OnceLock<Uses>,
+    unstorable: OnceLock<Marks>,
 }
 
 impl Store {
@@ -129,6 +132,7 @@ impl Store {
             hasher: foldhash::fast::RandomState::default(),
             space_hasher: std::hash::RandomState::new(),
             uses: OnceLock::new(),
+            unstorable: OnceLock::new(),
         }
     }
 
@@ -143,9 +147,9 @@ impl Store {
     }
 
     /// Changes how many bytes it may take.
-    pub fn resize(&self, bytes_max: u64, now: Moment) {
+    pub fn resize(&self, bytes_max: u64) {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
-        self.make_room(0, now);
+        self.make_room(0);
     }
 
     /// The longest content that can be stored.
@@ -179,18 +183,20 @@ impl Store {
         let hash = self.hash(lookup.key);
         let shard = self.shard(hash);
         let Some(slot) = shard.get(hash, lookup.key) else {
-            return Found::Nothing { has_variants: false, is_unstorable: false };
+            drop(shard);
+            let is_unstorable = self.is_marked(hash, lookup.now);
+            return Found::Nothing { has_variants: false, is_unstorable };
         };
         let found = slot.find(lookup.space, lookup.request, scratch).map(Arc::clone);
         let has_variants = !slot.objects.is_empty();
-        let is_unstorable = slot.unstorable_until > lookup.now;
         drop(shard);
+        let is_unstorable = || self.is_marked(hash, lookup.now);
         match found {
-            None => Found::Nothing { has_variants, is_unstorable },
+            None => Found::Nothing { has_variants, is_unstorable: is_unstorable() },
             Some(object) => match self.purges.judge(&object) {
                 Some(PurgeKind::Hard) => {
-                    self.remove(&object, lookup.now);
-                    Found::Nothing { has_variants: false, is_unstorable }
+                    self.remove(&object);
+                    Found::Nothing { has_variants: false, is_unstorable: is_unstorable() }
                 }
                 purged => {
                     object.note_use();
@@ -217,47 +223,83 @@ impl Store {
             return Claim::Look;
         }
         let mut fills = slot.fills.iter();
-        let fill = fills.find(|fill| fill.may_answer(lookup.space, lookup.request, scratch));
+        // Who asks after a purge does not get what was asked for before it.
+        let fill = fills.find(|fill| {
+            fill.may_answer(lookup.space, lookup.request, scratch) && !self.is_purged(fill, lookup)
+        });
         if let Some(fill) = fill {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
             return Claim::Wait(fill.join());
         }
-        let fill = Arc::new(Fill::new(lookup.space));
-        slot.fills.push(Arc::clone(&fill));
-        let key = Arc::clone(&slot.key);
+        let writer = self.writer(hash, slot, lookup, false);
         drop(shard);
+        Claim::Fetch(writer)
+    }
+
+    /// Begins a fill. The slot knows it, so that what changes meanwhile reaches it.
+    fn writer(
+        self: &Arc<Self>,
+        hash: u64,
+        slot: &mut Slot,
+        lookup: &Lookup<'_>,
+        is_alone: bool,
+    ) -> FillWriter {
         self.counters.fills.fetch_add(1, Ordering::Relaxed);
-        let judged = self.purges.count();
-        let (store, begun) = (Arc::clone(self), lookup.now);
-        Claim::Fetch(FillWriter { store, fill, key, hash, judged, begun, counted: 0 })
+        let begun = (self.purges.count(), lookup.now);
+        let fill = Arc::new(Fill::new(lookup.space, is_alone, begun));
+        // What an unsafe request makes invalid is not its own response.
+        if lookup.request.method.is_safe() {
+            slot.fills.push(Arc::clone(&fill));
+        }
+        FillWriter { store: Arc::clone(self), fill, key: Arc::clone(&slot.key), hash, counted: 0 }
+    }
+
+    fn is_purged(&self, fill: &Fill, lookup: &Lookup<'_>) -> bool {
+        let head = fill.head();
+        let tags = head.as_ref().map(|head| &*head.stored.tags);
+        self.purges.may_concern(lookup.key, tags, fill.begun)
+    }
+
+    /// Whether the last response for a key could not be stored, so that requests need not wait for one another.
+    pub fn is_unstorable(&self, key: &[u8], now: Moment) -> bool {
+        self.is_marked(self.hash(key), now)
+    }
+
+    fn is_marked(&self, hash: u64, now: Moment) -> bool {
+        self.unstorable.get().is_some_and(|marks| marks.has(hash, now))
     }
 
     /// Lets the caller fetch a response that nobody else waits for, although others may be fetching it too.
     pub fn fetch_alone(self: &Arc<Self>, lookup: &Lookup<'_>) -> FillWriter {
-        self.counters.fills.fetch_add(1, Ordering::Relaxed);
-        FillWriter {
-            store: Arc::clone(self),
-            fill: Arc::new(Fill::new(lookup.space)),
-            key: lookup.key.into(),
-            hash: self.hash(lookup.key),
-            judged: self.purges.count(),
-            begun: lookup.now,
-            counted: 0,
-        }
+        let hash = self.hash(lookup.key);
+        let mut shard = self.shard(hash);
+        self.writer(hash, shard.slot(hash, lookup.key), lookup, true)
     }
 
     /// Takes a response in.
-    fn insert(&self, object: Arc<Object>, now: Moment) {
+    fn insert(&self, object: Arc<Object>) {
         if object.bytes() > self.bytes_max.load(Ordering::Relaxed) {
-            return;
+            return self.remove_replaced(object.hash, &object.key, &object.head);
         }
         // It counts before anybody can remove it.
         self.counters.objects.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(object.bytes, Ordering::Relaxed);
-        let freed = self.shard(object.hash).insert(&object);
+        let mut shard = self.shard(object.hash);
+        // Judged in the lock: whoever forgets purges looks at each part after that.
+        if self.purges.is_forgotten(object.judged.load(Ordering::Relaxed)) {
+            drop(shard);
+            self.note_freed(Freed { objects: 1, bytes: object.bytes });
+            return;
+        }
+        let freed = shard.insert(&object);
+        drop(shard);
+        // What could be stored once may be so again.
+        if let Some(marks) = self.unstorable.get() {
+            marks.clear(object.hash);
+        }
         self.queues().push(object);
         self.note_gone(freed);
-        self.make_room(0, now);
+        self.make_room(0);
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -277,18 +319,24 @@ impl Store {
         self.counters.bytes.fetch_sub(freed.bytes, Ordering::Relaxed);
     }
 
-    fn remove(&self, object: &Arc<Object>, now: Moment) {
-        let freed = self.shard(object.hash).remove(object, now);
+    fn remove(&self, object: &Arc<Object>) {
+        let freed = self.shard(object.hash).remove(object);
+        self.note_gone(freed);
+    }
+
+    /// Removes what a response replaces that is not stored itself.
+    fn remove_replaced(&self, hash: u64, key: &[u8], by: &StoredHead) {
+        let freed = self.shard(hash).remove_replaced(hash, key, by);
         self.note_gone(freed);
     }
 
     /// Evicts until there is room for so many bytes; false if there is none to be had.
-    fn make_room(&self, wanted: u64, now: Moment) -> bool {
+    fn make_room(&self, wanted: u64) -> bool {
         let max = self.bytes_max.load(Ordering::Relaxed);
         let fits = || self.counters.bytes.load(Ordering::Relaxed).saturating_add(wanted) <= max;
         while !fits() {
             let Some(object) = self.queues().pop() else { return false };
-            let freed = self.shard(object.hash).remove(&object, now);
+            let freed = self.shard(object.hash).remove(&object);
             self.counters.evicted.fetch_add(freed.objects, Ordering::Relaxed);
             self.note_freed(freed);
         }
@@ -296,21 +344,22 @@ impl Store {
     }
 
     /// Removes all responses of a key; what is on its way there will not be stored. True if there was one.
-    pub fn invalidate(&self, key: &[u8], now: Moment) -> bool {
+    pub fn invalidate(&self, key: &[u8]) -> bool {
         let hash = self.hash(key);
-        let freed = self.shard(hash).remove_all(hash, key, now);
+        let freed = self.shard(hash).remove_all(hash, key);
         self.note_gone(freed);
         freed.objects > 0
     }
 
     /// Takes an object out that is not to be used any more.
-    pub fn forget(&self, object: &Arc<Object>, now: Moment) {
-        self.remove(object, now);
+    pub fn forget(&self, object: &Arc<Object>) {
+        self.remove(object);
     }
 
     /// Purges. What is on its way and concerned will count as stored before.
     pub fn purge(&self, scope: Scope, kind: PurgeKind, now: Moment) {
         if self.purges.note(scope, kind, now) {
+            let count = self.purges.begin_to_forget();
             for index in 0..self.shards.len() {
                 let mut shard = self.lock(index);
                 let judge = |object: &&Arc<Object>| {
@@ -319,14 +368,14 @@ impl Store {
                 let purged: Vec<_> = shard.objects().filter(judge).cloned().collect();
                 let mut freed = Freed::default();
                 for object in &purged {
-                    let one = shard.remove(object, now);
+                    let one = shard.remove(object);
                     freed.objects += one.objects;
                     freed.bytes += one.bytes;
                 }
                 drop(shard);
                 self.note_gone(freed);
             }
-            self.purges.forget();
+            self.purges.forget(count);
         }
     }
 
@@ -360,9 +409,6 @@ pub struct FillWriter {
     fill: Arc<Fill>,
     key: Arc<[u8]>,
     hash: u64,
-    /// Purges before this number do not concern what comes.
-    judged: u64,
-    begun: Moment,
     /// The bytes that count in the store.
     counted: u64,
 }
@@ -398,47 +444,56 @@ impl FillWriter {
     pub async fn append(&mut self, data: &[u8], max: u64, now: Moment) -> bool {
         let count = data.len() as u64;
         if self.fill.may_store() {
-            let fits = self.fill.length() + count <= max;
-            if fits && self.store.make_room(count, now) {
+            let fits = self.fill.length() + count <= max.min(self.store.object_max());
+            if fits && self.store.make_room(count) {
                 self.counted += count;
                 self.store.counters.bytes.fetch_add(count, Ordering::Relaxed);
             } else {
                 self.note_unstorable(now);
                 self.fill.pass();
+                if let Some(head) = self.fill.head() {
+                    self.store.remove_replaced(self.hash, &self.key, &head.stored);
+                }
             }
         }
         self.fill.append(Bytes::copy_from_slice(data));
-        self.fill.may_store() || self.fill.room().await
+        if self.fill.may_store() {
+            return true;
+        }
+        let is_wanted = self.fill.room().await;
+        // What all readers have taken is gone.
+        let kept = self.fill.kept().min(self.counted);
+        self.store.counters.bytes.fetch_sub(self.counted - kept, Ordering::Relaxed);
+        self.counted = kept;
+        is_wanted
     }
 
-    /// The response is complete: it is stored.
-    pub fn finish(mut self, head: StoredHead, now: Moment) {
+    /// The response is complete: it is stored. One that has another length than was declared is broken.
+    pub fn finish(mut self, head: StoredHead) {
         self.discount();
+        if self.fill.declared_length().is_some_and(|length| length != self.fill.length()) {
+            return;
+        }
         if self.fill.may_store() {
             let content = Arc::new(Content::new(self.fill.take_pieces()));
-            let object = Object::new(Arc::clone(&self.key), self.hash, head, content, self.judged);
-            self.store.insert(Arc::new(object), now);
+            let (key, begun) = (Arc::clone(&self.key), self.fill.begun);
+            let object = Object::new(key, self.hash, head, content, begun);
+            self.store.insert(Arc::new(object));
         }
         self.fill.end(FillEnd::Complete);
     }
 
     /// The origin has validated a stored response: it is stored anew with this head, if it can be.
-    pub fn renew(
-        self,
-        old: &Arc<Object>,
-        head: StoredHead,
-        is_stored: bool,
-        now: Moment,
-    ) -> Arc<Object> {
+    pub fn renew(self, old: &Arc<Object>, head: StoredHead, is_stored: bool) -> Arc<Object> {
         let (key, content) = (Arc::clone(&self.key), Arc::clone(&old.content));
-        let object = Arc::new(Object::new(key, self.hash, head, content, self.judged));
+        let object = Arc::new(Object::new(key, self.hash, head, content, self.fill.begun));
         match is_stored && self.fill.may_store() {
             true => {
-                self.store.insert(Arc::clone(&object), now);
+                self.store.insert(Arc::clone(&object));
                 self.fill.renew(Arc::clone(&object));
             }
             false => {
-                self.store.remove(old, now);
+                self.store.remove(old);
                 self.fill.end(FillEnd::Unshared);
             }
         }
@@ -459,7 +514,7 @@ impl FillWriter {
 
     fn note_unstorable(&self, now: Moment) {
         let until = Moment(now.0 + UNSTORABLE_TIME.as_millis() as u64);
-        self.store.shard(self.hash).slot(self.hash, &self.key).unstorable_until = until;
+        self.store.unstorable.get_or_init(Marks::default).set(self.hash, until);
     }
 }
 
@@ -471,6 +526,6 @@ impl Drop for FillWriter {
         if let Some(slot) = shard.get_mut(self.hash, &self.key) {
             slot.fills.retain(|fill| !Arc::ptr_eq(fill, &self.fill));
         }
-        shard.tidy(self.hash, &self.key, self.begun);
+        shard.tidy(self.hash, &self.key);
     }
 }

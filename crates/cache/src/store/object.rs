@@ -139,6 +139,8 @@ pub struct Object {
     pub(super) is_gone: AtomicBool,
     /// The number of purges up to which it was found not to be concerned.
     pub(super) judged: AtomicU64,
+    /// When the origin was asked for it: a purge after that concerns it.
+    pub(super) asked: Moment,
 }
 
 /// What the book-keeping of one object takes: the object, its place in the table and in a queue, the memory that allocators add.
@@ -150,12 +152,15 @@ impl Object {
         hash: u64,
         head: StoredHead,
         content: Arc<Content>,
-        judged: u64,
+        (judged, asked): (u64, Moment),
     ) -> Self {
+        let vary = head.variant.vary.as_ref().map_or(0, |vary| vary.as_bytes().len() as u64);
         let bytes = OVERHEAD
             + key.len() as u64
             + head.fields.memory() as u64
             + head.variant.values.len() as u64
+            + vary
+            + size_of_val(&*head.tags) as u64
             + content.length();
         Self {
             key,
@@ -166,6 +171,7 @@ impl Object {
             used: AtomicU8::new(0),
             is_gone: AtomicBool::new(false),
             judged: AtomicU64::new(judged),
+            asked,
         }
     }
 

@@ -49,10 +49,10 @@ impl Before {
         }
     }
 
-    fn judge(self, arrived: Moment) -> Option<PurgeKind> {
+    fn judge(self, asked: Moment) -> Option<PurgeKind> {
         match () {
-            () if arrived <= self.hard && self.hard > Moment::default() => Some(PurgeKind::Hard),
-            () if arrived <= self.soft && self.soft > Moment::default() => Some(PurgeKind::Soft),
+            () if asked <= self.hard && self.hard > Moment::default() => Some(PurgeKind::Hard),
+            () if asked <= self.soft && self.soft > Moment::default() => Some(PurgeKind::Soft),
             () => None,
         }
     }
@@ -64,6 +64,8 @@ struct Notes {
     urls: HashMap<Box<str>, Before>,
     hosts: HashMap<Box<str>, Before>,
     tags: HashMap<u64, Before>,
+    /// The latest of those of tags.
+    any_tag: Before,
     /// By length, then by text: a URL is looked up once for each length that there is.
     prefixes: Vec<(usize, HashMap<Box<str>, Before>)>,
 }
@@ -74,18 +76,20 @@ impl Notes {
         self.urls.len() + self.hosts.len() + self.tags.len() + prefixes
     }
 
-    fn judge(&self, url: &str, tags: &[u64], arrived: Moment) -> Option<PurgeKind> {
+    /// `tags`: unless they are not known yet.
+    fn judge(&self, url: &str, tags: Option<&[u64]>, asked: Moment) -> Option<PurgeKind> {
         let authority = url.find("://").map_or(0, |at| at + 3);
         let rest = url.get(authority..).unwrap_or_default();
         let origin = url.get(..authority + rest.find('/').unwrap_or(rest.len())).unwrap_or(url);
         let host = origin.get(authority..).unwrap_or_default();
         let hosts = [origin, host].into_iter().filter_map(|name| self.hosts.get(name));
-        let tags = tags.iter().filter_map(|tag| self.tags.get(tag));
+        let any_tag = tags.is_none().then_some(&self.any_tag);
+        let tags = tags.unwrap_or_default().iter().filter_map(|tag| self.tags.get(tag));
         let prefixes = self.prefixes.iter();
         let prefixes = prefixes.filter_map(|(length, texts)| texts.get(url.get(..*length)?));
         let exact = self.urls.get(url);
-        let all = std::iter::once(&self.all).chain(exact).chain(hosts).chain(tags).chain(prefixes);
-        all.filter_map(|before| before.judge(arrived)).max()
+        let all = std::iter::once(&self.all).chain(exact).chain(hosts).chain(tags).chain(any_tag);
+        all.chain(prefixes).filter_map(|before| before.judge(asked)).max()
     }
 }
 
@@ -97,6 +101,8 @@ pub(super) const NOTES_MAX: usize = 10_000;
 pub(super) struct Purges {
     /// How many there were; objects know up to which they were judged.
     count: AtomicU64,
+    /// Notes up to this number may be forgotten: what was asked for before them cannot be judged.
+    forgotten: AtomicU64,
     notes: RwLock<Notes>,
 }
 
@@ -112,7 +118,10 @@ impl Purges {
             Scope::All => notes.all.note(kind, now),
             Scope::Url(url) => notes.urls.entry(url).or_default().note(kind, now),
             Scope::Host(host) => notes.hosts.entry(host).or_default().note(kind, now),
-            Scope::Tag(tag) => notes.tags.entry(tag).or_default().note(kind, now),
+            Scope::Tag(tag) => {
+                notes.tags.entry(tag).or_default().note(kind, now);
+                notes.any_tag.note(kind, now);
+            }
             Scope::Prefix(prefix) => {
                 let length = prefix.len();
                 let known = notes.prefixes.iter().position(|(known, _)| *known == length);
@@ -137,7 +146,7 @@ impl Purges {
         }
         let url = str::from_utf8(object.key()).unwrap_or_default();
         let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
-        let judged = notes.judge(url, &object.head.tags, object.head.arrived);
+        let judged = notes.judge(url, Some(&object.head.tags), object.asked);
         drop(notes);
         if judged.is_none() {
             object.judged.store(count, Ordering::Relaxed);
@@ -145,8 +154,38 @@ impl Purges {
         judged
     }
 
-    /// Forgets the notes, once every object was judged by them.
-    pub(super) fn forget(&self) {
-        *self.notes.write().unwrap_or_else(PoisonError::into_inner) = Notes::default();
+    /// Whether a purge since then concerns a response that is on its way, or may do so as far as is known.
+    pub(super) fn may_concern(
+        &self,
+        key: &[u8],
+        tags: Option<&[u64]>,
+        (judged, asked): (u64, Moment),
+    ) -> bool {
+        if judged == self.count() {
+            return false;
+        }
+        let url = str::from_utf8(key).unwrap_or_default();
+        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
+        self.is_forgotten(judged) || notes.judge(url, tags, asked).is_some()
+    }
+
+    /// Whether what was asked for at this number of purges can be judged no more.
+    pub(super) fn is_forgotten(&self, judged: u64) -> bool {
+        judged < self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// The notes are about to be forgotten: what is stored is to be judged now. The number for [`Purges::forget`].
+    pub(super) fn begin_to_forget(&self) -> u64 {
+        let count = self.count();
+        self.forgotten.fetch_max(count, Ordering::AcqRel);
+        count
+    }
+
+    /// Forgets the notes, once every object was judged by them; later, if there is a new one.
+    pub(super) fn forget(&self, count: u64) {
+        let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
+        if self.count() == count {
+            *notes = Notes::default();
+        }
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use message::Request;
 
 use super::fill::Fill;
-use super::object::{Moment, Object};
+use super::object::{Object, StoredHead};
 
 /// The most variants of one key; the oldest goes when one more comes.
 const VARIANTS_MAX: usize = 64;
@@ -20,13 +20,11 @@ pub(super) struct Slot {
     pub(super) objects: Vec<Arc<Object>>,
     /// Responses that are on their way.
     pub(super) fills: Vec<Arc<Fill>>,
-    /// Until when responses are expected not to be storable, so that requests do not wait for one another.
-    pub(super) unstorable_until: Moment,
 }
 
 impl Slot {
-    fn is_empty(&self, now: Moment) -> bool {
-        self.objects.is_empty() && self.fills.is_empty() && self.unstorable_until <= now
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.fills.is_empty()
     }
 
     /// The latest response that answers the request; a part only if there is no whole.
@@ -72,16 +70,15 @@ impl Shard {
             key: key.into(),
             objects: Vec::new(),
             fills: Vec::new(),
-            unstorable_until: Moment::default(),
         });
         made.into_mut()
     }
 
     /// Forgets a slot that holds nothing any more.
-    pub(super) fn tidy(&mut self, hash: u64, key: &[u8], now: Moment) {
+    pub(super) fn tidy(&mut self, hash: u64, key: &[u8]) {
         let is_it = |slot: &Slot| slot.hash == hash && *slot.key == *key;
         if let Ok(entry) = self.slots.find_entry(hash, is_it)
-            && entry.get().is_empty(now)
+            && entry.get().is_empty()
         {
             entry.remove();
         }
@@ -104,31 +101,46 @@ impl Shard {
             freed.add(&slot.objects.remove(0));
         }
         slot.objects.push(Arc::clone(object));
-        // What could be stored once may be so again.
-        slot.unstorable_until = Moment::default();
         freed
     }
 
     /// Removes an object.
-    pub(super) fn remove(&mut self, object: &Arc<Object>, now: Moment) -> Freed {
+    pub(super) fn remove(&mut self, object: &Arc<Object>) -> Freed {
         let mut freed = Freed::default();
         if let Some(slot) = self.get_mut(object.hash, &object.key) {
             slot.objects.retain(|other| !Arc::ptr_eq(other, object));
         }
         freed.add(object);
-        self.tidy(object.hash, &object.key, now);
+        self.tidy(object.hash, &object.key);
+        freed
+    }
+
+    /// Removes what a response replaces.
+    pub(super) fn remove_replaced(&mut self, hash: u64, key: &[u8], by: &StoredHead) -> Freed {
+        let mut freed = Freed::default();
+        if let Some(slot) = self.get_mut(hash, key) {
+            let replaced = slot.objects.extract_if(.., |object| object.is_same_variant(by));
+            replaced.for_each(|object| freed.add(&object));
+        }
+        self.tidy(hash, key);
         freed
     }
 
     /// Removes all objects of a key.
-    pub(super) fn remove_all(&mut self, hash: u64, key: &[u8], now: Moment) -> Freed {
+    pub(super) fn remove_all(&mut self, hash: u64, key: &[u8]) -> Freed {
         let mut freed = Freed::default();
         if let Some(slot) = self.get_mut(hash, key) {
             slot.objects.drain(..).for_each(|object| freed.add(&object));
             slot.fills.iter().for_each(|fill| fill.forbid_storing());
         }
-        self.tidy(hash, key, now);
+        self.tidy(hash, key);
         freed
+    }
+
+    /// How many keys it holds.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Every object.

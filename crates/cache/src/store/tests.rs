@@ -46,7 +46,8 @@ fn lookup<'a>(key: &'a str, request: &'a Request, now: Moment) -> Lookup<'a> {
 
 /// Runs a future that never has to wait for another task.
 fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(future)
 }
 
@@ -56,7 +57,7 @@ fn put(store: &Arc<Store>, lookup: &Lookup<'_>, varies: bool, tags: &[u64], body
     writer.begin(FillHead { stored: head.clone(), length: None });
     // There may be no room for it.
     run(writer.append(body, u64::MAX, lookup.now));
-    writer.finish(head, lookup.now);
+    writer.finish(head);
 }
 
 fn body_of(object: &Object) -> Vec<u8> {
@@ -148,7 +149,7 @@ proptest! {
                 }
                 Step::Invalidate { url: number } => {
                     let url = url(number);
-                    store.invalidate(url.as_bytes(), now);
+                    store.invalidate(url.as_bytes());
                     order.retain(|key| key.0 != url);
                 }
                 Step::Purge { what, which, soft } => {
@@ -176,7 +177,7 @@ proptest! {
                     }
                     order.retain(|key| model[key].purged != Some(PurgeKind::Hard));
                 }
-                Step::Resize { bytes } => store.resize(u64::from(bytes), now),
+                Step::Resize { bytes } => store.resize(u64::from(bytes)),
             }
             let stats = store.stats();
             prop_assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
@@ -226,7 +227,7 @@ proptest! {
         }
         match breaks {
             true => drop(writer),
-            false => writer.finish(head, Moment(2)),
+            false => writer.finish(head),
         }
         for (mut reader, _, mut got) in readers {
             let end = loop {
@@ -263,7 +264,7 @@ fn a_response_that_is_too_long_waits_for_its_slowest_reader() {
             for _ in 0..30 {
                 assert!(writer.append(&piece, 500_000, Moment(2)).await);
             }
-            writer.finish(head, Moment(3));
+            writer.finish(head);
         };
         let reading = async {
             while slow.ready().await == Ok(true) {
@@ -315,12 +316,152 @@ fn what_is_invalidated_while_it_arrives_is_not_stored() {
     let head = head(&request, false, Moment(1), &[]);
     writer.begin(FillHead { stored: head.clone(), length: Some(3) });
     assert!(run(writer.append(b"old", 100, Moment(1))));
-    store.invalidate(b"http://a/b", Moment(2));
+    store.invalidate(b"http://a/b");
     let claim = store.claim(&lookup, None, scratch);
     assert!(matches!(claim, Claim::Fetch(_)), "nobody new is given the old response");
     let _reader = writer.reader();
-    writer.finish(head, Moment(3));
+    writer.finish(head);
     assert!(found(&store, &lookup).is_none());
+}
+
+#[test]
+fn a_purge_concerns_what_is_on_its_way() {
+    for (scope, known) in [
+        (Scope::All, true),
+        (Scope::Host("a".into()), true),
+        (Scope::Tag(1), true),
+        (Scope::Tag(2), false),
+        (Scope::Host("b".into()), false),
+    ] {
+        for is_alone in [false, true] {
+            let store = Arc::new(Store::new(1 << 20));
+            let request = request("");
+            let before = lookup("http://a/b", &request, Moment(1));
+            let after = Lookup { now: Moment(3), ..before };
+            let scratch = &mut Vec::new();
+            let writer = match store.claim(&before, None, scratch) {
+                Claim::Fetch(_) if is_alone => store.fetch_alone(&before),
+                Claim::Fetch(writer) => writer,
+                _ => panic!(),
+            };
+            store.purge(scope.clone(), PurgeKind::Hard, Moment(2));
+            // Its head has not come: what tags it has is not known.
+            let joins = !known && !is_alone && !matches!(scope, Scope::Tag(_));
+            let claim = store.claim(&after, None, scratch);
+            assert_eq!(matches!(claim, Claim::Wait(_)), joins, "{scope:?}");
+            drop(claim);
+            let head = head(&request, false, Moment(4), &[1]);
+            writer.begin(FillHead { stored: head.clone(), length: None });
+            let joins = !known && !is_alone;
+            let claim = store.claim(&after, None, scratch);
+            assert_eq!(matches!(claim, Claim::Wait(_)), joins, "{scope:?} {is_alone}");
+            drop(claim);
+            writer.finish(head);
+            // It arrived after the purge, but was asked for before.
+            assert_eq!(found(&store, &after).is_none(), known, "{scope:?} {is_alone}");
+        }
+    }
+}
+
+#[test]
+fn purges_that_are_forgotten_concern_what_is_on_its_way() {
+    let store = Arc::new(Store::new(1 << 20));
+    let request = request("");
+    let lookup = lookup("http://a/b", &request, Moment(1));
+    let Claim::Fetch(writer) = store.claim(&lookup, None, &mut Vec::new()) else { panic!() };
+    for number in 0..=purge::NOTES_MAX as u64 {
+        store.purge(Scope::Tag(number), PurgeKind::Hard, Moment(2));
+    }
+    let claim = store.claim(&lookup, None, &mut Vec::new());
+    assert!(matches!(claim, Claim::Fetch(_)));
+    drop(claim);
+    let head = head(&request, false, Moment(3), &[7]);
+    writer.begin(FillHead { stored: head.clone(), length: None });
+    writer.finish(head);
+    assert!(found(&store, &lookup).is_none());
+    assert_eq!((store.stats().objects, store.stats().bytes), (0, 0));
+    // What is asked for later is stored.
+    put(&store, &Lookup { now: Moment(4), ..lookup }, false, &[7], b"new");
+    assert!(found(&store, &lookup).is_some());
+}
+
+#[test]
+fn what_is_fetched_alone_is_invalidated_too() {
+    let store = Arc::new(Store::new(1 << 20));
+    let request = request("");
+    let lookup = lookup("http://a/b", &request, Moment(1));
+    let writer = store.fetch_alone(&lookup);
+    store.invalidate(b"http://a/b");
+    let head = head(&request, false, Moment(1), &[]);
+    writer.begin(FillHead { stored: head.clone(), length: None });
+    writer.finish(head);
+    assert!(found(&store, &lookup).is_none());
+}
+
+#[test]
+fn another_length_than_was_declared_is_a_broken_response() {
+    let store = Arc::new(Store::new(1 << 20));
+    let request = request("");
+    let lookup = lookup("http://a/b", &request, Moment(1));
+    let mut writer = store.fetch_alone(&lookup);
+    let mut reader = writer.reader();
+    let head = head(&request, false, Moment(1), &[]);
+    writer.begin(FillHead { stored: head.clone(), length: Some(4) });
+    assert!(run(writer.append(b"abc", 100, Moment(1))));
+    writer.finish(head);
+    reader.consume(0);
+    assert_eq!(run(reader.ready()), Ok(true));
+    reader.consume(3);
+    assert_eq!(run(reader.ready()), Err(Incomplete));
+    assert!(found(&store, &lookup).is_none());
+    assert_eq!(store.stats().bytes, 0);
+}
+
+#[test]
+fn a_reader_of_what_is_invalidated_does_not_stop_the_writer() {
+    let store = Arc::new(Store::new(1 << 24));
+    let request = request("");
+    let lookup = lookup("http://a/b", &request, Moment(1));
+    let Claim::Fetch(mut writer) = store.claim(&lookup, None, &mut Vec::new()) else { panic!() };
+    let mut reader = writer.reader();
+    let head = head(&request, false, Moment(1), &[]);
+    writer.begin(FillHead { stored: head.clone(), length: None });
+    store.invalidate(b"http://a/b");
+    run(async {
+        let writing = async {
+            for _ in 0..20 {
+                assert!(writer.append(&[1; 100_000], u64::MAX, Moment(1)).await);
+            }
+            writer.finish(head);
+        };
+        let reading = async {
+            let mut taken = 0;
+            while reader.ready().await == Ok(true) {
+                let count = reader.data().len();
+                taken += count;
+                reader.consume(count);
+                tokio::task::yield_now().await;
+            }
+            taken
+        };
+        let both = async { tokio::join!(writing, reading).1 };
+        let taken = tokio::time::timeout(Duration::from_secs(20), both).await;
+        assert_eq!(taken, Ok(2_000_000));
+    });
+}
+
+#[test]
+fn keys_of_what_cannot_be_stored_take_no_memory() {
+    let store = Arc::new(Store::new(1 << 20));
+    let request = request("");
+    for number in 0..1000 {
+        let key = format!("http://a/{number}");
+        let lookup = lookup(&key, &request, Moment(1));
+        let Claim::Fetch(writer) = store.claim(&lookup, None, &mut Vec::new()) else { panic!() };
+        writer.decline(Moment(1));
+        assert!(store.is_unstorable(key.as_bytes(), Moment(2)));
+    }
+    assert_eq!((0..SHARDS).map(|index| store.lock(index).len()).sum::<usize>(), 0);
 }
 
 #[test]
@@ -333,7 +474,7 @@ fn those_who_wait_get_what_was_validated() {
     let Found::Object(old, None) = store.find(&lookup, scratch) else { panic!() };
     let Claim::Fetch(writer) = store.claim(&lookup, Some(&old), scratch) else { panic!() };
     let Claim::Wait(reader) = store.claim(&lookup, Some(&old), scratch) else { panic!() };
-    let renewed = writer.renew(&old, head(&request, false, Moment(9), &[]), true, Moment(9));
+    let renewed = writer.renew(&old, head(&request, false, Moment(9), &[]), true);
     assert!(
         matches!(run(reader.head()), Awaited::Renewed(object) if Arc::ptr_eq(&object, &renewed))
     );

@@ -187,8 +187,8 @@ pub(super) async fn refresh(
 /// Makes the request one for what is to be stored: the validation of a stored response, the rest of a stored start, the
 /// part that the client asks for, or the whole.
 fn prepare(request: &mut Request, known: Option<&Candidate>, reason: Reason) {
-    // Some conditions are for the origin.
-    if reason == Reason::OriginCondition {
+    // Some conditions are for the origin, and those of an unsafe request are its own.
+    if reason == Reason::OriginCondition || !request.method.is_safe() {
         return;
     }
     let none = Fields::new();
@@ -326,7 +326,7 @@ impl<'f> Subject<'f> {
             let complete = range.complete.ok_or(Reason::Part)?;
             let asked = self.asked.fields.get(Known::Range).ok_or(Reason::Part)?.into();
             let first = range.range.first;
-            if length.is_none() {
+            if length != Some(range.range.length()) {
                 return Err(Reason::Part);
             }
             if first == 0 && length == Some(complete) {
@@ -349,7 +349,8 @@ impl<'f> Subject<'f> {
         let range = cache::content_range(&response.fields)?;
         let continues = range.range.first == object.content.length()
             && range.complete == Some(part.complete)
-            && range.range.last + 1 == part.complete;
+            && range.range.last + 1 == part.complete
+            && response.body == BodyLength::Exact(range.range.length());
         if !continues || !cache::can_combine(&object.head.fields, &response.fields) {
             return None;
         }
@@ -553,13 +554,13 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
             && let Some(known) = subject.known.take()
         {
             if !cache::validates(&known.object.head.fields, &response.fields) {
-                subject.cache.store.forget(&known.object, now);
+                subject.cache.store.forget(&known.object);
                 self.mode = Mode::Again;
                 return;
             }
             let (head, is_stored) = subject.renew(&known, response);
             let lifetime = head.lifetime;
-            let object = writer.renew(&known.object, head, is_stored, now);
+            let object = writer.renew(&known.object, head, is_stored);
             let age = lifetime.initial_age();
             self.mode = Mode::NotModified(Candidate { object, lifetime, age });
             return;
@@ -575,7 +576,7 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
             match self.subject.complete(&start, response) {
                 Some(head) => self.store(writer, head, Some(&start.object.content)),
                 None => {
-                    self.subject.cache.store.forget(&start.object, now);
+                    self.subject.cache.store.forget(&start.object);
                     self.mode = Mode::Again;
                 }
             }
@@ -591,7 +592,7 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
                 if response.status < 500
                     && let Some(known) = &self.subject.known
                 {
-                    self.subject.cache.store.forget(&known.object, now);
+                    self.subject.cache.store.forget(&known.object);
                 }
                 writer.decline(now);
                 self.mode = Mode::Passing(self.stage.client.take());
@@ -723,7 +724,7 @@ impl<R: Reply> Sink for FillReply<'_, '_, R> {
             Mode::Passing(Some(client)) => client.finish(trailers).await,
             Mode::Storing(head) => {
                 if let Some(writer) = self.writer.take() {
-                    writer.finish(head.clone(), self.subject.cache.now());
+                    writer.finish(head.clone());
                 }
                 Ok(())
             }

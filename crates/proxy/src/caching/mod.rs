@@ -159,8 +159,12 @@ async fn run<D: Downstream>(
         RequestUse::Invalidate => (CacheOutcome::Pass, Reason::Method),
     };
     note(record, outcome, reason);
-    let is_post = judged == RequestUse::Invalidate && request.method == Method::Post;
-    if matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass) || is_post {
+    let is_fetched = matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass);
+    // What a POST says in its query is for the endpoint, whatever the key holds.
+    let is_post = judged == RequestUse::Invalidate
+        && request.method == Method::Post
+        && !is_query_chosen(caching);
+    if is_fetched || is_post {
         set_query(request, path, caching, &mut memory.scratch);
         let fetching = fetch_shared(context, work, down, destination, (plan, cache), known, reason);
         // In a box, so that a hit needs no memory for it.
@@ -248,7 +252,8 @@ async fn fetch_shared<D: Downstream>(
         || caching.lock.is_zero()
         || (known.is_none() && work.request.fields.has(Known::Range));
     let began = Instant::now();
-    let mut waits = !is_alone;
+    let is_unstorable = known.is_none() && cache.store.is_unstorable(&work.cache.uri, cache.now);
+    let mut waits = !is_alone && !is_unstorable;
     loop {
         let Work { request, cache: memory, .. } = &mut *work;
         let now = cache.now();
@@ -344,7 +349,7 @@ async fn not_stored<D: Downstream>(
 fn invalidate(request: &Request, response: &Response, cache: Cache<'_>) {
     let now = cache.now();
     cache::invalidated(request, response, &cache.caching.key, |uri| {
-        cache.store.invalidate(uri, now);
+        cache.store.invalidate(uri);
     });
     if (200..400).contains(&response.status) {
         cache::invalidated_groups(&response.fields, |group| {
@@ -357,7 +362,7 @@ fn invalidate(request: &Request, response: &Response, cache: Cache<'_>) {
 /// Makes the query that is sent the one that the key holds: what the endpoint does not see cannot get into a response
 /// that others are sent.
 fn set_query(request: &Request, path: &mut Vec<u8>, caching: &Caching, scratch: &mut Vec<u8>) {
-    if caching.key.query == QueryKey::All && !caching.key.sort_query {
+    if !is_query_chosen(caching) {
         return;
     }
     let Some(query) = request.target.sent_query() else { return };
@@ -369,6 +374,11 @@ fn set_query(request: &Request, path: &mut Vec<u8>, caching: &Caching, scratch: 
     cache::write_query(scratch, Some(query), &caching.key);
     path.truncate(start - 1);
     path.extend_from_slice(scratch);
+}
+
+/// Whether the key holds another query than the request has.
+fn is_query_chosen(caching: &Caching) -> bool {
+    caching.key.query != QueryKey::All || caching.key.sort_query
 }
 
 fn note(record: &mut Record, outcome: CacheOutcome, reason: Reason) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cache::Reason;
 use cache::store::{Claim, FillWriter, Object, Store};
 use config::{Caching, ListenerId, Route, RouteId, SiteId, UpstreamId};
-use message::Request;
+use message::{Method, Request};
 use observe::{Direction, Scope};
 
 use super::{Cache, Candidate, filling};
@@ -80,6 +80,8 @@ impl Refresh {
         let Some((route, caching)) = self.route() else { return };
         let mut work = Work::default();
         work.request.clone_from(&self.request);
+        // A HEAD may have found it stale.
+        work.request.method = Method::Get;
         work.path.extend_from_slice(&self.target);
         work.record.client = self.client;
         work.record.direction = Direction::Reverse;

@@ -228,10 +228,12 @@ fn those_who_wait_for_what_cannot_be_stored_go_ahead_at_once() {
         let answer = client.response();
         assert_eq!((answer.text(), told(&answer)), ("mine", "bothways; fwd=uri-miss"));
     }
-    // The next one waits for nobody, although another is under way.
+    // The next one waits for nobody, although another is under way: less than `lock` says.
+    let began = std::time::Instant::now();
     first.send("GET / HTTP/1.1\r\nHost: a\r\nX-First: 1\r\n\r\n");
     wait::until("it is under way", || server.server().open_exchanges().exchanges == 1);
     assert_eq!(ask(&mut others[0], "GET /", "").text(), "mine");
+    assert!(began.elapsed() < std::time::Duration::from_secs(4));
     go.send(()).unwrap();
     assert_eq!(first.response().text(), "mine");
 }
@@ -470,4 +472,77 @@ fn a_forward_proxy_obeys_its_client() {
         origin.address()
     ));
     assert_eq!(client.response().status(), 504);
+}
+
+#[test]
+fn a_post_reaches_the_endpoint_as_it_is() {
+    let origin = Origin::serving(move |request| {
+        let body =
+            format!("{} {}", request.target(), request.field("If-Match").unwrap_or("nothing"));
+        let length = body.len();
+        format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+    });
+    let server = TestServer::start(&caching(origin.address(), "{ key { query none; }; }"));
+    let mut client = server.connect();
+    let fields = "If-Match: \"v1\"\r\nContent-Length: 0\r\n";
+    assert_eq!(ask(&mut client, "POST /a?action=delete", fields).text(), "/a?action=delete \"v1\"");
+    assert_eq!(ask(&mut client, "GET /a?action=delete", "").text(), "/a nothing");
+}
+
+#[test]
+fn a_part_that_is_not_what_it_says_is_not_stored() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let origin = Origin::serving(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=9\r\nETag: \"a\"\r\nContent-Range: bytes 0-3/20\r\nContent-Length: 8\r\n\r\n01234567".to_owned()
+    });
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    for number in 1..3 {
+        let part = ask(&mut client, "GET /a", "Range: bytes=0-3\r\n");
+        assert_eq!(told(&part), "bothways; fwd=uri-miss", "{number}");
+        assert_eq!(count.load(Ordering::SeqCst), number);
+    }
+}
+
+#[test]
+fn a_head_has_a_stale_response_fetched_for_all() {
+    let (origin, count) = counting("max-age=0, stale-while-revalidate=60");
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, "GET /", "").text(), "GET 1");
+    assert_eq!(told(&ask(&mut client, "HEAD /", "")), "bothways; hit; ttl=0");
+    wait::until("it is fetched anew", || count.load(Ordering::SeqCst) == 2);
+    wait::until("all is quiet", || server.server().open_exchanges().exchanges == 0);
+    let next = ask(&mut client, "GET /", "");
+    assert_eq!((next.text(), told(&next)), ("GET 2", "bothways; hit; ttl=0"));
+}
+
+#[test]
+fn who_asks_after_a_purge_does_not_get_what_was_asked_for_before() {
+    let staged = Staged::start();
+    let settings = "{ purge from=\"127.0.0.1\"; }";
+    let server = TestServer::start(&caching(staged.origin.address(), settings));
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    staged.wait_for_request();
+    assert_eq!(ask(&mut second, "PURGE /a", "").status(), 200);
+    second.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait::until("it is under way", || server.server().open_exchanges().exchanges == 2);
+    let answer = |text: &str| {
+        staged.send(format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nContent-Length: 3\r\n\r\n{text}"
+        ));
+        staged.end();
+    };
+    answer("old");
+    assert_eq!(first.response().text(), "old");
+    staged.wait_for_request();
+    answer("new");
+    let given = second.response();
+    assert_eq!((given.text(), told(&given)), ("new", "bothways; fwd=uri-miss; stored"));
+    assert_eq!(ask(&mut first, "GET /a", "").text(), "new");
 }
