@@ -46,7 +46,7 @@ pub fn cache_control(data: &[u8]) {
     }
     if !has_target && let Ok(lifetime) = judged {
         let age = said.s_maxage.or(said.max_age);
-        assert_eq!(lifetime.fresh_for().as_secs(), age.unwrap_or(0).into());
+        assert_eq!(lifetime.fresh_for().as_secs(), u64::from(age.unwrap_or(0)));
     }
     // One more line.
     response.fields.push(b"Cache-Control", b"max-age=7, s-maxage=7");
