@@ -110,7 +110,7 @@ Examples:
   bothways explain https://ops.example.com/ --client ann.example.com        a client certificate
   bothways explain http://shop.example.com/ -H 'Cookie: sid=42'             a cookie, or a key
   bothways explain http://shop.example.com/api --field 'X-Version: 2'       a condition of a route
-  bothways explain http://shop.example.com/img/a.png --response-field 'Cache-Control: max-age=60'     is it cached?";
+  bothways explain http://a.example/b --response-field 'Cache-Control: max-age=60'  is it cached?";
 
 const RELOAD_EXAMPLES: &str = "\
 Examples:

@@ -144,10 +144,15 @@ pub fn judge_response(
     let can_validate = can_validate(response);
     let (fresh_for, origin) = match (explicit, row, caching.ttl_mode) {
         // What the configuration says counts from now on.
-        (_, Some(row), TtlMode::Override) => (initial_age + row, Origin::Configured),
-        (Some(explicit), Some(row), TtlMode::Floor) if row > explicit => (row, Origin::Configured),
+        (_, Some(row), TtlMode::Override) | (None, Some(row), _) => {
+            (initial_age.saturating_add(row), Origin::Configured)
+        }
+        (Some(explicit), Some(row), TtlMode::Floor)
+            if initial_age.saturating_add(row) > explicit =>
+        {
+            (initial_age.saturating_add(row), Origin::Configured)
+        }
         (Some(explicit), ..) => (explicit, Origin::Explicit),
-        (None, Some(row), _) => (row, Origin::Configured),
         (None, None, _) => {
             let is_heuristic = directives.public || CacheStatuses::All.has(response.status);
             match heuristic(fields, date).filter(|_| is_heuristic) {

@@ -35,7 +35,7 @@ const SHARDS: usize = 128;
 /// An object may take this part of the memory at most.
 const OBJECT_PART: u64 = 4;
 /// How long a response that was not storable lets later requests go ahead without waiting for one another.
-const UNSTORABLE_TIME: Duration = Duration::from_secs(60);
+const UNSTORABLE_TIME: Duration = Duration::from_secs(10);
 
 /// What a request asks the store for.
 #[derive(Debug, Clone, Copy)]

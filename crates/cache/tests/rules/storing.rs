@@ -420,7 +420,7 @@ fn times_of_the_configuration() {
         (IfSilent, 200, "Cache-Control: no-cache", "stale-at-once"),
         (IfSilent, 200, "Cache-Control: no-cache | ETag: \"a\"", "600 no-cache configured"),
         (IfSilent, 200, "Cache-Control: public", "600 configured"),
-        (IfSilent, 200, "Age: 100", "600 age=100 configured"),
+        (IfSilent, 200, "Age: 100", "700 age=100 configured"),
         (IfSilent, 200, "Set-Cookie: a=b", "set-cookie"),
         (IfSilent, 200, "Vary: *", "vary-star"),
         (IfSilent, 404, "", "60 configured"),
@@ -455,7 +455,8 @@ fn times_of_the_configuration() {
         (Override, 200, "Vary: *", "vary-star"),
         (Override, 200, "Vary: X-Real-IP", "vary-client"),
         (Override, 401, "", "status"),
-        // From now on, whatever its age.
+        // From now on, whatever its age; that of an endpoint without a good clock too.
+        (IfSilent, 200, "Date: @-100000", "100600 age=100000 configured"),
         (Override, 200, "Age: 100", "700 age=100 configured"),
         (Override, 200, "Date: @-100000", "100600 age=100000 configured"),
         (Override, 302, "Cache-Control: no-store", "no-store"),

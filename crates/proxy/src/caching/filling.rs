@@ -12,9 +12,9 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
 
 use cache::store::{Content, FillHead, FillReader, FillWriter, StoredHead, StoredPart, Variant};
-use cache::{Arrival, CacheStatus, Outcome, Reason, TagKind, Vary};
+use cache::{Arrival, CacheStatus, HeadEffect, Outcome, Reason, TagKind, Vary};
 use config::Timeouts;
-use message::{BodyLength, Fields, Known, Request, Response};
+use message::{BodyLength, Fields, Known, Method, Request, Response};
 use net::Size;
 use observe::{CacheOutcome, Record};
 
@@ -187,8 +187,8 @@ pub(super) async fn refresh(
 /// Makes the request one for what is to be stored: the validation of a stored response, the rest of a stored start, the
 /// part that the client asks for, or the whole.
 fn prepare(request: &mut Request, known: Option<&Candidate>, reason: Reason) {
-    // Some conditions are for the origin, and those of an unsafe request are its own.
-    if reason == Reason::OriginCondition || !request.method.is_safe() {
+    // Some conditions are for the origin, above all those of a request that changes something.
+    if reason == Reason::OriginCondition || request.method != Method::Get {
         return;
     }
     let none = Fields::new();
@@ -549,6 +549,11 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
         let Some(writer) = self.writer.take() else { return };
         let subject = &mut self.subject;
         let now = subject.cache.now();
+        if sent.method == Method::Head {
+            self.note_head(writer, response);
+            self.mode = Mode::Passing(self.stage.client.take());
+            return;
+        }
         if response.status == 304
             && !subject.is_for_origin
             && let Some(known) = subject.known.take()
@@ -597,6 +602,28 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
                 writer.decline(now);
                 self.mode = Mode::Passing(self.stage.client.take());
             }
+        }
+    }
+
+    /// What a response to HEAD says of the stored response to GET (RFC 9111, section 4.3.5).
+    fn note_head(&self, writer: FillWriter, response: &Response) {
+        let Subject { known, cache, .. } = &self.subject;
+        let Some(known) = known.as_ref().filter(|known| known.object.head.part.is_none()) else {
+            return;
+        };
+        let (object, now) = (&known.object, cache.now());
+        let length = object.content.length();
+        match cache::judge_head(object.head.status, &object.head.fields, length, response) {
+            HeadEffect::Update => {
+                let (head, is_stored) = self.subject.renew(known, response);
+                writer.renew(object, head, is_stored, now);
+            }
+            HeadEffect::Stale => {
+                let mut head = object.head.clone();
+                head.lifetime.end_freshness(object.age(now));
+                writer.renew(object, head, true, now);
+            }
+            HeadEffect::Nothing => {}
         }
     }
 

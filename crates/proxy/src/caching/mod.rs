@@ -128,7 +128,11 @@ async fn run<D: Downstream>(
                 known = Some(found);
                 (CacheOutcome::Miss, reason_of(reuse))
             }
-            Look::Found(_, reuse) => (CacheOutcome::Pass, reason_of(reuse)),
+            Look::Found(found, reuse) => {
+                // A HEAD goes on as it is; but the response may tell something of the stored one.
+                known = Some(found);
+                (CacheOutcome::Pass, reason_of(reuse))
+            }
             Look::Start(found) if request.method == Method::Get => {
                 known = Some(found);
                 (CacheOutcome::Miss, Reason::PartMissing)
@@ -138,18 +142,14 @@ async fn run<D: Downstream>(
                 return not_stored(context, work, down, plan, reason).await;
             }
             Look::Nothing(reason) if request.method == Method::Head => (CacheOutcome::Pass, reason),
-            Look::Unstorable(reason)
-                if request.fields.has(Known::Range) || request.fields.has(Known::IfNoneMatch) =>
-            {
-                // What it asks for would be lost.
-                (CacheOutcome::Pass, reason)
-            }
-            Look::Nothing(_) | Look::Unstorable(_)
+            // Nobody waits for what is not stored, and it costs no more than without a cache.
+            Look::Unstorable(reason) => (CacheOutcome::Pass, reason),
+            Look::Nothing(_)
                 if caching.min_uses > 1 && store.count_use(&memory.uri) < caching.min_uses =>
             {
                 (CacheOutcome::Pass, Reason::MinUses)
             }
-            Look::Nothing(reason) | Look::Unstorable(reason) => (CacheOutcome::Miss, reason),
+            Look::Nothing(reason) => (CacheOutcome::Miss, reason),
         },
         RequestUse::Bypass(reason) if request.method == Method::Head => {
             (CacheOutcome::Pass, reason)
@@ -164,7 +164,7 @@ async fn run<D: Downstream>(
     let is_post = judged == RequestUse::Invalidate
         && request.method == Method::Post
         && !is_query_chosen(caching);
-    if is_fetched || is_post {
+    if is_fetched || is_post || known.is_some() {
         set_query(request, path, caching, &mut memory.scratch);
         let fetching = fetch_shared(context, work, down, destination, (plan, cache), known, reason);
         // In a box, so that a hit needs no memory for it.

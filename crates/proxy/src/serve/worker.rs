@@ -118,7 +118,7 @@ mod tests {
     /// The memory of an exchange under way: it should stay in the cache.
     #[test]
     fn a_worker_stays_small() {
-        const BYTES_MAX: usize = 14 * 1024 + 512;
+        const BYTES_MAX: usize = 15 * 1024;
         fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
             size_of::<F>()
         }

@@ -391,6 +391,37 @@ fn an_unsafe_request_makes_what_is_stored_invalid() {
 }
 
 #[test]
+fn a_head_tells_whether_what_is_stored_still_holds() {
+    let (origin, count) = counting("max-age=0");
+    let server = TestServer::start(&caching(origin.address(), "ttl=\"1h\" if-silent=#false"));
+    let mut client = server.connect();
+    // The floor of the configuration makes it fresh, until a client's own word asks for a new one.
+    assert_eq!(ask(&mut client, "GET /a", "").text(), "GET 1");
+    let head = ask(&mut client, "HEAD /a", "");
+    assert_eq!((head.status(), head.field("Content-Length")), (200, Some("5")));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (origin, count) = counting("max-age=0, stale-while-revalidate=0");
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, "GET /a", "").text(), "GET 1");
+    // It is stale: the HEAD goes to the origin, which has the same one (and another length).
+    let head = ask(&mut client, "HEAD /a", "");
+    assert_eq!((head.field("Content-Length"), told(&head)), (Some("6"), "bothways; fwd=stale"));
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn conditions_of_a_change_reach_the_origin() {
+    let (origin, _) = counting(FRESH);
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    client.send("POST /a HTTP/1.1\r\nHost: a\r\nIf-Match: \"b\"\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.response().status(), 200);
+    let asked = origin.received();
+    assert!(asked.contains("If-Match: \"b\""), "{asked}");
+}
+
+#[test]
 fn a_route_without_a_cache_and_a_reload() {
     let (origin, _) = counting(FRESH);
     let text = |cache: &str| {
