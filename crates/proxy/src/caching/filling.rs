@@ -616,12 +616,12 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
         match cache::judge_head(object.head.status, &object.head.fields, length, response) {
             HeadEffect::Update => {
                 let (head, is_stored) = self.subject.renew(known, response);
-                writer.renew(object, head, is_stored, now);
+                writer.renew(object, head, is_stored);
             }
             HeadEffect::Stale => {
                 let mut head = object.head.clone();
                 head.lifetime.end_freshness(object.age(now));
-                writer.renew(object, head, true, now);
+                writer.renew(object, head, true);
             }
             HeadEffect::Nothing => {}
         }
