@@ -161,7 +161,8 @@ impl Source for FillSource {
     async fn ready(&mut self) -> Result<bool, ReadError> {
         while self.left > 0 {
             if !self.reader.ready().await.map_err(|_| ReadError::Truncated)? {
-                return Ok(false);
+                // The end of a part must have come.
+                return if self.left == u64::MAX { Ok(false) } else { Err(ReadError::Truncated) };
             }
             if self.skip == 0 {
                 return Ok(true);

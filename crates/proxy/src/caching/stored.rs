@@ -43,7 +43,8 @@ pub(super) async fn send<D: Downstream>(
     let length = object.content.length();
     let is_new = forwarded.is_some_and(|by| by.outcome == CacheOutcome::Revalidated);
     let said = Some(*age).filter(|age| !is_new || is_old(age));
-    let selected = write_head(request, response, caching, &object.head, Some(length), said);
+    let selected =
+        write_head(request, response, caching, &object.head, (Some(length), false), said);
     record.decided = object.head.place;
     let outcome = match forwarded {
         Some(Forwarded { outcome, reason, .. }) => {
@@ -128,7 +129,8 @@ fn arriving(
     reader: FillReader,
     age: Option<Duration>,
 ) -> FillSource {
-    let wanted = match write_head(request, response, caching, &head.stored, head.length, age) {
+    let length = (head.length, true);
+    let wanted = match write_head(request, response, caching, &head.stored, length, age) {
         Selected::Whole => None,
         Selected::Part(start, length) => Some((start, length)),
         Selected::Several(_) | Selected::Nothing => Some((0, 0)),
@@ -152,13 +154,13 @@ pub(super) async fn send_arriving<R: Reply>(
 }
 
 /// Writes the head of an answer from the store, by the client's conditions and ranges; which bytes follow.
-/// `length`: of the whole body, if it is known. `age`: if it is said.
+/// `length`: of the whole body, if it is known, and whether it is still arriving. `age`: if it is said.
 fn write_head(
     request: &Request,
     response: &mut Response,
     caching: &Caching,
     head: &StoredHead,
-    length: Option<u64>,
+    (length, is_arriving): (Option<u64>, bool),
     age: Option<Duration>,
 ) -> Selected {
     response.clear();
@@ -203,6 +205,8 @@ fn write_head(
             response.body = BodyLength::Exact(0);
             Selected::Nothing
         }
+        // Several parts have no place in what is not there yet: the whole answers the request too.
+        Ranges::Parts(parts) if is_arriving && parts.as_slice().len() > 1 => Selected::Whole,
         Ranges::Parts(parts) => write_parts(response, &parts, length),
     }
 }

@@ -577,3 +577,18 @@ fn who_asks_after_a_purge_does_not_get_what_was_asked_for_before() {
     assert_eq!((given.text(), told(&given)), ("new", "bothways; fwd=uri-miss; stored"));
     assert_eq!(ask(&mut first, "GET /a", "").text(), "new");
 }
+
+#[test]
+fn several_parts_of_what_is_arriving_are_the_whole() {
+    let origin = Origin::serving(|_| {
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=9\r\nContent-Length: 10\r\n\r\n0123456789"
+            .to_owned()
+    });
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    let whole = ask(&mut client, "GET /", "Range: bytes=0-1,4-5\r\n");
+    assert_eq!((whole.status(), whole.text()), (200, "0123456789"));
+    let parts = ask(&mut client, "GET /", "Range: bytes=0-1,4-5\r\n");
+    assert_eq!(parts.status(), 206);
+    assert_eq!(parts.text().matches("Content-Range").count(), 2, "{parts:?}");
+}
