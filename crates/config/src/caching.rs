@@ -45,8 +45,6 @@ pub struct Caching {
     pub store_set_cookie: bool,
     /// Whether `Surrogate-Key` and `Cache-Tag` are removed on the way to the client.
     pub remove_tags: bool,
-    /// Whether `No-Vary-Search` counts.
-    pub no_vary_search: bool,
     /// A response whose clients have left is fetched to its end if at most this many bytes are left.
     pub finish: u64,
     /// Networks that may send `PURGE`.
@@ -73,7 +71,6 @@ impl Caching {
             status_field: true,
             store_set_cookie: false,
             remove_tags: false,
-            no_vary_search: false,
             finish: 16 << 20,
             purge_from: Box::default(),
         }

@@ -35,7 +35,7 @@ const TAGS: &[WordRow] = &[
 const NO_QUERY: &[WordRow] = &[word("none", "no parameter counts")];
 
 /// The properties of `cache`; `respect`: whether the request's own `Cache-Control` counts by default.
-const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
+const fn properties(respect: &'static str) -> [Property<RawCaching>; 13] {
     [
         property(
             "ttl",
@@ -162,16 +162,6 @@ const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
             |it| Some(if it.caching.remove_tags { "remove".into() } else { "keep".into() }),
         ),
         property(
-            "no-vary-search",
-            Kind::Flag,
-            "#false",
-            "Whether a response can say by `No-Vary-Search` which parameters of the query do not matter. The field is not yet a standard.",
-        )
-        .of(
-            |it, value| it.caching.no_vary_search = value.flag(),
-            |it| Some(flag(it.caching.no_vary_search)),
-        ),
-        property(
             "finish",
             Kind::Size { min: 0, max: 1 << 40 },
             "16MiB",
@@ -184,8 +174,8 @@ const fn properties(respect: &'static str) -> [Property<RawCaching>; 14] {
     ]
 }
 
-pub(crate) static CACHE_PROPERTIES: [Property<RawCaching>; 14] = properties("#false");
-pub(crate) static FORWARD_CACHE_PROPERTIES: [Property<RawCaching>; 14] = properties("#true");
+pub(crate) static CACHE_PROPERTIES: [Property<RawCaching>; 13] = properties("#false");
+pub(crate) static FORWARD_CACHE_PROPERTIES: [Property<RawCaching>; 13] = properties("#true");
 
 impl<T: HasLayer> Row<T> {
     pub(super) const CACHE: Self = Row {
