@@ -102,61 +102,23 @@ async fn run<D: Downstream>(
     }
     let Work { request, record, cache: memory, path, .. } = &mut *work;
     let judged = cache::judge_request(request, caching);
-    let mut known = None;
-    let space = {
-        let scratch = &mut memory.scratch;
-        space::of(&*request, plan, destination, path, caching, scratch, store.space_hasher())
-    };
+    let scratch = &mut memory.scratch;
+    let hasher = store.space_hasher();
+    let space = space::of(request, plan, destination, path, caching, scratch, hasher);
     let cache = Cache { store, caching, space, now: store.moment(record.started) };
     memory.uri.clear();
     cache::write_uri(&mut memory.uri, &request.target, &caching.key);
-    let (outcome, reason) = match judged {
-        RequestUse::Lookup => match look(cache, request, memory) {
-            Look::Found(found, Reuse::Fresh | Reuse::Stale) => {
-                return stored::send(context, work, down, (plan, caching), &found, None).await;
-            }
-            Look::Found(found, Reuse::StaleWhileRevalidate)
-                if refresh::is_possible(destination) =>
-            {
-                refresh::begin(context, work, cache, destination, &found.object);
-                return stored::send(context, work, down, (plan, caching), &found, None).await;
-            }
-            Look::Found(_, reuse) if caching.respect_client && cache::only_if_cached(request) => {
-                return not_stored(context, work, down, plan, reason_of(reuse)).await;
-            }
-            Look::Found(found, reuse) if request.method != Method::Head => {
-                known = Some(found);
-                (CacheOutcome::Miss, reason_of(reuse))
-            }
-            Look::Found(found, reuse) => {
-                // A HEAD goes on as it is; but the response may tell something of the stored one.
-                known = Some(found);
-                (CacheOutcome::Pass, reason_of(reuse))
-            }
-            Look::Start(found) if request.method == Method::Get => {
-                known = Some(found);
-                (CacheOutcome::Miss, Reason::PartMissing)
-            }
-            Look::Start(_) => (CacheOutcome::Pass, Reason::PartMissing),
-            Look::Nothing(reason) if caching.respect_client && cache::only_if_cached(request) => {
-                return not_stored(context, work, down, plan, reason).await;
-            }
-            Look::Nothing(reason) if request.method == Method::Head => (CacheOutcome::Pass, reason),
-            // Nobody waits for what is not stored, and it costs no more than without a cache.
-            Look::Unstorable(reason) => (CacheOutcome::Pass, reason),
-            Look::Nothing(_)
-                if caching.min_uses > 1 && store.count_use(&memory.uri) < caching.min_uses =>
-            {
-                (CacheOutcome::Pass, Reason::MinUses)
-            }
-            Look::Nothing(reason) => (CacheOutcome::Miss, reason),
-        },
-        RequestUse::Bypass(reason) if request.method == Method::Head => {
-            (CacheOutcome::Pass, reason)
+    let can_refresh = refresh::is_possible(destination);
+    let (known, outcome, reason) = match choose(cache, request, judged, can_refresh, memory) {
+        Course::Send(found) => {
+            return stored::send(context, work, down, (plan, caching), &found, None).await;
         }
-        RequestUse::Bypass(reason) => (CacheOutcome::Bypass, reason),
-        RequestUse::Pass(reason) => (CacheOutcome::Pass, reason),
-        RequestUse::Invalidate => (CacheOutcome::Pass, Reason::Method),
+        Course::SendAndRefresh(found) => {
+            refresh::begin(context, work, cache, destination, &found.object);
+            return stored::send(context, work, down, (plan, caching), &found, None).await;
+        }
+        Course::Refuse(reason) => return not_stored(context, work, down, plan, reason).await,
+        Course::Ask(known, outcome, reason) => (known, outcome, reason),
     };
     note(record, outcome, reason);
     let is_fetched = matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass);
@@ -175,6 +137,69 @@ async fn run<D: Downstream>(
         invalidate(&work.request, &work.response, cache);
     }
     ending
+}
+
+/// What becomes of a request.
+enum Course {
+    /// A stored response is sent.
+    Send(Candidate),
+    /// The same, and a new one is fetched meanwhile.
+    SendAndRefresh(Candidate),
+    /// There is no answer: the client wants a stored response or none.
+    Refuse(Reason),
+    /// The endpoint is asked. With what is stored already, and what the log says.
+    Ask(Option<Candidate>, CacheOutcome, Reason),
+}
+
+fn choose(
+    cache: Cache<'_>,
+    request: &Request,
+    judged: RequestUse,
+    can_refresh: bool,
+    memory: &mut CacheWork,
+) -> Course {
+    let caching = cache.caching;
+    // A HEAD goes on as it is, and brings nothing to store; but it may tell something of what is stored.
+    let is_head = request.method == Method::Head;
+    let asked = if is_head { CacheOutcome::Pass } else { CacheOutcome::Miss };
+    match judged {
+        RequestUse::Lookup => {}
+        RequestUse::Bypass(reason) if !is_head => {
+            return Course::Ask(None, CacheOutcome::Bypass, reason);
+        }
+        RequestUse::Bypass(reason) | RequestUse::Pass(reason) => {
+            return Course::Ask(None, CacheOutcome::Pass, reason);
+        }
+        RequestUse::Invalidate => {
+            return Course::Ask(None, CacheOutcome::Pass, Reason::Method);
+        }
+    }
+    let wants_stored = || caching.respect_client && cache::only_if_cached(request);
+    match look(cache, request, memory) {
+        Look::Found(found, Reuse::Fresh | Reuse::Stale) => Course::Send(found),
+        Look::Found(found, Reuse::StaleWhileRevalidate) if can_refresh => {
+            Course::SendAndRefresh(found)
+        }
+        Look::Found(_, reuse) if wants_stored() => Course::Refuse(reason_of(reuse)),
+        Look::Found(found, reuse) => Course::Ask(Some(found), asked, reason_of(reuse)),
+        Look::Start(_) if wants_stored() => Course::Refuse(Reason::PartMissing),
+        Look::Start(found) => {
+            Course::Ask(Some(found).filter(|_| !is_head), asked, Reason::PartMissing)
+        }
+        Look::Nothing(reason) | Look::Unstorable(reason) if wants_stored() => {
+            Course::Refuse(reason)
+        }
+        // Nobody waits for what is not stored, and it costs no more than without a cache.
+        Look::Unstorable(reason) => Course::Ask(None, CacheOutcome::Pass, reason),
+        Look::Nothing(_)
+            if caching.min_uses > 1
+                && !is_head
+                && cache.store.count_use(&memory.uri) < caching.min_uses =>
+        {
+            Course::Ask(None, CacheOutcome::Pass, Reason::MinUses)
+        }
+        Look::Nothing(reason) => Course::Ask(None, asked, reason),
+    }
 }
 
 /// Fetches a response that the store has nothing to do with.
