@@ -97,18 +97,24 @@ impl Fill {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a request may wait for this response, as far as is known.
-    pub(super) fn may_answer(&self, space: u64, request: &Request, scratch: &mut Vec<u8>) -> bool {
+    /// Reads for a request that may wait for this response, as far as is known.
+    pub(super) fn join_if_fit(
+        self: &Arc<Self>,
+        space: u64,
+        request: &Request,
+        scratch: &mut Vec<u8>,
+    ) -> Option<FillReader> {
         if self.is_alone || self.space != space {
-            return false;
+            return None;
         }
         let state = self.state();
-        match (&state.head, state.end) {
+        let fits = match (&state.head, state.end) {
             (_, Some(_)) => false,
             _ if state.is_passing || state.must_not_store => false,
             (None, None) => true,
             (Some(head), None) => head.stored.variant.fits(space, request, scratch),
-        }
+        };
+        fits.then(|| self.join_in(state))
     }
 
     /// The head, once it has come.
@@ -133,7 +139,10 @@ impl Fill {
 
     /// One more reads, from the start.
     pub(super) fn join(self: &Arc<Self>) -> FillReader {
-        let mut state = self.state();
+        self.join_in(self.state())
+    }
+
+    fn join_in(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> FillReader {
         let free = state.readers.iter().position(Option::is_none);
         let place = free.unwrap_or_else(|| {
             state.readers.push(None);

@@ -224,12 +224,13 @@ impl Store {
         }
         let mut fills = slot.fills.iter();
         // Who asks after a purge does not get what was asked for before it.
-        let fill = fills.find(|fill| {
-            fill.may_answer(lookup.space, lookup.request, scratch) && !self.is_purged(fill, lookup)
+        let reader = fills.find_map(|fill| match self.is_purged(fill, lookup) {
+            true => None,
+            false => fill.join_if_fit(lookup.space, lookup.request, scratch),
         });
-        if let Some(fill) = fill {
+        if let Some(reader) = reader {
             self.counters.collapsed.fetch_add(1, Ordering::Relaxed);
-            return Claim::Wait(fill.join());
+            return Claim::Wait(reader);
         }
         let writer = self.writer(hash, slot, lookup, false);
         drop(shard);
@@ -277,7 +278,7 @@ impl Store {
     }
 
     /// Takes a response in.
-    fn insert(&self, object: Arc<Object>) {
+    fn insert(&self, object: Arc<Object>, fill: &Fill) {
         if object.bytes() > self.bytes_max.load(Ordering::Relaxed) {
             return self.remove_replaced(object.hash, &object.key, &object.head);
         }
@@ -285,8 +286,9 @@ impl Store {
         self.counters.objects.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(object.bytes, Ordering::Relaxed);
         let mut shard = self.shard(object.hash);
-        // Judged in the lock: whoever forgets purges looks at each part after that.
-        if self.purges.is_forgotten(object.judged.load(Ordering::Relaxed)) {
+        // Judged in the lock: whoever forgets purges looks at each part after that, and whoever makes a key invalid
+        // has it too.
+        if !fill.may_store() || self.purges.is_forgotten(object.judged.load(Ordering::Relaxed)) {
             drop(shard);
             self.note_freed(Freed { objects: 1, bytes: object.bytes });
             return;
@@ -478,7 +480,7 @@ impl FillWriter {
             let content = Arc::new(Content::new(self.fill.take_pieces()));
             let (key, begun) = (Arc::clone(&self.key), self.fill.begun);
             let object = Object::new(key, self.hash, head, content, begun);
-            self.store.insert(Arc::new(object));
+            self.store.insert(Arc::new(object), &self.fill);
         }
         self.fill.end(FillEnd::Complete);
     }
@@ -487,9 +489,11 @@ impl FillWriter {
     pub fn renew(self, old: &Arc<Object>, head: StoredHead, is_stored: bool) -> Arc<Object> {
         let (key, content) = (Arc::clone(&self.key), Arc::clone(&old.content));
         let object = Arc::new(Object::new(key, self.hash, head, content, self.fill.begun));
-        match is_stored && self.fill.may_store() {
+        // What was purged meanwhile does not come back by being validated.
+        let is_purged = self.store.purges.judge(old) == Some(PurgeKind::Hard);
+        match is_stored && !is_purged && self.fill.may_store() {
             true => {
-                self.store.insert(Arc::clone(&object));
+                self.store.insert(Arc::clone(&object), &self.fill);
                 self.fill.renew(Arc::clone(&object));
             }
             false => {

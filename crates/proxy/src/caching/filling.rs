@@ -266,12 +266,14 @@ struct Stage<'c, R> {
     /// A response that is stored, for the half that sends.
     arriving: Cell<Option<(Arc<FillHead>, FillReader)>>,
     is_storing: Cell<bool>,
+    /// Whether there is a half that sends.
+    has_client: bool,
 }
 
 impl<'c, R> Stage<'c, R> {
     fn new(client: Option<&'c mut R>) -> Self {
-        let is_storing = Cell::new(false);
-        Self { client: Cell::new(client), arriving: Cell::new(None), is_storing }
+        let (is_storing, has_client) = (Cell::new(false), client.is_some());
+        Self { client: Cell::new(client), arriving: Cell::new(None), is_storing, has_client }
     }
 }
 
@@ -590,7 +592,10 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
         if !sent.method.is_safe() {
             super::invalidate(sent, response, self.subject.cache);
         }
-        match self.subject.judge(sent, response) {
+        let is_of_key =
+            sent.method.is_safe() || !super::is_query_chosen(self.subject.cache.caching);
+        let judged = self.subject.judge(sent, response);
+        match judged.and_then(|head| if is_of_key { Ok(head) } else { Err(Reason::Method) }) {
             Ok(head) => self.store(writer, head, None),
             Err(reason) => {
                 self.refused = Some(reason);
@@ -599,7 +604,10 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
                 {
                     self.subject.cache.store.forget(&known.object);
                 }
-                writer.decline(now);
+                // A response to an unsafe request says nothing of those that are stored.
+                if sent.method.is_safe() {
+                    writer.decline(now);
+                }
                 self.mode = Mode::Passing(self.stage.client.take());
             }
         }
@@ -635,7 +643,10 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
             writer.append_stored(start);
         }
         self.stage.is_storing.set(true);
-        self.stage.arriving.set(Some((head, writer.reader())));
+        // A reader that nobody reads would stop the writer.
+        if self.stage.has_client {
+            self.stage.arriving.set(Some((head, writer.reader())));
+        }
         self.writer = Some(writer);
         self.mode = Mode::Storing(stored);
     }

@@ -122,21 +122,17 @@ async fn run<D: Downstream>(
     };
     note(record, outcome, reason);
     let is_fetched = matches!(outcome, CacheOutcome::Miss | CacheOutcome::Bypass);
-    // What a POST says in its query is for the endpoint, whatever the key holds.
-    let is_post = judged == RequestUse::Invalidate
-        && request.method == Method::Post
-        && !is_query_chosen(caching);
-    if is_fetched || is_post || known.is_some() {
-        set_query(request, path, caching, &mut memory.scratch);
+    // What an unsafe request changes is invalid before its client knows.
+    let is_unsafe = judged == RequestUse::Invalidate;
+    if is_fetched || is_unsafe || known.is_some() {
+        if !is_unsafe {
+            set_query(request, path, caching, &mut memory.scratch);
+        }
         let fetching = fetch_shared(context, work, down, destination, (plan, cache), known, reason);
         // In a box, so that a hit needs no memory for it.
         return Box::pin(fetching).await;
     }
-    let ending = pass(context, work, down, destination, (plan, caching), reason).await;
-    if judged == RequestUse::Invalidate {
-        invalidate(&work.request, &work.response, cache);
-    }
-    ending
+    pass(context, work, down, destination, (plan, caching), reason).await
 }
 
 /// What becomes of a request.

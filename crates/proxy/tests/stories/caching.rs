@@ -592,3 +592,37 @@ fn several_parts_of_what_is_arriving_are_the_whole() {
     assert_eq!(parts.status(), 206);
     assert_eq!(parts.text().matches("Content-Range").count(), 2, "{parts:?}");
 }
+
+#[test]
+fn a_new_response_that_is_too_long_does_not_stop_who_fetches_it() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let origin = Origin::serving(move |_| {
+        let length = if counted.fetch_add(1, Ordering::SeqCst) == 0 { 3 } else { 600_000 };
+        let body = "x".repeat(length);
+        let control = "max-age=0, stale-while-revalidate=60";
+        format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: {control}\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
+        )
+    });
+    let server = TestServer::start(&caching(origin.address(), "max-object=\"100KiB\""));
+    let mut client = server.connect();
+    assert_eq!(ask(&mut client, "GET /", "").text(), "xxx");
+    assert_eq!(told(&ask(&mut client, "GET /", "")), "bothways; hit; ttl=0");
+    // The fetch has ended, and what it took does not count any more.
+    server.wait_for_metric("bothways_cache_bytes", "", 0.0);
+    assert_eq!(ask(&mut client, "GET /", "").text().len(), 600_000);
+}
+
+#[test]
+fn who_has_the_answer_to_a_put_gets_what_is_new() {
+    let (origin, count) = counting(FRESH);
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let (mut client, mut other) = (server.connect(), server.connect());
+    for _ in 0..100 {
+        ask(&mut other, "GET /a", "");
+        let before = count.load(Ordering::SeqCst);
+        assert_eq!(ask(&mut client, "PUT /a", "Content-Length: 0\r\n").status(), 200);
+        assert_eq!(ask(&mut other, "GET /a", "").text(), format!("GET {}", before + 2));
+    }
+}
