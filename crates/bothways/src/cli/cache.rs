@@ -7,13 +7,13 @@ use clap::{Args, Subcommand, ValueHint};
 
 const CACHE_EXAMPLES: &str = "\
 Examples:
-  bothways cache                                            the store, and what the cache did by site
-  bothways cache show http://shop.example.com/img/a.png     what is stored for it, how old, by which line
-  bothways cache purge http://shop.example.com/img/a.png
+  bothways cache                                     the store, and what the cache did by site
+  bothways cache show http://shop.example.com/a      what is stored for it, how old, by which line
+  bothways cache purge http://shop.example.com/a
   bothways cache purge --prefix http://shop.example.com/img/ --soft
   bothways cache purge --host shop.example.com --tag product-7
   bothways cache purge --all
-  bothways cache warm urls.txt                              fetch a list of URLs, or a sitemap";
+  bothways cache warm urls.txt                       fetch a list of URLs, or a sitemap";
 
 /// `cache`
 #[derive(Debug, Args)]
