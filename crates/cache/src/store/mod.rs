@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use message::Request;
 
 pub use fill::{Awaited, Fill, FillEnd, FillHead, FillReader, Incomplete};
@@ -25,6 +24,7 @@ pub use object::{Content, Moment, Object, StoredHead, StoredPart, Variant};
 pub use purge::{PurgeKind, Scope};
 
 use marks::Marks;
+use object::Held;
 use purge::Purges;
 use queues::Queues;
 use shard::{Freed, Shard, Slot};
@@ -34,6 +34,8 @@ use uses::Uses;
 const SHARDS: usize = 128;
 /// An object may take this part of the memory at most.
 const OBJECT_PART: u64 = 4;
+/// What is gone from the store but still being sent may take this part of the memory besides.
+const GONE_PART: u64 = 4;
 /// How long a response that was not storable lets later requests go ahead without waiting for one another.
 const UNSTORABLE_TIME: Duration = Duration::from_secs(10);
 
@@ -114,6 +116,8 @@ pub struct Store {
     epoch: Instant,
     hasher: foldhash::fast::RandomState,
     space_hasher: std::hash::RandomState,
+    /// Content that is in memory.
+    held: Held,
     /// Made when they are first needed.
     uses: OnceLock<Uses>,
     unstorable: OnceLock<Marks>,
@@ -131,6 +135,7 @@ impl Store {
             epoch: Instant::now(),
             hasher: foldhash::fast::RandomState::default(),
             space_hasher: std::hash::RandomState::new(),
+            held: Held::default(),
             uses: OnceLock::new(),
             unstorable: OnceLock::new(),
         }
@@ -345,6 +350,13 @@ impl Store {
         true
     }
 
+    /// Whether there is memory for so many bytes. What has made room may still be in memory, as long as slow clients
+    /// are sent it; while that is more than a part of what the store may take, nothing new is stored.
+    fn has_memory(&self, wanted: u64) -> bool {
+        let max = self.bytes_max.load(Ordering::Relaxed);
+        self.held.bytes().saturating_add(wanted) <= max.saturating_add(max / GONE_PART)
+    }
+
     /// Removes all responses of a key; what is on its way there will not be stored. True if there was one.
     pub fn invalidate(&self, key: &[u8]) -> bool {
         let hash = self.hash(key);
@@ -447,7 +459,7 @@ impl FillWriter {
         let count = data.len() as u64;
         if self.fill.may_store() {
             let fits = self.fill.length() + count <= max.min(self.store.object_max());
-            if fits && self.store.make_room(count) {
+            if fits && self.store.make_room(count) && self.store.has_memory(count) {
                 self.counted += count;
                 self.store.counters.bytes.fetch_add(count, Ordering::Relaxed);
             } else {
@@ -458,7 +470,7 @@ impl FillWriter {
                 }
             }
         }
-        self.fill.append(Bytes::copy_from_slice(data));
+        self.fill.append(self.store.held.piece(data.to_vec()));
         if self.fill.may_store() {
             return true;
         }
@@ -477,7 +489,7 @@ impl FillWriter {
             return;
         }
         if self.fill.may_store() {
-            let content = Arc::new(Content::new(self.fill.take_pieces()));
+            let content = Arc::new(Content::new(self.fill.take_pieces(), &self.store.held));
             let (key, begun) = (Arc::clone(&self.key), self.fill.begun);
             let object = Object::new(key, self.hash, head, content, begun);
             self.store.insert(Arc::new(object), &self.fill);

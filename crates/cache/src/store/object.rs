@@ -30,12 +30,45 @@ pub struct Content {
 /// Pieces that are shorter than this on average are joined, since each costs as much as a short one.
 const PIECE_BYTES_MIN: usize = 2048;
 
+/// How many bytes of content are in memory: stored ones, and those that are gone from the store but still being sent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(Arc<AtomicU64>);
+
+impl Held {
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A piece of content, which counts until the last who has it drops it.
+    pub(super) fn piece(&self, data: Vec<u8>) -> Bytes {
+        self.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+        Bytes::from_owner(HeldPiece { data, held: self.clone() })
+    }
+}
+
+struct HeldPiece {
+    data: Vec<u8>,
+    held: Held,
+}
+
+impl AsRef<[u8]> for HeldPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for HeldPiece {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.data.len() as u64, Ordering::Relaxed);
+    }
+}
+
 impl Content {
     /// Of these pieces.
-    pub fn new(pieces: Vec<Bytes>) -> Self {
+    pub(super) fn new(pieces: Vec<Bytes>, held: &Held) -> Self {
         let length: usize = pieces.iter().map(Bytes::len).sum();
         let are_small = pieces.len() > 1 && length / pieces.len() < PIECE_BYTES_MIN;
-        let pieces = if are_small { vec![Bytes::from(pieces.concat())] } else { pieces };
+        let pieces = if are_small { vec![held.piece(pieces.concat())] } else { pieces };
         Self { pieces: pieces.into(), length: length as u64 }
     }
 

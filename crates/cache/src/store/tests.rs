@@ -547,3 +547,31 @@ fn few_requests_for_many_objects_push_nothing_popular_out() {
     println!("hit ratio {ours:.3}, least recently used first {lru:.3}");
     assert!(ours > lru + 0.03, "ours {ours:.3}, least recently used first {lru:.3}");
 }
+
+/// What slow clients are still sent counts, so that many of them cannot take more memory than the store may have.
+#[test]
+fn what_made_room_counts_until_nobody_has_it() {
+    let store = Arc::new(Store::new(1_000_000));
+    let request = request("");
+    let body = vec![7; 200_000];
+    let mut kept = Vec::new();
+    let url = |number: usize| format!("http://a/{number}");
+    for number in 0..20 {
+        let url = url(number);
+        let lookup = lookup(&url, &request, Moment(1));
+        put(&store, &lookup, false, &[], &body);
+        if let Found::Object(object, None) = store.find(&lookup, &mut Vec::new()) {
+            kept.push(object); // somebody is sent it, slowly
+        }
+    }
+    assert!((4..=6).contains(&kept.len()), "{} of 20 were stored", kept.len());
+    assert!(store.held.bytes() <= 1_250_000, "{}", store.held.bytes());
+    // Once they are gone, there is memory again.
+    kept.clear();
+    let url = url(99);
+    let lookup = lookup(&url, &request, Moment(1));
+    put(&store, &lookup, false, &[], &body);
+    assert!(found(&store, &lookup).is_some());
+    store.resize(0);
+    assert_eq!(store.held.bytes(), 0);
+}
