@@ -328,7 +328,8 @@ impl<'f> Subject<'f> {
             let complete = range.complete.ok_or(Reason::Part)?;
             let asked = self.asked.fields.get(Known::Range).ok_or(Reason::Part)?.into();
             let first = range.range.first;
-            if length != Some(range.range.length()) {
+            // Some servers say a longer range than they send: what comes is the start of it, and a part of its own.
+            if length.is_none_or(|length| length == 0 || length > range.range.length()) {
                 return Err(Reason::Part);
             }
             if first == 0 && length == Some(complete) {

@@ -537,6 +537,22 @@ fn a_part_that_is_not_what_it_says_is_not_stored() {
         assert_eq!(told(&part), "bothways; fwd=uri-miss", "{number}");
         assert_eq!(count.load(Ordering::SeqCst), number);
     }
+    // One that is shorter is the start of what it says.
+    let origin = Origin::answering(
+        "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=9\r\n\
+         Content-Range: bytes 4-9/10\r\nContent-Length: 5\r\n\r\n45678",
+    );
+    let server = TestServer::start(&caching(origin.address(), ""));
+    let mut client = server.connect();
+    for (range, text, status) in [
+        ("4-9", "45678", "bothways; fwd=uri-miss; stored"),
+        ("4-9", "45678", "bothways; hit; ttl=9"),
+        ("6-7", "67", "bothways; hit; ttl=9"),
+        ("6-9", "45678", "bothways; fwd=partial; stored"), // the origin's answer, whatever it was asked
+    ] {
+        let part = ask(&mut client, "GET /b", &format!("Range: bytes={range}\r\n"));
+        assert_eq!((part.text(), told(&part)), (text, status), "{range}");
+    }
 }
 
 #[test]
