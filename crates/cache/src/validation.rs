@@ -115,7 +115,7 @@ pub fn update(stored: &mut Fields, new: &Fields) {
 /// What a response to HEAD means for a stored response to GET with the same key and variant (RFC 9111, section 4.3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadEffect {
-    /// They are about the same: [`update`] takes the new fields, and the stored response is judged anew.
+    /// They are about the same: [`update`] takes the new fields, and the stored response is judged again.
     Update,
     /// The origin has another one now: what is stored is stale.
     Stale,

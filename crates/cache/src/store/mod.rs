@@ -497,7 +497,7 @@ impl FillWriter {
         self.fill.end(FillEnd::Complete);
     }
 
-    /// The origin has validated a stored response: it is stored anew with this head, if it can be.
+    /// The origin has validated a stored response: it is stored again with this head, if it can be.
     pub fn renew(self, old: &Arc<Object>, head: StoredHead, is_stored: bool) -> Arc<Object> {
         let (key, content) = (Arc::clone(&self.key), Arc::clone(&old.content));
         let object = Arc::new(Object::new(key, self.hash, head, content, self.fill.begun));

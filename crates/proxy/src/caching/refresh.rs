@@ -1,4 +1,4 @@
-//! Fetching a response anew while a stale one is sent (RFC 5861, section 3): a task of its own, for which nobody waits.
+//! Fetching a response again while a stale one is sent (RFC 5861, section 3): a task of its own, for which nobody waits.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(super) fn is_possible(destination: &Destination<'_>) -> bool {
     destination.as_group().is_some()
 }
 
-/// Fetches the response anew, unless somebody does already.
+/// Fetches the response again, unless somebody does already.
 pub(super) fn begin(
     context: &Context<'_>,
     work: &mut Work,

@@ -267,7 +267,7 @@ fn a_stale_response_is_sent_while_a_new_one_is_fetched() {
     assert_eq!(ask(&mut client, "GET /", "").text(), "GET 1");
     let stale = ask(&mut client, "GET /", "");
     assert_eq!((stale.text(), told(&stale)), ("GET 1", "bothways; hit; ttl=0"));
-    wait::until("it is fetched anew", || count.load(Ordering::SeqCst) == 2);
+    wait::until("it is fetched again", || count.load(Ordering::SeqCst) == 2);
     wait::until("it is stored", || ask(&mut client, "GET /", "").text() != "GET 1");
     wait::until("all is quiet", || server.server().open_exchanges().exchanges == 0);
 }
@@ -562,7 +562,7 @@ fn a_head_has_a_stale_response_fetched_for_all() {
     let mut client = server.connect();
     assert_eq!(ask(&mut client, "GET /", "").text(), "GET 1");
     assert_eq!(told(&ask(&mut client, "HEAD /", "")), "bothways; hit; ttl=0");
-    wait::until("it is fetched anew", || count.load(Ordering::SeqCst) == 2);
+    wait::until("it is fetched again", || count.load(Ordering::SeqCst) == 2);
     wait::until("all is quiet", || server.server().open_exchanges().exchanges == 0);
     let next = ask(&mut client, "GET /", "");
     assert_eq!((next.text(), told(&next)), ("GET 2", "bothways; hit; ttl=0"));
