@@ -34,13 +34,17 @@ pub(crate) trait Source {
     fn received(&self) -> u64;
     /// The rest of the body, if its length is known and large and nothing of it is buffered: it can
     /// bypass us.
-    fn bulk(&self) -> Option<Bulk<'_>>;
+    fn bulk(&self) -> Option<Bulk<'_>> {
+        None
+    }
     /// Notes that this many bytes of it did.
-    fn moved_past(&mut self, count: u64);
+    fn moved_past(&mut self, _count: u64) {}
     /// Limits how much is read in one go from here on, if the source can choose.
     fn read_by(&mut self, _size: Size) {}
     /// Ready once the peer has left. May read ahead, as far as there is room.
-    fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending // there is no peer
+    }
 }
 
 /// Where a body goes.

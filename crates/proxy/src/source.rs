@@ -1,11 +1,9 @@
 //! Bodies of our own: in memory, or in a file.
 
-use std::task::{Context, Poll};
-
 use message::Fields;
 use net::Size;
 
-use crate::body::{Bulk, ReadError, Source};
+use crate::body::{ReadError, Source};
 use files::FileBody;
 
 /// A body in memory.
@@ -58,16 +56,6 @@ impl Source for BytesSource<'_> {
 
     fn received(&self) -> u64 {
         self.taken
-    }
-
-    fn bulk(&self) -> Option<Bulk<'_>> {
-        None
-    }
-
-    fn moved_past(&mut self, _count: u64) {}
-
-    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
     }
 }
 
@@ -128,17 +116,7 @@ impl Source for FileSource<'_> {
         self.taken
     }
 
-    fn bulk(&self) -> Option<Bulk<'_>> {
-        None
-    }
-
-    fn moved_past(&mut self, _count: u64) {}
-
     fn read_by(&mut self, size: Size) {
         self.read_by = size;
-    }
-
-    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
     }
 }

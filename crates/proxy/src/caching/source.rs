@@ -1,12 +1,11 @@
 //! Bodies from the store: stored ones, and ones that are arriving.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use cache::store::{Content, FillReader};
 use message::Fields;
 
-use crate::body::{Bulk, ReadError, Source};
+use crate::body::{ReadError, Source};
 
 /// A part of a body from the store.
 pub(crate) enum Segment {
@@ -126,16 +125,6 @@ impl Source for StoredSource<'_> {
     fn received(&self) -> u64 {
         self.taken
     }
-
-    fn bulk(&self) -> Option<Bulk<'_>> {
-        None
-    }
-
-    fn moved_past(&mut self, _count: u64) {}
-
-    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
 }
 
 /// A body that is arriving, or a part of it.
@@ -207,15 +196,5 @@ impl Source for FillSource {
 
     fn received(&self) -> u64 {
         self.taken
-    }
-
-    fn bulk(&self) -> Option<Bulk<'_>> {
-        None
-    }
-
-    fn moved_past(&mut self, _count: u64) {}
-
-    fn poll_peer_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
     }
 }
