@@ -253,7 +253,7 @@ pub struct FillReader {
 }
 
 impl FillReader {
-    /// Waits for the head, or for news that there is none to be had.
+    /// Waits for the head, or for news that none will come.
     pub async fn head(&self) -> Awaited {
         loop {
             let changed = self.fill.changed.notified();

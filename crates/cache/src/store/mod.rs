@@ -291,7 +291,7 @@ impl Store {
         self.counters.objects.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(object.bytes, Ordering::Relaxed);
         let mut shard = self.shard(object.hash);
-        // Judged in the lock: whoever forgets purges looks at each part after that, and whoever makes a key invalid
+        // Judged in the lock: the one that forgets purges looks at each part after that, and the one that makes a key invalid
         // has it too.
         if !fill.may_store() || self.purges.is_forgotten(object.judged.load(Ordering::Relaxed)) {
             drop(shard);
@@ -337,7 +337,7 @@ impl Store {
         self.note_gone(freed);
     }
 
-    /// Evicts until there is room for so many bytes; false if there is none to be had.
+    /// Evicts until there is room for so many bytes; false if there is none.
     fn make_room(&self, wanted: u64) -> bool {
         let max = self.bytes_max.load(Ordering::Relaxed);
         let fits = || self.counters.bytes.load(Ordering::Relaxed).saturating_add(wanted) <= max;

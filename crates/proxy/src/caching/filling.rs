@@ -137,7 +137,10 @@ pub(super) async fn run<D: Downstream>(
             let outcome = CacheOutcome::Stale;
             Filled::Stored(found, Forwarded { outcome, reason, status })
         }
-        (Mode::Again, _) => Filled::Again,
+        (Mode::Again, _) => {
+            forget_error(record);
+            Filled::Again
+        }
         _ => Filled::Answered(ending),
     };
     if is_skipped {
@@ -531,7 +534,7 @@ enum Mode<'c, R> {
     /// To the client, if there is one.
     Passing(Option<&'c mut R>),
     /// Into the store.
-    Storing(StoredHead),
+    Storing(Arc<FillHead>),
     /// Nowhere: what is stored still holds.
     NotModified(Candidate),
     /// Nowhere: what is stored is better than this error. The status, if the endpoint has sent it.
@@ -540,8 +543,10 @@ enum Mode<'c, R> {
     Again,
 }
 
-/// After so many bytes of an unwanted response its connection is closed.
-const UNWANTED_BYTES_MAX: u64 = 64 * 1024;
+/// The rest of an unwanted response is not needed.
+fn unwanted() -> WriteError {
+    WriteError::Broken(std::io::ErrorKind::ConnectionAborted.into())
+}
 
 impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
     fn new(stage: &'f Stage<'c, R>, subject: Subject<'f>, writer: FillWriter) -> Self {
@@ -638,7 +643,6 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
 
     /// The response is stored, behind what is stored already.
     fn store(&mut self, mut writer: FillWriter, head: FillHead, start: Option<&Arc<Content>>) {
-        let stored = head.stored.clone();
         let head = writer.begin(head);
         if let Some(start) = start {
             writer.append_stored(start);
@@ -646,10 +650,10 @@ impl<'f, 'c, R: Reply> FillReply<'f, 'c, R> {
         self.stage.is_storing.set(true);
         // A reader that nobody reads would stop the writer.
         if self.stage.has_client {
-            self.stage.arriving.set(Some((head, writer.reader())));
+            self.stage.arriving.set(Some((Arc::clone(&head), writer.reader())));
         }
         self.writer = Some(writer);
-        self.mode = Mode::Storing(stored);
+        self.mode = Mode::Storing(head);
     }
 
     fn may_use_known(&self) -> bool {
@@ -720,7 +724,6 @@ impl<R: Reply> Reply for FillReply<'_, '_, R> {
 
 impl<R: Reply> Sink for FillReply<'_, '_, R> {
     async fn data(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        let unwanted = || WriteError::Broken(std::io::ErrorKind::ConnectionAborted.into());
         match &mut self.mode {
             Mode::Passing(Some(client)) => client.data(bytes).await,
             Mode::Storing(_) => {
@@ -732,7 +735,8 @@ impl<R: Reply> Sink for FillReply<'_, '_, R> {
                     false => Err(unwanted()),
                 }
             }
-            Mode::Failed(_) if (bytes.len() as u64) < UNWANTED_BYTES_MAX => Ok(()),
+            // What has arrived is read, so that the connection can be used again.
+            Mode::Failed(_) => Ok(()),
             _ => Err(unwanted()),
         }
     }
@@ -740,6 +744,8 @@ impl<R: Reply> Sink for FillReply<'_, '_, R> {
     async fn flush(&mut self) -> Result<(), WriteError> {
         match &mut self.mode {
             Mode::Passing(Some(client)) => client.flush().await,
+            // The rest of an error is still to come: the client does not wait for what it will not be sent.
+            Mode::Failed(_) | Mode::Again => Err(unwanted()),
             _ => Ok(()),
         }
     }
@@ -763,7 +769,7 @@ impl<R: Reply> Sink for FillReply<'_, '_, R> {
             Mode::Passing(Some(client)) => client.finish(trailers).await,
             Mode::Storing(head) => {
                 if let Some(writer) = self.writer.take() {
-                    writer.finish(head.clone());
+                    writer.finish(head.stored.clone());
                 }
                 Ok(())
             }

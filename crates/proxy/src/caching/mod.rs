@@ -1,7 +1,7 @@
 //! The cache in an exchange: whether a stored response answers it, and if not, who fetches one.
 //!
 //! [`run`] stands where `fetch::run` stands without a cache. A hit is answered at once (`stored`). Else the first who asks
-//! fetches (`filling`), and whoever asks for the same meanwhile reads along. What may be stored and reused is decided by
+//! fetches (`filling`), and clients that ask for the same meanwhile read along. What may be stored and reused is decided by
 //! the crate `cache`, which has no I/O.
 //! Invariant: what is stored is what the endpoint said, before the edits of a route; these are made for each client.
 
@@ -102,12 +102,16 @@ async fn run<D: Downstream>(
     }
     let Work { request, record, cache: memory, path, .. } = &mut *work;
     let judged = cache::judge_request(request, caching);
-    let scratch = &mut memory.scratch;
+    let CacheWork { uri, scratch, .. } = &mut *memory;
+    uri.clear();
+    cache::write_key(uri, request, caching);
+    // The store finds by the URI, where the key has no 0; the rest tells variants apart.
+    let end = memchr::memchr(0, uri).unwrap_or(uri.len());
+    let rest = uri.get(end..).unwrap_or_default();
     let hasher = store.space_hasher();
-    let space = space::of(request, plan, destination, path, caching, scratch, hasher);
+    let space = space::of(request, plan, destination, (path, rest), scratch, hasher);
+    uri.truncate(end);
     let cache = Cache { store, caching, space, now: store.moment(record.started) };
-    memory.uri.clear();
-    cache::write_uri(&mut memory.uri, &request.target, &caching.key);
     let can_refresh = refresh::is_possible(destination);
     let (known, outcome, reason) = match choose(cache, request, judged, can_refresh, memory) {
         Course::Send(found) => {

@@ -6,20 +6,19 @@
 
 use std::hash::BuildHasher;
 
-use config::{Caching, TemplatePart, Variable};
+use config::{TemplatePart, Variable};
 use message::{Request, Target};
 use twox_hash::XxHash3_64;
 
 use crate::destination::Destination;
 use crate::plan::Plan;
 
-/// The number for a request as it is sent. `sent` is the path and query that are sent; `scratch` is memory. `hasher` has a secret, since clients choose much of what is hashed.
+/// The number for a request as it is sent. `sent` is the path and query that are sent, `rest` what the key has behind the URI; `scratch` is memory. `hasher` has a secret, since clients choose much of what is hashed.
 pub(super) fn of(
     request: &Request,
     plan: &Plan<'_>,
     destination: &Destination<'_>,
-    sent: &[u8],
-    caching: &Caching,
+    (sent, rest): (&[u8], &[u8]),
     scratch: &mut Vec<u8>,
     hasher: &impl BuildHasher,
 ) -> u64 {
@@ -36,7 +35,7 @@ pub(super) fn of(
             push(scratch, value);
         }
     }
-    cache::write_key(scratch, request, caching);
+    scratch.extend_from_slice(rest);
     hasher.hash_one(scratch.as_slice())
 }
 

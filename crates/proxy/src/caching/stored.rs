@@ -45,7 +45,7 @@ pub(super) async fn send<D: Downstream>(
     let said = Some(*age).filter(|age| !is_new || is_old(age));
     let selected =
         write_head(request, response, caching, &object.head, (Some(length), false), said);
-    record.decided = object.head.place;
+    record.decided = caching.place;
     let outcome = match forwarded {
         Some(Forwarded { outcome, reason, .. }) => {
             record.cache_reason = Some(reason.word());
@@ -108,7 +108,7 @@ pub(super) async fn join<D: Downstream>(
 ) -> Ending {
     let Work { request, response, record, cache: memory, .. } = &mut *work;
     note(record, CacheOutcome::Collapsed, reason);
-    record.decided = head.stored.place;
+    record.decided = caching.place;
     let mut text = std::mem::take(&mut memory.status);
     let status = CacheStatus { collapsed: true, ..CacheStatus::new(Outcome::Forward(reason)) };
     write_status(&mut text, caching, &status);

@@ -294,6 +294,23 @@ fn a_stale_response_is_better_than_an_error() {
     server.wait_for_metric("bothways_cache_requests_total", "stale", 1.0);
 }
 
+/// The rest of an error that the client will not be sent is not waited for.
+#[test]
+fn a_stale_response_does_not_wait_for_the_end_of_an_error() {
+    let staged = Staged::start();
+    let server = TestServer::start(&caching(staged.origin.address(), ""));
+    let mut client = server.connect();
+    let control = "Cache-Control: max-age=0, stale-if-error=60";
+    staged.send(format!("HTTP/1.1 200 OK\r\n{control}\r\nContent-Length: 4\r\n\r\ngood"));
+    staged.end();
+    assert_eq!(ask(&mut client, "GET /", "").text(), "good");
+    staged.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 100\r\n\r\nbusy");
+    let stale = ask(&mut client, "GET /", "");
+    assert_eq!((stale.status(), stale.text()), (200, "good"));
+    staged.end();
+    server.wait_for_metric("bothways_cache_requests_total", "stale", 1.0);
+}
+
 #[test]
 fn a_response_is_validated_once_for_all_who_wait() {
     let (go, wait_for_go) = channel::<()>();
